@@ -1,0 +1,34 @@
+# Two commands do all the set-up on a bare Debian with Python 3.11 and a C compiler: make run, make test.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: run test check format benchmarks clean
+
+run: .venv/installed  ## the main job: MNIST, LeNet, gradual pruning, the small file, the report
+	$(BIN)/prunecell run examples/lenet.ini --out runs/lenet
+
+test: .venv/installed-dev  ## all tests
+	$(BIN)/pytest -n 2
+
+check: .venv/installed-dev  ## lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt setup.py src/prunecell/_kernels.cpp
+	$(BIN)/pip install -q -c constraints.txt -e '.[data]'
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist runs src/*.egg-info src/prunecell/*.so

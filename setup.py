@@ -1,0 +1,1 @@
+"""Build hooks only; everything else is in pyproject.toml."""

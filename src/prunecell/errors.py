@@ -1,0 +1,100 @@
+"""The exceptions of prunecell. Each of ours is also the builtin that it specialises.
+
+PrunecellError
+├── OptionError      (ValueError)   an argument or setting has an illegal value
+│   └── UnknownNameError            a name that is in no table: the nearest one is offered
+├── OptionTypeError  (TypeError)    an argument has the wrong type
+├── PlanError        (ValueError)   a plan does not fit the model
+├── StateError       (ValueError)   a state_dict does not fit the pruner
+├── FormatError      (ValueError)   a file is damaged, hostile, or not ours
+└── DataError        (RuntimeError) a data set cannot be had
+"""
+
+import math
+from collections.abc import Iterable
+from difflib import get_close_matches
+from numbers import Integral, Real
+
+
+class PrunecellError(Exception):
+    """The root of all exceptions that prunecell raises on purpose."""
+
+
+class OptionError(PrunecellError, ValueError):
+    """An argument or setting has an illegal value; the message names it and says what is legal."""
+
+
+class UnknownNameError(OptionError):
+    """A name that is in no table; the message lists the legal ones and offers the nearest."""
+
+
+class OptionTypeError(PrunecellError, TypeError):
+    """An argument has the wrong type."""
+
+
+class PlanError(PrunecellError, ValueError):
+    """A plan does not fit the model: a pattern matches nothing, or what it matches cannot be pruned."""
+
+
+class StateError(PrunecellError, ValueError):
+    """A state_dict does not fit the pruner or the model that it is loaded into."""
+
+
+class FormatError(PrunecellError, ValueError):
+    """A file is damaged, hostile, of an unknown version, or not ours; nothing was handed out."""
+
+
+class DataError(PrunecellError, RuntimeError):
+    """A data set cannot be had; the message says what to do."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say what is legal in place of `name`, the nearest match first.
+
+    >>> nearest("Magnitud", ["Random", "Magnitude"])
+    "; did you mean 'Magnitude'? Legal: Magnitude, Random"
+    """
+    names = sorted(map(str, known))
+    close = get_close_matches(str(name), names, n=1) or get_close_matches(
+        str(name).lower(), [n.lower() for n in names], n=1
+    )
+    hint = next((f" did you mean {n!r}?" for n in names if close and n.lower() == close[0].lower()), "")
+    return f";{hint} Legal: {', '.join(names)}"
+
+
+def check_number(
+    name: str, value: object, *, low: float, high: float = math.inf, open_low: bool = False
+) -> None:
+    """Refuse, by name, a value that is not a finite real number in [low, high] (or (low, high]).
+
+    Raises:
+        OptionTypeError: `value` is not a number (a bool is not one either).
+        OptionError: it is NaN, infinite, or out of range.
+
+    >>> check_number("sparsity", 1.5, low=0, high=1)
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: sparsity=1.5 is illegal: it must be a number in [0, 1]
+    """
+    legal = f"a number in {'(' if open_low else '['}{low}, {high}{']' if high < math.inf else ')'}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise OptionTypeError(
+            f"{name}={value!r} is illegal: it must be {legal}, not a {type(value).__name__}"
+        )
+    number = float(value)
+    if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
+        raise OptionError(f"{name}={value!r} is illegal: it must be {legal}")
+
+
+def check_count(name: str, value: object, *, low: int = 0) -> None:
+    """Refuse, by name, a value that is not a whole number of at least `low`.
+
+    Raises:
+        OptionTypeError: `value` is not an integer.
+        OptionError: it is smaller than `low`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise OptionTypeError(
+            f"{name}={value!r} is illegal: it must be a whole number >= {low}, not a {type(value).__name__}"
+        )
+    if value < low:
+        raise OptionError(f"{name}={value!r} is illegal: it must be a whole number >= {low}")
