@@ -1,1 +1,5 @@
 """Build hooks only; everything else is in pyproject.toml."""
+
+from setuptools import setup
+
+setup()
