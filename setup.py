@@ -1,5 +1,35 @@
-"""Build hooks only; everything else is in pyproject.toml."""
+"""The compiled kernels, where there is a C++ compiler; everything else is in pyproject.toml."""
 
-from setuptools import setup
+import platform
+import zlib
+from pathlib import Path
 
-setup()
+from setuptools import Extension, setup
+
+SOURCE = "src/prunecell/_kernels.cpp"
+BASELINE = {"v1": ""}
+X86_LEVELS = {"v1": "", "v3": "-march=x86-64-v3", "v4": "-march=x86-64-v4"}
+
+
+def kernels(level: str, march: str) -> Extension:
+    """The shared library of one instruction-set level; an install without a compiler goes on without it.
+
+    The library carries the checksum of its source, by which the loader knows a stale one.
+    """
+    checksum = zlib.crc32(Path(SOURCE).read_bytes())
+    flags = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"]
+    return Extension(
+        f"prunecell._kernels_{level}",
+        [SOURCE],
+        define_macros=[("SOURCE_CHECKSUM", f"{checksum}u")],
+        extra_compile_args=[*flags, "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", *march.split()],
+        py_limited_api=True,
+        optional=True,
+    )
+
+
+x86 = platform.machine().lower() in {"x86_64", "amd64"}
+setup(
+    ext_modules=[kernels(level, march) for level, march in (X86_LEVELS if x86 else BASELINE).items()],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -1,0 +1,144 @@
+"""The compiled kernels: which library runs on this CPU, and how it is called.
+
+`_kernels.cpp` is built for up to three x86-64 levels (`v1` is the baseline and the only one elsewhere, `v3` has AVX2,
+`v4` has AVX-512). The best that the CPU runs is loaded at first use, through ctypes, which frees the GIL while a
+kernel runs. Where no compiler was at hand when prunecell was installed there is no library: every kernel has a slower
+twin in torch, which then runs instead, and one warning says so.
+
+`PRUNECELL_KERNELS` overrules the choice: `none` (the twins, without a warning), `v1`, `v3` or `v4`.
+"""
+
+import ctypes
+import functools
+import importlib.util
+import os
+import warnings
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import torch
+
+from prunecell.errors import OptionError, UnknownNameError, nearest
+
+LEVELS = {"v4": 4, "v3": 3, "v1": 1}
+ENVIRONMENT = "PRUNECELL_KERNELS"
+SOURCE = Path(__file__).with_name("_kernels.cpp")
+
+
+# ---- which library ---------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The library that the kernels run in, or None where the torch twins must do; chosen once per process.
+
+    Raises:
+        UnknownNameError: `PRUNECELL_KERNELS` names no level.
+        OptionError: it names a level that this CPU does not run or that was not built.
+    """
+    asked = os.environ.get(ENVIRONMENT)
+    if asked == "none":
+        return None
+    if asked:
+        return _asked_for(asked)
+    best = cpu_level()
+    for level in (level for level, rank in LEVELS.items() if rank <= best):
+        if (found := load(level)) is not None:
+            return found
+    warnings.warn(
+        "prunecell's compiled kernels were not built, or are older than their source: slower torch code runs instead. "
+        "Install a C++ compiler and reinstall prunecell (pip install --force-reinstall --no-deps), "
+        f"or set {ENVIRONMENT}=none to run without them",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _asked_for(level: str) -> ctypes.CDLL:
+    if level not in LEVELS:
+        raise UnknownNameError(f"{ENVIRONMENT}={level!r} is illegal{nearest(level, [*LEVELS, 'none'])}")
+    if LEVELS[level] > cpu_level():
+        raise OptionError(f"{ENVIRONMENT}={level!r} is illegal: this CPU runs no more than v{cpu_level()}")
+    if (found := load(level)) is None:
+        raise OptionError(f"{ENVIRONMENT}={level!r} is illegal: that level was not built, or is older than its source")
+    return found
+
+
+@functools.cache
+def load(level: str) -> ctypes.CDLL | None:
+    """The library of one level, or None where it was not built or is older than its source.
+
+    Whether the CPU runs it is not looked at here: see `cpu_level`.
+    """
+    spec = importlib.util.find_spec(f"{__package__}._kernels_{level}")
+    if spec is None or spec.origin is None:
+        return None
+    found = ctypes.CDLL(spec.origin)
+    return None if _is_stale(found) else _declare(found)
+
+
+def cpu_level() -> int:
+    """The best level that this CPU runs: 1, 3 or 4; 1 too where no library is there to ask."""
+    baseline = load("v1")
+    return 1 if baseline is None else int(baseline.pc_cpu_level())
+
+
+def _is_stale(found: ctypes.CDLL) -> bool:
+    found.pc_source_checksum.restype = ctypes.c_uint32
+    return SOURCE.exists() and int(found.pc_source_checksum()) != zlib.crc32(SOURCE.read_bytes())
+
+
+# ---- how it is called ------------------------------------------------------------------------------------------------
+
+# Function -> (result, arguments). What the arguments mean is written where the function is, in _kernels.cpp.
+SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "pc_cpu_level": (ctypes.c_int32, []),
+}
+
+
+def _declare(found: ctypes.CDLL) -> ctypes.CDLL:
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    return found
+
+
+# ---- on how many threads ---------------------------------------------------------------------------------------------
+
+
+def in_parallel(task: Callable[[int, int], None], n_items: int, *, n_threads: int) -> None:
+    """Run `task(begin, end)` over [0, n_items) in at most `n_threads` equal shares, one a thread, and wait.
+
+    The calling thread takes the first share. What a share raises is raised here.
+
+    >>> shares = []
+    >>> in_parallel(lambda begin, end: shares.append((begin, end)), 10, n_threads=2)
+    >>> sorted(shares)
+    [(0, 5), (5, 10)]
+    """
+    n_threads = max(1, min(n_threads, n_items))
+    edges = [n_items * i // n_threads for i in range(n_threads + 1)]
+    if n_threads == 1:
+        return task(0, n_items)
+    others = [_pool(os.getpid(), n_threads).submit(task, *edges[i : i + 2]) for i in range(1, n_threads)]
+    try:
+        task(*edges[:2])
+    finally:  # whatever happens here, the others still write into the caller's memory
+        wait(others)
+    for other in others:
+        other.result()
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(_process: int, n_threads: int) -> ThreadPoolExecutor:
+    """One pool a process: the threads of a parent do not live on in a fork."""
+    return ThreadPoolExecutor(n_threads - 1, thread_name_prefix="prunecell")
+
+
+def n_threads() -> int:
+    """How many threads a kernel may use: what `torch.set_num_threads` says."""
+    return torch.get_num_threads()

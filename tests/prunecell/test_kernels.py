@@ -1,0 +1,104 @@
+"""Which library is loaded, when none is, and how work is shared between threads."""
+
+import os
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from prunecell import kernels
+from prunecell.errors import OptionError, UnknownNameError
+
+
+@pytest.fixture(autouse=True)
+def _choose_again(monkeypatch):
+    """Every test chooses the library anew, and leaves the choice open for the next."""
+    monkeypatch.delenv(kernels.ENVIRONMENT, raising=False)
+    cached = kernels.library, kernels.load
+    kernels.library.cache_clear()
+    yield
+    for function in cached:
+        function.cache_clear()
+
+
+def test_the_best_level_that_the_cpu_runs_is_loaded():
+    best = kernels.library()
+    assert best is not None
+    assert f"_kernels_v{kernels.cpu_level()}" in best._name
+
+
+@pytest.mark.parametrize("level", list(kernels.LEVELS))
+def test_the_environment_names_the_level(monkeypatch, level):
+    if kernels.LEVELS[level] > kernels.cpu_level():
+        monkeypatch.setenv(kernels.ENVIRONMENT, level)
+        with pytest.raises(OptionError, match=f"{kernels.ENVIRONMENT}='{level}' is illegal: this CPU runs no more"):
+            kernels.library()
+    else:
+        monkeypatch.setenv(kernels.ENVIRONMENT, level)
+        assert f"_kernels_{level}" in kernels.library()._name
+
+
+def test_none_means_the_twins_without_a_warning(monkeypatch):
+    monkeypatch.setenv(kernels.ENVIRONMENT, "none")
+    assert kernels.library() is None
+
+
+def test_an_unknown_level_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv(kernels.ENVIRONMENT, "v5")
+    with pytest.raises(UnknownNameError, match=r"PRUNECELL_KERNELS='v5' is illegal; Legal: none, v1"):
+        kernels.library()
+
+
+def test_without_libraries_one_warning_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(kernels, "load", lambda _level: None)
+    with pytest.warns(RuntimeWarning, match="Install a C\\+\\+ compiler and reinstall") as seen:
+        assert [kernels.library(), kernels.library()] == [None, None]
+    assert len(seen) == 1
+
+
+def test_a_library_that_is_older_than_its_source_is_not_loaded(monkeypatch, tmp_path):
+    edited = tmp_path / "_kernels.cpp"
+    edited.write_bytes(kernels.SOURCE.read_bytes() + b"\n")
+    monkeypatch.setattr(kernels, "SOURCE", edited)
+    kernels.load.cache_clear()
+    assert kernels.load("v1") is None
+
+
+def test_every_library_carries_the_checksum_of_the_source():
+    for level in kernels.LEVELS:
+        if (found := kernels.load(level)) is not None:
+            assert found.pc_source_checksum() == zlib.crc32(kernels.SOURCE.read_bytes())
+
+
+@pytest.mark.parametrize("n_items", [0, 1, 2, 7, 100])
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
+def test_shares_cover_every_item_once(n_items, n_threads):
+    seen = []
+    kernels.in_parallel(lambda begin, end: seen.extend(range(begin, end)), n_items, n_threads=n_threads)
+    assert sorted(seen) == list(range(n_items))
+
+
+@pytest.mark.parametrize("broken", [0, 5])
+def test_what_a_share_raises_reaches_the_caller(broken):
+    def task(begin, end):
+        if begin <= broken < end:
+            raise ValueError(begin)
+
+    with pytest.raises(ValueError, match=r"^[03]$"):
+        kernels.in_parallel(task, 6, n_threads=2)
+
+
+def test_a_forked_process_has_a_pool_of_its_own():
+    code = """if True:
+        import os, sys
+        from prunecell.kernels import in_parallel
+        in_parallel(lambda a, b: None, 4, n_threads=2)
+        child = os.fork()
+        if child == 0:
+            in_parallel(lambda a, b: None, 4, n_threads=2)
+            os._exit(7)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=60, env=os.environ, check=False)
+    assert done.returncode == 7
