@@ -62,9 +62,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f";{hint} Legal: {', '.join(names)}"
 
 
-def check_number(
-    name: str, value: object, *, low: float, high: float = math.inf, open_low: bool = False
-) -> None:
+def check_number(name: str, value: object, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
     """Refuse, by name, a value that is not a finite real number in [low, high] (or (low, high]).
 
     Raises:
@@ -77,9 +75,7 @@ def check_number(
     """
     legal = f"a number in {'(' if open_low else '['}{low}, {high}{']' if high < math.inf else ')'}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise OptionTypeError(
-            f"{name}={value!r} is illegal: it must be {legal}, not a {type(value).__name__}"
-        )
+        raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not a {type(value).__name__}")
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
         raise OptionError(f"{name}={value!r} is illegal: it must be {legal}")

@@ -1,0 +1,26 @@
+"""What a filler may look at when it decides which weights of one tensor live."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prunecell.masks import Mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that is known of one weight tensor at the moment when its mask is filled.
+
+    Attributes:
+        name: the parameter's name in the model.
+        weight: its values, the hidden ones under the mask included; not to be written to.
+        mask: the mask of until now; it keeps everything before the first filling.
+        generator: for random choices; on the CPU, seeded from the spec's seed, the name and the time, so that
+            every process draws the same.
+    """
+
+    name: str
+    weight: Tensor
+    mask: Mask
+    generator: torch.Generator

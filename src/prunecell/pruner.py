@@ -1,0 +1,377 @@
+"""Pruner: keeps the pruned weights of a model at +0.0 while it trains, and prunes more as time goes by.
+
+The model stays as it is: no module and no parameter is wrapped or renamed. Three kinds of hooks do the work, on the
+parameters (gradients are masked as they accumulate) and on the optimizers (before and after each step).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from prunecell.errors import OptionError, OptionTypeError, StateError, check_count
+from prunecell.evidence import Evidence
+from prunecell.masks import Mask
+from prunecell.plan import Plan, PruneSpec, resolve
+from prunecell.report import Report, WeightFacts
+from prunecell.schedules import Clock
+
+_VERSION = 1
+
+
+@dataclass(eq=False)
+class _PrunedWeight:
+    """One parameter under a mask.
+
+    Attributes:
+        sparsity: what the schedule asked for when the mask was filled.
+        hidden: where weights may revive, the values under the mask, (n_pruned,); None while they stand in the
+            parameter, and always None where nothing revives.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    spec: PruneSpec
+    mask: Mask
+    sparsity: float = 0.0
+    hidden: Tensor | None = None
+
+    def reveal_(self) -> None:
+        """Put the hidden values back into the parameter."""
+        if self.hidden is not None:
+            self.mask.put_pruned_(self.parameter.data, self.hidden)
+            self.hidden = None
+
+    def hide_(self) -> None:
+        """Make the pruned weights +0.0, and keep what stood there if it may be wanted again."""
+        if self.spec.parks and self.hidden is None:
+            self.hidden = self.mask.pruned_values(self.parameter.data)
+        self.mask.zero_pruned_(self.parameter.data)
+
+    def mask_gradient_(self, parameter: Tensor) -> None:
+        """Hook: called when a gradient has been accumulated."""
+        if parameter.grad is not None and not parameter.grad.is_sparse:
+            self.mask.zero_pruned_(parameter.grad)
+
+
+class Pruner:
+    """Prunes the weights of a model, at once and as training goes on.
+
+    Args:
+        model: any module; it is pruned to the schedule's first sparsity at once.
+        plan: a `Plan`, or one `PruneSpec` for all matrices and kernels.
+        optimizer: the optimizer of the pruned weights, made before or after; more by `attach`.
+        epoch_size: samples in one epoch, for schedules that count epochs.
+
+    Raises:
+        PlanError: the plan does not fit the model.
+        OptionError: a schedule counts epochs and `epoch_size` is missing.
+
+    >>> from prunecell import Cubic
+    >>> net = nn.Linear(20, 10)
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    >>> pruner = Pruner(net, PruneSpec(schedule=Cubic(sparsity=0.9, steps=5)), optimizer=optimizer)
+    >>> for _ in range(5):
+    ...     optimizer.zero_grad()
+    ...     net(torch.randn(8, 20)).square().mean().backward()
+    ...     optimizer.step()
+    ...     pruner.step(8)
+    >>> pruner.sparsity
+    0.9
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: Plan | PruneSpec,
+        *,
+        optimizer: Optimizer | None = None,
+        epoch_size: int | None = None,
+    ) -> None:
+        targets, self.skipped = resolve(model, plan)
+        self._weights = {
+            t.name: _PrunedWeight(t.name, t.parameter, t.spec, Mask.full(t.parameter.shape, t.parameter.device))
+            for t in targets
+        }
+        self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._weights.values()))
+        self._optimizers: list[Optimizer] = []
+        self._hooks: list[Any] = [
+            w.parameter.register_post_accumulate_grad_hook(w.mask_gradient_)  # type: ignore[no-untyped-call] # torch's
+            for w in self._weights.values()
+            if w.parameter.requires_grad and w.parameter.is_leaf
+        ]
+        if optimizer is not None:
+            self.attach(optimizer)
+        self.refill()
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Act around the steps of one more optimizer.
+
+        Raises:
+            OptionError: it holds none of the pruned weights, or is attached already.
+        """
+        if any(optimizer is known for known in self._optimizers):
+            raise OptionError(f"optimizer {type(optimizer).__name__} is attached already")
+        if not self._held_by(optimizer):
+            raise OptionError(
+                f"optimizer {type(optimizer).__name__} holds none of the pruned weights: was it made of another model?"
+            )
+        self._optimizers.append(optimizer)
+        self._hooks += [
+            optimizer.register_step_pre_hook(self._before_optimizer),
+            optimizer.register_step_post_hook(self._after_optimizer),
+        ]
+        self._clear_moments(self._held_by(optimizer))
+
+    def step(self, n_samples: int) -> None:
+        """Advance the clock by one optimizer step over `n_samples` >= 1 samples, and prune more where it is time."""
+        check_count("n_samples", n_samples, low=1)
+        self._clock = self._clock.advanced(n_samples)
+        due = [w for w in self._weights.values() if _wanted(w.spec, self._clock) != w.sparsity]
+        if due:
+            self._fill({w.spec for w in due})
+        held = {id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]}
+        for weight in self._weights.values():
+            if id(weight.parameter) not in held:
+                weight.hide_()
+
+    def refill(self) -> None:
+        """Fill every mask afresh, on the weights that are there now: after an import of other weights, say."""
+        for weight in self._weights.values():
+            weight.hidden = None
+            weight.mask = Mask.full(weight.mask.shape, weight.mask.bits.device)
+        self._fill({w.spec for w in self._weights.values()})
+
+    @property
+    def epoch_size(self) -> int | None:
+        """Samples in one epoch; may be set when the data becomes known."""
+        return self._clock.epoch_size
+
+    @epoch_size.setter
+    def epoch_size(self, samples: int | None) -> None:
+        self._clock = replace(self._clock, epoch_size=_checked_epoch_size(samples, self._weights.values()))
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Parameter name -> bool tensor of its shape, True keeps."""
+        return {name: weight.mask.to_bool() for name, weight in self._weights.items()}
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of all prunable weights that is pruned now."""
+        return self.report().sparsity
+
+    def current_threshold(self, name: str) -> float:
+        """The sparsity that the schedule asked for when this weight's mask was last filled."""
+        if name not in self._weights:
+            raise OptionError(f"name={name!r} is illegal: the pruned weights are {', '.join(self._weights)}")
+        return self._weights[name].sparsity
+
+    def report(self) -> Report:
+        """The facts: every pruned weight, and what was left alone and why."""
+        return Report(
+            weights=tuple(
+                WeightFacts(
+                    name=w.name,
+                    shape=tuple(w.mask.shape),
+                    n_weights=w.mask.shape.numel(),
+                    n_kept=w.mask.n_kept,
+                    threshold=w.sparsity,
+                    filler=_label(w.spec.filler),
+                    schedule=_label(w.spec.schedule),
+                    bytes_dense=w.mask.shape.numel() * w.parameter.element_size(),
+                )
+                for w in self._weights.values()
+            ),
+            skipped=tuple((s.name, s.reason) for s in self.skipped),
+        )
+
+    def finalize(self) -> Report:
+        """Let go: remove every hook and drop the hidden values. The model is plain, its pruned weights are +0.0."""
+        report = self.report()
+        for weight in self._weights.values():
+            weight.hide_()
+            weight.hidden = None
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._optimizers.clear()
+        return report
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs beside the model's and the optimizer's own: clock, masks, hidden values.
+
+        It holds numbers, text and tensors only, so `torch.load(weights_only=True)` reads it back.
+        """
+        return {
+            "version": _VERSION,
+            "samples": self._clock.samples,
+            "steps": self._clock.steps,
+            "weights": {
+                name: {
+                    "spec": repr(w.spec),
+                    "sparsity": w.sparsity,
+                    "bits": w.mask.bits.clone(),
+                    "hidden": None if w.hidden is None else w.hidden.clone(),
+                }
+                for name, w in self._weights.items()
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`; load the model's own state too, before or after.
+
+        Raises:
+            StateError: it was made under another plan or for another model; nothing was changed.
+        """
+        saved = _checked_state(state, self._weights)
+        self._clock = replace(self._clock, samples=state["samples"], steps=state["steps"])
+        for name, weight in self._weights.items():
+            entry, device = saved[name], weight.parameter.device
+            weight.mask = Mask(entry["bits"].to(device, copy=True), weight.mask.shape)
+            weight.sparsity = entry["sparsity"]
+            weight.hidden = None if entry["hidden"] is None else entry["hidden"].to(device, copy=True)
+            weight.mask.zero_pruned_(weight.parameter.data)
+
+    @torch.no_grad()
+    def _fill(self, specs: set[PruneSpec]) -> None:
+        """Fill the masks of all weights that have one of these specs, at the sparsity of now."""
+        for spec in specs:
+            group = [w for w in self._weights.values() if w.spec == spec]
+            sparsity = _wanted(spec, self._clock)
+            with _revealed(group):
+                evidences = [self._evidence(w) for w in group]
+                shares = spec.allocation(evidences, sparsity)
+                masks = [_as_mask(spec.filler(e, s), e) for e, s in zip(evidences, shares, strict=True)]
+                for weight, mask in zip(group, masks, strict=True):
+                    weight.mask, weight.sparsity = mask, sparsity
+            self._clear_moments(group)
+
+    def _evidence(self, weight: _PrunedWeight) -> Evidence:
+        # The draw depends on seed, name and time only: resumed and parallel runs draw the same.
+        text = f"{weight.spec.seed}/{weight.name}/{self._clock.samples}"
+        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+        return Evidence(
+            name=weight.name,
+            weight=weight.parameter.detach(),
+            mask=weight.mask,
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def _held_by(self, optimizer: Optimizer) -> list[_PrunedWeight]:
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        return [w for w in self._weights.values() if id(w.parameter) in held]
+
+    def _clear_moments(self, weights: Iterable[_PrunedWeight]) -> None:
+        """Zero the optimizers' moments of pruned weights that cannot come back: no momentum pulls at them."""
+        for weight in weights:
+            for optimizer in () if weight.spec.parks else self._optimizers:
+                for moment in optimizer.state.get(weight.parameter, {}).values():
+                    if isinstance(moment, Tensor) and moment.shape == weight.mask.shape:
+                        weight.mask.zero_pruned_(moment)
+
+    @torch.no_grad()
+    def _before_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:  # noqa: ANN401 - torch's hook
+        """Show the solver the hidden values, so that momentum and decay act on them; a closure still sees zeros."""
+        parked = [w for w in self._held_by(optimizer) if w.spec.parks]
+        for weight in parked:
+            weight.reveal_()
+        if not parked or ("closure" not in kwargs and len(args) < 2):  # noqa: PLR2004 - args[0] is the optimizer
+            return None
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": _hidden_during(parked, kwargs["closure"])}
+        return (args[0], _hidden_during(parked, args[1]), *args[2:]), kwargs
+
+    @torch.no_grad()
+    def _after_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002 - torch's hook
+        for weight in self._held_by(optimizer):
+            weight.hide_()
+
+
+@contextmanager
+def _revealed(weights: list[_PrunedWeight]) -> Iterator[None]:
+    """The hidden values stand in the parameters meanwhile, whatever happens."""
+    for weight in weights:
+        weight.reveal_()
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.hide_()
+
+
+def _hidden_during(weights: list[_PrunedWeight], closure: Callable[[], float] | None) -> Callable[[], float] | None:
+    """A closure that evaluates the pruned model, though the optimizer that calls it works on hidden values."""
+    if closure is None:
+        return None
+
+    def evaluate() -> float:
+        for weight in weights:
+            weight.hide_()
+        with torch.enable_grad():
+            loss = closure()
+        for weight in weights:
+            weight.reveal_()
+        return loss
+
+    return evaluate
+
+
+def _wanted(spec: PruneSpec, clock: Clock) -> float:
+    sparsity = spec.schedule(clock)
+    if not 0 <= sparsity <= 1:
+        raise OptionError(f"{spec.schedule} returned the sparsity {sparsity!r}: it must be a number in [0, 1]")
+    return sparsity
+
+
+def _as_mask(filled: Mask | Tensor, evidence: Evidence) -> Mask:
+    """Accept what a filler returned, or say what is wrong with it."""
+    if isinstance(filled, Mask) and filled.shape == evidence.weight.shape:
+        return filled
+    if isinstance(filled, Tensor) and filled.dtype == torch.bool and filled.shape == evidence.weight.shape:
+        return Mask.from_bool(filled.to(evidence.weight.device))
+    raise OptionTypeError(
+        f"the filler returned {type(filled).__name__} for {evidence.name}: it must be a Mask or a bool tensor"
+        f" of shape {tuple(evidence.weight.shape)}"
+    )
+
+
+def _checked_epoch_size(epoch_size: int | None, weights: Iterable[_PrunedWeight]) -> int | None:
+    if epoch_size is not None:
+        check_count("epoch_size", epoch_size, low=1)
+        return epoch_size
+    for weight in weights:
+        if getattr(weight.spec.schedule, "needs_epoch_size", False):
+            raise OptionError(
+                f"epoch_size=None is illegal: {_label(weight.spec.schedule)} of {weight.name} counts epochs;"
+                " give the number of samples in one epoch, a whole number >= 1"
+            )
+    return None
+
+
+def _checked_state(state: Mapping[str, Any], weights: Mapping[str, _PrunedWeight]) -> Mapping[str, dict[str, Any]]:
+    if state.get("version") != _VERSION:
+        raise StateError(f"version={state.get('version')!r} of the pruner's state is unknown: it must be {_VERSION}")
+    saved = cast("Mapping[str, dict[str, Any]]", state["weights"])
+    if saved.keys() != weights.keys():
+        raise StateError(f"the state prunes {sorted(saved)}, this pruner {sorted(weights)}")
+    for name, weight in weights.items():
+        entry = saved[name]
+        if entry["spec"] != repr(weight.spec):
+            raise StateError(f"{name}: the state was made under {entry['spec']}, this pruner has {weight.spec!r}")
+        if entry["bits"].shape != weight.mask.bits.shape:
+            raise StateError(f"{name}: the saved mask does not fit a weight of shape {tuple(weight.mask.shape)}")
+        n_hidden = Mask(entry["bits"], weight.mask.shape).n_pruned if weight.spec.parks else None
+        if n_hidden != (None if entry["hidden"] is None else len(entry["hidden"])):
+            raise StateError(f"{name}: the state holds the wrong number of hidden values")
+    return saved
+
+
+def _label(value: object) -> str:
+    """A filler or schedule as its author would write it: plain functions by name."""
+    return getattr(value, "__name__", None) or repr(value)

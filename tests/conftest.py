@@ -1,0 +1,93 @@
+"""The models on which every behaviour is shown, and what trains them."""
+
+import pytest
+import torch
+from torch import nn
+
+torch.set_num_threads(1)
+
+
+class Residual(nn.Module):
+    """A small ResNet: convolutions, BatchNorm, a shortcut, a linear head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv1 = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.stem(x)))
+        x = torch.relu(x + self.bn2(self.conv1(x)))
+        return self.head(x.mean((2, 3)))
+
+
+class Attention(nn.Module):
+    """A transformer block and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.block(x).mean(1))
+
+
+class Recurrent(nn.Module):
+    """An LSTM and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(8, 16, batch_first=True)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def _mlp():
+    return nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 4))
+
+
+MODELS = {
+    "mlp": (_mlp, (16, 12)),
+    "resnet": (Residual, (16, 1, 8, 8)),
+    "transformer": (Attention, (16, 5, 16)),
+    "lstm": (Recurrent, (16, 5, 8)),
+}
+
+
+class Task:
+    """A model with data to train it on, always the same."""
+
+    def __init__(self, name):
+        torch.manual_seed(1)
+        make, shape = MODELS[name]
+        self.name, self.make = name, make
+        self.model = make()
+        self.x = torch.randn(shape)
+        self.y = torch.arange(16) % 4
+
+    def loss(self, model=None):
+        return nn.functional.cross_entropy((model or self.model)(self.x), self.y)
+
+    def train(self, optimizer, pruner=None, steps=5, model=None):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            self.loss(model).backward()
+            optimizer.step()
+            if pruner:
+                pruner.step(16)
+
+
+@pytest.fixture(params=list(MODELS))
+def task(request):
+    return Task(request.param)
+
+
+@pytest.fixture
+def mlp():
+    return Task("mlp")
