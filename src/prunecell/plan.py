@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import translate
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from prunecell.fillers import Filler, Magnitude
 from prunecell.schedules import Schedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PruneSpec:
     """How weights are pruned.
 
@@ -39,6 +39,10 @@ class PruneSpec:
             if not callable(getattr(self, name)):
                 raise OptionTypeError(f"{name}={getattr(self, name)!r} is illegal: it must be callable")
         check_count("seed", self.seed)
+
+    def __repr__(self) -> str:
+        # States on disk compare this text: no addresses in it.
+        return f"PruneSpec({', '.join(f'{f.name}={label(getattr(self, f.name))}' for f in fields(self))})"
 
     @property
     def parks(self) -> bool:
@@ -114,6 +118,11 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
             + ("; ".join(f"{s.name}: {s.reason}" for s in skipped[:8]) or "it has no parameters")
         )
     return targets, skipped
+
+
+def label(value: object) -> str:
+    """A filler, schedule or allocation as its author would write it: plain functions by name."""
+    return getattr(value, "__name__", None) or repr(value)
 
 
 def _check_types(keys: Plan) -> None:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count
 from prunecell.evidence import Evidence
 from prunecell.masks import Mask
-from prunecell.plan import Plan, PruneSpec, resolve
+from prunecell.plan import Plan, PruneSpec, label, resolve
 from prunecell.report import Report, WeightFacts
 from prunecell.schedules import Clock
 
@@ -182,8 +182,8 @@ class Pruner:
                     n_weights=w.mask.shape.numel(),
                     n_kept=w.mask.n_kept,
                     threshold=w.sparsity,
-                    filler=_label(w.spec.filler),
-                    schedule=_label(w.spec.schedule),
+                    filler=label(w.spec.filler),
+                    schedule=label(w.spec.schedule),
                     bytes_dense=w.mask.shape.numel() * w.parameter.element_size(),
                 )
                 for w in self._weights.values()
@@ -348,7 +348,7 @@ def _checked_epoch_size(epoch_size: int | None, weights: Iterable[_PrunedWeight]
     for weight in weights:
         if getattr(weight.spec.schedule, "needs_epoch_size", False):
             raise OptionError(
-                f"epoch_size=None is illegal: {_label(weight.spec.schedule)} of {weight.name} counts epochs;"
+                f"epoch_size=None is illegal: {label(weight.spec.schedule)} of {weight.name} counts epochs;"
                 " give the number of samples in one epoch, a whole number >= 1"
             )
     return None
@@ -370,8 +370,3 @@ def _checked_state(state: Mapping[str, Any], weights: Mapping[str, _PrunedWeight
         if n_hidden != (None if entry["hidden"] is None else len(entry["hidden"])):
             raise StateError(f"{name}: the state holds the wrong number of hidden values")
     return saved
-
-
-def _label(value: object) -> str:
-    """A filler or schedule as its author would write it: plain functions by name."""
-    return getattr(value, "__name__", None) or repr(value)

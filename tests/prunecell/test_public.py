@@ -1,0 +1,59 @@
+"""The public names and the direction of imports."""
+
+import ast
+from pathlib import Path
+
+import prunecell
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+LAYERS = [
+    ["errors"],
+    ["kernels"],
+    ["masks"],
+    ["select"],
+    ["evidence"],
+    ["fillers", "schedules", "report"],
+    ["allocation"],
+    ["plan"],
+    ["pruner"],
+]
+"""The engine, from the bottom up: a module may import those of lower rows only."""
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_all_lists_every_public_name():
+    assert sorted(prunecell.__all__) == prunecell.__all__
+    assert all(hasattr(prunecell, name) for name in prunecell.__all__)
+    assert len(prunecell.__all__) <= 30
+    modules = {path.stem for path in (SOURCE / "prunecell").iterdir()}
+    public = {name for name in vars(prunecell) if not name.startswith("_")} - modules
+    assert public == set(prunecell.__all__)
+
+
+def test_imports_point_one_way():
+    rank = {f"prunecell.{name}": row for row, names in enumerate(LAYERS) for name in names}
+    for module, row in rank.items():
+        for imported in imports(SOURCE / f"{module.replace('.', '/')}.py"):
+            assert rank.get(imported, -1) < row, f"{module} imports {imported}"
+            if imported.startswith("prunecell."):
+                assert imported.rpartition(".")[0] in rank or imported in rank, f"{module} imports {imported}"
+
+
+def test_the_engine_knows_nothing_of_n2d2():
+    for path in (SOURCE / "prunecell").rglob("*.py"):
+        if path.name != "cli.py":
+            assert not any(name.split(".")[0] == "n2d2" for name in imports(path)), path
+
+
+def test_nothing_imports_the_command_lines():
+    for path in SOURCE.rglob("*.py"):
+        assert not {"prunecell.cli", "n2d2.cli"} & set(imports(path)), path
