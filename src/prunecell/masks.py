@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -49,9 +50,9 @@ class Mask:
         """A bool tensor of the weight's shape, True keeps."""
         return _unpack(self.bits, self.shape.numel()).view(self.shape)
 
-    @property
+    @cached_property
     def n_kept(self) -> int:
-        """How many weights live."""
+        """How many weights live; counted once, as nobody writes into a mask."""
         table = torch.tensor([byte.bit_count() for byte in range(256)], dtype=torch.uint8, device=self.bits.device)
         return sum(int(table[chunk.int()].sum()) for _, chunk in _chunks(self.bits))
 
