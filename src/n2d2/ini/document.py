@@ -1,0 +1,185 @@
+"""A whole INI file: where names lead, and the check that nothing in it was left over.
+
+A key is legal where somebody asked for it, whether or not it was there: so the calls of whoever reads the file are the
+list of legal keys, there is no second one to keep in step, and every key that nobody asked for can be told its nearest.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from itertools import chain, islice
+
+from n2d2.ini.effort import Effort
+from n2d2.ini.errors import IniError, IniWarning, NotYetKnownError, Place
+from n2d2.ini.folders import MODELS, Folders
+from n2d2.ini.section import Section
+from n2d2.ini.values import Node, Value, Values
+from prunecell.errors import nearest
+
+Resolver = Callable[[str, str], str | int | float | None]
+"""`(section, key) -> value` of a property that no line gives, such as `_EpochSize`; None where there is none."""
+
+DATA = "N2D2_DATA"
+CONFIG = "ConfigSection"
+MAX_REPORTED = 20
+MAX_LISTED = 10
+
+
+class Document:
+    """An INI file with its templates put in.
+
+    Args:
+        file: Its name, for messages.
+        folders: Where templates may come from.
+        lenient: Keys that nobody asked for are warnings, not errors.
+
+    Attributes:
+        globals: What stands before the first section.
+        sections: Name to section, in their order.
+        resolver: Asked for properties that no line gives; to be set by whoever builds the network.
+    """
+
+    def __init__(self, file: str, folders: Folders, *, lenient: bool = False) -> None:
+        self.file = file
+        self.folders = folders
+        self.lenient = lenient
+        self.globals = Section(self, "", Place(file, 1))
+        self.sections: dict[str, Section] = {}
+        self.resolver: Resolver | None = None
+        self.effort = Effort()
+        self._values = Values(self, self.effort)
+        self._configurations: dict[str, tuple[Section, ...]] = {}
+        self._wanted: set[str] = set()
+
+    def get(self, name: str) -> Section | None:
+        """Return a section, or None; asking makes the name a legal one."""
+        self._wanted.add(name)
+        return self.sections.get(name)
+
+    def section(self, name: str) -> Section:
+        """Return a section.
+
+        Raises:
+            IniError: there is none of this name; the nearest is offered.
+        """
+        section = self.get(name)
+        if section is None:
+            raise IniError(f"{self.file}: section [{name}] is missing{hint(name, self.sections)}")
+        return section
+
+    def starting_with(self, prefix: str) -> list[Section]:
+        """Return the sections whose names start with `prefix`, in their order; asking makes such names legal."""
+        found = [section for name, section in self.sections.items() if name.startswith(prefix)]
+        self._wanted.update((prefix, *(section.name for section in found)))
+        return found
+
+    def having(self, key: str) -> list[Section]:
+        """Return the sections in which a line gives `key`, and make it a legal one there."""
+        return [section for section in self.sections.values() if section.entry(key) and key in section]
+
+    def value(self, node: Node) -> Value:
+        """Return the value of an entry as a section sees it."""
+        return self._values.of(node)
+
+    def configurations(self, section: Section) -> tuple[Section, ...]:
+        """Return the sections that `ConfigSection` names, the strongest, which is the last, first."""
+        if section.name not in self._configurations:
+            entry = section.entries.get(CONFIG)
+            section.asked.add(CONFIG)
+            names = self.value(Node(section.name, entry)).text.split(",") if entry else []
+            found = [self.sections.get(name.strip(), name.strip()) for name in names if name.strip()]
+            for missing in found:
+                if isinstance(missing, str):
+                    problem = f"{section}{CONFIG}: there is no section [{missing}]{hint(missing, self.sections)}"
+                    raise IniError(problem, entry.place if entry else None)
+            self._configurations[section.name] = tuple(s for s in reversed(found) if isinstance(s, Section))
+        return self._configurations[section.name]
+
+    def variable(self, node: Node, name: str) -> Node | str:
+        """Find `${name}`: in the section that reads, in the one that the line stands in, global, in the environment."""
+        if name == "SECTION_NAME":
+            return node.reader
+        reader, writer = (self.sections.get(section, self.globals) for section in (node.reader, node.entry.section))
+        for scope in (reader, writer, self.globals):
+            if entry := scope.entries.get(f"${name}"):
+                return Node(scope.name, entry)
+        if name == DATA and DATA in os.environ:
+            return os.environ[DATA]
+        if name == MODELS and self.folders.models:
+            return str(self.folders.models)
+        known = [key[1:] for key in {**self.globals.entries, **reader.entries} if key.startswith("$")]
+        raise IniError(f"{node.entry}: ${{{name}}} is defined nowhere{hint(name, known)}", node.entry.place)
+
+    def reference(self, node: Node, section: str, key: str) -> Node | str:
+        """Find `[section]key`: on a line of that section, else by asking the resolver."""
+        target = self.get(section)
+        if target is None:
+            problem = f"{node.entry}: there is no section [{section}]{hint(section, self.sections)}"
+            raise IniError(problem, node.entry.place)
+        target.asked.add(key)
+        if entry := target.entries.get(key):
+            return Node(section, entry)
+        if self.resolver is None:
+            raise NotYetKnownError(f"{node.entry}: [{section}]{key} is given by no line", node.entry.place)
+        value = self.resolver(section, key)
+        if value is None:
+            raise IniError(f"{node.entry}: [{section}]{key} is not there{hint(key, target.entries)}", node.entry.place)
+        return str(value)
+
+    def check_all_read(self) -> None:
+        """Refuse keys that nobody asked for, and sections that look like a misspelt one; warn of other idle sections.
+
+        Raises:
+            IniError: one line per key, with its place and the nearest legal key. When lenient, these are warnings.
+        """
+        legal = self._legal_keys()
+        idle = [s for s in self.sections.values() if not legal[s.name] and s.name not in self._wanted]
+        problems = list(islice(chain(self._misspelt(idle), self._unread(legal)), MAX_REPORTED + 1))
+        if len(problems) > MAX_REPORTED:
+            problems[MAX_REPORTED:] = ["and more"]
+        if problems and not self.lenient:
+            raise IniError("\n".join(problems))
+        if idle:
+            names = ", ".join(f"[{section.name}]" for section in idle[:MAX_LISTED])
+            more = f" and {len(idle) - MAX_LISTED:,} more" if len(idle) > MAX_LISTED else ""
+            problems.append(f"{idle[0].place}: nothing uses {names}{more}")
+        for problem in problems:
+            warnings.warn(problem, IniWarning, stacklevel=2)
+
+    def _misspelt(self, idle: list[Section]) -> Iterator[str]:
+        """Idle sections named almost like one that was asked for and is not there."""
+        missing = [name for name in self._wanted if name not in self.sections][:1000]
+        for section in idle[:MAX_REPORTED]:
+            for meant in get_close_matches(section.name, missing, n=1, cutoff=0.8):
+                yield f"{section.place}: nothing uses [{section.name}]; did you mean [{meant}]?"
+
+    def _unread(self, legal: dict[str, set[str]]) -> Iterator[str]:
+        for section in (self.globals, *self.sections.values()):
+            known = legal[section.name]
+            if section.name and not known and section.name not in self._wanted:
+                continue
+            for entry in section.entries.values():
+                if entry.section == section.name and entry.key not in known and not entry.key.startswith("$"):
+                    yield f"{entry.place}: {section}{entry.key}: nothing reads this key{hint(entry.key, known)}"
+
+    def _legal_keys(self) -> dict[str, set[str]]:
+        """What was asked of a section, of those that inherit from it, and of those that it configures."""
+        legal = {name: set(section.asked) for name, section in self.sections.items()}
+        legal[""] = self.globals.asked
+        for section in self.sections.values():
+            for shared in self.configurations(section):
+                legal[shared.name] |= section.asked
+        for section in reversed(self.sections.values()):  # bases stand before those that inherit
+            for base in section.bases:
+                legal[base.name] |= legal[section.name]
+        return legal
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Say which known name is meant; list all of them only where they are few."""
+    names = list(known)[:1000]
+    if len(names) <= MAX_LISTED:
+        return nearest(name, names) if names else ""
+    close = get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
