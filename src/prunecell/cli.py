@@ -1,0 +1,97 @@
+"""The command `prunecell`: every subcommand is one call of the library."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from prunecell import job, packing
+from prunecell.archive import inspect as facts_of
+from prunecell.errors import PrunecellError
+
+app = typer.Typer(
+    help="Pruning that really makes a PyTorch model smaller.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(  # noqa: PLR0913 - options of a command
+    network: Annotated[Path, typer.Argument(help="An N2D2 INI file: network, data, solver, pruning.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for all that is written [runs/NAME].")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data set; else it is fetched or in the cache.")
+    ] = None,
+    reference: Annotated[bool, typer.Option(help="Train the dense network too, for comparison.")] = True,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys instead of refusing them.")] = False,
+) -> None:
+    """Train a network with pruning, write the small file, load it back and report."""
+    from n2d2.deepnet import problem  # noqa: PLC0415 - the only place of prunecell that knows n2d2, and only if asked
+
+    folder = out or Path("runs") / network.stem
+    job.run(
+        problem(network, data_path=data, lenient=lenient, seed=seed),
+        folder,
+        epochs=epochs,
+        seed=seed,
+        reference=reference,
+        resume=resume,
+    )
+
+
+@app.command()
+def pack(
+    source: Annotated[Path, typer.Argument(help="A state_dict, safetensors (an index too) or .pcell file.")],
+    target: Annotated[Path, typer.Argument(help="The .pcell file to write.")],
+    *,
+    values: Annotated[str, typer.Option(help="exact, fp16, bf16, int8 or codebookN.")] = "exact",
+    backend: Annotated[str, typer.Option(help="zlib, or pcodec: smaller, needs the package to be read.")] = "zlib",
+) -> None:
+    """Write a checkpoint as a small file."""
+    packing.pack(source, target, values=values, backend=backend)
+    typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
+
+
+@app.command()
+def unpack(
+    source: Annotated[Path, typer.Argument(help="A .pcell file.")],
+    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or else a torch state_dict.")],
+) -> None:
+    """Give back the dense checkpoint, bit for bit."""
+    packing.unpack(source, target)
+    typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
+
+
+@app.command()
+def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> None:
+    """Show what a file holds, without decoding it."""
+    rows = facts_of(source)
+    table = Table("tensor", "dtype", "shape", "encoding", show_footer=True)
+    table.columns[0].footer = "total"
+    table.add_column("non-zero", justify="right")
+    table.add_column("bytes dense", f"{sum(r.bytes_dense for r in rows):,}", justify="right")
+    table.add_column("bytes stored", f"{sum(r.bytes_stored for r in rows):,}", justify="right")
+    for r in rows:
+        nonzero = "" if r.n_nonzero is None else f"{r.n_nonzero:,}"
+        shape = " x ".join(map(str, r.shape))
+        table.add_row(r.name, r.dtype, shape, r.encoding, nonzero, f"{r.bytes_dense:,}", f"{r.bytes_stored:,}")
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command; what goes wrong on purpose is one message and exit status 1."""
+    try:
+        app()
+    except (PrunecellError, OSError) as error:
+        Console(stderr=True).print(Text(f"error: {error}", "red"), soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,249 @@
+"""The main job: train densely, train with pruning, write the small file, load it back, report."""
+
+import gzip
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from prunecell.archive import inspect, load, save
+from prunecell.errors import FormatError
+from prunecell.figures import draw_run
+from prunecell.plan import Plan, PruneSpec
+from prunecell.pruner import Pruner
+from prunecell.report import Report
+from prunecell.sparse.convert import compact_
+from prunecell.training import Batches, Checkpoint, Epoch, Progress, Task, evaluate, fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A network, how it is pruned, and the data that it learns.
+
+    Attributes:
+        name: in titles and file names.
+        build: makes the network; the same one after the same `torch.manual_seed`.
+        plan: what is pruned.
+        make_optimizer: the optimizer of a network that `build` made.
+        train: epoch number (from 0) -> its batches.
+        validation, test: -> batches.
+        epoch_size: training samples in an epoch.
+        loss: (scores, labels) -> a scalar.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    plan: Plan | PruneSpec
+    make_optimizer: Callable[[nn.Module], Optimizer]
+    train: Callable[[int], Batches]
+    validation: Callable[[], Batches]
+    test: Callable[[], Batches]
+    epoch_size: int
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Bytes of one network in several forms."""
+
+    dense: int
+    dense_gzip: int
+    pruned_gzip: int
+    stored: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a job found.
+
+    Attributes:
+        accuracy: on the test set, of the pruned network; accuracy_runtime: of the sparse runtime that was loaded
+            from the file; accuracy_dense: of the same network, trained alike without pruning, if it was asked for.
+        seconds_dense, seconds_runtime: one pass over the test set, one thread.
+        epochs, epochs_dense: of the pruned and of the dense network.
+    """
+
+    report: Report
+    sizes: Sizes
+    accuracy: float
+    accuracy_runtime: float
+    seconds_dense: float
+    seconds_runtime: float
+    accuracy_dense: float | None = None
+    epochs: list[Epoch] = field(default_factory=list)
+    epochs_dense: list[Epoch] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """All of it, readable by machines."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def run(
+    problem: Problem, folder: Path, *, epochs: int, seed: int = 0, reference: bool = True, resume: bool = False
+) -> Result:
+    """Do the whole job, print what happens, and leave its files in `folder`.
+
+    Args:
+        problem: what is learned.
+        folder: gets `NAME.pcell`, `run.png`, `report.json` and the checkpoints.
+        epochs: >= 1.
+        seed: of everything random.
+        reference: whether the dense network is trained too, for comparison.
+        resume: go on from the checkpoints in `folder`; without it they are removed first.
+
+    Raises:
+        FormatError: what was read back is not what was written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
+    if not resume:
+        for checkpoint in checkpoints.values():
+            checkpoint.path.unlink(missing_ok=True)
+    console = Console()
+    dense = _task(problem, seed)
+    dense_epochs: list[Epoch] = []
+    if reference:
+        console.rule(f"{problem.name}: dense")
+        dense_epochs = _fit(dense, problem, epochs, checkpoints["dense"], console).epochs
+    console.rule(f"{problem.name}: pruned")
+    task = _task(problem, seed)
+    task.pruner = pruner = Pruner(task.model, problem.plan, optimizer=task.optimizer, epoch_size=problem.epoch_size)
+    progress = _fit(task, problem, epochs, checkpoints["pruned"], console)
+    report = pruner.finalize()
+    archive = folder / f"{problem.name}.pcell"
+    save(task.model, archive)
+    result = replace(
+        _examine(problem, task.model, archive, report, dense.model),
+        accuracy_dense=evaluate(dense.model, problem.test()) if reference else None,
+        epochs=progress.epochs,
+        epochs_dense=dense_epochs,
+    )
+    title = f"{problem.name}: {result.report.sparsity:.1%} sparse, test accuracy {result.accuracy:.2%}"
+    draw_run(folder / "run.png", progress, title=title, reference=dense_epochs)
+    (folder / "report.json").write_text(result.to_json())
+    print_result(result, folder, archive, console)
+    return result
+
+
+def print_result(result: Result, folder: Path, archive: Path, console: Console) -> None:
+    """The closing page of a job."""
+    sizes = result.sizes
+    console.print(result.report)
+    before = "" if result.accuracy_dense is None else f"dense {result.accuracy_dense:.2%}, "
+    console.print(f"test accuracy: {before}pruned {result.accuracy:.2%}, reloaded in the sparse runtime ", end="")
+    console.print(f"{result.accuracy_runtime:.2%}")
+    console.print(
+        f"one pass over the test set: dense {result.seconds_dense:.2f} s, sparse {result.seconds_runtime:.2f} s"
+    )
+    console.print(f"bytes: dense state_dict {sizes.dense:,}; gzip of it {sizes.dense_gzip:,}; ", end="")
+    console.print(f"gzip of the pruned one {sizes.pruned_gzip:,}; {archive.name} {sizes.stored:,}")
+    console.print(
+        f"{archive} is {sizes.dense / sizes.stored:.1f} x smaller than dense,"
+        f" {sizes.dense_gzip / sizes.stored:.1f} x smaller than gzip of dense; reloaded bit for bit"
+    )
+    console.print(f"picture: {folder / 'run.png'}; all figures: {folder / 'report.json'}")
+
+
+def _task(problem: Problem, seed: int) -> Task:
+    """The network with the first weights that belong to the seed."""
+    torch.manual_seed(seed)
+    model = problem.build()
+    optimizer = problem.make_optimizer(model)
+    return Task(
+        model=model, optimizer=optimizer, train=problem.train, validation=problem.validation, loss=problem.loss
+    )
+
+
+def _fit(task: Task, problem: Problem, epochs: int, checkpoint: Checkpoint, console: Console) -> Progress:
+    """Train under a progress bar, one line an epoch."""
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}  sparsity {task.fields[sparsity]:.2%}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        row = bar.add_task("", total=problem.epoch_size, epoch=1, loss=0.0, sparsity=0.0)
+        printed = 0
+
+        def watch(progress: Progress) -> None:
+            nonlocal printed
+            for epoch in progress.epochs[printed:]:
+                console.print(_line(epoch, task.pruner is not None), highlight=False)
+            printed = len(progress.epochs)
+            bar.update(
+                row,
+                completed=progress.samples,
+                epoch=f"{min(printed + 1, epochs)}/{epochs}",
+                loss=progress.loss_sum / max(progress.samples, 1),
+                sparsity=progress.sparsity[-1][1] if progress.sparsity else 0.0,
+            )
+
+        return fit(task, epochs, checkpoint=checkpoint, watch=watch)
+
+
+def _line(epoch: Epoch, pruned: bool) -> str:  # noqa: FBT001 - private
+    accuracy = "" if epoch.accuracy is None else f"  validation accuracy {epoch.accuracy:.2%}"
+    pruning = f"  sparsity {epoch.sparsity:.2%}  threshold {epoch.threshold:.3f}" if pruned else ""
+    return f"epoch {epoch.number:3d}  loss {epoch.loss:.4f}{accuracy}{pruning}  {epoch.seconds:.1f} s"
+
+
+def _examine(
+    problem: Problem,
+    model: nn.Module,
+    archive: Path,
+    report: Report,
+    dense: nn.Module,
+) -> Result:
+    """Read the file back, twice: as dense tensors, which must be the same bits, and into the sparse runtime."""
+    state, reloaded = model.state_dict(), load(archive)
+    for name, tensor in state.items():
+        if not torch.equal(tensor.contiguous().view(-1).view(torch.uint8), reloaded[name].view(-1).view(torch.uint8)):
+            raise FormatError(f"{archive}: {name} was not read back as it was written")
+    accuracy, seconds_dense = _timed(lambda: evaluate(model, problem.test()))
+    small = compact_(problem.build(), archive)
+    accuracy_runtime, seconds_runtime = _timed(lambda: evaluate(small, problem.test()))
+    stored = {facts.name: facts.bytes_stored for facts in inspect(archive)}
+    dense_bytes, pruned_bytes = _bytes_of(dense), _bytes_of(model)
+    return Result(
+        report=replace(report, weights=tuple(replace(w, bytes_stored=stored[w.name]) for w in report.weights)),
+        sizes=Sizes(
+            dense=len(dense_bytes),
+            dense_gzip=len(gzip.compress(dense_bytes)),
+            pruned_gzip=len(gzip.compress(pruned_bytes)),
+            stored=archive.stat().st_size,
+        ),
+        accuracy=accuracy,
+        accuracy_runtime=accuracy_runtime,
+        seconds_dense=seconds_dense,
+        seconds_runtime=seconds_runtime,
+    )
+
+
+def _bytes_of(model: nn.Module) -> bytes:
+    """The state_dict as torch.save writes it."""
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    return file.getvalue()
+
+
+def _timed(evaluation: Callable[[], float]) -> tuple[float, float]:
+    """The accuracy, and the seconds that it took on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    try:
+        return evaluation(), time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,243 @@
+"""fit() and evaluate(): one training loop that reads from top to bottom and can be killed anywhere.
+
+Everything that training depends on is in the checkpoint or a pure function of the epoch, so a run that was killed and
+resumed ends with the same bits as one that was not (one thread, CPU).
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from prunecell.errors import FormatError, check_count
+from prunecell.pruner import Pruner
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""(inputs, labels): inputs (n, ...), labels int64 (n,)."""
+
+
+@dataclass(kw_only=True)
+class Task:
+    """What is trained, and on what.
+
+    Attributes:
+        model: gives scores, (n, classes).
+        optimizer: of its parameters.
+        train: epoch number (from 0) -> its batches: the same batches whenever it is asked for the same epoch.
+        validation: -> the batches on which each epoch ends; None: none.
+        loss: (scores, labels) -> a scalar.
+        pruner: of the model, attached to the optimizer; None trains densely.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    train: Callable[[int], Batches]
+    validation: Callable[[], Batches] | None = None
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    pruner: Pruner | None = None
+
+    def parts(self) -> dict[str, Any]:
+        """All that has a state_dict."""
+        parts = {"model": self.model, "optimizer": self.optimizer, "pruner": self.pruner}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """The facts of one epoch.
+
+    Attributes:
+        number: from 1.
+        loss: the mean over its training samples.
+        accuracy: on the validation samples, in [0, 1]; None without any.
+        sparsity: of the prunable weights, at its end; threshold: the highest that a schedule asked for by then.
+        seconds: wall clock, validation included.
+    """
+
+    number: int
+    loss: float
+    accuracy: float | None
+    sparsity: float
+    threshold: float
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """Where a run is.
+
+    Attributes:
+        epochs: the facts of those that ended.
+        steps, samples, loss_sum, seconds: of the one that runs.
+        sparsity: (samples seen since the beginning, sparsity) at each change.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    steps: int = 0
+    samples: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    total_samples: int = 0
+    sparsity: list[tuple[int, float]] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers only."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Be where the state was taken."""
+        vars(self).update(state, epochs=[Epoch(**epoch) for epoch in state["epochs"]])
+
+    def note_sparsity(self, sparsity: float) -> None:
+        """Remember a change of sparsity."""
+        if not self.sparsity or self.sparsity[-1][1] != sparsity:
+            self.sparsity.append((self.total_samples, sparsity))
+
+
+@dataclass(kw_only=True)
+class Checkpoint:
+    """A file from which a run goes on; written whole or not at all.
+
+    Args:
+        path: where.
+        every_seconds: > 0, the longest time between two writings; one is made at each epoch's end in any case.
+    """
+
+    path: Path
+    every_seconds: float = 60.0
+    _written: float = field(default_factory=time.monotonic, init=False)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        return time.monotonic() - self._written > self.every_seconds
+
+    def save(self, parts: dict[str, Any]) -> None:
+        """Write the state of all parts and of torch's random generator."""
+        states = {name: part.state_dict() for name, part in parts.items()} | {"random": torch.get_rng_state()}
+        new = self.path.with_suffix(".new")
+        with new.open("wb") as file:
+            torch.save(states, file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+        self._written = time.monotonic()
+
+    def load(self, parts: dict[str, Any]) -> bool:
+        """Give every part its state back; False where no file is.
+
+        Raises:
+            FormatError: the file is not one of ours, or of another task.
+        """
+        if not self.path.exists():
+            return False
+        try:
+            states = torch.load(self.path, weights_only=True)
+            random = states.pop("random")
+        except Exception as error:  # torch raises what its parsers raise
+            raise FormatError(f"{self.path} is no checkpoint of prunecell: {error}") from error
+        if states.keys() != parts.keys():
+            raise FormatError(f"{self.path} is of another run: it holds {sorted(states)}, not {sorted(parts)}")
+        for name, part in parts.items():
+            part.load_state_dict(states[name])
+        torch.set_rng_state(random)
+        return True
+
+
+def fit(
+    task: Task,
+    epochs: int,
+    *,
+    checkpoint: Checkpoint | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Train for so many epochs, going on from the checkpoint if it is there.
+
+    Args:
+        task: what is trained.
+        epochs: >= 0; those of the checkpoint count.
+        checkpoint: where to write, and to go on from.
+        watch: called after every step and after every epoch, with the progress so far; not to be changed.
+
+    Returns:
+        The progress at the end.
+    """
+    check_count("epochs", epochs)
+    progress = Progress()
+    parts = task.parts() | {"progress": progress}
+    if checkpoint is not None:
+        checkpoint.load(parts)
+    if task.pruner is not None:
+        progress.note_sparsity(task.pruner.sparsity)
+    while len(progress.epochs) < epochs:
+        _finish_epoch(task, progress, checkpoint, parts, watch)
+        if checkpoint is not None:
+            checkpoint.save(parts)
+        if watch is not None:
+            watch(progress)
+    return progress
+
+
+def _finish_epoch(
+    task: Task,
+    progress: Progress,
+    checkpoint: Checkpoint | None,
+    parts: dict[str, Any],
+    watch: Callable[[Progress], None] | None,
+) -> None:
+    """Train on what is left of the epoch that runs, and write down its facts."""
+    started = time.perf_counter() - progress.seconds
+    task.model.train()
+    for inputs, labels in islice(task.train(len(progress.epochs)), progress.steps, None):
+        task.optimizer.zero_grad()
+        loss = task.loss(task.model(inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call] # torch's
+        task.optimizer.step()
+        progress.steps += 1
+        progress.samples += len(labels)
+        progress.total_samples += len(labels)
+        progress.loss_sum += loss.item() * len(labels)
+        progress.seconds = time.perf_counter() - started
+        if task.pruner is not None:
+            task.pruner.step(len(labels))
+            progress.note_sparsity(task.pruner.sparsity)
+        if watch is not None:
+            watch(progress)
+        if checkpoint is not None and checkpoint.due:
+            checkpoint.save(parts)
+    accuracy = None if task.validation is None else evaluate(task.model, task.validation())
+    progress.epochs.append(
+        Epoch(
+            number=len(progress.epochs) + 1,
+            loss=progress.loss_sum / max(progress.samples, 1),
+            accuracy=accuracy,
+            sparsity=0.0 if task.pruner is None else task.pruner.sparsity,
+            threshold=0.0 if task.pruner is None else max(w.threshold for w in task.pruner.report().weights),
+            seconds=time.perf_counter() - started,
+        )
+    )
+    progress.steps = progress.samples = 0
+    progress.loss_sum = progress.seconds = 0.0
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Batches) -> float:
+    """The fraction of the samples whose highest score is at the label; the model is left in evaluation mode.
+
+    >>> evaluate(nn.Identity(), [(torch.eye(4), torch.tensor([0, 1, 2, 0]))])
+    0.75
+    """
+    model.eval()
+    right = n = 0
+    for inputs, labels in batches:
+        right += int((model(inputs).argmax(1) == labels).sum())
+        n += len(labels)
+    return right / max(n, 1)

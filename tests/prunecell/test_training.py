@@ -1,0 +1,121 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from prunecell import Gradual, IterNonStruct, Pruner, PruneSpec
+from prunecell.errors import FormatError, OptionError
+from prunecell.training import Checkpoint, Progress, Task, evaluate, fit
+
+SPEC = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.8, start=0.2, gamma=0.1, every_samples=24))
+
+
+class StopHereError(Exception):
+    """Stands for kill -9."""
+
+
+def task(*, pruned=True, dropout=0.2):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Dropout(dropout), nn.Linear(20, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def train(epoch):
+        generator = torch.Generator().manual_seed(epoch)
+        for _ in range(6):
+            x = torch.randn(8, 10, generator=generator)
+            yield x, x[:, :3].argmax(1)
+
+    return Task(
+        model=model,
+        optimizer=optimizer,
+        train=train,
+        validation=lambda: train(1000),
+        pruner=Pruner(model, SPEC, optimizer=optimizer) if pruned else None,
+    )
+
+
+def test_it_learns_and_prunes():
+    trained = task()
+    progress = fit(trained, 12)
+    assert len(progress.epochs) == 12
+    assert progress.epochs[-1].loss < progress.epochs[0].loss / 2
+    assert progress.epochs[-1].accuracy > 0.7
+    assert progress.epochs[-1].sparsity == pytest.approx(0.8, abs=0.01)
+    assert progress.epochs[-1].threshold == 0.8
+    assert progress.total_samples == 12 * 48
+    sparsities = [sparsity for _, sparsity in progress.sparsity]
+    assert len(sparsities) == len(set(sparsities)) > 5
+
+
+def test_a_dense_run_reports_no_sparsity():
+    progress = fit(task(pruned=False), 1)
+    assert progress.epochs[0].sparsity == progress.epochs[0].threshold == 0
+    assert progress.sparsity == []
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 6, 7, 13, 20])
+def test_a_run_stopped_anywhere_ends_with_the_same_bits(tmp_path, stop_at):
+    whole = task()
+    expected = fit(whole, 4)
+
+    def watch(_):
+        watch.calls += 1
+        if watch.calls == stop_at:
+            raise StopHereError
+
+    watch.calls = 0
+    checkpoint = Checkpoint(path=tmp_path / "run", every_seconds=1e-9)
+    with pytest.raises(StopHereError):
+        fit(task(), 4, checkpoint=checkpoint, watch=watch)
+    torch.manual_seed(12345)
+    resumed = task()
+    progress = fit(resumed, 4, checkpoint=Checkpoint(path=tmp_path / "run"))
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
+    assert [(e.loss, e.accuracy, e.sparsity) for e in progress.epochs] == [
+        (e.loss, e.accuracy, e.sparsity) for e in expected.epochs
+    ]
+    assert progress.sparsity == expected.sparsity
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    checkpoint = Checkpoint(path=tmp_path / "run")
+    fit(task(), 2, checkpoint=checkpoint)
+    resumed = task()
+    fit(resumed, 2, checkpoint=checkpoint)
+    before = copy.deepcopy(resumed.model.state_dict())
+    assert len(fit(resumed, 2, checkpoint=checkpoint).epochs) == 2
+    assert all(torch.equal(before[key], value) for key, value in resumed.model.state_dict().items())
+
+
+def test_a_broken_checkpoint_is_named(tmp_path):
+    path = tmp_path / "run"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(FormatError, match="run is no checkpoint of prunecell"):
+        fit(task(), 1, checkpoint=Checkpoint(path=path))
+    fit(task(pruned=False), 1, checkpoint=Checkpoint(path=tmp_path / "dense"))
+    with pytest.raises(FormatError, match=r"dense is of another run: it holds .*, not .*'pruner'"):
+        fit(task(), 1, checkpoint=Checkpoint(path=tmp_path / "dense"))
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
+    class Broken:
+        def state_dict(self):
+            raise StopHereError
+
+    checkpoint = Checkpoint(path=tmp_path / "run")
+    checkpoint.save({"progress": Progress()})
+    before = checkpoint.path.read_bytes()
+    with pytest.raises(StopHereError):
+        checkpoint.save({"progress": Broken()})
+    assert checkpoint.path.read_bytes() == before
+
+
+def test_no_epochs_is_legal_and_fewer_is_not():
+    assert fit(task(), 0).epochs == []
+    with pytest.raises(OptionError, match="epochs=-1 is illegal"):
+        fit(task(), -1)
+
+
+def test_evaluating_nothing_is_zero():
+    assert evaluate(nn.Identity(), []) == 0
