@@ -1,0 +1,49 @@
+"""Cells, and containers of cells. Those that compute are in `n2d2.cells.nn` too, as in N2D2."""
+
+from n2d2.cells import nn
+from n2d2.cells.cell import Cell
+from n2d2.cells.containers import Block, Layer, Sequence
+from n2d2.cells.nn import (
+    Activation,
+    BatchNorm2d,
+    Conv,
+    ConvDepthWise,
+    ConvPointWise,
+    Deconv,
+    Dropout,
+    ElemWise,
+    Fc,
+    GlobalPool2d,
+    Padding,
+    Pool,
+    Pool2d,
+    PoolGlobal2d,
+    Reshape,
+    Softmax,
+    Transpose,
+)
+
+__all__ = [
+    "Activation",
+    "BatchNorm2d",
+    "Block",
+    "Cell",
+    "Conv",
+    "ConvDepthWise",
+    "ConvPointWise",
+    "Deconv",
+    "Dropout",
+    "ElemWise",
+    "Fc",
+    "GlobalPool2d",
+    "Layer",
+    "Padding",
+    "Pool",
+    "Pool2d",
+    "PoolGlobal2d",
+    "Reshape",
+    "Sequence",
+    "Softmax",
+    "Transpose",
+    "nn",
+]

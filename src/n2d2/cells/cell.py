@@ -1,0 +1,223 @@
+"""Cell: a node of a network. A torch.nn.Module with N2D2's name, options, solvers, fillers and PruneCell."""
+
+from collections import Counter
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from n2d2 import global_variables
+from n2d2.activation import ACTIVATIONS, Activation
+from n2d2.declared import Declared
+from n2d2.error_handler import UndefinedParameterError, WrongInputType, refuse_unknown
+from n2d2.quantizer import PruneCell
+from n2d2.solver import Solver, SolverOptimizer, build_optimizer
+from n2d2.tensor import Graph, Tensor
+from n2d2.updating import update
+
+_made: Counter[str] = Counter()  # how many cells of each class have got a default name: N2D2 counts them too
+
+
+class Cell(nn.Module):
+    """What all cells share. Never instantiated itself.
+
+    A cell is called with torch tensors, as any module, or with n2d2.Tensors, and then returns one that remembers which
+    cells took part. Several inputs are several arguments or one list; they are joined along the channels
+    where a cell does not say otherwise.
+
+    Args:
+        name: the cell's name in its network; by default its class and a number.
+        fixed: constructor arguments that are no options, for printing.
+        options: values by the names of OPTIONS.
+
+    Raises:
+        UndefinedParameterError: an unknown option; the nearest is offered.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {}
+    COMMON: ClassVar[Mapping[str, Any]] = {
+        "activation": None,
+        "back_propagate": True,
+        "model": None,
+        "datatype": None,
+    }
+
+    def __init__(self, name: str | None, fixed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        super().__init__()
+        kind, known = type(self).__name__, {**self.COMMON, **self.OPTIONS}
+        refuse_unknown(kind, options, ["name", *known])
+        if name is None:
+            name = f"{kind}_{_made[kind]}"
+            _made[kind] += 1
+        self.name = name
+        self.fixed = dict(fixed)
+        self.options = {**known, **options}
+        check_kind("activation", self.options["activation"], tuple(ACTIVATIONS.values()))
+        self._outputs: torch.Tensor | None = None
+        self._optimizer: SolverOptimizer | None = None
+        self._quantizer: PruneCell | None = None
+
+    def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401 - torch tensors or ours
+        """Propagate; see the class."""
+        given = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else inputs
+        if not any(isinstance(x, Tensor) for x in given):
+            return super().__call__(*given)
+        graph = Graph()
+        for x in given:
+            graph = x.graph.joined(graph)
+        with torch.set_grad_enabled(self.training):
+            return self.wrap(super().__call__(*(_batched(x.values) for x in given)), graph)
+
+    def wrap(self, values: torch.Tensor, graph: Graph) -> Tensor:
+        """An n2d2.Tensor of this cell's output: four dimensions at least, (batch, channels, 1, 1) of vectors."""
+        made = Tensor.from_torch(values.reshape(*values.shape, 1, 1) if values.dim() == 2 else values)  # noqa: PLR2004
+        made.graph = graph
+        graph.cells[self] = None
+        graph.n_samples = len(values)
+        self._outputs = made.values.detach()
+        return made
+
+    def activated(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the activation, if there is one."""
+        activation: Activation | None = self.options["activation"]
+        return x if activation is None else activation(x)
+
+    def joined(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """One input out of several, joined along the channels; cut off from the graph without back_propagate."""
+        x = inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
+        return x if self.options["back_propagate"] else x.detach()
+
+    # ---- names and options
+
+    def get_name(self) -> str:
+        """The name of the cell."""
+        return self.name
+
+    def get_type(self) -> str:
+        """N2D2's name of this kind of cell."""
+        return type(self).__name__
+
+    def get_outputs(self) -> Tensor:
+        """The last output for an n2d2.Tensor; an empty tensor before the first."""
+        return Tensor.from_torch(torch.empty(0) if self._outputs is None else self._outputs)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - options of any type
+        options = self.__dict__.get("options", {})
+        if name in options:
+            return options[name]
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            near = get_close_matches(name, [*options, *dir(type(self))], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
+        options = self.__dict__.get("options", {})
+        if name in options and not hasattr(type(self), name):
+            raise UndefinedParameterError(f"{name} of {self.name!r} cannot change: give it when the cell is made")
+        if options and not name.startswith("_") and not hasattr(self, name):
+            near = get_close_matches(name, [*options, *dir(type(self))], n=1, cutoff=0.8)
+            if near:  # a slip of the pen; other new attributes are the user's own affair
+                raise UndefinedParameterError(
+                    f"{type(self).__name__} has no attribute {name!r}; did you mean {near[0]!r}?"
+                )
+        super().__setattr__(name, value)
+
+    @property
+    def activation(self) -> Activation | None:
+        """What is applied to the output, or None."""
+        activation: Activation | None = self.options["activation"]
+        return activation
+
+    @activation.setter
+    def activation(self, activation: Activation | None) -> None:
+        check_kind("activation", activation, tuple(ACTIVATIONS.values()))
+        self.options["activation"] = activation
+
+    @property
+    def back_propagate(self) -> bool:
+        """Whether gradients go on to the cell's inputs; its own weights learn in any case."""
+        return bool(self.options["back_propagate"])
+
+    @back_propagate.setter
+    def back_propagate(self, value: bool) -> None:
+        self.options["back_propagate"] = bool(value)
+
+    # ---- training
+
+    def solvers(self) -> dict[nn.Parameter, Solver]:
+        """The cell's own parameters, and the solver of each; see `WeightCell`."""
+        return {}
+
+    def step(self, n_samples: int = 1) -> None:
+        """One step of the cell's solvers over a mini-batch, with the gradients that are there."""
+        if self._optimizer is None and self.solvers():
+            self._optimizer = build_optimizer([self])
+            if self._quantizer is not None:
+                self._quantizer.watch(self._optimizer)
+        if self._optimizer is not None:
+            self._optimizer.batch_size = n_samples
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+
+    def update(self, n_samples: int = 1, epoch_size: int | None = None) -> None:
+        """What `Tensor.update()` does for all cells: a step of the solvers, then of the PruneCell's clock."""
+        update([self], n_samples, epoch_size)
+
+    @property
+    def quantizer(self) -> PruneCell | None:
+        """The PruneCell of this cell, or None."""
+        return self._quantizer
+
+    def learn(self) -> "Cell":
+        """Switch to learning: dropout draws, batch statistics are taken, gradients are kept."""
+        return self.train()
+
+    def test(self) -> "Cell":
+        """Switch to testing."""
+        return self.eval()
+
+    def freeze(self) -> "Cell":
+        """Let no solver change the cell's parameters."""
+        return self.requires_grad_(False)  # noqa: FBT003 - torch's signature
+
+    def has_quantizer(self) -> bool:
+        """Whether a PruneCell is on this cell."""
+        return self._quantizer is not None
+
+    # ---- printing, copying
+
+    def extra_repr(self) -> str:
+        """Torch prints it within a container's tree."""
+        return str(self).partition("(")[2][:-1]
+
+    def __repr__(self) -> str:
+        return self.__str__()
+
+    def __str__(self) -> str:
+        fixed = ", ".join([repr(self.name), *(f"{key}={value}" for key, value in self.fixed.items())])
+        if global_variables.verbosity is not global_variables.Verbosity.detailed:
+            return f"{self.get_type()}({fixed})"
+        options = {**self.options, "quantizer": self._quantizer} if self._quantizer else self.options
+        told = ", ".join(f"{key}={value}" for key, value in options.items() if value is not None)
+        return f"{self.get_type()}({fixed})({told})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_outputs": None, "_optimizer": None}
+
+
+def _batched(values: torch.Tensor) -> torch.Tensor:
+    """One image (channels, height, width) is a batch of one."""
+    return values.unsqueeze(0) if values.dim() == 3 else values  # noqa: PLR2004
+
+
+def check_kind(name: str, value: object, kinds: tuple[type[Declared], ...]) -> None:
+    """Refuse, by name, a value that is neither None nor of one of these kinds."""
+    if value is not None and not isinstance(value, kinds):
+        raise WrongInputType(
+            f"{name}={value!r} is illegal: it must be one of {', '.join(kind.__name__ for kind in kinds)}"
+            f", not a {type(value).__name__}"
+        )

@@ -1,0 +1,198 @@
+"""Containers of cells: Block, Sequence (one after another), Layer (side by side)."""
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
+from typing import Any, Union
+
+from torch import nn
+
+from n2d2.cells.cell import Cell
+from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
+from n2d2.quantizer import PruneCell
+from n2d2.solver import Solver
+from prunecell.errors import nearest
+
+Item = Union[Cell, "Block"]
+
+
+class Block(nn.Module):
+    """Cells by name, without an order of computation.
+
+    Iteration goes one level deep; `get_cells()` all the way. `block[0]` and `block["name"]` find a cell, the latter at
+    any depth.
+
+    Args:
+        cells: cells or containers, of different names.
+        name: by default the class.
+    """
+
+    def __init__(self, cells: Iterable[Item] = (), name: str | None = None) -> None:
+        super().__init__()
+        self.name = name or type(self).__name__
+        for cell in cells:
+            self._add(cell)
+
+    def _add(self, cell: Item) -> None:
+        if not isinstance(cell, Cell | Block):
+            raise WrongInputType(f"{self.name!r} takes cells, not a {type(cell).__name__}")
+        if _key(cell) in self._modules:
+            raise WrongValue(f"{self.name!r} has a cell {cell.name!r} already: names must differ")
+        self._modules[_key(cell)] = cell  # not add_module: a cell may be called like a method of ours
+
+    def get_name(self) -> str:
+        """The name of the container."""
+        return self.name
+
+    def get_type(self) -> str:
+        """N2D2's name of this kind of container."""
+        return type(self).__name__
+
+    def items(self) -> list[Item]:
+        """The cells and containers of this level, in their order."""
+        return [module for module in self._modules.values() if isinstance(module, Cell | Block)]
+
+    def get_cells(self) -> dict[str, Cell]:
+        """All cells by name, however deep."""
+        return {cell.name: cell for cell in self.modules() if isinstance(cell, Cell)}
+
+    def get_cell(self, name: str) -> Item:
+        """The cell or container of this name, however deep."""
+        found = next((m for m in self.modules() if isinstance(m, Cell | Block) and m.name == name), None)
+        if found is None:
+            raise UndefinedParameterError(f"{self.name!r} has no cell {name!r}{nearest(name, self.get_cells())}")
+        return found
+
+    def __getitem__(self, which: int | str | slice) -> Any:  # noqa: ANN401 - a cell, or a list of cells
+        return self.get_cell(which) if isinstance(which, str) else self.items()[which]
+
+    def __len__(self) -> int:
+        return len(self.items())
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items())
+
+    def __contains__(self, cell: object) -> bool:
+        return cell in self.items() or cell in self.get_cells()
+
+    def learn(self) -> "Block":
+        """Switch all cells to learning."""
+        return self.train()
+
+    def test(self) -> "Block":
+        """Switch all cells to testing."""
+        return self.eval()
+
+    def freeze(self) -> "Block":
+        """Let no solver change any parameter."""
+        return self.requires_grad_(False)  # noqa: FBT003 - torch's signature
+
+    def set_solver(self, solver: Solver) -> None:
+        """Train all parameters by this solver."""
+        for cell in self.get_cells().values():
+            if hasattr(cell, "set_solver"):
+                cell.set_solver(solver)
+
+    def set_back_propagate(self, value: bool) -> None:  # noqa: FBT001 - N2D2's signature
+        """Whether gradients go on to the cells' inputs."""
+        for cell in self.get_cells().values():
+            cell.back_propagate = value
+
+    def quantizers(self) -> dict[str, PruneCell]:
+        """The PruneCells by the names of their cells."""
+        return {name: cell.quantizer for name, cell in self.get_cells().items() if cell.quantizer is not None}
+
+    def __str__(self) -> str:
+        lines = (line for item in self for line in str(item).splitlines())
+        return "\n".join([f"{self.get_type()}({self.name!r})(", *(f"\t{line}" for line in lines), ")"])
+
+    __repr__ = __str__
+
+
+def _key(cell: Item) -> str:
+    """The name of a cell within its container's state_dict, where a dot would mean one level more."""
+    return cell.name.replace(".", "_")
+
+
+class _Ordered(Block):
+    """What Sequence and Layer share: cells can be put in and taken out."""
+
+    def append(self, cell: Item) -> None:
+        """Put a cell at the end."""
+        self.insert(len(self), cell)
+
+    def insert(self, index: int, cell: Item) -> None:
+        """Put a cell before the one at `index`."""
+        cells = self.items()
+        cells.insert(index, cell)
+        self._replace(cells)
+
+    def remove(self, cell: Item | str) -> None:
+        """Take a cell of this level out, by itself or by its name."""
+        cells = self.items()
+        name = cell if isinstance(cell, str) else cell.name
+        kept = [one for one in cells if one.name != name]
+        if len(kept) == len(cells):
+            raise UndefinedParameterError(
+                f"{self.name!r} has no cell {name!r}{nearest(name, (one.name for one in cells))}"
+            )
+        self._replace(kept)
+
+    def index(self, cell: Item) -> int:
+        """The place of a cell of this level."""
+        return self.items().index(cell)
+
+    def _replace(self, cells: list[Item]) -> None:
+        before = dict(self._modules)
+        self._modules.clear()
+        try:
+            for cell in cells:
+                self._add(cell)
+        except (WrongInputType, WrongValue):
+            self._modules.update(before)
+            raise
+
+
+class Sequence(_Ordered):
+    """Cells one after another.
+
+    >>> import torch
+    >>> from n2d2.cells import Fc
+    >>> model = Sequence([Fc(4, 3, name="one"), Fc(3, 2, name="two")])
+    >>> model(torch.zeros(5, 4)).shape, model["two"] is model[1]
+    (torch.Size([5, 2]), True)
+    """
+
+    def forward(self, x: Any) -> Any:  # noqa: ANN401 - torch tensors or ours
+        """Through all cells."""
+        for cell in self.items():
+            x = cell(x)
+        return x
+
+
+class Layer(_Ordered):
+    """Cells side by side: each gets the same input; a list of their outputs comes out.
+
+    Args:
+        cells: cells or containers.
+        mapping: inputs x cells, which cell sees which of several inputs; by default each sees all.
+        name: by default the class.
+    """
+
+    def __init__(
+        self,
+        cells: Iterable[Item] = (),
+        mapping: SequenceOf[SequenceOf[int]] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(cells, name)
+        self.mapping = mapping
+
+    def forward(self, x: Any) -> list[Any]:  # noqa: ANN401
+        """Each cell's output."""
+        if self.mapping is None:
+            return [cell(x) for cell in self.items()]
+        inputs = x if isinstance(x, list | tuple) else [x]
+        return [
+            cell([one for one, row in zip(inputs, self.mapping, strict=True) if row[place]])
+            for place, cell in enumerate(self.items())
+        ]

@@ -1,0 +1,49 @@
+"""Mappings: which outputs of a cell see which of its channels. Bool tensors, (nb_inputs, nb_outputs)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from n2d2.error_handler import WrongValue
+
+
+def to_mapping(given: object, nb_inputs: int, nb_outputs: int) -> Tensor:
+    """Check a mapping that a user gave: an n2d2.Tensor, an array or nested lists; None connects everything.
+
+    Raises:
+        WrongValue: it is not nb_inputs x nb_outputs, or has other values than 0 and 1.
+    """
+    if given is None:
+        return torch.ones(nb_inputs, nb_outputs, dtype=torch.bool)
+    mapping = torch.as_tensor(np.asarray(given))
+    if mapping.shape != (nb_inputs, nb_outputs):
+        raise WrongValue(
+            f"mapping of shape {tuple(mapping.shape)} is illegal: it must be nb_inputs x nb_outputs"
+            f", ({nb_inputs}, {nb_outputs})"
+        )
+    if not ((mapping == 0) | (mapping == 1)).all():
+        raise WrongValue("mapping is illegal: its values must be 0 or 1")
+    return mapping.bool()
+
+
+def grouped(nb_inputs: int, nb_outputs: int, groups: int) -> Tensor:
+    """The mapping of a grouped convolution: channels and outputs in `groups` blocks of equal size.
+
+    >>> grouped(4, 2, 2).int().tolist()
+    [[1, 0], [1, 0], [0, 1], [0, 1]]
+    """
+    if groups < 1 or nb_inputs % groups or nb_outputs % groups:
+        raise WrongValue(f"groups={groups} is illegal: it must divide {nb_inputs} inputs and {nb_outputs} outputs")
+    rows = torch.arange(nb_inputs) // (nb_inputs // groups)
+    columns = torch.arange(nb_outputs) // (nb_outputs // groups)
+    return rows[:, None] == columns
+
+
+def n_groups(mapping: Tensor) -> int:
+    """The groups of a mapping that `grouped` makes, 1 where all is connected, 0 where it is irregular."""
+    n_inputs, n_outputs = mapping.shape
+    size = int(mapping[:, 0].sum())
+    if not size or n_inputs % size or n_outputs % (n_inputs // size):
+        return 0
+    groups = n_inputs // size
+    return groups if torch.equal(mapping, grouped(n_inputs, n_outputs, groups)) else 0

@@ -1,0 +1,280 @@
+"""Cells without weights: pooling, dropout, softmax, elementwise operations, changes of shape."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from n2d2.activation import Activation as ActivationFunction
+from n2d2.cells.cell import Cell
+from n2d2.cells.mapping import to_mapping
+from n2d2.cells.weights import dims
+from n2d2.error_handler import WrongValue, check_choice, n2d2_errors
+from n2d2.tensor import Graph
+from n2d2.tensor import Tensor as N2D2Tensor
+from prunecell.errors import check_count, check_number
+
+POOLS: dict[tuple[str, int], Callable[..., nn.Module]] = {
+    ("Max", 1): nn.MaxPool1d,
+    ("Max", 2): nn.MaxPool2d,
+    ("Max", 3): nn.MaxPool3d,
+    ("Average", 1): nn.AvgPool1d,
+    ("Average", 2): nn.AvgPool2d,
+    ("Average", 3): nn.AvgPool3d,
+}
+GLOBAL_POOLS: dict[str, Callable[..., Tensor]] = {"Max": torch.amax, "Average": torch.mean}
+
+Weighted = Sequence[tuple[Tensor, float, float]]
+
+OPERATIONS: dict[str, Callable[[Weighted], Tensor]] = {
+    "Sum": lambda inputs: _sum(w * x + s for x, w, s in inputs),
+    "AbsSum": lambda inputs: _sum(w * x.abs() for x, w, _ in inputs),
+    "EuclideanSum": lambda inputs: _sum((w * x + s) ** 2 for x, w, s in inputs).sqrt(),
+    "Prod": lambda inputs: functools.reduce(torch.mul, (w * x + s for x, w, s in inputs)),
+    "Max": lambda inputs: functools.reduce(torch.maximum, (w * x + s for x, w, s in inputs)),
+}
+"""ElemWise's operations on (input, weight, shift)."""
+
+
+def _sum(terms: Any) -> Tensor:  # noqa: ANN401 - an iterable of tensors
+    return functools.reduce(torch.add, terms)
+
+
+class Pool(Cell):
+    """The largest or the mean value of each window.
+
+    Args:
+        pool_dims: sizes of the window, x first.
+        config: name, pooling ("Max", "Average": padding counts), stride_dims, padding_dims, activation, and mapping
+            (inputs x outputs): an output that sees several channels pools over them too.
+
+    >>> Pool([2, 2], stride_dims=[2, 2], pooling="Max")(torch.zeros(1, 6, 28, 28)).shape
+    torch.Size([1, 6, 14, 14])
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {
+        "pooling": "Max",
+        "stride_dims": 1,
+        "padding_dims": 0,
+        "mapping": None,
+    }
+
+    def __init__(self, pool_dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
+        n_dims = len(pool_dims) if isinstance(pool_dims, list | tuple) else 2
+        sizes = dims("pool_dims", pool_dims, n_dims, low=1)
+        super().__init__(config.pop("name", None), {"pool_dims": sizes}, config)
+        options = self.options
+        check_choice("pooling", options["pooling"], GLOBAL_POOLS)
+        options["stride_dims"] = dims("stride_dims", options["stride_dims"], n_dims, low=1)
+        options["padding_dims"] = dims("padding_dims", options["padding_dims"], n_dims, low=0)
+        self.layer = POOLS[options["pooling"], n_dims](
+            kernel_size=sizes[::-1],
+            stride=options["stride_dims"][::-1],
+            padding=options["padding_dims"][::-1],
+        )
+        self._channels = _channels_of_outputs(options["mapping"])
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(batch, channels, *sizes) -> (batch, outputs, *smaller)."""
+        pooled = self.layer(self.joined(inputs))
+        if self._channels is not None:
+            over = GLOBAL_POOLS[self.options["pooling"]]
+            pooled = torch.stack([over(pooled[:, channels], dim=1) for channels in self._channels], 1)
+        return self.activated(pooled)
+
+
+def _channels_of_outputs(mapping: object) -> list[list[int]] | None:
+    """The channels that each output pools over; None where each has its own alone."""
+    if mapping is None:
+        return None
+    shape = torch.as_tensor(mapping.to_numpy() if isinstance(mapping, N2D2Tensor) else mapping).shape
+    table = to_mapping(mapping, *shape)
+    if not table.any(0).all():
+        raise WrongValue("mapping is illegal: every output of a Pool must see at least one channel")
+    channels = [column.nonzero().flatten().tolist() for column in table.T]
+    return None if channels == [[i] for i in range(len(table))] else channels
+
+
+class Pool2d(Pool):
+    """A Pool of two dimensions."""
+
+
+class PoolGlobal2d(Cell):
+    """The largest or the mean value of each channel.
+
+    >>> PoolGlobal2d(pooling="Average")(torch.ones(2, 8, 7, 7)).shape
+    torch.Size([2, 8, 1, 1])
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {"pooling": "Max"}
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        super().__init__(config.pop("name", None), {}, config)
+        check_choice("pooling", self.options["pooling"], GLOBAL_POOLS)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(batch, channels, y, x) -> (batch, channels, 1, 1)."""
+        pooled = GLOBAL_POOLS[self.options["pooling"]](self.joined(inputs), dim=(2, 3), keepdim=True)
+        return self.activated(pooled)
+
+
+GlobalPool2d = PoolGlobal2d
+
+
+class Dropout(Cell):
+    """Zero each value with probability `dropout` while learning, the others scaled up."""
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {"dropout": 0.5}
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        super().__init__(config.pop("name", None), {}, config)
+        with n2d2_errors():
+            check_number("dropout", self.options["dropout"], low=0, high=1)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Any shape, unchanged."""
+        return F.dropout(self.joined(inputs), self.options["dropout"], self.training)
+
+
+class Softmax(Cell):
+    """exp(x) / sum exp(x), over the channels, in groups of `group_size` where that is > 0.
+
+    With `with_loss`, a Target takes the cross-entropy of it. So, as a plain module in learning mode, the cell hands
+    its input on: logits, for torch's cross_entropy. In testing, and for n2d2.Tensors, it gives probabilities.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {"with_loss": False, "group_size": 0}
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        super().__init__(config.pop("name", None), {}, config)
+        with n2d2_errors():
+            check_count("group_size", self.options["group_size"])
+
+    def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401
+        """Propagate; what was through a Softmax with loss already stays as it is."""
+        done = self.options["with_loss"] and isinstance(inputs[0], N2D2Tensor) and inputs[0].logits is not None
+        return inputs[0] if done else super().__call__(*inputs)
+
+    def wrap(self, values: Tensor, graph: Graph) -> N2D2Tensor:
+        """Probabilities, with the logits for the Target beside them."""
+        logits = values if self.options["with_loss"] and self.training else None
+        made = super().wrap(values if logits is None else self._softmax(logits), graph)
+        made.logits = logits
+        return made
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(batch, channels, ...), unchanged in shape."""
+        x = self.joined(inputs)
+        return x if self.options["with_loss"] and self.training else self._softmax(x)
+
+    def _softmax(self, x: Tensor) -> Tensor:
+        size = self.options["group_size"]
+        return x.unflatten(1, (-1, size)).softmax(2).flatten(1, 2) if size else x.softmax(1)
+
+
+class ElemWise(Cell):
+    """Inputs of one shape, combined value by value.
+
+    Args:
+        config: name, operation (a name of OPERATIONS), weights and shifts (one number for each input), activation.
+
+    >>> ElemWise(operation="Sum")(torch.ones(1, 2), torch.ones(1, 2))
+    tensor([[2., 2.]])
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {
+        "operation": "Sum",
+        "mode": "PerLayer",
+        "weights": None,
+        "shifts": None,
+    }
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        super().__init__(config.pop("name", None), {}, config)
+        check_choice("operation", self.options["operation"], OPERATIONS)
+        check_choice("mode", self.options["mode"], ("PerLayer",))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(batch, ...) of one shape each, unchanged in shape."""
+        n_dims = max(x.dim() for x in inputs)
+        alike = [x.reshape(*x.shape, *(1,) * (n_dims - x.dim())) for x in inputs]
+        pairs = zip(alike, self._each("weights", 1.0, inputs), self._each("shifts", 0.0, inputs), strict=True)
+        result = OPERATIONS[self.options["operation"]](list(pairs))
+        return self.activated(result if self.options["back_propagate"] else result.detach())
+
+    def _each(self, name: str, default: float, inputs: Sequence[Tensor]) -> list[float]:
+        """One number for each input, from an option that is a number, a list, or missing."""
+        given = self.options[name]
+        numbers = given if isinstance(given, list | tuple) else [default if given is None else given]
+        numbers = list(numbers) * (len(inputs) if len(numbers) == 1 else 1)
+        if len(numbers) != len(inputs):
+            raise WrongValue(f"{name}={given!r} is illegal: {self.name!r} has {len(inputs)} inputs")
+        return numbers
+
+
+class Activation(Cell):
+    """An activation as a cell of its own."""
+
+    def __init__(self, activation: ActivationFunction | None = None, **config: Any) -> None:  # noqa: ANN401
+        super().__init__(config.pop("name", None), {}, {**config, "activation": activation})
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Any shape, unchanged."""
+        return self.activated(self.joined(inputs))
+
+
+class Padding(Cell):
+    """Zeros around every feature map; negative numbers cut off."""
+
+    def __init__(
+        self,
+        top_pad: int = 0,
+        bot_pad: int = 0,
+        left_pad: int = 0,
+        right_pad: int = 0,
+        **config: Any,  # noqa: ANN401
+    ) -> None:
+        fixed = {"top_pad": top_pad, "bot_pad": bot_pad, "left_pad": left_pad, "right_pad": right_pad}
+        with n2d2_errors():
+            for name, value in fixed.items():
+                check_count(name, abs(value) if isinstance(value, int) else value)
+        super().__init__(config.pop("name", None), fixed, config)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(batch, channels, y, x) -> (batch, channels, y + top + bottom, x + left + right)."""
+        pads = [self.fixed[name] for name in ("left_pad", "right_pad", "top_pad", "bot_pad")]
+        return self.activated(F.pad(self.joined(inputs), pads))
+
+
+class Reshape(Cell):
+    """The same values in other sizes: `dims` in N2D2's order (x, y, channels), -1 once for what is left over."""
+
+    def __init__(self, dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
+        super().__init__(config.pop("name", None), {"dims": list(dims)}, config)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(batch, ...) -> (batch, *dims reversed)."""
+        x = self.joined(inputs)
+        return self.activated(x.reshape(len(x), *self.fixed["dims"][2::-1]))
+
+
+class Transpose(Cell):
+    """The dimensions in another order: `perm` in N2D2's order (x, y, channels, batch).
+
+    >>> Transpose([1, 0, 2, 3])(torch.zeros(8, 3, 5, 7)).shape
+    torch.Size([8, 3, 7, 5])
+    """
+
+    def __init__(self, perm: Sequence[int], **config: Any) -> None:  # noqa: ANN401
+        if sorted(perm) != list(range(len(perm))):
+            raise WrongValue(f"perm={perm!r} is illegal: it must hold 0 to {len(perm) - 1} once each")
+        super().__init__(config.pop("name", None), {"perm": list(perm)}, config)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(batch, channels, y, x) in the new order."""
+        last = len(self.fixed["perm"]) - 1
+        order = [last - axis for axis in reversed(self.fixed["perm"])]
+        return self.activated(self.joined(inputs).permute(order))

@@ -1,0 +1,96 @@
+"""Objects of N2D2's kind: parameters by keyword, checked whenever they are set, printed as `Name(key=value, ...)`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Self, dataclass_transform
+
+from n2d2.error_handler import WrongInputType, check_choice, n2d2_errors, refuse_unknown
+from prunecell.errors import check_count, check_number
+
+Check = Callable[[str, object], None]
+
+
+def _checked(default: Any, check: Check) -> Any:  # noqa: ANN401 - a field of any type
+    return field(default=default, metadata={"check": check})
+
+
+def number(default: float, *, low: float, high: float = float("inf"), open_low: bool = False) -> Any:  # noqa: ANN401
+    """A field that holds a finite number in [low, high], or (low, high]."""
+    return _checked(default, lambda name, value: check_number(name, value, low=low, high=high, open_low=open_low))
+
+
+def count(default: int, *, low: int = 0) -> Any:  # noqa: ANN401
+    """A field that holds a whole number >= low."""
+    return _checked(default, lambda name, value: check_count(name, value, low=low))
+
+
+def choice(default: str, *legal: str) -> Any:  # noqa: ANN401
+    """A field that holds one of the legal strings."""
+    return _checked(default, lambda name, value: check_choice(name, value, legal))
+
+
+def flag(*, default: bool) -> Any:  # noqa: ANN401
+    """A field that holds a bool (or 0 or 1)."""
+    return _checked(default, _check_flag)
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool) and value not in (0, 1):
+        raise WrongInputType(f"{name}={value!r} is illegal: it must be True or False")
+
+
+def accepted(default: Any = None) -> Any:  # noqa: ANN401
+    """A field that holds anything: N2D2 has it, here it has no effect."""
+    return field(default=default)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(number, count, choice, flag, accepted))
+class Declared:
+    """What PruneCell, solvers, fillers and activations share. Never instantiated itself.
+
+    A subclass lists its fields; the class statement makes it a dataclass. `model` and `datatype` are accepted
+    everywhere, as in N2D2, and have no effect.
+
+    Raises:
+        UndefinedParameterError: (ValueError) an unknown keyword or attribute.
+        WrongValue, WrongInputType: what the field's check refuses.
+    """
+
+    model: Any = accepted()
+    datatype: Any = accepted()
+
+    def __init_subclass__(cls) -> None:
+        dataclass(kw_only=True, repr=False)(cls)
+
+    def __new__(cls, **keywords: object) -> Self:
+        """Refuse unknown keywords as N2D2 does, with a ValueError."""
+        refuse_unknown(cls.__name__, keywords, _names(cls))
+        return super().__new__(cls)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_"):
+            refuse_unknown(type(self).__name__, [name], _names(type(self)))
+            check = type(self).__dataclass_fields__[name].metadata.get("check")  # type: ignore[attr-defined]
+            if check is not None:
+                with n2d2_errors():
+                    check(name, value)
+        object.__setattr__(self, name, value)
+
+    def settings(self) -> dict[str, Any]:
+        """The parameters by name, those without effect left out."""
+        return {name: getattr(self, name) for name in _names(type(self)) if name not in ("model", "datatype")}
+
+    def get_type(self) -> str:
+        """N2D2's name of this kind of object."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        pairs = ", ".join(f"{name}={value}" for name, value in sorted(self.settings().items()))
+        return f"{self.get_type()}({pairs})"
+
+
+dataclass(kw_only=True, repr=False)(Declared)
+
+
+def _names(kind: type) -> list[str]:
+    return [one.name for one in fields(kind)]

@@ -1,0 +1,102 @@
+"""Fillers of weights and biases at the beginning, with N2D2's parameters. They draw from torch's generator.
+
+fan-in: connections into one output; fan-out: connections out of one input channel, kernel included.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import init
+
+from n2d2.declared import Declared, choice, number
+
+NORMS = ("FanIn", "Average", "FanOut")
+ANY = float("-inf")
+
+
+def _fan(weight: Tensor, norm: str) -> float:
+    """The count n that a variance is normalised by; `weight` is (out, in, *kernel), or 1-d for biases."""
+    if weight.dim() < 2:  # noqa: PLR2004 - biases: one connection each
+        return 1.0
+    fan_in, fan_out = init._calculate_fan_in_and_fan_out(weight)  # noqa: SLF001 - torch's only spelling of it
+    return {"FanIn": fan_in, "Average": (fan_in + fan_out) / 2, "FanOut": fan_out}[norm]
+
+
+class Constant(Declared):
+    """Every value is `value`."""
+
+    value: float = number(0.0, low=ANY)
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor) -> None:
+        """Fill `weight` in place; any shape."""
+        weight.fill_(self.value)
+
+
+class Normal(Declared):
+    """Normal with `mean` and `std_dev`."""
+
+    mean: float = number(0.0, low=ANY)
+    std_dev: float = number(1.0, low=0)
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor) -> None:
+        """Fill `weight` in place; any shape."""
+        weight.normal_(self.mean, self.std_dev)
+
+
+class Uniform(Declared):
+    """Uniform in [min, max]."""
+
+    min: float = number(0.0, low=ANY)
+    max: float = number(1.0, low=ANY)
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor) -> None:
+        """Fill `weight` in place; any shape."""
+        weight.uniform_(self.min, self.max)
+
+
+class Xavier(Declared):
+    """Variance scaling^2 / n, uniform or normal (Glorot & Bengio 2010); n by `variance_norm`."""
+
+    variance_norm: str = choice("FanIn", *NORMS)
+    distribution: str = choice("Uniform", "Uniform", "Normal")
+    scaling: float = number(1.0, low=0, open_low=True)
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor) -> None:
+        """Fill `weight` (out, in, *kernel) in place."""
+        n = _fan(weight, self.variance_norm)
+        if self.distribution == "Normal":
+            weight.normal_(0, self.scaling * n**-0.5)
+        else:
+            weight.uniform_(-1, 1).mul_(self.scaling * (3 / n) ** 0.5)
+
+
+class He(Declared):
+    """Normal with variance scaling^2 * 2 / n (He et al. 2015); n by `variance_norm`.
+
+    >>> weight = torch.empty(100, 200)
+    >>> _ = torch.manual_seed(0); He()(weight); round(weight.std().item(), 2)
+    0.1
+    """
+
+    variance_norm: str = choice("FanIn", *NORMS)
+    scaling: float = number(1.0, low=0, open_low=True)
+    mean_norm: float = number(0.0, low=ANY)
+
+    @torch.no_grad()
+    def __call__(self, weight: Tensor) -> None:
+        """Fill `weight` (out, in, *kernel) in place."""
+        weight.normal_(self.mean_norm, self.scaling * (2 / _fan(weight, self.variance_norm)) ** 0.5)
+
+
+Filler = Constant | Normal | Uniform | Xavier | He
+
+FILLERS: dict[str, type[Filler]] = {
+    "Constant": Constant,
+    "Normal": Normal,
+    "Uniform": Uniform,
+    "Xavier": Xavier,
+    "He": He,
+}

@@ -1,0 +1,260 @@
+"""PruneCell: N2D2's way to say how the weights of one cell are pruned. It translates to prunecell's Pruner."""
+
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from n2d2 import global_variables
+from n2d2.declared import Declared, accepted, choice, count, number
+from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
+from n2d2.tensor import Tensor
+from n2d2.updating import UNKNOWN_EPOCH
+from prunecell import Gradual, IterNonStruct, Plan, Pruner, PruneSpec, Random, Static
+from prunecell.errors import check_count, check_number
+from prunecell.evidence import Evidence
+from prunecell.fillers import Filler
+from prunecell.masks import Mask
+
+if TYPE_CHECKING:
+    from n2d2.cells.weights import WeightCell
+
+
+class PruneCell(Declared):
+    """How the weights of one cell are pruned. Biases never are.
+
+    Fields:
+        prune_mode: "Identity" (no pruning), "Static" (to `threshold` at once), or "Gradual" (to `start` at once, then
+            `gamma` more at each update until `threshold`).
+        prune_filler: "Random"; "IterNonStruct" (all below `delta`, then below 2 delta, until enough); "None".
+        threshold, start: sparsities in [0, 1]. gamma: > 0 in Gradual. delta: > 0.
+        stepsize: samples between two updates in Gradual; 0: once per epoch.
+        quant_mode, range: N2D2 has them for quantizers; without effect.
+
+    Give it to one cell, as `quantizer=` or by `cell.quantizer = ...`; the masks are filled at once on the weights of
+    that moment. Setting a field later fills them again.
+
+    Raises:
+        WrongValue: (ValueError) an illegal value, or it is on another cell already.
+        WrongInputType: (TypeError) a value of the wrong type.
+
+    >>> PruneCell(prune_mode="Static", threshold=0.3, prune_filler="IterNonStruct").spec.schedule
+    Static(sparsity=0.3)
+    """
+
+    prune_mode: str = choice("Identity", "Identity", "Static", "Gradual")
+    prune_filler: str = choice("Random", "None", "Random", "IterNonStruct")
+    threshold: float = number(0.2, low=0, high=1)
+    delta: float = number(0.001, low=0, open_low=True)
+    start: float = number(0.1, low=0, high=1)
+    stepsize: int = count(0)
+    gamma: float = number(0.05, low=float("-inf"))
+    range: int = accepted(255)
+    quant_mode: str = accepted("Default")
+
+    def __post_init__(self) -> None:
+        if self.prune_mode == "Gradual":
+            with n2d2_errors():
+                check_number("gamma", self.gamma, low=0, open_low=True)
+        self._owner: str | None = None
+        self._weights: dict[str, nn.Parameter] = {}
+        self._connections: torch.Tensor | None = None
+        self._pruner: Pruner | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "_pruner" in self.__dict__ and not name.startswith("_"):
+            replace(self, **{name: value})  # refuses what does not fit the other fields
+        super().__setattr__(name, value)
+        if self.__dict__.get("_weights") and not name.startswith("_"):
+            self._prune()
+
+    @property
+    def spec(self) -> PruneSpec | None:
+        """The same in prunecell's words; None where nothing is pruned."""
+        fillers: dict[str, Filler | None] = {
+            "None": None,
+            "Random": Random(),
+            "IterNonStruct": IterNonStruct(delta=self.delta),
+        }
+        filler = fillers[self.prune_filler]
+        if filler is None or self.prune_mode == "Identity":
+            return None
+        every = self.stepsize or None
+        return PruneSpec(
+            filler=filler,
+            schedule=Static(sparsity=self.threshold)
+            if self.prune_mode == "Static"
+            else Gradual(sparsity=self.threshold, start=self.start, gamma=self.gamma, every_samples=every),
+            seed=global_variables.seed,
+        )
+
+    # ---- on a cell
+
+    def attach(self, cell: "WeightCell") -> None:
+        """Prune the weights of this cell from now on; `cell.quantizer = ...` calls it."""
+        if self._weights:
+            raise WrongValue(
+                f"this PruneCell is on {self._owner or 'weights of its own'!r} already"
+                f": give {cell.name!r} one of its own"
+            )
+        self._owner, self._weights = cell.name, {"weight": cell.weight}
+        self._connections = cell.connections
+        self._prune()
+
+    def detach(self) -> None:
+        """Let go of the weights; those that are pruned stay zero until they are trained."""
+        if self._pruner is not None:
+            self._pruner.finalize()
+        self._owner, self._weights, self._pruner = None, {}, None
+
+    def _prune(self) -> None:
+        if self._pruner is not None:
+            self._pruner.finalize()
+        self._pruner = None
+        if self.spec is not None:
+            plan: Plan = dict.fromkeys(self._weights, self.seeded_spec())
+            self._pruner = Pruner(nn.ParameterDict(self._weights), plan, epoch_size=UNKNOWN_EPOCH)
+
+    def seeded_spec(self) -> PruneSpec | None:
+        """The spec for the cell that this is on: with draws of its own, unconnected weights left out."""
+        spec = self.spec
+        if spec is None:
+            return None
+        filler = spec.filler if self._connections is None else Connected(spec.filler, self._connections)
+        return replace(spec, filler=filler, seed=zlib.crc32(f"{spec.seed}/{self._owner}".encode()))
+
+    def join(self, pruner: Pruner, weights: dict[str, nn.Parameter]) -> None:
+        """Be pruned by a Pruner of several cells, which knows these weights by these names."""
+        self._pruner, self._weights = pruner, weights
+
+    @property
+    def pruner(self) -> Pruner | None:
+        """The engine's Pruner of the weights; None where nothing is pruned."""
+        return self._pruner
+
+    def watch(self, optimizer: Optimizer) -> None:
+        """Act around this optimizer's steps."""
+        if self._pruner is not None:
+            self._pruner.attach(optimizer)
+
+    def refill(self) -> None:
+        """Fill the masks again, on the weights that are there now."""
+        if self._pruner is not None:
+            self._pruner.refill()
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """The state of the pruning of this cell alone, for `load_state_dict`; None where nothing is pruned."""
+        if self._pruner is None:
+            return None
+        state = self._pruner.state_dict()
+        name = next(iter(self._weights))
+        return {**state, "weights": {"weight": state["weights"][name]}}
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Go on from a `state_dict`."""
+        if self._pruner is not None and state is not None:
+            self._pruner.load_state_dict(state)
+
+    # ---- N2D2's methods
+
+    def get_quantized_weights(self, input_idx: int = 0) -> Tensor:
+        """The pruned weights: those of the cell, or the `input_idx`-th that were added."""
+        return Tensor.from_torch(self._weight(input_idx)[1].detach())
+
+    def get_pruned_masks(self, input_idx: int = 0) -> Tensor:
+        """The mask of these weights: 1 keeps, 0 prunes."""
+        name, weight = self._weight(input_idx)
+        masks = {} if self._pruner is None else self._pruner.masks
+        mask = masks.get(name, torch.ones_like(weight, dtype=torch.bool))
+        return Tensor.from_torch(mask.to(torch.uint8))
+
+    def get_current_threshold(self) -> float:
+        """The sparsity that the masks were last filled to; 0 before."""
+        if self._pruner is None:
+            return 0.0
+        return self._pruner.current_threshold(next(iter(self._weights)))
+
+    def add_weights(self, weights: Tensor, diff_weights: Tensor | None = None) -> None:  # noqa: ARG002 - N2D2's signature
+        """Prune this tensor too, in its own memory."""
+        if not isinstance(weights, Tensor):
+            raise WrongInputType(f"weights must be an n2d2.Tensor, not a {type(weights).__name__}")
+        self._weights[f"added_{len(self._weights)}"] = nn.Parameter(weights.values)
+        self._prune()
+
+    def add_biases(self, biases: Tensor, diff_biases: Tensor | None = None) -> None:
+        """Biases are not pruned: nothing to do."""
+
+    def set_range(self, integer_range: int) -> None:
+        """Set `range`, which has no effect."""
+        with n2d2_errors():
+            check_count("range", integer_range)
+        object.__setattr__(self, "range", integer_range)
+
+    def _weight(self, input_idx: int) -> tuple[str, nn.Parameter]:
+        if not self._weights:
+            raise WrongValue("this PruneCell is on no cell: it has no weights yet")
+        if not 0 <= input_idx < len(self._weights):
+            raise WrongValue(f"input_idx={input_idx} is illegal: it must be in [0, {len(self._weights) - 1}]")
+        return list(self._weights.items())[input_idx]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is on no cell; a copied cell puts its copy on itself."""
+        return {**self.__dict__, "_owner": None, "_weights": {}, "_connections": None, "_pruner": None}
+
+
+@dataclass(frozen=True, eq=False)
+class Connected:
+    """A filler of the connected weights only; unconnected ones are zero anyway, and no part of the fraction.
+
+    Args:
+        filler: what fills the mask of the connected weights.
+        connections: bool, of the weight's shape.
+    """
+
+    filler: Filler
+    connections: torch.Tensor = field(repr=False)
+
+    @property
+    def revives(self) -> bool:
+        """As the filler within."""
+        return bool(getattr(self.filler, "revives", False))
+
+    def __call__(self, evidence: Evidence, sparsity: float) -> torch.Tensor:
+        """Fill one mask; see the class."""
+        there = self.connections
+        within = replace(
+            evidence,
+            weight=evidence.weight[there],
+            mask=Mask.from_bool(evidence.mask.to_bool()[there]),
+        )
+        filled = self.filler(within, sparsity)
+        keep = torch.zeros_like(there)
+        keep[there] = filled.to_bool() if isinstance(filled, Mask) else filled
+        return keep
+
+
+def share_pruner(
+    model: nn.Module, *, optimizer: Optimizer | None = None, epoch_size: int | None = None
+) -> Pruner | None:
+    """One Pruner for all PruneCells of a network, in place of one each; the masks are filled again.
+
+    Its names are the network's parameter names. None where no cell has a PruneCell that prunes.
+    """
+    cells = {
+        f"{path}.layer.weight": (module, module.quantizer)
+        for path, module in model.named_modules()
+        if getattr(module, "quantizer", None) is not None and module.quantizer.spec is not None
+    }
+    if not cells:
+        return None
+    for _, quantizer in cells.values():
+        if quantizer.pruner is not None:
+            quantizer.pruner.finalize()
+    plan: Plan = {name: quantizer.seeded_spec() for name, (_, quantizer) in cells.items()}
+    pruner = Pruner(model, plan, optimizer=optimizer, epoch_size=epoch_size or UNKNOWN_EPOCH)
+    for name, (cell, quantizer) in cells.items():
+        quantizer.join(pruner, {name: cell.weight})
+    return pruner
