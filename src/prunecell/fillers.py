@@ -1,7 +1,8 @@
 """Fillers: (Evidence, sparsity) -> mask. They decide which weights of one tensor are pruned.
 
 A filler is any callable of that form; it returns a `Mask` or a bool tensor of the weight's shape (True keeps). One
-that wants to look at pruned weights again, and so may revive some, has an attribute `revives = True`.
+that wants to look at pruned weights again, and so may revive some, has an attribute `revives = True`; one that masks
+weights which do not exist in the network (missing connections) has their number as `n_absent`: they do not count.
 """
 
 import math

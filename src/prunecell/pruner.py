@@ -179,7 +179,7 @@ class Pruner:
                 WeightFacts(
                     name=w.name,
                     shape=tuple(w.mask.shape),
-                    n_weights=w.mask.shape.numel(),
+                    n_weights=w.mask.shape.numel() - getattr(w.spec.filler, "n_absent", 0),
                     n_kept=w.mask.n_kept,
                     threshold=w.sparsity,
                     filler=label(w.spec.filler),

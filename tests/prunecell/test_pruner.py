@@ -380,3 +380,18 @@ def test_the_filler_none_runs_the_clock_only(mlp):
     pruner.step(16)
     assert pruner.sparsity == 0
     assert pruner.current_threshold("0.weight") == 0.3
+
+
+def test_absent_weights_do_not_count(mlp):
+    class UpperHalf:
+        n_absent = 16 * 12
+
+        def __call__(self, evidence, sparsity):
+            keep = torch.zeros(32, 12, dtype=torch.bool)
+            keep[:16] = torch.rand(16, 12, generator=evidence.generator) >= sparsity
+            return keep
+
+    pruner = Pruner(mlp.model, {"0.weight": PruneSpec(schedule=Static(sparsity=0.25), filler=UpperHalf())})
+    (facts,) = pruner.report().weights
+    assert facts.n_weights == 16 * 12
+    assert facts.sparsity == pruner.sparsity == 1 - facts.n_kept / (16 * 12)
