@@ -1,0 +1,147 @@
+"""Value modes: what may be lost before a tensor is encoded. What they make is then stored without loss."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunecell.codecs.encode import Scaled
+from prunecell.codecs.kmeans import centers_of, nearest_center
+from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, check_count, nearest
+
+
+class ValueMode(Protocol):
+    """A function (name, tensor) -> what is stored in its place; modes are frozen dataclasses with `__call__`."""
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor | Scaled:
+        """Return the tensor itself, a tensor of the same shape and dtype, or scaled integers."""
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    """Tell what a lossy mode may change: biases, norms, statistics, counters stay exact; they cost little."""
+    return tensor.is_floating_point() and tensor.dim() > 1 and tensor.numel() > 0 and tensor.itemsize > 1
+
+
+def _finite(name: str, tensor: Tensor, mode: str) -> Tensor:
+    """Return the tensor in float64 or its own dtype if every element is finite."""
+    if not bool(tensor.isfinite().all()):
+        raise OptionError(f"values={mode!r} needs finite weights, and {name!r} holds inf or NaN")
+    return tensor.detach()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact:
+    """Nothing is lost, not a bit: -0.0, infinities and the payloads of NaN included."""
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:  # noqa: ARG002 - one signature for all modes
+        """Return the tensor."""
+        return tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounded:
+    """Weights rounded to a narrower float; -0.0 becomes +0.0.
+
+    Attributes:
+        dtype: "float16" or "bfloat16".
+    """
+
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float16", "bfloat16"):
+            raise OptionError(f"dtype={self.dtype!r} is illegal: it must be 'float16' or 'bfloat16'")
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        """Round a weight; refuse one that holds a number too large for the dtype."""
+        narrow: torch.dtype = getattr(torch, self.dtype)
+        if not _is_weight(tensor) or tensor.itemsize <= narrow.itemsize:
+            return tensor
+        rounded = tensor.detach().to(narrow)
+        if not torch.equal(rounded.isinf(), tensor.isinf()):
+            raise OptionError(f"{name!r} holds a number too large for {self.dtype}; store it with another mode")
+        return rounded.to(tensor.dtype) + 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaledIntegers:
+    """Weights as int8 and a float32 scale for each output channel (the first dimension): max |w| = 127."""
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor | Scaled:
+        """Round a weight to integers of its channel."""
+        if not _is_weight(tensor):
+            return tensor
+        rows = _finite(name, tensor, "int8").reshape(tensor.shape[0], -1).to(torch.float32)
+        if not bool(rows.isfinite().all()):
+            raise OptionError(f"{name!r} holds a number too large for float32; store it with another mode")
+        scales = rows.abs().amax(dim=1) / 127
+        # 0 / 0 where a row holds zeros only, or numbers so small that their scale is zero: they become zero
+        integers = (rows / scales[:, None]).nan_to_num(0.0, 0.0, 0.0).round_().clamp_(-127, 127)
+        return Scaled(integers=integers.to(torch.int8).reshape(tensor.shape), scales=scales, dtype=tensor.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedValues:
+    """Weights share 2^bits values, found by k-means among those that are not zero; zeros stay zero.
+
+    Han et al. 2016, Deep Compression, https://arxiv.org/abs/1510.00149. To train on with shared values, see
+    `prunecell.sharing.share_`.
+
+    Attributes:
+        bits: 1 to 8.
+    """
+
+    bits: int
+
+    def __post_init__(self) -> None:
+        check_count("bits", self.bits, low=1)
+        if self.bits > 8:  # noqa: PLR2004 - an index is a byte
+            raise OptionError(f"bits={self.bits} is illegal: it must be a whole number in [1, 8]")
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        """Replace each weight by the shared value nearest to it."""
+        if not _is_weight(tensor):
+            return tensor
+        weight = _finite(name, tensor, f"codebook{self.bits}").cpu()
+        kept = weight != 0
+        values = weight[kept].to(torch.float64).numpy()
+        if not len(values):
+            return weight + 0.0
+        centers = as_shared(centers_of(values, 1 << self.bits), weight.dtype)
+        chosen = centers[torch.from_numpy(nearest_center(values, centers.to(torch.float64).numpy()))]
+        shared = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+        shared[kept] = chosen
+        return shared
+
+
+def as_shared(centers: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """Round centers to what a file holds: bfloat16 for wide floats, 2 bytes and far below a cluster's width."""
+    exact = torch.from_numpy(centers)
+    return exact.to(torch.bfloat16 if dtype.itemsize > 2 else dtype).to(dtype).unique()  # noqa: PLR2004
+
+
+VALUE_MODES: dict[str, ValueMode] = {
+    "exact": Exact(),
+    "fp16": Rounded(dtype="float16"),
+    "bf16": Rounded(dtype="bfloat16"),
+    "int8": ScaledIntegers(),
+    **{f"codebook{bits}": SharedValues(bits=bits) for bits in range(1, 9)},
+}
+
+
+def value_mode(mode: str | ValueMode) -> ValueMode:
+    """Turn a name into a value mode; a mode is returned as it is.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+        OptionTypeError: it is neither a name nor callable.
+    """
+    if isinstance(mode, str):
+        if mode not in VALUE_MODES:
+            raise UnknownNameError(f"values={mode!r} is illegal{nearest(mode, VALUE_MODES)}")
+        return VALUE_MODES[mode]
+    if not callable(mode):
+        raise OptionTypeError(f"values={mode!r} is illegal: it must be a name or a function (name, tensor)")
+    return mode

@@ -1,0 +1,204 @@
+"""A safetensors file, written in one stream and read in place: names, dtypes, shapes and bytes, no codecs.
+
+https://github.com/huggingface/safetensors: 8 bytes with the length of a JSON header, the header, the data.
+The safetensors library opens these files. They are read by our own few lines, because every byte of the
+header is checked (twice the same key, holes, overlaps) and nothing is copied.
+"""
+
+import json
+import mmap
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from prunecell.errors import FormatError
+
+MAX_HEADER = 100_000_000  # bytes, as the safetensors library
+METADATA = "__metadata__"
+_IN_MEMORY = 1 << 26  # a body up to so many bytes waits for its header in memory, a larger one on disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One tensor of the container.
+
+    Attributes:
+        dtype: safetensors' name of the dtype.
+        shape: the shape, as written in the file.
+        start, stop: its bytes, counted from the end of the header.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class Body:
+    """Takes the bytes of one tensor after the other, and remembers where each is."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._size = 0
+        self.entries: dict[str, Entry] = {}
+
+    def append(self, name: str, dtype: str, shape: tuple[int, ...], pieces: Iterable[bytes | memoryview]) -> None:
+        """Write the bytes of a tensor."""
+        start = self._size
+        for piece in pieces:
+            self._stream.write(piece)
+            self._size += len(piece)
+        self.entries[name] = Entry(dtype=dtype, shape=shape, start=start, stop=self._size)
+
+
+@contextmanager
+def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
+    """Write a container; the file appears under its name when it is complete, or not at all.
+
+    `metadata` is read when the body is complete, so it may be filled in the meantime. The header stands
+    before the data and holds its sizes; so the body waits in memory, or on disk if it is large.
+    """
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=path.parent) as stream:
+        body = Body(stream)  # type: ignore[arg-type]  # a spooled file is a binary stream but for its name
+        yield body
+        header = _header(body.entries, metadata)
+        stream.seek(0)
+        with _replacing(path) as file:
+            file.write(struct.pack("<Q", len(header)))
+            file.write(header)
+            shutil.copyfileobj(stream, file, 1 << 20)
+
+
+def _header(entries: Mapping[str, Entry], metadata: dict[str, str]) -> bytes:
+    header: dict[str, object] = {METADATA: metadata}
+    for name, entry in entries.items():
+        offsets = [entry.start, entry.stop]
+        header[name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": offsets}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of `path` when it is complete and on the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name too must survive a loss of power
+    finally:
+        os.close(folder)
+
+
+class Container:
+    """A container mapped into memory, its header checked.
+
+    Attributes:
+        entries: what is in it, in the order of the header.
+        metadata: the strings of the header's `__metadata__`.
+        n_bytes: the size of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self.n_bytes = os.fstat(file.fileno()).st_size
+            if self.n_bytes < 8:  # noqa: PLR2004 - the length of the length
+                raise FormatError(f"a file of {self.n_bytes} bytes")
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            self.metadata, self.entries, self._start = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_header(self) -> tuple[dict[str, str], dict[str, Entry], int]:
+        (size,) = struct.unpack("<Q", self._map[:8])
+        if size > min(MAX_HEADER, self.n_bytes - 8):
+            raise FormatError(f"a header of {size} bytes in a file of {self.n_bytes}; at most {MAX_HEADER}")
+        header = read_json(self._map[8 : 8 + size])
+        metadata = header.pop(METADATA, {})
+        if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+            raise FormatError("__metadata__ must hold strings only")
+        entries = {name: _entry(name, value) for name, value in header.items()}
+        _check_cover(entries, self.n_bytes - 8 - size)
+        return metadata, entries, 8 + size
+
+    def data(self, name: str) -> memoryview:
+        """Return the bytes of a tensor, in place. Let go of them before the container is closed."""
+        entry = self.entries[name]
+        return memoryview(self._map)[self._start + entry.start : self._start + entry.stop]
+
+    def close(self) -> None:
+        """Let go of the file; who still holds a view of it keeps its memory alive."""
+        with suppress(BufferError):
+            self._map.close()
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise FormatError(f"the key {twice!r} stands twice in a JSON object")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise FormatError(f"{name} is no JSON")
+
+
+def read_json(text: bytes | str) -> dict[str, object]:
+    """Read a JSON object of which no key stands twice.
+
+    Raises:
+        FormatError: it is not one.
+    """
+    try:
+        text = text if isinstance(text, str) else text.decode()
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as e:
+        raise FormatError(f"a header is no JSON ({type(e).__name__}: {str(e)[:100]})") from None
+    if not isinstance(value, dict):
+        raise FormatError("a header must be a JSON object")
+    return value
+
+
+def _entry(name: str, value: object) -> Entry:
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise FormatError(f"tensor {name!r}: an entry must have dtype, shape and data_offsets")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str):
+        raise FormatError(f"tensor {name!r}: dtype must be a string")
+    for what, numbers in (("shape", shape), ("data_offsets", offsets)):
+        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
+            raise FormatError(f"tensor {name!r}: {what} must be whole numbers in [0, 2^62)")
+    if len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 - start, stop
+        raise FormatError(f"tensor {name!r}: data_offsets must be a start and a stop")
+    return Entry(dtype=dtype, shape=tuple(shape), start=offsets[0], stop=offsets[1])
+
+
+def _check_cover(entries: Mapping[str, Entry], size: int) -> None:
+    """Check that the tensors cover the data without a hole or an overlap."""
+    at = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if entry.start != at:
+            what = "a hole" if entry.start > at else "an overlap"
+            raise FormatError(f"tensor {name!r}: {what} in the data at byte {at}")
+        at = entry.stop
+    if at != size:
+        raise FormatError(f"the tensors take {at} bytes, the file holds {size}")

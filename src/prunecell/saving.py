@@ -1,0 +1,145 @@
+"""Writing an archive: a state_dict -> one small `.pcell` file. docs/format.md specifies it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prunecell.codecs.dtypes import element_type, words_of
+from prunecell.codecs.encode import BACKENDS, Scaled, encode
+from prunecell.codecs.modes import ValueMode, value_mode
+from prunecell.container import METADATA, Body, writing
+from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, nearest
+from prunecell.manifest import FORMAT, VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alias:
+    """In place of a tensor that is the same as one before it (tied weights): it is stored once."""
+
+    of: str
+
+
+def save(
+    model_or_state_dict: nn.Module | Mapping[str, Tensor],
+    path: str | Path,
+    *,
+    values: str | ValueMode = "exact",
+    backend: str = "zlib",
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Write a model to a small file. The file appears when it is complete, or not at all.
+
+    Args:
+        model_or_state_dict: a module, or what its `state_dict()` gives. Tied tensors are stored once.
+        path: where; an existing file is replaced.
+        values: what may be lost: "exact" (nothing, not a bit), "fp16", "bf16", "int8" (per output channel),
+            "codebook1" .. "codebook8" (so many bits for the shared values), or a function (name, tensor).
+            The named ones change only floating-point tensors of two or more dimensions.
+        backend: "zlib" (readable with the standard library) or "pcodec" (smaller; needs `prunecell[pcodec]`).
+        metadata: anything JSON can hold: the plan, the architecture, where the weights come from.
+
+    Raises:
+        OptionError: an unknown mode or backend, a name that cannot be a key, metadata that JSON cannot hold.
+        OptionTypeError: something is no tensor, or of a dtype or layout that cannot be stored.
+
+    >>> import tempfile
+    >>> from prunecell.archive import load
+    >>> weight = torch.tensor([[0.0, 1.5], [-2.0, 0.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save({"weight": weight}, f"{folder}/small.pcell")
+    ...     load(f"{folder}/small.pcell")["weight"].equal(weight)
+    True
+    """
+    is_module = isinstance(model_or_state_dict, nn.Module)
+    state = model_or_state_dict.state_dict() if is_module else model_or_state_dict
+    write(tied(state), path, values=values, backend=backend, metadata=metadata)
+
+
+def tied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Alias]]:
+    """Go through a state_dict; where a tensor is one that was there before, give an alias of that one."""
+    first: dict[tuple[object, ...], str] = {}
+    for name, tensor in state.items():
+        _check(name, tensor)
+        place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
+        key = (*place, tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and key in first:
+            yield name, Alias(of=first[key])
+        else:
+            first[key] = name
+            yield name, tensor
+
+
+def _check(name: object, tensor: object) -> None:
+    if not isinstance(name, str):
+        raise OptionTypeError(f"the key {name!r} is illegal: it must be a string")
+    if not isinstance(tensor, Tensor):
+        raise OptionTypeError(f"{name!r} is a {type(tensor).__name__}: only tensors can be stored")
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        raise OptionTypeError(f"{name!r} cannot be stored: it must be a plain dense tensor that has data")
+    element_type(tensor.dtype)
+
+
+def write(
+    items: Iterable[tuple[str, Tensor | Alias]],
+    path: str | Path,
+    *,
+    values: str | ValueMode = "exact",
+    backend: str = "zlib",
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Write tensors one by one as they come: only one of them needs to be in memory at a time.
+
+    Like `save`, with pairs of name and tensor (or `Alias` of a name before it) in place of a state_dict.
+    """
+    mode = value_mode(values)
+    if backend not in BACKENDS:
+        raise UnknownNameError(f"backend={backend!r} is illegal{nearest(backend, BACKENDS)}")
+    user = _user_metadata(metadata)
+    tensors: dict[str, dict[str, object]] = {}
+    header = {"format": FORMAT, "version": VERSION}
+    with writing(Path(path), header) as body:
+        for name, item in items:
+            if name in tensors or name == METADATA:
+                raise OptionError(f"the key {name!r} is illegal: it stands twice, or is reserved")
+            if isinstance(item, Alias):
+                tensors[name] = {"alias": item.of}
+            else:
+                _check(name, item)
+                tensors[name] = _append(body, name, item, mode, backend)
+        header["tensors"] = _json(tensors)
+        if user:
+            header["metadata"] = _json(user)
+
+
+def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str) -> dict[str, object]:
+    """Write one tensor, encoded or, where that is not larger, as it is; return its record."""
+    chosen = mode(name, tensor)
+    encoded = encode(chosen, backend=backend)
+    record = encoded.record.to_json()
+    plain = tensor if isinstance(chosen, Scaled) else chosen
+    kind = element_type(plain.dtype)
+    dense_bytes = plain.numel() * kind.itemsize
+    if kind.container is not None and dense_bytes <= encoded.record.n_bytes + len(_json(_json(record))):
+        body.append(name, kind.container, tuple(plain.shape), [words_of(plain).tobytes()])
+        return {}
+    body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)
+    return record
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _user_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:
+    user = dict(metadata or {})
+    try:
+        same: object = json.loads(json.dumps(user, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as e:
+        raise OptionError(f"metadata cannot be stored: {e}") from None
+    if same != user:
+        raise OptionError("metadata cannot be stored: JSON would change it (a key is no string, or a list a tuple)")
+    return user
