@@ -12,6 +12,7 @@ from itertools import chain, islice
 
 from n2d2.ini.effort import Effort
 from n2d2.ini.errors import IniError, IniWarning, NotYetKnownError, Place
+from n2d2.ini.expressions import printed
 from n2d2.ini.folders import MODELS, Folders
 from n2d2.ini.section import Section
 from n2d2.ini.values import Node, Value, Values
@@ -50,11 +51,11 @@ class Document:
         self.effort = Effort()
         self._values = Values(self, self.effort)
         self._configurations: dict[str, tuple[Section, ...]] = {}
-        self._wanted: set[str] = set()
+        self._wanted: dict[str, None] = {}  # a set that keeps its order
 
     def get(self, name: str) -> Section | None:
         """Return a section, or None; asking makes the name a legal one."""
-        self._wanted.add(name)
+        self._wanted[name] = None
         return self.sections.get(name)
 
     def section(self, name: str) -> Section:
@@ -71,7 +72,7 @@ class Document:
     def starting_with(self, prefix: str) -> list[Section]:
         """Return the sections whose names start with `prefix`, in their order; asking makes such names legal."""
         found = [section for name, section in self.sections.items() if name.startswith(prefix)]
-        self._wanted.update((prefix, *(section.name for section in found)))
+        self._wanted.update(dict.fromkeys((prefix, *(section.name for section in found))))
         return found
 
     def having(self, key: str) -> list[Section]:
@@ -86,7 +87,6 @@ class Document:
         """Return the sections that `ConfigSection` names, the strongest, which is the last, first."""
         if section.name not in self._configurations:
             entry = section.entries.get(CONFIG)
-            section.asked.add(CONFIG)
             names = self.value(Node(section.name, entry)).text.split(",") if entry else []
             found = [self.sections.get(name.strip(), name.strip()) for name in names if name.strip()]
             for missing in found:
@@ -125,7 +125,7 @@ class Document:
         value = self.resolver(section, key)
         if value is None:
             raise IniError(f"{node.entry}: [{section}]{key} is not there{hint(key, target.entries)}", node.entry.place)
-        return str(value)
+        return value if isinstance(value, str) else printed(value)
 
     def check_all_read(self) -> None:
         """Refuse keys that nobody asked for, and sections that look like a misspelt one; warn of other idle sections.
@@ -165,7 +165,7 @@ class Document:
 
     def _legal_keys(self) -> dict[str, set[str]]:
         """What was asked of a section, of those that inherit from it, and of those that it configures."""
-        legal = {name: set(section.asked) for name, section in self.sections.items()}
+        legal = {name: {*section.asked, CONFIG} if section.asked else set() for name, section in self.sections.items()}
         legal[""] = self.globals.asked
         for section in self.sections.values():
             for shared in self.configurations(section):

@@ -8,7 +8,7 @@ LIMITS = {
     "characters of lines": 64 * 2**20,
     "characters of values": 64 * 2**20,
     "properties, inherited ones included": 1_000_000,
-    "template steps": 2_000_000,
+    "template steps": 500_000,
 }
 """Far above what any network needs, and done within a few seconds."""
 
@@ -27,7 +27,7 @@ class Effort:
 
         >>> Effort().spend(3_000_000, "template steps", Place("net.ini", 7))
         Traceback (most recent call last):
-        n2d2.ini.errors.IniError: net.ini:7: this is too much for one file: at most 2,000,000 template steps are legal
+        n2d2.ini.errors.IniError: net.ini:7: this is too much for one file: at most 500,000 template steps are legal
         """
         self.spent[what] += amount
         if self.spent[what] > LIMITS[what]:

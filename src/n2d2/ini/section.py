@@ -55,7 +55,7 @@ class Section:
         self.asked.add(key)
         return self.entry(key) is not None
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def names(self, prefix: str = "") -> list[str]:
         """Return the keys that start with `prefix`, without `$NAME` definitions; none counts as asked for."""
         found = [key for section in self._strongest_first() for key in section.entries]
         return [key for key in dict.fromkeys(found) if key.startswith(prefix) and not key.startswith("$")]
@@ -132,7 +132,7 @@ class Section:
         entry = self.entry(key)
         if entry is None:
             if default is None:
-                hint = get_close_matches(key, self.keys(), n=1)
+                hint = get_close_matches(key, self.names(), n=1)
                 raise IniError(f"{self}{key} is missing{f'; is {hint[0]!r} misspelt?' if hint else ''}", self.place)
             return default
         parsed = parse(self.owner.value(Node(self.name, entry)))

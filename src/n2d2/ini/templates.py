@@ -77,7 +77,7 @@ class Template:
         """
         run = _Run(parameters, self.statements, effort)
         output = self.program.render(
-            text=run.text, value=run.value, test=run.test, loop=run.loop, block=run.block, store=run.store
+            text=run.text, value=run.value, test=run.test, each=run.each, block=run.block, store=run.store
         )
         place = self.statements[0].place
         for line in output.split("\n"):
@@ -111,7 +111,7 @@ _JINJA = {
     "if": "{{% if test({}) %}}",
     "else": "{{% else %}}",
     "endif": "{{% endif %}}",
-    "for": "{{% for _ in loop({}) %}}",
+    "for": "{{% for _ in each({}) %}}",
     "endfor": "{{% endfor %}}",
     "block": "{{% for _ in block({}) %}}",
     "endblock": "{{% endfor %}}",
@@ -226,7 +226,7 @@ class _Run:
             return (name in self.parameters) == (sign == "exists")
         return ([self._parameter(number)] == operand) == (sign == "==")
 
-    def loop(self, number: int) -> Iterator[None]:
+    def each(self, number: int) -> Iterator[None]:
         _, name, _, _, *bounds = self.statements[number].words
         for index in range(*(self._count(bound, number) for bound in bounds)):
             yield from self._pass({name: str(index)}, number)
