@@ -9,7 +9,7 @@ from n2d2.declared import Declared, number
 class Linear(Declared):
     """Identity, between -clipping and clipping where clipping > 0."""
 
-    clipping: float = number(0.0, low=0)
+    clipping: float = number(default=0.0, low=0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Elementwise; any shape."""
@@ -24,8 +24,8 @@ class Rectifier(Declared):
     tensor([0.0000, 1.0000, 1.5000])
     """
 
-    leak_slope: float = number(0.0, low=0)
-    clipping: float = number(0.0, low=0)
+    leak_slope: float = number(default=0.0, low=0)
+    clipping: float = number(default=0.0, low=0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Elementwise; any shape."""
@@ -36,7 +36,7 @@ class Rectifier(Declared):
 class Tanh(Declared):
     """tanh(alpha x)."""
 
-    alpha: float = number(1.0, low=0, open_low=True)
+    alpha: float = number(default=1.0, low=0, open_low=True)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Elementwise; any shape."""
@@ -54,7 +54,7 @@ class Logistic(Declared):
 class Saturation(Declared):
     """x between -threshold and threshold."""
 
-    threshold: float = number(1.0, low=0, open_low=True)
+    threshold: float = number(default=1.0, low=0, open_low=True)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Elementwise; any shape."""

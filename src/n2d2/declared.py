@@ -24,9 +24,9 @@ def count(default: int, *, low: int = 0) -> Any:  # noqa: ANN401
     return _checked(default, lambda name, value: check_count(name, value, low=low))
 
 
-def choice(default: str, *legal: str) -> Any:  # noqa: ANN401
-    """A field that holds one of the legal strings."""
-    return _checked(default, lambda name, value: check_choice(name, value, legal))
+def choice(*legal: str, default: str = "") -> Any:  # noqa: ANN401
+    """A field that holds one of the legal strings; without a default, the first."""
+    return _checked(default or legal[0], lambda name, value: check_choice(name, value, dict.fromkeys(legal)))
 
 
 def flag(*, default: bool) -> Any:  # noqa: ANN401
@@ -39,7 +39,7 @@ def _check_flag(name: str, value: object) -> None:
         raise WrongInputType(f"{name}={value!r} is illegal: it must be True or False")
 
 
-def accepted(default: Any = None) -> Any:  # noqa: ANN401
+def accepted(*, default: Any = None) -> Any:  # noqa: ANN401
     """A field that holds anything: N2D2 has it, here it has no effect."""
     return field(default=default)
 

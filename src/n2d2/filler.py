@@ -24,7 +24,7 @@ def _fan(weight: Tensor, norm: str) -> float:
 class Constant(Declared):
     """Every value is `value`."""
 
-    value: float = number(0.0, low=ANY)
+    value: float = number(default=0.0, low=ANY)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:
@@ -35,8 +35,8 @@ class Constant(Declared):
 class Normal(Declared):
     """Normal with `mean` and `std_dev`."""
 
-    mean: float = number(0.0, low=ANY)
-    std_dev: float = number(1.0, low=0)
+    mean: float = number(default=0.0, low=ANY)
+    std_dev: float = number(default=1.0, low=0)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:
@@ -47,8 +47,8 @@ class Normal(Declared):
 class Uniform(Declared):
     """Uniform in [min, max]."""
 
-    min: float = number(0.0, low=ANY)
-    max: float = number(1.0, low=ANY)
+    min: float = number(default=0.0, low=ANY)
+    max: float = number(default=1.0, low=ANY)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:
@@ -59,9 +59,9 @@ class Uniform(Declared):
 class Xavier(Declared):
     """Variance scaling^2 / n, uniform or normal (Glorot & Bengio 2010); n by `variance_norm`."""
 
-    variance_norm: str = choice("FanIn", *NORMS)
-    distribution: str = choice("Uniform", "Uniform", "Normal")
-    scaling: float = number(1.0, low=0, open_low=True)
+    variance_norm: str = choice(*NORMS, default="FanIn")
+    distribution: str = choice("Uniform", "Normal", default="Uniform")
+    scaling: float = number(default=1.0, low=0, open_low=True)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:
@@ -81,9 +81,9 @@ class He(Declared):
     0.1
     """
 
-    variance_norm: str = choice("FanIn", *NORMS)
-    scaling: float = number(1.0, low=0, open_low=True)
-    mean_norm: float = number(0.0, low=ANY)
+    variance_norm: str = choice(*NORMS, default="FanIn")
+    scaling: float = number(default=1.0, low=0, open_low=True)
+    mean_norm: float = number(default=0.0, low=ANY)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:

@@ -69,7 +69,7 @@ class _Checked(ModuleType):
             with n2d2_errors():
                 _CHECKS[name](name, value)
             if name == "seed" and value:
-                torch.manual_seed(value)  # type: ignore[arg-type]  # a count, as checked above
+                torch.manual_seed(value)
         super().__setattr__("cuda_device" if name == "set_cuda_device" else name, value)
 
 

@@ -45,15 +45,15 @@ class PruneCell(Declared):
     Static(sparsity=0.3)
     """
 
-    prune_mode: str = choice("Identity", "Identity", "Static", "Gradual")
-    prune_filler: str = choice("Random", "None", "Random", "IterNonStruct")
-    threshold: float = number(0.2, low=0, high=1)
-    delta: float = number(0.001, low=0, open_low=True)
-    start: float = number(0.1, low=0, high=1)
-    stepsize: int = count(0)
-    gamma: float = number(0.05, low=float("-inf"))
-    range: int = accepted(255)
-    quant_mode: str = accepted("Default")
+    prune_mode: str = choice("Identity", "Static", "Gradual", default="Identity")
+    prune_filler: str = choice("None", "Random", "IterNonStruct", default="Random")
+    threshold: float = number(default=0.2, low=0, high=1)
+    delta: float = number(default=0.001, low=0, open_low=True)
+    start: float = number(default=0.1, low=0, high=1)
+    stepsize: int = count(default=0)
+    gamma: float = number(default=0.05, low=float("-inf"))
+    range: int = accepted(default=255)
+    quant_mode: str = accepted(default="Default")
 
     def __post_init__(self) -> None:
         if self.prune_mode == "Gradual":
@@ -66,7 +66,7 @@ class PruneCell(Declared):
 
     def __setattr__(self, name: str, value: object) -> None:
         if "_pruner" in self.__dict__ and not name.startswith("_"):
-            replace(self, **{name: value})  # refuses what does not fit the other fields
+            type(self)(**{**self.settings(), name: value})  # refuses what does not fit the other fields
         super().__setattr__(name, value)
         if self.__dict__.get("_weights") and not name.startswith("_"):
             self._prune()
@@ -115,16 +115,19 @@ class PruneCell(Declared):
             self._pruner.finalize()
         self._pruner = None
         if self.spec is not None:
-            plan: Plan = dict.fromkeys(self._weights, self.seeded_spec())
+            plan: Plan = dict.fromkeys(self._weights, self._own_spec(self._owner, self._connections))
             self._pruner = Pruner(nn.ParameterDict(self._weights), plan, epoch_size=UNKNOWN_EPOCH)
 
-    def seeded_spec(self) -> PruneSpec | None:
-        """The spec for the cell that this is on: with draws of its own, unconnected weights left out."""
+    def spec_for(self, cell: "WeightCell") -> PruneSpec | None:
+        """The spec for this cell: it draws apart from other cells, and leaves out what is not connected."""
+        return self._own_spec(cell.name, cell.connections)
+
+    def _own_spec(self, owner: str | None, connections: torch.Tensor | None) -> PruneSpec | None:
         spec = self.spec
         if spec is None:
             return None
-        filler = spec.filler if self._connections is None else Connected(spec.filler, self._connections)
-        return replace(spec, filler=filler, seed=zlib.crc32(f"{spec.seed}/{self._owner}".encode()))
+        filler = spec.filler if connections is None else Connected(spec.filler, connections)
+        return replace(spec, filler=filler, seed=zlib.crc32(f"{spec.seed}/{owner}".encode()))
 
     def join(self, pruner: Pruner, weights: dict[str, nn.Parameter]) -> None:
         """Be pruned by a Pruner of several cells, which knows these weights by these names."""
@@ -222,6 +225,11 @@ class Connected:
         """As the filler within."""
         return bool(getattr(self.filler, "revives", False))
 
+    @property
+    def n_absent(self) -> int:
+        """How many weights are not connected: they do not count as pruned."""
+        return int((~self.connections).sum())
+
     def __call__(self, evidence: Evidence, sparsity: float) -> torch.Tensor:
         """Fill one mask; see the class."""
         there = self.connections
@@ -253,7 +261,7 @@ def share_pruner(
     for _, quantizer in cells.values():
         if quantizer.pruner is not None:
             quantizer.pruner.finalize()
-    plan: Plan = {name: quantizer.seeded_spec() for name, (_, quantizer) in cells.items()}
+    plan: Plan = {name: quantizer.spec_for(cell) for name, (cell, quantizer) in cells.items()}
     pruner = Pruner(model, plan, optimizer=optimizer, epoch_size=epoch_size or UNKNOWN_EPOCH)
     for name, (cell, quantizer) in cells.items():
         quantizer.join(pruner, {name: cell.weight})

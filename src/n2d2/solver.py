@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from n2d2.declared import Declared, accepted, choice, count, flag, number
 from n2d2.error_handler import WrongValue
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Settings = Mapping[str, Any]
 
-POLICIES: dict[str, Callable[[Settings, int, int], float]] = {
+POLICIES: dict[str, Callable[[Settings, int, int], Any]] = {
     "None": lambda s, samples, updates: 1.0,  # noqa: ARG005 - the form of a policy
     "StepDecay": lambda s, samples, updates: s["learning_rate_decay"] ** _steps(s, samples),  # noqa: ARG005
     "ExponentialDecay": lambda s, samples, updates: math.exp(-s["learning_rate_decay"] * _steps(s, samples)),  # noqa: ARG005
@@ -39,7 +39,7 @@ def _steps(settings: Settings, samples: int) -> int:
 
 
 def _progress(settings: Settings, time: int) -> float:
-    return min(1.0, time / settings["max_iterations"])
+    return min(1.0, float(time / settings["max_iterations"]))
 
 
 def learning_rate(settings: Settings, *, samples: int, updates: int) -> float:
@@ -58,7 +58,7 @@ def learning_rate(settings: Settings, *, samples: int, updates: int) -> float:
         fraction = settings["warm_up_lr_frac"]
         return base * float(fraction + (1 - fraction) * samples / warm_up)
     policy = POLICIES[settings.get("learning_rate_policy", "None")]
-    return base * max(policy(settings, samples, updates), settings.get("min_decay", 0.0))
+    return base * float(max(policy(settings, samples, updates), settings.get("min_decay", 0.0)))
 
 
 class SGD(Declared):
@@ -73,19 +73,19 @@ class SGD(Declared):
         clamping: "" or "min:max": the range that values are kept in; True means "-1:1".
     """
 
-    learning_rate: float = number(0.01, low=0)
-    momentum: float = number(0.0, low=0, high=1)
-    decay: float = number(0.0, low=0)
-    learning_rate_policy: str = choice("None", *POLICIES)
-    learning_rate_decay: float = number(0.1, low=0)
-    learning_rate_step_size: int = count(1, low=1)
-    power: float = number(0.0, low=0)
-    max_iterations: int = count(0)
-    min_decay: float = number(0.0, low=0)
-    warm_up_duration: int = count(0)
-    warm_up_lr_frac: float = number(0.25, low=0, high=1)
-    iteration_size: int = count(1, low=1)
-    clamping: str | bool = accepted("")
+    learning_rate: float = number(default=0.01, low=0)
+    momentum: float = number(default=0.0, low=0, high=1)
+    decay: float = number(default=0.0, low=0)
+    learning_rate_policy: str = choice(*POLICIES, default="None")
+    learning_rate_decay: float = number(default=0.1, low=0)
+    learning_rate_step_size: int = count(default=1, low=1)
+    power: float = number(default=0.0, low=0)
+    max_iterations: int = count(default=0)
+    min_decay: float = number(default=0.0, low=0)
+    warm_up_duration: int = count(default=0)
+    warm_up_lr_frac: float = number(default=0.25, low=0, high=1)
+    iteration_size: int = count(default=1, low=1)
+    clamping: str | bool = accepted(default="")
     polyak_momentum: bool = flag(default=True)
 
     def __post_init__(self) -> None:
@@ -102,11 +102,11 @@ class SGD(Declared):
 class Adam(Declared):
     """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980)."""
 
-    learning_rate: float = number(0.001, low=0)
-    beta1: float = number(0.9, low=0, high=1)
-    beta2: float = number(0.999, low=0, high=1)
-    epsilon: float = number(1e-8, low=0, open_low=True)
-    clamping: str | bool = accepted("")
+    learning_rate: float = number(default=0.001, low=0)
+    beta1: float = number(default=0.9, low=0, high=1)
+    beta2: float = number(default=0.999, low=0, high=1)
+    epsilon: float = number(default=1e-8, low=0, open_low=True)
+    clamping: str | bool = accepted(default="")
 
     def __post_init__(self) -> None:
         parse_clamping(self.clamping)
@@ -134,19 +134,22 @@ def parse_clamping(clamping: object) -> tuple[float, float] | None:
     return ends
 
 
-def build_optimizer(cells: "torch.nn.Module | Iterable[Cell]", batch_size: int | None = None) -> "SolverOptimizer":
+def build_optimizer(cells: "nn.Module | Iterable[Cell]", batch_size: int | None = None) -> "SolverOptimizer":
     """One optimizer for all parameters of the cells, those with equal solvers in one group.
 
     Args:
         cells: a network (its cells are found, however deep), or cells. Parameters that belong to no cell get SGD().
         batch_size: samples in a step, which the learning-rate policies count; see `SolverOptimizer.batch_size`.
     """
-    modules = [cells] if isinstance(cells, torch.nn.Module) else list(cells)
-    solvers: dict[Tensor, Solver] = {}
+    modules = [cells] if isinstance(cells, nn.Module) else list(cells)
+    solvers: dict[nn.Parameter, Solver] = {}
     for module in modules:
         for part in module.modules():
-            solvers |= part.solvers() if hasattr(part, "solvers") else {}
-        solvers = {p: SGD() for p in module.parameters() if p.requires_grad} | solvers
+            own: Callable[[], dict[nn.Parameter, Solver]] | None = getattr(part, "solvers", None)
+            solvers |= own() if callable(own) else {}
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                solvers.setdefault(parameter, SGD())
     groups: list[dict[str, Any]] = []
     for parameter, solver in solvers.items():
         settings = {"solver": solver.get_type(), **solver.settings()}

@@ -80,7 +80,7 @@ class Tensor:
         sizes = list(dims) if dim_format == "Numpy" else list(reversed(dims))
         self.values = torch.full([int(n) for n in sizes], value, dtype=DATATYPES[datatype])
         self.graph = Graph()
-        self.logits: torch.Tensor | None = None
+        self.logits: torch.Tensor | None = None  # what a Softmax with loss leaves for the Target
         if cuda:
             self.cuda()
 

@@ -3,6 +3,7 @@
 from n2d2.cells import nn
 from n2d2.cells.cell import Cell
 from n2d2.cells.containers import Block, Layer, Sequence
+from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.nn import (
     Activation,
     BatchNorm2d,
@@ -32,6 +33,7 @@ __all__ = [
     "ConvDepthWise",
     "ConvPointWise",
     "Deconv",
+    "DeepNetCell",
     "Dropout",
     "ElemWise",
     "Fc",

@@ -7,6 +7,7 @@ from typing import Any, Union
 from torch import nn
 
 from n2d2.cells.cell import Cell
+from n2d2.cells.summary import Summary, summarize
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver
@@ -35,9 +36,9 @@ class Block(nn.Module):
     def _add(self, cell: Item) -> None:
         if not isinstance(cell, Cell | Block):
             raise WrongInputType(f"{self.name!r} takes cells, not a {type(cell).__name__}")
-        if _key(cell) in self._modules:
+        if key_of(cell) in self._modules:
             raise WrongValue(f"{self.name!r} has a cell {cell.name!r} already: names must differ")
-        self._modules[_key(cell)] = cell  # not add_module: a cell may be called like a method of ours
+        self._modules[key_of(cell)] = cell  # not add_module: a cell may be called like a method of ours
 
     def get_name(self) -> str:
         """The name of the container."""
@@ -101,6 +102,10 @@ class Block(nn.Module):
         """The PruneCells by the names of their cells."""
         return {name: cell.quantizer for name, cell in self.get_cells().items() if cell.quantizer is not None}
 
+    def summary(self, input_dims: SequenceOf[int] | None = None) -> Summary:
+        """A table of all cells; with `input_dims` (x, y, channels) it knows shapes and MACs. Print it."""
+        return summarize(self, None if input_dims is None else list(input_dims)[::-1])
+
     def __str__(self) -> str:
         lines = (line for item in self for line in str(item).splitlines())
         return "\n".join([f"{self.get_type()}({self.name!r})(", *(f"\t{line}" for line in lines), ")"])
@@ -108,7 +113,7 @@ class Block(nn.Module):
     __repr__ = __str__
 
 
-def _key(cell: Item) -> str:
+def key_of(cell: Item) -> str:
     """The name of a cell within its container's state_dict, where a dot would mean one level more."""
     return cell.name.replace(".", "_")
 
@@ -161,6 +166,14 @@ class Sequence(_Ordered):
     >>> model(torch.zeros(5, 4)).shape, model["two"] is model[1]
     (torch.Size([5, 2]), True)
     """
+
+    def to_deepnet_cell(self, provider: Any = None, target: Any = None) -> Block:  # noqa: ANN401 - any of ours
+        """The same cells as a DeepNetCell, each fed by the one before."""
+        from n2d2.cells.deepnet_cell import DeepNetCell  # noqa: PLC0415 - it builds on containers
+
+        names = [cell.name for cell in self]
+        inputs = {name: [before] for name, before in zip(names, ["", *names], strict=False)}
+        return DeepNetCell(self.items(), inputs, provider=provider, target=target, name=self.name)
 
     def forward(self, x: Any) -> Any:  # noqa: ANN401 - torch tensors or ours
         """Through all cells."""

@@ -40,7 +40,8 @@ OPERATIONS: dict[str, Callable[[Weighted], Tensor]] = {
 
 
 def _sum(terms: Any) -> Tensor:  # noqa: ANN401 - an iterable of tensors
-    return functools.reduce(torch.add, terms)
+    total: Tensor = functools.reduce(torch.add, terms)
+    return total
 
 
 class Pool(Cell):
@@ -160,9 +161,10 @@ class Softmax(Cell):
 
     def wrap(self, values: Tensor, graph: Graph) -> N2D2Tensor:
         """Probabilities, with the logits for the Target beside them."""
-        logits = values if self.options["with_loss"] and self.training else None
-        made = super().wrap(values if logits is None else self._softmax(logits), graph)
-        made.logits = logits
+        if not self.options["with_loss"]:
+            return super().wrap(values, graph)
+        made = super().wrap(self._softmax(values) if self.training else values, graph)
+        made.logits = values if self.training else values.clamp_min(torch.finfo(values.dtype).tiny).log()
         return made
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -172,7 +174,7 @@ class Softmax(Cell):
 
     def _softmax(self, x: Tensor) -> Tensor:
         size = self.options["group_size"]
-        return x.unflatten(1, (-1, size)).softmax(2).flatten(1, 2) if size else x.softmax(1)
+        return x.reshape(len(x), -1, size, *x.shape[2:]).softmax(2).reshape(x.shape) if size else x.softmax(1)
 
 
 class ElemWise(Cell):

@@ -58,6 +58,7 @@ class WeightCell(Cell):
     `quantizer` (a PruneCell of its own). The export options are accepted without effect.
     """
 
+    layer: Any
     OPTIONS: ClassVar[Mapping[str, Any]] = {
         "filler": None,
         "weights_filler": None,
@@ -123,7 +124,7 @@ class WeightCell(Cell):
         """Let no gradient reach weights that are not connected."""
         there = self.connections
         if there is not None:
-            self.weight.register_hook(lambda gradient: gradient * there)
+            self.weight.register_hook(lambda gradient: gradient * there)  # type: ignore[no-untyped-call] # torch's
 
     @torch.no_grad()
     def refill(self) -> None:
@@ -158,10 +159,13 @@ class WeightCell(Cell):
     def solver(self, solver: Solver) -> None:
         self.weights_solver = self.bias_solver = solver
 
-    set_solver = solver.fset
-    set_filler = filler.fset
-    set_weights_solver, set_bias_solver = weights_solver.fset, bias_solver.fset
-    set_weights_filler, set_bias_filler = weights_filler.fset, bias_filler.fset
+    def set_solver(self, solver: Solver) -> None:
+        """Train weights and biases by this solver."""
+        self.solver = solver
+
+    def set_filler(self, filler: Filler) -> None:
+        """Fill weights and biases by this filler, at once."""
+        self.filler = filler
 
     def solvers(self) -> dict[nn.Parameter, Solver]:
         """Each parameter that learns, and its solver."""
@@ -230,7 +234,7 @@ class WeightCell(Cell):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         pruning, quantizer = state.pop("_pruning"), state["_quantizer"]
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call] # torch's
         self._guard()
         if quantizer is not None:
             quantizer.attach(self)
@@ -289,8 +293,8 @@ class _Kernels(WeightCell):
         )
         if not groups:
             connected = mapping if self.LAYERS is DECONVS else mapping.T
-            connected = connected.reshape(*connected.shape, *(1 for _ in kernel)).expand_as(layer.weight)
-            layer.register_buffer("connections", connected.contiguous(), persistent=False)
+            connected = connected.reshape(*connected.shape, *(1 for _ in kernel))
+            layer.register_buffer("connections", connected.repeat(1, 1, *kernel[::-1]), persistent=False)
         return layer
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,132 @@
+"""DeepNetCell: a network as a graph of named cells, as INI and ONNX files describe it."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from n2d2.cells.containers import Block, Item
+from n2d2.error_handler import WrongValue, refuse_unknown
+from n2d2.target import Score
+
+FIT_OPTIONS = ("log_epoch", "avg_window", "bench", "ban_multi_device", "valid_metric", "stop_valid", "log_kernels")
+
+
+class DeepNetCell(Block):
+    """Cells and what each takes as its input.
+
+    Args:
+        cells: in any order.
+        inputs: cell name -> the names of its inputs; what is no cell stands for the input of the network.
+        outputs: names of the cells whose outputs come out; by default those that no other cell takes.
+        provider: where `fit` and `run_test` read. target: what they measure; by default a Score.
+        name: by default the class.
+
+    Raises:
+        WrongValue: cells feed each other in a circle, or one has no inputs.
+    """
+
+    def __init__(
+        self,
+        cells: Iterable[Item],
+        inputs: Mapping[str, Sequence[str]],
+        *,
+        outputs: Sequence[str] | None = None,
+        provider: Any = None,  # noqa: ANN401 - any provider
+        target: Score | None = None,
+        name: str | None = None,
+    ) -> None:
+        by_name = {cell.name: cell for cell in cells}
+        for cell in by_name:
+            if not inputs.get(cell):
+                raise WrongValue(f"cell {cell!r} has no inputs")
+        super().__init__((by_name[cell] for cell in _in_order(inputs) if cell in by_name), name)
+        self.inputs = {cell.name: list(inputs[cell.name]) for cell in self}
+        taken = {source for sources in self.inputs.values() for source in sources}
+        self.outputs = list(outputs) if outputs is not None else [c for c in self.inputs if c not in taken]
+        self.provider, self.target = provider, target
+
+    def forward(self, x: Any) -> Any:  # noqa: ANN401 - torch tensors or ours
+        """The output, or the list of outputs where there are several."""
+        last_use = {source: cell for cell, sources in self.inputs.items() for source in sources}
+        known: dict[str, Any] = {}
+        for cell in self.items():
+            known[cell.name] = cell(*(known.get(source, x) for source in self.inputs[cell.name]))
+            for source in self.inputs[cell.name]:
+                if last_use[source] == cell.name and source not in self.outputs:
+                    known.pop(source, None)  # its memory is not needed any more
+        results = [known[output] for output in self.outputs]
+        return results[0] if len(results) == 1 else results
+
+    @classmethod
+    def load_from_INI(cls, path: str | Path, **options: Any) -> "DeepNetCell":  # noqa: ANN401, N802 - N2D2's name
+        """Build the network that an INI file describes; options as for `n2d2.deepnet.load`."""
+        from n2d2.deepnet import load  # noqa: PLC0415 - deepnet builds on cells
+
+        network: DeepNetCell = load(path, **options)
+        return network
+
+    @classmethod
+    def load_from_ONNX(cls, provider: Any, path: str | Path, **options: Any) -> Block:  # noqa: ANN401, N802
+        """Build the network of an ONNX file; see `n2d2.cells.onnx`."""
+        from n2d2.cells.onnx import load_onnx  # noqa: PLC0415 - wants onnx2torch
+
+        return load_onnx(path, provider=provider, **options)
+
+    def fit(self, learn_epoch: int, **options: Any) -> None:  # noqa: ANN401 - N2D2's, without effect
+        """Learn for so many epochs; after each, measure the validation partition, if there is one.
+
+        The options that N2D2 has here are accepted, without effect.
+        """
+        refuse_unknown("fit", options, FIT_OPTIONS)
+        provider, target = self._data()
+        for epoch in range(learn_epoch):
+            provider.set_partition("Learn")
+            self.learn()
+            target.clear_success()
+            for _ in range(math.ceil(provider.epoch_size / provider.batch_size)):
+                loss = target(self(provider.read_random_batch()))
+                loss.back_propagate()
+                loss.update()
+            learned = f"epoch {epoch + 1}: loss {target.average_loss():.4f}, success {target.get_average_success():.2%}"
+            validated = self._measure("Validation")
+            print(learned if validated is None else f"{learned}, validation {validated:.2%}")  # noqa: T201 - N2D2 prints
+
+    def run_test(self, **options: Any) -> float:  # noqa: ANN401
+        """The success on the test partition, in [0, 1]."""
+        refuse_unknown("run_test", options, ("log",))
+        success = self._measure("Test")
+        if success is None:
+            raise WrongValue("the test partition has no stimuli")
+        return success
+
+    @torch.no_grad()
+    def _measure(self, partition: str) -> float | None:
+        provider, target = self._data()
+        n = provider.database.get_nb_stimuli(partition)
+        if not n:
+            return None
+        provider.set_partition(partition)
+        self.test()
+        target.clear_success()
+        for first in range(0, n, provider.batch_size):
+            target(self(provider.read_batch(first)))
+        return target.get_average_success()
+
+    def _data(self) -> tuple[Any, Score]:
+        if self.provider is None:
+            raise WrongValue(f"{self.name!r} has no provider: give one when the network is made")
+        if self.target is None:
+            self.target = Score(self.provider)
+        return self.provider, self.target
+
+
+def _in_order(inputs: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names such that each comes after all its inputs."""
+    try:
+        return list(TopologicalSorter(inputs).static_order())
+    except CycleError as error:
+        raise WrongValue(f"these cells feed each other: {' -> '.join(error.args[1])}") from None
