@@ -1,0 +1,56 @@
+"""N2D2's databases: labelled stimuli in the partitions Learn, Validation and Test.
+
+Building one touches no file: the data is opened (MNIST: fetched) when a stimulus is first asked for, so a network is
+built from its INI file on a machine that does not have the data. Colours are blue, green, red, as in N2D2. Partitions
+are drawn by chance, always the same, or in the order of the data.
+"""
+
+from n2d2.database.arrays import Numpy
+from n2d2.database.base import PARTITIONS, Database, Stimuli
+from n2d2.database.folders import DIR, GTSRB, ILSVRC2012
+from n2d2.database.published import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from n2d2.error_handler import WrongValue
+from prunecell.errors import nearest
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "DATABASES",
+    "DIR",
+    "GTSRB",
+    "ILSVRC2012",
+    "MNIST",
+    "PARTITIONS",
+    "Database",
+    "FashionMNIST",
+    "Numpy",
+    "Stimuli",
+    "database_type",
+]
+
+DATABASES: dict[str, type[Database]] = {  # N2D2's names in INI files
+    "CIFAR100_Database": CIFAR100,
+    "CIFAR10_Database": CIFAR10,
+    "DIR_Database": DIR,
+    "FashionMNIST_IDX_Database": FashionMNIST,
+    "GTSRB_DIR_Database": GTSRB,
+    "ILSVRC2012_Database": ILSVRC2012,
+    "MNIST_IDX_Database": MNIST,
+}
+
+
+def database_type(name: str) -> type[Database]:
+    """Find the class of an INI file's `Type=` in `[database]`.
+
+    Raises:
+        WrongValue: none has that name; the message says what to use instead.
+
+    >>> database_type("MNIST_IDX_Database")
+    <class 'n2d2.database.published.MNIST'>
+    """
+    if name not in DATABASES:
+        raise WrongValue(
+            f"there is no database {name!r}{nearest(name, DATABASES)}. Images that lie in one folder per label are a "
+            "DIR_Database, whatever N2D2 calls them; arrays are a n2d2.database.Numpy of a Python script"
+        )
+    return DATABASES[name]

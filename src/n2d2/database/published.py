@@ -1,0 +1,154 @@
+"""The published sets that come divided into training and test images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from n2d2.database.base import PARTITIONS, Database, Stimuli, dealt, drawn
+from n2d2.declared import count, flag, number
+from n2d2.error_handler import check_choice
+from prunecell.cifar import cifar10, cifar100
+from prunecell.data import DataSet, cache_folder, fashion_mnist, mnist
+from prunecell.errors import DataError
+
+Folder = str | Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class Divided:
+    """The two parts of a published set: images as in `Stimuli`, labels, and the names of the labels."""
+
+    train: Tensor | list[Path]
+    train_labels: Tensor
+    test: Tensor | list[Path]
+    test_labels: Tensor
+    label_names: list[str]
+
+
+@dataclass(eq=False, repr=False)
+class PublishedSet(Database):
+    """What sets that come divided share. Never instantiated itself.
+
+    Args:
+        data_path: the folder of its files. None: where it is kept (`prunecell.data.cache_folder`).
+        validation: the fraction of the training images that is held back, in [0, 1].
+        stimuli_per_label_train: keep this many of each label; 0: all.
+        stimuli_per_label_test: likewise.
+    """
+
+    data_path: Folder = None
+    validation: float = number(0.0, low=0, high=1)
+    stimuli_per_label_train: int = count(0)
+    stimuli_per_label_test: int = count(0)
+    published: ClassVar[tuple[int, int]]  # how many images to train and to test
+
+    def load(self, data_path: str | Path) -> None:
+        """Take the files from this folder from now on."""
+        self.data_path, self._stimuli = data_path, None
+
+    def get_nb_stimuli(self, partition: str) -> int:
+        """The number of stimuli in a partition; the published one where the files are not there (yet)."""
+        check_choice("partition", partition, PARTITIONS)
+        if self._stimuli is None:
+            try:
+                self._stimuli = self._divide(self._read(self._local()))
+            except DataError:
+                if self.stimuli_per_label_train or self.stimuli_per_label_test:
+                    raise  # how many there are of a label is in the files
+                train, test = map(torch.arange, self.published)
+                return len(self._partitions(train, test).get(partition, ()))
+        return super().get_nb_stimuli(partition)
+
+    def _local(self) -> Folder:
+        """Where to read so that nothing is fetched."""
+        return self.data_path
+
+    def _open(self) -> Stimuli:
+        return self._divide(self._read(self.data_path))
+
+    def _read(self, folder: Folder, /) -> Divided:
+        raise TypeError(f"{type(self).__name__} is what published sets share: {folder} has one of DATABASES")
+
+    def _divide(self, found: Divided) -> Stimuli:
+        labels = torch.cat((found.train_labels, found.test_labels))
+        n_train = len(found.train_labels)
+        train = drawn(n_train, by_chance=self.random_partitioning)
+        test = torch.arange(n_train, len(labels))
+        partitions = self._partitions(
+            _kept(train, labels, self.stimuli_per_label_train), _kept(test, labels, self.stimuli_per_label_test)
+        )
+        return Stimuli(_joined(found.train, found.test), labels, found.label_names, partitions)
+
+    def _partitions(self, train: Tensor, test: Tensor) -> dict[str, Tensor]:
+        learn, validation = dealt(train, len(train) - round(self.validation * len(train)))
+        return {"Learn": learn, "Validation": validation, "Test": test}
+
+
+def _divided(found: DataSet) -> Divided:
+    train, test = (
+        images[:, None] if images.ndim == 3 else images.flip(1)  # noqa: PLR2004 (gray; red, green, blue)
+        for images in (found.train_images, found.test_images)
+    )
+    names = [str(label) for label in range(found.n_classes)]
+    return Divided(train, found.train_labels, test, found.test_labels, names)
+
+
+def _joined(train: Tensor | list[Path], test: Tensor | list[Path]) -> Tensor | list[Path]:
+    if isinstance(train, Tensor) and isinstance(test, Tensor):
+        return torch.cat((train, test))
+    return [*train, *test]  # files: both parts of a set are of one kind
+
+
+def _kept(order: Tensor, labels: Tensor, per_label: int) -> Tensor:
+    """The first stimuli of each label in `order`, this many of each; 0: all."""
+    if not per_label:
+        return order
+    firsts = [order[labels[order] == label][:per_label] for label in sorted(set(labels[order].tolist()))]
+    return order[torch.isin(order, torch.cat(firsts))]
+
+
+@dataclass(eq=False, repr=False)
+class MNIST(PublishedSet):
+    """Handwritten digits, 1 x 28 x 28; fetched when `data_path` is None and they are not kept yet."""
+
+    published = (60_000, 10_000)
+
+    def _read(self, folder: Folder, /) -> Divided:
+        return _divided(mnist(folder))
+
+    def _local(self) -> Folder:
+        return self.data_path or cache_folder("mnist")
+
+
+@dataclass(eq=False, repr=False)
+class FashionMNIST(PublishedSet):
+    """Clothes, 1 x 28 x 28."""
+
+    published = (60_000, 10_000)
+
+    def _read(self, folder: Folder, /) -> Divided:
+        return _divided(fashion_mnist(folder))
+
+
+@dataclass(eq=False, repr=False)
+class CIFAR10(PublishedSet):
+    """Photographs of ten kinds of things, 3 x 32 x 32."""
+
+    published = (50_000, 10_000)
+
+    def _read(self, folder: Folder, /) -> Divided:
+        return _divided(cifar10(folder))
+
+
+@dataclass(eq=False, repr=False)
+class CIFAR100(PublishedSet):
+    """Photographs of a hundred kinds of things, or of the 20 coarse ones with `use_coarse`; 3 x 32 x 32."""
+
+    use_coarse: bool = flag(default=False)
+    published = (50_000, 10_000)
+
+    def _read(self, folder: Folder, /) -> Divided:
+        return _divided(cifar100(folder, coarse=bool(self.use_coarse)))

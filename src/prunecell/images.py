@@ -1,0 +1,61 @@
+"""Folders of images: which files there are, and one image as a tensor."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prunecell.errors import DataError, FormatError
+
+DEEP_MODES = ("I", "F")  # of Pillow: the first letter of modes with more than 8 bits a channel
+
+
+def list_images(folder: str | Path, *, depth: int = -1, extensions: Collection[str] = ()) -> list[Path]:
+    """List the files in `folder`, sorted by path, hidden ones left out.
+
+    Args:
+        folder: where to start.
+        depth: how many levels of sub-folders to enter; below 0: all.
+        extensions: the file name endings to keep, without the dot, in any case; none: every file.
+
+    Raises:
+        DataError: there is no such folder, or nothing in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}: give the folder that has the images")
+    wanted = {extension.lower().lstrip(".") for extension in extensions}
+    found = [
+        path
+        for path in folder.rglob("*")
+        if (depth < 0 or len(path.relative_to(folder).parts) <= depth + 1)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and (not wanted or path.suffix.lower().lstrip(".") in wanted)
+        and path.is_file()
+    ]
+    if not found:
+        raise DataError(f"no images in {folder} (depth {depth}, extensions {sorted(wanted) or 'any'})")
+    return sorted(found)
+
+
+def read_image(path: str | Path) -> torch.Tensor:
+    """Read one image with Pillow: uint8, (1, height, width) when it is gray, else (3, height, width), red first.
+
+    Raises:
+        FormatError: it is damaged, no image, too large to be one (Pillow's limit), or has more than 8 bits a channel.
+        OSError: it cannot be opened.
+    """
+    from PIL import Image  # noqa: PLC0415 (0.1 s that only folders of images need)
+
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            pixels = np.array(image.convert("L" if mode in ("1", "L", "LA") else "RGB"))
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{path}: not an image that can be read: {error}") from None
+    if mode.startswith(DEEP_MODES):
+        raise FormatError(f"{path}: mode {mode} has more than 8 bits a channel")
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
