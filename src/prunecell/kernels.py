@@ -93,16 +93,72 @@ def _is_stale(found: ctypes.CDLL) -> bool:
 
 # ---- how it is called ------------------------------------------------------------------------------------------------
 
-# Function -> (result, arguments). What the arguments mean is written where the function is, in _kernels.cpp.
-SIGNATURES: dict[str, tuple[object, list[object]]] = {
-    "pc_cpu_level": (ctypes.c_int32, []),
+
+class Matrix(ctypes.Structure):
+    """A compressed matrix: the fields of `Matrix` in _kernels.cpp, in its order."""
+
+    _fields_ = (
+        ("starts", ctypes.c_void_p),
+        ("indices", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("n_entries", ctypes.c_int64),
+        ("n_rows", ctypes.c_int32),
+        ("n_columns", ctypes.c_int32),
+        ("format", ctypes.c_int32),
+        ("value_type", ctypes.c_int32),
+    )
+
+
+class Geometry(ctypes.Structure):
+    """A convolution: the fields of `Geometry` in _kernels.cpp, in its order."""
+
+    _fields_ = (
+        ("groups", ctypes.c_int32),
+        ("in_channels", ctypes.c_int32),
+        ("out_channels", ctypes.c_int32),
+        ("size", ctypes.c_int32 * 3),
+        ("out", ctypes.c_int32 * 3),
+        ("kernel", ctypes.c_int32 * 3),
+        ("stride", ctypes.c_int32 * 3),
+        ("padding", ctypes.c_int32 * 3),
+        ("dilation", ctypes.c_int32 * 3),
+    )
+
+
+_MATRIX, _ADDRESS, _FLAG, _COUNT, _ROW = (
+    ctypes.POINTER(Matrix),
+    ctypes.c_void_p,
+    ctypes.c_int32,
+    ctypes.c_int64,
+    ctypes.c_int32,
+)
+
+# Function -> its arguments; every result is an int32. What they mean is written where the function is.
+SIGNATURES: dict[str, list[type]] = {
+    "pc_cpu_level": [],
+    "pc_what_is_wrong": [_MATRIX],
+    "pc_linear": [
+        _MATRIX,
+        _ADDRESS,
+        _FLAG,
+        *[_ADDRESS, _COUNT, _COUNT],
+        _COUNT,
+        *[_ADDRESS, _COUNT, _COUNT],
+        _ROW,
+        _ROW,
+    ],
+    "pc_convolution": [
+        *[_MATRIX, _ADDRESS, _FLAG, ctypes.POINTER(Geometry), _ADDRESS, _ADDRESS],
+        *[_COUNT, _COUNT, _ROW, _ROW],
+    ],
 }
 
 
 def _declare(found: ctypes.CDLL) -> ctypes.CDLL:
-    for name, (result, arguments) in SIGNATURES.items():
+    for name, arguments in SIGNATURES.items():
         function = getattr(found, name)
-        function.restype, function.argtypes = result, arguments
+        function.restype, function.argtypes = ctypes.c_int32, arguments
     return found
 
 

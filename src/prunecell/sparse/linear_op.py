@@ -1,0 +1,115 @@
+"""The operator `prunecell::sparse_linear`: y = x W^T + bias with a compressed W, then max(0, y) where asked.
+
+    x              float32 (samples, n_columns), in rows or feature-major: x.t() contiguous
+    the matrix     its five parts (checked.py)
+    bias           float32 (n_rows,) or None
+    relu           whether max(0, .) is taken of the result
+    feature_major  whether y.t() is contiguous, which the next sparse layer reads without a copy, or y is
+
+It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile and torch.export too. The gradient for
+x is the twin's.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunecell import kernels
+from prunecell.errors import OptionError
+from prunecell.sparse.checked import N_PARTS, address_of_bias, checked_argument, matrix_of
+from prunecell.sparse.formats import ROWS_AT_ONCE, dense_rows
+from prunecell.sparse.registry import MATRIX, register, register_gradient
+
+ENOUGH_WORK = 1 << 20  # products of an entry with 16 samples, from which a second thread pays: about 0.3 ms
+
+# In what follows `rest` is the operator's arguments after the first: the five parts of the matrix, then the others.
+
+
+def _empty_output(x: Tensor, n_rows: int, *, feature_major: bool) -> Tensor:
+    n_samples = x.shape[0]
+    return x.new_empty(n_rows, n_samples).t() if feature_major else x.new_empty(n_samples, n_rows)
+
+
+def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    library = kernels.library()
+    if library is None:
+        return linear_twin(x, *rest)
+    bias, relu, feature_major = rest[N_PARTS:]
+    matrix = checked_argument(*rest[:N_PARTS])
+    if x.dtype != torch.float32 or x.ndim != 2 or x.shape[1] != matrix.n_columns:  # noqa: PLR2004
+        raise OptionError(f"x must be float32 (samples, {matrix.n_columns}), not {x.dtype} {tuple(x.shape)}")
+    bias_address = address_of_bias(bias, matrix.n_rows)
+    y = _empty_output(x, matrix.n_rows, feature_major=feature_major)
+    n_samples = len(x)
+    if x.stride() != (1, n_samples):
+        x = x.contiguous()
+
+    def compute(begin: int, end: int) -> None:
+        source = x.data_ptr(), x.stride(1), x.stride(0)
+        target = y.data_ptr(), y.stride(1), y.stride(0)
+        if library.pc_linear(matrix, bias_address, relu, *source, n_samples, *target, begin, end):
+            raise MemoryError(f"no memory to multiply {n_samples} samples by a sparse matrix")
+
+    if n_samples:
+        work = matrix.n_entries * (n_samples + 15) // 16
+        kernels.in_parallel(compute, matrix.n_rows, n_threads=kernels.n_threads() if work > ENOUGH_WORK else 1)
+    return y
+
+
+def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    """The same in plain torch: some rows of the matrix at a time are made dense."""
+    matrix, (bias, relu, feature_major) = matrix_of(*rest[:N_PARTS]), rest[N_PARTS:]
+    y = _empty_output(x, matrix.n_rows, feature_major=feature_major)
+    for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
+        end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
+        y[:, begin:end] = x @ dense_rows(matrix, begin, end).t()
+    if bias is not None:
+        y += bias
+    return y.relu_() if relu else y
+
+
+def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    return _empty_output(x, len(rest[0]) - 1, feature_major=rest[-1])
+
+
+def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
+    matrix = matrix_of(*parts)
+    result = gradient.new_zeros(len(gradient), matrix.n_columns)
+    for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
+        end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
+        result += gradient[:, begin:end] @ dense_rows(matrix, begin, end)
+    return result
+
+
+def _gradient_fake(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
+    return gradient.new_empty(len(gradient), parts[-1])
+
+
+sparse_linear = register(
+    f"sparse_linear(Tensor x, {MATRIX}, Tensor? bias, bool relu, bool feature_major) -> Tensor",
+    twin=linear_twin,
+    fake=_fake,
+    compiled=_on_cpu,
+)
+_input_gradient = register(
+    f"sparse_linear_input_gradient(Tensor gradient, {MATRIX}) -> Tensor", twin=_gradient_twin, fake=_gradient_fake
+)
+
+
+# ---- autograd --------------------------------------------------------------------------------------------------------
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
+    _, starts, indices, values, scales, ctx.n_columns, _, ctx.relu, _ = inputs
+    ctx.save_for_backward(starts, indices, values, scales, output if ctx.relu else None)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's context
+    *parts, output = ctx.saved_tensors
+    if ctx.relu:
+        gradient = gradient * (output > 0)
+    return _input_gradient(gradient, *parts, ctx.n_columns), *[None] * 8
+
+
+register_gradient("sparse_linear", _backward, remember=_remember)
