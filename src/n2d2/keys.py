@@ -8,9 +8,17 @@ from n2d2.error_handler import n2d2_errors
 SPECIAL = {  # the others follow the rule: label_depth, LabelDepth
     "additive_wh": "AdditiveWH",
     "channel": "CSChannel",
+    "gamma": "GammaThreshold",
     "ignore_mask": "IgnoreMasks",
     "load_data_in_memory": "LoadInMemory",
+    "prune_filler": "PruningFiller",
+    "prune_mode": "PruningMode",
+    "start": "StartThreshold",
+    "stepsize": "StepSizeThreshold",
+    "warm_up_lr_frac": "WarmUpLRFrac",
 }
+
+NO_KEYS = ("datatype", "model")  # of Python alone: INI files have Model and DataType, without a prefix
 
 
 def ini_keys(kind: type) -> dict[str, str]:
@@ -20,7 +28,7 @@ def ini_keys(kind: type) -> dict[str, str]:
     >>> ini_keys(ChannelExtraction)
     {'ApplyTo': 'apply_to', 'CSChannel': 'channel'}
     """
-    names = [one.name for one in fields(kind) if one.init]
+    names = [one.name for one in fields(kind) if one.init and one.name not in NO_KEYS]
     return {SPECIAL.get(name, name.title().replace("_", "")): name for name in names}
 
 

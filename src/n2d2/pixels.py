@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from n2d2.error_handler import WrongValue
+
 
 def _mirrored(place: Tensor, period: int, edge: int) -> Tensor:
     return torch.minimum(place % period, period - edge - place % period)
@@ -43,7 +45,7 @@ def per_channel(value: float | Sequence[float], x: Tensor) -> Tensor:
     """Shape one number, or one per channel, so that it meets a batch; the channel count is checked."""
     values = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
     if len(values) not in (1, x.shape[1]):
-        raise ValueError(f"{len(values)} values for {x.shape[1]} channels: give one, or one per channel")
+        raise WrongValue(f"{len(values)} values for {x.shape[1]} channels: give one, or one per channel")
     return values
 
 

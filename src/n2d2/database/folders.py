@@ -1,7 +1,7 @@
 """Folders of images: any, and the layouts of two published sets. Images are read when they are needed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class GTSRB(PublishedSet):
         truth = root / "Final_Test" / "Images" / "GT-final_test.csv"
         rows = [line.split(";") for line in _lines(truth)[1:]]  # Filename;Width;Height;Roi.X1;...;ClassId
         test = [truth.parent / row[0] for row in rows]
-        test_label_of = {row[0]: int(row[-1]) for row in rows}
+        test_label_of = {row[0]: _number(row[-1], truth) for row in rows}
         return Divided(train, _labels(train, label_of, _folder), test, _labels(test, test_label_of, _file), names)
 
 
@@ -135,6 +135,7 @@ class ILSVRC2012(PublishedSet):
         use_validation_for_test: has no effect.
     """
 
+    validation: float = field(default=0.0, init=False, repr=False)
     learn: float = number(1.0, low=0, high=1)
     label_path: Folder = None
     use_validation_for_test: bool = flag(default=False)
@@ -158,7 +159,8 @@ class ILSVRC2012(PublishedSet):
         train_labels = _labels(train, label_of, _folder)
         if _folder(test[0]) != "val":
             return Divided(train, train_labels, test, _labels(test, label_of, _folder), names)
-        given = {name: int(label) for name, label in map(str.split, _lines(root / "val.txt"))}
+        rows = [line.split() for line in _lines(root / "val.txt")]
+        given = {row[0]: _number(row[-1], root / "val.txt") for row in rows}
         return Divided(train, train_labels, test, _labels(test, given, _file), names)
 
 
@@ -175,6 +177,12 @@ def _labels(files: Sequence[Path], label_of: Mapping[str, int], name: Callable[[
         if name(path) not in label_of:
             raise FormatError(f"{path}: no label is given for {name(path)!r}")
     return torch.tensor([label_of[name(path)] for path in files])
+
+
+def _number(text: str, path: Path) -> int:
+    if not text.isdecimal():
+        raise FormatError(f"{path}: {text!r} is no label")
+    return int(text)
 
 
 def _lines(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from n2d2.declared import count, flag, number
 from n2d2.error_handler import check_choice
 from prunecell.cifar import cifar10, cifar100
 from prunecell.data import DataSet, cache_folder, fashion_mnist, mnist
-from prunecell.errors import DataError
+from prunecell.errors import DataError, FormatError
 
 Folder = str | Path | None
 
@@ -74,6 +74,8 @@ class PublishedSet(Database):
 
     def _divide(self, found: Divided) -> Stimuli:
         labels = torch.cat((found.train_labels, found.test_labels))
+        if len(labels) and int(labels.max()) >= len(found.label_names):
+            raise FormatError(f"{self}: there is a label {int(labels.max())}, of {len(found.label_names)} labels")
         n_train = len(found.train_labels)
         train = drawn(n_train, by_chance=self.random_partitioning)
         test = torch.arange(n_train, len(labels))

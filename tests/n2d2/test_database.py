@@ -1,0 +1,345 @@
+"""N2D2's databases: nothing is opened before it is needed; partitions are exact, disjoint and always the same."""
+
+import struct
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from n2d2.database import (
+    CIFAR10,
+    CIFAR100,
+    DATABASES,
+    DIR,
+    GTSRB,
+    ILSVRC2012,
+    MNIST,
+    Database,
+    FashionMNIST,
+    Numpy,
+    database_type,
+)
+from n2d2.error_handler import WrongInputType, WrongValue
+from n2d2.keys import ini_keys
+from prunecell import data
+from prunecell.errors import DataError, FormatError
+
+PARTITIONS = ("Learn", "Validation", "Test", "Unpartitioned")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept(tmp_path, monkeypatch):
+    """No data in the cache, none in the system's folders, and no way to fetch any."""
+    monkeypatch.setenv("PRUNECELL_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "FASHION_MNIST_FOLDER", tmp_path / "debian")
+
+    def fetch(*_, **__):
+        raise DataError("nothing is fetched here")
+
+    monkeypatch.setattr(data, "fetch", fetch)
+
+
+def write_idx(folder, n_train=40, n_test=10):
+    folder.mkdir(parents=True, exist_ok=True)
+    for start, n in (("train", n_train), ("t10k", n_test)):
+        pixels = np.arange(n * 28 * 28).astype(np.uint8)
+        (folder / f"{start}-images-idx3-ubyte").write_bytes(
+            struct.pack(">4B3I", 0, 0, 8, 3, n, 28, 28) + pixels.tobytes()
+        )
+        labels = bytes(i % 10 for i in range(n))
+        (folder / f"{start}-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, n) + labels)
+    return folder
+
+
+def write_images(folder, counts, suffix="png"):
+    for label, n in counts.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            Image.new("RGB", (4, 3), (i, 10, 20)).save(folder / label / f"{i:03}.{suffix}")
+    return folder
+
+
+def numbers(database):
+    return [database.get_nb_stimuli(partition) for partition in PARTITIONS]
+
+
+def all_indices(database):
+    return torch.cat([database.indices(partition) for partition in PARTITIONS]).sort().values.tolist()
+
+
+@pytest.mark.parametrize("kind", DATABASES.values())
+def test_building_opens_nothing_and_using_says_what_is_missing(kind):
+    database = kind()
+    with pytest.raises(DataError, match=r"is not in|there is no folder|has no images yet"):
+        _ = database.stimuli
+
+
+@pytest.mark.parametrize(
+    ("database", "expected"),
+    [
+        (MNIST(), [60000, 0, 10000, 0]),
+        (MNIST(validation=0.1), [54000, 6000, 10000, 0]),
+        (FashionMNIST(data_path="/nowhere"), [60000, 0, 10000, 0]),
+        (CIFAR10(validation=0.25), [37500, 12500, 10000, 0]),
+        (CIFAR100(use_coarse=True), [50000, 0, 10000, 0]),
+        (GTSRB(validation=0.2), [31367, 7842, 12630, 0]),
+        (ILSVRC2012(learn=1.0), [1281167, 0, 50000, 0]),
+    ],
+)
+def test_published_numbers_are_known_without_the_data(database, expected):
+    assert numbers(database) == expected
+
+
+def test_numbers_per_label_are_not_known_without_the_data():
+    with pytest.raises(DataError, match="MNIST is not in"):
+        MNIST(stimuli_per_label_train=5).get_nb_stimuli("Learn")
+
+
+def test_the_numbers_of_the_files_count_when_they_are_there(tmp_path):
+    assert numbers(MNIST(write_idx(tmp_path), validation=0.25)) == [30, 10, 10, 0]
+
+
+@given(validation=st.floats(0, 1), by_chance=st.booleans())
+def test_validation_is_held_back_exactly(tmp_path_factory, validation, by_chance):
+    folder = tmp_path_factory.getbasetemp() / "idx"
+    database = MNIST(folder if folder.exists() else write_idx(folder), validation, random_partitioning=by_chance)
+    again = MNIST(folder, validation, random_partitioning=by_chance)
+    assert numbers(database) == [40 - round(40 * validation), round(40 * validation), 10, 0]
+    assert all_indices(database) == list(range(50))
+    assert all(torch.equal(database.indices(name), again.indices(name)) for name in PARTITIONS)
+    assert min(database.indices("Test").tolist()) == 40
+    if not by_chance:
+        assert database.indices("Learn").tolist() == list(range(40 - round(40 * validation)))
+
+
+def test_so_many_of_each_label(tmp_path):
+    database = MNIST(write_idx(tmp_path), stimuli_per_label_train=3, stimuli_per_label_test=1, validation=0.5)
+    assert numbers(database) == [15, 15, 10, 0]
+    used = torch.cat((database.indices("Learn"), database.indices("Validation")))
+    assert database.stimuli.labels[used].bincount().tolist() == [3] * 10
+
+
+def test_gray_images_get_a_channel_and_colours_are_blue_green_red(tmp_path, monkeypatch):
+    assert MNIST(write_idx(tmp_path)).stimuli.images.shape == (50, 1, 28, 28)
+    rgb = torch.arange(2 * 3 * 4).reshape(2, 3, 2, 2).to(torch.uint8)
+    labels = torch.tensor([0, 1])
+    found = data.DataSet("CIFAR-10", rgb, labels, rgb, labels)
+    monkeypatch.setattr("n2d2.database.published.cifar10", lambda _: found)
+    assert torch.equal(CIFAR10().stimuli.images[:2], rgb.flip(1))
+
+
+def test_load_takes_another_folder(tmp_path):
+    database = MNIST(write_idx(tmp_path / "one", 20))
+    assert database.get_nb_stimuli("Learn") == 20
+    database.load(write_idx(tmp_path / "two", 30))
+    assert database.get_nb_stimuli("Learn") == 30
+
+
+def test_the_summary_is_n2d2s(tmp_path, capsys):
+    MNIST(write_idx(tmp_path), validation=0.25).get_partition_summary()
+    assert capsys.readouterr().out.splitlines() == [
+        "Number of stimuli : 50",
+        "Learn         : 30 stimuli (60.0%)",
+        "Test          : 10 stimuli (20.0%)",
+        "Validation    : 10 stimuli (20.0%)",
+        "Unpartitioned : 0 stimuli (0.0%)",
+    ]
+
+
+def test_label_names(tmp_path):
+    database = DIR(write_images(tmp_path, {"cat": 1, "ant": 1}))
+    assert [database.get_label_name(label) for label in (0, 1)] == ["ant", "cat"]
+    with pytest.raises(WrongValue, match="label_idx=2 is illegal: the database has 2 labels"):
+        database.get_label_name(2)
+
+
+def test_an_empty_database():
+    assert numbers(Database()) == [0, 0, 0, 0]
+
+
+def test_the_same_number_of_each_label_as_in_the_manual(tmp_path):
+    counts = {"airplanes": 40, "car_side": 12, "Faces": 21, "Motorbikes": 39}
+    database = DIR(write_images(tmp_path, counts), learn=0.4, validation=0.2)
+    labels = database.stimuli.labels
+    assert labels[database.indices("Learn")].bincount().tolist() == [5, 5, 5, 5]  # 0.4 of 12
+    assert labels[database.indices("Validation")].bincount().tolist() == [2, 2, 2, 2]
+    assert numbers(database) == [20, 8, 84, 0]
+    assert all_indices(database) == list(range(112))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"learn": 0.5, "equiv_label_partitioning": False}, [7, 0, 7, 0]),
+        ({"learn": 0.5, "validation": 0.5, "equiv_label_partitioning": False}, [7, 7, 0, 0]),
+        ({"learn": 3, "validation": 2, "per_label_partitioning": False}, [3, 2, 9, 0]),
+        ({"learn": 3, "validation": 2, "test": 4, "per_label_partitioning": False}, [3, 2, 4, 5]),
+        ({"learn": 1.0, "label_depth": 0, "label_name": "thing"}, [14, 0, 0, 0]),
+    ],
+)
+def test_partitioning_of_folders(tmp_path, arguments, expected):
+    database = DIR(write_images(tmp_path, {"a": 4, "b": 10}), **arguments)
+    assert numbers(database) == expected
+    assert all_indices(database) == list(range(14))
+
+
+def test_depths_names_masks_and_extensions(tmp_path):
+    write_images(tmp_path, {".": 1, "x": 1, "x/deep": 1, "y": 1})
+    write_images(tmp_path, {"y": 1}, suffix="jpg")
+    assert len(DIR(tmp_path).stimuli.labels) == 4
+    assert DIR(tmp_path).stimuli.label_names == ["", "x", "y"]
+    assert DIR(tmp_path, label_name="all").stimuli.label_names == ["all", "all/x", "all/y"]
+    assert DIR(tmp_path, depth=-1, label_depth=2).stimuli.label_names == ["", "x", "x/deep", "y"]
+    assert DIR(tmp_path, depth=0).stimuli.label_names == [""]
+    assert len(DIR(tmp_path, valid_extensions=["jpg"]).stimuli.labels) == 1
+    assert DIR(tmp_path, ignore_mask=["*/x/*", "*/000.jpg"]).stimuli.label_names == ["", "y"]
+
+
+def test_an_image_of_a_folder_is_blue_green_red(tmp_path):
+    image = DIR(write_images(tmp_path, {"a": 1})).stimuli.image(0)
+    assert (image.shape, image[:, 0, 0].tolist()) == ((3, 3, 4), [20, 10, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"learn": 0.7, "validation": 0.4}, "must not sum to more than 1"),
+        ({"learn": 5, "per_label_partitioning": False}, "2 images are in"),
+        ({"learn": -0.1}, "learn=-0.1 is illegal"),
+    ],
+)
+def test_more_than_there_is_is_refused(tmp_path, arguments, message):
+    write_images(tmp_path, {"a": 2})
+    with pytest.raises(WrongValue, match=message):
+        _ = DIR(tmp_path, **arguments).stimuli
+
+
+def test_traffic_signs(tmp_path):
+    write_images(tmp_path / "Final_Training" / "Images", {"00000": 3, "00002": 5}, "ppm")
+    write_images(tmp_path / "Final_Test", {"Images": 2}, "ppm")
+    truth = tmp_path / "Final_Test" / "Images" / "GT-final_test.csv"
+    with pytest.raises(DataError, match=r"there is no .*GT-final_test\.csv: it has the labels"):
+        _ = GTSRB(tmp_path).stimuli
+    truth.write_text(
+        "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\n001.ppm;4;3;0;0;4;3;1\n000.ppm;4;3;0;0;4;3;0\n"
+    )
+    database = GTSRB(tmp_path, validation=0.25)
+    assert numbers(database) == [6, 2, 2, 0]
+    assert database.stimuli.labels.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1, 0]
+    assert database.stimuli.image(8).shape == (3, 3, 4)
+    truth.write_text("Filename;ClassId\n001.ppm;stop\n")
+    with pytest.raises(FormatError, match=r"GT-final_test\.csv: 'stop' is no label"):
+        _ = GTSRB(tmp_path).stimuli
+
+
+def test_imagenet_with_folders_or_with_a_list(tmp_path):
+    write_images(tmp_path / "train", {"n02": 4, "n01": 6})
+    write_images(tmp_path / "val", {"n01": 1, "n02": 2})
+    database = ILSVRC2012(learn=0.8, data_path=tmp_path)
+    assert numbers(database) == [8, 2, 3, 0]
+    assert database.stimuli.labels.tolist() == [0] * 6 + [1] * 4 + [0, 1, 1]
+    (tmp_path / "synsets.txt").write_text("n02 dog\nn01 cat\n")
+    assert ILSVRC2012(learn=0.8, data_path=tmp_path).stimuli.labels.tolist() == [1] * 6 + [0] * 4 + [1, 0, 0]
+    write_images(tmp_path / "flat", {"val": 2})
+    (tmp_path / "flat" / "train").symlink_to(tmp_path / "train")
+    (tmp_path / "flat" / "val.txt").write_text("000.png 1\n001.png 0\n")
+    database = ILSVRC2012(learn=1.0)
+    database.load(tmp_path / "flat", label_path=tmp_path / "synsets.txt")
+    assert database.stimuli.labels.tolist() == [1] * 6 + [0] * 4 + [1, 0]
+    (tmp_path / "flat" / "val.txt").write_text("000.png 1\n001.png 2\n")
+    database.load(tmp_path / "flat")
+    with pytest.raises(FormatError, match="there is a label 2, of 2 labels"):
+        _ = database.stimuli
+    (tmp_path / "flat" / "val.txt").write_text("000.png 1\n")
+    database.load(tmp_path / "flat")
+    with pytest.raises(FormatError, match=r"001\.png: no label is given for '001\.png'"):
+        _ = database.stimuli
+
+
+def test_arrays_as_in_the_manual(capsys):
+    database = Numpy()
+    database.load(list(np.zeros((6, 28, 28), np.uint8)), [int(i) for i in range(6)])
+    assert numbers(database) == [0, 0, 0, 6]
+    database.partition_stimuli(1.0, 0.0, 0.0)
+    database.load(list(np.ones((2, 28, 28), np.uint8)), [7, 8], partition="Validation")
+    assert numbers(database) == [6, 2, 0, 0]
+    assert database.stimuli.images.shape == (8, 1, 28, 28)
+    assert database.stimuli.labels.tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
+    database.get_partition_summary()
+    assert "Learn         : 6 stimuli (75.0%)" in capsys.readouterr().out
+
+
+def test_arrays_of_other_layouts_and_types():
+    database = Numpy()
+    database.load([np.arange(24.0).reshape(2, 4, 3)], channels_first=False)
+    assert (database.stimuli.images.shape, database.stimuli.images.dtype) == ((1, 3, 2, 4), torch.float32)
+    assert database.stimuli.labels.tolist() == [0]
+    assert database.stimuli.images[0, :, 0, 0].tolist() == [0, 1, 2]
+
+
+@given(n=st.integers(0, 30), shares=st.lists(st.floats(0, 1), min_size=3, max_size=3), by_chance=st.booleans())
+def test_dealing_out_what_is_free(n, shares, by_chance):
+    total = max(1.0, sum(shares))
+    learn, validation, test = (share / total for share in shares)
+    database = Numpy(random_partitioning=by_chance)
+    database.load([np.zeros((2, 2), np.uint8)] * (n + 1), list(range(n + 1)))
+    database.partition_stimuli(learn, validation, test)
+    assert all_indices(database) == list(range(n + 1))
+    for got, share in zip(numbers(database)[:3], (learn, validation, test), strict=True):
+        assert abs(got - share * (n + 1)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("stimuli", "labels", "error", "message"),
+    [
+        ([], [], WrongValue, "must have arrays"),
+        ([np.zeros((2, 2)), np.zeros((2, 3))], [0, 0], WrongValue, "all of one shape and type"),
+        ([np.zeros((2, 2))], [0, 1], WrongValue, "must have 1 whole numbers"),
+        ([np.zeros((2, 2))], [-1], WrongValue, "whole numbers from 0"),
+        ([np.zeros((2, 2))], [0.5], WrongValue, "whole numbers from 0"),
+        ([np.zeros(2)], [0], WrongInputType, "2-d or 3-d array"),
+    ],
+)
+def test_arrays_that_do_not_do(stimuli, labels, error, message):
+    with pytest.raises(error, match=message):
+        Numpy().load(stimuli, labels)
+
+
+def test_arrays_that_do_not_go_together():
+    database = Numpy()
+    database.load([np.zeros((2, 2), np.uint8)], [0])
+    with pytest.raises(WrongValue, match="do not go with"):
+        database.load([np.zeros((3, 2), np.uint8)], [0])
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (-0.1, 0.5, 0.5)])
+def test_fractions_that_do_not_do(shares):
+    with pytest.raises(WrongValue, match="each must be >= 0, their sum at most 1"):
+        Numpy().partition_stimuli(*shares)
+
+
+def test_an_unknown_partition_is_refused():
+    with pytest.raises(WrongValue, match="did you mean 'Learn'"):
+        Numpy().get_nb_stimuli("learn")
+
+
+def test_a_database_that_is_not_here_is_refused_by_name():
+    with pytest.raises(WrongValue, match=r"no database 'Cityscapes_Database'; .*Legal: CIFAR100.* are a DIR_Database"):
+        database_type("Cityscapes_Database")
+    with pytest.raises(WrongValue, match="did you mean 'MNIST_IDX_Database'"):
+        database_type("MNIST_Database")
+
+
+@pytest.mark.parametrize("kind", DATABASES.values())
+def test_every_parameter_has_its_own_ini_key(kind):
+    assert sorted(ini_keys(kind).values()) == sorted(field.name for field in fields(kind) if field.init)
+    assert {"DataPath", "RandomPartitioning", "Learn" if kind is ILSVRC2012 else "Validation"} <= set(ini_keys(kind))
+
+
+def test_printing():
+    assert repr(MNIST(validation=0.1)) == "MNIST(validation=0.1)"
+    assert repr(DIR("/images", 0.5)) == "DIR(data_path='/images', learn=0.5)"

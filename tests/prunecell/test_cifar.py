@@ -1,0 +1,131 @@
+"""CIFAR in its published files: the binary and the Python version hold the same; a hostile pickle does nothing."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from prunecell.cifar import COARSE, FINE, TEN, cifar10, cifar100
+from prunecell.errors import DataError, FormatError
+
+N = 4  # images in a file
+RNG = np.random.default_rng(0)
+
+
+def batch():
+    return RNG.integers(0, 256, (N, 3072), dtype=np.uint8), RNG.integers(0, 10, (2, N))
+
+
+def write_binary(path, pixels, labels):
+    path.with_suffix(".bin").write_bytes(np.concatenate([labels.T.astype(np.uint8), pixels], axis=1).tobytes())
+
+
+def write_python(path, pixels, labels, protocol=2):
+    keys = [b"labels"] if len(labels) == 1 else [b"coarse_labels", b"fine_labels"]
+    content = {b"data": pixels} | {key: row.tolist() for key, row in zip(keys, labels, strict=True)}
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+
+
+@pytest.fixture
+def ten(tmp_path):
+    """CIFAR-10's files in both versions, and what is in them."""
+    parts = {name: batch() for name in (*TEN.train, TEN.test)}
+    for name, (pixels, labels) in parts.items():
+        for version, write in (("bin", write_binary), ("py", write_python)):
+            (tmp_path / version).mkdir(exist_ok=True)
+            write(tmp_path / version / name, pixels, labels[:1])
+    return tmp_path, parts
+
+
+@pytest.mark.parametrize("version", ["bin", "py"])
+def test_both_versions_hold_the_same(ten, version):
+    folder, parts = ten
+    found = cifar10(folder / version)
+    pixels = np.concatenate([parts[name][0] for name in TEN.train]).reshape(-1, 3, 32, 32)
+    assert torch.equal(found.train_images, torch.from_numpy(pixels))
+    assert found.train_labels.tolist() == [label for name in TEN.train for label in parts[name][1][0]]
+    assert torch.equal(found.test_images, torch.from_numpy(parts[TEN.test][0].reshape(-1, 3, 32, 32)))
+    assert found.test_labels.tolist() == parts[TEN.test][1][0].tolist()
+
+
+@pytest.mark.parametrize("write", [write_binary, write_python])
+@pytest.mark.parametrize(("coarse", "row"), [(True, 0), (False, 1)])
+def test_a_hundred_kinds_fine_or_coarse(tmp_path, write, coarse, row):
+    for name in ("train", "test"):
+        pixels, labels = batch()
+        write(tmp_path / name, pixels, labels)
+    found = cifar100(tmp_path, coarse=coarse)
+    assert found.test_labels.tolist() == labels[row].tolist()
+    assert found.name == (COARSE if coarse else FINE).title
+
+
+@pytest.mark.parametrize("folder", TEN.folders)
+def test_the_published_folders_in_the_cache_are_found(tmp_path, monkeypatch, folder):
+    monkeypatch.setenv("PRUNECELL_DATA", str(tmp_path))
+    (tmp_path / folder).mkdir()
+    write = write_binary if folder == TEN.folders[0] else write_python
+    for name in (*TEN.train, TEN.test):
+        pixels, labels = batch()
+        write(tmp_path / folder / name, pixels, labels[:1])
+    assert len(cifar10().train_labels) == 5 * N
+
+
+def test_files_that_are_missing_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"CIFAR-10 is not in .*: put data_batch_1, .* test_batch there"):
+        cifar10(tmp_path)
+
+
+def test_a_binary_file_that_is_cut_is_refused(ten):
+    folder, _ = ten
+    path = folder / "bin" / "test_batch.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FormatError, match="no whole number of 3073-byte records"):
+        cifar10(folder / "bin")
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+class HostileNumpy:
+    def __reduce__(self):
+        return np.load, ("anything",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps({b"data": Hostile(), b"labels": []}),
+        pickle.dumps({b"data": HostileNumpy(), b"labels": []}),
+        pickle.dumps({b"data": np.zeros((1, 3072)), b"labels": [0]}),
+        pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [0, 1]}),
+        pickle.dumps({b"data": np.zeros((1, 3071), np.uint8), b"labels": [0]}),
+        pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": "abc"}),
+        pickle.dumps([1, 2]),
+        b"",
+        b"\x80\x02garbage",
+    ],
+    ids=["system", "numpy.load", "doubles", "labels", "pixels", "text", "list", "empty", "garbage"],
+)
+def test_a_pickle_that_is_no_batch_is_refused_and_not_run(ten, content, monkeypatch):
+    folder, _ = ten
+    monkeypatch.chdir(folder)
+    (folder / "py" / "test_batch").write_bytes(content)
+    with pytest.raises(FormatError, match="test_batch: "):
+        cifar10(folder / "py")
+    assert not (folder / "executed").exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_every_pickle_protocol_either_reads_or_is_refused(ten, protocol):
+    folder, parts = ten
+    pixels, labels = parts[TEN.test]
+    write_python(folder / "py" / "test_batch", pixels, labels[:1], protocol)
+    if protocol < 5:
+        assert cifar10(folder / "py").test_labels.tolist() == labels[0].tolist()
+    else:
+        with pytest.raises(FormatError, match="it asks for numpy"):
+            cifar10(folder / "py")

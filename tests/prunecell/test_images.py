@@ -1,0 +1,65 @@
+"""Folders of images: which files are listed, and what a file becomes."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prunecell.errors import DataError, FormatError
+from prunecell.images import list_images, read_image
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b.png", "a.PPM", "one/c.png", "one/two/d.jpg", ".hidden/e.png", "one/.f.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ({}, ["a.PPM", "b.png", "one/c.png", "one/two/d.jpg"]),
+        ({"depth": 0}, ["a.PPM", "b.png"]),
+        ({"depth": 1}, ["a.PPM", "b.png", "one/c.png"]),
+        ({"extensions": ("png", ".ppm")}, ["a.PPM", "b.png", "one/c.png"]),
+    ],
+)
+def test_listing(tree, arguments, names):
+    assert [str(path.relative_to(tree)) for path in list_images(tree, **arguments)] == names
+
+
+def test_a_folder_that_is_missing_or_empty_is_named(tree):
+    with pytest.raises(DataError, match=r"there is no folder .*absent"):
+        list_images(tree / "absent")
+    with pytest.raises(DataError, match=r"no images in .* extensions \['gif'\]"):
+        list_images(tree, extensions=("gif",))
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)])
+def test_an_image_is_gray_or_red_green_blue(tmp_path, mode, channels):
+    rgb = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
+    Image.fromarray(rgb).convert(mode).save(tmp_path / "image.png")
+    image = read_image(tmp_path / "image.png")
+    assert (image.shape, image.dtype) == ((channels, 2, 3), torch.uint8)
+    if mode in ("RGB", "RGBA"):
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), rgb)
+
+
+def test_more_than_8_bits_are_refused(tmp_path):
+    Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(FormatError, match=r"deep\.png: mode I;16 has more than 8 bits"):
+        read_image(tmp_path / "deep.png")
+
+
+def test_a_damaged_image_is_refused_by_name(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(np.zeros((50, 50, 3), np.uint8)).save(path)
+    for content in (path.read_bytes()[:60], b"text", b""):
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match=r"image\.png: not an image that can be read"):
+            read_image(path)
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "absent.png")
