@@ -1,6 +1,20 @@
 """N2D2's names over prunecell: its scripts and INI files run unchanged."""
 
-from n2d2 import activation, cells, error_handler, filler, global_variables, quantizer, solver, target, tensor
+from n2d2 import (
+    activation,
+    cells,
+    database,
+    error_handler,
+    filler,
+    global_variables,
+    models,
+    provider,
+    quantizer,
+    solver,
+    target,
+    tensor,
+    transform,
+)
 from n2d2.config_section import ConfigSection
 from n2d2.tensor import Tensor
 
@@ -9,11 +23,15 @@ __all__ = [
     "Tensor",
     "activation",
     "cells",
+    "database",
     "error_handler",
     "filler",
     "global_variables",
+    "models",
+    "provider",
     "quantizer",
     "solver",
     "target",
     "tensor",
+    "transform",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, dataclass_transform
 
-from n2d2.error_handler import WrongInputType, check_choice, n2d2_errors, refuse_unknown
+from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors, refuse_unknown
 from prunecell.errors import check_count, check_number
 
 Check = Callable[[str, object], None]
@@ -70,6 +70,8 @@ class Declared:
     def __setattr__(self, name: str, value: object) -> None:
         if not name.startswith("_"):
             refuse_unknown(type(self).__name__, [name], _names(type(self)))
+            if self.__dict__.get("_frozen"):
+                raise WrongValue(f"{name} of this {type(self).__name__} cannot change any more: make another one")
             check = type(self).__dataclass_fields__[name].metadata.get("check")  # type: ignore[attr-defined]
             if check is not None:
                 with n2d2_errors():

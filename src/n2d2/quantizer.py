@@ -1,6 +1,7 @@
 """PruneCell: N2D2's way to say how the weights of one cell are pruned. It translates to prunecell's Pruner."""
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from n2d2.updating import UNKNOWN_EPOCH
 from prunecell import Gradual, IterNonStruct, Plan, Pruner, PruneSpec, Random, Static
 from prunecell.errors import check_count, check_number
 from prunecell.evidence import Evidence
-from prunecell.fillers import Filler
+from prunecell.fillers import Filler, keep_all
 from prunecell.masks import Mask
+from prunecell.schedules import Schedule
 
 if TYPE_CHECKING:
     from n2d2.cells.weights import WeightCell
@@ -74,21 +76,21 @@ class PruneCell(Declared):
     @property
     def spec(self) -> PruneSpec | None:
         """The same in prunecell's words; None where nothing is pruned."""
-        fillers: dict[str, Filler | None] = {
-            "None": None,
+        if self.prune_mode == "Identity":
+            return None
+        fillers: dict[str, Filler] = {
+            "None": keep_all,
             "Random": Random(),
             "IterNonStruct": IterNonStruct(delta=self.delta),
         }
-        filler = fillers[self.prune_filler]
-        if filler is None or self.prune_mode == "Identity":
-            return None
-        every = self.stepsize or None
+        schedules: dict[str, Callable[[], Schedule]] = {
+            "Static": lambda: Static(sparsity=self.threshold),
+            "Gradual": lambda: Gradual(
+                sparsity=self.threshold, start=self.start, gamma=self.gamma, every_samples=self.stepsize or None
+            ),
+        }
         return PruneSpec(
-            filler=filler,
-            schedule=Static(sparsity=self.threshold)
-            if self.prune_mode == "Static"
-            else Gradual(sparsity=self.threshold, start=self.start, gamma=self.gamma, every_samples=every),
-            seed=global_variables.seed,
+            filler=fillers[self.prune_filler], schedule=schedules[self.prune_mode](), seed=global_variables.seed
         )
 
     # ---- on a cell
@@ -159,7 +161,9 @@ class PruneCell(Declared):
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Go on from a `state_dict`."""
         if self._pruner is not None and state is not None:
-            self._pruner.load_state_dict(state)
+            weights = self._pruner.state_dict()["weights"]  # a shared Pruner has other cells' too
+            weights[next(iter(self._weights))] = state["weights"]["weight"]
+            self._pruner.load_state_dict({**state, "weights": weights})
 
     # ---- N2D2's methods
 

@@ -97,6 +97,7 @@ class SGD(Declared):
             )
         if not self.polyak_momentum:
             raise WrongValue("polyak_momentum=False is illegal: only Polyak's momentum is here (True)")
+        self._frozen = True  # an optimizer may have read it
 
 
 class Adam(Declared):
@@ -110,6 +111,7 @@ class Adam(Declared):
 
     def __post_init__(self) -> None:
         parse_clamping(self.clamping)
+        self._frozen = True
 
 
 Solver = SGD | Adam

@@ -104,12 +104,12 @@ class Cell(nn.Module):
         return Tensor.from_torch(torch.empty(0) if self._outputs is None else self._outputs)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - options of any type
-        options = self.__dict__.get("options", {})
-        if name in options:
-            return options[name]
         try:
             return super().__getattr__(name)
         except AttributeError:
+            options = {**self.__dict__.get("fixed", {}), **self.__dict__.get("options", {})}
+            if name in options:
+                return options[name]
             near = get_close_matches(name, [*options, *dir(type(self))], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}") from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
+from pathlib import Path
 from typing import Any, Union
 
 from torch import nn
@@ -9,11 +10,15 @@ from torch import nn
 from n2d2.cells.cell import Cell
 from n2d2.cells.summary import Summary, summarize
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
+from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver
 from prunecell.errors import nearest
 
 Item = Union[Cell, "Block"]
+
+RESERVED = ("name", "training", "mapping", "inputs", "outputs", "provider", "target")
+"""Attributes of containers: a cell of such a name is kept under the name with a _ behind."""
 
 
 class Block(nn.Module):
@@ -102,6 +107,19 @@ class Block(nn.Module):
         """The PruneCells by the names of their cells."""
         return {name: cell.quantizer for name, cell in self.get_cells().items() if cell.quantizer is not None}
 
+    def export_free_parameters(self, dir_name: str | Path) -> None:
+        """Write the weights, biases and masks of all cells as `.syntxt` files into a folder."""
+        save_weights(self.get_cells().values(), dir_name)
+
+    def import_free_parameters(self, dir_name: str | Path, ignore_not_exists: bool = False) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
+        """Read what `export_free_parameters` wrote; masks that are not there are filled on the new weights.
+
+        Args:
+            dir_name: the folder.
+            ignore_not_exists: cells without files keep their weights, with a warning.
+        """
+        load_weights(self.get_cells().values(), dir_name, ignore_missing=ignore_not_exists)
+
     def summary(self, input_dims: SequenceOf[int] | None = None) -> Summary:
         """A table of all cells; with `input_dims` (x, y, channels) it knows shapes and MACs. Print it."""
         return summarize(self, None if input_dims is None else list(input_dims)[::-1])
@@ -115,7 +133,7 @@ class Block(nn.Module):
 
 def key_of(cell: Item) -> str:
     """The name of a cell within its container's state_dict, where a dot would mean one level more."""
-    return cell.name.replace(".", "_")
+    return cell.name.replace(".", "_") + "_" * (cell.name in RESERVED)
 
 
 class _Ordered(Block):

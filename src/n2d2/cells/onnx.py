@@ -5,6 +5,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import onnx
+import onnx.version_converter
 import torch
 from torch import fx, nn
 
@@ -54,6 +56,9 @@ def _conv(layer: Any, name: str) -> Conv:  # noqa: ANN401 - a torch convolution
     )
 
 
+NEWEST = 18
+"""The newest version of ONNX's operators that onnx2torch knows throughout."""
+
 CELLS: dict[type[nn.Module], Callable[[Any, str], Cell]] = {
     nn.Conv1d: _conv,
     nn.Conv2d: _conv,
@@ -73,11 +78,11 @@ def load_onnx(path: str | Path, *, provider: Any = None) -> DeepNetCell:  # noqa
     if not Path(path).is_file():
         raise WrongValue(f"{path} is no file")
     try:
-        module: fx.GraphModule = _onnx2torch().convert(str(path))
-    except (NotImplementedError, RuntimeError, ValueError) as error:
+        module: fx.GraphModule = _onnx2torch().convert(_understood(onnx.load(path)))
+    except Exception as error:  # three libraries, and each has its own tree of exceptions
         raise WrongValue(f"{path} cannot be read as a network: {error}") from error
     cells, inputs = [], {}
-    names = {node: str(node.target) for node in module.graph.nodes if node.op == "call_module"}
+    names = {node: str(node.target) for node in module.graph.nodes if node.op == "call_module" and node.args}
     for node, name in names.items():
         constants = {i: _constant(module, arg) for i, arg in enumerate(node.args) if _is_constant(arg)}
         cells.append(_cell(module.get_submodule(name), name, constants))
@@ -101,11 +106,22 @@ def _onnx2torch() -> ModuleType:
     return library
 
 
+def _understood(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network in a version of the operators that onnx2torch knows."""
+    version = max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
+    return model if version <= NEWEST else onnx.version_converter.convert_version(model, NEWEST)
+
+
 def _is_constant(argument: object) -> bool:
-    return isinstance(argument, fx.Node) and argument.op == "get_attr"
+    return isinstance(argument, fx.Node) and (
+        argument.op == "get_attr" or (argument.op == "call_module" and not argument.args)
+    )
 
 
 def _constant(module: fx.GraphModule, node: fx.Node) -> torch.Tensor:
+    if node.op == "call_module":
+        made: torch.Tensor = module.get_submodule(str(node.target))()
+        return made
     owner, _, leaf = str(node.target).rpartition(".")
     constant: torch.Tensor = getattr(module.get_submodule(owner), leaf)
     return constant

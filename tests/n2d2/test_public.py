@@ -1,0 +1,26 @@
+import types
+
+import pytest
+
+import n2d2
+
+
+def test_every_public_name_is_there_and_none_is_forgotten():
+    members = {name for name in vars(n2d2) if not name.startswith("_")}
+    for module in (n2d2.cells, n2d2.cells.nn):
+        assert set(module.__all__) <= set(vars(module))
+    assert set(n2d2.__all__) <= members
+    assert sorted(n2d2.__all__) == n2d2.__all__
+
+
+@pytest.mark.parametrize("name", n2d2.cells.nn.__all__)
+def test_every_cell_has_both_names(name):
+    assert getattr(n2d2.cells, name) is getattr(n2d2.cells.nn, name)
+
+
+def test_public_modules_are_documented():
+    for name in n2d2.__all__:
+        member = getattr(n2d2, name)
+        assert member.__doc__
+        if isinstance(member, types.ModuleType):
+            assert member.__name__.startswith("n2d2.")
