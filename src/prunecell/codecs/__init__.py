@@ -1,9 +1,14 @@
 """Tensor <-> encoded parts: everything about bits, nothing about files.
 
-dtypes      the element types of the format, as bits
-streams     numbers <-> bytes: raw, deflate, pco
-positions   where the weights are: gaps, mask
-values      what they are: byte planes, whole numbers, codebook, scaled integers
-tensors     one tensor <-> one record and one blob, the cheapest form chosen
-modes       what may be lost on the way: exact, fp16, bf16, int8, codebookN
+dtypes      the element types of the format, as words of bits
+streams     numbers <-> bytes, piece by piece: raw, deflate
+pco         the same by the library pcodec
+coders      the table of coders, and which one is best
+positions   where the kept words of a tensor are: gaps, mask
+values      what they are: byte planes, whole numbers, codebook
+records     what a file says about an encoded tensor, checked
+encode      tensor -> record and blob, in the smallest form
+decode      record and blob -> tensor, or its kept words stretch by stretch
+kmeans      few shared values in place of many
+modes       what may be lost before encoding: exact, fp16, bf16, int8, codebookN
 """

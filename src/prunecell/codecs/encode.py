@@ -1,30 +1,46 @@
 """One tensor -> its record and its blob, in the form that is smallest."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType, Numbers, element_type, words_of
+from prunecell.codecs.coders import RAW, Coder, choose_coder
+from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType, Numbers, element_type, tensor_of, words_of
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS
 from prunecell.codecs.records import NARROWER, Record, StreamFacts
-from prunecell.codecs.streams import HUFFMAN, PCO, REPEATS, Coder, choose_coder
-from prunecell.codecs.values import MAX_CODEBOOK, Codebook, Planes, ValueForm, Whole, distinct
+from prunecell.codecs.values import Codebook, Planes, ValueForm, Whole, distinct
 
-_SAMPLE_BLOCKS = 16  # spread over the tensor, so that no part of it decides alone
-BACKENDS = {"zlib": (HUFFMAN, REPEATS), "pcodec": (HUFFMAN, REPEATS, PCO)}
+_SAMPLE = 1 << 18  # words on which forms are tried, and more where few of them are kept
+_SAMPLE_KEPT = 1 << 17  # kept words that such a sample should have: with fewer, tables weigh too much
+_BLOCKS = 16  # stretches that the sample of a large tensor is made of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """What a file may be written with: the forms of positions and of values that are tried."""
+
+    positions: tuple[str, ...]
+    values: dict[str, Callable[..., ValueForm]]
+
+
+_DEFAULT: dict[str, Callable[..., ValueForm]] = {"planes": Planes}
+BACKENDS = {
+    "zlib": Backend(positions=("gaps8", "mask"), values=_DEFAULT),
+    "pcodec": Backend(positions=("gaps8", "gaps32", "mask"), values={**_DEFAULT, "numbers": Whole}),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaled:
-    """Integers and one scale for every row: the tensor is `integers * scales[row]`.
+    """A tensor as integers and one scale for each index of its first dimension: `integers * scales`.
 
     Attributes:
-        integers: int8, of the tensor's shape, at least one dimension.
+        integers: int8, of the tensor's shape, which has at least one dimension.
         scales: float32, one for each index of the first dimension.
-        dtype: the dtype of the tensor.
+        dtype: the dtype of the tensor, a float.
     """
 
     integers: Tensor
@@ -41,163 +57,161 @@ class Encoded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Form:
-    """A choice: how positions and values are written, with which coders, and the bytes of the sample."""
+class _Values:
+    """A chosen form of values: its name, its coders, and the bytes that it makes of the sample."""
 
-    positions: str
-    values: ValueForm | None
+    name: str
+    form: ValueForm
     coders: tuple[Coder, ...]
-    size: float
+    n_bytes: int
+
+    @property
+    def book(self) -> list[Numbers]:
+        """The codebook, if the form has one."""
+        return [self.form.book] if isinstance(self.form, Codebook) else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Positions:
+    """A chosen form of positions: its name, its coder, and the bytes that it makes of the sample."""
+
+    name: str
+    coder: Coder
+    n_bytes: int
 
 
 def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
-    """Encode one tensor; decoding gives the same bits.
+    """Encode one tensor; what is decoded has the same bits.
 
     Args:
-        tensor: any dtype of `ELEMENT_TYPES`, any shape, any strides.
+        tensor: a dtype of `ELEMENT_TYPES`, any shape and strides.
         backend: a name in `BACKENDS`.
     """
-    coders = BACKENDS[backend]
     if isinstance(tensor, Scaled):
-        dense, kind = tensor.integers, element_type(tensor.dtype)
-        words, stored = words_of(dense), ELEMENT_TYPES["int8"]
-        aside = [words_of(tensor.scales)]
-        if not words.any():
-            stored, aside = kind, []
+        shape, kind, stored = tensor.integers.shape, element_type(tensor.dtype), ELEMENT_TYPES["int8"]
+        words, aside = words_of(tensor.integers), [words_of(tensor.scales)]
     else:
-        dense, kind = tensor, element_type(tensor.dtype)
-        words, stored = _narrowed(words_of(dense), kind)
-        aside = []
-    sample = _sample(words)
-    form = _choose(words, sample, stored, coders)
-    streams, blob, count = _write(words, form, aside)
+        shape, kind, aside = tensor.shape, element_type(tensor.dtype), []
+        words, stored = _narrowed(words_of(tensor), kind)
+    if not words.any():
+        return _encoded(shape, kind, kind, ("none", "none"), 0, [])
+    positions, values = _choose(words, stored, BACKENDS[backend])
+    count, streams = _write(words, positions, values)
+    at = 0 if positions is None else 1
+    streams[at:at] = [(RAW.name, [numbers.tobytes()]) for numbers in aside + values.book]
+    form = "all" if positions is None else positions.name, values.name
+    return _encoded(shape, kind, stored, form, count, streams)
+
+
+def _encoded(
+    shape: torch.Size,
+    kind: ElementType,
+    stored: ElementType,
+    form: tuple[str, str],
+    count: int,
+    streams: list[tuple[str, list[bytes]]],
+) -> Encoded:
+    facts = tuple(StreamFacts(coder=coder, n_bytes=sum(map(len, pieces))) for coder, pieces in streams)
+    positions, values = form
     record = Record(
         kind=kind,
-        shape=tuple(dense.shape),
-        positions=form.positions,
-        values=form.values.name if form.values else "none",
+        shape=tuple(shape),
         stored=stored,
+        positions=positions,
+        values=values,
         count=count,
-        streams=streams,
+        streams=facts,
     )
-    return Encoded(record=record, blob=blob)
+    return Encoded(record=record, blob=[piece for _, pieces in streams for piece in pieces])
 
 
-def chunks(words: Numbers) -> Iterator[Numbers]:
-    """Cut words into chunks that stay in the cache."""
+def _chunks(words: Numbers) -> Iterator[Numbers]:
     for start in range(0, len(words), CHUNK):
         yield words[start : start + CHUNK]
 
 
-def _sample(words: Numbers) -> Numbers:
-    """Return all of a small tensor, and blocks spread evenly over a large one."""
-    if len(words) <= CHUNK:
-        return words
-    size = CHUNK // _SAMPLE_BLOCKS
-    starts = np.linspace(0, len(words) - size, _SAMPLE_BLOCKS).astype(np.int64) // 8 * 8
-    return np.concatenate([words[start : start + size] for start in starts])
-
-
 def _narrowed(words: Numbers, kind: ElementType) -> tuple[Numbers, ElementType]:
-    """Store the words in a narrower dtype if that changes no bit of any of them."""
-    for name in NARROWER.get(kind.name, ()):
-        if name == "int8":
-            continue
-        narrow = ELEMENT_TYPES[name]
-        if all(_cast(chunk, kind, narrow) is not None for chunk in _glances(words)):
-            cast = np.concatenate(
-                [_cast(chunk, kind, narrow) for chunk in chunks(words)] or [words.astype(narrow.word)]
-            )
-            return cast, narrow
+    """Store floats in the first narrower type that holds every one of them exactly, if there is any."""
+    for narrow in map(ELEMENT_TYPES.__getitem__, NARROWER.get(kind.name, ())):
+        pieces = []
+        for chunk in _chunks(words) if narrow.is_float else ():
+            cast = _cast(chunk, kind, narrow)
+            if cast is None:
+                break
+            pieces.append(cast)
+        else:
+            if pieces:
+                return np.concatenate(pieces), narrow
     return words, kind
 
 
-def _glances(words: Numbers) -> Iterator[Numbers]:
-    yield words[:64]
-    yield from chunks(words)
-
-
 def _cast(words: Numbers, kind: ElementType, narrow: ElementType) -> Numbers | None:
-    wide = torch.from_numpy(words.copy()).view(kind.torch)
+    """Cast words to a narrower float; None where a bit would change, or NaN makes that uncertain."""
+    wide = tensor_of(words, kind)
     cast = wide.to(narrow.torch)
-    if wide.isnan().any() or not np.array_equal(words_of(cast.to(kind.torch)), words):
-        return None
-    return words_of(cast)
+    exact = np.array_equal(words_of(cast.to(kind.torch)), words) and not bool(wide.isnan().any())
+    return words_of(cast) if exact else None
 
 
-def _choose(words: Numbers, sample: Numbers, stored: ElementType, coders: tuple[Coder, ...]) -> _Form:
-    """Try every form on the sample; return the smallest."""
-    kept = sample[sample != 0]
-    if not words.any():
-        return _Form(positions="none", values=None, coders=(), size=0)
-    forms = []
-    books = _books(words, sample, stored)
-    if len(kept) < len(sample) or not words.all():
-        best = _best_values(kept, stored, books, coders)
-        for name, position_form in POSITION_FORMS.items():
-            if name == "gaps32" and (PCO not in coders or len(words) >= 1 << 32):
-                continue
-            numbers = position_form.writer().numbers(np.flatnonzero(sample), len(sample))
-            coder, size = choose_coder(numbers, _fitting(coders, numbers))
-            forms.append(_Form(positions=name, values=best.values, coders=(coder, *best.coders), size=size + best.size))
-    dense = _best_values(sample, stored, books, coders)
-    forms.append(_Form(positions="all", values=dense.values, coders=dense.coders, size=dense.size))
-    return min(forms, key=lambda form: form.size)
+def _stretches(words: Numbers, total: int) -> Numbers:
+    """Return all of a small tensor, and stretches spread evenly over a large one."""
+    if len(words) <= total:
+        return words
+    size = total // _BLOCKS
+    starts = np.linspace(0, len(words) - size, _BLOCKS).astype(np.int64)
+    return np.concatenate([words[start : start + size] for start in starts])
 
 
-def _books(words: Numbers, sample: Numbers, stored: ElementType) -> Numbers | None:
-    if stored.word.itemsize == 1 or len(words) < MAX_CODEBOOK // 8:
-        return None
-    if distinct(sample) is None:
-        return None
-    return distinct(words)
+def _choose(words: Numbers, stored: ElementType, backend: Backend) -> tuple[_Positions | None, _Values]:
+    """Try every form on a sample; return the smallest (without positions where all words are kept)."""
+    sample = _stretches(words, _SAMPLE)
+    book = None if stored.itemsize == 1 or distinct(sample) is None else distinct(words)
+    dense = _best_values(sample, stored, backend, book)
+    n_kept = np.count_nonzero(sample)
+    if n_kept == len(sample):
+        return None, dense
+    price = dense.n_bytes / len(sample)
+    if n_kept < _SAMPLE_KEPT:
+        sample = _stretches(words, _SAMPLE * _SAMPLE_KEPT // (int(n_kept) + 1))
+    positions = np.flatnonzero(sample != 0)
+    sparse = _best_values(sample[positions], stored, backend, None if book is None else book[book != 0])
+    where = [_try_positions(name, positions, len(sample)) for name in backend.positions]
+    best = min(where, key=lambda tried: tried.n_bytes)
+    return (best, sparse) if best.n_bytes + sparse.n_bytes < price * len(sample) else (None, dense)
 
 
-def _best_values(words: Numbers, stored: ElementType, book: Numbers | None, coders: tuple[Coder, ...]) -> _Form:
-    candidates: list[ValueForm] = [Planes(kind=stored)]
-    if PCO in coders and stored.word.itemsize > 1:
-        candidates.append(Whole(kind=stored))
+def _best_values(words: Numbers, stored: ElementType, backend: Backend, book: Numbers | None) -> _Values:
+    forms: dict[str, ValueForm] = {name: form(kind=stored) for name, form in backend.values.items()}
     if book is not None:
-        candidates.append(Codebook(book=book))
-    forms = []
-    for values in candidates:
-        chosen = [choose_coder(numbers, _fitting(coders, numbers)) for numbers in values.split(words)]
-        size = sum(size for _, size in chosen) + sum(numbers.nbytes for numbers in values.aside)
-        forms.append(_Form(positions="all", values=values, coders=tuple(coder for coder, _ in chosen), size=size))
-    return min(forms, key=lambda form: form.size)
+        forms["codebook"] = Codebook(book=book)
+    return min((_try_values(name, form, words) for name, form in forms.items()), key=lambda tried: tried.n_bytes)
 
 
-def _fitting(coders: tuple[Coder, ...], numbers: Numbers) -> tuple[Coder, ...]:
-    return tuple(coder for coder in coders if (coder is PCO) == (numbers.dtype.itemsize > 1))
+def _try_values(name: str, form: ValueForm, words: Numbers) -> _Values:
+    chosen = [choose_coder(numbers) for numbers in form.split(words)]
+    aside = form.book.nbytes if isinstance(form, Codebook) else 0
+    n_bytes = aside + sum(size for _, size in chosen)
+    return _Values(name=name, form=form, coders=tuple(coder for coder, _ in chosen), n_bytes=n_bytes)
 
 
-def _write(words: Numbers, form: _Form, scales: list[Numbers]) -> tuple[tuple[StreamFacts, ...], list[bytes], int]:
-    """Write all chunks in the chosen form."""
-    if form.values is None:
-        return (), [], 0
-    writers = [coder.writer() for coder in form.coders]
-    counts = [0] * len(writers)
-    where = None if form.positions == "all" else POSITION_FORMS[form.positions].writer()
-    n_kept = 0
-    for chunk in chunks(words):
-        parts = []
-        kept = chunk
-        if where is not None:
-            positions = np.flatnonzero(chunk != 0)
-            kept = chunk[positions]
-            parts.append(where.numbers(positions, len(chunk)))
-        n_kept += len(kept)
-        parts += form.values.split(kept)
-        for j, numbers in enumerate(parts):
-            writers[j].write(numbers)
-            counts[j] += len(numbers)
-    facts, blob = [], []
-    for j, (coder, writer, count) in enumerate(zip(form.coders, writers, counts, strict=True)):
-        pieces = writer.finish()
-        facts.append(StreamFacts(coder=coder.name, count=count, n_bytes=sum(map(len, pieces))))
-        blob.append(pieces)
-    n_positions = 0 if where is None else 1
-    for numbers in reversed([*scales, *form.values.aside]):
-        facts.insert(n_positions, StreamFacts(coder="raw", count=len(numbers), n_bytes=numbers.nbytes))
-        blob.insert(n_positions, [numbers.tobytes()])
-    return tuple(facts), [piece for pieces in blob for piece in pieces], n_kept
+def _try_positions(name: str, positions: Numbers, size: int) -> _Positions:
+    coder, n_bytes = choose_coder(POSITION_FORMS[name].writer().numbers(positions, size))
+    return _Positions(name=name, coder=coder, n_bytes=n_bytes)
+
+
+def _write(words: Numbers, positions: _Positions | None, values: _Values) -> tuple[int, list[tuple[str, list[bytes]]]]:
+    """Write all words in the chosen forms; return how many are kept, and the streams."""
+    where = None if positions is None else POSITION_FORMS[positions.name].writer()
+    coders = values.coders if positions is None else (positions.coder, *values.coders)
+    writers = [coder.writer() for coder in coders]
+    count = 0
+    for chunk in _chunks(words):
+        if where is None:
+            kept, parts = chunk, []
+        else:
+            at = np.flatnonzero(chunk != 0)
+            kept, parts = chunk[at], [where.numbers(at, len(chunk))]
+        count += len(kept)
+        for writer, numbers in zip(writers, parts + values.form.split(kept), strict=True):
+            writer.write(numbers)
+    return count, [(coder.name, writer.finish()) for coder, writer in zip(coders, writers, strict=True)]

@@ -1,44 +1,71 @@
-"""k-means of numbers on a line: few shared values in place of many."""
+"""Few shared values in place of many: k-means on a line that also counts the bits."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from prunecell.codecs.dtypes import Numbers
 
 _ROUNDS = 100
+_ROUNDS_WITHOUT_PRICE = 10  # the squared error that sets the price must first settle
 
 
-def centers_of(values: Numbers, count: int) -> Numbers:
-    """Return at most `count` centers, ascending, that are near to the values in the least-squares sense.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clusters:
+    """Shared values, ascending, float64, and the bounds between them: cluster i ends below bounds[i]."""
 
-    Lloyd's algorithm from centers spread evenly between the extremes, the start that Deep Compression found
-    best because it keeps the few large weights (Han et al. 2016, https://arxiv.org/abs/1510.00149). The
-    values are sorted once; then a round costs a search for the boundaries in place of a pass over the values.
+    centers: Numbers
+    bounds: Numbers
+
+    def assign(self, values: Numbers) -> Numbers:
+        """Return the index of the cluster that each value belongs to."""
+        return np.searchsorted(self.bounds, values, side="right")
+
+
+def cluster(values: Numbers, most: int) -> Clusters:
+    """Find at most `most` shared values.
+
+    Lloyd's rounds from centers spread evenly between the extremes, the start that Deep Compression found best,
+    because it keeps the few large weights (Han et al. 2016, https://arxiv.org/abs/1510.00149). What is
+    minimised is squared error + price * bits, with bits = -log2(share of the cluster), as the indices are
+    entropy coded (Choi et al. 2017, https://arxiv.org/abs/1612.01543). The price is 2 ln 2 times the squared
+    error, what one more bit saves in a fine quantizer: it takes 5 to 10 % off the indices of a trained net.
 
     Args:
-        values: finite numbers, any count.
-        count: at least 1.
+        values: finite numbers, any count, in any order.
+        most: at least 1.
 
-    >>> centers_of(np.array([1.0, 1.5, 8.0, 9.0]), 2).tolist()
+    >>> cluster(np.array([1.0, 1.5, 8.0, 9.0]), 2).centers.tolist()
     [1.25, 8.5]
     """
     ordered = np.sort(np.asarray(values, np.float64))
     if not len(ordered):
-        return ordered
-    sums = np.concatenate([[0.0], np.cumsum(ordered)])
-    centers = np.linspace(ordered[0], ordered[-1], count)
-    cuts = np.empty(0, np.int64)
-    for _ in range(_ROUNDS):
-        inner = np.searchsorted(ordered, (centers[1:] + centers[:-1]) / 2)
-        if np.array_equal(inner, cuts):
+        return Clusters(centers=ordered, bounds=ordered)
+    sums, squares = _running(ordered), _running(ordered * ordered)
+    centers, bits, price = np.linspace(ordered[0], ordered[-1], most), np.zeros(most), 0.0
+    before = np.empty(0)
+    for round_ in range(_ROUNDS):
+        bounds = _bounds(centers, bits, price)
+        edges = np.concatenate([[0], np.searchsorted(ordered, bounds), [len(ordered)]])
+        if np.array_equal(edges, before) and price:
             break
-        cuts = inner
-        edges = np.concatenate([[0], cuts, [len(ordered)]])
+        before = edges
         counts = np.diff(edges)
-        centers = np.where(counts, np.diff(sums[edges]) / np.maximum(counts, 1), centers)
-        centers = np.sort(centers)
-    return np.unique(centers)
+        held = counts > 0
+        counts, totals = counts[held], np.diff(sums[edges])[held]
+        centers, bits = totals / counts, -np.log2(counts / len(ordered))
+        if round_ == _ROUNDS_WITHOUT_PRICE:
+            error = (np.diff(squares[edges])[held] - totals * centers).sum() / len(ordered)
+            price = 2 * np.log(2) * max(error, np.finfo(float).tiny)
+    return Clusters(centers=centers, bounds=_bounds(centers, bits, price))
 
 
-def nearest_center(values: Numbers, centers: Numbers) -> Numbers:
-    """Return, for each value, the index of the center nearest to it (the lower one of two equally near)."""
-    return np.searchsorted((centers[1:] + centers[:-1]) / 2, values)
+def _running(values: Numbers) -> Numbers:
+    return np.concatenate([[0.0], np.cumsum(values)])
+
+
+def _bounds(centers: Numbers, bits: Numbers, price: float) -> Numbers:
+    """Return where two neighbouring clusters cost the same; ascending."""
+    gaps = np.maximum(np.diff(centers), np.finfo(float).tiny)
+    bounds = (centers[1:] + centers[:-1]) / 2 + price * np.diff(bits) / (2 * gaps)
+    return np.maximum.accumulate(bounds)

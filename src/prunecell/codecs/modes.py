@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from prunecell.codecs.dtypes import words_of
 from prunecell.codecs.encode import Scaled
-from prunecell.codecs.kmeans import centers_of, nearest_center
+from prunecell.codecs.kmeans import Clusters, cluster
+from prunecell.codecs.values import distinct
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, check_count, nearest
 
 
@@ -84,7 +85,7 @@ class ScaledIntegers:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedValues:
-    """Weights share 2^bits values, found by k-means among those that are not zero; zeros stay zero.
+    """Weights share at most 2^bits values, found by k-means among those that are not zero; zeros stay zero.
 
     Han et al. 2016, Deep Compression, https://arxiv.org/abs/1510.00149. To train on with shared values, see
     `prunecell.sharing.share_`.
@@ -106,20 +107,23 @@ class SharedValues:
             return tensor
         weight = _finite(name, tensor, f"codebook{self.bits}").cpu()
         kept = weight != 0
-        values = weight[kept].to(torch.float64).numpy()
-        if not len(values):
-            return weight + 0.0
-        centers = as_shared(centers_of(values, 1 << self.bits), weight.dtype)
-        chosen = centers[torch.from_numpy(nearest_center(values, centers.to(torch.float64).numpy()))]
+        values = words_of(weight[kept])
+        if (few := distinct(values)) is not None and len(few) <= 1 << self.bits:
+            return weight + 0.0  # shared already
+        numbers = weight[kept].to(torch.float64).numpy()
+        clusters = cluster(numbers, 1 << self.bits)
         shared = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-        shared[kept] = chosen
+        shared[kept] = rounded_centers(clusters, weight.dtype)[torch.from_numpy(clusters.assign(numbers))]
         return shared
 
 
-def as_shared(centers: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """Round centers to what a file holds: bfloat16 for wide floats, 2 bytes and far below a cluster's width."""
-    exact = torch.from_numpy(centers)
-    return exact.to(torch.bfloat16 if dtype.itemsize > 2 else dtype).to(dtype).unique()  # noqa: PLR2004
+def rounded_centers(clusters: Clusters, dtype: torch.dtype) -> Tensor:
+    """Give shared values in `dtype`, but wide ones at the precision of bfloat16.
+
+    A codebook then takes two bytes a value; the error is far below the width of a cluster.
+    """
+    centers = torch.from_numpy(clusters.centers)
+    return centers.to(torch.bfloat16 if dtype.itemsize > 2 else dtype).to(dtype)  # noqa: PLR2004 - bytes
 
 
 VALUE_MODES: dict[str, ValueMode] = {

@@ -1,171 +1,186 @@
 """Where the kept words of a tensor are: gaps between them, or one bit for every word.
 
 A kept word is one whose bits are not all zero, so -0.0 is kept. `gaps8` spends a byte on the zeros before
-each kept word and more bytes on long gaps; `gaps32` a 32-bit number; `mask` a bit on each word. Which is
-smallest depends on the sparsity: masks below about 75 %, gaps above.
+each kept word, and more bytes on a long gap; `gaps32` a 32-bit number; `mask` a bit on every word.
+Entropy-coded, a mask is smallest below about 75 % sparsity, gaps above.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from prunecell.codecs.dtypes import Numbers
-from prunecell.codecs.streams import Reader
+from prunecell.codecs.streams import Reader, read_exactly
 from prunecell.errors import FormatError
 
-CHUNK = 1 << 18  # words looked at in one go: they and what is made of them stay in the cache
-_LITERALS = 240  # a byte below it: so many zeros, then a kept word
-_SKIPS = 256 - _LITERALS  # a byte from it on, 240 + k: 240 << k zeros and no word
-_LONGEST = _LITERALS << (_SKIPS - 1)
-_STEPS = np.array([b + 1 for b in range(_LITERALS)] + [_LITERALS << k for k in range(_SKIPS)], np.int64)
+CHUNK = 1 << 17  # words worked on in one go: they and what is made of them stay in the cache
+LITERALS = 240  # a byte b below it: b zeros, then a kept word
+SKIPS = 256 - LITERALS  # a byte 240 + k: 240 << k zeros, and no word
+_BYTE: np.dtype[Any] = np.dtype("u1")
+_ADVANCE = np.array([b + 1 for b in range(LITERALS)] + [LITERALS << k for k in range(SKIPS)], np.int64)
+_NOWHERE: Numbers = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
-    """A stretch [start, stop) of the flat tensor and the positions of its kept words, ascending."""
+class Stretch:
+    """A stretch [start, stop) of the flat tensor and the positions of its kept words, int64, ascending."""
 
     start: int
     stop: int
     positions: Numbers
 
 
+class PositionWriter(Protocol):
+    """Turns chunk after chunk of a tensor into numbers."""
+
+    def numbers(self, positions: Numbers, size: int) -> Numbers:
+        """Write where the kept words of the next chunk are, of `size` words, counted from its start.
+
+        `size` is a multiple of 8 in all chunks but the last.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionForm:
+    """A way to write positions: the dtype of its numbers, what makes them, and what reads them.
+
+    `read(stream, n_words)` gives stretches that cover the tensor from its start, and may end before its end.
+    """
+
+    dtype: np.dtype[Any]
+    writer: Callable[[], PositionWriter]
+    read: Callable[[Reader, int], Iterator[Stretch]]
+
+
 def gap_bytes(gaps: Numbers) -> Numbers:
-    """Write each gap as the skips of the set bits of gap // 240, then the literal gap % 240.
+    """Write each gap as one skip per set bit of gap // 240, and the literal gap % 240.
 
     Every gap must be below 240 << 16.
 
     >>> gap_bytes(np.array([0, 239, 240, 725])).tolist()
     [0, 239, 240, 0, 240, 241, 5]
     """
-    if not len(gaps) or gaps.max() < _LITERALS:
-        return gaps.astype(np.uint8)
-    skips, literals = np.divmod(gaps, _LITERALS)
-    bits = (skips[:, None] >> np.arange(_SKIPS)) & 1  # one row a gap, one column a skip
-    table = np.concatenate([bits * (_LITERALS + np.arange(_SKIPS)), literals[:, None]], axis=1)
-    used = np.concatenate([bits.astype(bool), np.ones((len(gaps), 1), bool)], axis=1)
-    symbols: Numbers = table[used].astype(np.uint8)
+    multiples, literals = np.divmod(gaps, LITERALS)
+    long = np.flatnonzero(multiples)
+    which, skip = np.nonzero((multiples[long, None] >> np.arange(SKIPS)) & 1)
+    symbols: Numbers = np.insert(literals.astype(_BYTE), long[which], (LITERALS + skip).astype(_BYTE))
     return symbols
 
 
-class GapBytes:
-    """Turns chunk after chunk into gap bytes; zeros at the end of a chunk are carried to the next."""
-
-    dtype: np.dtype[Any] = np.dtype("u1")
+class _Gaps:
+    """Counts the zeros before each kept word; those at the end of a chunk are carried to the next."""
 
     def __init__(self) -> None:
-        self._carry = 0
+        self._carried = 0
 
-    def numbers(self, positions: Numbers, size: int) -> Numbers:
-        """Write the positions of a chunk of `size` words, relative to its start."""
+    def gaps(self, positions: Numbers, size: int) -> Numbers:
+        """Return the zeros before each kept word of the chunk."""
         if not len(positions):
-            self._carry += size
-            return np.empty(0, self.dtype)
-        gaps = np.diff(positions, prepend=-1) - 1
-        gaps[0] += self._carry
-        self._carry = size - 1 - int(positions[-1])
-        return self._symbols(gaps)
-
-    def _symbols(self, gaps: Numbers) -> Numbers:
-        n_longest, gaps[0] = divmod(int(gaps[0]), 2 * _LONGEST)
-        longest = np.full(2 * n_longest, 255, np.uint8)
-        return np.concatenate([longest, gap_bytes(gaps)])
+            self._carried += size
+            return _NOWHERE
+        gaps: Numbers = np.diff(positions, prepend=-1) - 1
+        gaps[0] += self._carried
+        self._carried = size - 1 - int(positions[-1])
+        return gaps
 
 
-class GapNumbers(GapBytes):
-    """Turns chunk after chunk into whole gaps."""
-
-    dtype = np.dtype("<u4")
-
-    def _symbols(self, gaps: Numbers) -> Numbers:
-        return gaps.astype(self.dtype)
-
-
-class MaskBytes:
-    """Turns chunk after chunk into bits, the first word in the lowest bit of the first byte."""
-
-    dtype: np.dtype[Any] = np.dtype("u1")
+class GapByteWriter(_Gaps):
+    """Writes `gaps8`."""
 
     def numbers(self, positions: Numbers, size: int) -> Numbers:
-        """Write a chunk of `size` words, a multiple of 8 in all chunks but the last."""
-        kept = np.zeros(size, np.uint8)
+        """Write the gaps of a chunk."""
+        gaps = self.gaps(positions, size)
+        if not len(gaps):
+            return gaps.astype(_BYTE)
+        longest = LITERALS << (SKIPS - 1)  # a gap that even all skips cannot reach begins with some of the last
+        n_longest, gaps[0] = divmod(int(gaps[0]), 2 * longest)
+        return np.insert(gap_bytes(gaps), 0, np.full(2 * n_longest, 255, _BYTE))
+
+
+class GapNumberWriter(_Gaps):
+    """Writes `gaps32`."""
+
+    def numbers(self, positions: Numbers, size: int) -> Numbers:
+        """Write the gaps of a chunk."""
+        return self.gaps(positions, size).astype("<u4")
+
+
+class MaskWriter:
+    """Writes `mask`: word i of the tensor in bit i % 8 of byte i // 8, counted from the lowest."""
+
+    def numbers(self, positions: Numbers, size: int) -> Numbers:
+        """Write the bits of a chunk."""
+        kept = np.zeros(size, _BYTE)
         kept[positions] = 1
         return np.packbits(kept, bitorder="little")
 
 
-def read_gap_bytes(stream: Reader, count: int, n_words: int) -> Iterator[Where]:
-    """Turn `count` gap bytes back into positions."""
-    start = 0
-    for at in range(0, count, CHUNK):
-        symbols = stream.read(min(CHUNK, count - at))
-        ends = np.cumsum(_STEPS[symbols])
+def read_gap_bytes(stream: Reader, n_words: int) -> Iterator[Stretch]:
+    """Turn gap bytes back into positions."""
+    start, last = 0, 0
+    while len(symbols := stream.read(CHUNK)):
+        plain = symbols.max() < LITERALS
+        ends = np.cumsum(symbols.astype(np.int64) + 1) if plain else np.cumsum(_ADVANCE[symbols])
         ends += start
-        stop = int(ends[-1])
-        if stop > n_words:
-            raise FormatError("gaps lead past the end of the tensor")
-        literal = symbols < _LITERALS
-        positions = (ends if literal.all() else ends[literal]) - 1
-        yield Where(start=start, stop=stop, positions=positions)
+        stop, last = _stretch_end(ends, n_words), int(symbols[-1])
+        ends -= 1
+        yield Stretch(start=start, stop=stop, positions=ends if plain else ends[symbols < LITERALS])
         start = stop
-    if count and not literal[-1]:
-        raise FormatError("gaps end with a skip")
-    yield Where(start=start, stop=n_words, positions=np.empty(0, np.int64))
+    if last >= LITERALS:
+        raise FormatError("the gaps end with a skip")
 
 
-def read_gap_numbers(stream: Reader, count: int, n_words: int) -> Iterator[Where]:
-    """Turn `count` whole gaps back into positions."""
+def read_gap_numbers(stream: Reader, n_words: int) -> Iterator[Stretch]:
+    """Turn whole gaps back into positions."""
     start = 0
-    for at in range(0, count, CHUNK):
-        gaps = stream.read(min(CHUNK, count - at)).astype(np.int64)
-        gaps += 1
-        ends = np.cumsum(gaps)
+    while len(gaps := stream.read(CHUNK)):
+        ends = np.cumsum(gaps.astype(np.int64) + 1)
         ends += start
-        stop = int(ends[-1])
-        if stop > n_words:
-            raise FormatError("gaps lead past the end of the tensor")
-        yield Where(start=start, stop=stop, positions=ends - 1)
+        stop = _stretch_end(ends, n_words)
+        ends -= 1
+        yield Stretch(start=start, stop=stop, positions=ends)
         start = stop
-    yield Where(start=start, stop=n_words, positions=np.empty(0, np.int64))
 
 
-def read_mask(stream: Reader, count: int, n_words: int) -> Iterator[Where]:
-    """Turn a mask of `count` bytes back into positions."""
-    if count != (n_words + 7) // 8:
-        raise FormatError(f"a mask of {count} bytes for {n_words} words")
+def _stretch_end(ends: Numbers, n_words: int) -> int:
+    if ends[-1] > n_words:
+        raise FormatError(f"the gaps lead past the end of {n_words} words")
+    return int(ends[-1])
+
+
+def read_mask(stream: Reader, n_words: int) -> Iterator[Stretch]:
+    """Turn a mask back into positions."""
     for start in range(0, n_words, CHUNK):
         size = min(CHUNK, n_words - start)
-        kept = np.unpackbits(stream.read((size + 7) // 8), bitorder="little")
+        kept = np.unpackbits(read_exactly(stream, (size + 7) // 8), bitorder="little").view(np.bool_)
         if kept[size:].any():
-            raise FormatError("a mask has bits set past the end of the tensor")
-        positions = np.flatnonzero(kept[:size].view(np.bool_))
+            raise FormatError(f"the mask has bits set past the end of {n_words} words")
+        positions = np.flatnonzero(kept)
         positions += start
-        yield Where(start=start, stop=start + size, positions=positions)
-
-
-def read_all(n_words: int) -> Iterator[Where]:
-    """Every word is kept: give their positions, stretch by stretch."""
-    for start in range(0, n_words, CHUNK):
-        stop = min(start + CHUNK, n_words)
-        yield Where(start=start, stop=stop, positions=np.arange(start, stop))
-
-
-@dataclass(frozen=True, kw_only=True)
-class PositionForm:
-    """A way to write positions: what makes its numbers, and what reads them."""
-
-    name: str
-    writer: Callable[[], GapBytes | MaskBytes]
-    read: Callable[[Reader, int, int], Iterator[Where]]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the numbers in the stream."""
-        return self.writer().dtype
+        yield Stretch(start=start, stop=start + size, positions=positions)
 
 
 POSITION_FORMS = {
-    "gaps8": PositionForm(name="gaps8", writer=GapBytes, read=read_gap_bytes),
-    "gaps32": PositionForm(name="gaps32", writer=GapNumbers, read=read_gap_numbers),
-    "mask": PositionForm(name="mask", writer=MaskBytes, read=read_mask),
+    "gaps8": PositionForm(dtype=_BYTE, writer=GapByteWriter, read=read_gap_bytes),
+    "gaps32": PositionForm(dtype=np.dtype("<u4"), writer=GapNumberWriter, read=read_gap_numbers),
+    "mask": PositionForm(dtype=_BYTE, writer=MaskWriter, read=read_mask),
 }
+
+
+def read_all(n_words: int) -> Iterator[Stretch]:
+    """Give every position: all words are kept."""
+    for start in range(0, n_words, CHUNK):
+        stop = min(start + CHUNK, n_words)
+        yield Stretch(start=start, stop=stop, positions=np.arange(start, stop))
+
+
+def cover(stretches: Iterator[Stretch], n_words: int) -> Iterator[Stretch]:
+    """Give the stretches, and one more for the zeros after the last of them."""
+    stop = 0
+    for stretch in stretches:
+        yield stretch
+        stop = stretch.stop
+    if stop < n_words or not n_words:
+        yield Stretch(start=stop, stop=n_words, positions=_NOWHERE)

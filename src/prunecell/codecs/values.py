@@ -1,7 +1,6 @@
-"""What the kept words are: byte planes, whole numbers, a codebook, or scaled integers.
+"""What the kept words are: byte planes, whole numbers, or indices into a codebook.
 
-A form splits kept words into streams of numbers and joins them again. `aside` are the numbers that are
-written once per tensor (the codebook, the scales), not once per kept word.
+A form splits words into streams of numbers and joins them again.
 """
 
 from dataclasses import dataclass
@@ -12,28 +11,19 @@ import numpy as np
 from prunecell.codecs.dtypes import ElementType, Numbers
 from prunecell.errors import FormatError
 
-MAX_CODEBOOK = 256
+MAX_BOOK = 256  # an index is a byte
 _BYTE: np.dtype[Any] = np.dtype("u1")
-SCALE: np.dtype[Any] = np.dtype("<f4")
 
 
 class ValueForm(Protocol):
-    """How kept words become streams and back."""
-
-    @property
-    def name(self) -> str:
-        """The form's name in a file."""
-
-    @property
-    def aside(self) -> tuple[Numbers, ...]:
-        """Numbers written once."""
+    """How words become streams and back."""
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
-        """The dtypes of the streams that `split` makes."""
+        """The dtypes of the streams."""
 
     def split(self, words: Numbers) -> list[Numbers]:
-        """Words -> one array of numbers per stream."""
+        """Words -> as many numbers in every stream."""
 
     def join(self, streams: list[Numbers]) -> Numbers:
         """The inverse of `split`."""
@@ -41,44 +31,49 @@ class ValueForm(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Planes:
-    """Byte j of every word in stream j, the lowest first; in floats the sign is moved to the lowest bit."""
+    """Byte j of every word in stream j, the lowest first.
+
+    In floats the sign is first moved from the highest bit to the lowest: the exponent, which compresses,
+    then has the last plane for itself, and the signs and fractions, which do not, are in the others.
+    """
 
     kind: ElementType
-    name: str = "planes"
-    aside: tuple[Numbers, ...] = ()
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
-        """One byte stream per byte of a word."""
+        """A stream of bytes for every byte of a word."""
         return (_BYTE,) * self.kind.word.itemsize
 
     def split(self, words: Numbers) -> list[Numbers]:
         """Words -> planes."""
         size = self.kind.word.itemsize
-        if self.kind.is_float and size > 1:
+        if self._has_sign_below:
             words = (words << 1) | (words >> (8 * size - 1))
         rows = np.ascontiguousarray(words).view(_BYTE).reshape(-1, size)
         return [np.ascontiguousarray(rows[:, j]) for j in range(size)]
 
     def join(self, streams: list[Numbers]) -> Numbers:
         """Planes -> words."""
-        size = self.kind.word.itemsize
-        rows = np.empty((len(streams[0]), size), _BYTE)
-        for j, stream in enumerate(streams):
-            rows[:, j] = stream
-        words: Numbers = rows.reshape(-1).view(self.kind.word)
-        if self.kind.is_float and size > 1:
-            words = (words >> 1) | (words << (8 * size - 1))
+        words = streams[-1].astype(self.kind.word)
+        for stream in reversed(streams[:-1]):
+            words <<= 8
+            words |= stream
+        if self._has_sign_below:
+            signs = words << (8 * words.itemsize - 1)
+            words >>= 1
+            words |= signs
         return words
+
+    @property
+    def _has_sign_below(self) -> bool:
+        return self.kind.is_float and self.kind.word.itemsize > 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """Numbers of the element type as they are, for coders that know numbers."""
+    """Words as the numbers that they mean, for a coder that knows numbers."""
 
     kind: ElementType
-    name: str = "numbers"
-    aside: tuple[Numbers, ...] = ()
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
@@ -96,44 +91,49 @@ class Whole:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Codebook:
-    """An index into the few distinct words; the book is sorted by bits."""
+    """Indices into a book of the distinct words, 1 to 256 of them, sorted."""
 
     book: Numbers
-    name: str = "codebook"
-
-    @property
-    def aside(self) -> tuple[Numbers, ...]:
-        """The book."""
-        return (self.book,)
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
-        """One byte per kept word."""
+        """One stream of bytes."""
         return (_BYTE,)
 
     def split(self, words: Numbers) -> list[Numbers]:
         """Words -> indices."""
-        return [np.searchsorted(self.book, words).astype(_BYTE)]
+        if self.book.itemsize > 2:  # noqa: PLR2004 - a table of all words of two bytes is small
+            return [np.searchsorted(self.book, words).astype(_BYTE)]
+        index = np.zeros(1 << 16, _BYTE)
+        index[self.book] = np.arange(len(self.book), dtype=_BYTE)
+        return [index[words]]
 
     def join(self, streams: list[Numbers]) -> Numbers:
         """Indices -> words."""
-        indices = streams[0]
-        if len(indices) and int(indices.max()) >= len(self.book):
-            raise FormatError(f"an index of {indices.max()} into a codebook of {len(self.book)}")
+        (indices,) = streams
+        if len(indices) and indices.max() >= len(self.book):
+            raise FormatError(f"index {indices.max()} into a codebook of {len(self.book)} words")
         return self.book[indices]
 
 
-def distinct(words: Numbers, most: int = MAX_CODEBOOK) -> Numbers | None:
-    """Return the distinct words, sorted; None if there are more than `most`."""
-    book = np.empty(0, words.dtype)
-    step = 1 << 12
-    for at in range(0, len(words), step):
-        piece = words[at : at + step]
-        found = np.searchsorted(book, piece)
-        known = book[np.minimum(found, len(book) - 1)] == piece if len(book) else np.zeros(len(piece), bool)
-        if known.all():
-            continue
-        book = np.union1d(book, piece[~known])
-        if len(book) > most:
+def distinct(words: Numbers) -> Numbers | None:
+    """Return the distinct words, sorted; None as soon as there are more than a codebook holds.
+
+    >>> distinct(np.array([7, 3, 7], np.uint32)).tolist()
+    [3, 7]
+    """
+    if words.itemsize <= 2:  # noqa: PLR2004 - a table of all words of two bytes is small
+        seen = np.zeros(1 << 16, bool)
+        seen[words] = True
+        found = np.flatnonzero(seen).astype(words.dtype)
+        return found if len(found) <= MAX_BOOK else None
+    book, step = words[:0], 1 << 12
+    for start in range(0, len(words), step):
+        piece = words[start : start + step]
+        if start:
+            piece = piece[book[np.minimum(np.searchsorted(book, piece), len(book) - 1)] != piece]
+        if len(piece):
+            book = np.union1d(book, piece)
+        if len(book) > MAX_BOOK:
             return None
     return book

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from prunecell.archive.container import Container, Entry, read_json
 from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType
-from prunecell.codecs.records import Record, read_record
-from prunecell.container import Container, Entry, read_json
+from prunecell.codecs.records import Record, read_record, read_shape
 from prunecell.errors import FormatError
 
 FORMAT = "pcell"
@@ -40,6 +40,53 @@ class Manifest:
     def n_bytes(self) -> int:
         """Bytes of all tensors, dense."""
         return sum(math.prod(item.shape) * item.kind.itemsize for item in self.stored.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorFacts:
+    """What a file says about one tensor, known without decoding it.
+
+    Attributes:
+        name: its key in the state_dict.
+        dtype: torch's name of its dtype.
+        shape: its shape.
+        n_weights: elements.
+        n_nonzero: elements whose bits are not all zero; None where nobody counted them.
+        encoding: how it is stored: "plain", "gaps8 codebook", "alias of encoder.weight" and so on.
+        bytes_dense: bytes in memory.
+        bytes_stored: bytes in the file, its lines in the header not counted.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    n_weights: int
+    n_nonzero: int | None
+    encoding: str
+    bytes_dense: int
+    bytes_stored: int
+
+
+def facts_of(manifest: Manifest, name: str) -> TensorFacts:
+    """Say what the header says about the tensor `name`, which it lists."""
+    target = manifest.target[name]
+    item = manifest.stored[target]
+    n_weights = math.prod(item.shape)
+    stored, n_nonzero, encoding = n_weights * item.kind.itemsize, None, "plain"
+    if isinstance(item, Record):
+        stored, encoding = item.n_bytes, f"{item.positions} {item.values}"
+        if item.positions != "all" and item.kind.words == 1:
+            n_nonzero = item.count
+    return TensorFacts(
+        name=name,
+        dtype=item.kind.name,
+        shape=item.shape,
+        n_weights=n_weights,
+        n_nonzero=n_nonzero,
+        encoding=encoding if target == name else f"alias of {target}",
+        bytes_dense=n_weights * item.kind.itemsize,
+        bytes_stored=stored if target == name else 0,
+    )
 
 
 def read_manifest(container: Container) -> Manifest:
@@ -94,6 +141,7 @@ def _plain(entry: Entry) -> Plain:
     if entry.dtype not in _PLAIN:
         raise FormatError(f"unknown dtype {entry.dtype!r}")
     kind = _PLAIN[entry.dtype]
-    if math.prod(entry.shape) * kind.itemsize != entry.stop - entry.start:
-        raise FormatError(f"shape {list(entry.shape)} of {entry.dtype} in {entry.stop - entry.start} bytes")
-    return Plain(kind=kind, shape=entry.shape)
+    shape = read_shape(list(entry.shape))
+    if math.prod(shape) * kind.itemsize != entry.stop - entry.start:
+        raise FormatError(f"shape {list(shape)} of {entry.dtype} in {entry.stop - entry.start} bytes")
+    return Plain(kind=kind, shape=shape)

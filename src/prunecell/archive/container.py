@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from prunecell.errors import FormatError
 
@@ -43,7 +43,7 @@ class Entry:
 class Body:
     """Takes the bytes of one tensor after the other, and remembers where each is."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._size = 0
         self.entries: dict[str, Entry] = {}
@@ -64,8 +64,8 @@ def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
     `metadata` is read when the body is complete, so it may be filled in the meantime. The header stands
     before the data and holds its sizes; so the body waits in memory, or on disk if it is large.
     """
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=path.parent) as stream:
-        body = Body(stream)  # type: ignore[arg-type]  # a spooled file is a binary stream but for its name
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(path.parent)) as stream:
+        body = Body(stream)
         yield body
         header = _header(body.entries, metadata)
         stream.seek(0)

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from prunecell.archive.container import METADATA, Body, writing
+from prunecell.archive.manifest import FORMAT, VERSION
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.container import METADATA, Body, writing
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, nearest
-from prunecell.manifest import FORMAT, VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +47,16 @@ def save(
         OptionTypeError: something is no tensor, or of a dtype or layout that cannot be stored.
 
     >>> import tempfile
-    >>> from prunecell.archive import load
+    >>> from prunecell.archive.reading import load
     >>> weight = torch.tensor([[0.0, 1.5], [-2.0, 0.0]])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save({"weight": weight}, f"{folder}/small.pcell")
     ...     load(f"{folder}/small.pcell")["weight"].equal(weight)
     True
     """
-    is_module = isinstance(model_or_state_dict, nn.Module)
-    state = model_or_state_dict.state_dict() if is_module else model_or_state_dict
+    state = model_or_state_dict
+    if isinstance(state, nn.Module):
+        state = state.state_dict()
     write(tied(state), path, values=values, backend=backend, metadata=metadata)
 
 

@@ -1,0 +1,188 @@
+"""Reading an archive: one `.pcell` file -> tensors, checked before anything is handed out."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from torch import Tensor
+
+from prunecell.archive.container import Container
+from prunecell.archive.manifest import Manifest, Plain, TensorFacts, facts_of, read_manifest
+from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_parts
+from prunecell.codecs.decode import decode
+from prunecell.codecs.dtypes import words_of, zeros_of
+from prunecell.codecs.records import Record
+from prunecell.errors import FormatError, UnknownNameError, nearest
+
+LIMIT_BYTES = 1 << 36  # 64 GiB
+
+
+def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:
+    """Read a whole file into plain dense tensors: the keys in their order, shapes, dtypes and bits as saved.
+
+    Args:
+        path: a file that `save` wrote.
+        limit_bytes: a file whose tensors would take more memory than this is refused (64 GiB by default).
+
+    Raises:
+        FormatError: the file is damaged, hostile, of an unknown version, or no archive.
+        OptionError: it was written with pcodec, which is not installed.
+    """
+    with Archive.open(path, limit_bytes=limit_bytes) as archive:
+        state: dict[str, Tensor] = {}
+        for name in archive:
+            target = archive.target(name)
+            state[name] = state[target] if target in state else archive[name]
+        return state
+
+
+def inspect(path: str | Path) -> list[TensorFacts]:
+    """Say what a file holds, without decoding any of it.
+
+    Raises:
+        FormatError: the header is damaged, hostile, of an unknown version, or no archive's.
+    """
+    with Archive.open(path, limit_bytes=1 << 62) as archive:
+        return [archive.facts(name) for name in archive]
+
+
+class Archive:
+    """An open file: names and dense tensors as in a dict, but a tensor is read when it is asked for.
+
+    The file is mapped into memory and must not be changed while it is open. Use it in a `with` statement.
+
+    >>> import tempfile, torch
+    >>> from prunecell.archive import save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save({"weight": torch.eye(100)}, f"{folder}/eye.pcell")
+    ...     with Archive.open(f"{folder}/eye.pcell") as archive:
+    ...         list(archive), archive["weight"].sum().item(), len(archive.parts("weight").positions)
+    (['weight'], 100.0, 100)
+    """
+
+    def __init__(self, container: Container, manifest: Manifest, path: Path) -> None:
+        self._container, self._manifest, self._path = container, manifest, path
+
+    @classmethod
+    def open(cls, path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> Self:
+        """Open a file and check all that its header says.
+
+        Raises:
+            FormatError: the file is damaged, hostile, of an unknown version, or no archive.
+        """
+        path = Path(path)
+        with _naming(str(path)):
+            container = Container(path)
+            try:
+                manifest = read_manifest(container)
+                _check_size(manifest, limit_bytes)
+            except BaseException:
+                container.close()
+                raise
+        return cls(container, manifest, path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; what was read stays."""
+        self._container.close()
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """What the caller of `save` gave."""
+        return self._manifest.metadata
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._manifest.target)
+
+    def __len__(self) -> int:
+        return len(self._manifest.target)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._manifest.target
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Read one tensor into new memory.
+
+        Raises:
+            FormatError: its bytes are damaged.
+            UnknownNameError: there is none of this name.
+        """
+        item, data = self._find(name)
+        with self._naming(name):
+            if not isinstance(item, Plain):
+                return decode(item, data)
+            tensor = zeros_of(item.kind, item.shape)
+            words_of(tensor)[:] = np.frombuffer(data, item.kind.word)
+            return tensor
+
+    def chunks(self, name: str) -> Iterator[SparseChunk]:
+        """Read one tensor stretch by stretch as positions and values: never dense, in bounded memory.
+
+        Raises:
+            FormatError: its bytes are damaged; then what was given before must not be used either.
+            UnknownNameError: there is none of this name.
+        """
+        item, data = self._find(name)
+        with self._naming(name):
+            yield from read_chunks(item, data)
+
+    def parts(self, name: str) -> SparseParts:
+        """Read one tensor as positions and values: never dense; int8 stays int8, beside its scales.
+
+        Raises:
+            FormatError: its bytes are damaged.
+            UnknownNameError: there is none of this name.
+        """
+        item, data = self._find(name)
+        with self._naming(name):
+            return read_parts(item, data)
+
+    def facts(self, name: str) -> TensorFacts:
+        """Say what the header says about one tensor.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        self.target(name)
+        return facts_of(self._manifest, name)
+
+    def target(self, name: str) -> str:
+        """Return the name under which a tensor is stored: its own, or that of the one it is tied to.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        if name not in self:
+            raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
+        return self._manifest.target[name]
+
+    def _find(self, name: str) -> tuple[Record | Plain, memoryview]:
+        target = self.target(name)
+        return self._manifest.stored[target], self._container.data(target)
+
+    def _naming(self, name: str) -> AbstractContextManager[None]:
+        return _naming(f"{self._path}: tensor {name!r}")
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Put in front of a short fact what it is about."""
+    try:
+        yield
+    except FormatError as e:
+        raise FormatError(f"{what}: {e}") from None
+
+
+def _check_size(manifest: Manifest, limit_bytes: int) -> None:
+    if manifest.n_bytes > limit_bytes:
+        raise FormatError(f"its tensors take {manifest.n_bytes} bytes, more than limit_bytes={limit_bytes}")
