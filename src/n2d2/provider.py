@@ -179,12 +179,12 @@ class DataProvider:
         self, partition: str, parts: Iterable[torch.Tensor], generator: torch.Generator | None
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Give the finished batches of these positions in a partition."""
-        labels = self.database.stimuli.labels[self.database.indices(partition)]
+        labels, indices = self.database.stimuli.labels, self.database.indices(partition)
         chain = applied(self.on_the_fly_transformations, partition)
         device = global_variables.device()
         for where, images in self.images(partition).read(parts):
             done = torch.cat([self._finished(through(chain, one, generator)) for one in images])
-            yield done.to(device), labels[where].to(device)
+            yield done.to(device), labels[indices[where]].to(device)
 
     def _finished(self, x: torch.Tensor) -> torch.Tensor:
         if list(x.shape[1:]) != self.shape()[1:]:

@@ -1,6 +1,7 @@
 """N2D2's databases: nothing is opened before it is needed; partitions are exact, disjoint and always the same."""
 
 import struct
+import sys
 from dataclasses import fields
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_gray_images_get_a_channel_and_colours_are_blue_green_red(tmp_path, monk
     rgb = torch.arange(2 * 3 * 4).reshape(2, 3, 2, 2).to(torch.uint8)
     labels = torch.tensor([0, 1])
     found = data.DataSet("CIFAR-10", rgb, labels, rgb, labels)
-    monkeypatch.setattr("n2d2.database.published.cifar10", lambda _: found)
+    monkeypatch.setattr(sys.modules[CIFAR10.__module__], "cifar10", lambda _: found)
     assert torch.equal(CIFAR10().stimuli.images[:2], rgb.flip(1))
 
 
@@ -197,6 +198,18 @@ def test_depths_names_masks_and_extensions(tmp_path):
     assert DIR(tmp_path, depth=0).stimuli.label_names == [""]
     assert len(DIR(tmp_path, valid_extensions=["jpg"]).stimuli.labels) == 1
     assert DIR(tmp_path, ignore_mask=["*/x/*", "*/000.jpg"]).stimuli.label_names == ["", "y"]
+    with pytest.raises(DataError, match="leaves none of 4"):
+        _ = DIR(tmp_path, ignore_mask=["*"]).stimuli
+
+
+def test_loading_a_folder_and_dealing_it_out(tmp_path):
+    database = DIR()
+    database.load(write_images(tmp_path, {"a": 4, "b": 6}), 1, "", 1)
+    assert numbers(database) == [0, 0, 0, 10]
+    database.partition_stimuli(learn=0.5, validation=0.2, test=0.3)
+    assert numbers(database) == [5, 2, 3, 0]
+    with pytest.raises(WrongValue, match="label_path='labels' is illegal"):
+        database.load(tmp_path, label_path="labels")
 
 
 def test_an_image_of_a_folder_is_blue_green_red(tmp_path):
@@ -210,6 +223,7 @@ def test_an_image_of_a_folder_is_blue_green_red(tmp_path):
         ({"learn": 0.7, "validation": 0.4}, "must not sum to more than 1"),
         ({"learn": 5, "per_label_partitioning": False}, "2 images are in"),
         ({"learn": -0.1}, "learn=-0.1 is illegal"),
+        ({"learn": 0.1, "test": -0.1}, "test=-0.1 is illegal"),
     ],
 )
 def test_more_than_there_is_is_refused(tmp_path, arguments, message):

@@ -119,6 +119,20 @@ def test_a_pickle_that_is_no_batch_is_refused_and_not_run(ten, content, monkeypa
     assert not (folder / "executed").exists()
 
 
+def test_a_pickle_as_python_2_and_its_numpy_wrote_it(ten):
+    folder, _ = ten
+    pixels = bytes(range(256)) * 12
+    (folder / "py" / "test_batch").write_bytes(
+        b"\x80\x02}(U\x06labels](K\x07eU\x04data"
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR(K\x01K\x01M\x00\x0c\x86"
+        b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89T\x00\x0c\x00\x00" + pixels + b"tbu."
+    )
+    found = cifar10(folder / "py")
+    assert bytes(found.test_images.flatten().tolist()) == pixels
+    assert found.test_labels.tolist() == [7]
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_pickle_protocol_either_reads_or_is_refused(ten, protocol):
     folder, parts = ten

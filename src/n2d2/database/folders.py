@@ -11,9 +11,9 @@ from torch import Tensor
 from n2d2.database.base import Database, Stimuli, dealt, drawn
 from n2d2.database.published import Divided, Folder, PublishedSet
 from n2d2.declared import count, flag, number
-from n2d2.error_handler import WrongValue
+from n2d2.error_handler import WrongValue, n2d2_errors
 from prunecell.data import cache_folder
-from prunecell.errors import DataError, FormatError
+from prunecell.errors import DataError, FormatError, check_number
 from prunecell.images import list_images
 
 
@@ -52,11 +52,22 @@ class DIR(Database):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.test is not None:
+            with n2d2_errors():
+                check_number("test", self.test, low=0)
         if self.per_label_partitioning and self.learn + self.validation + (self.test or 0) > 1 + 1e-9:
             raise WrongValue(
                 f"learn={self.learn}, validation={self.validation}, test={self.test} are illegal: fractions of each "
                 "label must not sum to more than 1 (numbers of images need per_label_partitioning=False)"
             )
+
+    def load(self, data_path: str | Path, depth: int = 1, label_path: str = "", label_depth: int = 1) -> None:
+        """Take the images of this folder, all of them Unpartitioned: `partition_stimuli` deals them out."""
+        if label_path:
+            raise WrongValue(f"label_path={label_path!r} is illegal: the labels are the names of the folders")
+        self.data_path, self.depth, self.label_depth = data_path, depth, label_depth
+        self._stimuli = self._open()
+        self._stimuli.partitions = {"Unpartitioned": torch.arange(len(self._stimuli.labels))}
 
     def _open(self) -> Stimuli:
         if self.data_path is None:
@@ -64,6 +75,8 @@ class DIR(Database):
         root = Path(self.data_path).expanduser()
         found = list_images(root, depth=self.depth, extensions=self.valid_extensions)
         files = [path for path in found if not any(fnmatch(str(path), mask) for mask in self.ignore_mask)]
+        if not files:
+            raise DataError(f"no images in {root}: ignore_mask={self.ignore_mask!r} leaves none of {len(found)}")
         names = ["/".join((*self._prefix, *path.relative_to(root).parts[:-1][: self.label_depth])) for path in files]
         label_names = sorted(set(names))
         ids = {name: label for label, name in enumerate(label_names)}
