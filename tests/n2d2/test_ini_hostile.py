@@ -125,6 +125,24 @@ def test_long_lines_take_no_longer_than_their_length(line):
         ini.parse("[s]\nA=1\n" + line).section("s").get_float("K")
 
 
+@pytest.mark.parametrize("text", ["[s]\nK=${{{}}}", "[s]\nK=[{}]X", "[s]\nK=[s]{}", "[s]\nK={}", "[s]\nK=$({})"])
+def test_messages_stay_short(text):
+    section = ini.parse(text.format("A" * 10**6) + "\nABC=1").section("s")
+    with pytest.raises(IniError) as caught:
+        section.get_choice("K", ["A", "B"])
+    assert len(str(caught.value)) < 1000
+
+
+def test_names_that_no_file_system_takes(tmp_path):
+    with pytest.raises(IniError, match="too long"):
+        read(tmp_path, f"[s@{'a' * 5000}]")
+    with pytest.raises(IniError, match=r"name too long|no such file"):
+        read(tmp_path, "[s@t.tpl]", t=f"{{% include {'a' * 5000} %}}")
+    (tmp_path / "loop.tpl").symlink_to(tmp_path / "loop.tpl")
+    with pytest.raises(IniError, match=r"loop\.tpl"):
+        read(tmp_path, "[s@loop.tpl]")
+
+
 def test_nothing_is_run(tmp_path, capfd):
     code = '__import__("os").system("echo run")'
     document = read(tmp_path, f"[s]\nK=$({code})\n[x@t.tpl]\nP={code}", t="[y]\nK={{P}}\nL=$({{P}})")

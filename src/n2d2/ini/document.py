@@ -6,17 +6,16 @@ list of legal keys, there is no second one to keep in step, and every key that n
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from itertools import chain, islice
 
 from n2d2.ini.effort import Effort
-from n2d2.ini.errors import IniError, IniWarning, NotYetKnownError, Place
+from n2d2.ini.errors import IniError, IniWarning, NotYetKnownError, Place, hint, shown
 from n2d2.ini.expressions import printed
 from n2d2.ini.folders import MODELS, Folders
 from n2d2.ini.section import Section
 from n2d2.ini.values import Node, Value, Values
-from prunecell.errors import nearest
 
 Resolver = Callable[[str, str], str | int | float | None]
 """`(section, key) -> value` of a property that no line gives, such as `_EpochSize`; None where there is none."""
@@ -24,7 +23,7 @@ Resolver = Callable[[str, str], str | int | float | None]
 DATA = "N2D2_DATA"
 CONFIG = "ConfigSection"
 MAX_REPORTED = 20
-MAX_LISTED = 10
+MAX_NAMED = 10
 
 
 class Document:
@@ -91,7 +90,7 @@ class Document:
             found = [self.sections.get(name.strip(), name.strip()) for name in names if name.strip()]
             for missing in found:
                 if isinstance(missing, str):
-                    problem = f"{section}{CONFIG}: there is no section [{missing}]{hint(missing, self.sections)}"
+                    problem = f"{section}{CONFIG}: there is no section [{shown(missing)}]{hint(missing, self.sections)}"
                     raise IniError(problem, entry.place if entry else None)
             self._configurations[section.name] = tuple(s for s in reversed(found) if isinstance(s, Section))
         return self._configurations[section.name]
@@ -109,22 +108,24 @@ class Document:
         if name == MODELS and self.folders.models:
             return str(self.folders.models)
         known = [key[1:] for key in {**self.globals.entries, **reader.entries} if key.startswith("$")]
-        raise IniError(f"{node.entry}: ${{{name}}} is defined nowhere{hint(name, known)}", node.entry.place)
+        raise IniError(f"{node.entry}: ${{{shown(name)}}} is defined nowhere{hint(name, known)}", node.entry.place)
 
     def reference(self, node: Node, section: str, key: str) -> Node | str:
         """Find `[section]key`: on a line of that section, else by asking the resolver."""
         target = self.get(section)
         if target is None:
-            problem = f"{node.entry}: there is no section [{section}]{hint(section, self.sections)}"
+            problem = f"{node.entry}: there is no section [{shown(section)}]{hint(section, self.sections)}"
             raise IniError(problem, node.entry.place)
         target.asked.add(key)
         if entry := target.entries.get(key):
             return Node(section, entry)
         if self.resolver is None:
-            raise NotYetKnownError(f"{node.entry}: [{section}]{key} is given by no line", node.entry.place)
+            raise NotYetKnownError(f"{node.entry}: [{section}]{shown(key)} is given by no line", node.entry.place)
         value = self.resolver(section, key)
         if value is None:
-            raise IniError(f"{node.entry}: [{section}]{key} is not there{hint(key, target.entries)}", node.entry.place)
+            raise IniError(
+                f"{node.entry}: [{section}]{shown(key)} is not there{hint(key, target.entries)}", node.entry.place
+            )
         return value if isinstance(value, str) else printed(value)
 
     def check_all_read(self) -> None:
@@ -141,8 +142,8 @@ class Document:
         if problems and not self.lenient:
             raise IniError("\n".join(problems))
         if idle:
-            names = ", ".join(f"[{section.name}]" for section in idle[:MAX_LISTED])
-            more = f" and {len(idle) - MAX_LISTED:,} more" if len(idle) > MAX_LISTED else ""
+            names = ", ".join(f"[{section.name}]" for section in idle[:MAX_NAMED])
+            more = f" and {len(idle) - MAX_NAMED:,} more" if len(idle) > MAX_NAMED else ""
             problems.append(f"{idle[0].place}: nothing uses {names}{more}")
         for problem in problems:
             warnings.warn(problem, IniWarning, stacklevel=2)
@@ -174,12 +175,3 @@ class Document:
             for base in section.bases:
                 legal[base.name] |= legal[section.name]
         return legal
-
-
-def hint(name: str, known: Iterable[str]) -> str:
-    """Say which known name is meant; list all of them only where they are few."""
-    names = list(known)[:1000]
-    if len(names) <= MAX_LISTED:
-        return nearest(name, names) if names else ""
-    close = get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,8 +1,14 @@
 """What is wrong with an INI file, and where."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from prunecell.errors import PrunecellError
+from prunecell.errors import PrunecellError, nearest
+
+MAX_SHOWN = 100
+MAX_LISTED = 10
+MAX_COMPARED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +40,25 @@ class NotYetKnownError(IniError):
 
 class IniWarning(UserWarning):
     """A line of an INI file that has no effect; an error instead unless the reader is lenient."""
+
+
+def shown(text: str) -> str:
+    """Cut a text down to what fits into a message.
+
+    >>> shown("1 0 " * 50)[-20:]
+    '0 1 0 1 0 1 0 1 0...'
+    """
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN].rstrip() + "..."
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Say which known name is meant; list all of them only where they are few.
+
+    >>> hint("Strid", ["Stride", "Padding"])
+    "; did you mean 'Stride'? Legal: Padding, Stride"
+    """
+    names, name = list(known)[:MAX_COMPARED], name[:MAX_SHOWN]
+    if len(names) <= MAX_LISTED:
+        return nearest(name, names) if names else ""
+    close = get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -38,7 +38,10 @@ class Folders:
             raise IniError(f"template {name!r}: a text that came from no file has no folder for templates", place)
         for variable in (f"${{{MODELS}}}", f"${MODELS}"):
             name = name.replace(variable, str(self.models))
-        path = (beside / name).resolve()
+        try:
+            path = (beside / name).resolve()
+        except (OSError, RuntimeError) as error:  # links in a circle
+            raise IniError(f"template {name!r}: {error}", place) from None
         allowed = [self.root.resolve(), self.models.resolve()]
         if not any(path.is_relative_to(folder) for folder in allowed):
             raise IniError(

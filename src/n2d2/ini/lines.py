@@ -31,12 +31,15 @@ def read_text(path: Path) -> str:
     Raises:
         IniError: there is no such regular file, it is too long, or it is not text.
     """
-    if not path.is_file():
-        raise IniError(f"{path}: there is no such file")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise IniError(f"{path}: {path.stat().st_size:,} bytes are too many for an INI file: {_limit()}")
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
+    try:
+        if not path.is_file():
+            raise IniError(f"{path}: there is no such file")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise IniError(f"{path}: {path.stat().st_size:,} bytes are too many for an INI file: {_limit()}")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise IniError(f"{path}: {error.strerror}") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

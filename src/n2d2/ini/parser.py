@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from n2d2.ini.document import Document, hint
-from n2d2.ini.errors import IniError, IniWarning, NotYetKnownError, Place
+from n2d2.ini.document import Document
+from n2d2.ini.errors import IniError, IniWarning, NotYetKnownError, Place, hint, shown
 from n2d2.ini.lines import Line, logical_lines
 from n2d2.ini.section import Section
 from n2d2.ini.templates import Template, compile_template
-from n2d2.ini.values import Entry, Node, shown
+from n2d2.ini.values import Entry, Node
 
 MAX_NAME = 200
 MAX_TEMPLATES = 16
@@ -56,6 +56,8 @@ class Parser:
             raise IniError(f"{shown(line.text)!r} is no header: it must be {legal}", line.place)
         name, _, template = (part.strip() for part in match[1].partition("@"))
         _check_name(name, line.place)
+        if template:
+            _check_name(template, line.place)
         if name in self.document.sections:
             first = self.document.sections[name].place
             raise IniError(f"section [{name}] is there already, at {first}", line.place)

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Protocol, TypeVar
 
-from n2d2.ini.errors import IniError, Place
-from n2d2.ini.values import Entry, Node, Value, shown
-from prunecell.errors import nearest
+from n2d2.ini.errors import IniError, Place, hint, shown
+from n2d2.ini.values import Entry, Node, Value
 
 T = TypeVar("T")
 INF = float("inf")
@@ -73,7 +72,7 @@ class Section:
         legal = list(legal)
         text = self.get_str(key, default)
         if key in self and text not in legal:
-            raise self.error(key, nearest(shown(text), legal).removeprefix("; "))
+            raise self.error(key, hint(text, legal).removeprefix("; "))
         return text
 
     def get_list(self, key: str, default: list[str] | None = None) -> list[str]:
@@ -132,8 +131,8 @@ class Section:
         entry = self.entry(key)
         if entry is None:
             if default is None:
-                hint = get_close_matches(key, self.names(), n=1)
-                raise IniError(f"{self}{key} is missing{f'; is {hint[0]!r} misspelt?' if hint else ''}", self.place)
+                near = get_close_matches(key, self.names(), n=1)
+                raise IniError(f"{self}{key} is missing{f'; is {near[0]!r} misspelt?' if near else ''}", self.place)
             return default
         parsed = parse(self.owner.value(Node(self.name, entry)))
         if parsed is None:

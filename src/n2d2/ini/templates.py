@@ -3,8 +3,8 @@ r"""N2D2's template statements, rendered by jinja2's sandbox.
 A template is cut into text, `{{VAR}}` and `{% statement %}`. What jinja2 gets is a program whose only words are its own
 keywords, the functions of `_Run` and numbers that point into a table of ours, such as
 `{{ text(0) }}{% if test(1) %}{{ value(2) }}{% endif %}`. So neither a template nor a parameter can say anything to
-jinja2, and every name, operand, file and length is checked here. Each line of the output carries the mark
-`\x01number\x01` of the statement or text that it came from (no INI text has control characters: `lines.check_text`).
+jinja2, and every name, operand, file and length is checked here. Each line of text carries a mark with the number of
+its piece and its line in that, `\x01number offset\x01` (no INI text has control characters: `lines.check_text`).
 
     {{V}}                             the value of parameter V
     {% if V exists %}                 also not_exists, == value, != value; {% else %}, {% endif %}
@@ -24,10 +24,9 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from n2d2.ini.effort import Effort
-from n2d2.ini.errors import IniError, Place
+from n2d2.ini.errors import IniError, Place, hint, shown
 from n2d2.ini.folders import Folders
 from n2d2.ini.lines import MAX_FILE_BYTES, Line, read_text
-from prunecell.errors import nearest
 
 MAX_STATEMENTS = 10_000
 MAX_NESTING = 16
@@ -194,9 +193,9 @@ def _words(inner: str, place: Place) -> tuple[str, ...]:
     words = inner.translate(_BRACKETS_AND_COMMAS).split()
     keyword = words[0] if words else ""
     if keyword not in _FORM:
-        raise IniError(f"unknown statement {{%{inner}%}}{nearest(keyword, _FORM)}", place)
+        raise IniError(f"unknown statement {{%{shown(inner)}%}}{hint(keyword, _FORM)}", place)
     if not _FORM[keyword].fullmatch(" ".join(words)):
-        raise IniError(f"malformed statement {{%{inner}%}}", place)
+        raise IniError(f"malformed statement {{%{shown(inner)}%}}", place)
     return tuple(word.strip('"') for word in words)
 
 
@@ -253,8 +252,8 @@ class _Run:
     def _parameter(self, number: int) -> str:
         statement = self.statements[number]
         if statement.name not in self.parameters:
-            hint = nearest(statement.name, self.parameters)
-            raise IniError(f"the template's parameter {statement.name!r} is not given{hint}", statement.place)
+            problem = f"the template's parameter {shown(statement.name)!r} is not given"
+            raise IniError(f"{problem}{hint(statement.name, self.parameters)}", statement.place)
         return self.parameters[statement.name]
 
     def _count(self, word: str, number: int) -> int:
@@ -263,7 +262,9 @@ class _Run:
             return int(text)
         except ValueError:
             legal = "a whole number, or a parameter that is one"
-            raise IniError(f"{word}={text!r} is illegal: {legal}", self.statements[number].place) from None
+            raise IniError(
+                f"{shown(word)}={shown(text)!r} is illegal: {legal}", self.statements[number].place
+            ) from None
 
     def _step(self, number: int, n_characters: int = 0) -> None:
         self.effort.spend(1, "template steps", self.statements[number].place)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from n2d2.ini.effort import Effort
-from n2d2.ini.errors import IniError, Place
+from n2d2.ini.errors import IniError, Place, shown
 from n2d2.ini.expressions import ExpressionError, calculate, printed
 
 MAX_VALUE = 4 * 2**20
@@ -171,13 +171,3 @@ def _closing(text: str, start: int, entry: Entry) -> int:
         if not depth:
             return match.start()
     raise IniError(f"{entry}: $( is not closed by )", entry.place)
-
-
-def shown(text: str) -> str:
-    """Cut a text down to what fits into a message.
-
-    >>> shown("1 0 " * 50)[-20:]
-    '0 1 0 1 0 1 0 1 0...'
-    """
-    limit = 100
-    return text if len(text) <= limit else text[:limit].rstrip() + "..."
