@@ -60,7 +60,8 @@ class DataSet:
     @property
     def n_classes(self) -> int:
         """The number of classes: one more than the largest label."""
-        return 1 + max(int(part.max()) for part in (self.train_labels, self.test_labels) if len(part))
+        parts = (self.train_labels, self.test_labels)
+        return 1 + max((int(part.max()) for part in parts if len(part)), default=-1)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.train_images.shape[1:]))

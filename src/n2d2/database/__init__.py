@@ -32,7 +32,7 @@ DATABASES: dict[str, type[Database]] = {  # N2D2's names in INI files
     "CIFAR100_Database": CIFAR100,
     "CIFAR10_Database": CIFAR10,
     "DIR_Database": DIR,
-    "FashionMNIST_IDX_Database": FashionMNIST,
+    "Fashion_MNIST_IDX_Database": FashionMNIST,
     "GTSRB_DIR_Database": GTSRB,
     "ILSVRC2012_Database": ILSVRC2012,
     "MNIST_IDX_Database": MNIST,
