@@ -1,4 +1,4 @@
-"""The parameters of a dataclass: their names in INI files, their checks, their printing."""
+"""The names in INI files: of the parameters of a dataclass (with their checks and printing), and of what is refused."""
 
 from dataclasses import fields
 from typing import Any
@@ -50,3 +50,118 @@ def printed(one: Any) -> str:  # noqa: ANN401 (any dataclass)
     told = [part for part in fields(one) if part.repr and getattr(one, part.name) != part.default]
     pairs = (f"{part.name}={getattr(one, part.name)!r}" for part in sorted(told, key=lambda part: part.kw_only is True))
     return f"{type(one).__name__}({', '.join(pairs)})"
+
+
+# What N2D2 knows and we do not: its name, and why, or what to use instead.
+
+_SPIKES = "spikes have no meaning here; Frame is the model of ordinary networks"
+_CODES = "it turns a trained network into spikes; Frame is the model of ordinary networks"
+REFUSED_MODELS = {
+    **dict.fromkeys(
+        ("CSpike", "CSpike_BP", "PCM", "RRAM", "Spike", "Spike_Analog", "Spike_PCM", "Spike_RRAM"), _SPIKES
+    ),
+    **dict.fromkeys(("CSpike_CUDA", "CSpike_BP_CUDA"), _SPIKES),
+    **dict.fromkeys(("Transcode", "Transcode_CUDA"), _CODES),
+}
+MODELS = {"Frame": "Frame", "Frame_CUDA": "Frame_CUDA", "Frame_EXT_CUDA": "Frame_CUDA"}
+
+_DETECTION = "object detection is not here; classification is"
+_SEGMENTATION = "segmentation is not here; classification is"
+REFUSED_CELLS = {
+    **dict.fromkeys(("Anchor", "ObjectDet", "Proposal", "ROIPooling", "RP", "TargetMatch"), _DETECTION),
+    **dict.fromkeys(("Resize", "Threshold", "Unpool"), _SEGMENTATION),
+    "FMP": "fractional pooling is not here; use Pool",
+    "Fc_Spike": _SPIKES,
+    "LRN": "local response normalization is not here; use BatchNorm",
+    "LSTM": "recurrent cells are not here; prunecell itself prunes a torch LSTM",
+    "Normalize": "it is not here; use BatchNorm",
+    "Rbf": "radial basis functions are not here; use Fc",
+    "Scaling": "it belongs to networks that are exported as integers",
+    "Transformation": "transformations stand before the network: [sp.Transformation...]",
+}
+REFUSED_ACTIVATIONS = {"LogisticWithLoss": "use Logistic, or a Softmax cell with WithLoss=1"}
+_QUANTIZERS = "quantization is another subject; QWeight=Prune is here"
+REFUSED_QUANTIZERS = dict.fromkeys(("LSQ", "SAT", "DoReFa"), _QUANTIZERS)
+REFUSED_TARGETS = {
+    "TargetBBox": _DETECTION,
+    "TargetCompare": "it compares with stored outputs; use TargetScore",
+    "TargetMatching": "use TargetScore",
+    "TargetROIs": _DETECTION,
+    "TargetRP": _DETECTION,
+}
+_NO_TRANSFORMATION = "it is not here; transform the images beforehand"
+REFUSED_TRANSFORMATIONS = dict.fromkeys(
+    (
+        "AffineTransformation",
+        "ApodizationTransformation",
+        "CentroidCropTransformation",
+        "CompressionNoiseTransformation",
+        "DCTTransformation",
+        "DFTTransformation",
+        "ExpandLabelTransformation",
+        "FilterTransformation",
+        "GradientFilterTransformation",
+        "LabelExtractionTransformation",
+        "LabelFilterTransformation",
+        "LabelSliceExtractionTransformation",
+        "MagnitudePhaseTransformation",
+        "MorphologicalReconstructionTransformation",
+        "MorphologyTransformation",
+        "NormalizeTransformation",
+        "RandomAffineTransformation",
+        "RangeClippingTransformation",
+        "ReshapeTransformation",
+        "StripeRemoveTransformation",
+        "ThresholdTransformation",
+        "TrimTransformation",
+        "WallisFilterTransformation",
+    ),
+    _NO_TRANSFORMATION,
+)
+
+REFUSED_GLOBALS = {  # unless they are 0
+    "FreeParametersDiscretization": _QUANTIZERS,
+    "InsertBatchNormAfterConv": "write the BatchNorm sections that are meant",
+    "SignalsDiscretization": _QUANTIZERS,
+}
+REFUSED_CELL_KEYS = {
+    "BiasesSharing": "cells that share biases are not here",
+    "DropConnect": "it is not here; use Dropout",
+    "MeansSharing": "cells that share statistics are not here",
+    "ScalesSharing": "cells that share scales are not here",
+    "VariancesSharing": "cells that share statistics are not here",
+    "WeightsSharing": "cells that share weights are not here",
+}
+REFUSED_TARGET_KEYS = {
+    "DataAsTarget": "networks that reproduce their input are not here",
+    "LabelsMapping": "labels are the outputs in the order of the data: sort its folders",
+    "MaskLabelTarget": _SEGMENTATION,
+    "WeakTarget": _SEGMENTATION,
+}
+
+# What N2D2 knows and what has no effect here; a warning tells it.
+
+IDLE_GLOBALS = ("CheckWeightRange", "DefaultDataType")
+IDLE_PROVIDER = (
+    "CachePath",
+    "DiscardedLateStimuli",
+    "PeriodMeanMax",
+    "PeriodMeanMin",
+    "PeriodMin",
+    "PeriodRelStdDev",
+    "StimulusType",
+    "StreamLabel",
+    "StreamPath",
+)
+IDLE_STIMULI_DATA = ("LogSizeRange", "LogValueRange")
+IDLE_DATABASE = ("CompositeLabel", "DataFileLabel", "DefaultLabel", "ROIsMargin")
+IDLE_CELL = ("DataType", "OutputsRemap", "WeightsExportFlip", "WeightsExportFormat")
+IDLE_TARGET = (
+    "BinaryThreshold",
+    "CreateMissingLabels",
+    "EstimatedLabelsValueDisplay",
+    "ImageLogFormat",
+    "LabelsHueOffset",
+    "NoDisplayLabel",
+    "ValueThreshold",
+)

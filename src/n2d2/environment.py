@@ -1,0 +1,115 @@
+"""The sections `[database]` and `[sp]` with its transformations: where the stimuli come from. No data is touched."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from n2d2.database import DATABASES, Database
+from n2d2.ini import Document, IniError, Section
+from n2d2.keys import IDLE_DATABASE, IDLE_PROVIDER, IDLE_STIMULI_DATA, REFUSED_TRANSFORMATIONS
+from n2d2.parameters import GLOBAL_VALUE, chosen, configured, located, warn_of_idle
+from n2d2.provider import DataProvider
+from n2d2.transform import TRANSFORMATIONS
+
+PROVIDERS = ("sp", "env")
+
+
+@dataclass(eq=False)
+class Environment:
+    """A provider, and the automatic values that the file may ask for.
+
+    Attributes:
+        section: of the provider; cells take it as their `Input`.
+        values: (section, key) -> what gives the value; may open the data.
+    """
+
+    section: Section
+    provider: DataProvider
+    values: dict[tuple[str, str], Callable[[], Any]] = field(default_factory=dict)
+
+
+def read_environment(document: Document, *, data_path: str | Path | None = None) -> Environment:
+    """Make the database and the provider of a file.
+
+    Args:
+        document: the file; its resolver is set to the values of the environment.
+        data_path: the folder of the data, in place of the file's `DataPath`.
+
+    Raises:
+        IniError: a section is missing or refused, or a value is illegal.
+    """
+    section = _provider_section(document)
+    database = _database(document, data_path)
+    with located(section.place, section):
+        provider = DataProvider(database, _size(section), section.get_int("BatchSize", 1, low=1), name=section.name)
+    provider.normalize_stimuli()
+    environment = Environment(section, provider)
+    environment.values[section.name, "_EpochSize"] = lambda: provider.epoch_size
+    document.resolver = lambda name, key: environment.values.get((name, key), lambda: None)()
+    for part in document.starting_with(f"{section.name}."):
+        _add(environment, part)
+    return environment
+
+
+def _provider_section(document: Document) -> Section:
+    found = [section for name in PROVIDERS if (section := document.get(name))]
+    return found[0] if found else document.section(PROVIDERS[0])
+
+
+def _database(document: Document, data_path: str | Path | None) -> Database:
+    section = document.section("database")
+    for part in document.starting_with("database."):
+        raise IniError(f"{part}is refused: stimuli are taken whole; cut them by a SliceExtraction", part.place)
+    kind = chosen(
+        section, "Type", {**DATABASES, "Fashion_MNIST_IDX_Database": DATABASES["Fashion_MNIST_IDX_Database"]}, {}
+    )
+    warn_of_idle(section, IDLE_DATABASE)
+    given = {} if data_path is None or "DataPath" not in section else {"data_path": data_path}
+    return configured(section, kind, **given)
+
+
+def _size(section: Section) -> list[int]:
+    if section.get_bool("CompositeStimuli", default=False):
+        raise section.refuse("CompositeStimuli", "labels per pixel are for segmentation; classification is here")
+    if section.get_bool("DataSignedMapping", default=False):
+        legal = "add a RangeAffineTransformation: FirstOperator=Minus, FirstValue=128, SecondOperator=Divides ..."
+        raise section.refuse("DataSignedMapping", legal)
+    warn_of_idle(section, IDLE_PROVIDER)
+    if "Size" in section:
+        return section.get_ints("Size", low=1)
+    return [
+        section.get_int("SizeX", low=1),
+        section.get_int("SizeY", low=1),
+        section.get_int("NbChannels", 1, low=1),
+    ]
+
+
+def _add(environment: Environment, part: Section) -> None:
+    """Add what a section `[sp.Something...]` describes."""
+    provider = environment.provider
+    what = part.name.removeprefix(f"{environment.section.name}.")
+    if what.startswith("StimuliData"):
+        _note_global_values(environment, part)
+    elif what.startswith("Transformation"):
+        provider.add_transformation(_transformation(part))
+    elif what.startswith("OnTheFlyTransformation"):
+        provider.add_on_the_fly_transformation(_transformation(part))
+    elif what.startswith("Channel"):
+        raise IniError(f"{part}is refused: all channels are transformed alike", part.place)
+    else:
+        legal = "Transformation..., OnTheFlyTransformation... and StimuliData... are known"
+        raise IniError(f"{part}is unknown: after {environment.section.name!r}., {legal}", part.place)
+
+
+def _transformation(section: Section) -> Any:  # noqa: ANN401 - one of TRANSFORMATIONS
+    return configured(section, chosen(section, "Type", TRANSFORMATIONS, REFUSED_TRANSFORMATIONS))
+
+
+def _note_global_values(environment: Environment, section: Section) -> None:
+    """Mean and standard deviation after the transformations so far."""
+    partition = section.get_choice("ApplyTo", ("LearnOnly", "TestOnly", "ValidationOnly"), "LearnOnly")
+    for name in ("mean", "stdDev"):
+        value = environment.provider.global_value(name, partition.removesuffix("Only"))
+        environment.values[section.name, f"{GLOBAL_VALUE}.{name}"] = value
+    warn_of_idle(section, IDLE_STIMULI_DATA)
