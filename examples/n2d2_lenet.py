@@ -1,4 +1,3 @@
-# ruff: noqa: ANN, INP001, T201 - a script as users write it
 """A training script as N2D2's users write it: LeNet on MNIST, nine weights out of ten pruned while it learns.
 
 python examples/n2d2_lenet.py --epochs 8

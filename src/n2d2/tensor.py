@@ -1,7 +1,7 @@
 """n2d2.Tensor: numbers, and the graph that made them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
@@ -32,20 +32,20 @@ DATATYPES: dict[str, torch.dtype] = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Graph:
     """What took part in making a tensor: the provider of the data, the samples, and the cells in their order."""
 
     provider: Any = None
     n_samples: int = 1
-    cells: dict["Cell", None] = field(default_factory=dict)
+    cells: tuple["Cell", ...] = ()
 
-    def joined(self, other: "Graph") -> "Graph":
-        """This graph, with what took part in `other`."""
-        if other is not self:
-            self.provider = self.provider if self.provider is not None else other.provider
-            self.cells |= other.cells
-        return self
+    @classmethod
+    def after(cls, cell: "Cell", before: "Sequence[Graph]", n_samples: int) -> "Graph":
+        """What took part after a cell made one tensor of those that came before."""
+        provider = next((graph.provider for graph in before if graph.provider is not None), None)
+        cells = [one for graph in before for one in graph.cells]
+        return cls(provider, n_samples, tuple(dict.fromkeys([*cells, cell])))
 
 
 class Tensor:
@@ -212,4 +212,4 @@ class Tensor:
     def update(self) -> None:
         """Step the solvers of all cells that took part, then the clocks of their PruneCells."""
         epoch_size = getattr(self.graph.provider, "epoch_size", None)
-        update(list(self.graph.cells), self.graph.n_samples, epoch_size)
+        update(self.graph.cells, self.graph.n_samples, epoch_size)

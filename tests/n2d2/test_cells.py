@@ -342,6 +342,17 @@ def test_sequence_iteration_is_one_level_deep_and_get_cells_all_the_way():
         net["d"]
 
 
+def test_a_cell_that_did_not_take_part_is_not_updated():
+    x, one, two = n2d2.Tensor.from_torch(torch.ones(2, 3)), Fc(3, 1), Fc(3, 1)
+    first, _ = one(x), two(x)
+    assert first.graph.cells == (one,)
+
+
+def test_unnamed_containers_can_be_nested():
+    inner = [Sequence([Fc(3, 3)]), Sequence([Fc(3, 2)])]
+    assert Sequence(inner)(torch.zeros(1, 3)).shape == (1, 2)
+
+
 def test_cells_can_be_put_in_and_taken_out():
     net = Sequence([Fc(3, 3, name="a")])
     net.append(Fc(3, 3, name="c"))

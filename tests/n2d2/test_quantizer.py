@@ -176,7 +176,7 @@ def test_one_prunecell_is_for_one_cell():
 
 
 def test_only_a_prunecell_is_a_quantizer():
-    with pytest.raises(WrongInputType, match="quantizer='Prune' is illegal: it must be one of PruneCell"):
+    with pytest.raises(WrongInputType, match="quantizer='Prune' is illegal: it must be a PruneCell or None"):
         Fc(4, 4).quantizer = "Prune"
 
 

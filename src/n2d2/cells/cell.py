@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
+from types import NoneType
 from typing import Any, ClassVar
 
 import torch
@@ -10,14 +11,23 @@ from torch import nn
 
 from n2d2 import global_variables
 from n2d2.activation import ACTIVATIONS, Activation
-from n2d2.declared import Declared
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, refuse_unknown
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver, SolverOptimizer, build_optimizer
 from n2d2.tensor import Graph, Tensor
 from n2d2.updating import update
 
+COMMON: Mapping[str, Any] = {"activation": None, "back_propagate": True, "model": None, "datatype": None}
+"""Options of every cell; the last two are accepted without effect."""
+
 _made: Counter[str] = Counter()  # how many cells of each class have got a default name: N2D2 counts them too
+
+
+def default_name(kind: str) -> str:
+    """`Conv_0`, `Conv_1`, ...: the name of the next cell of this class that has none."""
+    name = f"{kind}_{_made[kind]}"
+    _made[kind] += 1
+    return name
 
 
 class Cell(nn.Module):
@@ -29,32 +39,35 @@ class Cell(nn.Module):
 
     Args:
         name: the cell's name in its network; by default its class and a number.
-        fixed: constructor arguments that are no options, for printing.
-        options: values by the names of OPTIONS.
+        fixed: constructor arguments that are no options.
+        options: values by the names of OPTIONS, which has their defaults, or what makes these.
+
+    Fixed arguments and options are attributes. Those in KINDS, which has what they must be, can be set later. An
+    alias stands for several options.
 
     Raises:
         UndefinedParameterError: an unknown option; the nearest is offered.
+        WrongInputType: an option is not of its kind.
     """
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {}
-    COMMON: ClassVar[Mapping[str, Any]] = {
-        "activation": None,
-        "back_propagate": True,
-        "model": None,
-        "datatype": None,
-    }
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {}
+    ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(self, name: str | None, fixed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__()
-        kind, known = type(self).__name__, {**self.COMMON, **self.OPTIONS}
-        refuse_unknown(kind, options, ["name", *known])
-        if name is None:
-            name = f"{kind}_{_made[kind]}"
-            _made[kind] += 1
-        self.name = name
-        self.fixed = dict(fixed)
-        self.options = {**known, **options}
-        check_kind("activation", self.options["activation"], tuple(ACTIVATIONS.values()))
+        kind, known = type(self).__name__, {**COMMON, **self.OPTIONS}
+        refuse_unknown(kind, options, ["name", *known, *self.ALIASES])
+        chosen = {name: value for name, value in options.items() if value is not None}
+        shared = {one: chosen[alias] for alias, ones in self.ALIASES.items() if alias in chosen for one in ones}
+        given = {**shared, **chosen}
+        self.name, self.fixed = name or default_name(kind), dict(fixed)
+        self.options = {
+            option: given[option] if option in given else default() if callable(default) else default
+            for option, default in known.items()
+        }
+        for option in self.options:
+            self._check(option, self.options[option])
         self._outputs: torch.Tensor | None = None
         self._optimizer: SolverOptimizer | None = None
         self._quantizer: PruneCell | None = None
@@ -64,9 +77,7 @@ class Cell(nn.Module):
         given = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else inputs
         if not any(isinstance(x, Tensor) for x in given):
             return super().__call__(*given)
-        graph = Graph()
-        for x in given:
-            graph = x.graph.joined(graph)
+        graph = Graph.after(self, [x.graph for x in given], len(_batched(given[0].values)))
         with torch.set_grad_enabled(self.training):
             return self.wrap(super().__call__(*(_batched(x.values) for x in given)), graph)
 
@@ -74,8 +85,6 @@ class Cell(nn.Module):
         """An n2d2.Tensor of this cell's output: four dimensions at least, (batch, channels, 1, 1) of vectors."""
         made = Tensor.from_torch(values.reshape(*values.shape, 1, 1) if values.dim() == 2 else values)  # noqa: PLR2004
         made.graph = graph
-        graph.cells[self] = None
-        graph.n_samples = len(values)
         self._outputs = made.values.detach()
         return made
 
@@ -108,16 +117,25 @@ class Cell(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             options = {**self.__dict__.get("fixed", {}), **self.__dict__.get("options", {})}
-            if name in options:
-                return options[name]
+            for option in (name, *self.ALIASES.get(name, ())):
+                if option in options:
+                    return options[option]
             near = get_close_matches(name, [*options, *dir(type(self))], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
         options = self.__dict__.get("options", {})
-        if name in options and not hasattr(type(self), name):
-            raise UndefinedParameterError(f"{name} of {self.name!r} cannot change: give it when the cell is made")
+        if name in options or name in self.ALIASES:
+            for option in self.ALIASES.get(name, (name,)):
+                self._check(option, value)
+                if option not in self._kinds():
+                    raise UndefinedParameterError(
+                        f"{name} of {self.name!r} cannot change: give it when the cell is made"
+                    )
+                options[option] = value
+                self.changed(option)
+            return
         if options and not name.startswith("_") and not hasattr(self, name):
             near = get_close_matches(name, [*options, *dir(type(self))], n=1, cutoff=0.8)
             if near:  # a slip of the pen; other new attributes are the user's own affair
@@ -126,25 +144,20 @@ class Cell(nn.Module):
                 )
         super().__setattr__(name, value)
 
-    @property
-    def activation(self) -> Activation | None:
-        """What is applied to the output, or None."""
-        activation: Activation | None = self.options["activation"]
-        return activation
+    @classmethod
+    def _kinds(cls) -> dict[str, tuple[type, ...]]:
+        return {"activation": (*ACTIVATIONS.values(), NoneType), "back_propagate": (bool, int), **cls.KINDS}
 
-    @activation.setter
-    def activation(self, activation: Activation | None) -> None:
-        check_kind("activation", activation, tuple(ACTIVATIONS.values()))
-        self.options["activation"] = activation
+    def _check(self, option: str, value: object) -> None:
+        kinds = self._kinds().get(option)
+        if kinds and not isinstance(value, kinds):
+            legal = ", ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+            raise WrongInputType(
+                f"{option}={value!r} is illegal: it must be one of {legal}, not a {type(value).__name__}"
+            )
 
-    @property
-    def back_propagate(self) -> bool:
-        """Whether gradients go on to the cell's inputs; its own weights learn in any case."""
-        return bool(self.options["back_propagate"])
-
-    @back_propagate.setter
-    def back_propagate(self, value: bool) -> None:
-        self.options["back_propagate"] = bool(value)
+    def changed(self, option: str) -> None:
+        """An option was set."""
 
     # ---- training
 
@@ -212,12 +225,3 @@ class Cell(nn.Module):
 def _batched(values: torch.Tensor) -> torch.Tensor:
     """One image (channels, height, width) is a batch of one."""
     return values.unsqueeze(0) if values.dim() == 3 else values  # noqa: PLR2004
-
-
-def check_kind(name: str, value: object, kinds: tuple[type[Declared], ...]) -> None:
-    """Refuse, by name, a value that is neither None nor of one of these kinds."""
-    if value is not None and not isinstance(value, kinds):
-        raise WrongInputType(
-            f"{name}={value!r} is illegal: it must be one of {', '.join(kind.__name__ for kind in kinds)}"
-            f", not a {type(value).__name__}"
-        )

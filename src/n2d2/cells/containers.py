@@ -7,7 +7,7 @@ from typing import Any, Union
 
 from torch import nn
 
-from n2d2.cells.cell import Cell
+from n2d2.cells.cell import Cell, default_name
 from n2d2.cells.summary import Summary, summarize
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
 from n2d2.files import load_weights, save_weights
@@ -29,12 +29,12 @@ class Block(nn.Module):
 
     Args:
         cells: cells or containers, of different names.
-        name: by default the class.
+        name: by default the class and a number.
     """
 
     def __init__(self, cells: Iterable[Item] = (), name: str | None = None) -> None:
         super().__init__()
-        self.name = name or type(self).__name__
+        self.name = name or default_name(type(self).__name__)
         for cell in cells:
             self._add(cell)
 
@@ -206,7 +206,7 @@ class Layer(_Ordered):
     Args:
         cells: cells or containers.
         mapping: inputs x cells, which cell sees which of several inputs; by default each sees all.
-        name: by default the class.
+        name: by default the class and a number.
     """
 
     def __init__(

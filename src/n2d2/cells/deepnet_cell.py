@@ -23,7 +23,7 @@ class DeepNetCell(Block):
         inputs: cell name -> the names of its inputs; what is no cell stands for the input of the network.
         outputs: names of the cells whose outputs come out; by default those that no other cell takes.
         provider: where `fit` and `run_test` read. target: what they measure; by default a Score.
-        name: by default the class.
+        name: by default the class and a number.
 
     Raises:
         WrongValue: cells feed each other in a circle, or one has no inputs.

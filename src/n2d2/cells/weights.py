@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from n2d2 import global_variables
-from n2d2.cells.cell import Cell, check_kind
+from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import n_groups, to_mapping
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
 from n2d2.filler import FILLERS, Filler, Normal
@@ -21,36 +21,6 @@ CONVS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DECONVS: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-def _filled(name: str, parameter: str) -> Any:  # noqa: ANN401 - a property
-    """A property that holds a filler, and fills the parameter when it is set."""
-
-    def get(cell: "WeightCell") -> Filler | None:
-        filler: Filler | None = cell.options[name]
-        return filler
-
-    def fill(cell: "WeightCell", filler: Filler) -> None:
-        check_kind(name, filler, tuple(FILLERS.values()))
-        cell.options[name] = filler
-        cell.fill(parameter)
-
-    return property(get, fill, doc=f"The filler of the {parameter}; setting it fills at once.")
-
-
-def _solved(name: str) -> Any:  # noqa: ANN401 - a property
-    """A property that holds a solver."""
-
-    def get(cell: "WeightCell") -> Solver:
-        solver: Solver = cell.options[name]
-        return solver
-
-    def put(cell: "WeightCell", solver: Solver) -> None:
-        check_kind(name, solver, tuple(SOLVERS.values()))
-        cell.options[name] = solver
-        cell.forget_optimizer()
-
-    return property(get, put, doc="The solver; a new one begins without momentum.")
-
-
 class WeightCell(Cell):
     """What cells with weights share. Never instantiated itself.
 
@@ -60,35 +30,32 @@ class WeightCell(Cell):
 
     layer: Any
     OPTIONS: ClassVar[Mapping[str, Any]] = {
-        "filler": None,
-        "weights_filler": None,
-        "bias_filler": None,
-        "solver": None,
-        "weights_solver": None,
-        "bias_solver": None,
+        "weights_filler": lambda: Normal(std_dev=0.05),
+        "bias_filler": lambda: Normal(std_dev=0.05),
+        "weights_solver": SGD,
+        "bias_solver": SGD,
         "no_bias": False,
         "quantizer": None,
         "weights_export_flip": None,
         "weights_export_format": None,
         "outputs_remap": None,
     }
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        **dict.fromkeys(("weights_filler", "bias_filler"), tuple(FILLERS.values())),
+        **dict.fromkeys(("weights_solver", "bias_solver"), tuple(SOLVERS.values())),
+    }
+    ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "filler": ("weights_filler", "bias_filler"),
+        "solver": ("weights_solver", "bias_solver"),
+    }
 
     def __init__(self, name: str | None, fixed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(name, fixed, options)
-        filler, solver = self.options.pop("filler"), self.options.pop("solver")
         quantizer = self.options.pop("quantizer")
-        check_kind("quantizer", quantizer, (PruneCell,))
-        for part in ("weights", "bias"):
-            chosen = self.options[f"{part}_filler"] or filler or Normal(std_dev=0.05)
-            check_kind(f"{part}_filler", chosen, tuple(FILLERS.values()))
-            self.options[f"{part}_filler"] = chosen
-            learner = self.options[f"{part}_solver"] or solver or SGD()
-            check_kind(f"{part}_solver", learner, tuple(SOLVERS.values()))
-            self.options[f"{part}_solver"] = learner
         self.layer = self.make_layer().to(global_variables.device(), global_variables.dtype())
         self._guard()
-        self.fill("weight")
-        self.fill("bias")
+        self.changed("weights_filler")
+        self.changed("bias_filler")
         self.quantizer = quantizer
 
     def make_layer(self) -> nn.Module:
@@ -107,12 +74,13 @@ class WeightCell(Cell):
         bias: nn.Parameter | None = self.layer.bias
         return bias
 
-    def fill(self, parameter: str) -> None:
-        """Fill the "weight" or the "bias" by its filler."""
-        values = getattr(self.layer, parameter)
-        if values is not None:
-            self.options["bias_filler" if parameter == "bias" else "weights_filler"](values)
+    def changed(self, option: str) -> None:
+        """A new filler fills at once; a new solver begins without momentum."""
+        parameter = {"weights_filler": self.weight, "bias_filler": self.bias}.get(option)
+        if parameter is not None:
+            self.options[option](parameter)
             self.refill()
+        self._optimizer = None
 
     @property
     def connections(self) -> torch.Tensor | None:
@@ -134,31 +102,6 @@ class WeightCell(Cell):
         if self._quantizer is not None:
             self._quantizer.refill()
 
-    weights_filler = _filled("weights_filler", "weight")
-    bias_filler = _filled("bias_filler", "bias")
-    weights_solver = _solved("weights_solver")
-    bias_solver = _solved("bias_solver")
-
-    @property
-    def filler(self) -> Filler:
-        """The filler of the weights; setting it sets that of the biases too."""
-        filler: Filler = self.weights_filler
-        return filler
-
-    @filler.setter
-    def filler(self, filler: Filler) -> None:
-        self.weights_filler = self.bias_filler = filler
-
-    @property
-    def solver(self) -> Solver:
-        """The solver of the weights; setting it sets that of the biases too."""
-        solver: Solver = self.weights_solver
-        return solver
-
-    @solver.setter
-    def solver(self, solver: Solver) -> None:
-        self.weights_solver = self.bias_solver = solver
-
     def set_solver(self, solver: Solver) -> None:
         """Train weights and biases by this solver."""
         self.solver = solver
@@ -179,18 +122,15 @@ class WeightCell(Cell):
 
     @quantizer.setter
     def quantizer(self, quantizer: PruneCell | None) -> None:
-        check_kind("quantizer", quantizer, (PruneCell,))
         if quantizer is self._quantizer:
             return
+        if not isinstance(quantizer, PruneCell | None):
+            raise WrongInputType(f"quantizer={quantizer!r} is illegal: it must be a PruneCell or None")
         if quantizer is not None:
             quantizer.attach(self)
         if self._quantizer is not None:
             self._quantizer.detach()
         self._quantizer = quantizer
-        self.forget_optimizer()
-
-    def forget_optimizer(self) -> None:
-        """Let the next update begin with a new optimizer."""
         self._optimizer = None
 
     def get_weights(self) -> Tensor:
@@ -259,7 +199,7 @@ class _Kernels(WeightCell):
         nb_inputs: int,
         nb_outputs: int,
         kernel_dims: Sequence[int],
-        nb_input_cells: int,
+        nb_input_cells: int = 1,
         **config: Any,  # noqa: ANN401
     ) -> None:
         _check_counts(nb_inputs=nb_inputs, nb_outputs=nb_outputs, nb_input_cells=nb_input_cells)
@@ -320,16 +260,6 @@ class Conv(_Kernels):
 
     LAYERS = CONVS
 
-    def __init__(
-        self,
-        nb_inputs: int,
-        nb_outputs: int,
-        kernel_dims: Sequence[int],
-        nb_input_cells: int = 1,
-        **config: Any,  # noqa: ANN401
-    ) -> None:
-        super().__init__(nb_inputs, nb_outputs, kernel_dims, nb_input_cells, **config)
-
 
 class ConvDepthWise(Conv):
     """A convolution where each output sees one channel: its own.
@@ -355,16 +285,6 @@ class Deconv(_Kernels):
     """A transposed convolution of 1 to 3 dimensions, and an activation; arguments as for Conv."""
 
     LAYERS = DECONVS
-
-    def __init__(
-        self,
-        nb_inputs: int,
-        nb_outputs: int,
-        kernel_dims: Sequence[int],
-        nb_input_cells: int = 1,
-        **config: Any,  # noqa: ANN401
-    ) -> None:
-        super().__init__(nb_inputs, nb_outputs, kernel_dims, nb_input_cells, **config)
 
 
 class Fc(WeightCell):
@@ -392,27 +312,29 @@ class BatchNorm2d(Cell):
     """Batch normalization of channels; `scale_solver` and `bias_solver`, or `solver`, train scale and bias."""
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {
-        "solver": None,
-        "scale_solver": None,
-        "bias_solver": None,
+        "scale_solver": SGD,
+        "bias_solver": SGD,
         "epsilon": 0.0,
         "moving_average_momentum": 0.1,
     }
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = dict.fromkeys(
+        ("scale_solver", "bias_solver"), tuple(SOLVERS.values())
+    )
+    ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {"solver": ("scale_solver", "bias_solver")}
 
     def __init__(self, nb_inputs: int, nb_input_cells: int = 1, **config: Any) -> None:  # noqa: ANN401
         _check_counts(nb_inputs=nb_inputs, nb_input_cells=nb_input_cells)
         super().__init__(config.pop("name", None), {"nb_inputs": nb_inputs, "nb_outputs": nb_inputs}, config)
-        self.set_solver(self.options.pop("solver") or SGD(), only_missing=True)
         epsilon = self.options["epsilon"] or 1e-5  # N2D2's 0 means the least that is stable
         layer = nn.BatchNorm2d(nb_inputs, eps=epsilon, momentum=self.options["moving_average_momentum"])
         self.layer = layer.to(global_variables.device(), global_variables.dtype())
 
-    def set_solver(self, solver: Solver, *, only_missing: bool = False) -> None:
+    def set_solver(self, solver: Solver) -> None:
         """Train scale and bias by this solver."""
-        for name in ("scale_solver", "bias_solver"):
-            if not (only_missing and self.options[name]):
-                check_kind(name, solver, tuple(SOLVERS.values()))
-                self.options[name] = solver
+        self.solver = solver
+
+    def changed(self, option: str) -> None:  # noqa: ARG002 - whatever it was
+        """A new solver begins without momentum."""
         self._optimizer = None
 
     def solvers(self) -> dict[nn.Parameter, Solver]:
