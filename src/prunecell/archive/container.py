@@ -69,7 +69,7 @@ def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
         yield body
         header = _header(body.entries, metadata)
         stream.seek(0)
-        with _replacing(path) as file:
+        with replacing(path) as file:
             file.write(struct.pack("<Q", len(header)))
             file.write(header)
             shutil.copyfileobj(stream, file, 1 << 20)
@@ -85,7 +85,7 @@ def _header(entries: Mapping[str, Entry], metadata: dict[str, str]) -> bytes:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path` when it is complete and on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,0 +1,224 @@
+"""Weight sharing: the weights of a tensor take few values, and training goes on with them.
+
+Han et al. 2016, Deep Compression, https://arxiv.org/abs/1510.00149. An archive finds the few values by itself and
+stores a codebook and entropy-coded indices, without loss.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from prunecell.codecs.kmeans import cluster
+from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
+
+MAX_BITS = 8
+_VERSION = 1
+_INDEX_TYPES = (torch.uint8, torch.int16)
+
+
+@dataclass(eq=False)
+class _SharedWeight:
+    """One parameter whose weights share values.
+
+    Attributes:
+        parameter: (...) floats.
+        cluster: (...) of the parameter's shape and device: 0 where the weight is zero for good, else 1 + the
+            index of its shared value. uint8, or int16 where 8 bits and the zero need 257 numbers.
+        sizes: float64, (1 + n_clusters,), the weights in each cluster, at least 1.
+    """
+
+    parameter: nn.Parameter
+    cluster: Tensor
+    sizes: Tensor
+
+    def totals(self, numbers: Tensor) -> Tensor:
+        """Sum numbers, of the parameter's shape, over each cluster; float64; 0 for the weights that are zero."""
+        sums = torch.bincount(self.cluster.flatten(), numbers.flatten().double(), minlength=len(self.sizes))
+        sums[0] = 0.0
+        return sums
+
+    def spread_(self, numbers: Tensor, per_cluster: Tensor) -> None:
+        """Give every weight the number of its cluster."""
+        numbers.copy_(per_cluster.to(numbers.dtype)[self.cluster.int()])
+
+    def project_(self) -> None:
+        """Put the mean of each cluster in place of its weights."""
+        self.spread_(self.parameter.data, self.totals(self.parameter.data) / self.sizes)
+
+
+def share_(
+    model: nn.Module,
+    bits: int = 5,
+    *,
+    optimizer: Optimizer | None = None,
+    names: Iterable[str] | None = None,
+    sum_gradients: bool = False,
+) -> "Sharing":
+    """Let the weights of each matrix and kernel share at most 2^bits values; zeros stay zero.
+
+    The shared values minimise the squared error, at the price of the bits that the indices take (see
+    `prunecell.codecs.kmeans`). The parameters stay the same objects; prune before, not after.
+
+    Args:
+        model: changed in place.
+        bits: 1 to 8.
+        optimizer: the optimizer of the weights, made before or after; more by `attach`.
+        names: which parameters; all floating-point ones of two or more dimensions by default.
+        sum_gradients: move a shared value by the sum of the gradients of its weights, which is its derivative
+            (Deep Compression), in place of their mean. The learning rate must then be smaller by about the number
+            of weights that share a value; with the mean the one that the model was trained with serves on.
+
+    Returns:
+        What keeps the weights shared while training goes on.
+
+    Raises:
+        OptionError: bits out of range, a name that no parameter has or that is no float, inf or NaN in a weight.
+
+    >>> net = nn.Linear(50, 20)
+    >>> optimizer = torch.optim.Adam(net.parameters())
+    >>> sharing = share_(net, bits=2, optimizer=optimizer)
+    >>> net(torch.randn(8, 50)).square().mean().backward()
+    >>> optimizer.step()
+    >>> len(net.weight.unique()) <= 4
+    True
+    """
+    check_count("bits", bits, low=1)
+    if bits > MAX_BITS:
+        raise OptionError(f"bits={bits!r} is illegal: it must be a whole number in [1, {MAX_BITS}]")
+    weights = {name: _shared(name, parameter, bits) for name, parameter in _chosen(model, names).items()}
+    sharing = Sharing(weights, sum_gradients=sum_gradients)
+    if optimizer is not None:
+        sharing.attach(optimizer)
+    return sharing
+
+
+def _chosen(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Parameter]:
+    parameters = dict(model.named_parameters())
+    if names is None:
+        return {name: p for name, p in parameters.items() if p.is_floating_point() and p.dim() > 1 and p.numel()}
+    for name in (names := list(names)):
+        if name not in parameters:
+            raise OptionError(f"there is no parameter {name!r}{nearest(name, parameters)}")
+        if not parameters[name].is_floating_point() or not parameters[name].numel():
+            raise OptionError(f"parameter {name!r} cannot be shared: it must be of floats, and not empty")
+    return {name: parameters[name] for name in names}
+
+
+def _shared(name: str, parameter: nn.Parameter, bits: int) -> _SharedWeight:
+    weight = parameter.data
+    if not bool(weight.isfinite().all()):
+        raise OptionError(f"parameter {name!r} cannot be shared: it holds inf or NaN")
+    kept = weight != 0
+    values = weight[kept].double().cpu().numpy()
+    clusters = cluster(values, 1 << bits)
+    index = torch.zeros(weight.shape, dtype=torch.uint8 if bits < MAX_BITS else torch.int16, device=weight.device)
+    index[kept] = torch.from_numpy(clusters.assign(values) + 1).to(index)
+    return _with_cluster(parameter, index)
+
+
+def _with_cluster(parameter: nn.Parameter, index: Tensor) -> _SharedWeight:
+    sizes = torch.bincount(index.flatten()).double().clamp(min=1)
+    shared = _SharedWeight(parameter=parameter, cluster=index, sizes=sizes)
+    shared.project_()
+    return shared
+
+
+class Sharing:
+    """Keeps the weights of a model shared: hooks on the optimizers reduce gradients and repair after each step.
+
+    Made by `share_`. The gradients of the weights of a cluster are replaced by their mean (or sum) before a step,
+    so that the optimizer moves them together; after it the cluster's mean takes their place, whatever momentum or
+    decay did.
+    """
+
+    def __init__(self, weights: Mapping[str, _SharedWeight], *, sum_gradients: bool) -> None:
+        self._weights = dict(weights)
+        self._sum_gradients = sum_gradients
+        self._hooks: list[RemovableHandle] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters that are shared."""
+        return tuple(self._weights)
+
+    def values(self, name: str) -> Tensor:
+        """Return the shared values of a parameter as they are now, in the order of their clusters.
+
+        Raises:
+            OptionError: it is not shared.
+        """
+        if name not in self._weights:
+            raise OptionError(f"parameter {name!r} is not shared{nearest(name, self._weights)}")
+        weight = self._weights[name]
+        means = weight.totals(weight.parameter.data) / weight.sizes
+        return means[1:].to(weight.parameter.dtype)
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Watch the steps of an optimizer.
+
+        Raises:
+            OptionTypeError: it is no torch optimizer.
+        """
+        if not isinstance(optimizer, Optimizer):
+            raise OptionTypeError(f"optimizer={optimizer!r} is illegal: it must be a torch.optim.Optimizer")
+        self._hooks += [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+
+    def finalize(self) -> None:
+        """Stop watching; the weights keep their shared values."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which weight belongs to which cluster; the values are in the model's own state_dict."""
+        return {"version": _VERSION, "clusters": {name: w.cluster.clone() for name, w in self._weights.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the clusters of another run; load the model's weights before.
+
+        Raises:
+            StateError: it is no state of a sharing, or of other parameters.
+        """
+        clusters = _checked(state, self._weights)
+        for name, index in clusters.items():
+            parameter = self._weights[name].parameter
+            self._weights[name] = _with_cluster(parameter, index.to(parameter.device, copy=True))
+
+    def _held_by(self, optimizer: Optimizer) -> list[_SharedWeight]:
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        return [weight for weight in self._weights.values() if id(weight.parameter) in held]
+
+    def _before_step(self, optimizer: Optimizer, *_: object) -> None:
+        for weight in self._held_by(optimizer):
+            gradient = weight.parameter.grad
+            if gradient is not None:
+                totals = weight.totals(gradient)
+                weight.spread_(gradient, totals if self._sum_gradients else totals / weight.sizes)
+
+    def _after_step(self, optimizer: Optimizer, *_: object) -> None:
+        for weight in self._held_by(optimizer):
+            weight.project_()
+
+
+def _checked(state: Mapping[str, Any], weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:
+    """Check all of a state before any of it is taken."""
+    if not isinstance(state, Mapping) or state.get("version") != _VERSION or "clusters" not in state:
+        raise StateError(f"this is no state of a sharing of version {_VERSION}")
+    clusters: Mapping[str, Tensor] = state["clusters"]
+    if clusters.keys() != weights.keys():
+        raise StateError(f"the state is of {sorted(clusters)}, the sharing of {sorted(weights)}")
+    for name, weight in weights.items():
+        index = clusters[name]
+        if not isinstance(index, Tensor) or index.shape != weight.cluster.shape or index.dtype not in _INDEX_TYPES:
+            raise StateError(f"the clusters of {name!r} must be integers of shape {tuple(weight.cluster.shape)}")
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= 1 << MAX_BITS:
+            raise StateError(f"the clusters of {name!r} must be in [0, {1 << MAX_BITS}]")
+    return clusters
