@@ -11,6 +11,7 @@
 //   7  rows times one vector
 //   8  linear layers
 //   9  convolutions
+//   10 masks
 //
 // Exported functions start with `pc_`. Those that need memory of their own return 0, or -1 if there was none.
 //
@@ -850,4 +851,214 @@ static int some_samples(const Matrix& m, const Epilogue& then, const Geometry& g
 EXPORT int32_t pc_convolution(const Matrix* m, const float* bias, int32_t relu, const Geometry* g, const float* x,
                               float* y, int64_t s0, int64_t s1, int32_t r0, int32_t r1) {
     return some_samples(*m, {m->scales, bias, relu != 0}, *g, x, y, s0, s1, r0, r1);
+}
+
+// ---- 10  masks -----------------------------------------------------------------------------------------------------
+//
+// Weight i is bit i % 8 of byte i / 8; a set bit keeps. Weights of any type are integers of their size here; a float's
+// bits without the sign are its key, which orders as the magnitude does. The work is done in groups of 64 weights,
+// written as plain loops that the compiler turns into vectors: `n` is a constant there but for the last, short group.
+
+constexpr int GROUP = 64;
+
+#define INLINED __attribute__((always_inline))  // of a lambda
+
+// task(start, n) for every group.
+template <class Task>
+INLINE void for_groups(int64_t n, Task task) {
+    int64_t start = 0;
+    for (; start + GROUP <= n; start += GROUP) task(start, GROUP);
+    if (start < n) task(start, static_cast<int>(n - start));
+}
+
+// task(Int{}) with the integer of that many bytes.
+template <class Task>
+INLINE void by_size(int32_t itemsize, Task task) {
+    switch (itemsize) {
+        case 1: return task(int8_t{});
+        case 2: return task(int16_t{});
+        case 4: return task(int32_t{});
+        default: return task(int64_t{});
+    }
+}
+
+template <class Int>
+INLINE Int key_of(Int bits) {
+    return static_cast<Int>(bits & ~(uint64_t{1} << (8 * sizeof(Int) - 1)));
+}
+
+// A group of the mask as one word: bit i is weight i.
+INLINE uint64_t read_word(const uint8_t* bits, int n) {
+    uint64_t word = 0;
+    for (int i = 0; 8 * i < n; i++) word |= uint64_t{bits[i]} << 8 * i;
+    return word;
+}
+
+INLINE void write_word(uint8_t* bits, uint64_t word, int n) {
+    for (int i = 0; 8 * i < n; i++) bits[i] = static_cast<uint8_t>(word >> 8 * i);
+}
+
+// The bits that are 0 among the first n.
+INLINE uint64_t pruned_of(uint64_t word, int n) { return ~word & ~uint64_t{0} >> (GROUP - n); }
+
+struct Table {
+    int8_t at[256][8];
+};
+
+// Byte -> -1 or 0 for each of its bits.
+constexpr Table spread_bytes() {
+    Table table{};
+    for (int byte = 0; byte < 256; byte++)
+        for (int i = 0; i < 8; i++) table.at[byte][i] = byte >> i & 1 ? -1 : 0;
+    return table;
+}
+constexpr Table SPREAD = spread_bytes();
+
+// to[i] = -1 where bit i is set, 0 elsewhere.
+INLINE void spread(uint64_t word, int8_t* to) {
+    for (int i = 0; i < GROUP / 8; i++) memcpy(to + 8 * i, SPREAD.at[word >> 8 * i & 0xff], 8);
+}
+
+struct Flags {
+    int8_t at[GROUP];
+};
+
+constexpr Flags bits_in_their_bytes() {
+    Flags flags{};
+    for (int i = 0; i < GROUP; i++) flags.at[i] = static_cast<int8_t>(1 << i % 8);
+    return flags;
+}
+constexpr Flags BIT = bits_in_their_bytes();
+
+// Bit i is set where test(key of weight i).
+template <class Int, class Test>
+INLINE uint64_t where(const Int* values, int n, Test test) {
+    Flags flags{};
+    for (int i = 0; i < n; i++) flags.at[i] = test(key_of(values[i])) ? BIT.at[i] : int8_t{0};
+    uint64_t word = 0;
+    for (int i = 0; i < GROUP / 8; i++) {
+        uint64_t eight;
+        memcpy(&eight, flags.at + 8 * i, sizeof(eight));
+        word |= (eight * 0x0101010101010101u >> 56) << 8 * i;  // the product's top byte is the sum of all eight
+    }
+    return word;
+}
+
+// +0.0 where the mask prunes.
+EXPORT void pc_zero_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize) {
+    by_size(itemsize, [=](auto zero) {
+        auto* v = static_cast<decltype(zero)*>(values);
+        for_groups(n, [=](int64_t start, int count) INLINED {
+            int8_t keep[GROUP];
+            spread(read_word(bits + start / 8, count), keep);
+            for (int i = 0; i < count; i++) v[start + i] &= keep[i];
+        });
+    });
+}
+
+// The values where the mask prunes, in order; there are exactly n_pruned of them.
+EXPORT void pc_take_pruned(const void* values, const uint8_t* bits, int64_t n, int32_t itemsize, void* taken,
+                           int64_t n_pruned) {
+    by_size(itemsize, [=](auto zero) {
+        auto* v = static_cast<const decltype(zero)*>(values);
+        auto *to = static_cast<decltype(zero)*>(taken), *end = to + n_pruned;
+        for_groups(n, [=, &to](int64_t start, int count) INLINED {
+            uint64_t pruned = pruned_of(read_word(bits + start / 8, count), count);
+            if (end - to > GROUP) {  // room enough to write a kept value too, which the next one overwrites
+                for (int i = 0; i < count; i++) {
+                    *to = v[start + i];
+                    to += pruned >> i & 1;
+                }
+            } else {
+                for (; pruned; pruned &= pruned - 1) *to++ = v[start + __builtin_ctzll(pruned)];
+            }
+        });
+    });
+}
+
+// What pc_take_pruned took goes back.
+EXPORT void pc_put_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize, const void* taken) {
+    by_size(itemsize, [=](auto zero) {
+        auto* v = static_cast<decltype(zero)*>(values);
+        auto* from = static_cast<const decltype(zero)*>(taken);
+        for_groups(n, [=, &from](int64_t start, int count) INLINED {
+            uint64_t pruned = pruned_of(read_word(bits + start / 8, count), count);
+            for (; pruned; pruned &= pruned - 1) v[start + __builtin_ctzll(pruned)] = *from++;
+        });
+    });
+}
+
+// *n_set = how many of the first n bits are set.
+EXPORT void pc_count_bits(const uint8_t* bits, int64_t n, int64_t* n_set) {
+    int64_t count = 0;
+    for_groups(n, [&](int64_t start, int n) { count += __builtin_popcountll(read_word(bits + start / 8, n)); });
+    *n_set = count;
+}
+
+// How keys lie about [low, high]: counts gets those below low, equal to low, between, and equal to high where that is
+// not low. Those between are written to `between`, which has room for n of them.
+EXPORT void pc_census(const void* values, int64_t n, int32_t itemsize, int64_t low, int64_t high, void* between,
+                      int64_t* counts) {
+    by_size(itemsize, [=](auto zero) {
+        using Int = decltype(zero);
+        auto* v = static_cast<const Int*>(values);
+        auto* to = static_cast<Int*>(between);
+        const Int from = static_cast<Int>(low), until = static_cast<Int>(high);
+        int64_t n_below = 0, n_low = 0, n_between = 0, n_high = 0;
+        for_groups(n, [&](int64_t start, int count) INLINED {
+            Int below = 0;
+            for (int i = 0; i < count; i++) below += key_of(v[start + i]) < from;
+            n_below += below;
+            uint64_t inside = where(v + start, count, [=](Int key) { return key >= from && key <= until; });
+            for (; inside; inside &= inside - 1) {
+                Int key = key_of(v[start + __builtin_ctzll(inside)]);
+                to[n_between] = key;
+                n_between += key > from && key < until;
+                n_low += key == from;
+                n_high += key == until && key > from;
+            }
+        });
+        counts[0] = n_below, counts[1] = n_low, counts[2] = n_between, counts[3] = n_high;
+    });
+}
+
+// The mask that prunes the keys below `cut`, and of those equal to it the first *n_ties, which are counted down.
+EXPORT void pc_prune_up_to(const void* values, int64_t n, int32_t itemsize, int64_t cut, int64_t* n_ties,
+                           uint8_t* bits) {
+    by_size(itemsize, [=](auto zero) {
+        using Int = decltype(zero);
+        auto* v = static_cast<const Int*>(values);
+        const Int edge = static_cast<Int>(cut);
+        for_groups(n, [=](int64_t start, int count) INLINED {
+            uint64_t keep = where(v + start, count, [=](Int key) { return key >= edge; });
+            if (*n_ties > 0) {
+                uint64_t ties = where(v + start, count, [=](Int key) { return key == edge; });
+                for (; ties && *n_ties > 0; ties &= ties - 1, --*n_ties) keep &= ~(ties & -ties);
+            }
+            write_word(bits + start / 8, keep, count);
+        });
+    });
+}
+
+// Keys of a uniform draw for the weights first, first + 1, ...: 0 where the mask prunes already, from [1, 2^29] where
+// the value is 0, from (2^29, 2^30] elsewhere. keys.py says how they are drawn; `values` and `bits` start at `first`.
+EXPORT void pc_random_keys(const void* values, const uint8_t* bits, int64_t n, int32_t itemsize, int64_t first,
+                           int64_t seed, int32_t* keys) {
+    const uint32_t a = static_cast<uint32_t>(seed), b = static_cast<uint32_t>(static_cast<uint64_t>(seed) >> 32);
+    by_size(itemsize, [=](auto zero) {
+        using Int = decltype(zero);
+        auto* v = static_cast<const Int*>(values);
+        for_groups(n, [=](int64_t start, int count) INLINED {
+            int8_t keep[GROUP];
+            spread(read_word(bits + start / 8, count), keep);
+            for (int i = 0; i < count; i++) {
+                uint32_t x = static_cast<uint32_t>(first + start + i) ^ a;
+                x = (x ^ x >> 16) * 0x7feb352du + b;
+                x = (x ^ x >> 16) * 0x7feb352du;
+                x = (x ^ x >> 15) * 0x846ca68bu;
+                int32_t key = static_cast<int32_t>((x ^ x >> 16) >> 3) + 1;
+                keys[start + i] = (key + (key_of(v[start + i]) != 0 ? 1 << 29 : 0)) & keep[i];
+            }
+        });
+    });
 }

@@ -11,6 +11,7 @@ from prunecell import select
 from prunecell.errors import PlanError
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count
+from prunecell.keys import Magnitudes
 
 Allocation = Callable[[Sequence[Evidence], float], Sequence[float]]
 
@@ -34,15 +35,8 @@ def global_magnitude(evidences: Sequence[Evidence], sparsity: float) -> Sequence
     m = exact_count(sparsity, sum(w.numel() for w in weights))
     if m == 0:
         return [0.0] * len(weights)
-    cut = select.smallest(weights, m)
-    n_ties = m - cut.n_below
-    shares = []
-    for weight in weights:
-        n_below, n_equal = select.count_to(weight, cut.key)
-        ties = min(n_equal, n_ties)
-        n_ties -= ties
-        shares.append((n_below + ties) / max(weight.numel(), 1))
-    return shares
+    counts = select.shares([Magnitudes(w) for w in weights], m)
+    return [count / max(w.numel(), 1) for count, w in zip(counts, weights, strict=True)]
 
 
 def _kinds(evidences: Sequence[Evidence]) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from prunecell import select
 from prunecell.errors import check_number
 from prunecell.evidence import Evidence
+from prunecell.keys import Draws, Keys, Magnitudes, key_at_most, value_of_key
 from prunecell.masks import Mask
 
 Filler = Callable[[Evidence, float], Mask | Tensor]
@@ -43,7 +44,7 @@ class Magnitude:
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""
-        return prune_smallest(evidence.weight, exact_count(sparsity, evidence.weight.numel()))
+        return prune_smallest(Magnitudes(evidence.weight), exact_count(sparsity, evidence.weight.numel()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +68,9 @@ class IterNonStruct:
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""
-        weight = evidence.weight
-        m = float32_count(sparsity, weight.numel())
-        edge = 0
-        if m:
-            value = select.value_of_key(select.smallest([weight], m).key, weight.dtype)
-            edge = select.key_at_most(self.edge(value), weight.dtype)
+        dtype, weight = evidence.weight.dtype, Magnitudes(evidence.weight)
+        m = float32_count(sparsity, weight.shape.numel())
+        edge = key_at_most(self.edge(value_of_key(select.smallest([weight], m).key, dtype)), dtype) if m else 0
         return select.prune_up_to(weight, select.Cut(edge + 1, 0), n_ties=0)
 
     def edge(self, value: float) -> float:
@@ -99,17 +97,11 @@ class Random:
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""
-        keep = evidence.mask.to_bool().view(-1)
-        n = keep.numel()
-        missing = min(math.ceil(np.float32(sparsity) * np.float32(n)), n) - evidence.mask.n_pruned
-        zeros = evidence.weight.reshape(-1).eq(0).logical_and_(keep)
-        n_zeros = int(zeros.count_nonzero())
-        if 0 < missing < n_zeros:
-            _drop_random_(keep, missing, among=zeros, generator=evidence.generator)
-        elif missing > 0:
-            keep[zeros] = False
-            _drop_random_(keep, missing - n_zeros, among=keep.clone(), generator=evidence.generator)
-        return Mask.from_bool(keep.view(evidence.weight.shape))
+        n = evidence.weight.numel()
+        wanted = min(math.ceil(np.float32(sparsity) * np.float32(n)), n)
+        seed = int(torch.randint(1 << 62, (), generator=evidence.generator))
+        draws = Draws(evidence.weight, evidence.mask, seed)
+        return prune_smallest(draws, max(wanted, evidence.mask.n_pruned))
 
 
 def keep_all(evidence: Evidence, sparsity: float) -> Mask:  # noqa: ARG001 - the form of a filler
@@ -117,8 +109,8 @@ def keep_all(evidence: Evidence, sparsity: float) -> Mask:  # noqa: ARG001 - the
     return evidence.mask
 
 
-def prune_smallest(weight: Tensor, m: int) -> Mask:
-    """The mask that prunes the m weights of smallest magnitude, ties by index (C order)."""
+def prune_smallest(weight: Keys, m: int) -> Mask:
+    """The mask that prunes the m smallest keys, ties by index (C order)."""
     if m == 0:
         return Mask.full(weight.shape, weight.device)
     cut = select.smallest([weight], m)
@@ -139,23 +131,3 @@ def float32_count(sparsity: float, n: int) -> int:
     """The smallest m with m / n >= sparsity where all three are float32, as N2D2 compares them."""
     threshold, size = np.float32(sparsity), np.float32(n)
     return min(bisect_left(range(n + 1), x=True, key=lambda m: bool(np.float32(m) / size >= threshold)), n)
-
-
-def _drop_random_(keep: Tensor, count: int, *, among: Tensor, generator: torch.Generator) -> None:
-    """Clear exactly `count` entries of `keep`, uniformly chosen where `among` is True.
-
-    Draws every entry with the right probability, chunk by chunk, then corrects the small error by single entries.
-    """
-    candidates = int(among.count_nonzero())
-    if candidates == 0 or count <= 0:
-        return
-    chosen = torch.zeros_like(among)
-    for start in range(0, len(among), 1 << 18):
-        piece = among[start : start + (1 << 18)]
-        drawn = torch.rand(len(piece), generator=generator) < count / candidates
-        chosen[start : start + (1 << 18)] = drawn.to(piece.device).logical_and_(piece)
-    surplus = int(chosen.count_nonzero()) - count
-    pool = (chosen if surplus > 0 else among.logical_and(~chosen)).nonzero().view(-1)
-    order = torch.randperm(len(pool), generator=generator)[: abs(surplus)].to(pool.device)
-    chosen[pool[order]] = surplus < 0
-    keep[chosen] = False

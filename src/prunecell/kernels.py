@@ -126,15 +126,16 @@ class Geometry(ctypes.Structure):
     )
 
 
-_MATRIX, _ADDRESS, _FLAG, _COUNT, _ROW = (
+_MATRIX, _ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
     ctypes.POINTER(Matrix),
     ctypes.c_void_p,
     ctypes.c_int32,
     ctypes.c_int64,
     ctypes.c_int32,
+    ctypes.c_int32,
 )
 
-# Function -> its arguments; every result is an int32. What they mean is written where the function is.
+# Function -> its arguments; every result is an int32, if there is one. What they mean is written where the function is.
 SIGNATURES: dict[str, list[type]] = {
     "pc_cpu_level": [],
     "pc_what_is_wrong": [_MATRIX],
@@ -152,6 +153,13 @@ SIGNATURES: dict[str, list[type]] = {
         *[_MATRIX, _ADDRESS, _FLAG, ctypes.POINTER(Geometry), _ADDRESS, _ADDRESS],
         *[_COUNT, _COUNT, _ROW, _ROW],
     ],
+    "pc_zero_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES],
+    "pc_take_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
+    "pc_put_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS],
+    "pc_count_bits": [_ADDRESS, _COUNT, _ADDRESS],
+    "pc_census": [_ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_prune_up_to": [_ADDRESS, _COUNT, _BYTES, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_random_keys": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS],
 }
 
 

@@ -1,16 +1,24 @@
 """A mask: which weights of one tensor live, one bit a weight."""
 
+import ctypes
+import functools
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-CHUNK = 1 << 18
-"""Weights worked on at a time: small enough for the cache, a multiple of 8 so that chunks start on a byte."""
+from prunecell import kernels
 
-_BIT_VALUES = [1, 2, 4, 8, 16, 32, 64, 128]
+CHUNK = 1 << 17
+"""Weights worked on at a time on the CPU: small enough for its cache."""
+
+_CHUNK_ELSEWHERE = 1 << 24
+"""The same on other devices, where starting work is what costs."""
+
+_WORTH_THREADS = 1 << 19
+"""Weights below which one thread is done before a second one would have started."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,29 +40,40 @@ class Mask:
     @classmethod
     def from_bool(cls, keep: Tensor) -> "Mask":
         """Pack a bool tensor, True keeps."""
-        bits = torch.empty(-(-keep.numel() // 8), dtype=torch.uint8, device=keep.device)
-        for start, chunk in _chunks(keep.reshape(-1)):
-            bits[start // 8 : -(-(start + len(chunk)) // 8)] = _pack(chunk)
+        bits = torch.empty(n_bytes(keep.numel()), dtype=torch.uint8, device=keep.device)
+        for start, chunk in chunks(keep.reshape(-1)):
+            bits[start // 8 : n_bytes(start + len(chunk))] = pack(chunk)
         return cls(bits, keep.shape)
 
     @classmethod
     def full(cls, shape: torch.Size, device: torch.device | None = None) -> "Mask":
         """The mask that keeps everything."""
         n = shape.numel()
-        bits = torch.full((-(-n // 8),), 0xFF, dtype=torch.uint8, device=device)
+        bits = torch.full((n_bytes(n),), 0xFF, dtype=torch.uint8, device=device)
         if n % 8:
             bits[-1] = (1 << n % 8) - 1
         return cls(bits, shape)
 
     def to_bool(self) -> Tensor:
         """A bool tensor of the weight's shape, True keeps."""
-        return _unpack(self.bits, self.shape.numel()).view(self.shape)
+        keep = torch.empty(self.shape.numel(), dtype=torch.bool, device=self.bits.device)
+        for start, chunk in chunks(keep):
+            chunk.copy_(self.part(start, len(chunk)))
+        return keep.view(self.shape)
 
-    @cached_property
+    def part(self, start: int, count: int) -> Tensor:
+        """The weights [start, start + count), start a multiple of 8, as a flat bool tensor."""
+        return unpack(self.bits[start // 8 : n_bytes(start + count)], count)
+
+    @functools.cached_property
     def n_kept(self) -> int:
         """How many weights live; counted once, as nobody writes into a mask."""
-        table = torch.tensor([byte.bit_count() for byte in range(256)], dtype=torch.uint8, device=self.bits.device)
-        return sum(int(table[chunk.int()].sum()) for _, chunk in _chunks(self.bits))
+        if (compiled := compiled_for(self.bits)) is not None:
+            n_set = ctypes.c_int64()
+            compiled.pc_count_bits(self.bits.data_ptr(), self.shape.numel(), ctypes.byref(n_set))
+            return n_set.value
+        n_set_in = torch.tensor([byte.bit_count() for byte in range(256)], dtype=torch.uint8, device=self.bits.device)
+        return sum(int(n_set_in[chunk.int()].sum()) for _, chunk in chunks(self.bits))
 
     @property
     def n_pruned(self) -> int:
@@ -71,45 +90,102 @@ class Mask:
         Args:
             tensor: of the mask's shape, any dtype and strides: a weight, a gradient, a moment.
         """
-        if not tensor.is_contiguous():
+        if (compiled := compiled_for(tensor, self.bits)) is not None:
+            self._zero_compiled_(compiled, tensor)
+        elif not tensor.is_contiguous():
             tensor.masked_fill_(~self.to_bool(), 0)
-            return
-        for start, chunk in _chunks(tensor.view(-1)):
-            chunk.masked_fill_(self._pruned(start, len(chunk)), 0)
+        else:
+            for start, chunk in chunks(tensor.view(-1)):
+                chunk.masked_fill_(~self.part(start, len(chunk)), 0)
 
     def pruned_values(self, tensor: Tensor) -> Tensor:
         """The values where the mask prunes, in C order, (n_pruned,)."""
+        if (compiled := compiled_for(tensor, self.bits)) is not None:
+            values = tensor.new_empty(self.n_pruned)
+            compiled.pc_take_pruned(*_addresses(tensor, self.bits), values.data_ptr(), len(values))
+            return values
         flat = tensor.reshape(-1)
-        parts = [chunk[self._pruned(start, len(chunk))] for start, chunk in _chunks(flat)]
+        parts = [chunk[~self.part(start, len(chunk))] for start, chunk in chunks(flat)]
         return torch.cat(parts) if parts else flat.new_empty(0)
 
     def put_pruned_(self, tensor: Tensor, values: Tensor) -> None:
         """Write `values`, as `pruned_values` returned them, back where the mask prunes."""
-        if not tensor.is_contiguous():
+        if (compiled := compiled_for(tensor, self.bits, values)) is not None:
+            compiled.pc_put_pruned(*_addresses(tensor, self.bits), values.data_ptr())
+        elif not tensor.is_contiguous():
             tensor[~self.to_bool()] = values
-            return
-        done = 0
-        for start, chunk in _chunks(tensor.view(-1)):
-            pruned = self._pruned(start, len(chunk))
-            count = int(pruned.count_nonzero())
-            chunk[pruned] = values[done : done + count]
-            done += count
+        else:
+            done = 0
+            for start, chunk in chunks(tensor.view(-1)):
+                pruned = ~self.part(start, len(chunk))
+                count = int(pruned.count_nonzero())
+                chunk[pruned] = values[done : done + count]
+                done += count
 
-    def _pruned(self, start: int, count: int) -> Tensor:
-        return ~_unpack(self.bits[start // 8 : -(-(start + count) // 8)], count)
+    def _zero_compiled_(self, compiled: ctypes.CDLL, tensor: Tensor) -> None:
+        n, size = tensor.numel(), tensor.element_size()
+        values, bits = tensor.data_ptr(), self.bits.data_ptr()
 
+        def zero(first: int, end: int) -> None:
+            start, stop = first * CHUNK, min(end * CHUNK, n)
+            compiled.pc_zero_pruned(values + start * size, bits + start // 8, stop - start, size)
 
-def _chunks(flat: Tensor) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, flat.numel(), CHUNK):
-        yield start, flat[start : start + CHUNK]
-
-
-def _pack(keep: Tensor) -> Tensor:
-    padded = torch.nn.functional.pad(keep.to(torch.uint8), (0, -len(keep) % 8)).view(-1, 8)
-    values = torch.tensor(_BIT_VALUES, dtype=torch.uint8, device=keep.device)
-    return (padded * values).sum(1, dtype=torch.uint8)
+        n_threads = kernels.n_threads() if n >= _WORTH_THREADS else 1
+        kernels.in_parallel(zero, -(-n // CHUNK), n_threads=n_threads)
 
 
-def _unpack(bits: Tensor, count: int) -> Tensor:
-    values = torch.tensor(_BIT_VALUES, dtype=torch.uint8, device=bits.device)
-    return (bits.unsqueeze(1) & values).ne(0).view(-1)[:count]
+def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
+    """The compiled kernels, where they can work on these tensors in place; None means: torch must.
+
+    They can where each is a plain tensor of memory of this process: contiguous, on the CPU, its elements of 1, 2, 4
+    or 8 bytes.
+    """
+    for tensor in tensors:
+        if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu" or tensor.element_size() > 8:  # noqa: PLR2004 - see above
+            return None
+        if tensor.layout is not torch.strided or not tensor.is_contiguous():
+            return None
+    return kernels.library()
+
+
+def chunks(flat: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Views of some elements, each with the index of its first."""
+    size = chunk_size(flat.device)
+    for start in range(0, len(flat), size):
+        yield start, flat[start : start + size]
+
+
+def chunk_size(device: torch.device) -> int:
+    """How many weights are worked on at a time: a multiple of 8, so that every chunk starts on a byte."""
+    return CHUNK if device.type == "cpu" else _CHUNK_ELSEWHERE
+
+
+def n_bytes(n_weights: int) -> int:
+    """The length of the bits of that many weights."""
+    return -(-n_weights // 8)
+
+
+def pack(keep: Tensor) -> Tensor:
+    """Flat bools as the bits of a mask."""
+    eights = nn.functional.pad(keep, (0, -len(keep) % 8)).view(torch.int64)
+    # Each of the eight bytes is 0 or 1: the product's top byte is their sum, each shifted to a bit of its own.
+    return eights.mul(_SHIFT_EACH).bitwise_right_shift_(56).to(torch.uint8)
+
+
+def unpack(bits: Tensor, count: int) -> Tensor:
+    """The bits of a mask as that many flat bools."""
+    return _eight_bools(bits.device).index_select(0, bits.int()).view(torch.bool)[:count]
+
+
+@functools.cache
+def _eight_bools(device: torch.device) -> Tensor:
+    """Byte -> its bits as bools, written as one number of eight bytes."""
+    bits = torch.arange(256).unsqueeze(1).bitwise_right_shift(torch.arange(8)).bitwise_and(1)
+    return bits.bool().view(torch.int64).view(-1).to(device)
+
+
+_SHIFT_EACH = 0x0102040810204080 if sys.byteorder == "little" else 0x8040201008040201 - (1 << 64)
+
+
+def _addresses(tensor: Tensor, bits: Tensor) -> tuple[int, int, int, int]:
+    return tensor.data_ptr(), bits.data_ptr(), tensor.numel(), tensor.element_size()

@@ -1,22 +1,26 @@
-"""The m smallest magnitudes among weights: exact, the same on every machine, with little memory.
+"""The m smallest keys among weights: exact, the same on every machine, in about one pass and with little memory.
 
-A float's bits without its sign order like its magnitude (-0.0 equals 0.0, NaN comes after inf), so all is done
-on these integers, the *keys*, and no rounding ever enters. Ties are broken by index.
+The answer is bracketed between two keys of a random sample; one pass over the weights counts what lies below the
+bracket and collects the few keys inside, among which it is then looked up. Ties are broken by index.
 """
 
+import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.errors import OptionTypeError
-from prunecell.masks import CHUNK, Mask
+from prunecell.keys import Keys, without_sign
+from prunecell.masks import Mask, chunk_size, compiled_for, n_bytes, pack
 
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_SMALL = 200_000
-"""Weights below which one sort-like call beats bracketing from a sample."""
+_Array = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
+
+_SMALL = 1 << 15
+"""Weights below which all are looked at, without a bracket."""
 
 
 @dataclass(frozen=True)
@@ -32,110 +36,164 @@ class Cut:
     n_below: int
 
 
-def keys(weight: Tensor) -> Tensor:
-    """The magnitudes of a float tensor as integers of the same size and order.
-
-    >>> keys(torch.tensor([0.0, -0.0, -1.0, 1.0])).tolist()
-    [0, 0, 1065353216, 1065353216]
-    """
-    if not weight.is_floating_point():
-        raise OptionTypeError(f"weight of dtype {weight.dtype} is illegal: only floating point has magnitudes here")
-    integer = _INTEGERS[weight.element_size()]
-    return weight.view(integer) & torch.iinfo(integer).max
-
-
-def key_at_most(value: float, dtype: torch.dtype) -> int:
-    """The key of the largest finite number of `dtype` that is not above `value` >= 0.
-
-    >>> key_at_most(math.inf, torch.float32) == int(keys(torch.tensor([torch.finfo().max])))
-    True
-    """
-    largest = torch.finfo(dtype).max
-    number = torch.tensor([min(value, largest)], dtype=torch.float64).to(dtype)
-    return int(keys(number)) - int(float(number) > value)
-
-
-def value_of_key(key: int, dtype: torch.dtype) -> float:
-    """The magnitude that has this key."""
-    return float(torch.tensor([key], dtype=_INTEGERS[dtype.itemsize]).view(dtype))
-
-
-def smallest(weights: Sequence[Tensor], m: int) -> Cut:
-    """Find the m-th smallest magnitude over all `weights` together.
+def smallest(weights: Sequence[Keys], m: int) -> Cut:
+    """Find the m-th smallest key over all `weights` together.
 
     Args:
-        weights: floating point tensors of one dtype, any shapes.
+        weights: keys of one dtype.
         m: 1 <= m <= number of all weights.
     """
-    flats = [w.detach().reshape(-1) for w in weights]
-    n = sum(map(len, flats))
-    if n <= _SMALL:
-        return _smallest_of(torch.cat([keys(f) for f in flats]), m)
-    return _smallest_bracketed(flats, m, n)
+    return _select(weights, m)[0]
 
 
-def prune_up_to(weight: Tensor, cut: Cut, n_ties: int) -> Mask:
-    """The mask that prunes every key below the cut's and the first `n_ties` (C order) equal to it."""
-    flat = weight.detach().reshape(-1)
-    keep = torch.empty(len(flat), dtype=torch.bool, device=weight.device)
-    for start in range(0, len(flat), CHUNK):
-        chunk = keys(flat[start : start + CHUNK])
-        kept = chunk >= cut.key
-        ties = (chunk == cut.key).nonzero().view(-1)[:n_ties]
-        kept[ties] = False
-        n_ties -= len(ties)
-        keep[start : start + CHUNK] = kept
-    return Mask.from_bool(keep.view(weight.shape))
+def shares(weights: Sequence[Keys], m: int) -> list[int]:
+    """How many of the m smallest keys lie in each of `weights`: ties go by the order of the weights.
 
-
-def count_to(weight: Tensor, key: int) -> tuple[int, int]:
-    """How many keys of `weight` are below `key`, and how many equal it."""
-    n_below = n_equal = 0
-    flat = weight.detach().reshape(-1)
-    for start in range(0, len(flat), CHUNK):
-        chunk = keys(flat[start : start + CHUNK])
-        n_below += int((chunk < key).count_nonzero())
-        n_equal += int((chunk == key).count_nonzero())
-    return n_below, n_equal
-
-
-def _smallest_of(some_keys: Tensor, m: int) -> Cut:
-    key = int(some_keys.kthvalue(m).values)
-    return Cut(key, int((some_keys < key).count_nonzero()))
-
-
-def _smallest_bracketed(flats: Sequence[Tensor], m: int, n: int) -> Cut:
-    """Bracket the answer between two keys of a random sample, then select among the few keys inside.
-
-    The sample only decides how many passes are made, never the result: a bracket that misses is widened.
+    Args:
+        weights: keys of one dtype.
+        m: 1 <= m <= number of all weights.
     """
-    sample = _sample(flats, n)
-    p = m / n
-    width = 4 * math.sqrt(p * (1 - p) / len(sample)) + 4 / len(sample)
-    while True:
-        low, high = math.floor((p - width) * len(sample)), math.ceil((p + width) * len(sample))
-        low_key = int(sample[low]) if low > 0 else 0
-        high_key = int(sample[high]) if high < len(sample) else torch.iinfo(sample.dtype).max
-        n_below, inside = 0, []
-        for flat in flats:
-            for start in range(0, len(flat), CHUNK):
-                chunk = keys(flat[start : start + CHUNK])
-                above = chunk >= low_key
-                n_below += len(chunk) - int(above.count_nonzero())
-                inside.append(chunk[above.logical_and_(chunk <= high_key)])
-        among = torch.cat(inside)
-        if n_below < m <= n_below + len(among):
-            cut = _smallest_of(among, m - n_below)
-            return Cut(cut.key, n_below + cut.n_below)
-        width *= 4
+    cut, censuses = _select(weights, m)
+    n_ties, counts = m - cut.n_below, []
+    for census in censuses:
+        n_below, n_equal = census.count(cut.key)
+        ties = min(n_equal, n_ties)
+        n_ties -= ties
+        counts.append(n_below + ties)
+    return counts
 
 
-def _sample(flats: Sequence[Tensor], n: int) -> Tensor:
+def prune_up_to(weight: Keys, cut: Cut, n_ties: int) -> Mask:
+    """The mask that prunes every key below the cut's and the first `n_ties` (C order) equal to it."""
+    n = weight.shape.numel()
+    bits = torch.empty(n_bytes(n), dtype=torch.uint8, device=weight.device)
+    for start, piece in _pieces(weight):
+        part = bits[start // 8 : n_bytes(start + len(piece))]
+        n_ties = _prune_piece(piece, cut.key, n_ties, part)
+    return Mask(bits, weight.shape)
+
+
+def _prune_piece(piece: Tensor, cut: int, n_ties: int, bits: Tensor) -> int:
+    """Write the bits of one piece; returns how many ties are left for the next."""
+    if (compiled := compiled_for(piece, bits)) is not None:
+        left = ctypes.c_int64(n_ties)
+        address = piece.data_ptr(), len(piece), piece.element_size()
+        compiled.pc_prune_up_to(*address, cut, ctypes.byref(left), bits.data_ptr())
+        return left.value
+    keys = without_sign(piece)
+    keep = keys >= cut
+    if n_ties > 0:
+        ties = (keys == cut).nonzero().view(-1)[:n_ties]
+        keep[ties] = False
+        n_ties -= len(ties)
+    bits.copy_(pack(keep))
+    return n_ties
+
+
+@dataclass(frozen=True)
+class _Census:
+    """How the keys of one weight tensor lie about a bracket [low, high].
+
+    Attributes:
+        n_low: keys equal to low.
+        n_high: keys equal to high, where that is not low.
+        between: the keys inside, without those equal to low or high; (any,), in any order.
+    """
+
+    low: int
+    high: int
+    n_below: int
+    n_low: int
+    n_high: int
+    between: _Array
+
+    def count(self, key: int) -> tuple[int, int]:
+        """How many keys are below `key`, low <= key <= high, and how many equal it."""
+        if key == self.low:
+            return self.n_below, self.n_low
+        n_below = self.n_below + self.n_low + int(np.count_nonzero(self.between < key))
+        return n_below, self.n_high if key == self.high else int(np.count_nonzero(self.between == key))
+
+
+def _select(weights: Sequence[Keys], m: int) -> tuple[Cut, list[_Census]]:
+    for low, high in _brackets(weights, m):
+        censuses = [_census(weight, low, high) for weight in weights]
+        if (key := _find(censuses, m)) is not None:
+            return Cut(key, sum(c.count(key)[0] for c in censuses)), censuses
+    raise AssertionError(f"m={m} is more than there are weights")
+
+
+def _find(censuses: list[_Census], m: int) -> int | None:
+    """The m-th smallest key, or None where it lies outside the bracket."""
+    index = m - 1 - sum(c.n_below for c in censuses)
+    if index < 0:
+        return None
+    if (index := index - sum(c.n_low for c in censuses)) < 0:
+        return censuses[0].low
+    between = np.concatenate([c.between for c in censuses])
+    if index < len(between):
+        return int(np.partition(between, index)[index])
+    return censuses[0].high if index - len(between) < sum(c.n_high for c in censuses) else None
+
+
+def _census(weight: Keys, low: int, high: int) -> _Census:
+    counts, between = np.zeros(3, np.int64), []
+    for _, piece in _pieces(weight):
+        counts_here, between_here = _census_of_piece(piece, low, high)
+        counts += counts_here
+        between.append(between_here)
+    n_below, n_low, n_high = counts.tolist()
+    return _Census(low, high, n_below, n_low, n_high, np.concatenate(between) if between else np.empty(0, np.int8))
+
+
+def _census_of_piece(piece: Tensor, low: int, high: int) -> tuple[tuple[int, int, int], _Array]:
+    """The counts below low, at low and at high, and the keys between."""
+    if (compiled := compiled_for(piece)) is not None:
+        counts, room = (ctypes.c_int64 * 4)(), torch.empty_like(piece)
+        address = piece.data_ptr(), len(piece), piece.element_size()
+        compiled.pc_census(*address, low, high, room.data_ptr(), counts)
+        n_below, n_low, n_between, n_high = counts
+        return (n_below, n_low, n_high), room.numpy()[:n_between].copy()
+    keys = without_sign(piece)
+    below = keys < low
+    n_below = int(below.count_nonzero())
+    inside = keys[below.logical_not_().logical_and_(keys <= high)].cpu().numpy()
+    between = inside[(inside > low) & (inside < high)]
+    n_low = int(np.count_nonzero(inside == low))
+    return (n_below, n_low, len(inside) - len(between) - n_low), between
+
+
+def _brackets(weights: Sequence[Keys], m: int) -> Iterator[tuple[int, int]]:
+    """Where the m-th smallest key may lie, first narrow, then wider, at last anywhere.
+
+    The sample only decides how many passes are made, never the result.
+    """
+    n = sum(weight.shape.numel() for weight in weights)
+    largest = torch.iinfo(weights[0].dtype).max
+    if n > _SMALL:
+        sample = _sample(weights, n)
+        p, size = m / n, len(sample)
+        width = 3 * math.sqrt(p * (1 - p) / size) + 4 / size
+        while width < 1:
+            low, high = math.floor((p - width) * size), math.ceil((p + width) * size)
+            yield int(sample[low]) if low > 0 else 0, int(sample[high]) if high < size else largest
+            width *= 8
+    yield 0, largest
+
+
+def _sample(weights: Sequence[Keys], n: int) -> _Array:
     """About n^(2/3) sorted keys, each weight tensor contributing in proportion to its size."""
     size = min(max(4096, int(n ** (2 / 3))), 1 << 18)
     generator = torch.Generator().manual_seed(0)
     parts = []
-    for flat in flats:
-        index = torch.randint(max(len(flat), 1), (math.ceil(size * len(flat) / n),), generator=generator)
-        parts.append(keys(flat[index.to(flat.device)]))
-    return torch.cat(parts).sort().values
+    for weight in weights:
+        n_here = weight.shape.numel()
+        index = torch.randint(max(n_here, 1), (math.ceil(size * n_here / n),), generator=generator)
+        parts.append(weight.at(index.to(weight.device)).cpu().numpy())
+    return np.sort(np.concatenate(parts))
+
+
+def _pieces(weight: Keys) -> Iterator[tuple[int, Tensor]]:
+    n, size = weight.shape.numel(), chunk_size(weight.device)
+    for start in range(0, n, size):
+        yield start, weight.piece(start, min(start + size, n))

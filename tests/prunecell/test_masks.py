@@ -1,12 +1,27 @@
+"""Masks, with the compiled kernels of every level and with their torch twins."""
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from prunecell import masks
+from prunecell import kernels, masks
 from prunecell.masks import Mask
 
+pytestmark = pytest.mark.usefixtures("level")
+
 shapes = st.lists(st.integers(0, 7), max_size=3).map(torch.Size)
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.complex64, torch.complex128]
+GUARD = 64
+
+
+def between_guards(values):
+    """The same values as a view, with what lies before and after them in memory."""
+    memory = torch.full((values.numel() + 2 * GUARD,), 77).to(values.dtype)
+    view = memory[GUARD:-GUARD]
+    view.copy_(values.view(-1))
+    return view.view(values.shape), lambda: bool((memory[:GUARD] == 77).all() and (memory[-GUARD:] == 77).all())
 
 
 @given(shape=shapes, seed=st.integers(0, 99))
@@ -31,8 +46,14 @@ def test_the_order_of_bits_is_the_documented_one():
     assert Mask.from_bool(keep).bits.tolist() == [0b1001, 0b10]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8])
-@pytest.mark.parametrize("n", [0, 1, 7, 64, 1000])
+def test_bools_may_lie_anywhere_in_memory():
+    keep = torch.arange(100) % 3 == 0
+    assert torch.equal(Mask.from_bool(keep[3:]).to_bool(), keep[3:])
+    assert torch.equal(Mask.from_bool(keep[3::2]).to_bool(), keep[3::2])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [0, 1, 7, 63, 64, 65, 1000])
 def test_zeroing_leaves_the_kept_bits_alone_and_writes_positive_zeros(dtype, n):
     torch.manual_seed(n)
     weight = (torch.randn(n) * 10).to(dtype)
@@ -41,33 +62,81 @@ def test_zeroing_leaves_the_kept_bits_alone_and_writes_positive_zeros(dtype, n):
         weight[:6] = torch.tensor([torch.nan, -torch.inf, -0.0] * 2, dtype=dtype)
         keep[:6] = torch.tensor([True, True, True, False, False, False])
     before = weight.clone()
+    weight, guards_stand = between_guards(weight)
     Mask.from_bool(keep).zero_pruned_(weight)
     assert torch.equal(weight[keep].view(torch.uint8), before[keep].view(torch.uint8))
     assert not weight[~keep].view(torch.uint8).any()
+    assert guards_stand()
 
 
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-def test_parked_values_come_back_bit_for_bit(order):
-    torch.manual_seed(0)
-    weight = torch.randn(4, 3, 5, 5).to(memory_format=order)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [0, 1, 7, 63, 64, 65, 1000])
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
+def test_parked_values_come_back_bit_for_bit(dtype, n, density):
+    torch.manual_seed(n)
+    weight = (torch.randn(n) * 10).to(dtype)
+    mask = Mask.from_bool(torch.rand(n) < density)
     before = weight.clone()
-    mask = Mask.from_bool(torch.rand(4, 3, 5, 5) > 0.5)
     hidden = mask.pruned_values(weight)
-    assert hidden.shape == (mask.n_pruned,)
+    assert torch.equal(hidden, weight[~mask.to_bool()])
+    assert hidden.untyped_storage().nbytes() == mask.n_pruned * weight.element_size()
     mask.zero_pruned_(weight)
-    assert int((weight == 0).sum()) == mask.n_pruned
+    weight, guards_stand = between_guards(weight)
+    mask.put_pruned_(weight, hidden)
+    assert torch.equal(weight, before)
+    assert guards_stand()
+
+
+@pytest.mark.parametrize("layout", [lambda w: w.to(memory_format=torch.channels_last), lambda w: w.transpose(0, 1)])
+def test_other_strides_are_worked_on_in_the_order_of_the_indices(layout):
+    torch.manual_seed(0)
+    weight = layout(torch.randn(4, 3, 5, 5))
+    before = weight.clone()
+    mask = Mask.from_bool(torch.rand(weight.shape) > 0.5)
+    hidden = mask.pruned_values(weight)
+    assert torch.equal(hidden, weight[~mask.to_bool()])
+    mask.zero_pruned_(weight)
+    assert torch.equal(weight != 0, mask.to_bool())
     mask.put_pruned_(weight, hidden)
     assert torch.equal(weight, before)
 
 
-def test_long_tensors_are_worked_on_in_chunks_that_fit_together():
-    n = 2 * masks.CHUNK + 13
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_long_tensors_are_worked_on_in_chunks_that_fit_together(n_threads):
+    n = 5 * masks.CHUNK + 13
     keep = torch.arange(n) % 3 == 0
     mask = Mask.from_bool(keep)
     assert torch.equal(mask.to_bool(), keep)
     weight = torch.arange(1.0, n + 1)
     hidden = mask.pruned_values(weight)
+    torch.set_num_threads(n_threads)
     mask.zero_pruned_(weight)
+    torch.set_num_threads(1)
     assert torch.equal(weight != 0, keep)
     mask.put_pruned_(weight, hidden)
     assert torch.equal(weight, torch.arange(1.0, n + 1))
+
+
+def test_the_kernels_are_used_where_they_can_be(level):
+    plain = torch.zeros(2, 3)
+    for tensor in (plain, nn.Parameter(plain), plain.to(torch.complex64)):
+        assert (masks.compiled_for(tensor) is not None) == (level != "none")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(2, 3).t(),
+        torch.zeros(2, dtype=torch.complex128),
+        torch.zeros(2, device="meta"),
+        torch.zeros(2).to_sparse(),
+        torch.zeros(2).as_subclass(type("Other", (torch.Tensor,), {})),
+    ],
+    ids=["strides", "16 bytes", "device", "sparse", "subclass"],
+)
+def test_what_the_kernels_cannot_work_on_is_left_to_torch(tensor):
+    assert masks.compiled_for(torch.zeros(1), tensor) is None
+
+
+def test_a_library_is_there_unless_it_is_not_wanted(level):
+    assert (kernels.library() is None) == (level == "none")

@@ -11,6 +11,7 @@ LAYERS = [
     ["errors"],
     ["kernels"],
     ["masks"],
+    ["keys"],
     ["select"],
     ["evidence"],
     ["fillers", "schedules", "report"],

@@ -1,3 +1,5 @@
+"""Selection, with the compiled kernels of every level and with their torch twins."""
+
 import math
 
 import pytest
@@ -5,63 +7,114 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunecell import select
-from prunecell.errors import OptionTypeError
+from prunecell import masks, select
+from prunecell.keys import Draws, Magnitudes, keys
+from prunecell.masks import Mask
 
-floats = st.lists(st.floats(width=32), min_size=1, max_size=60)
+pytestmark = pytest.mark.usefixtures("level")
 
-
-@given(values=floats)
-def test_keys_order_as_magnitudes_do(values):
-    weight = torch.tensor(values)
-    order = select.keys(weight).argsort()
-    magnitudes = weight.abs()[order].nan_to_num(nan=math.inf)
-    assert bool((magnitudes.diff().nan_to_num(nan=0) >= 0).all())
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e5m2]
+floats = st.lists(st.floats(width=32), min_size=1, max_size=200)
 
 
-@given(values=floats, data=st.data())
-def test_the_smallest_m_are_found_whatever_the_path(values, data):
-    weight = torch.tensor(values)
-    m = data.draw(st.integers(1, len(values)))
-    expected = int(select.keys(weight).sort().values[m - 1])
+def expected_cut(every, m):
+    key = int(every.sort().values[m - 1])
+    return select.Cut(key, int((every < key).sum()))
+
+
+def expected_mask(every, m):
+    """The plain way: a stable sort."""
+    keep = torch.ones(len(every), dtype=torch.bool)
+    keep[every.sort(stable=True).indices[:m]] = False
+    return keep
+
+
+def pruned(weight, m):
     cut = select.smallest([weight], m)
-    assert cut.key == expected
-    assert cut.n_below == int((select.keys(weight) < expected).sum())
-    assert select._smallest_bracketed([weight], m, len(values)) == cut
-    mask = select.prune_up_to(weight, cut, m - cut.n_below)
-    assert mask.n_pruned == m
+    return select.prune_up_to(weight, cut, m - cut.n_below).to_bool().view(-1)
 
 
-@pytest.mark.parametrize("m", [1, 2, 150_000, 269_999, 299_999, 300_000])
-@pytest.mark.parametrize("ties", [False, True])
-def test_large_tensors_select_as_a_sort_would(m, ties):
-    torch.manual_seed(0)
-    parts = [torch.randn(100_000), torch.randn(200, 500), torch.randn(100_000) * 3]
-    if ties:
-        parts = [(p * 4).round() for p in parts]
-    every = torch.cat([select.keys(p.view(-1)) for p in parts])
-    expected = int(every.sort().values[m - 1])
-    cut = select.smallest(parts, m)
-    assert cut == select.Cut(expected, int((every < expected).sum()))
-    counts = [select.count_to(p, cut.key) for p in parts]
-    assert sum(below for below, _ in counts) == cut.n_below
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("value", [0.0, 1e-9, 0.3, 1.0, 65519.0, 1e39, math.inf])
-def test_key_at_most_is_the_last_number_not_above(dtype, value):
-    key = select.key_at_most(value, dtype)
-    assert select.value_of_key(key, dtype) <= value
-    assert math.isfinite(select.value_of_key(key, dtype))
-    assert not select.value_of_key(key + 1, dtype) <= min(value, torch.finfo(dtype).max)
+@given(values=floats, dtype=st.sampled_from(DTYPES), data=st.data())
+def test_the_smallest_m_are_pruned_ties_by_index(values, dtype, data):
+    weight = torch.tensor(values).to(dtype)
+    m = data.draw(st.integers(1, len(values)))
+    assert select.smallest([Magnitudes(weight)], m) == expected_cut(keys(weight), m)
+    assert torch.equal(pruned(Magnitudes(weight), m), expected_mask(keys(weight), m))
 
 
 def test_ties_go_by_index():
-    weight = torch.tensor([1.0, -1.0, 0.5, 1.0])
-    cut = select.smallest([weight], 3)
-    assert select.prune_up_to(weight, cut, 3 - cut.n_below).to_bool().tolist() == [False, False, False, True]
+    weight = Magnitudes(torch.tensor([1.0, -1.0, 0.5, 1.0]))
+    assert pruned(weight, 3).tolist() == [False, False, False, True]
 
 
-def test_integers_are_refused():
-    with pytest.raises(OptionTypeError, match=r"torch\.int64"):
-        select.keys(torch.arange(3))
+def _some(kind, n):
+    normal = torch.randn(n, generator=torch.Generator().manual_seed(n))
+    return {
+        "normal": normal,
+        "half of it zero": normal * (torch.arange(n) % 2),
+        "few values": (normal * 2).round(),
+        "all the same": torch.full((n,), 0.5),
+        "all zero": torch.zeros(n),
+        "with NaN and inf": normal.where(torch.arange(n) % 3 > 0, math.nan).where(torch.arange(n) % 3 > 1, math.inf),
+        "sorted": normal.sort().values,
+    }[kind]
+
+
+KINDS = ["normal", "half of it zero", "few values", "all the same", "all zero", "with NaN and inf", "sorted"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_tensors_select_as_a_sort_would(kind, dtype):
+    n = 2 * masks.CHUNK + 77
+    weight = _some(kind, n).to(dtype)
+    every = keys(weight)
+    order = every.sort(stable=True)
+    for m in (1, 2, n // 3, n // 2, int(0.9 * n), n - 1, n):
+        keep = torch.ones(n, dtype=torch.bool)
+        keep[order.indices[:m]] = False
+        assert select.smallest([Magnitudes(weight)], m).key == int(order.values[m - 1])
+        assert torch.equal(pruned(Magnitudes(weight), m), keep)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_tensors_share_the_m_smallest(kind):
+    parts = [_some(kind, n) * scale for n, scale in ((70_000, 1), (3, 1), (0, 1), (90_001, 3), (1, 0))]
+    every = torch.cat([keys(part) for part in parts])
+    for m in (1, 1000, 100_000, len(every)):
+        assert select.smallest([Magnitudes(p) for p in parts], m) == expected_cut(every, m)
+        of_each = expected_mask(every, m).logical_not().split([len(p) for p in parts])
+        assert select.shares([Magnitudes(p) for p in parts], m) == [int(chosen.sum()) for chosen in of_each]
+
+
+def test_a_sample_that_misleads_costs_time_only(monkeypatch):
+    weight = torch.randn(100_000)
+    every = keys(weight)
+    for wrong in (0, int(every.max())):
+        monkeypatch.setattr(select, "_sample", lambda *_, wrong=wrong: torch.full((5000,), wrong).numpy())
+        for m in (1, 50_000, 100_000):
+            assert select.smallest([Magnitudes(weight)], m) == expected_cut(every, m)
+
+
+def test_other_strides_go_by_the_order_of_the_indices():
+    weight = torch.randn(30, 20).t()
+    assert torch.equal(pruned(Magnitudes(weight), 200), expected_mask(keys(weight.contiguous().view(-1)), 200))
+
+
+@pytest.mark.parametrize("n", [1, 63, 65, masks.CHUNK + 3])
+def test_no_bit_is_written_beyond_the_last_weight(n):
+    mask = select.prune_up_to(Magnitudes(torch.ones(n)), select.Cut(0, 0), 0)
+    assert mask.equals(Mask.full(torch.Size([n])))
+
+
+def test_a_random_choice_is_a_selection_of_drawn_keys():
+    n = 3 * masks.CHUNK
+    weight = torch.ones(n)
+    weight[: n // 10] = 0
+    old = Mask.from_bool(torch.arange(n) % 5 > 0)
+    draws = Draws(weight, old, 99)
+    every = draws.piece(0, n)
+    for m in (old.n_pruned, n // 4, n // 2, n):
+        keep = pruned(draws, m)
+        assert torch.equal(keep, expected_mask(every, m))
+        assert not keep[~old.to_bool()].any()

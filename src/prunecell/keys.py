@@ -1,0 +1,158 @@
+"""Keys: one integer a weight, by which the m smallest are pruned.
+
+A float's bits without its sign order like its magnitude (-0.0 equals 0.0, NaN comes after inf), so selection works on
+these integers, the *keys*, and no rounding ever enters. Keys that are drawn make a random choice of the same machinery.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunecell.errors import OptionTypeError
+from prunecell.masks import Mask, compiled_for
+
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The type of the keys, by the bytes of a weight."""
+
+LARGEST_DRAW = 1 << 29
+_32_BITS = 0xFFFFFFFF
+
+
+class Keys(Protocol):
+    """Keys of one weight tensor, made piece by piece, so that they never stand in memory all at once.
+
+    Attributes:
+        shape: of the weight.
+        device: where its mask belongs.
+        dtype: int8, int16, int32 or int64.
+    """
+
+    shape: torch.Size
+    device: torch.device
+    dtype: torch.dtype
+
+    def piece(self, start: int, stop: int) -> Tensor:
+        """The keys of the weights [start, stop) in C order; the sign bit may hold anything. Not to be written to."""
+        ...
+
+    def at(self, index: Tensor) -> Tensor:
+        """The keys of some weights, index int64 (any,)."""
+        ...
+
+
+class Magnitudes:
+    """The keys of a float tensor: the m smallest are the m smallest magnitudes.
+
+    Raises:
+        OptionTypeError: it is not of floating point.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.shape, self.device = weight.shape, weight.device
+        self._bits = _bits_of(weight.detach().reshape(-1))
+        self.dtype = self._bits.dtype
+
+    def piece(self, start: int, stop: int) -> Tensor:
+        """See `Keys`."""
+        return self._bits[start:stop]
+
+    def at(self, index: Tensor) -> Tensor:
+        """See `Keys`."""
+        return without_sign(self._bits[index])
+
+
+class Draws:
+    """Keys drawn at random, the same on every machine: the m smallest are m weights chosen uniformly.
+
+    What the mask prunes already comes first, then exact zeros, then the rest. Each key depends on the seed and the
+    weight's index only: it is a hash of them, made with the steps of the integer mixer "lowbias32" (Chris Wellons,
+    2018, https://nullprogram.com/blog/2018/07/31/); half the seed enters before the first step, half after it.
+
+    Args:
+        weight: the values; only whether they are zero matters.
+        mask: of the weight's shape.
+        seed: in [0, 2^63).
+    """
+
+    dtype = torch.int32
+
+    def __init__(self, weight: Tensor, mask: Mask, seed: int) -> None:
+        self.shape, self.device = weight.shape, weight.device
+        self._flat = weight.detach().reshape(-1)
+        self._mask, self._seed = mask, seed
+
+    def piece(self, start: int, stop: int) -> Tensor:
+        """See `Keys`."""
+        values, bits = self._flat[start:stop], self._mask.bits[start // 8 :]
+        compiled = compiled_for(values, bits) if values.is_floating_point() else None
+        if compiled is None:
+            index = np.arange(stop - start, dtype=np.uint32) + np.uint32(start & _32_BITS)
+            return _ranked(self._drawn(index), values, self._mask.part(start, stop - start))
+        keys = torch.empty(stop - start, dtype=self.dtype)
+        size = values.element_size()
+        compiled.pc_random_keys(
+            values.data_ptr(), bits.data_ptr(), len(values), size, start, self._seed, keys.data_ptr()
+        )
+        return keys
+
+    def at(self, index: Tensor) -> Tensor:
+        """See `Keys`."""
+        keep = self._mask.bits[index // 8] >> (index % 8) & 1
+        return _ranked(self._drawn(index.cpu().numpy().astype(np.uint32)), self._flat[index], keep)
+
+    def _drawn(self, x: "np.ndarray[tuple[int], np.dtype[np.uint32]]") -> Tensor:
+        """Indices, modulo 2^32, -> numbers uniform in [1, LARGEST_DRAW], int32."""
+        x ^= np.uint32(self._seed & _32_BITS)
+        x ^= x >> 16
+        x *= np.uint32(0x7FEB352D)
+        x += np.uint32(self._seed >> 32)
+        x ^= x >> 16
+        x *= np.uint32(0x7FEB352D)
+        x ^= x >> 15
+        x *= np.uint32(0x846CA68B)
+        x ^= x >> 16
+        x >>= 3
+        return torch.from_numpy(x.view(np.int32)).add_(1).to(self.device)
+
+
+def keys(weight: Tensor) -> Tensor:
+    """The magnitudes of a float tensor as integers of the same size and order.
+
+    >>> keys(torch.tensor([0.0, -0.0, -1.0, 1.0])).tolist()
+    [0, 0, 1065353216, 1065353216]
+    """
+    return without_sign(_bits_of(weight))
+
+
+def without_sign(bits: Tensor) -> Tensor:
+    """Integers with their highest bit cleared."""
+    return bits & torch.iinfo(bits.dtype).max
+
+
+def key_at_most(value: float, dtype: torch.dtype) -> int:
+    """The key of the largest finite number of `dtype` that is not above `value` >= 0.
+
+    >>> key_at_most(float("inf"), torch.float32) == int(keys(torch.tensor([torch.finfo().max])))
+    True
+    """
+    largest = torch.finfo(dtype).max
+    number = torch.tensor([min(value, largest)], dtype=torch.float64).to(dtype)
+    return int(keys(number)) - int(float(number) > value)
+
+
+def value_of_key(key: int, dtype: torch.dtype) -> float:
+    """The magnitude that has this key."""
+    return float(torch.tensor([key], dtype=INTEGERS[dtype.itemsize]).view(dtype))
+
+
+def _bits_of(weight: Tensor) -> Tensor:
+    if not weight.is_floating_point():
+        raise OptionTypeError(f"weight of dtype {weight.dtype} is illegal: only floating point has magnitudes here")
+    return weight.view(INTEGERS[weight.element_size()])
+
+
+def _ranked(drawn: Tensor, values: Tensor, keep: Tensor) -> Tensor:
+    """What is pruned gets 0, zeros keep what was drawn, and the rest comes after all of them."""
+    return drawn.add_(values.ne(0), alpha=LARGEST_DRAW).mul_(keep)

@@ -1,0 +1,87 @@
+"""Keys of magnitudes and of random draws, with the compiled kernels of every level and with their torch twins."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunecell.errors import OptionTypeError
+from prunecell.keys import LARGEST_DRAW, Draws, Magnitudes, key_at_most, keys, value_of_key
+from prunecell.masks import Mask
+
+pytestmark = pytest.mark.usefixtures("level")
+
+
+@given(values=st.lists(st.floats(width=32), min_size=1, max_size=60))
+def test_keys_order_as_magnitudes_do(values):
+    weight = torch.tensor(values)
+    order = keys(weight).argsort()
+    magnitudes = weight.abs()[order].nan_to_num(nan=math.inf)
+    assert bool((magnitudes.diff().nan_to_num(nan=0) >= 0).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [0.0, 1e-9, 0.3, 1.0, 65519.0, 1e39, math.inf])
+def test_key_at_most_is_the_last_number_not_above(dtype, value):
+    key = key_at_most(value, dtype)
+    assert value_of_key(key, dtype) <= value
+    assert math.isfinite(value_of_key(key, dtype))
+    assert not value_of_key(key + 1, dtype) <= min(value, torch.finfo(dtype).max)
+
+
+@pytest.mark.parametrize("weight", [torch.arange(3), torch.zeros(2, dtype=torch.complex64)])
+def test_what_has_no_magnitudes_is_refused(weight):
+    for make in (keys, Magnitudes):
+        with pytest.raises(OptionTypeError, match=f"weight of dtype {weight.dtype} is illegal"):
+            make(weight)
+
+
+def draws(n, seed=0):
+    return Draws(torch.ones(n), Mask.full(torch.Size([n])), seed)
+
+
+def test_draws_are_the_same_on_every_machine():
+    assert draws(4).piece(0, 4).tolist() == [536870913, 994003206, 914272780, 691874397]
+    assert draws(4, seed=(1 << 62) - 1).piece(0, 4).tolist() == [608235731, 762482420, 1046836668, 877545428]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int8, torch.complex64])
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 1000])
+def test_what_is_pruned_comes_first_then_zeros_then_the_rest(dtype, n):
+    torch.manual_seed(n)
+    weight = torch.randn(n).to(dtype)
+    weight[: n // 3] = 0
+    weight[: n // 6] *= -1
+    keep = torch.arange(n) % 4 != 0
+    drawn = Draws(weight, Mask.from_bool(keep), 12345)
+    got, plain = drawn.piece(0, n), draws(n, 12345).piece(0, n) - LARGEST_DRAW
+    assert got.dtype == torch.int32
+    assert torch.equal(got, (plain + (weight != 0) * LARGEST_DRAW) * keep)
+    index = torch.randperm(n)
+    assert torch.equal(drawn.at(index), got[index])
+
+
+def test_a_piece_is_what_it_is_within_the_whole():
+    whole = draws(5000, 7)
+    assert torch.equal(whole.piece(1024, 4999), whole.piece(0, 5000)[1024:4999])
+
+
+def test_draws_are_uniform():
+    drawn = draws(1 << 16, 3).piece(0, 1 << 16) - LARGEST_DRAW
+    assert drawn.min() >= 1
+    assert drawn.max() <= LARGEST_DRAW
+    counts = torch.histc((drawn - 1).double(), bins=256, min=0, max=LARGEST_DRAW)
+    chi_squared = float(((counts - 256) ** 2 / 256).sum())
+    assert 160 < chi_squared < 370  # 255 expected, standard deviation 22.6
+
+
+def test_draws_of_other_seeds_and_of_neighbouring_weights_are_unrelated():
+    n = 1 << 16
+    seeds = (0, 1, 2, 1 << 31, 1 << 32, 1 << 33, (1 << 32) + 1, 987654321 << 30)
+    of_seeds = [draws(n, seed).piece(0, n).double() for seed in seeds]
+    of_neighbours = [of_seeds[0].roll(shift) for shift in (0, 1, 2, 3, 64, 256, 1024)]
+    for drawn in (of_seeds, of_neighbours):
+        correlation = torch.corrcoef(torch.stack(drawn))
+        assert (correlation - torch.eye(len(drawn))).abs().max() < 5 / math.sqrt(n)
