@@ -66,6 +66,6 @@ for epoch in range(arguments.epochs):
     print(f"epoch {epoch + 1}: validation {success('Validation'):.2f} %            ")
 
 print(f"test: {success('Test'):.2f} %")
-print(model.summary([32, 32, 1]))
+model.summary(input_dims=[32, 32, 1])
 target.log_confusion_matrix("lenet_confusion_matrix")
 target.log_success("lenet_success")

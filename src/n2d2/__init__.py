@@ -17,6 +17,7 @@ from n2d2 import (
 )
 from n2d2.config_section import ConfigSection
 from n2d2.tensor import Tensor
+from prunecell.errors import nearest
 
 __all__ = [
     "ConfigSection",
@@ -35,3 +36,8 @@ __all__ = [
     "tensor",
     "transform",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Say what was meant."""
+    raise error_handler.UndefinedParameterError(f"n2d2 has no {name!r}{nearest(name, __all__)}")

@@ -36,6 +36,7 @@ from n2d2.cells import (
     Transpose,
 )
 from n2d2.cells.mapping import grouped
+from n2d2.cells.summary import summarize
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
 
 X = torch.randn(2, 4, 8, 6, generator=torch.Generator().manual_seed(0))
@@ -454,14 +455,14 @@ def test_fit_needs_a_provider():
 # ---- summary
 
 
-def test_summary_counts_what_is_there_and_what_is_kept():
+def test_summary_counts_what_is_there_and_what_is_kept(capsys):
     net = n2d2.models.lenet.LeNet(10)
     for cell in net:
         if isinstance(cell, Conv | Fc):
             cell.quantizer = n2d2.quantizer.PruneCell(
                 prune_mode="Static", threshold=0.5, prune_filler="IterNonStruct", delta=1e-6
             )
-    summary = net.summary([32, 32, 1])
+    summary = summarize(net, [1, 32, 32])
     rows = {row.layer.split("_")[0] + str(i): row for i, row in enumerate(summary.rows)}
     assert rows["Conv2"].parameters == 1500
     assert rows["Conv2"].kept == pytest.approx(750, abs=2)
@@ -472,7 +473,9 @@ def test_summary_counts_what_is_there_and_what_is_kept():
     total = 150 + 1500 + 48000 + 10080 + 840
     assert f"Total parameters: {total:,}" in str(summary)
     assert net.training
-    assert net.summary().rows[0].macs is None
+    assert summarize(net).rows[0].macs is None
+    net.summary(input_dims=[32, 32, 1])
+    assert capsys.readouterr().out == f"{summary}\n"
 
 
 # ---- ONNX

@@ -23,6 +23,8 @@ from n2d2.cells.nn import (
     Softmax,
     Transpose,
 )
+from n2d2.error_handler import UndefinedParameterError
+from prunecell.errors import nearest
 
 __all__ = [
     "Activation",
@@ -49,3 +51,8 @@ __all__ = [
     "Transpose",
     "nn",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Say which cell was meant."""
+    raise UndefinedParameterError(f"n2d2.cells has no {name!r}{nearest(name, __all__)}")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from torch import nn
 from n2d2 import global_variables
 from n2d2.activation import ACTIVATIONS, Activation
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, refuse_unknown
+from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver, SolverOptimizer, build_optimizer
 from n2d2.tensor import Graph, Tensor
@@ -85,7 +87,7 @@ class Cell(nn.Module):
         """An n2d2.Tensor of this cell's output: four dimensions at least, (batch, channels, 1, 1) of vectors."""
         made = Tensor.from_torch(values.reshape(*values.shape, 1, 1) if values.dim() == 2 else values)  # noqa: PLR2004
         made.graph = graph
-        self._outputs = made.values.detach()
+        self.__dict__["_outputs"] = made.values.detach()  # torch's __setattr__ takes longer
         return made
 
     def activated(self, x: torch.Tensor) -> torch.Tensor:
@@ -196,6 +198,14 @@ class Cell(nn.Module):
     def freeze(self) -> "Cell":
         """Let no solver change the cell's parameters."""
         return self.requires_grad_(False)  # noqa: FBT003 - torch's signature
+
+    def export_free_parameters(self, dir_name: str | Path) -> None:
+        """Write the weights, biases and masks of the cell as `.syntxt` files into a folder."""
+        save_weights([self], dir_name)
+
+    def import_free_parameters(self, dir_name: str | Path, ignore_not_exists: bool = False) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
+        """Read what `export_free_parameters` wrote."""
+        load_weights([self], dir_name, ignore_missing=ignore_not_exists)
 
     def has_quantizer(self) -> bool:
         """Whether a PruneCell is on this cell."""

@@ -8,7 +8,7 @@ from typing import Any, Union
 from torch import nn
 
 from n2d2.cells.cell import Cell, default_name
-from n2d2.cells.summary import Summary, summarize
+from n2d2.cells.summary import summarize
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
 from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
@@ -120,9 +120,15 @@ class Block(nn.Module):
         """
         load_weights(self.get_cells().values(), dir_name, ignore_missing=ignore_not_exists)
 
-    def summary(self, input_dims: SequenceOf[int] | None = None) -> Summary:
-        """A table of all cells; with `input_dims` (x, y, channels) it knows shapes and MACs. Print it."""
-        return summarize(self, None if input_dims is None else list(input_dims)[::-1])
+    def summary(self, verbose: bool = False, *, input_dims: SequenceOf[int] | None = None) -> None:  # noqa: ARG002, FBT001, FBT002 - N2D2's signature
+        """Print a table of all cells.
+
+        Args:
+            verbose: accepted, without effect.
+            input_dims: [x, y, channels] of what comes in, for shapes and MACs; a provider knows its own.
+        """
+        size = input_dims or getattr(getattr(self, "provider", None), "size", None)
+        print(summarize(self, None if size is None else list(size)[::-1]))  # noqa: T201 - as N2D2 does
 
     def __str__(self) -> str:
         lines = (line for item in self for line in str(item).splitlines())

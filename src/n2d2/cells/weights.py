@@ -90,9 +90,8 @@ class WeightCell(Cell):
 
     def _guard(self) -> None:
         """Let no gradient reach weights that are not connected."""
-        there = self.connections
-        if there is not None:
-            self.weight.register_hook(lambda gradient: gradient * there)  # type: ignore[no-untyped-call] # torch's
+        if self.connections is not None:
+            self.weight.register_hook(lambda gradient: gradient * self.connections)  # type: ignore[no-untyped-call] # torch's
 
     @torch.no_grad()
     def refill(self) -> None:
