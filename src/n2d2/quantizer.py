@@ -61,10 +61,7 @@ class PruneCell(Declared):
         if self.prune_mode == "Gradual":
             with n2d2_errors():
                 check_number("gamma", self.gamma, low=0, open_low=True)
-        self._owner: str | None = None
-        self._weights: dict[str, nn.Parameter] = {}
-        self._connections: torch.Tensor | None = None
-        self._pruner: Pruner | None = None
+        self._forget()
 
     def __setattr__(self, name: str, value: object) -> None:
         if "_pruner" in self.__dict__ and not name.startswith("_"):
@@ -110,7 +107,14 @@ class PruneCell(Declared):
         """Let go of the weights; those that are pruned stay zero until they are trained."""
         if self._pruner is not None:
             self._pruner.finalize()
-        self._owner, self._weights, self._pruner = None, {}, None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._owner: str | None = None
+        self._weights: dict[str, nn.Parameter] = {}
+        self._connections: torch.Tensor | None = None
+        self._pruner: Pruner | None = None
+        self._optimizer: Optimizer | None = None
 
     def _prune(self) -> None:
         if self._pruner is not None:
@@ -119,6 +123,8 @@ class PruneCell(Declared):
         if self.spec is not None:
             plan: Plan = dict.fromkeys(self._weights, self._own_spec(self._owner, self._connections))
             self._pruner = Pruner(nn.ParameterDict(self._weights), plan, epoch_size=UNKNOWN_EPOCH)
+            if self._optimizer is not None:
+                self._pruner.attach(self._optimizer)
 
     def spec_for(self, cell: "WeightCell") -> PruneSpec | None:
         """The spec for this cell: it draws apart from other cells, and leaves out what is not connected."""
@@ -131,19 +137,18 @@ class PruneCell(Declared):
         filler = spec.filler if connections is None else Connected(spec.filler, connections)
         return replace(spec, filler=filler, seed=zlib.crc32(f"{spec.seed}/{owner}".encode()))
 
-    def join(self, pruner: Pruner, weights: dict[str, nn.Parameter]) -> None:
-        """Be pruned by a Pruner of several cells, which knows these weights by these names."""
-        self._pruner, self._weights = pruner, weights
-
     @property
     def pruner(self) -> Pruner | None:
         """The engine's Pruner of the weights; None where nothing is pruned."""
         return self._pruner
 
     def watch(self, optimizer: Optimizer) -> None:
-        """Act around this optimizer's steps."""
-        if self._pruner is not None:
-            self._pruner.attach(optimizer)
+        """Act around this optimizer's steps, if it trains the weights."""
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if any(id(weight) in held for weight in self._weights.values()):
+            self._optimizer = optimizer
+            if self._pruner is not None:
+                self._pruner.attach(optimizer)
 
     def refill(self) -> None:
         """Fill the masks again, on the weights that are there now."""
@@ -151,12 +156,8 @@ class PruneCell(Declared):
             self._pruner.refill()
 
     def state_dict(self) -> dict[str, Any] | None:
-        """The state of the pruning of this cell alone, for `load_state_dict`; None where nothing is pruned."""
-        if self._pruner is None:
-            return None
-        state = self._pruner.state_dict()
-        name = next(iter(self._weights))
-        return {**state, "weights": {"weight": state["weights"][name]}}
+        """The state of the pruning, for `load_state_dict`; None where nothing is pruned."""
+        return None if self._pruner is None else self._pruner.state_dict()
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Go on from a `state_dict`."""
@@ -209,7 +210,8 @@ class PruneCell(Declared):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy is on no cell; a copied cell puts its copy on itself."""
-        return {**self.__dict__, "_owner": None, "_weights": {}, "_connections": None, "_pruner": None}
+        free = {"_owner": None, "_weights": {}, "_connections": None, "_pruner": None, "_optimizer": None}
+        return {**self.__dict__, **free}
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,27 +248,3 @@ class Connected:
         keep = torch.zeros_like(there)
         keep[there] = filled.to_bool() if isinstance(filled, Mask) else filled
         return keep
-
-
-def share_pruner(
-    model: nn.Module, *, optimizer: Optimizer | None = None, epoch_size: int | None = None
-) -> Pruner | None:
-    """One Pruner for all PruneCells of a network, in place of one each; the masks are filled again.
-
-    Its names are the network's parameter names. None where no cell has a PruneCell that prunes.
-    """
-    cells = {
-        f"{path}.layer.weight": (module, module.quantizer)
-        for path, module in model.named_modules()
-        if getattr(module, "quantizer", None) is not None and module.quantizer.spec is not None
-    }
-    if not cells:
-        return None
-    for _, quantizer in cells.values():
-        if quantizer.pruner is not None:
-            quantizer.pruner.finalize()
-    plan: Plan = {name: quantizer.spec_for(cell) for name, (cell, quantizer) in cells.items()}
-    pruner = Pruner(model, plan, optimizer=optimizer, epoch_size=epoch_size or UNKNOWN_EPOCH)
-    for name, (cell, quantizer) in cells.items():
-        quantizer.join(pruner, {name: cell.weight})
-    return pruner

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from n2d2 import files
-from n2d2.cells import BatchNorm2d, Block, Conv, Deconv, Dropout, Fc
-from n2d2.quantizer import PruneCell, share_pruner
+from n2d2.cells import BatchNorm2d, Conv, Deconv, Dropout, Fc
+from n2d2.quantizer import PruneCell
 from prunecell.errors import FormatError
 
 
@@ -159,12 +159,9 @@ def test_a_deconv_has_one_line_per_output(tmp_path, groups):
 
 @pytest.mark.parametrize("filler", ["Random", "IterNonStruct"])
 @pytest.mark.parametrize("mode", ["Static", "Gradual"])
-@pytest.mark.parametrize("shared", [False, True])
-def test_masks_are_loaded_as_they_were_saved(tmp_path, filler, mode, shared):
+def test_masks_are_loaded_as_they_were_saved(tmp_path, filler, mode):
     written = network(conv=prune_cell(filler, mode), fc=prune_cell(filler, mode))
     read = network(conv=prune_cell(filler, mode), fc=prune_cell(filler, mode))
-    if shared:
-        share_pruner(Block(read))
     files.save_weights(written, tmp_path)
     files.load_weights(read, tmp_path)
     for one, other in zip(written, read, strict=True):

@@ -9,7 +9,7 @@ import torch
 import n2d2
 from n2d2.cells import Conv, Fc
 from n2d2.error_handler import WrongInputType, WrongValue
-from n2d2.quantizer import PruneCell, share_pruner
+from n2d2.quantizer import PruneCell
 from prunecell import Gradual, IterNonStruct, Random, Static
 
 DATA = Path(__file__).parents[1] / "data"
@@ -147,6 +147,25 @@ def test_attributes_can_be_read_and_set():
         quantizer.treshold = 0.1
 
 
+def test_a_field_set_while_training_goes_on_with_the_solver():
+    cell = Fc(20, 20, no_bias=True, solver=n2d2.solver.SGD(momentum=0.9), quantizer=static(0.3))
+    for threshold in (0.5, 0.9):
+        for _ in range(3):
+            cell(torch.ones(1, 20)).square().sum().backward()
+            cell.update()
+            assert int(cell.weight.count_nonzero()) <= int(cell.quantizer.get_pruned_masks().values.sum())
+        cell.quantizer.threshold = threshold
+        assert sparsity(cell) >= threshold
+
+
+def test_a_frozen_cell_is_pruned_too():
+    cell = Fc(20, 20, quantizer=PruneCell(prune_mode="Gradual", prune_filler="IterNonStruct", stepsize=1))
+    cell.weight.requires_grad_(False)  # noqa: FBT003 - torch's signature
+    cell(torch.ones(1, 20)).sum().backward()
+    cell.update()
+    assert sparsity(cell) >= 0.15
+
+
 def test_the_masks_are_filled_at_once_and_again_after_an_import():
     cell = Fc(20, 20, quantizer=static(0.5))
     before = cell.quantizer.get_pruned_masks()
@@ -257,20 +276,6 @@ def test_copies_are_pruned_alike_and_apart(copied):
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, twin.state_dict()[name])
     assert twin[0].quantizer.get_current_threshold() == pytest.approx(0.15)
-
-
-def test_one_pruner_for_a_network():
-    model = lenet()
-    for cell in model:
-        if isinstance(cell, Conv | Fc):
-            cell.quantizer = PruneCell(prune_mode="Static", threshold=0.5)
-    pruner = share_pruner(model)
-    assert pruner.sparsity == pytest.approx(0.5, abs=1e-3)
-    assert set(pruner.masks) == {f"{name}.layer.weight" for name in model.quantizers()}
-    for name, quantizer in model.quantizers().items():
-        assert torch.equal(quantizer.get_pruned_masks().values.bool(), pruner.masks[f"{name}.layer.weight"])
-    assert copy.deepcopy(model)[0].quantizer.get_pruned_masks() == model[0].quantizer.get_pruned_masks()
-    assert share_pruner(lenet()) is None
 
 
 def test_gradual_is_n2d2_step_by_step():

@@ -4,53 +4,12 @@ from n2d2.cells import nn
 from n2d2.cells.cell import Cell
 from n2d2.cells.containers import Block, Layer, Sequence
 from n2d2.cells.deepnet_cell import DeepNetCell
-from n2d2.cells.nn import (
-    Activation,
-    BatchNorm2d,
-    Conv,
-    ConvDepthWise,
-    ConvPointWise,
-    Deconv,
-    Dropout,
-    ElemWise,
-    Fc,
-    GlobalPool2d,
-    Padding,
-    Pool,
-    Pool2d,
-    PoolGlobal2d,
-    Reshape,
-    Softmax,
-    Transpose,
-)
+from n2d2.cells.nn import *  # noqa: F403 - every name of nn.__all__, listed there
 from n2d2.error_handler import UndefinedParameterError
 from prunecell.errors import nearest
 
-__all__ = [
-    "Activation",
-    "BatchNorm2d",
-    "Block",
-    "Cell",
-    "Conv",
-    "ConvDepthWise",
-    "ConvPointWise",
-    "Deconv",
-    "DeepNetCell",
-    "Dropout",
-    "ElemWise",
-    "Fc",
-    "GlobalPool2d",
-    "Layer",
-    "Padding",
-    "Pool",
-    "Pool2d",
-    "PoolGlobal2d",
-    "Reshape",
-    "Sequence",
-    "Softmax",
-    "Transpose",
-    "nn",
-]
+__all__ = ["Block", "Cell", "DeepNetCell", "Layer", "Sequence", "nn"]
+__all__ += nn.__all__
 
 
 def __getattr__(name: str) -> object:

@@ -12,7 +12,8 @@ from torch import nn
 
 from n2d2 import global_variables
 from n2d2.activation import ACTIVATIONS, Activation
-from n2d2.error_handler import UndefinedParameterError, WrongInputType, refuse_unknown
+from n2d2.declared import Check
+from n2d2.error_handler import UndefinedParameterError, WrongInputType, n2d2_errors, refuse_unknown
 from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver, SolverOptimizer, build_optimizer
@@ -44,26 +45,33 @@ class Cell(nn.Module):
         fixed: constructor arguments that are no options.
         options: values by the names of OPTIONS, which has their defaults, or what makes these.
 
-    Fixed arguments and options are attributes. Those in KINDS, which has what they must be, can be set later. An
-    alias stands for several options.
+    Fixed arguments and options are attributes. Those in KINDS, which has what they must be, can be set later; CHECKS
+    refuses illegal values of the others. An alias stands for several options.
 
     Raises:
         UndefinedParameterError: an unknown option; the nearest is offered.
-        WrongInputType: an option is not of its kind.
+        WrongInputType, WrongValue: an option is not of its kind, or not legal.
     """
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {}
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {}
+    CHECKS: ClassVar[Mapping[str, Check]] = {}
     ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
-    def __init__(self, name: str | None, fixed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__()
         kind, known = type(self).__name__, {**COMMON, **self.OPTIONS}
         refuse_unknown(kind, options, ["name", *known, *self.ALIASES])
         chosen = {name: value for name, value in options.items() if value is not None}
         shared = {one: chosen[alias] for alias, ones in self.ALIASES.items() if alias in chosen for one in ones}
         given = {**shared, **chosen}
-        self.name, self.fixed = name or default_name(kind), dict(fixed)
+        self.name, self.fixed = name or default_name(kind), dict(fixed or {})
         self.options = {
             option: given[option] if option in given else default() if callable(default) else default
             for option, default in known.items()
@@ -151,6 +159,9 @@ class Cell(nn.Module):
         return {"activation": (*ACTIVATIONS.values(), NoneType), "back_propagate": (bool, int), **cls.KINDS}
 
     def _check(self, option: str, value: object) -> None:
+        if option in self.CHECKS:
+            with n2d2_errors():
+                self.CHECKS[option](option, value)
         kinds = self._kinds().get(option)
         if kinds and not isinstance(value, kinds):
             legal = ", ".join(kind.__name__ for kind in kinds if kind is not NoneType)

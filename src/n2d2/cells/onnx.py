@@ -28,7 +28,7 @@ class Opaque(Cell):
     """
 
     def __init__(self, layer: nn.Module, name: str, constants: dict[int, torch.Tensor]) -> None:
-        super().__init__(name, {"layer": type(layer).__name__}, {})
+        super().__init__(name=name, fixed={"layer": type(layer).__name__})
         self.layer = layer
         self._places = sorted(constants)
         for place in self._places:

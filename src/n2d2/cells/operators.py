@@ -1,7 +1,7 @@
 """Cells without weights: pooling, dropout, softmax, elementwise operations, changes of shape."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from n2d2.activation import Activation as ActivationFunction
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import to_mapping
 from n2d2.cells.weights import dims
+from n2d2.declared import Check
 from n2d2.error_handler import WrongValue, check_choice, n2d2_errors
 from n2d2.tensor import Graph
 from n2d2.tensor import Tensor as N2D2Tensor
@@ -26,22 +27,22 @@ POOLS: dict[tuple[str, int], Callable[..., nn.Module]] = {
     ("Average", 3): nn.AvgPool3d,
 }
 GLOBAL_POOLS: dict[str, Callable[..., Tensor]] = {"Max": torch.amax, "Average": torch.mean}
+POOLING: Mapping[str, Check] = {"pooling": partial(check_choice, legal=GLOBAL_POOLS)}
 
 Weighted = Sequence[tuple[Tensor, float, float]]
 
 OPERATIONS: dict[str, Callable[[Weighted], Tensor]] = {
-    "Sum": lambda inputs: _sum(w * x + s for x, w, s in inputs),
-    "AbsSum": lambda inputs: _sum(w * x.abs() for x, w, _ in inputs),
-    "EuclideanSum": lambda inputs: _sum((w * x + s) ** 2 for x, w, s in inputs).sqrt(),
-    "Prod": lambda inputs: functools.reduce(torch.mul, (w * x + s for x, w, s in inputs)),
-    "Max": lambda inputs: functools.reduce(torch.maximum, (w * x + s for x, w, s in inputs)),
+    "Sum": lambda inputs: reduce(torch.add, _scaled(inputs)),
+    "AbsSum": lambda inputs: reduce(torch.add, _scaled([(x.abs(), w, 0) for x, w, _ in inputs])),
+    "EuclideanSum": lambda inputs: reduce(torch.add, [x.square() for x in _scaled(inputs)]).sqrt(),
+    "Prod": lambda inputs: reduce(torch.mul, _scaled(inputs)),
+    "Max": lambda inputs: reduce(torch.maximum, _scaled(inputs)),
 }
 """ElemWise's operations on (input, weight, shift)."""
 
 
-def _sum(terms: Any) -> Tensor:  # noqa: ANN401 - an iterable of tensors
-    total: Tensor = functools.reduce(torch.add, terms)
-    return total
+def _scaled(inputs: Weighted) -> list[Tensor]:
+    return [x if (w, s) == (1, 0) else w * x + s for x, w, s in inputs]
 
 
 class Pool(Cell):
@@ -56,6 +57,7 @@ class Pool(Cell):
     torch.Size([1, 6, 14, 14])
     """
 
+    CHECKS = POOLING
     OPTIONS: ClassVar[Mapping[str, Any]] = {
         "pooling": "Max",
         "stride_dims": 1,
@@ -66,9 +68,8 @@ class Pool(Cell):
     def __init__(self, pool_dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
         n_dims = len(pool_dims) if isinstance(pool_dims, list | tuple) else 2
         sizes = dims("pool_dims", pool_dims, n_dims, low=1)
-        super().__init__(config.pop("name", None), {"pool_dims": sizes}, config)
+        super().__init__(fixed={"pool_dims": sizes}, **config)
         options = self.options
-        check_choice("pooling", options["pooling"], GLOBAL_POOLS)
         options["stride_dims"] = dims("stride_dims", options["stride_dims"], n_dims, low=1)
         options["padding_dims"] = dims("padding_dims", options["padding_dims"], n_dims, low=0)
         self.layer = POOLS[options["pooling"], n_dims](
@@ -110,11 +111,8 @@ class PoolGlobal2d(Cell):
     torch.Size([2, 8, 1, 1])
     """
 
+    CHECKS = POOLING
     OPTIONS: ClassVar[Mapping[str, Any]] = {"pooling": "Max"}
-
-    def __init__(self, **config: Any) -> None:  # noqa: ANN401
-        super().__init__(config.pop("name", None), {}, config)
-        check_choice("pooling", self.options["pooling"], GLOBAL_POOLS)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, y, x) -> (batch, channels, 1, 1)."""
@@ -129,11 +127,7 @@ class Dropout(Cell):
     """Zero each value with probability `dropout` while learning, the others scaled up."""
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"dropout": 0.5}
-
-    def __init__(self, **config: Any) -> None:  # noqa: ANN401
-        super().__init__(config.pop("name", None), {}, config)
-        with n2d2_errors():
-            check_number("dropout", self.options["dropout"], low=0, high=1)
+    CHECKS: ClassVar[Mapping[str, Check]] = {"dropout": partial(check_number, low=0, high=1)}
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Any shape, unchanged."""
@@ -148,11 +142,7 @@ class Softmax(Cell):
     """
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"with_loss": False, "group_size": 0}
-
-    def __init__(self, **config: Any) -> None:  # noqa: ANN401
-        super().__init__(config.pop("name", None), {}, config)
-        with n2d2_errors():
-            check_count("group_size", self.options["group_size"])
+    CHECKS: ClassVar[Mapping[str, Check]] = {"group_size": check_count}
 
     def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401
         """Propagate; what was through a Softmax with loss already stays as it is."""
@@ -193,11 +183,10 @@ class ElemWise(Cell):
         "weights": None,
         "shifts": None,
     }
-
-    def __init__(self, **config: Any) -> None:  # noqa: ANN401
-        super().__init__(config.pop("name", None), {}, config)
-        check_choice("operation", self.options["operation"], OPERATIONS)
-        check_choice("mode", self.options["mode"], ("PerLayer",))
+    CHECKS: ClassVar[Mapping[str, Check]] = {
+        "operation": partial(check_choice, legal=OPERATIONS),
+        "mode": partial(check_choice, legal=["PerLayer"]),
+    }
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, ...) of one shape each, unchanged in shape."""
@@ -221,7 +210,7 @@ class Activation(Cell):
     """An activation as a cell of its own."""
 
     def __init__(self, activation: ActivationFunction | None = None, **config: Any) -> None:  # noqa: ANN401
-        super().__init__(config.pop("name", None), {}, {**config, "activation": activation})
+        super().__init__(activation=activation, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Any shape, unchanged."""
@@ -243,7 +232,7 @@ class Padding(Cell):
         with n2d2_errors():
             for name, value in fixed.items():
                 check_count(name, abs(value) if isinstance(value, int) else value)
-        super().__init__(config.pop("name", None), fixed, config)
+        super().__init__(fixed=fixed, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, y, x) -> (batch, channels, y + top + bottom, x + left + right)."""
@@ -255,7 +244,7 @@ class Reshape(Cell):
     """The same values in other sizes: `dims` in N2D2's order (x, y, channels), -1 once for what is left over."""
 
     def __init__(self, dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
-        super().__init__(config.pop("name", None), {"dims": list(dims)}, config)
+        super().__init__(fixed={"dims": list(dims)}, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, ...) -> (batch, *dims reversed)."""
@@ -273,7 +262,7 @@ class Transpose(Cell):
     def __init__(self, perm: Sequence[int], **config: Any) -> None:  # noqa: ANN401
         if sorted(perm) != list(range(len(perm))):
             raise WrongValue(f"perm={perm!r} is illegal: it must hold 0 to {len(perm) - 1} once each")
-        super().__init__(config.pop("name", None), {"perm": list(perm)}, config)
+        super().__init__(fixed={"perm": list(perm)}, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, y, x) in the new order."""

@@ -49,8 +49,8 @@ class WeightCell(Cell):
         "solver": ("weights_solver", "bias_solver"),
     }
 
-    def __init__(self, name: str | None, fixed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-        super().__init__(name, fixed, options)
+    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - as for Cell
+        super().__init__(**arguments)
         quantizer = self.options.pop("quantizer")
         self.layer = self.make_layer().to(global_variables.device(), global_variables.dtype())
         self._guard()
@@ -210,7 +210,7 @@ class _Kernels(WeightCell):
             "nb_outputs": nb_outputs,
             "kernel_dims": dims("kernel_dims", kernel_dims, n_dims, low=1),
         }
-        super().__init__(config.pop("name", None), fixed, config)
+        super().__init__(fixed=fixed, **config)
 
     def make_layer(self) -> nn.Module:
         """A torch convolution; its groups where the mapping is regular, `connections` where it is not."""
@@ -295,7 +295,7 @@ class Fc(WeightCell):
 
     def __init__(self, nb_inputs: int, nb_outputs: int, nb_input_cells: int = 1, **config: Any) -> None:  # noqa: ANN401
         _check_counts(nb_inputs=nb_inputs, nb_outputs=nb_outputs, nb_input_cells=nb_input_cells)
-        super().__init__(config.pop("name", None), {"nb_inputs": nb_inputs, "nb_outputs": nb_outputs}, config)
+        super().__init__(fixed={"nb_inputs": nb_inputs, "nb_outputs": nb_outputs}, **config)
 
     def make_layer(self) -> nn.Module:
         """A torch linear layer."""
@@ -323,7 +323,7 @@ class BatchNorm2d(Cell):
 
     def __init__(self, nb_inputs: int, nb_input_cells: int = 1, **config: Any) -> None:  # noqa: ANN401
         _check_counts(nb_inputs=nb_inputs, nb_input_cells=nb_input_cells)
-        super().__init__(config.pop("name", None), {"nb_inputs": nb_inputs, "nb_outputs": nb_inputs}, config)
+        super().__init__(fixed={"nb_inputs": nb_inputs, "nb_outputs": nb_inputs}, **config)
         epsilon = self.options["epsilon"] or 1e-5  # N2D2's 0 means the least that is stable
         layer = nn.BatchNorm2d(nb_inputs, eps=epsilon, momentum=self.options["moving_average_momentum"])
         self.layer = layer.to(global_variables.device(), global_variables.dtype())
