@@ -63,6 +63,13 @@ class PruneCell(Declared):
                 check_number("gamma", self.gamma, low=0, open_low=True)
         self._forget()
 
+    def _forget(self) -> None:
+        self._owner: str | None = None
+        self._weights: dict[str, nn.Parameter] = {}
+        self._connections: torch.Tensor | None = None
+        self._pruner: Pruner | None = None
+        self._optimizer: Optimizer | None = None
+
     def __setattr__(self, name: str, value: object) -> None:
         if "_pruner" in self.__dict__ and not name.startswith("_"):
             type(self)(**{**self.settings(), name: value})  # refuses what does not fit the other fields
@@ -108,13 +115,6 @@ class PruneCell(Declared):
         if self._pruner is not None:
             self._pruner.finalize()
         self._forget()
-
-    def _forget(self) -> None:
-        self._owner: str | None = None
-        self._weights: dict[str, nn.Parameter] = {}
-        self._connections: torch.Tensor | None = None
-        self._pruner: Pruner | None = None
-        self._optimizer: Optimizer | None = None
 
     def _prune(self) -> None:
         if self._pruner is not None:
@@ -210,7 +210,13 @@ class PruneCell(Declared):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy is on no cell; a copied cell puts its copy on itself."""
-        free = {"_owner": None, "_weights": {}, "_connections": None, "_pruner": None, "_optimizer": None}
+        free: dict[str, Any] = {
+            "_owner": None,
+            "_weights": {},
+            "_connections": None,
+            "_pruner": None,
+            "_optimizer": None,
+        }
         return {**self.__dict__, **free}
 
 
