@@ -146,7 +146,7 @@ class Cell(nn.Module):
                 options[option] = value
                 self.changed(option)
             return
-        if options and not name.startswith("_") and not hasattr(self, name):
+        if options and not name.startswith("_") and not isinstance(value, nn.Module) and not hasattr(self, name):
             near = get_close_matches(name, [*options, *dir(type(self))], n=1, cutoff=0.8)
             if near:  # a slip of the pen; other new attributes are the user's own affair
                 raise UndefinedParameterError(
