@@ -24,7 +24,17 @@ provider.normalize_stimuli()
 model = n2d2.models.lenet.LeNet(10)
 softmax = n2d2.cells.nn.Softmax(with_loss=True)
 target = n2d2.target.Score(provider)
-model.set_solver(n2d2.solver.SGD(learning_rate=0.05, momentum=0.9, decay=0.0005))
+n_learn = database.get_nb_stimuli("Learn")
+model.set_solver(
+    n2d2.solver.SGD(
+        learning_rate=0.05,
+        momentum=0.9,
+        decay=0.0005,
+        learning_rate_policy="StepDecay",
+        learning_rate_step_size=n_learn,
+        learning_rate_decay=0.75,
+    )
+)
 
 # The first convolution has 150 weights of 61,000: it may keep most of them.
 thresholds = dict(zip(model.get_cells(), (0.3, 0, 0.7, 0, 0.92, 0.92, 0.6, 0), strict=True))
@@ -36,7 +46,7 @@ for cell in model:
             threshold=thresholds[cell.get_name()],
             start=0.3,
             gamma=0.05,
-            stepsize=database.get_nb_stimuli("Learn") // 3,
+            stepsize=n_learn // 3,
         )
 print(model)
 
@@ -54,7 +64,7 @@ def success(partition):
 for epoch in range(arguments.epochs):
     provider.set_partition("Learn")
     model.learn()
-    for batch in range(math.ceil(database.get_nb_stimuli("Learn") / arguments.batch_size)):
+    for batch in range(math.ceil(n_learn / arguments.batch_size)):
         x = provider.read_random_batch()
         x = model(x)
         x = softmax(x)

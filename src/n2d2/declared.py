@@ -86,8 +86,16 @@ class Declared:
         """N2D2's name of this kind of object."""
         return type(self).__name__
 
+    def brief(self) -> str:
+        """Printed with those parameters only that are not at their defaults."""
+        defaults = {one.name: one.default for one in fields(self)}  # type: ignore[arg-type] # a dataclass
+        return self._printed({name: value for name, value in self.settings().items() if value != defaults[name]})
+
     def __repr__(self) -> str:
-        pairs = ", ".join(f"{name}={value}" for name, value in sorted(self.settings().items()))
+        return self._printed(self.settings())
+
+    def _printed(self, settings: dict[str, Any]) -> str:
+        pairs = ", ".join(f"{name}={value}" for name, value in sorted(settings.items()))
         return f"{self.get_type()}({pairs})"
 
 

@@ -90,7 +90,7 @@ class Score:
         labels = self.provider.get_labels().to(output.values.device)
         scores = output.values.reshape(len(output.values), -1)
         loss = self._loss_of(output, scores, labels)
-        self._count(scores.detach(), labels, loss.item())
+        self.count(scores.detach(), labels, loss.item())
         made = Tensor.from_torch(loss)
         made.graph = output.graph
         return made
@@ -101,7 +101,9 @@ class Score:
         options = self.options
         return squared_error(scores, labels, target_value=options.target_value, default_value=options.default_value)
 
-    def _count(self, scores: torch.Tensor, labels: torch.Tensor, loss: float) -> None:
+    def count(self, scores: torch.Tensor, labels: torch.Tensor, loss: float = float("nan")) -> None:
+        """Count a batch in the provider's current partition: scores (n, classes, ...), int64 labels (n,)."""
+        scores = scores.flatten(1)
         self._last_loss = loss
         if self._partition() == "Learn":
             self.losses.append(loss)
@@ -136,9 +138,19 @@ class Score:
         tally = self._tallies[self._partition()]
         return tally.right / max(tally.seen, 1)
 
-    def clear_success(self) -> None:
-        """Begin to count anew, in all partitions."""
+    def clear_success(self, partition: str | None = None) -> None:
+        """Begin to count anew, in all partitions or in one."""
+        for name in [partition] if partition else list(self._tallies):
+            self._tallies.pop(name, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted since the last `clear_success`, for `load_state_dict`."""
+        return {partition: vars(tally).copy() for partition, tally in self._tallies.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from a `state_dict`."""
         self._tallies.clear()
+        self._tallies.update({partition: _Tally(**tally) for partition, tally in state.items()})
 
     def get_confusion_matrix(self) -> np.ndarray[Any, Any]:
         """Stimuli of each label (rows) that were taken for each label (columns), in the current partition."""

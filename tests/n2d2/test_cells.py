@@ -225,8 +225,8 @@ def test_printing_follows_verbosity(monkeypatch):
     cell = Conv(4, 6, [3, 3], name="conv", stride_dims=2)
     assert str(cell).startswith("Conv('conv', nb_inputs=4, nb_outputs=6, kernel_dims=[3, 3])(back_propagate=True, ")
     assert "stride_dims=[2, 2]" in str(cell)
-    cell.quantizer = n2d2.quantizer.PruneCell()
-    assert "quantizer=PruneCell(delta=0.001" in str(cell)
+    cell.quantizer = n2d2.quantizer.PruneCell(prune_mode="Static")
+    assert str(cell).endswith(", quantizer=PruneCell(prune_mode=Static))")
     monkeypatch.setattr(n2d2.global_variables, "verbosity", n2d2.global_variables.Verbosity.short)
     assert str(cell) == "Conv('conv', nb_inputs=4, nb_outputs=6, kernel_dims=[3, 3])"
     assert str(Sequence([cell], name="net")) == f"Sequence('net')(\n\t{cell}\n)"

@@ -17,6 +17,7 @@ class Thing(Declared):
 def test_printing_and_comparing_come_from_the_fields():
     thing = Thing(size=0.5, kind="Small")
     assert str(thing) == "Thing(extra=, kind=Small, on=True, size=0.5, times=1)"
+    assert thing.brief() == "Thing(kind=Small, size=0.5)"
     assert thing == Thing(size=0.5, kind="Small")
     assert thing != Thing()
     assert copy.deepcopy(thing) == thing

@@ -12,7 +12,7 @@ from torch import nn
 
 from n2d2 import global_variables
 from n2d2.activation import ACTIVATIONS, Activation
-from n2d2.declared import Check
+from n2d2.declared import Check, Declared
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, n2d2_errors, refuse_unknown
 from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
@@ -236,8 +236,9 @@ class Cell(nn.Module):
         if global_variables.verbosity is not global_variables.Verbosity.detailed:
             return f"{self.get_type()}({fixed})"
         options = {**self.options, "quantizer": self._quantizer} if self._quantizer else self.options
-        told = ", ".join(f"{key}={value}" for key, value in options.items() if value is not None)
-        return f"{self.get_type()}({fixed})({told})"
+        told = {key: value.brief() if isinstance(value, Declared) else value for key, value in options.items()}
+        pairs = ", ".join(f"{key}={value}" for key, value in told.items() if value is not None)
+        return f"{self.get_type()}({fixed})({pairs})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_outputs": None, "_optimizer": None}
