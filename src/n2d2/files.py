@@ -23,6 +23,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from prunecell.errors import FormatError
 from prunecell.masks import Mask
+from prunecell.pruner import Pruner
 
 MAX_VALUE_LENGTH = 40
 """Characters of one value with its space: no line of a file is read beyond what its values can need."""
@@ -88,13 +89,19 @@ def read_masks(path: Path, shape: Sequence[int], inputs: Sequence[int] | None = 
     return torch.cat([torch.stack([next(rows) for _ in range(part[0])]).view(part) for part in parts], 1)
 
 
-def save_weights(cells: Iterable[Any], folder: str | Path, inputs: Mapping[str, Sequence[int]] | None = None) -> None:
-    """Write the parameters of cells, and the masks of those with a PruneCell, into a folder, which is made.
+def save_weights(
+    cells: Iterable[Any],
+    folder: str | Path,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the parameters and masks of cells into a folder, which is made.
 
     Args:
         cells: cells of `n2d2.cells`; those without parameters are passed over.
         folder: where to; a `/` in a cell's name is a folder below it, as in N2D2.
         inputs: cell name -> how many channels each of its inputs brings, for cells with several.
+        masks: cell name -> bool mask of its weight; by default those of the PruneCells that are on cells.
     """
     for cell in cells:
         for kind, tensor in _tensors(cell).items():
@@ -104,9 +111,9 @@ def save_weights(cells: Iterable[Any], folder: str | Path, inputs: Mapping[str, 
                 write_weights(path, _turned(tensor, cell.layer), _connections(cell))
             else:
                 write_biases(path, tensor)
-        if cell.quantizer is not None:
-            mask = _turned(cell.quantizer.get_pruned_masks().to_torch().bool(), cell.layer)
-            write_masks(_path(folder, cell.name, "masks"), mask, (inputs or {}).get(cell.name))
+        mask = _mask(cell) if masks is None else masks.get(cell.name)
+        if mask is not None:
+            write_masks(_path(folder, cell.name, "masks"), _turned(mask, cell.layer), (inputs or {}).get(cell.name))
 
 
 def load_weights(
@@ -115,10 +122,11 @@ def load_weights(
     inputs: Mapping[str, Sequence[int]] | None = None,
     *,
     ignore_missing: bool = False,
-) -> None:
+) -> dict[str, Tensor]:
     """Read what `save_weights`, or N2D2, wrote. Nothing of a cell is changed before all of its files are read.
 
     A cell with a PruneCell gets the masks that are there; where there is none, its masks are filled on the new weights.
+    Without a PruneCell too, weights are zero where a mask says so.
 
     Args:
         cells: the cells to fill.
@@ -126,16 +134,34 @@ def load_weights(
         inputs: as for `save_weights`.
         ignore_missing: cells without files stay as they are, with a warning.
 
+    Returns:
+        Cell name -> the bool mask of its weight that was there.
+
     Raises:
         FormatError: as `read_weights`.
     """
+    masks = {}
     for cell in cells:
         tensors = _tensors(cell)
         files = [_path(folder, cell.name, kind) for kind in tensors]
         if ignore_missing and files and not any(file.exists() for file in files):
             warnings.warn(f"{files[0]} is not there: cell {cell.name!r} keeps its weights", stacklevel=2)
         else:
-            _load(cell, tensors, Path(folder), (inputs or {}).get(cell.name))
+            mask = _load(cell, tensors, Path(folder), (inputs or {}).get(cell.name))
+            if mask is not None:
+                masks[cell.name] = mask
+    return masks
+
+
+def put_masks(pruner: Pruner, masks: Mapping[str, Tensor]) -> None:
+    """Let a Pruner go on with these masks (parameter name -> bool); what they prune is gone, and not hidden."""
+    state = pruner.state_dict()
+    for name, mask in masks.items():
+        saved = state["weights"][name]
+        saved["bits"] = Mask.from_bool(mask).bits
+        if saved["hidden"] is not None:
+            saved["hidden"] = saved["hidden"].new_zeros(int((~mask).sum()))
+    pruner.load_state_dict(state)
 
 
 def _tensors(cell: Any) -> dict[str, Tensor]:  # noqa: ANN401 - any cell
@@ -156,6 +182,10 @@ def _tensors(cell: Any) -> dict[str, Tensor]:  # noqa: ANN401 - any cell
     return {kind: tensor.detach() for kind, tensor in found.items() if tensor is not None}
 
 
+def _mask(cell: Any) -> Tensor | None:  # noqa: ANN401
+    return None if cell.quantizer is None else cell.quantizer.get_pruned_masks().to_torch().bool()
+
+
 def _connections(cell: Any) -> Tensor | None:  # noqa: ANN401
     there: Tensor | None = getattr(cell, "connections", None)
     return there if there is None else _turned(there, cell.layer)
@@ -169,7 +199,13 @@ def _turned(weight: Tensor, layer: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def _load(cell: Any, tensors: Mapping[str, Tensor], folder: Path, inputs: Sequence[int] | None) -> None:  # noqa: ANN401
+def _load(
+    cell: Any,  # noqa: ANN401 - any cell
+    tensors: Mapping[str, Tensor],
+    folder: Path,
+    inputs: Sequence[int] | None,
+) -> Tensor | None:
+    """Read one cell; return its mask."""
     vectors = {kind: vector for kind, vector in tensors.items() if kind != "weights"}
     read = {kind: read_biases(_path(folder, cell.name, kind), len(v), v.dtype) for kind, v in vectors.items()}
     mask = None
@@ -180,23 +216,15 @@ def _load(cell: Any, tensors: Mapping[str, Tensor], folder: Path, inputs: Sequen
         if masks.exists():
             mask = read_masks(masks, shape, inputs)
             weights.masked_fill_(~mask, 0)
+            mask = _turned(mask, cell.layer)
         read["weights"] = _turned(weights, cell.layer)
     for kind, tensor in tensors.items():
         tensor.copy_(read[kind])
     if "weights" in tensors:
         cell.refill()
-        if mask is not None and cell.quantizer is not None:
-            _put_mask(cell.quantizer, _turned(mask, cell.layer))
-
-
-def _put_mask(quantizer: Any, mask: Tensor) -> None:  # noqa: ANN401 - a PruneCell
-    state = quantizer.state_dict()
-    if state is not None:
-        saved = state["weights"]["weight"]
-        saved["bits"] = Mask.from_bool(mask).bits
-        if saved["hidden"] is not None:
-            saved["hidden"] = saved["hidden"].new_zeros(int((~mask).sum()))
-        quantizer.load_state_dict(state)
+        if mask is not None and cell.quantizer is not None and cell.quantizer.pruner is not None:
+            put_masks(cell.quantizer.pruner, {"weight": mask})
+    return mask
 
 
 def _path(folder: str | Path, cell: str, kind: str) -> Path:

@@ -6,7 +6,7 @@ resumed ends with the same bits as one that was not (one thread, CPU).
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,7 @@ class Task:
         validation: -> the batches on which each epoch ends; None: none.
         loss: (scores, labels) -> a scalar.
         pruner: of the model, attached to the optimizer; None trains densely.
+        beside: name -> what else has a state_dict and belongs to the run: a log, say.
     """
 
     model: nn.Module
@@ -43,10 +44,11 @@ class Task:
     validation: Callable[[], Batches] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
     pruner: Pruner | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Any]:
         """All that has a state_dict."""
-        parts = {"model": self.model, "optimizer": self.optimizer, "pruner": self.pruner}
+        parts = {"model": self.model, "optimizer": self.optimizer, "pruner": self.pruner, **self.beside}
         return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -147,7 +149,10 @@ class Checkpoint:
         if states.keys() != parts.keys():
             raise FormatError(f"{self.path} is of another run: it holds {sorted(states)}, not {sorted(parts)}")
         for name, part in parts.items():
-            part.load_state_dict(states[name])
+            try:
+                part.load_state_dict(states[name])
+            except (RuntimeError, ValueError, KeyError) as error:  # what torch's modules and optimizers raise
+                raise FormatError(f"{self.path} is of another run: {name} does not fit: {error}") from None
         torch.set_rng_state(random)
         return True
 
