@@ -48,7 +48,8 @@ def pack(
         source: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (torch, read with `weights_only`: no code is run),
             `.safetensors`, `.safetensors.index.json` (its shards beside it), or `.pcell`.
         target: the archive to write.
-        values, backend: as for `save`.
+        values: as for `save`.
+        backend: as for `save`.
         metadata: added to that of a safetensors or `.pcell` source, which is kept.
 
     Returns:
@@ -174,7 +175,7 @@ def _write_safetensors(source: Path, target: Path) -> None:
                 kind = element_type(tensor.dtype)
                 if kind.container is None:
                     raise OptionError(f"{name!r} is of {kind.name}, which safetensors cannot hold; unpack to '.pt'")
-                body.append(name, kind.container, tuple(tensor.shape), [words_of(tensor).tobytes()])
+                body.append(name, kind.container, tuple(tensor.shape), [words_of(tensor).view("u1").data])
 
 
 _READERS: dict[str, Callable[[Path], Source]] = {

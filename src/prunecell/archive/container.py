@@ -11,6 +11,7 @@ import os
 import shutil
 import struct
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,12 +22,15 @@ from prunecell.errors import FormatError
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library
 METADATA = "__metadata__"
+MAX_DIMS = 64  # as many as torch has
+SEAL = "crc32"
+UNSEALED = {SEAL: "00000000"}  # in the metadata: room for the checksum of the header
 _IN_MEMORY = 1 << 26  # a body up to so many bytes waits for its header in memory, a larger one on disk
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One tensor of the container.
+class Place:
+    """Where a tensor of the container is.
 
     Attributes:
         dtype: safetensors' name of the dtype.
@@ -46,28 +50,31 @@ class Body:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._size = 0
-        self.entries: dict[str, Entry] = {}
+        self.places: dict[str, Place] = {}
 
-    def append(self, name: str, dtype: str, shape: tuple[int, ...], pieces: Iterable[bytes | memoryview]) -> None:
-        """Write the bytes of a tensor."""
-        start = self._size
+    def append(self, name: str, dtype: str, shape: tuple[int, ...], pieces: Iterable[bytes | memoryview]) -> int:
+        """Write the bytes of a tensor; return their CRC-32."""
+        start, checksum = self._size, 0
         for piece in pieces:
             self._stream.write(piece)
             self._size += len(piece)
-        self.entries[name] = Entry(dtype=dtype, shape=shape, start=start, stop=self._size)
+            checksum = zlib.crc32(piece, checksum)
+        self.places[name] = Place(dtype=dtype, shape=shape, start=start, stop=self._size)
+        return checksum
 
 
 @contextmanager
 def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
     """Write a container; the file appears under its name when it is complete, or not at all.
 
-    `metadata` is read when the body is complete, so it may be filled in the meantime. The header stands
-    before the data and holds its sizes; so the body waits in memory, or on disk if it is large.
+    `metadata` is read when the body is complete, so it may be filled in the meantime; where it is `UNSEALED`,
+    the checksum of the header takes its place. The header stands before the data and holds its sizes; so the
+    body waits in memory, or on disk if it is large.
     """
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(path.parent)) as stream:
         body = Body(stream)
         yield body
-        header = _header(body.entries, metadata)
+        header = _header(body.places, metadata)
         stream.seek(0)
         with replacing(path) as file:
             file.write(struct.pack("<Q", len(header)))
@@ -75,13 +82,18 @@ def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
             shutil.copyfileobj(stream, file, 1 << 20)
 
 
-def _header(entries: Mapping[str, Entry], metadata: dict[str, str]) -> bytes:
+def _header(places: Mapping[str, Place], metadata: dict[str, str]) -> bytes:
     header: dict[str, object] = {METADATA: metadata}
-    for name, entry in entries.items():
+    for name, entry in places.items():
         offsets = [entry.start, entry.stop]
         header[name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return text + b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)
+    return text.replace(_seal(0), _seal(zlib.crc32(text)), 1)
+
+
+def _seal(checksum: int) -> bytes:
+    return f'"{SEAL}":"{checksum:08x}"'.encode()
 
 
 @contextmanager
@@ -107,7 +119,7 @@ class Container:
     """A container mapped into memory, its header checked.
 
     Attributes:
-        entries: what is in it, in the order of the header.
+        places: what is in it, in the order of the header.
         metadata: the strings of the header's `__metadata__`.
         n_bytes: the size of the file.
     """
@@ -119,12 +131,12 @@ class Container:
                 raise FormatError(f"a file of {self.n_bytes} bytes")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
-            self.metadata, self.entries, self._start = self._read_header()
+            self.metadata, self.places, self._start = self._read_header()
         except BaseException:
             self.close()
             raise
 
-    def _read_header(self) -> tuple[dict[str, str], dict[str, Entry], int]:
+    def _read_header(self) -> tuple[dict[str, str], dict[str, Place], int]:
         (size,) = struct.unpack("<Q", self._map[:8])
         if size > min(MAX_HEADER, self.n_bytes - 8):
             raise FormatError(f"a header of {size} bytes in a file of {self.n_bytes}; at most {MAX_HEADER}")
@@ -132,14 +144,26 @@ class Container:
         metadata = header.pop(METADATA, {})
         if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
             raise FormatError("__metadata__ must hold strings only")
-        entries = {name: _entry(name, value) for name, value in header.items()}
-        _check_cover(entries, self.n_bytes - 8 - size)
-        return metadata, entries, 8 + size
+        places = {name: _place(name, value) for name, value in header.items()}
+        _check_cover(places, self.n_bytes - 8 - size)
+        return metadata, places, 8 + size
+
+    def check_seal(self) -> None:
+        """Check the header against the CRC-32 that its metadata hold, taken with zeros in its own place.
+
+        Raises:
+            FormatError: the header was changed, or has no checksum.
+        """
+        text = self._map[8 : self._start]
+        seal = f'"{SEAL}":"{self.metadata.get(SEAL)}"'.encode()
+        unsealed = text.replace(seal, _seal(0), 1)
+        if seal not in text or _seal(zlib.crc32(unsealed)) != seal:
+            raise FormatError("the header is damaged: its checksum is wrong")
 
     def data(self, name: str) -> memoryview:
         """Return the bytes of a tensor, in place. Let go of them before the container is closed."""
-        entry = self.entries[name]
-        return memoryview(self._map)[self._start + entry.start : self._start + entry.stop]
+        place = self.places[name]
+        return memoryview(self._map)[self._start + place.start : self._start + place.stop]
 
     def close(self) -> None:
         """Let go of the file; who still holds a view of it keeps its memory alive."""
@@ -178,24 +202,26 @@ def read_json(text: bytes | str) -> dict[str, object]:
     return value
 
 
-def _entry(name: str, value: object) -> Entry:
+def _place(name: str, value: object) -> Place:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"tensor {name!r}: an entry must have dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str):
         raise FormatError(f"tensor {name!r}: dtype must be a string")
+    if isinstance(shape, list) and len(shape) > MAX_DIMS:
+        raise FormatError(f"tensor {name!r}: {len(shape)} dimensions; at most {MAX_DIMS}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
             raise FormatError(f"tensor {name!r}: {what} must be whole numbers in [0, 2^62)")
     if len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 - start, stop
         raise FormatError(f"tensor {name!r}: data_offsets must be a start and a stop")
-    return Entry(dtype=dtype, shape=tuple(shape), start=offsets[0], stop=offsets[1])
+    return Place(dtype=dtype, shape=tuple(shape), start=offsets[0], stop=offsets[1])
 
 
-def _check_cover(entries: Mapping[str, Entry], size: int) -> None:
+def _check_cover(places: Mapping[str, Place], size: int) -> None:
     """Check that the tensors cover the data without a hole or an overlap."""
     at = 0
-    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
+    for name, entry in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
         if entry.start != at:
             what = "a hole" if entry.start > at else "an overlap"
             raise FormatError(f"tensor {name!r}: {what} in the data at byte {at}")

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prunecell.archive.container import Container, Entry, read_json
+from prunecell.archive.container import Container, Place, read_json
 from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType
 from prunecell.codecs.records import Record, read_record, read_shape
 from prunecell.errors import FormatError
 
 FORMAT = "pcell"
 VERSION = "1"
+CRC = "crc32"
 _PLAIN = {e.container: e for e in ELEMENT_TYPES.values() if e.container is not None}
 
 
@@ -23,6 +24,14 @@ class Plain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stored:
+    """How a tensor is stored, and the CRC-32 of its bytes."""
+
+    form: Record | Plain
+    checksum: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """All that the header says.
 
@@ -32,14 +41,15 @@ class Manifest:
         metadata: what the caller of `save` gave.
     """
 
-    stored: Mapping[str, Record | Plain]
+    stored: Mapping[str, Stored]
     target: Mapping[str, str]
     metadata: Mapping[str, object]
 
     @property
     def n_bytes(self) -> int:
         """Bytes of all tensors, dense."""
-        return sum(math.prod(item.shape) * item.kind.itemsize for item in self.stored.values())
+        forms = [stored.form for stored in self.stored.values()]
+        return sum(math.prod(form.shape) * form.kind.itemsize for form in forms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,21 +80,21 @@ class TensorFacts:
 def facts_of(manifest: Manifest, name: str) -> TensorFacts:
     """Say what the header says about the tensor `name`, which it lists."""
     target = manifest.target[name]
-    item = manifest.stored[target]
-    n_weights = math.prod(item.shape)
-    stored, n_nonzero, encoding = n_weights * item.kind.itemsize, None, "plain"
-    if isinstance(item, Record):
-        stored, encoding = item.n_bytes, f"{item.positions} {item.values}"
-        if item.positions != "all" and item.kind.words == 1:
-            n_nonzero = item.count
+    form = manifest.stored[target].form
+    n_weights = math.prod(form.shape)
+    stored, n_nonzero, encoding = n_weights * form.kind.itemsize, None, "plain"
+    if isinstance(form, Record):
+        stored, encoding = form.n_bytes, f"{form.positions} {form.values}"
+        if form.positions != "all" and form.kind.words == 1:
+            n_nonzero = form.count
     return TensorFacts(
         name=name,
-        dtype=item.kind.name,
-        shape=item.shape,
+        dtype=form.kind.name,
+        shape=form.shape,
         n_weights=n_weights,
         n_nonzero=n_nonzero,
         encoding=encoding if target == name else f"alias of {target}",
-        bytes_dense=n_weights * item.kind.itemsize,
+        bytes_dense=n_weights * form.kind.itemsize,
         bytes_stored=stored if target == name else 0,
     )
 
@@ -102,46 +112,50 @@ def read_manifest(container: Container) -> Manifest:
         raise FormatError(f"version {strings.get('version')!r} is unknown; this prunecell reads {VERSION}")
     if "tensors" not in strings:
         raise FormatError("the list of tensors is missing")
-    stored: dict[str, Record | Plain] = {}
+    container.check_seal()
+    stored: dict[str, Stored] = {}
     target: dict[str, str] = {}
-    for name, record in read_json(strings["tensors"]).items():
+    for name, entry in read_json(strings["tensors"]).items():
         try:
-            target[name] = _place(name, record, container.entries, stored)
+            target[name] = _read_entry(name, entry, container.places, stored)
         except FormatError as e:
             raise FormatError(f"tensor {name!r}: {e}") from None
-    if extra := sorted(container.entries.keys() - stored.keys()):
+    if extra := sorted(container.places.keys() - stored.keys()):
         raise FormatError(f"tensor {extra[0]!r}: it is not in the list of tensors")
     return Manifest(stored=stored, target=target, metadata=read_json(strings.get("metadata", "{}")))
 
 
-def _place(name: str, record: object, entries: Mapping[str, Entry], stored: dict[str, Record | Plain]) -> str:
+def _read_entry(name: str, entry: object, places: Mapping[str, Place], stored: dict[str, Stored]) -> str:
     """Add one tensor to `stored` unless it is an alias; return the name under which it is stored."""
-    if not isinstance(record, dict):
-        raise FormatError("its record must be a JSON object")
-    if record.keys() == {"alias"}:
-        alias = record["alias"]
-        if not isinstance(alias, str) or alias not in stored or name in entries:
+    if not isinstance(entry, dict):
+        raise FormatError("its entry must be a JSON object")
+    if "alias" in entry:
+        alias = entry["alias"]
+        if len(entry) > 1 or not isinstance(alias, str) or alias not in stored or name in places:
             raise FormatError(f"an alias of {str(alias)[:80]!r}, which is not stored before it")
         return alias
-    if name not in entries:
+    checksum = entry.pop(CRC, None)
+    if type(checksum) is not int or not 0 <= checksum < 1 << 32:
+        raise FormatError(f"its {CRC} must be a whole number in [0, 2^32)")
+    if name not in places:
         raise FormatError("its bytes are missing")
-    stored[name] = _encoded(entries[name], record) if record else _plain(entries[name])
+    form = _encoded(places[name], entry) if entry else _plain(places[name])
+    stored[name] = Stored(form=form, checksum=checksum)
     return name
 
 
-def _encoded(entry: Entry, record: dict[str, object]) -> Record:
-    checked = read_record(record)
-    n_bytes = entry.stop - entry.start
-    if entry.dtype != "U8" or entry.shape != (n_bytes,) or checked.n_bytes != n_bytes:
-        raise FormatError(f"{checked.n_bytes} bytes of streams in an entry {entry.dtype} of {n_bytes} bytes")
-    return checked
+def _encoded(place: Place, entry: dict[str, object]) -> Record:
+    record = read_record(entry)
+    n_bytes = place.stop - place.start
+    if place.dtype != "U8" or place.shape != (n_bytes,) or record.n_bytes != n_bytes:
+        raise FormatError(f"{record.n_bytes} bytes of streams in {n_bytes} bytes of {place.dtype}")
+    return record
 
 
-def _plain(entry: Entry) -> Plain:
-    if entry.dtype not in _PLAIN:
-        raise FormatError(f"unknown dtype {entry.dtype!r}")
-    kind = _PLAIN[entry.dtype]
-    shape = read_shape(list(entry.shape))
-    if math.prod(shape) * kind.itemsize != entry.stop - entry.start:
-        raise FormatError(f"shape {list(shape)} of {entry.dtype} in {entry.stop - entry.start} bytes")
+def _plain(place: Place) -> Plain:
+    if place.dtype not in _PLAIN:
+        raise FormatError(f"unknown dtype {place.dtype!r}")
+    kind, shape = _PLAIN[place.dtype], read_shape(list(place.shape))
+    if math.prod(shape) * kind.itemsize != place.stop - place.start:
+        raise FormatError(f"shape {list(shape)} of {place.dtype} in {place.stop - place.start} bytes")
     return Plain(kind=kind, shape=shape)

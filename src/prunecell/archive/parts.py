@@ -1,4 +1,4 @@
-"""A stored tensor as positions and values: what a sparse layer is built from, never dense on the way."""
+"""The bytes of one tensor -> the tensor, or its positions and values, never dense: what sparse layers are made from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from prunecell.archive.manifest import Plain
-from prunecell.codecs.decode import open_blob, read_kept, widen
-from prunecell.codecs.dtypes import tensor_of
+from prunecell.codecs.decode import check_words, decode, open_blob, read_kept, widen
+from prunecell.codecs.dtypes import tensor_of, words_of, zeros_of
 from prunecell.codecs.positions import CHUNK
 from prunecell.codecs.records import Record
 
@@ -48,6 +48,21 @@ class SparseParts:
     scales: Tensor | None
 
 
+def read_tensor(item: Record | Plain, data: memoryview) -> Tensor:
+    """Read a tensor into new memory.
+
+    Raises:
+        FormatError: the bytes are damaged.
+    """
+    if isinstance(item, Record):
+        return decode(item, data)
+    words = np.frombuffer(data, item.kind.word)
+    check_words(item.kind, words)
+    tensor = zeros_of(item.kind, item.shape)
+    words_of(tensor)[:] = words
+    return tensor
+
+
 def read_chunks(item: Record | Plain, data: memoryview) -> Iterator[SparseChunk]:
     """Read a tensor stretch by stretch in bounded memory.
 
@@ -71,6 +86,7 @@ def read_chunks(item: Record | Plain, data: memoryview) -> Iterator[SparseChunk]
 
 def _plain_chunks(item: Plain, data: memoryview) -> Iterator[SparseChunk]:
     words = np.frombuffer(data, item.kind.word)
+    check_words(item.kind, words)
     for start in range(0, len(words), CHUNK):
         chunk = words[start : start + CHUNK]
         positions = np.flatnonzero(chunk)

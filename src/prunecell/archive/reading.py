@@ -1,19 +1,17 @@
 """Reading an archive: one `.pcell` file -> tensors, checked before anything is handed out."""
 
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 from torch import Tensor
 
 from prunecell.archive.container import Container
 from prunecell.archive.manifest import Manifest, Plain, TensorFacts, facts_of, read_manifest
-from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_parts
-from prunecell.codecs.decode import decode
-from prunecell.codecs.dtypes import words_of, zeros_of
+from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_parts, read_tensor
 from prunecell.codecs.records import Record
 from prunecell.errors import FormatError, UnknownNameError, nearest
 
@@ -117,13 +115,8 @@ class Archive:
             FormatError: its bytes are damaged.
             UnknownNameError: there is none of this name.
         """
-        item, data = self._find(name)
         with self._naming(name):
-            if not isinstance(item, Plain):
-                return decode(item, data)
-            tensor = zeros_of(item.kind, item.shape)
-            words_of(tensor)[:] = np.frombuffer(data, item.kind.word)
-            return tensor
+            return read_tensor(*self._checked(name))
 
     def chunks(self, name: str) -> Iterator[SparseChunk]:
         """Read one tensor stretch by stretch as positions and values: never dense, in bounded memory.
@@ -132,9 +125,8 @@ class Archive:
             FormatError: its bytes are damaged; then what was given before must not be used either.
             UnknownNameError: there is none of this name.
         """
-        item, data = self._find(name)
         with self._naming(name):
-            yield from read_chunks(item, data)
+            yield from read_chunks(*self._checked(name))
 
     def parts(self, name: str) -> SparseParts:
         """Read one tensor as positions and values: never dense; int8 stays int8, beside its scales.
@@ -143,9 +135,8 @@ class Archive:
             FormatError: its bytes are damaged.
             UnknownNameError: there is none of this name.
         """
-        item, data = self._find(name)
         with self._naming(name):
-            return read_parts(item, data)
+            return read_parts(*self._checked(name))
 
     def facts(self, name: str) -> TensorFacts:
         """Say what the header says about one tensor.
@@ -166,9 +157,13 @@ class Archive:
             raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
         return self._manifest.target[name]
 
-    def _find(self, name: str) -> tuple[Record | Plain, memoryview]:
+    def _checked(self, name: str) -> tuple[Record | Plain, memoryview]:
+        """Return how a tensor is stored, and its bytes if they are those that were written."""
         target = self.target(name)
-        return self._manifest.stored[target], self._container.data(target)
+        stored, data = self._manifest.stored[target], self._container.data(target)
+        if zlib.crc32(data) != stored.checksum:
+            raise FormatError("its bytes are damaged: their checksum is wrong")
+        return stored.form, data
 
     def _naming(self, name: str) -> AbstractContextManager[None]:
         return _naming(f"{self._path}: tensor {name!r}")

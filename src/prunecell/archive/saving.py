@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prunecell.archive.container import METADATA, Body, writing
-from prunecell.archive.manifest import FORMAT, VERSION
+from prunecell.archive.container import METADATA, UNSEALED, Body, writing
+from prunecell.archive.manifest import CRC, FORMAT, VERSION
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
@@ -77,6 +77,8 @@ def tied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Alias]]:
 def _check(name: object, tensor: object) -> None:
     if not isinstance(name, str):
         raise OptionTypeError(f"the key {name!r} is illegal: it must be a string")
+    if name == METADATA or not name.isprintable():
+        raise OptionError(f"the key {name!r} is illegal: it must be printable, and not {METADATA!r}")
     if not isinstance(tensor, Tensor):
         raise OptionTypeError(f"{name!r} is a {type(tensor).__name__}: only tensors can be stored")
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
@@ -101,12 +103,14 @@ def write(
         raise UnknownNameError(f"backend={backend!r} is illegal{nearest(backend, BACKENDS)}")
     user = _user_metadata(metadata)
     tensors: dict[str, dict[str, object]] = {}
-    header = {"format": FORMAT, "version": VERSION}
+    header = {"format": FORMAT, "version": VERSION, **UNSEALED}
     with writing(Path(path), header) as body:
         for name, item in items:
-            if name in tensors or name == METADATA:
-                raise OptionError(f"the key {name!r} is illegal: it stands twice, or is reserved")
+            if name in tensors:
+                raise OptionError(f"the key {name!r} stands twice")
             if isinstance(item, Alias):
+                if CRC not in tensors.get(item.of, {}):
+                    raise OptionError(f"{name!r} cannot be an alias of {item.of!r}, which is not stored before it")
                 tensors[name] = {"alias": item.of}
             else:
                 _check(name, item)
@@ -125,10 +129,8 @@ def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str
     kind = element_type(plain.dtype)
     dense_bytes = plain.numel() * kind.itemsize
     if kind.container is not None and dense_bytes <= encoded.record.n_bytes + len(_json(_json(record))):
-        body.append(name, kind.container, tuple(plain.shape), [words_of(plain).tobytes()])
-        return {}
-    body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)
-    return record
+        return {CRC: body.append(name, kind.container, tuple(plain.shape), [words_of(plain).view("u1").data])}
+    return record | {CRC: body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)}
 
 
 def _json(value: object) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prunecell.codecs.coders import open_reader
-from prunecell.codecs.dtypes import Numbers, tensor_of, words_of, zeros_of
+from prunecell.codecs.dtypes import ElementType, Numbers, tensor_of, words_of, zeros_of
 from prunecell.codecs.positions import POSITION_FORMS, Stretch, cover, read_all
 from prunecell.codecs.records import Record, plan
 from prunecell.codecs.streams import Reader, read_exactly
@@ -88,9 +88,18 @@ def _words(opened: Opened, count: int) -> Numbers:
     if not count:
         return np.empty(0, opened.record.stored.word)
     words = opened.form.join([read_exactly(stream, count) for stream in opened.values])
-    if opened.record.kind.name == "bool" and words.max() > 1:
-        raise FormatError("a bool that is neither 0 nor 1")
+    check_words(opened.record.kind, words)
     return words
+
+
+def check_words(kind: ElementType, words: Numbers) -> None:
+    """Refuse words that torch must never see.
+
+    Raises:
+        FormatError: a bool is neither 0 nor 1.
+    """
+    if kind.name == "bool" and len(words) and words.max() > 1:
+        raise FormatError("a bool that is neither 0 nor 1")
 
 
 def widen(opened: Opened, stretch: Stretch, words: Numbers) -> Numbers:

@@ -64,11 +64,11 @@ _ROWS: dict[str, tuple[int, str, str, str | None]] = {
     "float64": (8, "<u8", "<f8", "F64"),
     "float8_e4m3fn": (1, "u1", "u1", "F8_E4M3"),
     "float8_e5m2": (1, "u1", "u1", "F8_E5M2"),
-    "float8_e4m3fnuz": (1, "u1", "u1", None),
-    "float8_e5m2fnuz": (1, "u1", "u1", None),
+    "float8_e4m3fnuz": (1, "u1", "u1", "F8_E4M3FNUZ"),
+    "float8_e5m2fnuz": (1, "u1", "u1", "F8_E5M2FNUZ"),
     "float8_e8m0fnu": (1, "u1", "u1", None),
     "float4_e2m1fn_x2": (1, "u1", "u1", None),
-    "complex64": (8, "<u4", "<f4", None),
+    "complex64": (8, "<u4", "<f4", "C64"),
     "complex128": (16, "<u8", "<f8", None),
 }
 
