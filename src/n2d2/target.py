@@ -1,7 +1,6 @@
 """Targets: the loss and the success of a network's output against the provider's labels."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,6 @@ def squared_error(
     known = labels != IGNORED
     wanted[known] = wanted[known].scatter(1, labels[known, None], target_value)
     return ((flat - wanted) ** 2)[known].sum() / (2 * max(int(known.sum()), 1))
-
-
-def criterion(model: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The loss that fits a network in learning mode: cross-entropy after a Softmax with loss, else `squared_error`."""
-    ends = [module for module in model.modules() if getattr(module, "options", {}).get("with_loss")]
-    return F.cross_entropy if ends else squared_error
 
 
 @dataclass

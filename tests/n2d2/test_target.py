@@ -9,7 +9,7 @@ from n2d2 import Tensor
 from n2d2.cells import Fc, Sequence, Softmax
 from n2d2.error_handler import WrongInputType
 from n2d2.solver import SGD
-from n2d2.target import Score, criterion, squared_error
+from n2d2.target import Score, squared_error
 
 
 class Provider:
@@ -131,11 +131,6 @@ def test_pictures(tmp_path):
     matrix = np.loadtxt(tmp_path / "logs" / "confusion.dat")
     assert matrix.sum(1).tolist() == [1, 2, 1]
     assert np.loadtxt(tmp_path / "success.dat") == pytest.approx(target.loss(), rel=1e-5)
-
-
-def test_the_loss_of_a_network():
-    assert criterion(net(with_loss=True)) is F.cross_entropy
-    assert criterion(net(with_loss=False)) is squared_error
 
 
 def test_illegal_arguments_are_refused_by_name():
