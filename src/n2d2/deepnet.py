@@ -25,13 +25,13 @@ from n2d2.ini import Document, IniError, Section
 from n2d2.ini.errors import hint
 from n2d2.keys import IDLE_GLOBALS, IDLE_TARGET, REFUSED_GLOBALS, REFUSED_TARGET_KEYS, REFUSED_TARGETS
 from n2d2.layers import check_model
-from n2d2.parameters import chosen, located, warn_of_idle
+from n2d2.parameters import chosen, located, refuse, warn_of_idle
 from n2d2.provider import DataProvider
 from n2d2.quantizer import PruneCell
 from n2d2.solver import build_optimizer
 from n2d2.target import IGNORED, Score, squared_error
-from prunecell.job import Problem
 from prunecell.plan import Key, Plan, PruneSpec
+from prunecell.problem import Problem
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,6 +44,7 @@ class Network:
         model: gives the output of the target's cell; it has neither provider nor target, so it can be copied.
         quantizers: cell -> its PruneCell, which is not on it before `attach`: the model is dense.
         targets: what is measured, all at one cell; the first says what is learned.
+        n_classes: how many outputs that cell has.
     """
 
     document: Document
@@ -51,6 +52,7 @@ class Network:
     model: DeepNetCell
     quantizers: dict[str, PruneCell]
     targets: list[Score]
+    n_classes: int
 
     @property
     def provider(self) -> DataProvider:
@@ -81,6 +83,18 @@ class Network:
             own_seed = zlib.crc32(f"{seed}/{name}".encode())
             plan[f"{key_of(self.model[name])}.layer.weight"] = spec and replace(spec, seed=own_seed)
         return plan
+
+    def check_labels(self) -> None:
+        """Open the data; refuse labels that the output has no place for.
+
+        Raises:
+            IniError: there are more labels than outputs.
+        """
+        labels, output = self.provider.database.stimuli.labels, self.model.outputs[0]
+        n_labels = int(labels.max()) + 1 if len(labels) else 0
+        if n_labels > self.n_classes:
+            problem = f"[{output}] has {self.n_classes} outputs, and the data has {n_labels} labels"
+            raise IniError(problem, self.document.section(output).place)
 
 
 def build(document: Document, *, data_path: str | Path | None = None) -> Network:
@@ -118,7 +132,8 @@ def build(document: Document, *, data_path: str | Path | None = None) -> Network
     graph = read_graph(document, environment)
     output, targets = _read_targets(document, graph, environment.provider)
     document.check_all_read()
-    return Network(document, environment, _assembled(document, graph, output), graph.quantizers, targets)
+    model = _assembled(document, graph, output)
+    return Network(document, environment, model, graph.quantizers, targets, graph.shapes[output][0])
 
 
 def load(path: str | Path, *, data_path: str | Path | None = None, lenient: bool = False) -> DeepNetCell:
@@ -154,6 +169,7 @@ def problem(path: str | Path, *, data_path: str | Path | None = None, lenient: b
         return _assembled(network.document, graph, network.model.outputs[0])
 
     def train(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        network.check_labels()
         generator = Generator().manual_seed(zlib.crc32(f"{seed}/{epoch}".encode()))
         return provider.batches("Learn", shuffle=True, generator=generator)
 
@@ -182,9 +198,7 @@ def _assembled(document: Document, graph: Graph, output: str) -> DeepNetCell:
 def _read_globals(document: Document) -> None:
     section = document.globals
     check_model(section, "DefaultModel")
-    for key, why in REFUSED_GLOBALS.items():
-        if key in section and section.get_int(key):
-            raise section.refuse(key, why)
+    refuse(section, REFUSED_GLOBALS)
     warn_of_idle(section, IDLE_GLOBALS)
 
 
@@ -225,9 +239,7 @@ def _no_target(document: Document, graph: Graph) -> IniError:
 def _target(section: Section, provider: DataProvider) -> Score:
     if "Type" in section:
         chosen(section, "Type", {"TargetScore": True}, REFUSED_TARGETS)
-    for key, why in REFUSED_TARGET_KEYS.items():
-        if key in section:
-            raise section.refuse(key, why)
+    refuse(section, REFUSED_TARGET_KEYS)
     warn_of_idle(section, IDLE_TARGET)
     options = {name: get(section, key) for key, (name, get) in _TARGET.items() if key in section}
     with located(section.place, section):

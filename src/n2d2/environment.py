@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from n2d2.database import DATABASES, Database
 from n2d2.ini import Document, IniError, Section
-from n2d2.keys import IDLE_DATABASE, IDLE_PROVIDER, IDLE_STIMULI_DATA, REFUSED_TRANSFORMATIONS
-from n2d2.parameters import GLOBAL_VALUE, chosen, configured, located, warn_of_idle
+from n2d2.keys import IDLE_DATABASE, IDLE_PROVIDER, IDLE_STIMULI_DATA, REFUSED_PROVIDER_KEYS, REFUSED_TRANSFORMATIONS
+from n2d2.parameters import GLOBAL_VALUE, chosen, configured, located, refuse, warn_of_idle
 from n2d2.provider import DataProvider
 from n2d2.transform import TRANSFORMATIONS
 
@@ -39,13 +40,13 @@ def read_environment(document: Document, *, data_path: str | Path | None = None)
     Raises:
         IniError: a section is missing or refused, or a value is illegal.
     """
-    section = _provider_section(document)
     database = _database(document, data_path)
+    section = _provider_section(document)
     with located(section.place, section):
         provider = DataProvider(database, _size(section), section.get_int("BatchSize", 1, low=1), name=section.name)
     provider.normalize_stimuli()
     environment = Environment(section, provider)
-    environment.values[section.name, "_EpochSize"] = lambda: provider.epoch_size
+    environment.values[section.name, "_EpochSize"] = cache(lambda: provider.epoch_size)
     document.resolver = lambda name, key: environment.values.get((name, key), lambda: None)()
     for part in document.starting_with(f"{section.name}."):
         _add(environment, part)
@@ -65,16 +66,12 @@ def _database(document: Document, data_path: str | Path | None) -> Database:
         section, "Type", {**DATABASES, "Fashion_MNIST_IDX_Database": DATABASES["Fashion_MNIST_IDX_Database"]}, {}
     )
     warn_of_idle(section, IDLE_DATABASE)
-    given = {} if data_path is None or "DataPath" not in section else {"data_path": data_path}
+    given = {} if data_path is None else {"data_path": data_path}
     return configured(section, kind, **given)
 
 
 def _size(section: Section) -> list[int]:
-    if section.get_bool("CompositeStimuli", default=False):
-        raise section.refuse("CompositeStimuli", "labels per pixel are for segmentation; classification is here")
-    if section.get_bool("DataSignedMapping", default=False):
-        legal = "add a RangeAffineTransformation: FirstOperator=Minus, FirstValue=128, SecondOperator=Divides ..."
-        raise section.refuse("DataSignedMapping", legal)
+    refuse(section, REFUSED_PROVIDER_KEYS)
     warn_of_idle(section, IDLE_PROVIDER)
     if "Size" in section:
         return section.get_ints("Size", low=1)

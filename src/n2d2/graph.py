@@ -1,15 +1,18 @@
 """The cells of a file in the order of their `Input`, each made when the shapes of its inputs are known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 import torch
 
 from n2d2.cells.cell import Cell
+from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.environment import Environment
 from n2d2.global_variables import device, dtype
+from n2d2.imported import configure, read_onnx
 from n2d2.ini import Document, IniError, Section
 from n2d2.ini.errors import hint
 from n2d2.layers import PRUNABLE, Inputs, Shape, read_cell, read_quantizer
@@ -22,15 +25,31 @@ class Graph:
 
     Attributes:
         cells: by name, each after its inputs.
-        inputs: cell -> names of what it takes.
-        shapes: of all outputs, that of the provider too, without the batch: (channels, y, x), or (features,).
+        inputs: cell -> names of what it takes: cells, or the provider.
+        shapes: of all outputs, the provider's too, without the batch: (channels, y, x), or (features,).
         quantizers: cell -> its PruneCell, which is not on it yet.
+        outputs: a section that stands for several cells -> those whose outputs are its own.
     """
 
     cells: dict[str, Cell] = field(default_factory=dict)
     inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     quantizers: dict[str, PruneCell] = field(default_factory=dict)
+    outputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def taken(self, section: Section) -> Inputs:
+        """What a section takes."""
+        names = tuple(one for name in _inputs_of(section) for one in self.outputs.get(name, (name,)))
+        return Inputs(names, tuple(self.shapes[name] for name in names))
+
+    def add(self, cell: Cell, inputs: Inputs, section: Section, quantizer: PruneCell | None) -> None:
+        """Add a cell, which `section` describes, after its inputs."""
+        if cell.name in self.shapes:
+            raise IniError(f"{section}there are two cells of the name {cell.name!r}", section.place)
+        self.shapes[cell.name] = output_shape(cell, inputs.shapes, section)
+        self.cells[cell.name], self.inputs[cell.name] = cell, inputs.names
+        if quantizer is not None:
+            self.quantizers[cell.name] = quantizer
 
 
 def read_graph(document: Document, environment: Environment) -> Graph:
@@ -41,17 +60,17 @@ def read_graph(document: Document, environment: Environment) -> Graph:
     """
     source = environment.section.name
     graph = Graph(shapes={source: tuple(environment.provider.shape()[1:])})
-    for section in _in_order(document, source):
-        inputs = _inputs_of(section)
-        came = Inputs(inputs, tuple(graph.shapes[name] for name in inputs))
-        cell = read_cell(section, came)
-        shape = output_shape(cell, came.shapes, section)
-        _check_outputs(section, shape)
-        graph.cells[section.name], graph.inputs[section.name], graph.shapes[section.name] = cell, inputs, shape
-        quantizer = read_quantizer(section) if section.get_str("Type") in PRUNABLE else None
-        if quantizer is not None:
-            graph.quantizers[section.name] = quantizer
-        _note_automatic_values(environment, section.name, came, shape)
+    sections = document.having("Input")
+    files = {one.name: read_onnx(document, one) for one in sections if one.get_str("Type") == "ONNX"}
+    for section in _in_order(document, sections, files, source):
+        inputs = graph.taken(section)
+        if section.name in files:
+            _add_file(document, graph, section, files[section.name])
+        else:
+            quantizer = read_quantizer(section) if section.get_str("Type") in PRUNABLE else None
+            graph.add(read_cell(section, inputs), inputs, section, quantizer)
+            _check_outputs(section, graph.shapes[section.name])
+            environment.values |= _automatic_values(section.name, inputs, graph.shapes[section.name])
     return graph
 
 
@@ -72,27 +91,30 @@ def output_shape(cell: Cell, shapes: Sequence[Shape], section: Section) -> Shape
     return tuple(output.shape[1:])
 
 
-def _in_order(document: Document, source: str) -> list[Section]:
-    """The sections with an `Input`, each after all that it takes."""
-    sections = {section.name: section for section in document.having("Input")}
-    inputs = {name: _inputs_of(section) for name, section in sections.items()}
-    for name, taken in inputs.items():
-        for one in taken:
+def _in_order(
+    document: Document, sections: Sequence[Section], files: Mapping[str, DeepNetCell], source: str
+) -> list[Section]:
+    """The sections, each after all that it takes."""
+    by_name = {section.name: section for section in sections}
+    owners = {cell: file for file, network in files.items() for cell in network.inputs}
+    taken = {name: [owners.get(one, one) for one in _inputs_of(section)] for name, section in by_name.items()}
+    for name, inputs in taken.items():
+        for one in inputs:
             if one == name:
-                raise sections[name].error("Input", "a cell cannot take its own output")
-            if one != source and one not in sections:
-                raise sections[name].error("Input", _missing(document, one, [source, *sections]))
+                raise by_name[name].error("Input", "a cell cannot take its own output")
+            if one != source and one not in by_name:
+                raise by_name[name].error("Input", _missing(document, one, [source, *by_name, *owners]))
     try:
-        order = list(TopologicalSorter(inputs).static_order())
+        order = list(TopologicalSorter(taken).static_order())
     except CycleError as error:
         circle = error.args[1]
         shown = " -> ".join(circle if len(circle) <= 10 else [*circle[:10], "..."])  # noqa: PLR2004
-        raise sections[circle[0]].error("Input", f"these cells feed each other: {shown}") from None
-    return [sections[name] for name in order if name != source]
+        raise by_name[circle[0]].error("Input", f"these cells feed each other: {shown}") from None
+    return [by_name[name] for name in order if name != source]
 
 
-def _inputs_of(section: Section) -> tuple[str, ...]:
-    inputs = tuple(section.get_list("Input"))
+def _inputs_of(section: Section) -> list[str]:
+    inputs = section.get_list("Input")
     if not inputs:
         raise section.error("Input", "it must name one or more sections, separated by commas")
     return inputs
@@ -104,24 +126,34 @@ def _missing(document: Document, name: str, known: Sequence[str]) -> str:
     return f"there is no section [{name}]{hint(name, known)}"
 
 
+def _add_file(document: Document, graph: Graph, section: Section, network: DeepNetCell) -> None:
+    """Add the cells of an ONNX file."""
+    came = graph.taken(section)
+    for name, cell in network.get_cells().items():
+        names = tuple(
+            one for source in network.inputs[name] for one in ((source,) if source in network.inputs else came.names)
+        )
+        inputs = Inputs(names, tuple(graph.shapes[one] for one in names))
+        graph.add(cell, inputs, section, configure(document, cell))
+    graph.outputs[section.name] = tuple(network.outputs)
+
+
 def _check_outputs(section: Section, shape: Shape) -> None:
     if "NbOutputs" in section and section.get_int("NbOutputs") != shape[0]:
         raise section.error("NbOutputs", f"this cell has {shape[0]} outputs")
 
 
-def _note_automatic_values(environment: Environment, name: str, inputs: Inputs, shape: Shape) -> None:
+def _automatic_values(name: str, inputs: Inputs, shape: Shape) -> dict[tuple[str, str], Callable[[], Any]]:
     """What other sections may refer to, as `[conv1]_NbOutputs`."""
-    first = inputs.shapes[0]
-    found: Mapping[str, int] = {
+    found = {
         "_NbChannels": inputs.n_channels,
-        "_ChannelsHeight": _side(first, 1),
-        "_ChannelsWidth": _side(first, 2),
+        "_ChannelsHeight": _side(inputs.shapes[0], 1),
+        "_ChannelsWidth": _side(inputs.shapes[0], 2),
         "_NbOutputs": shape[0],
         "_OutputsHeight": _side(shape, 1),
         "_OutputsWidth": _side(shape, 2),
     }
-    for key, value in found.items():
-        environment.values[name, key] = partial(int, value)
+    return {(name, key): partial(int, value) for key, value in found.items()}
 
 
 def _side(shape: Shape, axis: int) -> int:

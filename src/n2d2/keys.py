@@ -119,10 +119,23 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
     _NO_TRANSFORMATION,
 )
 
-REFUSED_GLOBALS = {  # unless they are 0
+# Keys that are refused, unless they are 0.
+
+REFUSED_GLOBALS = {
     "FreeParametersDiscretization": _QUANTIZERS,
     "InsertBatchNormAfterConv": "write the BatchNorm sections that are meant",
     "SignalsDiscretization": _QUANTIZERS,
+}
+REFUSED_PROVIDER_KEYS = {
+    "CompositeStimuli": "labels per pixel are for segmentation; classification is here",
+    "DataSignedMapping": "use a RangeAffineTransformation with FirstOperator=Minus, FirstValue=128, and so on",
+    "SizeD": "stimuli have two dimensions here",
+    "TargetSize": _SEGMENTATION,
+    "TargetSizeX": _SEGMENTATION,
+}
+REFUSED_ONNX_KEYS = {
+    "Ignore": "the operators of the file are all there",
+    "Transpose": "transpose the input: Type=Transpose",
 }
 REFUSED_CELL_KEYS = {
     "BiasesSharing": "cells that share biases are not here",
@@ -155,6 +168,7 @@ IDLE_PROVIDER = (
 )
 IDLE_STIMULI_DATA = ("LogSizeRange", "LogValueRange")
 IDLE_DATABASE = ("CompositeLabel", "DataFileLabel", "DefaultLabel", "ROIsMargin")
+IDLE_ONNX = ("IgnoreInputSize",)
 IDLE_CELL = ("DataType", "OutputsRemap", "WeightsExportFlip", "WeightsExportFormat")
 IDLE_TARGET = (
     "BinaryThreshold",

@@ -1,7 +1,7 @@
 """A section to a cell: for every `Type`, what is read and what the cell is then made of."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from n2d2.activation import ACTIVATIONS, Activation, Tanh
 from n2d2.cells import nn
 from n2d2.cells.cell import Cell
+from n2d2.cells.operators import GLOBAL_POOLS, OPERATIONS
 from n2d2.connections import is_mapped, read_mapping
 from n2d2.filler import FILLERS, Filler
 from n2d2.ini import IniWarning, Section
@@ -22,7 +23,7 @@ from n2d2.keys import (
     REFUSED_MODELS,
     REFUSED_QUANTIZERS,
 )
-from n2d2.parameters import chosen, configured, located, warn_of_idle
+from n2d2.parameters import chosen, configured, located, refuse, warn_of_idle
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SOLVERS, Solver
 
@@ -85,9 +86,7 @@ def read_cell(section: Section, inputs: Inputs) -> Cell:
     """
     kind = chosen(section, "Type", KINDS, REFUSED_CELLS)
     check_model(section, "Model")
-    for key, why in REFUSED_CELL_KEYS.items():
-        if key in section:
-            raise section.refuse(key, why)
+    refuse(section, REFUSED_CELL_KEYS)
     warn_of_idle(section, IDLE_CELL)
     arguments: Options = {}
     for part in kind.parts:
@@ -110,6 +109,14 @@ def read_quantizer(section: Section) -> PruneCell | None:
     if "QWeight" not in section:
         return None
     return configured(section, chosen(section, "QWeight", {"Prune": PruneCell}, REFUSED_QUANTIZERS), "QWeight.")
+
+
+def read_solver(section: Section, own: str) -> Solver:
+    """Read the solver of `own`, whose keys go before those of `Solvers`, which all parameters of a cell share."""
+    given = [key for key in (own, "Solvers") if key in section]
+    solvers = {f"{name}Solver": kind for name, kind in SOLVERS.items()}
+    kind = chosen(section, given[0], solvers, {}) if given else SOLVERS["SGD"]
+    return configured(section, kind, f"{own}.", "Solvers.")
 
 
 # ---- parts
@@ -142,16 +149,8 @@ def _fillers(section: Section, _: Inputs) -> Options:
     return {"weights_filler": _filler(section, "WeightsFiller"), "bias_filler": _filler(section, "BiasFiller")}
 
 
-def _solver(section: Section, own: str) -> Solver:
-    """The solver of `own`, whose keys go before those of `Solvers`, which all parameters of a cell share."""
-    given = [key for key in (own, "Solvers") if key in section]
-    solvers = {f"{name}Solver": kind for name, kind in SOLVERS.items()}
-    kind = chosen(section, given[0], solvers, {}) if given else SOLVERS["SGD"]
-    return configured(section, kind, f"{own}.", "Solvers.")
-
-
 def _solvers(**keys: str) -> Part:
-    return lambda section, _: {name: _solver(section, key) for name, key in keys.items()}
+    return lambda section, _: {name: read_solver(section, key) for name, key in keys.items()}
 
 
 def _channels(_: Section, inputs: Inputs) -> Options:
@@ -239,6 +238,14 @@ def _integer(section: Section, key: str) -> int:
     return section.get_int(key, low=-(2**31))
 
 
+def _fraction(section: Section, key: str) -> float:
+    return section.get_float(key, low=0, high=1)
+
+
+def _one_of(legal: Iterable[str]) -> Callable[[Section, str], str]:
+    return lambda section, key: section.get_choice(key, legal)
+
+
 _BACK = {"BackPropagate": ("back_propagate", Section.get_bool)}
 _LEARNS = {"NoBias": ("no_bias", Section.get_bool), **_BACK}
 _WEIGHTS = (_fillers, _solvers(weights_solver="WeightsSolver", bias_solver="BiasSolver"))
@@ -259,23 +266,23 @@ KINDS: dict[str, Kind] = {
     "Fc": Kind(nn.Fc, _LEARNS, (_values, _outputs, _activated, *_WEIGHTS)),
     "Pool": Kind(
         nn.Pool,
-        {"Pooling": ("pooling", Section.get_str)},
+        {"Pooling": ("pooling", _one_of(GLOBAL_POOLS))},
         (_window, _geometry("Pool", **_STEPS), _pooled, _activated),
     ),
     "BatchNorm": Kind(
         nn.BatchNorm2d,
         {
-            "Epsilon": ("epsilon", Section.get_float),
-            "MovingAverageMomentum": ("moving_average_momentum", Section.get_float),
+            "Epsilon": ("epsilon", _fraction),
+            "MovingAverageMomentum": ("moving_average_momentum", _fraction),
             **_BACK,
         },
         (_channels, _solvers(scale_solver="ScaleSolver", bias_solver="BiasSolver"), _activated),
     ),
-    "Dropout": Kind(nn.Dropout, {"Dropout": ("dropout", Section.get_float)}, ()),
+    "Dropout": Kind(nn.Dropout, {"Dropout": ("dropout", _fraction)}, ()),
     "ElemWise": Kind(
         nn.ElemWise,
         {
-            "Operation": ("operation", Section.get_str),
+            "Operation": ("operation", _one_of(OPERATIONS)),
             "Weights": ("weights", Section.get_floats),
             "Shifts": ("shifts", Section.get_floats),
         },

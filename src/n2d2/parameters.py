@@ -70,7 +70,7 @@ def configured(section: Section, kind: type[T], *prefixes: str, **given: object)
         section: asked for `prefix + key` of every parameter, so all of them are legal there.
         kind: a dataclass whose fields may carry a check (`n2d2.declared`).
         prefixes: the first one under which a key is given decides; by default one, empty.
-        given: parameters that are not read.
+        given: parameters whose keys, legal though they are, are not read.
 
     Raises:
         IniError: a value is illegal or missing; with the line that has it.
@@ -85,11 +85,10 @@ def configured(section: Section, kind: type[T], *prefixes: str, **given: object)
     values = dict(given)
     of_name = {one.name: one for one in fields(kind)}  # type: ignore[arg-type] # a dataclass
     for key, name in ini_keys(kind).items():
-        if name not in given:
-            keys = [f"{prefix}{key}" for prefix in prefixes or ("",)]
-            present = [one for one in keys if one in section]
-            if present or of_name[name].default is MISSING:
-                values[name] = _value(section, [*present, *keys][0], of_name[name])
+        keys = [f"{prefix}{key}" for prefix in prefixes or ("",)]
+        present = [one for one in keys if one in section]
+        if name not in given and (present or of_name[name].default is MISSING):
+            values[name] = _value(section, [*present, *keys][0], of_name[name])
     with located(section.place, section):
         return kind(**values)
 
@@ -102,6 +101,13 @@ def _value(section: Section, key: str, one: Field[Any]) -> Any:  # noqa: ANN401 
         with located(entry.place, section):
             check(key, value)
     return value
+
+
+def refuse(section: Section, keys: Mapping[str, str]) -> None:
+    """Refuse these keys, each for its reason, unless what is given is 0, N2D2's way to say no."""
+    for key, why in keys.items():
+        if key in section and section.get_str(key) != "0":
+            raise section.refuse(key, why)
 
 
 def warn_of_idle(section: Section, keys: Iterable[str]) -> None:

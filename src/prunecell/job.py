@@ -12,44 +12,16 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.optim import Optimizer
+from torch import nn
 
 from prunecell.archive import inspect, load, save
 from prunecell.errors import FormatError
 from prunecell.figures import draw_run
-from prunecell.plan import Plan, PruneSpec
+from prunecell.problem import Problem
 from prunecell.pruner import Pruner
 from prunecell.report import Report
 from prunecell.sparse.convert import compact_
-from prunecell.training import Batches, Checkpoint, Epoch, Progress, Task, evaluate, fit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """A network, how it is pruned, and the data that it learns.
-
-    Attributes:
-        name: in titles and file names.
-        build: makes the network; the same one after the same `torch.manual_seed`.
-        plan: what is pruned.
-        make_optimizer: the optimizer of a network that `build` made.
-        train: epoch number (from 0) -> its batches.
-        validation, test: -> batches.
-        epoch_size: training samples in an epoch.
-        loss: (scores, labels) -> a scalar.
-    """
-
-    name: str
-    build: Callable[[], nn.Module]
-    plan: Plan | PruneSpec
-    make_optimizer: Callable[[nn.Module], Optimizer]
-    train: Callable[[int], Batches]
-    validation: Callable[[], Batches]
-    test: Callable[[], Batches]
-    epoch_size: int
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+from prunecell.training import Checkpoint, Epoch, Progress, Task, evaluate, fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +131,7 @@ def _task(problem: Problem, seed: int) -> Task:
     torch.manual_seed(seed)
     model = problem.build()
     optimizer = problem.make_optimizer(model)
-    return Task(
-        model=model, optimizer=optimizer, train=problem.train, validation=problem.validation, loss=problem.loss
-    )
+    return Task(model=model, optimizer=optimizer, train=problem.train, validation=problem.validation, loss=problem.loss)
 
 
 def _fit(task: Task, problem: Problem, epochs: int, checkpoint: Checkpoint, console: Console) -> Progress:

@@ -243,6 +243,6 @@ def evaluate(model: nn.Module, batches: Batches) -> float:
     model.eval()
     right = n = 0
     for inputs, labels in batches:
-        right += int((model(inputs).argmax(1) == labels).sum())
+        right += int((model(inputs).flatten(1).argmax(1) == labels).sum())  # (n, classes, 1, 1) too
         n += len(labels)
     return right / max(n, 1)

@@ -1,0 +1,50 @@
+"""`Type=ONNX`: the cells of an ONNX file, in the place of the section that names it.
+
+Their names are those of the file's nodes; other sections take them as `Input` and give them targets. What a cell learns
+by and how it is pruned stands in `[NAME]`, a section without `Input`, or for all of a type in `[onnx:TYPE_def]`.
+"""
+
+from pathlib import Path
+
+from n2d2.cells.cell import Cell
+from n2d2.cells.deepnet_cell import DeepNetCell
+from n2d2.cells.onnx import load_onnx
+from n2d2.cells.weights import WeightCell
+from n2d2.ini import Document, Section
+from n2d2.keys import IDLE_ONNX, REFUSED_ONNX_KEYS
+from n2d2.layers import read_quantizer, read_solver
+from n2d2.parameters import located, refuse, warn_of_idle
+from n2d2.quantizer import PruneCell
+
+
+def read_onnx(document: Document, section: Section) -> DeepNetCell:
+    """Read the file that a section names; a relative path starts at the folder of the INI file.
+
+    Raises:
+        IniError: the file is missing or cannot be read, or the section asks for what is not here.
+    """
+    refuse(section, REFUSED_ONNX_KEYS)
+    warn_of_idle(section, IDLE_ONNX)
+    path = Path(document.file).parent / section.get_str("File")
+    with located(section.place, section):
+        return load_onnx(path)
+
+
+def configure(document: Document, cell: Cell) -> PruneCell | None:
+    """Give a cell of a file the solvers that its sections name; return its PruneCell, which is not put on it."""
+    quantizer = None
+    for name in (f"onnx:{cell.get_type()}_def", cell.name):
+        section = document.get(name)
+        if section is None:
+            continue
+        for solver, key in _solvers_of(cell).items():
+            if section.names(key) or section.names("Solvers"):
+                setattr(cell, solver, read_solver(section, key))
+        if isinstance(cell, WeightCell):
+            quantizer = read_quantizer(section) or quantizer
+    return quantizer
+
+
+def _solvers_of(cell: Cell) -> dict[str, str]:
+    """The solvers that a cell has, and their keys: weights_solver, WeightsSolver."""
+    return {name: name.title().replace("_", "") for name in cell.KINDS if name.endswith("_solver")}

@@ -1,0 +1,71 @@
+"""Type=ONNX: the cells of a file among those of the sections."""
+
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from n2d2 import ini
+from n2d2.cells import Conv, Fc
+from n2d2.deepnet import build
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "n2d2"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
+    network = runpy.run_path(str(EXAMPLES / "make_onnx.py"))["network"]
+    onnx.save(network(), tmp_path / "digits.onnx")
+    shutil.copy(EXAMPLES / "onnx.ini", tmp_path)
+    return tmp_path
+
+
+def test_cells_of_the_file_are_cells_of_the_network(folder):
+    network = build(ini.read(folder / "onnx.ini"))
+    assert isinstance(network.model["conv1"], Conv)
+    assert isinstance(network.model["fc2"], Fc)
+    assert network.model.inputs["softmax"] == ["fc2"]
+    assert network.model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_sections_say_how_they_learn_and_are_pruned(folder):
+    network = build(ini.read(folder / "onnx.ini"))
+    thresholds = {name: quantizer.threshold for name, quantizer in network.quantizers.items()}
+    assert thresholds == {"conv1": 0.6, "conv2": 0.6, "fc1": 0.9, "fc2": 0.9}
+    assert network.model["fc1"].weights_solver.momentum == 0.9
+    network.attach()
+    assert (network.model["fc1"].weight == 0).float().mean() >= 0.9
+
+
+def test_a_section_of_one_cell_goes_before_that_of_its_type(folder):
+    text = (
+        folder / "onnx.ini"
+    ).read_text() + "\n[fc2]\nQWeight=Prune\nQWeight.Threshold=0.2\nBiasSolver.Momentum=0.1\n"
+    network = build(ini.parse(text, file=str(folder / "net.ini")))
+    assert (network.quantizers["fc2"].threshold, network.quantizers["fc1"].threshold) == (0.2, 0.9)
+    assert network.model["fc2"].bias_solver.momentum == 0.1
+
+
+def test_the_section_itself_stands_for_the_outputs_of_the_file(folder):
+    text = (folder / "onnx.ini").read_text().replace("Input=fc2", "Input=onnx")
+    assert build(ini.parse(text, file=str(folder / "net.ini"))).model.inputs["softmax"] == ["fc2"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("digits.onnx", "nothing.onnx", r"\[onnx\] .*nothing.onnx is no file"),
+        ("File=digits.onnx", "", r"\[onnx\] File is missing"),
+        ("File=", "Transpose=1\nFile=", r"\[onnx\] Transpose is refused"),
+        ("Input=fc2", "Input=fc9", r"there is no section \[fc9\]"),
+        ("[softmax", "[fc2", r"\[fc2\] there are two cells of the name 'fc2'"),
+        ("SizeX=28", "SizeX=27", r"\[onnx\] an input of .* does not fit"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(folder, old, new, message):
+    text = (folder / "onnx.ini").read_text().replace(old, new)
+    with pytest.raises(ini.IniError, match=message):
+        build(ini.parse(text, file=str(folder / "net.ini")))
