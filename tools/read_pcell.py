@@ -9,7 +9,6 @@ import json
 import math
 import struct
 import sys
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_ROWS = (  # torch's name, safetensors' name, numpy's
-    "bool BOOL ? int8 I8 i1 int16 I16 <i2 int32 I32 <i4 int64 I64 <i8 uint8 U8 u1 uint16 U16 <u2 uint32 U32 <u4 "
-    "uint64 U64 <u8 float16 F16 <f2 bfloat16 BF16 <u2 float32 F32 <f4 float64 F64 <f8 complex64 C64 <c8 "
-    "complex128 - <c16 float8_e4m3fn F8_E4M3 u1 float8_e5m2 F8_E5M2 u1 float8_e4m3fnuz F8_E4M3FNUZ u1 "
-    "float8_e5m2fnuz F8_E5M2FNUZ u1 float8_e8m0fnu - u1 float4_e2m1fn_x2 - u1"
-).split()
-NUMPY = dict(zip(_ROWS[::3] + _ROWS[1::3], _ROWS[2::3] * 2, strict=True))
+_TABLE = (  # torch's name, safetensors' name, numpy's
+    "bool BOOL ?, int8 I8 i1, int16 I16 <i2, int32 I32 <i4, int64 I64 <i8, uint8 U8 u1, uint16 U16 <u2, "
+    "uint32 U32 <u4, uint64 U64 <u8, float16 F16 <f2, bfloat16 BF16 <u2, float32 F32 <f4, float64 F64 <f8, "
+    "complex64 C64 <c8, complex128 - <c16, float8_e4m3fn F8_E4M3 u1, float8_e5m2 F8_E5M2 u1, float8_e8m0fnu - u1, "
+    "float8_e4m3fnuz F8_E4M3FNUZ u1, float8_e5m2fnuz F8_E5M2FNUZ u1, float4_e2m1fn_x2 - u1"
+)
+NUMPY = {name: row.split()[2] for row in _TABLE.split(",") for name in row.split()[:2]}
 LITERALS = 240  # a gap byte below it ends with a kept word
 STEPS = np.array([b + 1 if b < LITERALS else LITERALS << (b - LITERALS) for b in range(256)], np.int64)
 
@@ -147,7 +146,4 @@ def _read(data: bytes, left: int) -> dict[str, Array]:
 
 
 if __name__ == "__main__":
-    with zipfile.ZipFile(sys.argv[2], "w") as npz:
-        for name, array in read(sys.argv[1]).items():
-            with npz.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+    np.savez(sys.argv[2], allow_pickle=False, **read(sys.argv[1]))
