@@ -944,14 +944,16 @@ INLINE uint64_t where(const Int* values, int n, Test test) {
     return word;
 }
 
-// +0.0 where the mask prunes.
-EXPORT void pc_zero_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize) {
+// One value, given by its bits, where the mask prunes.
+EXPORT void pc_fill_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize, int64_t value) {
     by_size(itemsize, [=](auto zero) {
-        auto* v = static_cast<decltype(zero)*>(values);
+        using Int = decltype(zero);
+        auto* v = static_cast<Int*>(values);
+        const Int filling = static_cast<Int>(value);
         for_groups(n, [=](int64_t start, int count) INLINED {
             int8_t keep[GROUP];
             spread(read_word(bits + start / 8, count), keep);
-            for (int i = 0; i < count; i++) v[start + i] &= keep[i];
+            for (int i = 0; i < count; i++) v[start + i] = (v[start + i] & keep[i]) | (filling & ~keep[i]);
         });
     });
 }

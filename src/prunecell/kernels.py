@@ -153,7 +153,7 @@ SIGNATURES: dict[str, list[type]] = {
         *[_MATRIX, _ADDRESS, _FLAG, ctypes.POINTER(Geometry), _ADDRESS, _ADDRESS],
         *[_COUNT, _COUNT, _ROW, _ROW],
     ],
-    "pc_zero_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES],
+    "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
     "pc_take_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
     "pc_put_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS],
     "pc_count_bits": [_ADDRESS, _COUNT, _ADDRESS],

@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from prunecell.errors import OptionTypeError
-from prunecell.masks import Mask, compiled_for
-
-INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""The type of the keys, by the bytes of a weight."""
+from prunecell.masks import INTEGERS, Mask, compiled_for
 
 LARGEST_DRAW = 1 << 29
 _32_BITS = 0xFFFFFFFF

@@ -17,6 +17,9 @@ CHUNK = 1 << 17
 _CHUNK_ELSEWHERE = 1 << 24
 """The same on other devices, where starting work is what costs."""
 
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The type that holds the bits of a weight, by its bytes."""
+
 _WORTH_THREADS = 1 << 19
 """Weights below which one thread is done before a second one would have started."""
 
@@ -90,13 +93,22 @@ class Mask:
         Args:
             tensor: of the mask's shape, any dtype and strides: a weight, a gradient, a moment.
         """
+        self.fill_pruned_(tensor, 0)
+
+    def fill_pruned_(self, tensor: Tensor, value: float) -> None:
+        """Write one value where the mask prunes.
+
+        Args:
+            tensor: of the mask's shape, any dtype and strides.
+            value: what the tensor's dtype can hold.
+        """
         if (compiled := compiled_for(tensor, self.bits)) is not None:
-            self._zero_compiled_(compiled, tensor)
+            self._fill_compiled_(compiled, tensor, value)
         elif not tensor.is_contiguous():
-            tensor.masked_fill_(~self.to_bool(), 0)
+            tensor.masked_fill_(~self.to_bool(), value)
         else:
             for start, chunk in chunks(tensor.view(-1)):
-                chunk.masked_fill_(~self.part(start, len(chunk)), 0)
+                chunk.masked_fill_(~self.part(start, len(chunk)), value)
 
     def pruned_values(self, tensor: Tensor) -> Tensor:
         """The values where the mask prunes, in C order, (n_pruned,)."""
@@ -122,16 +134,17 @@ class Mask:
                 chunk[pruned] = values[done : done + count]
                 done += count
 
-    def _zero_compiled_(self, compiled: ctypes.CDLL, tensor: Tensor) -> None:
+    def _fill_compiled_(self, compiled: ctypes.CDLL, tensor: Tensor, value: float) -> None:
         n, size = tensor.numel(), tensor.element_size()
         values, bits = tensor.data_ptr(), self.bits.data_ptr()
+        filling = int(tensor.new_full((1,), value).view(INTEGERS[size])) if value else 0
 
-        def zero(first: int, end: int) -> None:
+        def fill(first: int, end: int) -> None:
             start, stop = first * CHUNK, min(end * CHUNK, n)
-            compiled.pc_zero_pruned(values + start * size, bits + start // 8, stop - start, size)
+            compiled.pc_fill_pruned(values + start * size, bits + start // 8, stop - start, size, filling)
 
         n_threads = kernels.n_threads() if n >= _WORTH_THREADS else 1
-        kernels.in_parallel(zero, -(-n // CHUNK), n_threads=n_threads)
+        kernels.in_parallel(fill, -(-n // CHUNK), n_threads=n_threads)
 
 
 def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:

@@ -70,6 +70,17 @@ def test_zeroing_leaves_the_kept_bits_alone_and_writes_positive_zeros(dtype, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_any_value_can_be_filled_in(dtype):
+    weight = torch.arange(200).to(dtype)
+    keep = torch.arange(200) % 7 == 0
+    mask = Mask.from_bool(keep)
+    for value in (1, -3):
+        mask.fill_pruned_(weight, value)
+        assert (weight[~keep] == value).all()
+        assert torch.equal(weight[keep], torch.arange(200).to(dtype)[keep])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [0, 1, 7, 63, 64, 65, 1000])
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
 def test_parked_values_come_back_bit_for_bit(dtype, n, density):

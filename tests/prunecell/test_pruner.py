@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from prunecell import Cubic, Gradual, IterNonStruct, Magnitude, Pruner, PruneSpec, Random, Static
+from prunecell import pruner as pruner_module
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import keep_all
 
@@ -194,8 +195,21 @@ def test_moments_are_cleared_where_nothing_comes_back(mlp):
     pruner = Pruner(mlp.model, PruneSpec(schedule=Static(sparsity=0.9)), optimizer=solver)
     state, mask = solver.state[mlp.model[0].weight], pruner.masks["0.weight"]
     assert not state["exp_avg"][~mask].any()
-    assert not state["exp_avg_sq"][~mask].any()
     assert state["exp_avg"][mask].all()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam, fused", "rmsprop"])
+def test_second_moments_of_the_pruned_never_reach_zero(mlp, optimizer, monkeypatch):
+    monkeypatch.setattr(pruner_module, "_REST_EVERY", 5)
+    solver = OPTIMIZERS[optimizer](mlp.model.parameters())
+    pruner = Pruner(mlp.model, CUBIC, optimizer=solver)
+    for _ in range(14):
+        mlp.train(solver, pruner, steps=1)
+        for index, mask in ((0, pruner.masks["0.weight"]), (2, pruner.masks["2.weight"])):
+            state = solver.state[mlp.model[index].weight]
+            second = state["square_avg" if optimizer == "rmsprop" else "exp_avg_sq"]
+            assert (second[~mask] > 0.9 if optimizer == "rmsprop" else second[~mask] > 0.99).all()
+            assert (second[mask] < 0.9).all()
 
 
 def test_without_an_optimizer_each_step_zeroes(mlp):
