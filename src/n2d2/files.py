@@ -112,7 +112,9 @@ def save_weights(
             else:
                 write_biases(path, tensor)
         mask = _mask(cell) if masks is None else masks.get(cell.name)
-        if mask is not None:
+        if mask is None:
+            _path(folder, cell.name, "masks").unlink(missing_ok=True)  # of an older run: it would be read again
+        else:
             write_masks(_path(folder, cell.name, "masks"), _turned(mask, cell.layer), (inputs or {}).get(cell.name))
 
 

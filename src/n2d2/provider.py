@@ -1,5 +1,6 @@
 """n2d2.provider: batches of a database's stimuli, transformed, for N2D2's scripts and for torch's loops."""
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
@@ -104,6 +105,11 @@ class DataProvider:
         if drop_last and n % self.batch_size:
             parts.pop()
         yield from self._read(partition, parts, generator)
+
+    def epoch(self, number: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Give the batches of an epoch of learning: for the same number (from 0) and seed, the same ones."""
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{number}".encode()))
+        return self.batches("Learn", shuffle=True, generator=generator)
 
     def read_random_batch(self) -> Tensor:
         """Read a batch by chance: each stimulus of the partition once before any comes again."""

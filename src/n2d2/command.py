@@ -1,0 +1,216 @@
+"""What the command `n2d2` does, step by step: read weights, learn, prune, fine-tune, report, test, export.
+
+Everything is written in the working folder, as N2D2 does.
+"""
+
+from dataclasses import replace
+from itertools import islice
+from math import ceil
+from pathlib import Path
+
+from rich.console import Console
+from torch import Tensor
+
+from n2d2.cells.weights import WeightCell
+from n2d2.database.base import PARTITIONS
+from n2d2.exports import export
+from n2d2.files import load_weights, put_masks
+from n2d2.learning import learn
+from n2d2.logbook import TITLES, Logbook, measure
+from n2d2.options import FILLERS, Options
+from n2d2.quantizer import PruneCell
+from n2d2.session import Session, prepare_checkpoints, show, start
+from prunecell.archive import inspect, save
+from prunecell.errors import DataError
+from prunecell.training import Batches, Checkpoint, Task
+
+WEIGHTS, BEST, PRUNED = Path("weights"), Path("weights_validation"), Path("weights_pruned")
+NO_WEIGHTS = Path("/dev/null")
+
+
+def run(options: Options, console: Console) -> None:
+    """Do what the options ask for.
+
+    Raises:
+        PrunecellError: something is wrong with the options, the INI file, the data or another file.
+        KeyboardInterrupt: Ctrl-C; the checkpoint has all that was learned.
+    """
+    session = start(options, console)
+    show(session)
+    if not (options.learns or options.prunes or options.test or options.export or options.goes_on):
+        session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
+        return
+    prepare_checkpoints(session)
+    session.prune()
+    read_weights(session)
+    if options.learns or options.restores:
+        learning(session)
+    if options.prunes:
+        prune_afterwards(session)
+    if options.learns or options.prunes:
+        report(session)
+    if options.test:
+        test(session)
+    if options.export:
+        session.say(f"written: {export(session.network, options.export, options.nbbits, options.net.stem)}")
+
+
+def read_weights(session: Session) -> None:
+    """Read the folder that `-w` names, or that an earlier learning wrote; the weights are pruned, if they are to be."""
+    options, cells = session.options, session.network.model.get_cells().values()
+    folder = options.w or written_before(options)
+    if folder in (None, NO_WEIGHTS):
+        return
+
+    def read() -> dict[str, Tensor]:
+        return load_weights(cells, folder, session.inputs, ignore_missing=options.w_ignore)
+
+    masks = read()
+    session.say(f"\nread: {folder}/")
+    if options.test:
+        measure_test(session, f"as read from {folder}")
+    if session.pruner is None:
+        return
+    names = session.parameter_names
+    if not masks.keys() >= session.masks.keys():
+        session.pruner.refill()
+        if masks:
+            masks = read()  # the refilling zeroed some of what has a mask
+    put_masks(session.pruner, {names[cell]: mask for cell, mask in masks.items() if cell in session.masks})
+
+
+def written_before(options: Options) -> Path | None:
+    """The folder of weights for a run that learns nothing itself."""
+    if options.learns or options.restores:
+        return None
+    found = [folder for folder in (BEST, WEIGHTS) if folder.is_dir()]
+    if not found:
+        raise DataError(f"there is no {BEST} or {WEIGHTS} here: learn first, or give the folder by -w")
+    return found[0]
+
+
+def learning(session: Session) -> None:
+    """Learn, and write what was learned."""
+    options, size = session.options, epoch_size(session)
+    epochs, rest = divmod(options.learn, size)
+    batch = session.network.provider.batch_size
+    total = (options.learn_epoch or epochs) * size + min(ceil(rest / batch) * batch, size)
+    train(session, "learning", total)
+    session.save_weights(WEIGHTS)
+
+
+def prune_afterwards(session: Session) -> None:
+    """What `-pruning` and `-finetuning` ask for."""
+    options, network = session.options, session.network
+    if options.test:
+        measure_test(session, "before pruning")
+    threshold = options.pruning_threshold or 0.0
+    network.quantizers = {
+        cell.name: PruneCell(prune_mode="Static", prune_filler=FILLERS[options.pruning], threshold=threshold)
+        for cell in network.model
+        if isinstance(cell, WeightCell)
+    }
+    session.prune()
+    if session.pruner is not None:
+        session.say(f"\npruned: {session.pruner.sparsity:.2%} of the weights")
+    if options.finetuning:
+        if options.test:
+            measure_test(session, "pruned")
+        learned = options.learn_epoch + ceil(options.learn / epoch_size(session))
+        train(session, "finetuning", options.finetuning * epoch_size(session), epochs_before=learned)
+    session.save_weights(PRUNED)
+
+
+def epoch_size(session: Session) -> int:
+    """How many stimuli there are to learn; opens the data."""
+    size = session.network.provider.epoch_size
+    if not size:
+        raise DataError(f"{session.network.provider.database} has no stimuli to learn")
+    return size
+
+
+def train(session: Session, name: str, total: int, *, epochs_before: int = 0) -> None:
+    """Train on so many samples, going on from the checkpoint of this name; log, and keep the best weights."""
+    network, options, size = session.network, session.options, epoch_size(session)
+    provider = network.provider
+    logbook = Logbook(
+        network=network,
+        pruner=session.pruner,
+        every=options.log or (options.log_epoch or 1) * size,
+        total=total,
+        say=session.say,
+        keep=lambda: session.save_weights(BEST),
+    )
+
+    def batches(epoch: int) -> Batches:
+        n_batches = ceil(min(size, total - epoch * size) / provider.batch_size)
+        return islice(provider.epoch(epochs_before + epoch, options.seed), n_batches)
+
+    task = Task(
+        model=network.model,
+        optimizer=session.optimizer,
+        train=batches,
+        loss=logbook.loss,
+        pruner=session.pruner,
+        beside={"logbook": logbook, **{target.name: target for target in network.targets}},
+    )
+    sizes = ", ".join(f"{part} {provider.database.get_nb_stimuli(part):,}" for part in PARTITIONS[:3])
+    session.say(f"\n{name}: {total:,} samples; stimuli: {sizes}\n{TITLES}")
+    logbook.begin()
+    checkpoint = Checkpoint(path=options.checkpoints[name])
+    learn(task, ceil(total / size), checkpoint=checkpoint, logbook=logbook, console=session.console)
+    draw(session, logbook, "validation" if name == "learning" else name)
+
+
+def draw(session: Session, logbook: Logbook, name: str) -> None:
+    """Draw success and validation of a training into the folders of the targets."""
+    session.network.provider.set_partition("Validation")
+    for target in session.network.targets:
+        folder = Path(target.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.get_confusion_matrix().size:
+            target.log_confusion_matrix(folder / f"ConfusionMatrix_{name}")
+    logbook.write(Path(session.network.targets[0].name) / f"Success_{name}", session.options.net.stem)
+
+
+def report(session: Session) -> None:
+    """Write the small file, and print what every layer and the file came to."""
+    archive = Path(f"{session.options.net.stem}.pcell")
+    save(session.network.model, archive)
+    facts = inspect(archive)
+    stored = {one.name: one.bytes_stored for one in facts}
+    if session.pruner is not None:
+        cells = {name: cell for cell, name in session.parameter_names.items()}
+        found = session.pruner.finalize()
+        weights = (replace(one, name=cells[one.name], bytes_stored=stored[one.name]) for one in found.weights)
+        session.say()
+        session.say(replace(found, weights=tuple(weights), skipped=()))
+    dense, small = sum(one.bytes_dense for one in facts), archive.stat().st_size
+    session.say(f"\n{archive}: {small:,} bytes; all parameters, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
+    folders = [
+        path for path in (WEIGHTS, BEST, PRUNED, *(Path(t.name) for t in session.network.targets)) if path.is_dir()
+    ]
+    session.say("written: " + ", ".join([*(f"{folder}/" for folder in folders), str(archive)]))
+
+
+def measure_test(session: Session, when: str) -> None:
+    """Measure the test stimuli, and print the success of every target."""
+    database = session.network.provider.database
+    n = database.get_nb_stimuli("Test")
+    if not n:
+        raise DataError(f"-test is illegal here: {database} has no test stimuli")
+    for target, success in zip(session.network.targets, measure(session.network, "Test"), strict=True):
+        session.say(f"\n{target.name}: test success {success:.2%} of {n:,} stimuli, {when}")
+        session.successes.setdefault(target.name, []).append((when, success))
+
+
+def test(session: Session) -> None:
+    """Measure the test stimuli at the end, compare, and draw what was taken for what."""
+    measure_test(session, "at the end")
+    for target in session.network.targets:
+        found = session.successes[target.name]
+        if len(found) > 1:
+            session.say(f"{target.name}: " + ", ".join(f"{success:.2%} {when}" for when, success in found))
+        path = Path(target.name) / "ConfusionMatrix_test"
+        target.log_confusion_matrix(path)
+        session.say(f"written: {path}.png")

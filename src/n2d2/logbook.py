@@ -1,0 +1,154 @@
+"""What the command tells and keeps of a learning: a line at every log, the success over time, the best weights."""
+
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass, field, fields
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from n2d2.deepnet import Network
+from prunecell.pruner import Pruner
+from prunecell.training import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One log.
+
+    Attributes:
+        samples: learned so far.
+        loss, learning: the mean loss, and the success in [0, 1], of the samples learned since the last log.
+        validation: the success in [0, 1] on the validation stimuli; NaN without any.
+        sparsity: of the prunable weights. threshold: the highest that their schedules ask for.
+    """
+
+    samples: int
+    loss: float
+    learning: float
+    validation: float
+    sparsity: float
+    threshold: float
+
+
+TITLES = f"{'samples':>11} {'epoch':>7} {'loss':>8} {'learning':>9} {'validation':>10} {'sparsity':>9} {'threshold':>9}"
+
+
+def line(row: Row, epoch_size: int) -> str:
+    """A row as it stands under TITLES."""
+    validation = "-" if isnan(row.validation) else f"{row.validation:.2%}"
+    epoch = row.samples / epoch_size
+    time = f"{row.samples:11,} {epoch:7.2f}"
+    return f"{time} {row.loss:8.4f} {row.learning:9.2%} {validation:>10} {row.sparsity:9.2%} {row.threshold:9.3f}"
+
+
+@torch.no_grad()
+def measure(network: Network, partition: str) -> list[float]:
+    """The success of each target on a partition, in [0, 1]; NaN without stimuli. The targets keep what they counted."""
+    provider = network.provider
+    provider.set_partition(partition)
+    network.model.eval()
+    for target in network.targets:
+        target.clear_success(partition)
+    for images, labels in provider.batches(partition, shuffle=False):
+        scores = network.model(images)
+        for target in network.targets:
+            target.count(scores, labels)
+    seen = provider.database.get_nb_stimuli(partition)
+    return [target.get_average_success() if seen else nan for target in network.targets]
+
+
+@dataclass(eq=False, kw_only=True)
+class Logbook:
+    """Counts and logs while a network learns; `loss` and `watch` are for `prunecell.training`.
+
+    Args:
+        network: what learns. pruner: of its model, if there is one.
+        every: >= 1, samples between two logs. total: samples of the whole learning; its end is logged too.
+        say: prints a line.
+        keep: called when the validation was never as good at the threshold of that moment. Every higher threshold
+            begins anew, so what was kept last is pruned as far as it came.
+    """
+
+    network: Network
+    pruner: Pruner | None
+    every: int
+    total: int
+    say: Callable[[str], None]
+    keep: Callable[[], None]
+    samples: int = field(default=0, init=False)
+    rows: list[Row] = field(default_factory=list, init=False)
+    best: tuple[float, float] = field(default=(-1.0, -1.0), init=False)
+
+    def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The network's loss; every target counts."""
+        loss = self.network.loss(scores, labels)
+        for target in self.network.targets:
+            target.count(scores.detach(), labels, loss.item())
+        return loss
+
+    def watch(self, progress: Progress) -> None:
+        """Log where it is time, after a step."""
+        self.samples = progress.total_samples
+        logged = self.rows[-1].samples if self.rows else 0
+        if self.samples // self.every > logged // self.every or logged < self.samples == self.total:
+            self._log()
+
+    def _log(self) -> None:
+        target = self.network.targets[0]
+        loss, learning = target.average_loss(), target.get_average_success()
+        validation = measure(self.network, "Validation")[0]
+        weights = () if self.pruner is None else self.pruner.report().weights
+        self.rows.append(
+            Row(
+                samples=self.samples,
+                loss=loss,
+                learning=learning,
+                validation=validation,
+                sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
+                threshold=max((weight.threshold for weight in weights), default=0.0),
+            )
+        )
+        self.say(line(self.rows[-1], self.network.provider.epoch_size))
+        reached = (self.rows[-1].threshold, validation)
+        if not isnan(validation) and reached > self.best:
+            self.best = reached
+            self.keep()
+        self.begin()
+
+    def begin(self) -> None:
+        """Learn, from now on."""
+        self.network.provider.set_partition("Learn")
+        self.network.model.train()
+        for one in self.network.targets:
+            one.clear_success("Learn")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed learning needs to write the same log."""
+        return {"samples": self.samples, "rows": [asdict(row) for row in self.rows], "best": list(self.best)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.samples, self.best = state["samples"], (state["best"][0], state["best"][1])
+        self.rows = [Row(**row) for row in state["rows"]]
+        self.say(f"going on after {self.samples:,} samples")
+
+    def write(self, path: Path, title: str) -> None:
+        """Write the rows to `path`.dat, and draw them as `path`.png."""
+        names = " ".join(one.name for one in fields(Row))
+        np.savetxt(f"{path}.dat", [astuple(row) for row in self.rows], fmt="%.9g", header=names)
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        for name, color in (("learning", "tab:gray"), ("validation", "tab:orange"), ("sparsity", "tab:blue")):
+            values = [getattr(row, name) for row in self.rows]
+            axes.plot([row.samples for row in self.rows], values, marker=".", color=color, label=name)
+        axes.set(xlabel="samples", ylabel="success, sparsity", ylim=(0, 1), title=title)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.legend(loc="lower right")
+        figure.savefig(f"{path}.png", dpi=130)

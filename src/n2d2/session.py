@@ -1,0 +1,124 @@
+"""Session: what one run of the command `n2d2` works on, how it begins, and what it prints of the network."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from n2d2 import global_variables, ini
+from n2d2.cells.containers import key_of
+from n2d2.cells.summary import summarize
+from n2d2.deepnet import Network, build
+from n2d2.files import save_weights
+from n2d2.options import Options
+from n2d2.solver import SolverOptimizer, build_optimizer
+from n2d2.updating import UNKNOWN_EPOCH
+from prunecell.errors import DataError, OptionError
+from prunecell.pruner import Pruner
+
+
+@dataclass(eq=False)
+class Session:
+    """One run of the command.
+
+    Attributes:
+        inputs: cell -> how many channels each of its inputs brings, where it has several.
+        optimizer: of the learning, and then of the fine-tuning.
+        pruner: of the network; None where nothing is pruned, or not yet.
+        successes: target -> what was measured on the test stimuli: (when, success).
+    """
+
+    options: Options
+    console: Console
+    network: Network
+    inputs: dict[str, list[int]]
+    optimizer: SolverOptimizer
+    pruner: Pruner | None = None
+    successes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+
+    def say(self, text: object = "") -> None:
+        """Print it as it is."""
+        self.console.print(str(text), highlight=False, markup=False, soft_wrap=True)
+
+    @property
+    def parameter_names(self) -> dict[str, str]:
+        """Cell -> the name of its weight in the model."""
+        return {cell.name: f"{key_of(cell)}.layer.weight" for cell in self.network.model}
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Cell -> the mask of its weight."""
+        masks = {} if self.pruner is None else self.pruner.masks
+        return {cell: masks[name] for cell, name in self.parameter_names.items() if name in masks}
+
+    def prune(self) -> None:
+        """Put one Pruner on all cells that have a PruneCell."""
+        plan = self.network.plan(self.options.seed)
+        if any(plan.values()):
+            learns = self.options.learns or self.options.finetuning
+            size = self.network.provider.epoch_size if learns else UNKNOWN_EPOCH  # asking for it opens the data
+            self.pruner = Pruner(self.network.model, plan, optimizer=self.optimizer, epoch_size=size)
+
+    def save_weights(self, folder: Path) -> None:
+        """Write the `.syntxt` files of the network."""
+        save_weights(self.network.model.get_cells().values(), folder, self.inputs, self.masks)
+
+
+def start(options: Options, console: Console) -> Session:
+    """Build the network. No data is opened."""
+    if options.dev is not None:
+        if options.dev >= torch.cuda.device_count():
+            raise OptionError(f"-dev {options.dev} is illegal: torch finds {torch.cuda.device_count()} CUDA devices")
+        global_variables.default_model, global_variables.cuda_device = "Frame_CUDA", options.dev
+    torch.manual_seed(options.seed)
+    network = build(ini.read(options.net, lenient=options.lenient))
+    for target in network.targets:
+        if not Path(target.name).resolve().is_relative_to(Path.cwd()):
+            raise OptionError(f"section [{target.name}] is illegal: its folder would lie outside of {Path.cwd()}")
+    if options.prunes and any(network.plan().values()):
+        raise OptionError(
+            f"-pruning {options.pruning} is illegal here: {options.net} has QWeight=Prune; prune by one of the two"
+        )
+    optimizer = build_optimizer(network.model, batch_size=network.provider.batch_size)
+    return Session(options, console, network, input_channels(network), optimizer)
+
+
+def input_channels(network: Network) -> dict[str, list[int]]:
+    """Cell -> the channels that each of its inputs brings, where it has several."""
+    shape, model = network.provider.shape()[1:], network.model
+    channels = {cell.name: row.shape[0] for cell, row in zip(model, summarize(model, shape).rows, strict=True)}
+    several = {cell: sources for cell, sources in model.inputs.items() if len(sources) > 1}
+    return {cell: [channels.get(source, shape[0]) for source in sources] for cell, sources in several.items()}
+
+
+def show(session: Session) -> None:
+    """Print the layers, and how they are pruned."""
+    network, options = session.network, session.options
+    session.say(f"{options.net} on {global_variables.device()}, seed {options.seed}")
+    session.say(f"{network.provider.database}, {network.provider.batch_size} stimuli in a batch\n")
+    session.say(summarize(network.model, network.provider.shape()[1:]))
+    alike: dict[str, list[str]] = {}
+    for cell, quantizer in network.quantizers.items():
+        alike.setdefault(str(quantizer), []).append(cell)
+    for settings, cells in alike.items():
+        session.say(f"{', '.join(cells)}: {settings}")
+
+
+def prepare_checkpoints(session: Session) -> None:
+    """Take those of another folder; remove old ones where the run begins anew."""
+    options, paths = session.options, session.options.checkpoints
+    if options.l is not None:
+        found = [options.l / path for path in paths.values() if (options.l / path).exists()]
+        if not found:
+            raise DataError(f"-l {options.l} is illegal: there is no {paths['learning']} in it")
+        for path in found:
+            if path.resolve() != Path(path.name).resolve():
+                shutil.copyfile(path, path.name)
+    elif options.resume and not any(path.exists() for path in paths.values()):
+        session.say(f"there is no {paths['learning']} here: beginning anew")
+    elif not options.resume and (options.learns or options.prunes):
+        for path in paths.values():
+            path.unlink(missing_ok=True)
