@@ -61,7 +61,7 @@ class Xavier(Declared):
 
     variance_norm: str = choice(*NORMS, default="FanIn")
     distribution: str = choice("Uniform", "Normal", default="Uniform")
-    scaling: float = number(default=1.0, low=0, open_low=True)
+    scaling: float = number(default=1.0, low=0)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:
@@ -82,7 +82,7 @@ class He(Declared):
     """
 
     variance_norm: str = choice(*NORMS, default="FanIn")
-    scaling: float = number(default=1.0, low=0, open_low=True)
+    scaling: float = number(default=1.0, low=0)
     mean_norm: float = number(default=0.0, low=ANY)
 
     @torch.no_grad()

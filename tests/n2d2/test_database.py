@@ -264,6 +264,9 @@ def test_imagenet_with_folders_or_with_a_list(tmp_path):
     database = ILSVRC2012(learn=1.0)
     database.load(tmp_path / "flat", label_path=tmp_path / "synsets.txt")
     assert database.stimuli.labels.tolist() == [1] * 6 + [0] * 4 + [1, 0]
+    shifted = ILSVRC2012(tmp_path / "flat", background_class=True)
+    assert shifted.stimuli.labels.tolist() == [1] * 6 + [2] * 4 + [2, 1]
+    assert shifted.get_label_name(0) == "background"
     (tmp_path / "flat" / "val.txt").write_text("000.png 1\n001.png 2\n")
     database.load(tmp_path / "flat")
     with pytest.raises(FormatError, match="there is a label 2, of 2 labels"):

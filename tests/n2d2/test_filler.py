@@ -36,6 +36,7 @@ def test_simple_fillers():
     assert weight.min() >= -2
     assert weight.max() <= 6
     assert weight.mean().item() == pytest.approx(2, abs=0.05)
+    assert not filled(He(scaling=0)).any()
     assert filled(Xavier()).abs().max() <= math.sqrt(3 / FAN["FanIn"])
 
 

@@ -68,6 +68,42 @@ def test_configuration_sections_override_the_section_and_the_last_wins(net):
     assert str(conv2.entry("Solvers.LearningRate").place) == "net.ini:30"
 
 
+def test_the_configuration_for_a_model_takes_the_place_of_that_for_all():
+    lines = (
+        "ConfigSection=a",
+        "ConfigSection(Spike)=b",
+        "ConfigSection(Frame)=c",
+        "[a]",
+        "K=1",
+        "[b]",
+        "K=2",
+        "[c]",
+        "K=3",
+    )
+    for model, expected in (("Frame", 3), ("Frame_CUDA", 1)):
+        in_file = ini.parse("\n".join([f"DefaultModel={model}", "[s]", *lines]))
+        in_section = ini.parse("\n".join(["DefaultModel=Spike", "[s]", f"Model={model}", *lines]))
+        for document in (in_file, in_section):
+            assert document.section("s").get_int("K") == expected
+            assert document.globals.get_str("DefaultModel")
+            assert document.section("s").get_str("Model", model) == model
+            with pytest.warns(IniWarning, match="nothing uses"):
+                document.check_all_read()
+
+
+def test_keys_are_read_under_the_names_that_they_once_had():
+    document = ini.parse("[conv]\nMap(a)=1 0\nNbChannels=6\n[sp]\nNbChannels=3")
+    conv, sp = document.section("conv"), document.section("sp")
+    assert conv.get_ints("Mapping(a)") == [1, 0]
+    assert conv.get_int("NbOutputs") == 6
+    assert sp.get_int("NbChannels") == 3
+    document.check_all_read()
+
+
+def test_whole_numbers_may_have_a_fraction_of_zeros():
+    assert ini.parse("[s]\nK=76800000.0").section("s").get_int("K") == 76_800_000
+
+
 def test_getters(net):
     conv = net.section("conv1")
     assert conv.get_ints("KernelDims", low=1) == [5, 5]

@@ -55,6 +55,15 @@ NB=[a_conv]NbOutputs
 """
 
 
+def test_sections_know_the_one_that_named_their_template_and_the_one_before(tmp_path):
+    template = (
+        "[{{SECTION_NAME}}_1]\nK=${PREV_SECTION_NAME} ${PARENT_SECTION_NAME}\n[{{SECTION_NAME}}_2] {{SECTION_NAME}}_1"
+    )
+    document = net(tmp_path, "[a]\nX=1\n[b@t.tpl]\nI=${PREV_SECTION_NAME}\n[c]\nK=${PREV_SECTION_NAME}", t=template)
+    values = [document.section(name).get_str(key) for name, key in (("b", "I"), ("b_1", "K"), ("b_2", "K"), ("c", "K"))]
+    assert values == ["a", "a b", "b_1 b", "b_2"]
+
+
 def test_a_residual_block(tmp_path):
     document = net(tmp_path, MAIN, block=BLOCK)
     assert list(document.sections) == ["conv_def", "a", "a_conv", "a_proj", "a_sum", "b", "b_conv", "b_sum"]

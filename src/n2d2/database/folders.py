@@ -146,12 +146,15 @@ class ILSVRC2012(PublishedSet):
         learn: the fraction of the training images to learn from; the rest is Validation.
         label_path: where synsets.txt is, if not in `data_path`.
         use_validation_for_test: has no effect.
+        background_class: the first label is "background", which no image has; all others are one higher, those of
+            `val.txt` too.
     """
 
     validation: float = field(default=0.0, init=False, repr=False)
     learn: float = number(1.0, low=0, high=1)
     label_path: Folder = None
     use_validation_for_test: bool = flag(default=False)
+    background_class: bool = flag(default=False)
     published = (1_281_167, 50_000)
 
     def __post_init__(self) -> None:
@@ -168,12 +171,13 @@ class ILSVRC2012(PublishedSet):
         train, test = list_images(root / "train"), list_images(root / "val")
         listed = Path(self.label_path or root / "synsets.txt")
         names = [line.split()[0] for line in _lines(listed)] if listed.is_file() else sorted(set(map(_folder, train)))
+        names = [*["background"] * self.background_class, *names]
         label_of = {name: label for label, name in enumerate(names)}
         train_labels = _labels(train, label_of, _folder)
         if _folder(test[0]) != "val":
             return Divided(train, train_labels, test, _labels(test, label_of, _folder), names)
         rows = [line.split() for line in _lines(root / "val.txt")]
-        given = {row[0]: _number(row[-1], root / "val.txt") for row in rows}
+        given = {row[0]: _number(row[-1], root / "val.txt") + self.background_class for row in rows}
         return Divided(train, train_labels, test, _labels(test, given, _file), names)
 
 

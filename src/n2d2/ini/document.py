@@ -15,15 +15,27 @@ from n2d2.ini.errors import IniError, IniWarning, NotYetKnownError, Place, hint,
 from n2d2.ini.expressions import printed
 from n2d2.ini.folders import MODELS, Folders
 from n2d2.ini.section import Section
-from n2d2.ini.values import Node, Value, Values
+from n2d2.ini.values import Entry, Node, Value, Values
 
 Resolver = Callable[[str, str], str | int | float | None]
 """`(section, key) -> value` of a property that no line gives, such as `_EpochSize`; None where there is none."""
 
 DATA = "N2D2_DATA"
 CONFIG = "ConfigSection"
+PROVIDERS = ("sp", "env", "cenv")
+"""The section of the stimuli; N2D2 takes one name for the other."""
 MAX_REPORTED = 20
 MAX_NAMED = 10
+_AUTOMATIC = {"SECTION_NAME": "name", "PARENT_SECTION_NAME": "parent", "PREV_SECTION_NAME": "previous"}
+_FREE = ("$", f"{CONFIG}(")
+"""How keys begin that nobody needs to read: definitions, and configurations for other models."""
+
+
+def todays(section: str, key: str) -> str:
+    """Give a key the name that N2D2 has for it since 2018."""
+    if key == "NbChannels" and section not in PROVIDERS:
+        return "NbOutputs"
+    return f"Mapping{key.removeprefix('Map')}" if key.startswith("Map(") else key
 
 
 class Document:
@@ -85,7 +97,7 @@ class Document:
     def configurations(self, section: Section) -> tuple[Section, ...]:
         """Return the sections that `ConfigSection` names, the strongest, which is the last, first."""
         if section.name not in self._configurations:
-            entry = section.entries.get(CONFIG)
+            entry = self._configuration(section)
             names = self.value(Node(section.name, entry)).text.split(",") if entry else []
             found = [self.sections.get(name.strip(), name.strip()) for name in names if name.strip()]
             for missing in found:
@@ -95,11 +107,17 @@ class Document:
             self._configurations[section.name] = tuple(s for s in reversed(found) if isinstance(s, Section))
         return self._configurations[section.name]
 
+    def _configuration(self, section: Section) -> Entry | None:
+        """The line of a section that names its configuration: that for its model goes before that for all."""
+        model = section.entries.get("Model") or self.globals.entries.get("DefaultModel")
+        own = f"{CONFIG}({model.raw})" if model else CONFIG
+        return section.entries.get(own) or section.entries.get(CONFIG)
+
     def variable(self, node: Node, name: str) -> Node | str:
         """Find `${name}`: in the section that reads, in the one that the line stands in, global, in the environment."""
-        if name == "SECTION_NAME":
-            return node.reader
         reader, writer = (self.sections.get(section, self.globals) for section in (node.reader, node.entry.section))
+        if name in _AUTOMATIC:
+            return str(getattr(reader, _AUTOMATIC[name]))
         for scope in (reader, writer, self.globals):
             if entry := scope.entries.get(f"${name}"):
                 return Node(scope.name, entry)
@@ -116,6 +134,7 @@ class Document:
         if target is None:
             problem = f"{node.entry}: there is no section [{shown(section)}]{hint(section, self.sections)}"
             raise IniError(problem, node.entry.place)
+        key = todays(section, key)
         target.asked.add(key)
         if entry := target.entries.get(key):
             return Node(section, entry)
@@ -161,7 +180,7 @@ class Document:
             if section.name and not known and section.name not in self._wanted:
                 continue
             for entry in section.entries.values():
-                if entry.section == section.name and entry.key not in known and not entry.key.startswith("$"):
+                if entry.section == section.name and entry.key not in known and not entry.key.startswith(_FREE):
                     yield f"{entry.place}: {section}{entry.key}: nothing reads this key{hint(entry.key, known)}"
 
     def _legal_keys(self) -> dict[str, set[str]]:

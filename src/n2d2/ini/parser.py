@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from n2d2.ini.document import Document
+from n2d2.ini.document import Document, todays
 from n2d2.ini.errors import IniError, IniWarning, NotYetKnownError, Place, hint, shown
 from n2d2.ini.lines import Line, logical_lines
 from n2d2.ini.section import Section
@@ -34,8 +34,8 @@ class Parser:
     folder: Path | None
     templates: dict[Path, Template] = field(default_factory=dict)
 
-    def parse(self, lines: Iterable[Line], chain: tuple[Path, ...] = ()) -> None:
-        """Add the sections of these lines, which come from the main file or the last of a chain of templates.
+    def parse(self, lines: Iterable[Line], chain: tuple[Path, ...] = (), parent: str = "") -> None:
+        """Add the sections of these lines: of the main file, or of the last of a chain of templates, for `parent`.
 
         Raises:
             IniError: a line is neither `[section]` nor `NAME=value`, or breaks a rule of the dialect.
@@ -44,12 +44,12 @@ class Parser:
         for line in logical_lines(lines):
             if line.text.startswith("["):
                 self._put_in(section, template, chain)
-                section, template = self._header(line)
+                section, template = self._header(line, parent)
             else:
                 self._property(section, line)
         self._put_in(section, template, chain)
 
-    def _header(self, line: Line) -> tuple[Section, str]:
+    def _header(self, line: Line, parent: str) -> tuple[Section, str]:
         match = _HEADER.fullmatch(line.text)
         if not match:
             legal = "[name], [name] base1 base2 or [name@template]"
@@ -62,7 +62,10 @@ class Parser:
             first = self.document.sections[name].place
             raise IniError(f"section [{name}] is there already, at {first}", line.place)
         bases = tuple(self._base(name, base, line.place) for base in match[2].split())
-        section = Section(self.document, name, line.place, bases)
+        previous = next(reversed(self.document.sections), "")
+        if previous and previous == parent:
+            previous = self.document.sections[parent].previous
+        section = Section(self.document, name, line.place, bases, parent=parent, previous=previous)
         for base in reversed(bases):
             self.document.effort.spend(len(base.entries), _PROPERTIES, line.place)
             section.entries.update(base.entries)
@@ -81,6 +84,7 @@ class Parser:
         if not equals:
             raise IniError(f"{shown(line.text)!r} is neither [section] nor NAME=value", line.place)
         _check_name(key, line.place)
+        key = todays(section.name, key)
         before = section.entries.get(key)
         if before and before.section == section.name:
             problem = f"{line.place}: {section}{key} is given again and overrides {before.place}"
@@ -105,7 +109,7 @@ class Parser:
         section.asked.update(key for key in section.entries if template.mentions(key))
         parameters = {key: self._parameter(section, entry) for key, entry in section.entries.items()}
         lines = template.render({**parameters, "SECTION_NAME": section.name}, self.document.effort)
-        self.parse(lines, (*chain, path))
+        self.parse(lines, (*chain, path), section.name)
 
     def _parameter(self, section: Section, entry: Entry) -> str:
         try:

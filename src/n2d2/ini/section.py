@@ -37,6 +37,8 @@ class Section:
         bases: The sections that it inherits from, the strongest first.
         entries: Key to line, inherited ones included; `$NAME` definitions are entries like all others.
         asked: The keys that the reader wanted to know of.
+        parent: The name of the section whose template it comes from; "" where it comes from none.
+        previous: The name of the section before it, its parent left out; "" where there is none.
     """
 
     owner: Owner
@@ -45,6 +47,8 @@ class Section:
     bases: tuple["Section", ...] = ()
     entries: dict[str, Entry] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
+    parent: str = ""
+    previous: str = ""
 
     def __str__(self) -> str:
         return f"[{self.name}] " if self.name else ""
@@ -153,7 +157,8 @@ _TRUTH = {"0": False, "1": True, "false": False, "true": True}
 
 
 def _integer(text: str, low: int, *, cut: bool) -> int | None:
-    if cut and (number := _number(text, -(2.0**53), 2.0**53)) is not None:
+    number = _number(text, -(2.0**53), 2.0**53)
+    if number is not None and (cut or number.is_integer()):
         text = str(int(number))
     return int(text) if _INTEGER.fullmatch(text) and int(text) >= low else None
 
