@@ -53,6 +53,13 @@ def test_what_is_put_in(text, expected):
     assert value(text) == expected
 
 
+def test_a_variable_that_is_another_but_for_underscores_is_that_one():
+    with pytest.warns(
+        ini.IniWarning, match=r"t:3: \[s\]K: \$\{STEPDECAY\} is defined nowhere; \$\{STEP_DECAY\} is taken"
+    ):
+        assert value("$STEP_DECAY=0.1\n[s]\nK=${STEPDECAY}") == "0.1"
+
+
 def test_properties_of_the_built_network_come_from_the_resolver_when_they_are_asked_for():
     known = {("sp", "_EpochSize"): 48000, ("sp", "_GlobalValue.mean"): "0.1 0.2"}
     text = "[sp]\nSizeX=3\n[s]\nK=$([sp]_EpochSize / 128)\nM=[sp]_GlobalValue.mean\nX=[sp]SizeX"

@@ -126,7 +126,13 @@ class Document:
         if name == MODELS and self.folders.models:
             return str(self.folders.models)
         known = [key[1:] for key in {**self.globals.entries, **reader.entries} if key.startswith("$")]
-        raise IniError(f"{node.entry}: ${{{shown(name)}}} is defined nowhere{hint(name, known)}", node.entry.place)
+        self.effort.spend(len(known), "properties, inherited ones included", node.entry.place)
+        problem = f"{node.entry}: ${{{shown(name)}}} is defined nowhere"
+        alike = [one for one in known if one.replace("_", "") == name.replace("_", "")]
+        if len(alike) != 1:
+            raise IniError(f"{problem}{hint(name, known)}", node.entry.place)
+        warnings.warn(f"{node.entry.place}: {problem}; ${{{alike[0]}}} is taken", IniWarning, stacklevel=2)
+        return self.variable(node, alike[0])
 
     def reference(self, node: Node, section: str, key: str) -> Node | str:
         """Find `[section]key`: on a line of that section, else by asking the resolver."""
