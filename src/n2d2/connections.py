@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from n2d2.ini import Section
+from n2d2.ini.document import PROVIDERS
 
 GROUPS, PER_GROUP = "Mapping.NbGroups", "Mapping.ChannelsPerGroup"
 SHAPE = {"Size": 1, "Stride": 1, "Offset": 0}
@@ -46,7 +47,7 @@ def is_mapped(section: Section) -> bool:
 
 
 def _of_input(section: Section, name: str, n_channels: int, n_outputs: int) -> Tensor:
-    local = f"Mapping({name})"
+    local = _local(section, name)
     keys = (GROUPS, PER_GROUP, local)
     given = [key for key in keys if key in section]
     if GROUPS in given and PER_GROUP in given:
@@ -62,6 +63,13 @@ def _of_input(section: Section, name: str, n_channels: int, n_outputs: int) -> T
     if section.names("Mapping.") or section.names(f"{local}."):
         return _moved(section, local, n_channels, n_outputs)
     return torch.ones(n_channels, n_outputs, dtype=torch.bool)
+
+
+def _local(section: Section, name: str) -> str:
+    """`Mapping(conv1)`; for the provider, `Mapping(sp)` or `Mapping(env)`, whatever it is called."""
+    names = PROVIDERS if name in PROVIDERS else (name,)
+    given = [one for one in names if section.names(f"Mapping({one})")]
+    return f"Mapping({given[0] if given else name})"
 
 
 def _grouped(section: Section, key: str, n_groups: int, n_channels: int, n_outputs: int) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from n2d2 import ini
 from n2d2.cells.containers import key_of
@@ -170,17 +170,17 @@ def problem(path: str | Path, *, data_path: str | Path | None = None, lenient: b
 
     def train(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         network.check_labels()
-        generator = Generator().manual_seed(zlib.crc32(f"{seed}/{epoch}".encode()))
-        return provider.batches("Learn", shuffle=True, generator=generator)
+        return provider.epoch(epoch, seed)
 
+    has_validation = provider.database.get_nb_stimuli("Validation") > 0
     return Problem(
         name=Path(path).stem,
         build=rebuilt,
         plan=plan,
         make_optimizer=lambda model: build_optimizer(model, batch_size=provider.batch_size),
         train=train,
-        validation=lambda: provider.batches("Validation", shuffle=False),
-        test=lambda: provider.batches("Test", shuffle=False),
+        validation=partial(provider.batches, "Validation", shuffle=False) if has_validation else None,
+        test=partial(provider.batches, "Test", shuffle=False),
         epoch_size=provider.epoch_size,
         loss=network.loss,
     )
@@ -197,7 +197,7 @@ def _assembled(document: Document, graph: Graph, output: str) -> DeepNetCell:
 
 def _read_globals(document: Document) -> None:
     section = document.globals
-    check_model(section, "DefaultModel")
+    check_model(section, "DefaultModel", "DefaultDataType")
     refuse(section, REFUSED_GLOBALS)
     warn_of_idle(section, IDLE_GLOBALS)
 

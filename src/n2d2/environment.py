@@ -8,12 +8,17 @@ from typing import Any
 
 from n2d2.database import DATABASES, Database
 from n2d2.ini import Document, IniError, Section
-from n2d2.keys import IDLE_DATABASE, IDLE_PROVIDER, IDLE_STIMULI_DATA, REFUSED_PROVIDER_KEYS, REFUSED_TRANSFORMATIONS
+from n2d2.ini.document import PROVIDERS
+from n2d2.keys import (
+    IDLE_DATABASE,
+    IDLE_PROVIDER,
+    IDLE_STIMULI_DATA,
+    REFUSED_PROVIDER_KEYS,
+    REFUSED_TRANSFORMATIONS,
+)
 from n2d2.parameters import GLOBAL_VALUE, chosen, configured, located, refuse, warn_of_idle
 from n2d2.provider import DataProvider
 from n2d2.transform import TRANSFORMATIONS
-
-PROVIDERS = ("sp", "env")
 
 
 @dataclass(eq=False)

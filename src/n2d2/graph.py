@@ -14,8 +14,10 @@ from n2d2.environment import Environment
 from n2d2.global_variables import device, dtype
 from n2d2.imported import configure, read_onnx
 from n2d2.ini import Document, IniError, Section
+from n2d2.ini.document import PROVIDERS
 from n2d2.ini.errors import hint
-from n2d2.layers import PRUNABLE, Inputs, Shape, read_cell, read_quantizer
+from n2d2.layers import PRUNABLE, read_cell
+from n2d2.parts import Inputs, Shape, read_quantizer
 from n2d2.quantizer import PruneCell
 
 
@@ -37,9 +39,9 @@ class Graph:
     quantizers: dict[str, PruneCell] = field(default_factory=dict)
     outputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def taken(self, section: Section) -> Inputs:
-        """What a section takes."""
-        names = tuple(one for name in _inputs_of(section) for one in self.outputs.get(name, (name,)))
+    def taken(self, section: Section, source: str) -> Inputs:
+        """What a section takes; `source` is the provider."""
+        names = tuple(one for name in _inputs_of(section, source) for one in self.outputs.get(name, (name,)))
         return Inputs(names, tuple(self.shapes[name] for name in names))
 
     def add(self, cell: Cell, inputs: Inputs, section: Section, quantizer: PruneCell | None) -> None:
@@ -63,9 +65,9 @@ def read_graph(document: Document, environment: Environment) -> Graph:
     sections = document.having("Input")
     files = {one.name: read_onnx(document, one) for one in sections if one.get_str("Type") == "ONNX"}
     for section in _in_order(document, sections, files, source):
-        inputs = graph.taken(section)
+        inputs = graph.taken(section, source)
         if section.name in files:
-            _add_file(document, graph, section, files[section.name])
+            _add_file(document, graph, section, inputs, files[section.name])
         else:
             quantizer = read_quantizer(section) if section.get_str("Type") in PRUNABLE else None
             graph.add(read_cell(section, inputs), inputs, section, quantizer)
@@ -81,9 +83,8 @@ def output_shape(cell: Cell, shapes: Sequence[Shape], section: Section) -> Shape
     Raises:
         IniError: the inputs do not fit the cell.
     """
-    zeros = [torch.zeros(1, *shape, device=device(), dtype=dtype()) for shape in shapes]
     try:
-        output = cell.eval()(*zeros)
+        output = cell.eval()(*(torch.zeros(1, *shape, device=device(), dtype=dtype()) for shape in shapes))
     except (RuntimeError, ValueError, IndexError) as error:
         came = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
         raise IniError(f"{section}an input of {came} does not fit: {error}", section.place) from None
@@ -97,7 +98,7 @@ def _in_order(
     """The sections, each after all that it takes."""
     by_name = {section.name: section for section in sections}
     owners = {cell: file for file, network in files.items() for cell in network.inputs}
-    taken = {name: [owners.get(one, one) for one in _inputs_of(section)] for name, section in by_name.items()}
+    taken = {name: [owners.get(one, one) for one in _inputs_of(section, source)] for name, section in by_name.items()}
     for name, inputs in taken.items():
         for one in inputs:
             if one == name:
@@ -113,11 +114,12 @@ def _in_order(
     return [by_name[name] for name in order if name != source]
 
 
-def _inputs_of(section: Section) -> list[str]:
+def _inputs_of(section: Section, source: str) -> list[str]:
+    """What `Input` names, the provider by the name of its section."""
     inputs = section.get_list("Input")
     if not inputs:
         raise section.error("Input", "it must name one or more sections, separated by commas")
-    return inputs
+    return [source if one in PROVIDERS else one for one in inputs]
 
 
 def _missing(document: Document, name: str, known: Sequence[str]) -> str:
@@ -126,9 +128,8 @@ def _missing(document: Document, name: str, known: Sequence[str]) -> str:
     return f"there is no section [{name}]{hint(name, known)}"
 
 
-def _add_file(document: Document, graph: Graph, section: Section, network: DeepNetCell) -> None:
+def _add_file(document: Document, graph: Graph, section: Section, came: Inputs, network: DeepNetCell) -> None:
     """Add the cells of an ONNX file."""
-    came = graph.taken(section)
     for name, cell in network.get_cells().items():
         names = tuple(
             one for source in network.inputs[name] for one in ((source,) if source in network.inputs else came.names)

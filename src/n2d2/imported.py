@@ -12,8 +12,8 @@ from n2d2.cells.onnx import load_onnx
 from n2d2.cells.weights import WeightCell
 from n2d2.ini import Document, Section
 from n2d2.keys import IDLE_ONNX, REFUSED_ONNX_KEYS
-from n2d2.layers import read_quantizer, read_solver
 from n2d2.parameters import located, refuse, warn_of_idle
+from n2d2.parts import read_quantizer, read_solver
 from n2d2.quantizer import PruneCell
 
 

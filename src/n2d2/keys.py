@@ -63,15 +63,16 @@ REFUSED_MODELS = {
     **dict.fromkeys(("CSpike_CUDA", "CSpike_BP_CUDA"), _SPIKES),
     **dict.fromkeys(("Transcode", "Transcode_CUDA"), _CODES),
 }
-MODELS = {"Frame": "Frame", "Frame_CUDA": "Frame_CUDA", "Frame_EXT_CUDA": "Frame_CUDA"}
+MODELS = ("Frame", "Frame_CUDA", "Frame_EXT_CUDA")
+DATATYPES = ("Float32", "Float16", "Float64")
 
 _DETECTION = "object detection is not here; classification is"
 _SEGMENTATION = "segmentation is not here; classification is"
 REFUSED_CELLS = {
-    **dict.fromkeys(("Anchor", "ObjectDet", "Proposal", "ROIPooling", "RP", "TargetMatch"), _DETECTION),
+    **dict.fromkeys(("Anchor", "ObjectDet", "Proposal", "ROIPooling", "RP"), _DETECTION),
     **dict.fromkeys(("Resize", "Threshold", "Unpool"), _SEGMENTATION),
+    "Distance": "metric learning is not here; classification is",
     "FMP": "fractional pooling is not here; use Pool",
-    "Fc_Spike": _SPIKES,
     "LRN": "local response normalization is not here; use BatchNorm",
     "LSTM": "recurrent cells are not here; prunecell itself prunes a torch LSTM",
     "Normalize": "it is not here; use BatchNorm",
@@ -141,6 +142,7 @@ REFUSED_CELL_KEYS = {
     "BiasesSharing": "cells that share biases are not here",
     "DropConnect": "it is not here; use Dropout",
     "MeansSharing": "cells that share statistics are not here",
+    "QAct": _QUANTIZERS,
     "ScalesSharing": "cells that share scales are not here",
     "VariancesSharing": "cells that share statistics are not here",
     "WeightsSharing": "cells that share weights are not here",
@@ -154,7 +156,7 @@ REFUSED_TARGET_KEYS = {
 
 # What N2D2 knows and what has no effect here; a warning tells it.
 
-IDLE_GLOBALS = ("CheckWeightRange", "DefaultDataType")
+IDLE_GLOBALS = ("CheckWeightRange",)
 IDLE_PROVIDER = (
     "CachePath",
     "DiscardedLateStimuli",
@@ -169,7 +171,7 @@ IDLE_PROVIDER = (
 IDLE_STIMULI_DATA = ("LogSizeRange", "LogValueRange")
 IDLE_DATABASE = ("CompositeLabel", "DataFileLabel", "DefaultLabel", "ROIsMargin")
 IDLE_ONNX = ("IgnoreInputSize",)
-IDLE_CELL = ("DataType", "OutputsRemap", "WeightsExportFlip", "WeightsExportFormat")
+IDLE_CELL = ("OutputsRemap", "WeightsExportFlip", "WeightsExportFormat")
 IDLE_TARGET = (
     "BinaryThreshold",
     "CreateMissingLabels",

@@ -22,10 +22,10 @@ GLOBAL_VALUE = "_GlobalValue"
 
 @contextmanager
 def located(place: Place, prefix: object = "") -> Iterator[None]:
-    """Say where in the file the arguments stand that a constructor refuses."""
+    """Say where in the file the arguments stand that a constructor refuses, or that torch has no memory for."""
     try:
         yield
-    except (OptionError, OptionTypeError) as error:
+    except (OptionError, OptionTypeError, RuntimeError) as error:
         raise IniError(f"{prefix}{error}", place) from None
 
 
@@ -104,9 +104,9 @@ def _value(section: Section, key: str, one: Field[Any]) -> Any:  # noqa: ANN401 
 
 
 def refuse(section: Section, keys: Mapping[str, str]) -> None:
-    """Refuse these keys, each for its reason, unless what is given is 0, N2D2's way to say no."""
+    """Refuse these keys, each for its reason, unless what is given is 0 or empty, N2D2's ways to say no."""
     for key, why in keys.items():
-        if key in section and section.get_str(key) != "0":
+        if key in section and section.get_str(key) not in ("0", ""):
             raise section.refuse(key, why)
 
 

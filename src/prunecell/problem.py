@@ -21,7 +21,8 @@ class Problem:
         plan: what is pruned.
         make_optimizer: the optimizer of a network that `build` made.
         train: epoch number (from 0) -> its batches.
-        validation, test: -> batches.
+        validation: -> batches on which each epoch ends; None: there are none.
+        test: -> batches.
         epoch_size: training samples in an epoch.
         loss: (scores, labels) -> a scalar.
     """
@@ -31,7 +32,7 @@ class Problem:
     plan: Plan | PruneSpec
     make_optimizer: Callable[[nn.Module], Optimizer]
     train: Callable[[int], Batches]
-    validation: Callable[[], Batches]
+    validation: Callable[[], Batches] | None
     test: Callable[[], Batches]
     epoch_size: int
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy

@@ -94,3 +94,8 @@ def test_a_key_of_one_input_goes_before_that_of_all():
 
 def test_endless_iterations_come_round():
     assert mapping(3, 2, "Mapping.Size=1", "Mapping.NbIterations=999999999999") == [[1, 1]] * 3
+
+
+@pytest.mark.parametrize("name", ["sp", "env"])
+def test_the_provider_has_two_names(name):
+    assert mapping(2, 1, "Mapping(env)=0 1", name=name) == [[0], [1]]

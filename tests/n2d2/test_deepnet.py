@@ -221,6 +221,12 @@ def test_a_job_of_a_file(path, data):
     assert sum(len(labels) for _, labels in job.test()) == 4
 
 
+def test_a_job_without_validation(path, data):
+    path.write_text(LENET.replace("Validation=0.25", ""))
+    job = problem(path, data_path=data)
+    assert (job.validation, job.epoch_size) == (None, 16)
+
+
 def test_the_batches_of_an_epoch_are_a_function_of_seed_and_epoch(path, data):
     def order(seed, epoch):
         return torch.cat([x for x, _ in problem(path, data_path=data, seed=seed).train(epoch)])

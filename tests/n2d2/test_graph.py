@@ -29,6 +29,10 @@ def test_the_order_is_that_of_the_inputs_not_of_the_file():
     assert graph.inputs == {"a": ("sp",), "b": ("a",), "c": ("b",)}
 
 
+def test_env_is_the_provider_whatever_its_section_is_called():
+    assert graph_of(*cell("a", "env")).inputs == {"a": ("sp",)}
+
+
 def test_shapes():
     graph = graph_of(*conv("c", "sp", 5), *cell("f", "c", "Fc", "NbOutputs=7"))
     assert graph.shapes == {"sp": (1, 6, 8), "c": (5, 4, 6), "f": (7,)}

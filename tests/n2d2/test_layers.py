@@ -5,7 +5,8 @@ import torch
 
 from n2d2 import activation, cells, filler, ini, solver
 from n2d2.keys import REFUSED_CELLS, REFUSED_MODELS
-from n2d2.layers import KINDS, Inputs, read_cell, read_quantizer
+from n2d2.layers import KINDS, read_cell
+from n2d2.parts import Inputs, read_quantizer
 from n2d2.quantizer import PruneCell
 
 INPUTS = Inputs(("a",), ((4, 8, 8),))
@@ -147,7 +148,10 @@ def test_a_prune_cell_is_read_and_not_put_on():
         (["Type=Conv", "NbOutputs=3"], r"^net.ini:1: \[x\] KernelDims is missing"),
         (["Type=Conv", "NbOutputs=3", "KernelWidth=3"], r"^net.ini:1: \[x\] KernelHeight is missing"),
         (["Type=Conv", "NbOutputs=3", "KernelDims=3 x"], r"^net.ini:4: \[x\] KernelDims='3 x' is illegal"),
-        (["Type=Conv", "NbOutputs=3", "KernelDims=3 3", "StrideDims=2"], r"^net.ini:1: \[x\] stride_dims=\[2\] is ill"),
+        (
+            ["Type=Conv", "NbOutputs=3", "KernelDims=3 3", "StrideDims=2"],
+            r"^net.ini:5: \[x\] StrideDims='2' is .* be 2 whole",
+        ),
         (
             ["Type=Fc", "NbOutputs=3", "WeightsFiller=Hefiller"],
             r"^net.ini:4: \[x\] WeightsFiller='Hef.*' is .*mean 'HeFiller'\?",
@@ -179,7 +183,15 @@ def test_spiking_models_are_refused_by_name(model):
         cell_of("Dropout", f"Model={model}")
 
 
-@pytest.mark.parametrize("key", ["QWeight=SAT", "QWeight=LSQ", "QAct=SAT"])
+@pytest.mark.parametrize("key", ["QWeight=SAT", "QWeight=LSQ"])
 def test_quantization_is_refused_by_name(key):
-    with pytest.raises(ini.IniError, match=r"^net.ini:2: \[x\] Q.* is refused: quantization is another subject"):
+    with pytest.raises(ini.IniError, match=r"^net.ini:2: \[x\] QWeight=.* is refused: quantization is another subject"):
         read_quantizer(section_of(key))
+    with pytest.raises(ini.IniError, match=r"^net.ini:3: \[x\] QAct is refused: quantization is another subject"):
+        cell_of("Dropout", "QAct=SAT")
+
+
+def test_nothing_is_computed_in_other_datatypes():
+    assert cell_of("Dropout", "DataType=Float32").name == "x"
+    with pytest.warns(ini.IniWarning, match=r"net.ini:3: \[x\]\s?DataType has no effect here"):
+        cell_of("Dropout", "DataType=Float16")

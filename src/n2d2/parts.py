@@ -1,0 +1,192 @@
+"""Parts of a section that cells of several types share, each read into some of the cell's arguments."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+
+from n2d2.activation import ACTIVATIONS, Activation, Tanh
+from n2d2.connections import is_mapped, read_mapping
+from n2d2.filler import FILLERS, Filler
+from n2d2.ini import IniWarning, Section
+from n2d2.keys import REFUSED_ACTIVATIONS, REFUSED_QUANTIZERS
+from n2d2.parameters import chosen, configured
+from n2d2.quantizer import PruneCell
+from n2d2.solver import SGD, SOLVERS, Solver
+
+Shape = tuple[int, ...]
+"""Of the output of a cell, without the batch: (channels, y, x), or (features,)."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a cell takes: names and shapes of the outputs of others."""
+
+    names: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+
+    @property
+    def channels(self) -> list[tuple[str, int]]:
+        """The name of each, and the number of its channels."""
+        return [(name, shape[0]) for name, shape in zip(self.names, self.shapes, strict=True)]
+
+    @property
+    def n_channels(self) -> int:
+        """How many channels they have together."""
+        return sum(shape[0] for shape in self.shapes)
+
+    @property
+    def n_values(self) -> int:
+        """How many values they have together."""
+        return sum(map(prod, self.shapes))
+
+
+Options = dict[str, Any]
+Part = Callable[[Section, Inputs], Options]
+"""Reads some of the arguments of a cell.
+
+Raises:
+    IniError: a key is missing, or its value is illegal.
+"""
+
+
+# ---- sizes
+
+
+def channels(_: Section, inputs: Inputs) -> Options:
+    """How many channels come in."""
+    return {"nb_inputs": inputs.n_channels}
+
+
+def values(_: Section, inputs: Inputs) -> Options:
+    """How many values come in."""
+    return {"nb_inputs": inputs.n_values}
+
+
+def outputs(section: Section, _: Inputs) -> Options:
+    """`NbOutputs`."""
+    return {"nb_outputs": section.get_int("NbOutputs", low=1)}
+
+
+def kernel(section: Section, _: Inputs) -> Options:
+    """`KernelDims`; see `_sizes`."""
+    return {"kernel_dims": _sizes(section, "Kernel")}
+
+
+def window(section: Section, _: Inputs) -> Options:
+    """`PoolDims`; see `_sizes`."""
+    return {"pool_dims": _sizes(section, "Pool")}
+
+
+def geometry(of: str, **keys: str) -> Part:
+    """Read what belongs to a kernel or a window (`of`): argument -> "Stride", "Padding", "Dilation", "SubSample"."""
+
+    def read(section: Section, _: Inputs) -> Options:
+        n_dims = len(_sizes(section, of))
+        return {name: _steps(section, what, n_dims) for name, what in keys.items()}
+
+    return read
+
+
+def _sizes(section: Section, what: str) -> list[int]:
+    """`KernelDims=5 5`, or `KernelSize=5` of two dimensions, or `KernelWidth`, `KernelHeight` and `KernelDepth`."""
+    if f"{what}Size" in section:
+        return [section.get_int(f"{what}Size", low=1)] * 2
+    sides = [f"{what}{side}" for side in ("Width", "Height", "Depth")]
+    given = [side for side in sides if side in section]
+    if given:
+        return [section.get_int(side, low=1) for side in sides[: max(2, len(given))]]
+    return section.get_ints(f"{what}Dims", low=1)
+
+
+def _steps(section: Section, what: str, n_dims: int) -> list[int]:
+    """`StrideDims=2 2`, or `Stride=2` of all dimensions, or `StrideX`, `StrideY` and `StrideZ`."""
+    if what in section:
+        return [section.get_int(what)] * n_dims
+    if (key := f"{what}Dims") in section:
+        steps = section.get_ints(key)
+        if len(steps) != n_dims:
+            raise section.error(key, f"it must be {n_dims} whole numbers, x first")
+        return steps
+    neutral = 0 if what == "Padding" else 1
+    return [section.get_int(f"{what}{axis}", neutral) for axis in "XYZ"[:n_dims]]
+
+
+# ---- connections
+
+
+def mapping(section: Section, inputs: Inputs) -> Options:
+    """Which outputs see which channels, where not all see all."""
+    table = read_mapping(section, inputs.channels, section.get_int("NbOutputs", low=1))
+    return {"mapping": None if table.all() else table}
+
+
+def pooled(section: Section, inputs: Inputs) -> Options:
+    """Which channels an output pools over, where it is not its own alone."""
+    if not is_mapped(section) and inputs.n_channels > 1:
+        warnings.warn(
+            f"{section.place}: {section}has no Mapping: as in N2D2, every output is pooled over all"
+            f" {inputs.n_channels} channels; Mapping.ChannelsPerGroup=1 pools each channel by itself",
+            IniWarning,
+            stacklevel=2,
+        )
+    n_outputs = section.get_int("NbOutputs", low=1)
+    table = read_mapping(section, inputs.channels, n_outputs)
+    its_own = torch.eye(n_outputs, dtype=torch.bool)
+    return {"mapping": None if torch.equal(table, its_own) else table}
+
+
+# ---- what is applied, learned and pruned
+
+
+def activated(section: Section, _: Inputs) -> Options:
+    """`ActivationFunction` and its parameters; by default none."""
+    if "ActivationFunction" not in section:
+        return {}
+    kind, given = chosen(section, "ActivationFunction", _ACTIVATIONS, REFUSED_ACTIVATIONS)
+    return {"activation": configured(section, kind, "ActivationFunction.", **given)}
+
+
+_ACTIVATIONS: dict[str, tuple[type[Activation], Options]] = {
+    **{name: (kind, {}) for name, kind in ACTIVATIONS.items()},
+    "TanhLeCun": (Tanh, {"alpha": 1.7159 * 2 / 3}),
+}
+
+
+def fillers(section: Section, _: Inputs) -> Options:
+    """`WeightsFiller` and `BiasFiller`; by default the cell's."""
+    return {"weights_filler": _filler(section, "WeightsFiller"), "bias_filler": _filler(section, "BiasFiller")}
+
+
+def _filler(section: Section, key: str) -> Filler | None:
+    if key not in section:
+        return None
+    return configured(section, chosen(section, key, _FILLERS, {}), f"{key}.")
+
+
+_FILLERS = {f"{name}Filler": kind for name, kind in FILLERS.items()}
+
+
+def solvers(**keys: str) -> Part:
+    """Read several solvers: argument -> key."""
+    return lambda section, _: {name: read_solver(section, key) for name, key in keys.items()}
+
+
+def read_solver(section: Section, own: str) -> Solver:
+    """Read the solver `own`, whose keys go before those of `Solvers`, which all parameters of a cell share."""
+    given = [key for key in (own, "Solvers") if key in section]
+    kind = chosen(section, given[0], _SOLVERS, {}) if given else SGD
+    return configured(section, kind, f"{own}.", "Solvers.")
+
+
+_SOLVERS = {f"{name}Solver": kind for name, kind in SOLVERS.items()}
+
+
+def read_quantizer(section: Section) -> PruneCell | None:
+    """Read `QWeight` and its parameters, if they are there; the PruneCell is on no cell yet."""
+    if "QWeight" not in section:
+        return None
+    return configured(section, chosen(section, "QWeight", {"Prune": PruneCell}, REFUSED_QUANTIZERS), "QWeight.")
