@@ -131,8 +131,10 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _read_shards(path: Path) -> Source:
-    index = read_json(path.read_bytes())
-    where = index.get("weight_map")
+    try:
+        where = read_json(path.read_bytes()).get("weight_map")
+    except FormatError as e:
+        raise FormatError(f"{path}: {e}") from None
     if not isinstance(where, dict) or not all(isinstance(shard, str) for shard in where.values()):
         raise FormatError(f"{path}: its weight_map must map names of tensors to names of files")
     for shard in sorted(set(where.values())):

@@ -1,0 +1,167 @@
+"""Model files of others are packed and come back bit for bit."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from prunecell.archive import Archive, inspect, load, save
+from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
+from prunecell.packing import pack, unpack
+
+
+def sparse(*shape, dtype=torch.float32):
+    return (torch.randn(shape) * (torch.rand(shape) < 0.2) + 0.0).to(dtype)
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(0)
+    return {
+        "b.weight": sparse(60, 50),
+        "a.weight": sparse(40, 30, dtype=torch.bfloat16),
+        "a.bias": torch.randn(40),
+        "steps": torch.tensor(7),
+    }
+
+
+def assert_same(state, other, *, in_order=True):
+    assert list(state) == list(other) if in_order else state.keys() == other.keys()
+    for name, tensor in state.items():
+        assert (tensor.dtype, tensor.shape) == (other[name].dtype, other[name].shape)
+        assert torch.equal(tensor.reshape(-1).view(torch.uint8), other[name].reshape(-1).view(torch.uint8))
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".bin", ".ckpt"])
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("wrap", [dict, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
+def test_a_state_dict_of_torch(tmp_path, state, ending, zipped, wrap):
+    torch.save(wrap(state), tmp_path / f"in{ending}", _use_new_zipfile_serialization=zipped)
+    rows = pack(tmp_path / f"in{ending}", tmp_path / "model.pcell")
+    assert [row.name for row in rows] == list(state)
+    unpack(tmp_path / "model.pcell", tmp_path / f"out{ending}")
+    assert_same(state, torch.load(tmp_path / f"out{ending}", weights_only=True))
+
+
+def test_tied_weights_are_packed_once_and_unpacked_tied(tmp_path):
+    linear = nn.Linear(30, 30)
+    torch.save(nn.Sequential(linear, linear).state_dict(), tmp_path / "in.pt")
+    rows = {row.name: row for row in pack(tmp_path / "in.pt", tmp_path / "model.pcell")}
+    assert rows["1.weight"].encoding == "alias of 0.weight"
+    unpack(tmp_path / "model.pcell", tmp_path / "out.pt")
+    out = torch.load(tmp_path / "out.pt")
+    assert out["0.weight"].data_ptr() == out["1.weight"].data_ptr()
+
+
+def test_safetensors(tmp_path, state):
+    save_file(state, tmp_path / "in.safetensors", metadata={"format": "pt", "note": "ü"})
+    pack(tmp_path / "in.safetensors", tmp_path / "model.pcell", metadata={"plan": {"sparsity": 0.9}})
+    with Archive.open(tmp_path / "model.pcell") as archive:
+        assert archive.metadata == {"format": "pt", "note": "ü", "plan": {"sparsity": 0.9}}
+    unpack(tmp_path / "model.pcell", tmp_path / "out.safetensors")
+    assert_same(state, load_file(tmp_path / "out.safetensors"), in_order=False)
+    with safe_open(tmp_path / "out.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt", "note": "ü"}
+
+
+def shard(folder, state, weight_map):
+    for name in set(weight_map.values()):
+        save_file({key: state[key] for key in weight_map if weight_map[key] == name}, folder / name)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return index
+
+
+def test_safetensors_in_shards(tmp_path, state):
+    weight_map = dict(zip(state, ["2.safetensors", "1.safetensors", "1.safetensors", "2.safetensors"], strict=True))
+    pack(shard(tmp_path, state, weight_map), tmp_path / "model.pcell")
+    assert_same(state, load(tmp_path / "model.pcell"), in_order=False)
+
+
+def test_an_archive_is_packed_again(tmp_path, state):
+    save(state | {"tied": state["b.weight"]}, tmp_path / "in.pcell", metadata={"epoch": 1})
+    rows = pack(tmp_path / "in.pcell", tmp_path / "out.pcell", values="codebook4", backend="pcodec")
+    assert {row.name: row.encoding for row in rows}["tied"] == "alias of b.weight"
+    assert (tmp_path / "out.pcell").stat().st_size < 0.6 * (tmp_path / "in.pcell").stat().st_size
+    with Archive.open(tmp_path / "out.pcell") as archive:
+        assert archive.metadata == {"epoch": 1}
+    pack(tmp_path / "in.pcell", tmp_path / "in.pcell")
+    assert list(load(tmp_path / "in.pcell")) == [*state, "tied"]
+
+
+def test_no_code_of_a_checkpoint_runs(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    torch.save({"weight": Evil()}, tmp_path / "in.pt")
+    with pytest.raises(FormatError, match="torch reads no plain weights from it"):
+        pack(tmp_path / "in.pt", tmp_path / "out.pcell")
+    assert not (tmp_path / "owned").exists()
+    assert not (tmp_path / "out.pcell").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "fact"),
+    [
+        ([torch.ones(2)], "it holds no state_dict but a list"),
+        ({"epoch": 3, "w": torch.ones(2)}, "it holds other things than tensors: 'epoch': int"),
+        ({"state_dict": {"w": torch.ones(2), "extra": "text"}}, "other things than tensors: 'extra': str"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(tmp_path, found, fact):
+    torch.save(found, tmp_path / "in.pt")
+    with pytest.raises(FormatError, match=re.escape(fact)):
+        pack(tmp_path / "in.pt", tmp_path / "out.pcell")
+
+
+@pytest.mark.parametrize("name", ["in.pt", "in.safetensors", "in.safetensors.index.json", "in.pcell"])
+def test_a_damaged_source_is_refused(tmp_path, name):
+    for data in (b"", b"noise", b"PK\x03\x04", b"{}", b"\x00" * 100):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(FormatError, match=re.escape(f"{tmp_path / name}: ")):
+            pack(tmp_path / name, tmp_path / "out.pcell")
+    assert not (tmp_path / "out.pcell").exists()
+
+
+def test_shards_outside_of_the_folder_or_missing_are_refused(tmp_path, state):
+    index = shard(tmp_path, state, dict.fromkeys(state, "1.safetensors"))
+    for bad in ("../1.safetensors", str(tmp_path / "1.safetensors"), "2.safetensors"):
+        index.write_text(json.dumps({"weight_map": dict.fromkeys(state, bad)}))
+        with pytest.raises(FormatError, match=r"there is no file .* beside it"):
+            pack(index, tmp_path / "out.pcell")
+    index.write_text(json.dumps({"weight_map": {"stranger": "1.safetensors"}}))
+    with pytest.raises(FormatError, match="stranger"):
+        pack(index, tmp_path / "out.pcell")
+
+
+def test_unknown_endings_are_refused(tmp_path, state):
+    save(state, tmp_path / "model.pcell")
+    with pytest.raises(UnknownNameError, match=r"in\.onnx: its ending is none .*Legal: "):
+        pack(tmp_path / "in.onnx", tmp_path / "out.pcell")
+    with pytest.raises(UnknownNameError, match=r"out\.safetensor: its ending .*did you mean '\.safetensors'"):
+        unpack(tmp_path / "model.pcell", tmp_path / "out.safetensor")
+
+
+def test_a_dtype_that_safetensors_lacks_is_named(tmp_path):
+    save({"w": torch.ones(3, dtype=torch.complex128)}, tmp_path / "model.pcell")
+    with pytest.raises(OptionError, match="'w' is of complex128, which safetensors cannot hold"):
+        unpack(tmp_path / "model.pcell", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+    unpack(tmp_path / "model.pcell", tmp_path / "out.pt")
+    assert torch.equal(torch.load(tmp_path / "out.pt")["w"], torch.ones(3, dtype=torch.complex128))
+
+
+def test_a_sparse_tensor_is_refused_by_name(tmp_path):
+    torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "in.pt")
+    with pytest.raises(OptionTypeError, match="'w' cannot be stored"):
+        pack(tmp_path / "in.pt", tmp_path / "out.pcell")
+
+
+def test_packing_says_what_it_made(tmp_path, state):
+    torch.save(state, tmp_path / "in.pt")
+    assert pack(tmp_path / "in.pt", tmp_path / "out.pcell") == inspect(tmp_path / "out.pcell")

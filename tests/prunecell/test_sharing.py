@@ -1,0 +1,204 @@
+"""Weights that share values keep sharing them while they train."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from prunecell.archive import inspect, load, save
+from prunecell.errors import OptionError, OptionTypeError, StateError
+from prunecell.sharing import share_
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+}
+
+
+def n_values(weight):
+    return len(weight[weight != 0].unique())
+
+
+def prune_(model, sparsity=0.5):
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            keep = torch.rand(parameter.shape) >= sparsity
+            parameter.data = torch.where(keep, parameter.data, 0.0)
+
+
+def test_matrices_share_values_and_the_rest_does_not(task):
+    before = copy.deepcopy(task.model)
+    sharing = share_(task.model, bits=3)
+    for (name, old), new in zip(before.named_parameters(), task.model.parameters(), strict=True):
+        if old.dim() > 1:
+            assert name in sharing.names
+            assert n_values(new) <= 8
+            assert (new - old).square().mean() < 0.1 * old.var()
+        else:
+            assert torch.equal(new, old)
+
+
+def test_the_parameter_stays_the_parameter(task):
+    before = dict(task.model.named_parameters())
+    share_(task.model, bits=2)
+    assert all(before[name] is parameter for name, parameter in task.model.named_parameters())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("sum_gradients", [False, True])
+def test_training_keeps_the_values_shared_and_the_zeros_zero(task, optimizer, sum_gradients):
+    prune_(task.model)
+    zeros = {name: p == 0 for name, p in task.model.named_parameters() if p.dim() > 1}
+    optimizer = OPTIMIZERS[optimizer](task.model.parameters())
+    task.train(optimizer, steps=2)  # moments that differ within a cluster
+    for name, parameter in task.model.named_parameters():
+        if name in zeros:
+            parameter.data[zeros[name]] = 0.0
+    sharing = share_(task.model, bits=3, optimizer=optimizer, sum_gradients=sum_gradients)
+    start = {name: sharing.values(name) for name in sharing.names}
+    task.train(optimizer, steps=5)
+    for name, parameter in task.model.named_parameters():
+        if name in zeros:
+            assert n_values(parameter) <= 8
+            assert not parameter[zeros[name]].any()
+            assert not parameter[zeros[name]].signbit().any()
+            assert set(parameter[~zeros[name]].unique().tolist()) <= {0.0, *sharing.values(name).tolist()}
+    assert any(not torch.equal(start[name], sharing.values(name)) for name in sharing.names)
+
+
+@pytest.mark.parametrize("sum_gradients", [False, True])
+def test_a_step_of_sgd_moves_each_value_by_its_gradient(sum_gradients):
+    torch.manual_seed(0)
+    net = nn.Linear(20, 10, bias=False).double()
+    net.weight.data[0] = 0
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    sharing = share_(net, bits=2, optimizer=optimizer, sum_gradients=sum_gradients)
+    before = net.weight.detach().clone()
+    net(torch.randn(30, 20).double()).square().mean().backward()
+    gradient = net.weight.grad.clone()
+    optimizer.step()
+    for value in sharing.values("weight"):
+        members = net.weight == value
+        reduced = gradient[members].sum() if sum_gradients else gradient[members].mean()
+        assert torch.allclose(net.weight[members], before[members] - 0.1 * reduced)
+    assert not net.weight[0].any()
+
+
+def test_training_with_shared_values_learns():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 2))
+    x = torch.randn(200, 16)
+    y = (x[:, 0] > x[:, 1]).long()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.9)
+    share_(net, bits=4, optimizer=optimizer)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_shared_model_is_stored_as_a_codebook_without_loss(tmp_path):
+    net = nn.Linear(200, 100)
+    prune_(net, 0.9)
+    save(net, tmp_path / "free.pcell")
+    share_(net, bits=5)
+    save(net, tmp_path / "shared.pcell")
+    assert torch.equal(load(tmp_path / "shared.pcell")["weight"], net.weight)
+    assert {row.encoding for row in inspect(tmp_path / "shared.pcell") if row.name == "weight"} == {"gaps8 codebook"}
+    assert (tmp_path / "shared.pcell").stat().st_size < 0.5 * (tmp_path / "free.pcell").stat().st_size
+
+
+def test_a_run_goes_on_with_the_same_bits(task):
+    optimizer = OPTIMIZERS["sgd"](task.model.parameters())
+    sharing = share_(task.model, bits=3, optimizer=optimizer)
+    task.train(optimizer, steps=3)
+    saved = copy.deepcopy([task.model.state_dict(), optimizer.state_dict(), sharing.state_dict()])
+    task.train(optimizer, steps=3)
+
+    other = task.make()
+    optimizer = OPTIMIZERS["sgd"](other.parameters())
+    again = share_(other, bits=3, optimizer=optimizer)
+    other.load_state_dict(saved[0])
+    optimizer.load_state_dict(saved[1])
+    again.load_state_dict(saved[2])
+    task.train(optimizer, steps=3, model=other)
+    for one, two in zip(task.model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_finalize_lets_go(mlp):
+    optimizer = OPTIMIZERS["sgd"](mlp.model.parameters())
+    sharing = share_(mlp.model, bits=2, optimizer=optimizer)
+    sharing.finalize()
+    assert n_values(mlp.model[0].weight) <= 4
+    mlp.train(optimizer, steps=1)
+    assert n_values(mlp.model[0].weight) > 4
+
+
+def test_eight_bits_and_zeros_are_257_values():
+    torch.manual_seed(0)
+    net = nn.Linear(300, 100, bias=False)
+    net.weight.data.view(-1)[:1000] = 0
+    net.weight.data.view(-1)[1000:] = torch.linspace(0.01, 1, 29000)
+    share_(net, bits=8)
+    assert n_values(net.weight) > 200
+    assert not net.weight.view(-1)[:1000].any()
+    assert net.weight.view(-1)[1000:].all()
+
+
+def test_some_parameters_by_name(mlp):
+    before = mlp.model[2].weight.detach().clone()
+    sharing = share_(mlp.model, bits=1, names=["0.weight", "0.bias"])
+    assert sharing.names == ("0.weight", "0.bias")
+    assert n_values(mlp.model[0].bias) <= 2
+    assert torch.equal(mlp.model[2].weight, before)
+
+
+def test_a_weight_of_zeros_stays_so():
+    net = nn.Linear(4, 3)
+    net.weight.data.zero_()
+    sharing = share_(net, bits=2)
+    assert not net.weight.any()
+    assert not len(sharing.values("weight"))
+
+
+def test_what_is_illegal_is_named(mlp):
+    for bits in (0, 9):
+        with pytest.raises(OptionError, match=f"bits={bits} is illegal"):
+            share_(mlp.model, bits=bits)
+    with pytest.raises(OptionTypeError, match=r"bits=2\.5 is illegal"):
+        share_(mlp.model, bits=2.5)
+    with pytest.raises(OptionError, match=r"no parameter '0\.weigth'; did you mean '0\.weight'"):
+        share_(mlp.model, names=["0.weigth"])
+    with pytest.raises(OptionTypeError, match=r"it must be a torch\.optim\.Optimizer"):
+        share_(mlp.model).attach("sgd")
+    with pytest.raises(OptionError, match="parameter 'x' is not shared"):
+        share_(mlp.model).values("x")
+    mlp.model[0].weight.data[0, 0] = np.nan
+    with pytest.raises(OptionError, match=r"'0\.weight' cannot be shared: it holds inf or NaN"):
+        share_(mlp.model)
+
+
+def test_a_state_that_does_not_fit_is_refused_and_nothing_changed(mlp):
+    sharing = share_(mlp.model, bits=2)
+    state = sharing.state_dict()
+    before = mlp.model[0].weight.detach().clone()
+    clusters = state["clusters"]
+    bad = [
+        ({}, "no state of a sharing of version 1"),
+        ({"version": 1, "clusters": {}}, "the state is of"),
+        ({"version": 1, "clusters": {**clusters, "2.weight": clusters["0.weight"]}}, "the clusters of '2.weight'"),
+        ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].float()}}, "must be integers"),
+        ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].short() - 9}}, r"in \[0, 256\]"),
+    ]
+    for wrong, fact in bad:
+        with pytest.raises(StateError, match=fact):
+            sharing.load_state_dict(wrong)
+    assert torch.equal(mlp.model[0].weight, before)
