@@ -7,11 +7,12 @@
 //   3  memory of one call
 //   4  a compressed matrix, and what makes it safe to read
 //   5  decoding: any format into offsets and floats
-//   6  decoded rows times many positions
+//   6  decoded rows times a panel of inputs
 //   7  rows times one vector
-//   8  linear layers
-//   9  convolutions
-//   10 masks
+//   8  rows times blocks of positions
+//   9  linear layers
+//  10  convolutions
+//  11  masks
 //
 // Exported functions start with `pc_`. Those that need memory of their own return 0, or -1 if there was none.
 //
@@ -54,11 +55,11 @@ EXPORT int32_t pc_cpu_level() {
 // ---- 2  vectors ----------------------------------------------------------------------------------------------------
 
 #if defined(__AVX512F__)
-constexpr int LANES = 16, MAX_VECTORS = 4;
+constexpr int LANES = 16, MAX_VECTORS = 8, ACCUMULATORS = 16;
 #elif defined(__AVX__)
-constexpr int LANES = 8, MAX_VECTORS = 8;
+constexpr int LANES = 8, MAX_VECTORS = 8, ACCUMULATORS = 8;
 #else
-constexpr int LANES = 4, MAX_VECTORS = 8;
+constexpr int LANES = 4, MAX_VECTORS = 8, ACCUMULATORS = 8;
 #endif
 
 // As many output positions as are kept in registers at once, in MAX_VECTORS vectors.
@@ -66,10 +67,10 @@ constexpr int BLOCK = LANES * MAX_VECTORS;
 
 #define VECTOR(type, n) __attribute__((vector_size((n) * sizeof(type))))
 typedef float Floats VECTOR(float, LANES);
-typedef float Floats4 VECTOR(float, 4);
 typedef int32_t Ints VECTOR(int32_t, LANES);
 typedef uint32_t Words VECTOR(uint32_t, LANES);
 typedef uint16_t Shorts VECTOR(uint16_t, LANES);
+typedef int16_t SignedShorts VECTOR(int16_t, LANES);
 typedef uint8_t Bytes VECTOR(uint8_t, LANES);
 typedef int8_t Chars VECTOR(int8_t, LANES);
 
@@ -94,6 +95,12 @@ INLINE To same_bits(From from) {
     return to;
 }
 
+INLINE Ints lanes() {
+    Ints lane{};
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    return lane;
+}
+
 INLINE Floats all(float value) { return value - Floats{}; }
 
 // An IEEE half precision number.
@@ -101,11 +108,20 @@ struct Half {
     uint16_t bits;
 };
 
+// Bytes are widened in two steps, each of which is one instruction; in one step GCC does it byte by byte.
+INLINE Ints widen(const uint16_t* v) { return __builtin_convertvector(load<Shorts>(v), Ints); }
+INLINE Ints widen(const uint8_t* v) {
+    return __builtin_convertvector(__builtin_convertvector(load<Bytes>(v), Shorts), Ints);
+}
+INLINE Ints widen(const int8_t* v) {
+    return __builtin_convertvector(__builtin_convertvector(load<Chars>(v), SignedShorts), Ints);
+}
+
 // LANES values, as floats.
 INLINE Floats floats(const float* v) { return load<Floats>(v); }
-INLINE Floats floats(const int8_t* v) { return __builtin_convertvector(load<Chars>(v), Floats); }
+INLINE Floats floats(const int8_t* v) { return __builtin_convertvector(widen(v), Floats); }
 INLINE Floats floats(const Half* v) {
-    Words half = __builtin_convertvector(load<Shorts>(v), Words);
+    Words half = same_bits<Words>(widen(&v->bits));
     Words magnitude = (half & 0x7fff) << 13, sign = (half & 0x8000) << 16;
     Words special = same_bits<Words>(magnitude >= 0x0f800000u) & 0x7f800000u;  // infinity and NaN
     Floats scaled = same_bits<Floats>(magnitude) * 0x1p112f;                   // another bias; subnormals come right
@@ -147,42 +163,90 @@ INLINE Ints last_everywhere(Ints v) {
 }
 #endif
 
-// to[j][i] = from[i][j] for i < 4, j < 4.
-INLINE void transpose_4x4(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
 #if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
-    Floats4 a = load<Floats4>(from), b = load<Floats4>(from + from_stride);
-    Floats4 c = load<Floats4>(from + 2 * from_stride), d = load<Floats4>(from + 3 * from_stride);
-    Floats4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    Floats4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    store(to, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
-    store(to + to_stride, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
-    store(to + 2 * to_stride, __builtin_shufflevector(AB, CD, 0, 1, 4, 5));
-    store(to + 3 * to_stride, __builtin_shufflevector(AB, CD, 2, 3, 6, 7));
+#if defined(__AVX512F__)
+#define LOW_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif defined(__AVX__)
+#define LOW_HALVES 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH_HALVES 4, 12, 5, 13, 6, 14, 7, 15
 #else
-    for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 4; j++) to[j * to_stride + i] = from[i * from_stride + j];
+#define LOW_HALVES 0, 4, 1, 5
+#define HIGH_HALVES 2, 6, 3, 7
 #endif
+
+// to[j][i] = from[i][j] for i, j < LANES. Interleaving the first half of the rows with the second, element by element,
+// turns the numbers of row and column by one bit; after as many rounds as they have bits, they have changed places.
+static void transpose_square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+    Floats rows[LANES], turned[LANES];
+    for (int i = 0; i < LANES; i++) rows[i] = load<Floats>(from + i * from_stride);
+    for (int round = 1; round < LANES; round *= 2) {
+        for (int i = 0; i < LANES / 2; i++) {
+            turned[2 * i] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], LOW_HALVES);
+            turned[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], HIGH_HALVES);
+        }
+        for (int i = 0; i < LANES; i++) rows[i] = turned[i];
+    }
+    for (int i = 0; i < LANES; i++) store(to + i * to_stride, rows[i]);
 }
+#else
+static void transpose_square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < LANES; j++) to[j * to_stride + i] = from[i * from_stride + j];
+}
+#endif
 
 // to[j][i] = from[i][j] for i < n_rows, j < n_columns.
 static void transpose(const float* from, int64_t from_stride, int64_t n_rows, int64_t n_columns, float* to,
                       int64_t to_stride) {
-    int64_t i = 0;
-    for (; i + 4 <= n_rows; i += 4) {
-        int64_t j = 0;
-        for (; j + 4 <= n_columns; j += 4)
-            transpose_4x4(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
-        for (; j < n_columns; j++)
-            for (int64_t ii = i; ii < i + 4; ii++) to[j * to_stride + ii] = from[ii * from_stride + j];
+    for (int64_t j0 = 0; j0 < n_columns; j0 += LANES)
+        for (int64_t i0 = 0; i0 < n_rows; i0 += LANES) {
+            const float* source = from + i0 * from_stride + j0;
+            float* target = to + j0 * to_stride + i0;
+            if (i0 + LANES <= n_rows && j0 + LANES <= n_columns) {
+                transpose_square(source, from_stride, target, to_stride);
+                continue;
+            }
+            for (int64_t i = 0; i < LANES && i0 + i < n_rows; i++)
+                for (int64_t j = 0; j < LANES && j0 + j < n_columns; j++)
+                    target[j * to_stride + i] = source[i * from_stride + j];
+        }
+}
+
+// Short copies, which a call of memcpy would make slow.
+INLINE void copy_floats(const float* from, int64_t n, float* to) {
+    if (n >= LANES) {
+        for (int64_t i = 0; i + LANES < n; i += LANES) store(to + i, load<Floats>(from + i));
+        store(to + n - LANES, load<Floats>(from + n - LANES));
+        return;
     }
-    for (; i < n_rows; i++)
-        for (int64_t j = 0; j < n_columns; j++) to[j * to_stride + i] = from[i * from_stride + j];
+    if (n & 8) memcpy(to, from, 8 * sizeof(float)), to += 8, from += 8;
+    if (n & 4) memcpy(to, from, 4 * sizeof(float)), to += 4, from += 4;
+    if (n & 2) memcpy(to, from, 2 * sizeof(float)), to += 2, from += 2;
+    if (n & 1) *to = *from;
+}
+
+// from[0], from[stride], from[2 * stride], ...
+INLINE Floats every(int64_t stride, const float* from) {
+    Floats v;
+    for (int i = 0; i < LANES; i++) v[i] = from[i * stride];
+    return v;
+}
+
+INLINE Floats every_second(const float* from) {
+#if WIDE
+    Floats a = load<Floats>(from), b = load<Floats>(from + LANES);
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+#else
+    return every(2, from);
+#endif
 }
 
 // ---- 3  memory of one call -----------------------------------------------------------------------------------------
 
 constexpr int64_t CACHE_LINE = 64;
 
+INLINE bool is_aligned(const float* at) { return reinterpret_cast<uintptr_t>(at) % (LANES * sizeof(float)) == 0; }
 INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -273,26 +337,22 @@ EXPORT int32_t pc_what_is_wrong(const Matrix* m) {
 
 // ---- 5  decoding: any format into offsets and floats ---------------------------------------------------------------
 
-// How a group of rows is decoded: so many entries (512 KiB of offsets and values stay in the second-level cache), and
-// so many rows (their outputs do too).
-constexpr int64_t GROUP_ENTRIES = 1 << 16, GROUP_ROWS = 512;
+// How many rows are decoded at once: so few that their entries, as offsets and values, and the outputs of a block of
+// positions stay in the second-level cache (512 KiB each), and likewise a panel of inputs (1 MiB).
+constexpr int64_t GROUP_ENTRIES = 1 << 16, GROUP_ROWS = 2048, PANEL = 1 << 18;
 
-static int64_t longest_row(const Matrix& m) {
+// Entries that a group of rows may have.
+static int64_t most_entries(const Matrix& m) {
     int32_t longest = 0;
     for (int32_t r = 0; r < m.n_rows; r++) longest = larger(longest, m.starts[r + 1] - m.starts[r]);
-    return longest;
+    return larger(smaller(GROUP_ENTRIES, m.n_entries), longest);
 }
 
 // The row after the last that fits into a group which starts at row `r`; at least one row does.
-static int32_t group_end(const Matrix& m, int32_t r, int32_t end, int64_t n_rows) {
-    int32_t stop = smaller(end, r + n_rows), last = r + 1;
+static int32_t group_end(const Matrix& m, int32_t r, int32_t end) {
+    int32_t stop = smaller(end, r + GROUP_ROWS), last = r + 1;
     while (last < stop && m.starts[last + 1] - m.starts[r] <= GROUP_ENTRIES) last++;
     return last;
-}
-
-static void decode_columns(const Matrix& m, int64_t begin, int64_t end, int32_t* to) {
-    const uint16_t* column = static_cast<const uint16_t*>(m.indices);
-    for (int64_t k = begin; k < end; k++) to[k - begin] = column[k];
 }
 
 static void decode_gaps(const Matrix& m, int32_t r0, int32_t r1, int32_t* to) {
@@ -325,48 +385,46 @@ static void decode_values(const Value* from, int64_t n, float* to) {
     memcpy(to + k, &converted, (n - k) * sizeof(float));
 }
 
-// Rows [first, end) with every column turned into an offset of the input: column * stride, or table[column].
+// Rows [first, end) ready for the product: the values as floats, and of every entry the column as it stands in the
+// matrix or, where that is no plain number, decoded.
 struct Decoded {
     const Matrix& matrix;
-    Scratch<int32_t> offsets;
+    Scratch<int32_t> decoded;
     Scratch<float> converted;
+    const uint16_t* short_columns = nullptr;  // or
+    const int32_t* columns = nullptr;
     const float* values = nullptr;
     int32_t first = 0, end = 0;
 
     explicit Decoded(const Matrix& m)
         : matrix(m),
-          offsets(larger(smaller(GROUP_ENTRIES, m.n_entries), longest_row(m))),
-          converted(m.value_type == FLOAT32 ? 0 : larger(smaller(GROUP_ENTRIES, m.n_entries), longest_row(m))) {}
+          decoded(most_entries(m)),
+          converted(m.value_type == FLOAT32 ? 0 : most_entries(m)) {}
 
-    bool has_memory() const { return offsets.at && converted.at; }
+    bool has_memory() const { return decoded.at && converted.at; }
 
     int64_t entry(int32_t row) const { return matrix.starts[row] - matrix.starts[first]; }
 
-    void read(int32_t r0, int32_t r1, int32_t stride, const int32_t* table) {
+    // With a table, it is table[column] that stands for a column.
+    void read(int32_t r0, int32_t r1, const int32_t* table = nullptr) {
         first = r0, end = r1;
         int64_t begin = matrix.starts[r0], n = matrix.starts[r1] - begin;
-        read_values(begin, n);
-        if (matrix.format == COLUMNS16) decode_columns(matrix, begin, begin + n, offsets.at);
-        if (matrix.format == GAPS8) decode_gaps(matrix, r0, r1, offsets.at);
-        if (matrix.format == BITMASK) decode_mask(matrix, r0, r1, offsets.at);
-        int32_t* offset = offsets.at;
-        if (table)
-            for (int64_t k = 0; k < n; k++) offset[k] = table[offset[k]];
-        else
-            for (int64_t k = 0; k < n; k++) offset[k] *= stride;
-    }
-
-    void read_values(int64_t begin, int64_t n) {
-        values = converted.at;
+        short_columns = matrix.format == COLUMNS16 ? static_cast<const uint16_t*>(matrix.indices) + begin : nullptr;
+        columns = decoded.at, values = converted.at;
+        if (matrix.format == GAPS8) decode_gaps(matrix, r0, r1, decoded.at);
+        if (matrix.format == BITMASK) decode_mask(matrix, r0, r1, decoded.at);
         if (matrix.value_type == FLOAT32) values = static_cast<const float*>(matrix.values) + begin;
         if (matrix.value_type == FLOAT16)
             decode_values(static_cast<const Half*>(matrix.values) + begin, n, converted.at);
         if (matrix.value_type == INT8)
             decode_values(static_cast<const int8_t*>(matrix.values) + begin, n, converted.at);
+        if (!table) return;
+        for (int64_t k = 0; k < n; k++) decoded.at[k] = table[short_columns ? short_columns[k] : decoded.at[k]];
+        short_columns = nullptr;
     }
 };
 
-// ---- 6  decoded rows times many positions --------------------------------------------------------------------------
+// ---- 6  decoded rows times a panel of inputs -----------------------------------------------------------------------
 
 // What happens to a sum before it is stored: * scale of the row, + bias of the row, max(0, .).
 struct Epilogue {
@@ -382,67 +440,63 @@ INLINE Floats finish(Floats sum, float scale, float bias, bool relu) {
     return relu ? y < 0 ? Floats{} : y : y;
 }
 
-// y[0 .. VECTORS * LANES) = the row's sum of value * x[offset + 0 ..). There are several chains of sums, because an
-// addition waits for the one before it longer than a processor needs to start the next.
-template <int VECTORS>
-INLINE void row_product(const float* x, const int32_t* offset, const float* value, int64_t n, float scale, float bias,
-                        bool relu, float* y) {
-    constexpr int CHAINS = VECTORS == 1 ? 4 : VECTORS < 8 ? 8 / VECTORS : 1;
+// y[0 .. VECTORS * LANES) = the row's sum of value * x[column * width + 0 ..). There are several chains of sums, because
+// an addition waits for the one before it longer than a processor needs to start the next.
+template <int VECTORS, class Column>
+INLINE void row_product(const float* x, int64_t width, const Column* column, const float* value, int64_t n,
+                        float scale, float bias, bool relu, float* y) {
+    constexpr int CHAINS = VECTORS == 1 ? 4 : VECTORS < 5 ? 8 / VECTORS : ACCUMULATORS / 8;
     Floats sums[CHAINS][VECTORS] = {};
     int64_t k = 0;
     for (; k + CHAINS <= n; k += CHAINS)
         for (int c = 0; c < CHAINS; c++)
             for (int i = 0; i < VECTORS; i++)
-                sums[c][i] += value[k + c] * load<Floats>(x + offset[k + c] + i * LANES);
+                sums[c][i] += value[k + c] * load<Floats>(x + column[k + c] * width + i * LANES);
     for (; k < n; k++)
-        for (int i = 0; i < VECTORS; i++) sums[0][i] += value[k] * load<Floats>(x + offset[k] + i * LANES);
+        for (int i = 0; i < VECTORS; i++) sums[0][i] += value[k] * load<Floats>(x + column[k] * width + i * LANES);
     for (int c = 1; c < CHAINS; c++)
         for (int i = 0; i < VECTORS; i++) sums[0][i] += sums[c][i];
     for (int i = 0; i < VECTORS; i++) store(y + i * LANES, finish(sums[0][i], scale, bias, relu));
 }
 
-template <int VECTORS>
-static void rows_product(const Decoded& rows, const float* x, const Epilogue& then, float* y, int64_t y_stride) {
-    for (int32_t r = rows.first; r < rows.end; r++) {
-        int64_t k = rows.entry(r);
-        row_product<VECTORS>(x, rows.offsets.at + k, rows.values + k, rows.entry(r + 1) - k, then.scale(r),
-                             then.bias(r), then.relu, y + (r - rows.first) * y_stride);
-    }
-}
-
-// One block of positions: `n_vectors` vectors of them, 1 to MAX_VECTORS.
-static void block_product(int n_vectors, const Decoded& rows, const float* x, const Epilogue& then, float* y,
-                          int64_t y_stride) {
-    switch (n_vectors) {
-        case 1: return rows_product<1>(rows, x, then, y, y_stride);
-        case 2: return rows_product<2>(rows, x, then, y, y_stride);
-        case 3: return rows_product<3>(rows, x, then, y, y_stride);
-        case 4: return rows_product<4>(rows, x, then, y, y_stride);
-#if !defined(__AVX512F__)
-        case 5: return rows_product<5>(rows, x, then, y, y_stride);
-        case 6: return rows_product<6>(rows, x, then, y, y_stride);
-        case 7: return rows_product<7>(rows, x, then, y, y_stride);
-        case 8: return rows_product<8>(rows, x, then, y, y_stride);
-#endif
-    }
-}
-
-// Some whole vectors of positions that are computed at once.
-struct Block {
-    int64_t start;
-    int n_vectors;
-    int64_t end() const { return start + n_vectors * LANES; }
+// panel[column][position] of `width` positions, of which VECTORS * LANES are computed.
+struct Panel {
+    const float* at;
+    int64_t width;
 };
 
-// The block at position s of n, the last of which may reach beyond n.
-INLINE Block exceeding_block(int64_t s, int64_t n) {
-    return {s, (int)(smaller(n - s, BLOCK) + LANES - 1) / LANES};
+template <int VECTORS, class Column>
+static void rows_product(const Decoded& rows, const Column* columns, const Panel& panel, const Epilogue& then, float* y,
+                         int64_t y_stride) {
+    for (int32_t r = rows.first; r < rows.end; r++) {
+        int64_t k = rows.entry(r), n = rows.entry(r + 1) - k;
+        row_product<VECTORS>(panel.at, panel.width, columns + k, rows.values + k, n, then.scale(r), then.bias(r),
+                             then.relu, y + (r - rows.first) * y_stride);
+    }
 }
 
-// The block at position s of n >= LANES, the last of which starts earlier instead and computes some outputs once more.
-INLINE Block inner_block(int64_t s, int64_t n) {
-    int n_vectors = smaller(exceeding_block(s, n).n_vectors, n / LANES);
-    return {smaller(s, n - n_vectors * LANES), n_vectors};
+// The first `n_vectors` vectors of a panel, 1 to MAX_VECTORS.
+template <class Column>
+static void panel_product(int n_vectors, const Decoded& rows, const Column* columns, const Panel& panel,
+                          const Epilogue& then, float* y, int64_t y_stride) {
+    switch (n_vectors) {
+        case 1: return rows_product<1>(rows, columns, panel, then, y, y_stride);
+        case 2: return rows_product<2>(rows, columns, panel, then, y, y_stride);
+        case 3: return rows_product<3>(rows, columns, panel, then, y, y_stride);
+        case 4: return rows_product<4>(rows, columns, panel, then, y, y_stride);
+        case 5: return rows_product<5>(rows, columns, panel, then, y, y_stride);
+        case 6: return rows_product<6>(rows, columns, panel, then, y, y_stride);
+        case 7: return rows_product<7>(rows, columns, panel, then, y, y_stride);
+        case 8: return rows_product<8>(rows, columns, panel, then, y, y_stride);
+    }
+}
+
+static void panel_product(int n_vectors, const Decoded& rows, const Panel& panel, const Epilogue& then, float* y,
+                          int64_t y_stride) {
+    if (rows.short_columns)
+        panel_product(n_vectors, rows, rows.short_columns, panel, then, y, y_stride);
+    else
+        panel_product(n_vectors, rows, rows.columns, panel, then, y, y_stride);
 }
 
 // ---- 7  rows times one vector --------------------------------------------------------------------------------------
@@ -459,19 +513,16 @@ struct Last {
 };
 
 // The columns of the next LANES entries; `before` is the column of the entry before them, in every lane.
-INLINE Ints next_columns(const uint16_t* column, Ints&) {
-    return __builtin_convertvector(load<Shorts>(column), Ints);
-}
+INLINE Ints next_columns(const uint16_t* column, Ints&) { return widen(column); }
 INLINE Ints next_columns(const uint8_t* gap, Ints& before) {
-    Ints columns = before + running_sum(__builtin_convertvector(load<Bytes>(gap), Ints) + 1);
+    Ints columns = before + running_sum(widen(gap) + 1);
     before = last_everywhere(columns);
     return columns;
 }
 
 template <class Index, class Value>
 INLINE Floats last_products(const Index* index, const Value* value, int64_t n, Ints before, const float* x) {
-    Ints lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    Ints inside = lane < ((int32_t)n - Ints{});
+    Ints inside = lanes() < ((int32_t)n - Ints{});
     Floats products = floats(value) * gather(x, next_columns(index, before) & inside);
     return same_bits<Floats>(same_bits<Ints>(products) & inside);
 }
@@ -564,15 +615,13 @@ INLINE float dot(const int32_t* column, const float* value, int64_t n, const flo
 
 static int one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, const Epilogue& then, float* y,
                       int64_t y_stride) {
-    bool as_it_is = m.format == COLUMNS16 && m.value_type == FLOAT32;
     Decoded row(m);
     if (!row.has_memory()) return -1;
     for (int32_t r = r0; r < r1; r++) {
-        int64_t k = m.starts[r], n = m.starts[r + 1] - k;
-        if (!as_it_is) row.read(r, r + 1, 1, nullptr);
-        float total = as_it_is ? dot(static_cast<const uint16_t*>(m.indices) + k,
-                                     static_cast<const float*>(m.values) + k, n, x)
-                               : dot(row.offsets.at, row.values, n, x);
+        int64_t n = m.starts[r + 1] - m.starts[r];
+        row.read(r, r + 1);
+        float total = row.short_columns ? dot(row.short_columns, row.values, n, x)
+                                        : dot(row.columns, row.values, n, x);
         y[r * y_stride] = finish(all(total), then.scale(r), then.bias(r), then.relu)[0];
     }
     return 0;
@@ -580,65 +629,98 @@ static int one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, c
 
 #endif
 
-// ---- 8  linear layers ----------------------------------------------------------------------------------------------
+// ---- 8  rows times blocks of positions -----------------------------------------------------------------------------
 
-// An input or output of a linear layer: element (feature f, sample s) is at[f * feature_stride + s * sample_stride],
-// one of the strides being 1. Feature-major is what the product reads and writes; the other is transposed.
+// The rows [r0, r1) times `n` positions. The input is asked for one block of positions after the other, as a panel
+// [column][position] of `input.width` positions, or one in which table[column] is where a column starts; the output is told where a group of rows of a block goes, or takes
+// it from a tile [row][position] where it does not lie in whole vectors.
+template <class Input, class Output>
+static int product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
+                   const Output& output) {
+    Decoded rows(m);
+    Scratch<float> tile(GROUP_ROWS * BLOCK);
+    if (!rows.has_memory() || !tile.at) return -1;
+    for (int32_t first = r0; first < r1; first = rows.end) {
+        rows.read(first, group_end(m, first, r1), input.table());
+        for (int64_t s = 0; s < n; s += input.width) {
+            int64_t n_here = smaller(input.width, n - s);
+            int n_vectors = (n_here + LANES - 1) / LANES;
+            Panel panel{input.panel(s, n_here), input.table() ? 1 : input.width};
+            float* to = n_here % LANES ? nullptr : output.place(first, s, n_here);
+            panel_product(n_vectors, rows, panel, then, to ? to : tile.at, to ? output.row_stride() : BLOCK);
+            if (!to) output.take(tile.at, first, rows.end - first, s, n_here);
+        }
+    }
+    return 0;
+}
+
+// How many positions a panel has: so many that it stays in the second-level cache.
+static int64_t panel_width(int64_t n_columns, int64_t n_positions) {
+    int64_t width = smaller(smaller(64, BLOCK), round_up(n_positions, LANES));
+    while (width > LANES && n_columns * width > PANEL) width = round_up(width / 2, LANES);
+    return width;
+}
+
+// ---- 9  linear layers ----------------------------------------------------------------------------------------------
+
+// Activations of a linear layer: element (feature f, sample s) is at[f * feature_stride + s * sample_stride], one of
+// the strides being 1.
 struct Activations {
     float* at;
     int64_t feature_stride, sample_stride;
     bool feature_major() const { return sample_stride == 1; }
 };
 
-// x in blocks of positions: packed[block][feature][lane], so that a block's features lie close together.
-static void pack(const Activations& x, int64_t n_features, int64_t n_samples, int64_t width, float* packed) {
-    for (int64_t s = 0; s < n_samples; s += width, packed += n_features * width) {
-        int64_t n = smaller(width, n_samples - s);
-        if (n < width) memset(packed, 0, n_features * width * sizeof(float));
-        if (x.feature_major())
-            for (int64_t f = 0; f < n_features; f++)
-                memcpy(packed + f * width, x.at + f * x.feature_stride + s, n * sizeof(float));
-        else
-            transpose(x.at + s * x.sample_stride, x.sample_stride, n, n_features, packed, width);
+struct LinearInput {
+    Activations x;
+    int64_t n_features, n_samples, width;
+    bool in_place;  // one panel, that x is already
+    Scratch<float> packed;
+
+    LinearInput(const Activations& activations, int64_t features, int64_t samples)
+        : x(activations),
+          n_features(features),
+          n_samples(samples),
+          width(panel_width(features, samples)),
+          in_place(x.feature_major() && x.feature_stride == width && n_samples == width && is_aligned(x.at)),
+          packed(in_place ? 0 : n_features * round_up(n_samples, width)) {
+        if (packed.at && !in_place) pack();
     }
-}
 
-// n_rows x n_samples outputs, from tile[row][lane] to where they belong.
-static void unpack(const float* tile, int64_t n_rows, int64_t n_samples, const Activations& y) {
-    if (y.feature_major())
-        for (int64_t r = 0; r < n_rows; r++)
-            memcpy(y.at + r * y.feature_stride, tile + r * BLOCK, n_samples * sizeof(float));
-    else
-        transpose(tile, BLOCK, n_rows, n_samples, y.at, y.sample_stride);
-}
+    const int32_t* table() const { return nullptr; }
+    const float* panel(int64_t s, int64_t) const { return in_place ? x.at : packed.at + s * n_features; }
 
-static int many_samples(const Matrix& m, int32_t r0, int32_t r1, const Activations& x, int64_t n_samples,
-                        const Epilogue& then, const Activations& y) {
-    bool in_place = x.feature_major() && n_samples >= LANES && m.n_columns * x.feature_stride <= INT32_MAX;
-    int64_t width = LANES * exceeding_block(0, n_samples).n_vectors, n_blocks = (n_samples + width - 1) / width;
-    Scratch<float> packed(in_place ? 0 : n_blocks * m.n_columns * width), tile(GROUP_ROWS * BLOCK);
-    Decoded rows(m);
-    if (!packed.at || !tile.at || !rows.has_memory()) return -1;
-    if (!in_place) pack(x, m.n_columns, n_samples, width, packed.at);
-
-    for (int32_t first = r0; first < r1; first = rows.end) {
-        rows.read(first, group_end(m, first, r1, GROUP_ROWS), in_place ? x.feature_stride : width, nullptr);
-        for (int64_t s = 0; s < n_samples;) {
-            Block block = in_place ? inner_block(s, n_samples) : exceeding_block(s, n_samples);
-            const float* from = in_place ? x.at + block.start : packed.at + block.start * m.n_columns;
-            float* to = y.at + first * y.feature_stride + block.start * y.sample_stride;
-            if (y.feature_major() && block.end() <= n_samples) {
-                block_product(block.n_vectors, rows, from, then, to, y.feature_stride);
-            } else {
-                block_product(block.n_vectors, rows, from, then, tile.at, BLOCK);
-                unpack(tile.at, rows.end - first, smaller(block.end(), n_samples) - block.start,
-                       {to, y.feature_stride, y.sample_stride});
-            }
-            s = block.end();
+    void pack() {
+        for (int64_t s = 0; s < n_samples; s += width) {
+            float* to = packed.at + s * n_features;
+            int64_t n = smaller(width, n_samples - s);
+            if (n < width) memset(to, 0, n_features * width * sizeof(float));
+            if (x.feature_major())
+                for (int64_t f = 0; f < n_features; f++)
+                    copy_floats(x.at + f * x.feature_stride + s, n, to + f * width);
+            else
+                transpose(x.at + s * x.sample_stride, x.sample_stride, n, n_features, to, width);
         }
     }
-    return 0;
-}
+};
+
+struct LinearOutput {
+    Activations y;
+
+    int64_t row_stride() const { return y.feature_stride; }
+
+    float* place(int32_t row, int64_t s, int64_t) const {
+        return y.feature_major() ? y.at + row * y.feature_stride + s : nullptr;
+    }
+
+    void take(const float* tile, int32_t row, int64_t n_rows, int64_t s, int64_t n) const {
+        float* to = y.at + row * y.feature_stride + s * y.sample_stride;
+        if (y.feature_major())
+            for (int64_t r = 0; r < n_rows; r++) copy_floats(tile + r * BLOCK, n, to + r * y.feature_stride);
+        else
+            transpose(tile, BLOCK, n_rows, n, to, y.sample_stride);
+    }
+};
 
 // y = x W^T + bias, then max(0, .) where asked, for the rows [r0, r1) of W. Strides are in floats. With one sample the
 // input must be contiguous.
@@ -647,11 +729,12 @@ EXPORT int32_t pc_linear(const Matrix* m, const float* bias, int32_t relu, float
                          int64_t y_sample_stride, int32_t r0, int32_t r1) {
     Epilogue then{m->scales, bias, relu != 0};
     if (n_samples == 1) return one_vector(*m, r0, r1, x, then, y, y_feature_stride);
-    return many_samples(*m, r0, r1, {x, x_feature_stride, x_sample_stride}, n_samples, then,
-                        {y, y_feature_stride, y_sample_stride});
+    LinearInput input({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples);
+    if (!input.packed.at) return -1;
+    return product(*m, r0, r1, n_samples, input, then, LinearOutput{{y, y_feature_stride, y_sample_stride}});
 }
 
-// ---- 9  convolutions -----------------------------------------------------------------------------------------------
+// ---- 10  convolutions ----------------------------------------------------------------------------------------------
 
 enum Axis { DEPTH, HEIGHT, WIDTH, AXES };
 
@@ -660,200 +743,252 @@ enum Axis { DEPTH, HEIGHT, WIDTH, AXES };
 struct Geometry {
     int32_t groups, in_channels, out_channels;
     int32_t size[AXES], out[AXES], kernel[AXES], stride[AXES], padding[AXES], dilation[AXES];
+
+    int64_t in_volume() const { return (int64_t)size[DEPTH] * size[HEIGHT] * size[WIDTH]; }
+    int64_t out_volume() const { return (int64_t)out[DEPTH] * out[HEIGHT] * out[WIDTH]; }
+    int64_t kernel_volume() const { return (int64_t)kernel[DEPTH] * kernel[HEIGHT] * kernel[WIDTH]; }
+    int32_t group_rows() const { return out_channels / groups; }
+    int32_t group_channels() const { return in_channels / groups; }
+    bool has_unit_strides() const { return stride[DEPTH] == 1 && stride[HEIGHT] == 1 && stride[WIDTH] == 1; }
+
+    // The number of an output, one sample after the other.
+    int64_t position(int64_t d, int64_t h, int64_t w) const { return (d * out[HEIGHT] + h) * out[WIDTH] + w; }
+
+    // The element that output o of an axis reads under kernel element k; it may lie in the padding.
+    int64_t source(int axis, int64_t o, int64_t k) const {
+        return o * stride[axis] + k * dilation[axis] - padding[axis];
+    }
+    bool is_inside(int axis, int64_t i) const { return 0 <= i && i < size[axis]; }
 };
 
-// One axis of the padded input. The padding between two rows is shared: it ends one and begins the next. With a stride
-// s, the positions u with the same u % s (a phase) lie together, so that neighbouring outputs read neighbours.
-struct PaddedAxis {
-    int64_t kernel, out, stride, padding, dilation;
-    int64_t used;   // elements of the input that any output reads
-    int64_t pitch;  // positions of one phase
-
-    PaddedAxis(const Geometry& g, int axis)
-        : kernel(g.kernel[axis]),
-          out(g.out[axis]),
-          stride(g.stride[axis]),
-          padding(g.padding[axis]),
-          dilation(g.dilation[axis]) {
-        int64_t end = (out - 1) * stride + (kernel - 1) * dilation + 1;  // of the positions that are read
-        used = larger(0, smaller(g.size[axis], end - padding));
-        pitch = (larger(padding + used, end - padding) + stride - 1) / stride;
+// Where the output of a number lies.
+struct Place {
+    int64_t sample, d, h, w;
+    Place(const Geometry& g, int64_t position) {
+        w = position % g.out[WIDTH], position /= g.out[WIDTH];
+        h = position % g.out[HEIGHT], position /= g.out[HEIGHT];
+        d = position % g.out[DEPTH], sample = position / g.out[DEPTH];
     }
-
-    bool reads(int64_t phase) const {
-        for (int64_t k = 0; k < kernel; k++)
-            if (k * dilation % stride == phase) return true;
-        return false;
-    }
-
-    bool is_trivial() const { return kernel == 1 && stride == 1 && padding == 0; }
 };
 
-// Where things lie in the padded input: planes[channel][phase][sample, depth, height, width].
-struct PaddedInput {
-    PaddedAxis depth, height, width;
-    int64_t n_samples;           // that are computed at once
-    int64_t sample_pitch;        // positions from one sample to the next
-    int64_t n_positions;         // outputs of a channel, those between two rows included, which are thrown away
-    int64_t n_phases, plane;     // planes of a channel, and their size
-    bool is_the_input;           // as it lies in memory: nothing is to be copied
+// The same 1x1 convolution with all positions in one row, of which longer pieces can be copied at once.
+static Geometry as_one_row(Geometry g) {
+    if (g.kernel_volume() != 1 || !g.has_unit_strides()) return g;
+    if (g.padding[DEPTH] || g.padding[HEIGHT] || g.padding[WIDTH]) return g;
+    g.out[WIDTH] = g.size[WIDTH] = g.in_volume();
+    g.out[DEPTH] = g.size[DEPTH] = g.out[HEIGHT] = g.size[HEIGHT] = 1;
+    return g;
+}
 
-    PaddedInput(const Geometry& g, int64_t samples_at_most)
-        : depth(g, DEPTH), height(g, HEIGHT), width(g, WIDTH) {
-        sample_pitch = depth.pitch * height.pitch * width.pitch;
-        n_samples = larger(1, smaller(samples_at_most, ENOUGH_POSITIONS / sample_pitch));
-        n_positions = (n_samples - 1) * sample_pitch + place(depth.out - 1, height.out - 1, width.out - 1) + 1;
-        n_phases = depth.stride * height.stride * width.stride;
-        int64_t farthest = place((depth.kernel - 1) * depth.dilation / depth.stride,
-                                 (height.kernel - 1) * height.dilation / height.stride,
-                                 (width.kernel - 1) * width.dilation / width.stride);
-        is_the_input = depth.is_trivial() && height.is_trivial() && width.is_trivial() && n_samples == 1 &&
-                       n_positions >= LANES;
-        plane = is_the_input ? n_positions : larger(farthest + round_up(n_positions, LANES), n_samples * sample_pitch);
+// The 1x1 convolution whose outputs are the padded input. The padding between two rows is shared: it ends one and
+// begins the next.
+static Geometry as_padding(Geometry g) {
+    for (int axis = 0; axis < AXES; axis++) {
+        int64_t end = g.out[axis] + (g.kernel[axis] - 1) * (int64_t)g.dilation[axis];  // of what is read
+        int64_t used = larger(0, smaller(g.size[axis], end - g.padding[axis]));
+        g.out[axis] = larger(g.out[axis], larger(g.padding[axis] + used, end - g.padding[axis]));
+        g.kernel[axis] = g.dilation[axis] = 1;
+    }
+    return g;
+}
+
+// How a convolution is computed. In a plain panel every (channel, kernel position) has its own copy of what the
+// outputs of a block read, at a cache line. In a shared one there is one padded copy of every channel, in which kernel
+// positions are offsets: less to copy, but read across cache lines, and the outputs are computed as if they were as
+// many as the padded input has elements. That pays for few channels, whose panel stays in the first-level cache.
+struct Layout {
+    Geometry real;
+    Geometry copied;             // whose panel is made and whose outputs are numbered: the real one, or as_padding
+    int64_t n_samples;
+    int64_t n_positions, width;  // that are computed: altogether, and in a block
+    int64_t extent;              // of a copy in a panel: width, and behind it what the farthest kernel position reads
+    bool shared = false;
+
+    Layout(const Geometry& g, int64_t samples, int64_t n_columns) : real(g), copied(g), n_samples(samples) {
+        n_positions = samples * g.out_volume();
+        extent = width = panel_width(n_columns, n_positions);
+        if (g.has_unit_strides() && g.kernel_volume() > 1) share();
     }
 
-    int64_t place(int64_t d, int64_t h, int64_t w) const { return (d * height.pitch + h) * width.pitch + w; }
-
-    // Of the padded position (d, h, w) of a channel's first sample.
-    int64_t offset(int64_t channel, int64_t d, int64_t h, int64_t w) const {
-        int64_t phase = (d % depth.stride * height.stride + h % height.stride) * width.stride + w % width.stride;
-        return (channel * n_phases + phase) * plane + place(d / depth.stride, h / height.stride, w / width.stride);
+    void share() {
+        Geometry padded = as_padding(real);
+        int64_t n = (n_samples - 1) * padded.out_volume() + 1 +
+                    padded.position(real.out[DEPTH] - 1, real.out[HEIGHT] - 1, real.out[WIDTH] - 1);
+        int64_t farthest = offset(padded, real.kernel[DEPTH] - 1, real.kernel[HEIGHT] - 1, real.kernel[WIDTH] - 1);
+        if (real.group_channels() * (BLOCK + farthest) > SMALL_PANEL || n > n_positions * MOST_WASTE) return;
+        copied = padded, n_positions = n, width = BLOCK, extent = BLOCK + farthest, shared = true;
     }
 
-    bool is_the_output() const {
-        return depth.pitch == depth.out && height.pitch == height.out && width.pitch == width.out && n_samples == 1 &&
-               n_positions >= LANES;
+    // Of a kernel position in a shared copy.
+    int64_t offset(const Geometry& padded, int64_t kd, int64_t kh, int64_t kw) const {
+        return padded.position(kd * real.dilation[DEPTH], kh * real.dilation[HEIGHT], kw * real.dilation[WIDTH]);
     }
 
-    // Enough samples at once to fill the vectors, where the planes of one are small.
-    static constexpr int64_t ENOUGH_POSITIONS = 4 * BLOCK;
+    int64_t copies() const { return real.group_channels() * copied.kernel_volume(); }
+
+    static constexpr int64_t SMALL_PANEL = 1 << 14;
+    static constexpr double MOST_WASTE = 1.15;
 };
 
-INLINE void copy_floats(const float* from, int64_t n, float* to) {
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) store(to + i, load<Floats>(from + i));
-    for (; i < n; i++) to[i] = from[i];
-}
+// A few neighbouring outputs of one row under one kernel position: the panel's [to, to + LANES) is read from the
+// channel's [from + lane * stride], and what the mask does not have is padding.
+struct Segment {
+    Ints mask;
+    int64_t from, to;
+};
 
-static void copy_row(const PaddedInput& p, const float* row, int64_t channel, int64_t sample, int64_t d, int64_t h,
-                     float* padded) {
-    const PaddedAxis& axis = p.width;
-    for (int64_t phase = 0; phase < axis.stride; phase++) {
-        if (!axis.reads(phase)) continue;
-        int64_t w = ((phase - axis.padding) % axis.stride + axis.stride) % axis.stride;  // the first of the phase
-        if (w >= axis.used) continue;
-        float* to = padded + sample * p.sample_pitch + p.offset(channel, d, h, axis.padding + w);
-        if (axis.stride == 1)
-            copy_floats(row, axis.used, to);
-        else
-            for (; w < axis.used; w += axis.stride) *to++ = row[w];
+struct ConvolutionInput {
+    const Layout& layout;
+    const Geometry& g;
+    const float *x, *past;  // the whole input
+    int64_t width, channel = 0;  // the first of the group
+    int64_t n_segments = 0, lowest = 0, highest = 0;
+    Scratch<Segment> segments;
+    Scratch<float> floats;
+    Scratch<int32_t> offsets;
+
+    ConvolutionInput(const Layout& l, const float* input)
+        : layout(l),
+          g(l.copied),
+          x(input),
+          past(x + l.n_samples * g.in_channels * g.in_volume()),
+          width(l.width),
+          segments(g.kernel_volume() * l.extent),
+          floats(l.copies() * l.extent + LANES),
+          offsets(l.shared ? l.real.group_channels() * l.real.kernel_volume() : 0) {
+        if (l.shared && offsets.at) find_offsets();
     }
-}
 
-static void pad(const PaddedInput& p, const Geometry& g, const float* x, float* padded) {
-    memset(padded, 0, g.in_channels * p.n_phases * p.plane * sizeof(float));
-    int64_t row_size = g.size[WIDTH], plane_size = g.size[HEIGHT] * row_size, volume = g.size[DEPTH] * plane_size;
-    for (int64_t s = 0; s < p.n_samples; s++)
-        for (int64_t c = 0; c < g.in_channels; c++)
-            for (int64_t d = 0; d < p.depth.used; d++) {
-                if (!p.depth.reads((d + p.depth.padding) % p.depth.stride)) continue;
-                for (int64_t h = 0; h < p.height.used; h++) {
-                    if (!p.height.reads((h + p.height.padding) % p.height.stride)) continue;
-                    const float* row = x + (s * g.in_channels + c) * volume + d * plane_size + h * row_size;
-                    copy_row(p, row, c, s, d + p.depth.padding, h + p.height.padding, padded);
-                }
-            }
-}
+    bool has_memory() const { return segments.at && floats.at && offsets.at; }
 
-// The rows of the tile without what lies between them. y is at the first row of the group, the first sample.
-static void take_outputs(const PaddedInput& p, const Geometry& g, const float* tile, int64_t stride, int64_t n_rows,
-                         float* y) {
-    int64_t row_size = g.out[WIDTH], plane_size = g.out[HEIGHT] * row_size, volume = g.out[DEPTH] * plane_size;
-    for (int64_t s = 0; s < p.n_samples; s++)
-        for (int64_t r = 0; r < n_rows; r++)
-            for (int64_t d = 0; d < g.out[DEPTH]; d++)
-                for (int64_t h = 0; h < g.out[HEIGHT]; h++)
-                    copy_floats(tile + r * stride + s * p.sample_pitch + p.place(d, h, 0), row_size,
-                                y + (s * g.out_channels + r) * volume + d * plane_size + h * row_size);
-}
+    const int32_t* table() const { return layout.shared ? offsets.at : nullptr; }
 
-static void fill_table(const PaddedInput& p, const Geometry& g, int32_t* table) {
-    for (int64_t c = 0; c < g.in_channels / g.groups; c++)
+    void find_offsets() {
+        const Geometry& real = layout.real;
+        int32_t* offset = offsets.at;
+        for (int64_t c = 0; c < real.group_channels(); c++)
+            for (int64_t d = 0; d < real.kernel[DEPTH]; d++)
+                for (int64_t h = 0; h < real.kernel[HEIGHT]; h++)
+                    for (int64_t w = 0; w < real.kernel[WIDTH]; w++)
+                        *offset++ = c * layout.extent + layout.offset(g, d, h, w);
+    }
+
+    const float* panel(int64_t s, int64_t n) {
+        find_segments(s, n + layout.extent - width);
+        float* to = floats.at;
+        for (int64_t c = 0; c < g.group_channels(); c++, to += g.kernel_volume() * layout.extent) {
+            const float* from = x + (channel + c) * g.in_volume();
+            if (from + lowest < x || from + highest > past)
+                copy_carefully(from, to);
+            else if (g.stride[WIDTH] == 1)
+                copy(from, to);
+            else
+                copy_strided(from, to);
+        }
+        return floats.at;
+    }
+
+    // What is written behind a segment, the next overwrites.
+    void copy(const float* from, float* to) const {
+        const Segment *segment = segments.at, *end = segment + n_segments;
+        for (; segment < end; segment++)
+            store(to + segment->to, load<Ints>(from + segment->from) & segment->mask);
+    }
+
+    void copy_strided(const float* from, float* to) const {
+        int64_t stride = g.stride[WIDTH];
+        const Segment *segment = segments.at, *end = segment + n_segments;
+        for (; segment < end; segment++) {
+            Floats values = stride == 2 ? every_second(from + segment->from) : every(stride, from + segment->from);
+            store(to + segment->to, same_bits<Ints>(values) & segment->mask);
+        }
+    }
+
+    // Element by element, where a whole vector would lie outside of the input.
+    void copy_carefully(const float* from, float* to) const {
+        for (int64_t i = 0; i < n_segments; i++) {
+            const Segment& segment = segments.at[i];
+            for (int lane = 0; lane < LANES; lane++)
+                to[segment.to + lane] = segment.mask[lane] ? from[segment.from + lane * g.stride[WIDTH]] : 0.0f;
+        }
+    }
+
+    void find_segments(int64_t s, int64_t n) {
+        n_segments = lowest = highest = 0;
+        int64_t to = 0;
         for (int64_t d = 0; d < g.kernel[DEPTH]; d++)
             for (int64_t h = 0; h < g.kernel[HEIGHT]; h++)
-                for (int64_t w = 0; w < g.kernel[WIDTH]; w++)
-                    *table++ = p.offset(c, d * p.depth.dilation, h * p.height.dilation, w * p.width.dilation);
-}
+                for (int64_t w = 0; w < g.kernel[WIDTH]; w++, to += layout.extent)
+                    for (int64_t i = 0; i < n;) i += add_segment(s + i, n - i, d, h, w, to + i);
+    }
 
-// How many outputs of a group of rows are kept before they are taken to where they belong: 256 KiB.
-constexpr int64_t TILE = 1 << 16;
-
-// The working memory of some samples of one convolution.
-struct Convolution {
-    const Geometry& g;
-    PaddedInput p;
-    bool writes_output;
-    int64_t tile_stride, tile_rows;
-    Scratch<float> padded, tile;
-    Scratch<int32_t> table;
-    Decoded rows;
-
-    Convolution(const Matrix& m, const Geometry& geometry, int64_t samples_at_most)
-        : g(geometry),
-          p(g, samples_at_most),
-          writes_output(p.is_the_output()),
-          tile_stride(round_up(p.n_positions, LANES)),
-          tile_rows(larger(1, smaller(GROUP_ROWS, TILE / tile_stride))),
-          padded(p.is_the_input ? 0 : g.in_channels * p.n_phases * p.plane),
-          tile(writes_output ? 0 : tile_rows * tile_stride),
-          table(m.n_columns),
-          rows(m) {}
-
-    bool has_memory() const { return padded.at && tile.at && table.at && rows.has_memory(); }
-
-    // The next rows of one group of channels, which end before `end`. y is at the first sample.
-    void compute(const float* from, int32_t first, int32_t end, const Epilogue& then, float* y) {
-        rows.read(first, group_end(rows.matrix, first, end, tile_rows), 0, table.at);
-        int64_t volume = g.out[DEPTH] * g.out[HEIGHT] * g.out[WIDTH];
-        float* to = writes_output ? y + first * volume : tile.at;
-        int64_t to_stride = writes_output ? volume : tile_stride;
-        for (int64_t s = 0; s < p.n_positions;) {
-            Block block = p.n_positions < LANES ? Block{0, 1} : inner_block(s, p.n_positions);
-            block_product(block.n_vectors, rows, from + block.start, then, to + block.start, to_stride);
-            s = block.end();
-        }
-        if (!writes_output) take_outputs(p, g, tile.at, tile_stride, rows.end - first, y + first * volume);
+    // From position s on, at most n of them; returns how many it took.
+    int64_t add_segment(int64_t s, int64_t n, int64_t kd, int64_t kh, int64_t kw, int64_t to) {
+        Place o(g, s);
+        int64_t d = g.source(DEPTH, o.d, kd), h = g.source(HEIGHT, o.h, kh), w = g.source(WIDTH, o.w, kw);
+        int64_t n_here = smaller(smaller(n, LANES), g.out[WIDTH] - o.w);
+        bool has_row = o.sample < layout.n_samples && g.is_inside(DEPTH, d) && g.is_inside(HEIGHT, h);
+        Segment& segment = segments.at[n_segments++];
+        segment.to = to;
+        segment.from = has_row ? o.sample * g.in_channels * g.in_volume() + (d * g.size[HEIGHT] + h) * g.size[WIDTH] + w
+                               : 0;
+        for (int64_t lane = 0; lane < LANES; lane++)
+            segment.mask[lane] = has_row && lane < n_here && g.is_inside(WIDTH, w + lane * g.stride[WIDTH]) ? -1 : 0;
+        lowest = smaller(lowest, segment.from);
+        highest = larger(highest, segment.from + LANES * g.stride[WIDTH]);
+        return n_here;
     }
 };
 
-static int some_samples(const Matrix& m, const Epilogue& then, const Geometry& g, const float* x, float* y, int64_t s,
-                        int64_t end, int32_t r0, int32_t r1) {
-    int64_t x_sample = (int64_t)g.in_channels * g.size[DEPTH] * g.size[HEIGHT] * g.size[WIDTH];
-    int64_t y_sample = (int64_t)g.out_channels * g.out[DEPTH] * g.out[HEIGHT] * g.out[WIDTH];
-    int32_t group_rows = g.out_channels / g.groups, group_channels = g.in_channels / g.groups;
-    Convolution c(m, g, end - s);
-    if (!c.has_memory()) return -1;
-    fill_table(c.p, g, c.table.at);
-    for (; s + c.p.n_samples <= end; s += c.p.n_samples) {
-        const float* from = c.p.is_the_input ? x + s * x_sample : c.padded.at;
-        if (!c.p.is_the_input) pad(c.p, g, x + s * x_sample, c.padded.at);
-        for (int32_t first = r0; first < r1; first = c.rows.end) {
-            int32_t group = first / group_rows;
-            const float* channels = from + group * group_channels * c.p.n_phases * c.p.plane;
-            c.compute(channels, first, smaller(r1, (group + 1) * group_rows), then, y + s * y_sample);
+struct ConvolutionOutput {
+    const Layout& layout;
+    float* y;
+
+    int64_t row_stride() const { return layout.real.out_volume(); }
+
+    float* at(int32_t row, const Place& o) const {
+        const Geometry& g = layout.real;
+        return y + (o.sample * g.out_channels + row) * g.out_volume() + g.position(o.d, o.h, o.w);
+    }
+
+    float* place(int32_t row, int64_t s, int64_t n) const {
+        bool in_one_sample = s % row_stride() + n <= row_stride();
+        return !layout.shared && in_one_sample ? at(row, Place(layout.real, s)) : nullptr;
+    }
+
+    // Row by row of the outputs, without what was computed between them.
+    void take(const float* tile, int32_t row, int64_t n_rows, int64_t s, int64_t n) const {
+        const Geometry& g = layout.real;
+        int64_t pitch = layout.copied.out[WIDTH];
+        for (int64_t i = 0, n_here; i < n; i += n_here) {
+            Place o(layout.copied, s + i);
+            n_here = smaller(n - i, pitch - o.w);
+            int64_t n_real = smaller(n_here, g.out[WIDTH] - o.w);
+            if (n_real <= 0 || o.d >= g.out[DEPTH] || o.h >= g.out[HEIGHT]) continue;
+            for (int64_t r = 0; r < n_rows; r++) copy_floats(tile + r * BLOCK + i, n_real, at(row + r, o));
         }
     }
-    return s < end ? some_samples(m, then, g, x, y, s, end, r0, r1) : 0;  // those that did not fill the vectors
-}
+};
 
 // y = convolution of x (samples, channels, depth, height, width; contiguous) + bias, then max(0, .) where asked, for
-// the samples [s0, s1) and the output channels [r0, r1).
-EXPORT int32_t pc_convolution(const Matrix* m, const float* bias, int32_t relu, const Geometry* g, const float* x,
-                              float* y, int64_t s0, int64_t s1, int32_t r0, int32_t r1) {
-    return some_samples(*m, {m->scales, bias, relu != 0}, *g, x, y, s0, s1, r0, r1);
+// n_samples from x and y on and the output channels [r0, r1).
+EXPORT int32_t pc_convolution(const Matrix* m, const float* bias, int32_t relu, const Geometry* geometry,
+                              const float* x, float* y, int64_t n_samples, int32_t r0, int32_t r1) {
+    Layout layout(as_one_row(*geometry), n_samples, m->n_columns);
+    ConvolutionInput input(layout, x);
+    if (!input.has_memory()) return -1;
+    Epilogue then{m->scales, bias, relu != 0};
+    int32_t failed = 0, group_rows = geometry->group_rows();
+    for (int32_t row = r0, end; row < r1 && !failed; row = end) {
+        int32_t group = row / group_rows;
+        end = smaller(r1, (group + 1) * group_rows);
+        input.channel = group * geometry->group_channels();
+        failed = product(*m, row, end, layout.n_positions, input, then, ConvolutionOutput{layout, y});
+    }
+    return failed;
 }
 
-// ---- 10  masks -----------------------------------------------------------------------------------------------------
+// ---- 11  masks -----------------------------------------------------------------------------------------------------
 //
 // Weight i is bit i % 8 of byte i / 8; a set bit keeps. Weights of any type are integers of their size here; a float's
 // bits without the sign are its key, which orders as the magnitude does. The work is done in groups of 64 weights,
@@ -944,16 +1079,40 @@ INLINE uint64_t where(const Int* values, int n, Test test) {
     return word;
 }
 
+// `filling` where a bit is 0.
+template <class Int>
+INLINE void fill_group(Int* v, uint64_t word, int n, Int filling) {
+    int8_t keep[GROUP];
+    spread(word, keep);
+    for (int i = 0; i < n; i++) v[i] = (v[i] & keep[i]) | (filling & ~keep[i]);
+}
+
+struct Words32 {
+    uint32_t at[32];
+};
+
+constexpr Words32 powers_of_2() {
+    Words32 powers{};
+    for (int i = 0; i < 32; i++) powers.at[i] = uint32_t{1} << i;
+    return powers;
+}
+constexpr Words32 POWER = powers_of_2();
+
+// The same for 32 bits, in which most nets train: each bit is tested in its lane, with no detour through memory.
+INLINE void fill_group(int32_t* v, uint64_t word, int n, int32_t filling) {
+    for (int half = 0; half < n; half += 32) {
+        const uint32_t bits = static_cast<uint32_t>(word >> half);
+        for (int i = 0; i < smaller(32, n - half); i++) v[half + i] = bits & POWER.at[i] ? v[half + i] : filling;
+    }
+}
+
 // One value, given by its bits, where the mask prunes.
 EXPORT void pc_fill_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize, int64_t value) {
     by_size(itemsize, [=](auto zero) {
         using Int = decltype(zero);
         auto* v = static_cast<Int*>(values);
-        const Int filling = static_cast<Int>(value);
         for_groups(n, [=](int64_t start, int count) INLINED {
-            int8_t keep[GROUP];
-            spread(read_word(bits + start / 8, count), keep);
-            for (int i = 0; i < count; i++) v[start + i] = (v[start + i] & keep[i]) | (filling & ~keep[i]);
+            fill_group(v + start, read_word(bits + start / 8, count), count, static_cast<Int>(value));
         });
     });
 }

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -136,7 +137,7 @@ _MATRIX, _ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
 )
 
 # Function -> its arguments; every result is an int32, if there is one. What they mean is written where the function is.
-SIGNATURES: dict[str, list[type]] = {
+SIGNATURES: dict[str, list[Any]] = {
     "pc_cpu_level": [],
     "pc_what_is_wrong": [_MATRIX],
     "pc_linear": [
@@ -151,7 +152,7 @@ SIGNATURES: dict[str, list[type]] = {
     ],
     "pc_convolution": [
         *[_MATRIX, _ADDRESS, _FLAG, ctypes.POINTER(Geometry), _ADDRESS, _ADDRESS],
-        *[_COUNT, _COUNT, _ROW, _ROW],
+        *[_COUNT, _ROW, _ROW],
     ],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
     "pc_take_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
@@ -183,10 +184,10 @@ def in_parallel(task: Callable[[int, int], None], n_items: int, *, n_threads: in
     >>> sorted(shares)
     [(0, 5), (5, 10)]
     """
-    n_threads = max(1, min(n_threads, n_items))
-    edges = [n_items * i // n_threads for i in range(n_threads + 1)]
-    if n_threads == 1:
+    n_threads = min(n_threads, n_items)
+    if n_threads <= 1:
         return task(0, n_items)
+    edges = [n_items * i // n_threads for i in range(n_threads + 1)]
     others = [_pool(os.getpid(), n_threads).submit(task, *edges[i : i + 2]) for i in range(1, n_threads)]
     try:
         task(*edges[:2])

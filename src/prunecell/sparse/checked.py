@@ -2,13 +2,14 @@
 
 The operators get a matrix as its five parts, (starts, indices, values, scales, n_columns), from wherever it came: a
 layer, an exported program, a caller. A kernel believes what it reads, so nothing reaches it unchecked; and as a check
-reads the whole matrix, it is remembered until one of the tensors is written to, moved, or gone.
+reads the whole matrix, it is remembered until a tensor is gone or lies elsewhere, or the starts or indices were written
+to. (The values and scales are only multiplied: no value of theirs is dangerous.)
 """
 
 import weakref
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from prunecell import kernels
@@ -27,7 +28,7 @@ class _Checked:
     argument: kernels.Matrix
 
 
-# By the identity of the values. An entry goes when its tensor does.
+# By the identity of the indices. An entry goes when they do.
 _checked: dict[int, _Checked] = {}
 
 
@@ -41,30 +42,38 @@ def parts_of(matrix: Compressed) -> tuple[Tensor, Tensor, Tensor, Tensor | None,
     return matrix.starts, matrix.indices, matrix.values, matrix.scales, matrix.n_columns
 
 
-def checked_argument(*parts: Any) -> kernels.Matrix:  # noqa: ANN401 - the parts, as the operators got them
+def checked_argument(
+    starts: Tensor, indices: Tensor, values: Tensor, scales: Tensor | None, n_columns: int
+) -> kernels.Matrix:
     """The matrix of five parts as a kernel takes it, valid as long as its tensors live.
 
     Raises:
         StateError: it would make a kernel read outside of it or of its input.
     """
-    *tensors, n_columns = parts
-    if tensors[3] is None:
-        del tensors[3]
-    key, state = id(parts[2]), _state(tensors, n_columns)
-    known = _checked.get(key)
-    if known and known.state == state and all(ref() is t for ref, t in zip(known.tensors, tensors, strict=True)):
-        return known.argument
-    matrix = matrix_of(*parts)
+    state = (
+        *(n_columns, starts.data_ptr(), indices.data_ptr(), values.data_ptr()),
+        *(0 if scales is None else scales.data_ptr(), _version(starts), _version(indices)),
+    )
+    known = _checked.get(id(indices))
+    if known and known.state == state:
+        known_starts, known_indices, known_values = known.tensors
+        if known_starts() is starts and known_indices() is indices and known_values() is values:
+            return known.argument
+    return _check_and_remember(matrix_of(starts, indices, values, scales, n_columns), state)
+
+
+def _check_and_remember(matrix: Compressed, state: tuple[int, ...]) -> kernels.Matrix:
     check(matrix)
-    refs = tuple(weakref.ref(t, lambda _: _checked.pop(key, None)) for t in tensors)
-    _checked[key] = _Checked(refs, state, as_argument(matrix))
+    key = id(matrix.indices)
+    indices = weakref.ref(matrix.indices, lambda _: _checked.pop(key, None))
+    tensors = (weakref.ref(matrix.starts), indices, weakref.ref(matrix.values))
+    _checked[key] = _Checked(tensors, state, as_argument(matrix))
     return _checked[key].argument
 
 
-def _state(tensors: list[Tensor], n_columns: int) -> tuple[int, ...]:
-    """What must be as it was when the matrix was checked: where the tensors lie, how often they were written to."""
-    versions = [0 if t.is_inference() else t._version for t in tensors]  # noqa: SLF001 - it has no public name
-    return (n_columns, *versions, *[t.data_ptr() for t in tensors])
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; nobody counts for those made in inference mode."""
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001 - it has no public name
 
 
 def address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:
@@ -75,6 +84,6 @@ def address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:
     """
     if bias is None:
         return None
-    if str(bias.dtype) != "torch.float32" or bias.shape != (n_rows,) or not bias.is_contiguous():
+    if bias.dtype != torch.float32 or bias.shape != (n_rows,) or not bias.is_contiguous():
         raise OptionError(f"bias must be {n_rows} float32 in a row, not {bias.dtype} of shape {tuple(bias.shape)}")
     return bias.data_ptr()

@@ -12,6 +12,8 @@ It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile
 x is the twin's.
 """
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +30,7 @@ from prunecell.sparse.linear_op import ENOUGH_WORK
 from prunecell.sparse.registry import MATRIX, register, register_gradient
 
 AXES = 3
+LARGEST = 1 << 15  # kernel size, stride, padding or dilation
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 INPUT_GRADIENTS: dict[int, Any] = {1: grad.conv1d_input, 2: grad.conv2d_input, 3: grad.conv3d_input}
 
@@ -45,37 +48,43 @@ def _output_size(size: Sequence[int], kernel: Sequence[Sequence[int]]) -> list[i
     ]
 
 
-def _empty_output(x: Tensor, n_rows: int, kernel: Sequence[Sequence[int]]) -> Tensor:
-    return x.new_empty(len(x), n_rows, *_output_size(x.shape[2:], kernel))
+@functools.lru_cache(maxsize=256)
+def _geometry(
+    shape: torch.Size,
+    n_rows: int,
+    n_columns: int,
+    *kernel_and_groups: Any,  # noqa: ANN401 - see above
+) -> tuple[kernels.Geometry, list[int]]:
+    """The convolution as a kernel takes it, checked, and the size of its output.
 
-
-def _geometry(x: Tensor, y: Tensor, kernel: Sequence[Sequence[int]], groups: int) -> kernels.Geometry:
-    def three(numbers: Sequence[int], missing: int = 1) -> tuple[int, ...]:
-        return (missing,) * (AXES - len(numbers)) + tuple(numbers)
-
+    Raises:
+        OptionError: input, matrix and kernel do not fit together.
+    """
+    *kernel, groups = kernel_and_groups
     kernel_size, stride, padding, dilation = kernel
-    return kernels.Geometry(
-        *(groups, x.shape[1], y.shape[1]),
-        *(three(x.shape[2:]), three(y.shape[2:]), three(kernel_size), three(stride)),
-        *(three(padding, missing=0), three(dilation)),
-    )
-
-
-def _check(x: Tensor, matrix: kernels.Matrix, kernel: Sequence[Sequence[int]], groups: int) -> None:
-    kernel_size, stride, padding, dilation = kernel
-    n_axes = len(kernel_size)
-    n_positions = torch.Size(kernel_size).numel()
-    if x.dtype != torch.float32 or x.ndim != n_axes + 2:
-        raise OptionError(f"x must be float32 of {n_axes + 2} dimensions, not {x.dtype} of shape {tuple(x.shape)}")
-    if groups < 1 or matrix.n_rows % groups or x.shape[1] * n_positions != matrix.n_columns * groups:
+    n_axes, n_positions = len(kernel_size), math.prod(kernel_size)
+    if len(shape) != n_axes + 2:
+        raise OptionError(f"x must have {n_axes + 2} dimensions, not the shape {tuple(shape)}")
+    if groups < 1 or n_rows < 1 or n_rows % groups or shape[1] * n_positions != n_columns * groups:
         raise OptionError(
-            f"{x.shape[1]} channels in {groups} groups, under a kernel of {tuple(kernel_size)}, "
-            f"do not fit a matrix {matrix.n_rows} x {matrix.n_columns}"
+            f"{shape[1]} channels in {groups} groups, under a kernel of {kernel_size}, "
+            f"do not fit a matrix {n_rows} x {n_columns}"
         )
-    if min(*stride, *dilation, *kernel_size) < 1 or min(padding) < 0 or max(map(max, kernel)) >= 1 << 15:
+    if min(*stride, *dilation, *kernel_size) < 1 or min(padding) < 0 or max(map(max, kernel)) > LARGEST:
         raise OptionError(f"kernel size, stride, padding, dilation {kernel} are illegal")
-    if min(_output_size(x.shape[2:], kernel)) < 1:
-        raise OptionError(f"an input of {tuple(x.shape[2:])} is smaller than the kernel {tuple(kernel_size)}")
+    out = _output_size(shape[2:], kernel)
+    if min(out) < 1:
+        raise OptionError(f"an input of {tuple(shape[2:])} is smaller than the kernel {kernel_size}")
+
+    def three(numbers: Sequence[int], missing: int = 1) -> tuple[int, ...]:
+        return (missing,) * (AXES - n_axes) + tuple(numbers)
+
+    geometry = kernels.Geometry(
+        *(groups, shape[1], n_rows),
+        *(three(shape[2:]), three(out), three(kernel_size)),
+        *(three(stride), three(padding, missing=0), three(dilation)),
+    )
+    return geometry, out
 
 
 def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
@@ -84,19 +93,23 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
         return convolution_twin(x, *rest)
     bias, *kernel, groups, relu = rest[N_PARTS:]
     matrix = checked_argument(*rest[:N_PARTS])
-    _check(x, matrix, kernel, groups)
-    bias_address = address_of_bias(bias, matrix.n_rows)
+    if x.dtype != torch.float32:
+        raise OptionError(f"x must be float32, not {x.dtype}")
+    n_samples, n_rows = x.shape[0], matrix.n_rows
+    geometry, out = _geometry(x.shape, n_rows, matrix.n_columns, *map(tuple, kernel), groups)
+    bias_address = address_of_bias(bias, n_rows)
     x = x.contiguous()
-    y = _empty_output(x, matrix.n_rows, kernel)
-    geometry = _geometry(x, y, kernel, groups)
-    n_samples, n_rows = y.shape[:2]
+    y = x.new_empty(n_samples, n_rows, *out)
+    x_address, x_pitch = x.data_ptr(), x.element_size() * x[:1].numel()
+    y_address, y_pitch = y.data_ptr(), y.element_size() * y[:1].numel()
 
     def compute(samples: tuple[int, int], rows: tuple[int, int]) -> None:
-        addresses = x.data_ptr(), y.data_ptr()
-        if library.pc_convolution(matrix, bias_address, relu, geometry, *addresses, *samples, *rows):
+        begin, end = samples
+        addresses = x_address + begin * x_pitch, y_address + begin * y_pitch
+        if library.pc_convolution(matrix, bias_address, relu, geometry, *addresses, end - begin, *rows):
             raise MemoryError(f"no memory to convolve an input of shape {tuple(x.shape)}")
 
-    work = matrix.n_entries * (y[:, 0].numel() + 15) // 16
+    work = matrix.n_entries * n_samples * (math.prod(out) + 15) // 16
     n_threads = kernels.n_threads() if work > ENOUGH_WORK else 1
     if n_samples >= n_threads:
         kernels.in_parallel(lambda *samples: compute(samples, (0, n_rows)), n_samples, n_threads=n_threads)
@@ -118,7 +131,8 @@ def convolution_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see abo
 
 
 def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
-    return _empty_output(x, len(rest[0]) - 1, rest[N_PARTS + 1 : N_PARTS + 5])
+    n_rows, kernel = rest[0].shape[0] - 1, rest[N_PARTS + 1 : N_PARTS + 5]
+    return x.new_empty(x.shape[0], n_rows, *_output_size(x.shape[2:], kernel))
 
 
 def _gradient_twin(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above

@@ -41,13 +41,14 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
         raise OptionError(f"x must be float32 (samples, {matrix.n_columns}), not {x.dtype} {tuple(x.shape)}")
     bias_address = address_of_bias(bias, matrix.n_rows)
     y = _empty_output(x, matrix.n_rows, feature_major=feature_major)
-    n_samples = len(x)
-    if x.stride() != (1, n_samples):
+    n_samples, strides = x.shape[0], x.stride()
+    if strides != (1, n_samples) and not x.is_contiguous():
         x = x.contiguous()
+        strides = x.stride()
+    source = x.data_ptr(), strides[1], strides[0]
+    target = y.data_ptr(), *((n_samples, 1) if feature_major else (1, matrix.n_rows))
 
     def compute(begin: int, end: int) -> None:
-        source = x.data_ptr(), x.stride(1), x.stride(0)
-        target = y.data_ptr(), y.stride(1), y.stride(0)
         if library.pc_linear(matrix, bias_address, relu, *source, n_samples, *target, begin, end):
             raise MemoryError(f"no memory to multiply {n_samples} samples by a sparse matrix")
 
@@ -70,12 +71,12 @@ def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 
 def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
-    return _empty_output(x, len(rest[0]) - 1, feature_major=rest[-1])
+    return _empty_output(x, rest[0].shape[0] - 1, feature_major=rest[-1])
 
 
 def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
     matrix = matrix_of(*parts)
-    result = gradient.new_zeros(len(gradient), matrix.n_columns)
+    result = gradient.new_zeros(gradient.shape[0], matrix.n_columns)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
         end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
         result += gradient[:, begin:end] @ dense_rows(matrix, begin, end)
@@ -83,7 +84,7 @@ def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - s
 
 
 def _gradient_fake(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
-    return gradient.new_empty(len(gradient), parts[-1])
+    return gradient.new_empty(gradient.shape[0], parts[-1])
 
 
 sparse_linear = register(
