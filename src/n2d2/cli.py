@@ -106,7 +106,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
-        raise OptionError(message)
+        raise OptionError(f"{message}; n2d2 -h tells more")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -186,11 +186,19 @@ def main(arguments: list[str] | None = None) -> None:
     with warnings.catch_warnings():
         warnings.showwarning = tell
         try:
-            run(parse(words), Console())
+            options = parse(words)
+            try:
+                run(options, Console())
+            except KeyboardInterrupt:
+                errors.print(Text(f"\ninterrupted{_how_to_go_on(options, words)}"), soft_wrap=True)
+                sys.exit(INTERRUPTED)
         except (PrunecellError, OSError) as error:
             errors.print(Text(f"error: {error}", "red"), soft_wrap=True)
             sys.exit(1)
-        except KeyboardInterrupt:
-            again = words if "-resume" in words else [*words, "-resume"]
-            errors.print(Text(f"\ninterrupted; to go on: {shlex.join(['n2d2', *again])}"), soft_wrap=True)
-            sys.exit(INTERRUPTED)
+
+
+def _how_to_go_on(options: Options, words: list[str]) -> str:
+    trains = options.learns or options.finetuning
+    if not trains or not any(path.exists() for path in options.checkpoints.values()):
+        return ""
+    return f"; to go on: {shlex.join(['n2d2', *words, *(() if '-resume' in words else ('-resume',))])}"

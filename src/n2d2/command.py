@@ -3,6 +3,7 @@
 Everything is written in the working folder, as N2D2 does.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from math import ceil
@@ -40,6 +41,7 @@ def run(options: Options, console: Console) -> None:
     if not (options.learns or options.prunes or options.test or options.export or options.goes_on):
         session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
         return
+    check_data(session)
     prepare_checkpoints(session)
     session.prune()
     read_weights(session)
@@ -55,6 +57,15 @@ def run(options: Options, console: Console) -> None:
         session.say(f"written: {export(session.network, options.export, options.nbbits, options.net.stem)}")
 
 
+def check_data(session: Session) -> None:
+    """Open the data, and see at the beginning that there is what will be wanted at the end."""
+    options, database = session.options, session.network.provider.database
+    wanted = {"Learn": options.learns or options.finetuning, "Test": options.test}
+    for partition in (name for name, needed in wanted.items() if needed):
+        if not database.get_nb_stimuli(partition):
+            raise DataError(f"{database} has no stimuli in its partition {partition}")
+
+
 def read_weights(session: Session) -> None:
     """Read the folder that `-w` names, or that an earlier learning wrote; the weights are pruned, if they are to be."""
     options, cells = session.options, session.network.model.get_cells().values()
@@ -67,12 +78,13 @@ def read_weights(session: Session) -> None:
 
     masks = read()
     session.say(f"\nread: {folder}/")
-    if options.test:
+    unpruned = session.masks.keys() - masks.keys()
+    if options.test and (options.learns or unpruned):
         measure_test(session, f"as read from {folder}")
     if session.pruner is None:
         return
     names = session.parameter_names
-    if not masks.keys() >= session.masks.keys():
+    if unpruned:
         session.pruner.refill()
         if masks:
             masks = read()  # the refilling zeroed some of what has a mask
@@ -91,9 +103,9 @@ def written_before(options: Options) -> Path | None:
 
 def learning(session: Session) -> None:
     """Learn, and write what was learned."""
-    options, size = session.options, epoch_size(session)
+    options, provider = session.options, session.network.provider
+    size, batch = provider.epoch_size, provider.batch_size
     epochs, rest = divmod(options.learn, size)
-    batch = session.network.provider.batch_size
     total = (options.learn_epoch or epochs) * size + min(ceil(rest / batch) * batch, size)
     train(session, "learning", total)
     session.save_weights(WEIGHTS)
@@ -116,23 +128,16 @@ def prune_afterwards(session: Session) -> None:
     if options.finetuning:
         if options.test:
             measure_test(session, "pruned")
-        learned = options.learn_epoch + ceil(options.learn / epoch_size(session))
-        train(session, "finetuning", options.finetuning * epoch_size(session), epochs_before=learned)
+        learned = options.learn_epoch + ceil(options.learn / session.network.provider.epoch_size)
+        train(session, "finetuning", options.finetuning * session.network.provider.epoch_size, epochs_before=learned)
     session.save_weights(PRUNED)
-
-
-def epoch_size(session: Session) -> int:
-    """How many stimuli there are to learn; opens the data."""
-    size = session.network.provider.epoch_size
-    if not size:
-        raise DataError(f"{session.network.provider.database} has no stimuli to learn")
-    return size
+    session.say(f"written: {PRUNED}/, to be read by -w {PRUNED}")
 
 
 def train(session: Session, name: str, total: int, *, epochs_before: int = 0) -> None:
     """Train on so many samples, going on from the checkpoint of this name; log, and keep the best weights."""
-    network, options, size = session.network, session.options, epoch_size(session)
-    provider = network.provider
+    network, options, provider = session.network, session.options, session.network.provider
+    size = provider.epoch_size
     logbook = Logbook(
         network=network,
         pruner=session.pruner,
@@ -155,10 +160,11 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0) ->
         beside={"logbook": logbook, **{target.name: target for target in network.targets}},
     )
     sizes = ", ".join(f"{part} {provider.database.get_nb_stimuli(part):,}" for part in PARTITIONS[:3])
-    session.say(f"\n{name}: {total:,} samples; stimuli: {sizes}\n{TITLES}")
+    session.say(f"\n{name}: {total:,} samples (stimuli: {sizes})\n{TITLES}")
     logbook.begin()
     checkpoint = Checkpoint(path=options.checkpoints[name])
-    learn(task, ceil(total / size), checkpoint=checkpoint, logbook=logbook, console=session.console)
+    progress = learn(task, ceil(total / size), checkpoint=checkpoint, logbook=logbook, console=session.console)
+    session.say(f"{progress.total_samples:,} samples in {sum(epoch.seconds for epoch in progress.epochs):.1f} s")
     draw(session, logbook, "validation" if name == "learning" else name)
 
 
@@ -185,22 +191,30 @@ def report(session: Session) -> None:
         weights = (replace(one, name=cells[one.name], bytes_stored=stored[one.name]) for one in found.weights)
         session.say()
         session.say(replace(found, weights=tuple(weights), skipped=()))
+        tell_unreached(session, {cells[one.name]: one.threshold for one in found.weights})
     dense, small = sum(one.bytes_dense for one in facts), archive.stat().st_size
     session.say(f"\n{archive}: {small:,} bytes; all parameters, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
     folders = [
         path for path in (WEIGHTS, BEST, PRUNED, *(Path(t.name) for t in session.network.targets)) if path.is_dir()
     ]
-    session.say("written: " + ", ".join([*(f"{folder}/" for folder in folders), str(archive)]))
+    files = [archive, *(path for path in session.options.checkpoints.values() if path.exists())]
+    session.say("written: " + ", ".join([*(f"{folder}/" for folder in folders), *map(str, files)]))
+
+
+def tell_unreached(session: Session, thresholds: Mapping[str, float]) -> None:
+    """Say which cells were not pruned as far as their PruneCells want, for the learning was too short."""
+    wanted = {cell: quantizer.threshold for cell, quantizer in session.network.quantizers.items()}
+    behind = [f"{cell} {now:.3g} of {wanted[cell]:g}" for cell, now in thresholds.items() if now < wanted[cell]]
+    if behind:
+        session.say(f"not at their Threshold yet: {', '.join(behind)}; a higher -learn-epoch with -resume goes on")
 
 
 def measure_test(session: Session, when: str) -> None:
     """Measure the test stimuli, and print the success of every target."""
-    database = session.network.provider.database
-    n = database.get_nb_stimuli("Test")
-    if not n:
-        raise DataError(f"-test is illegal here: {database} has no test stimuli")
+    n = session.network.provider.database.get_nb_stimuli("Test")
+    session.say()
     for target, success in zip(session.network.targets, measure(session.network, "Test"), strict=True):
-        session.say(f"\n{target.name}: test success {success:.2%} of {n:,} stimuli, {when}")
+        session.say(f"{target.name}: test success {success:.2%} of {n:,} stimuli, {when}")
         session.successes.setdefault(target.name, []).append((when, success))
 
 

@@ -14,6 +14,7 @@ from n2d2.cells.summary import summarize
 from n2d2.deepnet import Network, build
 from n2d2.files import save_weights
 from n2d2.options import Options
+from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer, build_optimizer
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell.errors import DataError, OptionError
@@ -100,11 +101,26 @@ def show(session: Session) -> None:
     session.say(f"{options.net} on {global_variables.device()}, seed {options.seed}")
     session.say(f"{network.provider.database}, {network.provider.batch_size} stimuli in a batch\n")
     session.say(summarize(network.model, network.provider.shape()[1:]))
-    alike: dict[str, list[str]] = {}
-    for cell, quantizer in network.quantizers.items():
-        alike.setdefault(str(quantizer), []).append(cell)
-    for settings, cells in alike.items():
-        session.say(f"{', '.join(cells)}: {settings}")
+    if network.quantizers:
+        lines = [PRUNING, *(pruning_of(cell, quantizer) for cell, quantizer in network.quantizers.items())]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        session.say("\n".join(["", *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)]))
+
+
+PRUNING = ("Pruning", "Mode", "Filler", "Threshold", "Start", "Gamma", "Step (samples)", "Delta")
+
+
+def pruning_of(cell: str, quantizer: PruneCell) -> tuple[str, ...]:
+    """One line under PRUNING; what has no effect there is a dash."""
+    gradual, steps = quantizer.prune_mode == "Gradual", quantizer.prune_filler == "IterNonStruct"
+    told = (
+        (quantizer.threshold, quantizer.prune_mode != "Identity"),
+        (quantizer.start, gradual),
+        (quantizer.gamma, gradual),
+    )
+    step = (f"{quantizer.stepsize:,}" if quantizer.stepsize else "an epoch", gradual)
+    values = (str(value) if matters else "-" for value, matters in (*told, step, (quantizer.delta, steps)))
+    return (cell, quantizer.prune_mode, quantizer.prune_filler, *values)
 
 
 def prepare_checkpoints(session: Session) -> None:

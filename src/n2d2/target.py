@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from n2d2.declared import Declared, accepted, count, number
@@ -17,6 +18,9 @@ from n2d2.tensor import Tensor
 
 IGNORED = -1
 """The label of a stimulus that counts for nothing."""
+
+MAX_WRITTEN = 20
+"""Up to so many classes the numbers stand in the picture of a confusion matrix."""
 
 
 def squared_error(
@@ -154,7 +158,12 @@ class Score:
         """Draw the confusion matrix of the current partition as `path`.png; its numbers go to `path`.dat."""
         matrix = self.get_confusion_matrix()
         figure, axes = _figure()
-        axes.imshow(matrix / np.maximum(matrix.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+        shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.3, 0, 1))  # so that rare errors are seen
+        if len(matrix) <= MAX_WRITTEN:
+            for (label, estimated), n in np.ndenumerate(matrix):
+                color = "white" if 2 * shares[label, estimated] > 1 else "black"
+                axes.text(estimated, label, str(n), ha="center", va="center", fontsize=7, color=color)
         axes.set(xlabel="estimated", ylabel="label", title=f"{self._partition()}: {self.get_average_success():.2%}")
         _save(figure, path, matrix, "%d")
 
