@@ -139,7 +139,7 @@ KINDS: dict[str, Kind] = {
         },
         (activated,),
     ),
-    "Reshape": Kind(nn.Reshape, {"Dims": ("dims", lambda section, key: section.get_ints(key, low=-1))}, (activated,)),
-    "Transpose": Kind(nn.Transpose, {"Perm": ("perm", Section.get_ints)}, (activated,)),
+    "Reshape": Kind(nn.Reshape, {}, (lambda section, _: {"dims": section.get_ints("Dims", low=-1)}, activated)),
+    "Transpose": Kind(nn.Transpose, {}, (lambda section, _: {"perm": section.get_ints("Perm")}, activated)),
 }
 PRUNABLE = ("Conv", "Deconv", "Fc")

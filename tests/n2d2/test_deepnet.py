@@ -1,10 +1,13 @@
 """An INI file to a network that learns: the documented example, jobs, and what is wrong with a file."""
 
 import struct
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import prunecell as pc
 from n2d2 import ini
@@ -321,6 +324,42 @@ def test_data_that_is_not_there_is_told_when_it_is_read(path, tmp_path):
     job = problem(path, data_path=tmp_path / "nowhere")
     with pytest.raises(DataError, match="nowhere"):
         next(iter(job.test()))
+
+
+VALUES = ["0", *"-1 1.5 x 1e30 sp conv2 fc1,conv1 Pool ElemWise Reshape $(1/0)".split(), "", "1 2 3"]
+LINES = """\
+Padding=3
+SubSample=9
+Mapping.NbGroups=2
+Mapping(pool1)=1
+Dims=1 1 -1
+Perm=0 2 1 3
+WeightsFiller.Scaling=0
+Solvers.LearningRatePolicy=PolyDecay
+QWeight.Delta=0
+Input=[fc2]_NbOutputs
+[x]
+[fc1]""".splitlines()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 70), st.sampled_from(["drop", "set", "add"]), st.integers(0, 99)), max_size=3))
+def test_any_file_is_built_or_refused_with_its_line(changes):
+    lines = LENET.splitlines()
+    for place, what, number in changes:
+        where = place % len(lines)
+        if what == "drop":
+            del lines[where]
+        elif what == "add":
+            lines.insert(where, LINES[number % len(LINES)])
+        else:
+            lines[where] = f"{lines[where].partition('=')[0]}={VALUES[number % len(VALUES)]}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ini.IniWarning)
+        try:
+            build(ini.parse("\n".join(lines), file="net.ini"), data_path="/nowhere")
+        except ini.IniError as error:
+            assert str(error).startswith("net.ini:")  # noqa: PT017 - it may as well be built
 
 
 # ---- the networks of examples/
