@@ -1,0 +1,154 @@
+"""Layers with a compressed weight: ordinary modules for inference, whose buffers are the parts of the matrix.
+
+Gradients flow to the input, not to the weight. `layer.weight` makes the dense weight anew, for whoever asks.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prunecell.sparse.checked import matrix_of
+from prunecell.sparse.convolution_op import sparse_convolution
+from prunecell.sparse.formats import Compressed, check, decompress
+from prunecell.sparse.linear_op import sparse_linear
+
+_PARTS = ("starts", "indices", "values", "scales")
+
+
+class SparseMatrix(nn.Module):
+    """A compressed matrix as buffers: `starts`, `indices`, `values`, `scales` (formats.py says what they are).
+
+    Args:
+        matrix: checked before anything is made of it.
+        weight_shape: the shape of the dense weight, (n_rows, ...).
+
+    Raises:
+        StateError: the matrix would make a kernel read outside of it; also when a state_dict is loaded.
+    """
+
+    starts: Tensor
+    indices: Tensor
+    values: Tensor
+    scales: Tensor | None
+
+    def __init__(self, matrix: Compressed, weight_shape: Sequence[int]) -> None:
+        super().__init__()
+        check(matrix)
+        self.n_columns = matrix.n_columns
+        self.weight_shape = torch.Size(weight_shape)
+        for name in _PARTS:
+            self.register_buffer(name, getattr(matrix, name))
+
+    @property
+    def matrix(self) -> Compressed:
+        """The matrix that the buffers are."""
+        return matrix_of(self.starts, self.indices, self.values, self.scales, self.n_columns)
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
+        """The matrix as the operators take it."""
+        return self.starts, self.indices, self.values, self.scales, self.n_columns
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight, made anew at each call, float32 (n_rows, ...)."""
+        return decompress(self.matrix).view(self.weight_shape)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401 - torch's
+        """Take parts of other lengths too, but only as a whole and if they make a sound matrix."""
+        parts: list[Any] = [state_dict.get(prefix + name) for name in _PARTS]
+        if all(isinstance(part, Tensor) for part in parts[:3]):
+            starts, indices, values, scales = parts
+            check(matrix_of(starts, indices, values, scales, self.n_columns))
+            for name, part in zip(_PARTS, parts, strict=True):
+                setattr(self, name, None if part is None else torch.empty_like(part, device=self.starts.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled; torch cannot pickle uint16, so such indices travel as int16."""
+        buffers = {
+            n: b.view(torch.int16) if b is not None and b.dtype == torch.uint16 else b for n, b in self._buffers.items()
+        }
+        return {**self.__dict__, "_buffers": buffers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Undo `__getstate__`."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call] # torch's
+        if self.indices.dtype == torch.int16:
+            self.indices = self.indices.view(torch.uint16)
+
+    def extra_repr(self) -> str:
+        """Format, values and density."""
+        matrix = self.matrix
+        n_weights = max(self.weight_shape.numel(), 1)
+        dtype = str(matrix.values.dtype).removeprefix("torch.")
+        shape = " x ".join(map(str, self.weight_shape))
+        return f"{shape}, {matrix.format.name}, {dtype}, density {len(matrix.values) / n_weights:.1%}"
+
+
+class SparseLinear(SparseMatrix):
+    """`nn.Linear` with a compressed weight: y = x W^T + bias, then max(0, y) where `relu` says so.
+
+    Attributes:
+        relu: whether a following ReLU is done here.
+        feature_major: whether the output lies features first in memory, as the next sparse layer reads it without a
+            copy. Its shape is the same.
+
+    >>> from prunecell.sparse.compress import compress
+    >>> dense = nn.Linear(8, 4)
+    >>> x = torch.randn(2, 3, 8)
+    >>> torch.allclose(SparseLinear(compress(dense.weight), dense.bias)(x), dense(x), atol=1e-6)
+    True
+    """
+
+    bias: Tensor | None
+
+    def __init__(self, matrix: Compressed, bias: Tensor | None, *, relu: bool = False) -> None:
+        super().__init__(matrix, (matrix.n_rows, matrix.n_columns))
+        self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
+        self.relu, self.feature_major = relu, False
+        self.register_buffer("bias", None if bias is None else bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features), float32."""
+        flat = x if x.ndim == 2 else x.reshape(-1, self.in_features)  # noqa: PLR2004 - samples, features
+        y = sparse_linear(flat, *self.parts, self.bias, self.relu, self.feature_major)
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.out_features)  # noqa: PLR2004
+
+
+class SparseConvolution(SparseMatrix):
+    """`nn.Conv1d`, `2d` or `3d` with a compressed weight; the options are those of the dense layer.
+
+    Args:
+        matrix: a row for every output channel.
+        bias: (out_channels,) or None.
+        dense: the layer whose options are taken.
+    """
+
+    bias: Tensor | None
+
+    def __init__(self, matrix: Compressed, bias: Tensor | None, dense: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
+        in_channels = dense.in_channels // dense.groups
+        super().__init__(matrix, (dense.out_channels, in_channels, *dense.kernel_size))
+        self.in_channels, self.out_channels, self.groups = dense.in_channels, dense.out_channels, dense.groups
+        self.kernel_size, self.stride, self.dilation = map(list, (dense.kernel_size, dense.stride, dense.dilation))
+        both_sides: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - has "same" worked out
+        low, high = both_sides[::2][::-1], both_sides[1::2][::-1]
+        inside = dense.padding_mode == "zeros" and low == high
+        self.padding = low if inside else [0] * len(low)
+        self.pad_before = None if inside else both_sides
+        self.padding_mode = "constant" if dense.padding_mode == "zeros" else dense.padding_mode
+        self.relu = False
+        self.register_buffer("bias", None if bias is None else bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, *size) or one sample without the batch -> the same with out_channels, float32."""
+        batched = x if x.ndim == len(self.kernel_size) + 2 else x.unsqueeze(0)
+        if self.pad_before is not None:
+            batched = F.pad(batched, self.pad_before, self.padding_mode)
+        kernel = self.kernel_size, self.stride, self.padding, self.dilation
+        y = sparse_convolution(batched, *self.parts, self.bias, *kernel, self.groups, self.relu)
+        return y if x.ndim == batched.ndim else y.squeeze(0)

@@ -1,0 +1,29 @@
+"""Every kernel runs at every level that this CPU has, and as its twin."""
+
+import os
+
+import pytest
+import torch
+
+from prunecell import kernels
+
+ASKED = os.environ.get(kernels.ENVIRONMENT)
+LEVELS = [ASKED] if ASKED else [*(v for v, rank in kernels.LEVELS.items() if rank <= kernels.cpu_level()), "none"]
+
+
+@pytest.fixture(params=LEVELS)
+def level(request, monkeypatch):
+    """The operators run at this level, or as their twins for "none"."""
+    if not ASKED:
+        chosen = None if request.param == "none" else kernels.load(request.param)
+        monkeypatch.setattr(kernels, "library", lambda: chosen)
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_on_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,171 @@
+"""sparse_convolution gives what torch's convolutions give, at every level."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from prunecell.errors import OptionError
+from prunecell.sparse.checked import parts_of
+from prunecell.sparse.compress import compress
+from prunecell.sparse.convolution_op import CONVOLUTIONS, sparse_convolution
+from prunecell.sparse.formats import FORMATS, VALUES, decompress
+from prunecell.sparse.linear_op import ENOUGH_WORK
+
+# in, out, kernel, stride, padding, dilation, groups, samples, size
+CASES = {
+    "one element": (1, 1, [1], [1], [0], [1], 1, 1, [1]),
+    "1x1": (6, 5, [1, 1], [1, 1], [0, 0], [1, 1], 1, 3, [4, 5]),
+    "1x1, long": (6, 5, [1, 1], [1, 1], [0, 0], [1, 1], 1, 2, [14, 14]),
+    "1x1, strided": (6, 5, [1, 1], [2, 2], [0, 0], [1, 1], 1, 2, [9, 8]),
+    "1x1, padded": (2, 3, [1, 1], [1, 1], [1, 2], [1, 1], 1, 1, [3, 3]),
+    "3x3, few channels": (4, 6, [3, 3], [1, 1], [1, 1], [1, 1], 1, 1, [32, 32]),
+    "3x3, few channels and samples": (4, 6, [3, 3], [1, 1], [1, 1], [1, 1], 1, 3, [20, 33]),
+    "3x3, many channels": (150, 7, [3, 3], [1, 1], [1, 1], [1, 1], 1, 2, [14, 14]),
+    "3x3, small planes": (20, 9, [3, 3], [1, 1], [1, 1], [1, 1], 1, 9, [4, 4]),
+    "3x3, tiny planes": (8, 9, [3, 3], [1, 1], [1, 1], [1, 1], 1, 5, [1, 2]),
+    "3x3, strided": (5, 6, [3, 3], [2, 2], [1, 1], [1, 1], 1, 2, [17, 32]),
+    "3x3, strided by 3": (5, 6, [3, 3], [3, 3], [1, 1], [1, 1], 1, 2, [17, 32]),
+    "5x3, not square": (3, 4, [5, 3], [2, 1], [0, 2], [1, 2], 1, 2, [11, 19]),
+    "7x7 of a stem": (3, 8, [7, 7], [2, 2], [3, 3], [1, 1], 1, 1, [40, 40]),
+    "2x2, padded more than it is wide": (2, 3, [2, 2], [1, 1], [2, 2], [1, 1], 1, 2, [30, 30]),
+    "dilated": (3, 4, [3, 3], [1, 1], [2, 2], [2, 2], 1, 2, [20, 20]),
+    "grouped": (8, 12, [3, 3], [1, 1], [1, 1], [1, 1], 4, 2, [10, 10]),
+    "depthwise": (8, 8, [3, 3], [1, 1], [1, 1], [1, 1], 8, 2, [24, 24]),
+    "stride beyond the kernel": (3, 4, [2, 2], [5, 5], [0, 0], [1, 1], 1, 2, [23, 23]),
+    "1-D": (4, 6, [5], [1], [2], [1], 1, 3, [100]),
+    "1-D, strided, dilated": (4, 6, [3], [3], [4], [2], 2, 3, [50]),
+    "3-D": (3, 4, [3, 3, 3], [1, 1, 1], [1, 1, 1], [1, 1, 1], 1, 2, [7, 8, 9]),
+    "3-D, strided": (3, 4, [2, 3, 1], [2, 1, 2], [1, 0, 1], [1, 2, 1], 1, 2, [5, 8, 6]),
+}
+
+
+def made(case, *, density=0.4, **how):
+    channels, out, kernel, stride, padding, dilation, groups, n_samples, size = CASES[case]
+    weight = torch.randn(out, channels // groups, *kernel)
+    weight *= torch.rand_like(weight) < density
+    matrix = compress(weight, **how)
+    x, bias = torch.randn(n_samples, channels, *size), torch.randn(out)
+    arguments = (*parts_of(matrix), bias, kernel, stride, padding, dilation, groups)
+    dense = decompress(matrix).view_as(weight)
+    expected = CONVOLUTIONS[len(kernel)](x, dense, bias, stride, padding, dilation, groups)
+    return x, arguments, expected
+
+
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_it_convolves(case, name):
+    x, arguments, expected = made(case, format=name)
+    torch.testing.assert_close(sparse_convolution(x, *arguments, False), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("density", [0.0, 0.05, 1.0])
+def test_any_values_and_density(values, density):
+    for case in ("3x3, few channels", "3x3, strided"):
+        x, arguments, expected = made(case, density=density, values=values)
+        y = sparse_convolution(x, *arguments, True)
+        torch.testing.assert_close(y, expected.relu(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("level")
+def test_every_size_around_a_vector_and_a_block():
+    weight = torch.randn(3, 2, 3, 3)
+    for name, (height, width) in product(
+        ("columns16", "gaps8"), ((1, 1), (1, 15), (2, 8), (1, 17), (4, 16), (5, 13), (8, 16), (3, 43))
+    ):
+        x = torch.randn(2, 2, height, width)
+        arguments = (*parts_of(compress(weight, format=name)), None, [3, 3], [1, 1], [1, 1], [1, 1], 1)
+        expected = nn.functional.conv2d(x, weight, padding=1)
+        torch.testing.assert_close(sparse_convolution(x, *arguments, False), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("case", ["3x3, few channels", "3x3, many channels"])
+def test_all_formats_give_the_same_bits(case):
+    x, arguments, _ = made(case)
+    matrices = [parts_of(compress(made_weight(arguments, case), format=name)) for name in FORMATS]
+    first, *others = [sparse_convolution(x, *matrix, *arguments[5:], False) for matrix in matrices]
+    assert all(torch.equal(first, other) for other in others)
+
+
+def made_weight(arguments, case):
+    from prunecell.sparse.checked import matrix_of
+
+    return decompress(matrix_of(*arguments[:5]))
+
+
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("n_samples", [1, 3])
+def test_two_threads_give_the_bits_of_one(n_samples):
+    weight = torch.randn(96, 96, 3, 3)
+    arguments = (*parts_of(compress(weight)), None, [3, 3], [1, 1], [1, 1], [1, 1], 1)
+    x = torch.randn(n_samples, 96, 17, 18)
+    assert weight.numel() * 17 * 18 / 16 > ENOUGH_WORK
+    one = sparse_convolution(x, *arguments, False)
+    torch.set_num_threads(2)
+    assert torch.equal(sparse_convolution(x, *arguments, False), one)
+
+
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("case", ["3x3, few channels", "1-D, strided, dilated", "3-D, strided", "grouped"])
+def test_gradients_reach_the_input(case):
+    x, arguments, _ = made(case)
+    x.requires_grad_()
+    sparse_convolution(x, *arguments, True).square().sum().backward()
+    twin = x.detach().clone().requires_grad_()
+    *_, bias, kernel, stride, padding, dilation, groups = arguments
+    weight = made_weight(arguments, case).view(len(bias), -1, *kernel)
+    CONVOLUTIONS[len(kernel)](twin, weight, bias, stride, padding, dilation, groups).relu().square().sum().backward()
+    torch.testing.assert_close(x.grad, twin.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_other_memory_formats_are_read():
+    x, arguments, expected = made("3x3, few channels")
+    y = sparse_convolution(x.to(memory_format=torch.channels_last), *arguments, False)
+    torch.testing.assert_close(y, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_no_samples_give_no_outputs():
+    x, arguments, expected = made("3x3, few channels")
+    assert sparse_convolution(x[:0], *arguments, False).shape == expected[:0].shape
+
+
+@pytest.mark.parametrize("case", ["3x3, few channels", "3-D, strided"])
+def test_it_is_a_well_behaved_operator(case):
+    x, arguments, _ = made(case, values="int8")
+    torch.library.opcheck(sparse_convolution, (x.requires_grad_(), *arguments, True))
+
+
+def test_compiled_and_exported_programs_hold_it():
+    x, arguments, _ = made("3x3, few channels")
+
+    class Net(nn.Module):
+        def forward(self, x):
+            return sparse_convolution(x.sin(), *arguments, True).cos()
+
+    expected = Net()(x)
+    assert torch.equal(torch.compile(Net(), backend="aot_eager", fullgraph=True)(x), expected)
+    assert torch.equal(torch.export.export(Net(), (x,)).module()(x), expected)
+
+
+def test_what_does_not_fit_is_refused():
+    x, (*matrix, bias, kernel, stride, padding, dilation, groups), _ = made("3x3, few channels")
+    arguments = (*matrix, bias, kernel)
+    with pytest.raises(OptionError, match="5 channels in 1 groups.* do not fit a matrix 6 x 36"):
+        sparse_convolution(torch.randn(1, 5, 9, 9), *arguments, stride, padding, dilation, groups, False)
+    with pytest.raises(OptionError, match="x must have 4 dimensions"):
+        sparse_convolution(x[0], *arguments, stride, padding, dilation, groups, False)
+    with pytest.raises(OptionError, match="x must be float32, not torch.float64"):
+        sparse_convolution(x.double(), *arguments, stride, padding, dilation, groups, False)
+    with pytest.raises(OptionError, match="illegal"):
+        sparse_convolution(x, *arguments, [0, 1], padding, dilation, groups, False)
+    with pytest.raises(OptionError, match="illegal"):
+        sparse_convolution(x, *arguments, stride, [-1, 1], dilation, groups, False)
+    with pytest.raises(OptionError, match="smaller than the kernel"):
+        sparse_convolution(x[:, :, :1, :1], *arguments, stride, [0, 0], dilation, groups, False)
+    with pytest.raises(OptionError, match="bias must be 6 float32"):
+        sparse_convolution(x, *matrix, bias[:5], kernel, stride, padding, dilation, groups, False)
