@@ -4,10 +4,10 @@ As a module: `read("model.pcell")` gives a dict of numpy arrays. As a script: `r
 bfloat16 and float8 tensors come as their bits (uint16, uint8). Only files written with pcodec need pcodec.
 """
 
+import base64
 import importlib
 import json
 import math
-import struct
 import sys
 import zlib
 from pathlib import Path
@@ -57,8 +57,7 @@ def numbers(coder: str, data: bytes, dtype: str, most: int) -> Array:
 def positions(form: str, coder: str, data: bytes, count: int, n_words: int) -> Array:
     """Decode where the kept words are."""
     if form == "mask":
-        mask = np.unpackbits(numbers(coder, data, "u1", (n_words + 7) // 8), bitorder="little")
-        found = np.flatnonzero(mask)
+        found = np.flatnonzero(np.unpackbits(numbers(coder, data, "u1", (n_words + 7) // 8), bitorder="little"))
     elif form == "gaps32":
         found = np.cumsum(numbers(coder, data, "<u4", count).astype(np.int64) + 1) - 1
     else:
@@ -119,19 +118,20 @@ def read(path: str | Path, limit_bytes: int = 1 << 36) -> dict[str, Array]:
     """Read a whole file whose tensors take at most `limit_bytes`; raise ValueError if anything is wrong with it."""
     try:
         return _read(Path(path).read_bytes(), limit_bytes)
-    except (LookupError, TypeError, ValueError, ArithmeticError, struct.error, zlib.error) as e:
+    except (LookupError, TypeError, ValueError, ArithmeticError, zlib.error) as e:
         raise ValueError(f"{path}: {e}") from e
 
 
 def _read(data: bytes, left: int) -> dict[str, Array]:
-    stop = 8 + int(struct.unpack("<Q", data[:8])[0])
+    stop = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:stop])
     meta = header.pop("__metadata__")
     need((meta["format"], meta["version"]) == ("pcell", "1"), "not a .pcell file of version 1")
     unsealed = data[8:stop].replace(b'"crc32":"%s"' % meta["crc32"].encode(), b'"crc32":"00000000"', 1)
     need(zlib.crc32(unsealed) == int(meta["crc32"], 16), "the header is damaged")
     out: dict[str, Array] = {}
-    for name, entry in json.loads(meta["tensors"]).items():
+    text = numbers("deflate", base64.b64decode(meta["header"]), "u1", max(len(data), 1 << 24)).tobytes()
+    for name, entry in json.loads(text)["tensors"].items():
         if "alias" in entry:
             out[name] = out[entry["alias"]]
             continue

@@ -15,6 +15,7 @@ from torch import nn
 
 from prunecell.archive import Alias, Archive, inspect, load, save, write
 from prunecell.archive.container import Container
+from prunecell.archive.manifest import unpack_list
 from prunecell.codecs.dtypes import ELEMENT_TYPES
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import VALUE_MODES
@@ -150,7 +151,7 @@ def test_the_small_reader_is_small_and_needs_no_library():
     source = (ROOT / "tools" / "read_pcell.py").read_text()
     assert source.count("\n") < 150
     imported = set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE))
-    assert imported == {"importlib", "json", "math", "struct", "sys", "zlib", "pathlib", "typing", "numpy"}
+    assert imported == {"base64", "importlib", "json", "math", "sys", "zlib", "pathlib", "typing", "numpy"}
 
 
 def test_the_small_reader_writes_npz(path, tmp_path, reader, monkeypatch):
@@ -358,14 +359,14 @@ def test_unknown_options_are_refused_by_name(path):
 
 
 EXAMPLE = (
-    b'\xa8\x01\x00\x00\x00\x00\x00\x00{"__metadata__":{"format":"pcell","version":"1","crc32":"e9f46bdc",'
-    b'"tensors":"{\\"w\\":{\\"dtype\\":\\"float32\\",\\"shape\\":[16,16],\\"stored\\":\\"float16\\",'
-    b'\\"positions\\":\\"gaps8\\",\\"values\\":\\"planes\\",\\"count\\":2,'
-    b'\\"streams\\":[[\\"raw\\",3],[\\"raw\\",2],[\\"raw\\",2]],\\"crc32\\":3462526804},'
-    b'\\"b\\":{\\"crc32\\":1359607550}}"},"w":{"dtype":"U8","shape":[7],"data_offsets":[0,7]},'
-    b'"b":{"dtype":"F32","shape":[2],"data_offsets":[7,15]}}       '
+    b'\x90\x01\x00\x00\x00\x00\x00\x00{"__metadata__":{"format":"pcell","version":"1","crc32":"d483add9","header":'
+    b'"TU5BDoMgEPzLnjkIFGr5ivGwVdqaKBhYaxrD37skNullMzszmZkDyIccUwZ3wF7PSJ/Vg4PHHJG0AgH5hZXppBXS9vxTTH78WaRlyxrzRFMM'
+    b'HANPXHPL3BvnzVdinTEwEDDELRA4VSOSx4XFroOEOwjdixOpP8RlQxp4hNMXq4yybXMpAu515ylIbW62uRrTFFYWTzgiIRtK+QI="},'
+    b'"w":{"dtype":"U8","shape":[7],"data_offsets":[0,7]},"b":{"dtype":"F32","shape":[2],"data_offsets":[7,15]}}      '
     b"\x03\xf0\x05\x00\x01x|\x00\x00\x00?\x00\x00\x80\xbe"
 )
+EXACT_ZLIB = "ng" not in zlib.ZLIB_RUNTIME_VERSION
+"""zlib-ng, which some builds of Python have, deflates to other bytes than zlib, which both can read."""
 
 
 def test_the_worked_example_of_the_specification(path):
@@ -373,14 +374,17 @@ def test_the_worked_example_of_the_specification(path):
     weight[0, 3], weight[15, 9] = 1.0, -1.5
     state = {"w": weight, "b": torch.tensor([0.5, -0.25])}
     save(state, path)
-    assert path.read_bytes() == EXAMPLE
+    if EXACT_ZLIB:
+        assert path.read_bytes() == EXAMPLE
+    path.write_bytes(EXAMPLE)
     assert_same(state, load(path))
     page = (ROOT / "docs" / "format.md").read_text()
     dump = re.search(r"```hex\n(.*?)```", page, re.DOTALL)[1]
     assert bytes.fromhex("".join(line[6 : 6 + 3 * 32] for line in dump.splitlines())) == EXAMPLE
-    listed = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
-    header = json.loads(EXAMPLE[8 : 8 + EXAMPLE[0] + 256 * EXAMPLE[1]])
-    assert listed == json.loads(header["__metadata__"]["tensors"])
+    container = Container(path)
+    written = unpack_list(container.metadata["header"], 1000)
+    container.close()
+    assert json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1]) == written
 
 
 GOLDEN = {
@@ -401,5 +405,5 @@ def test_golden_files_are_read_as_they_were_written(name, path, reader):
     save(everything(), path, **GOLDEN[name])
     assert_same(load(path), load(golden))
     assert list(reader.read(golden)) == list(everything())
-    if name != "pcodec" and "ng" not in zlib.ZLIB_RUNTIME_VERSION:  # others may compress to other bytes
+    if name != "pcodec" and EXACT_ZLIB:  # another version of pcodec too may make other bytes
         assert path.read_bytes() == golden.read_bytes()

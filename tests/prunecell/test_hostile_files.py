@@ -1,6 +1,8 @@
 """Damaged, lying and malicious files: a clear error or the same tensors, never a crash, never a large allocation."""
 
+import base64
 import json
+import re
 import struct
 import tracemalloc
 import zlib
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prunecell.archive import Archive, inspect, load, save
+from prunecell.archive.manifest import unpack_list
 from prunecell.errors import FormatError
 
 MEBIBYTE = 1 << 20
@@ -77,7 +80,7 @@ class Forgery:
         size = struct.unpack("<Q", data[:8])[0]
         self.header = json.loads(data[8 : 8 + size])
         self.strings = self.header.pop("__metadata__")
-        self.list = json.loads(self.strings.pop("tensors"))
+        self.list = unpack_list(self.strings.pop("header"), MEBIBYTE)["tensors"]
         self.data = {n: data[8 + size :][slice(*place["data_offsets"])] for n, place in self.header.items()}
 
     def build(self, header_text=lambda text: text, list_text=lambda text: text):
@@ -90,7 +93,8 @@ class Forgery:
             if isinstance(entry := self.list.get(name), dict) and "crc32" in entry:
                 entry["crc32"] = zlib.crc32(data)
             at += len(data)
-        strings = {**self.strings, "crc32": "00000000", "tensors": list_text(json.dumps(self.list))}
+        packed = list_text(json.dumps({"tensors": self.list, "metadata": {"epoch": 1}}))
+        strings = {**self.strings, "crc32": "00000000", "header": base64.b64encode(deflate(packed.encode())).decode()}
         text = header_text(json.dumps({"__metadata__": strings, **self.header}, separators=(",", ":")).encode())
         text = text.replace(b'"crc32":"00000000"', f'"crc32":"{zlib.crc32(text):08x}"'.encode(), 1)
         return struct.pack("<Q", len(text)) + text + b"".join(self.data.values())
@@ -280,9 +284,29 @@ def test_a_header_that_lies_is_named(name, good, place):
         load(place)
 
 
-def test_a_name_twice_in_the_list_is_named(good, place):
-    place.write_bytes(Forgery(good).build(list_text=lambda text: text.replace('"mask"', '"gaps"', 1)))
-    with pytest.raises(FormatError, match="the key 'gaps' stands twice"):
+LISTS = {
+    "a name twice": (lambda text: text.replace('"mask"', '"gaps"', 1), "the key 'gaps' stands twice"),
+    "no metadata": (lambda text: text.replace('"metadata"', '"data"'), "a JSON object of two, tensors and metadata"),
+    "metadata of no keys": (lambda text: text.replace('{"epoch": 1}', "[]"), "a JSON object of two"),
+    "no JSON": (lambda text: text[1:], "a header is no JSON"),
+    "empty": (lambda _: "", "a header is no JSON"),
+    "a bomb": (lambda _: "[" * (64 * MEBIBYTE), "the list of tensors is cut, or takes more than 16777216 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_that_lies_is_named(name, good, place):
+    change, fact = LISTS[name]
+    place.write_bytes(Forgery(good).build(list_text=change))
+    with pytest.raises(FormatError, match=fact):
+        load(place)
+
+
+@pytest.mark.parametrize("header", ["", "?", "AAAA", base64.b64encode(b"\xff" * 9).decode()])
+def test_a_list_that_cannot_be_unpacked_is_named(header, good, place):
+    seal = re.compile(rb'"header":"[^"]*"')
+    place.write_bytes(Forgery(good).build(lambda text: seal.sub(f'"header":"{header}"'.encode(), text)))
+    with pytest.raises(FormatError, match="the list of tensors is"):
         load(place)
 
 

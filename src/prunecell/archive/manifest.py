@@ -1,8 +1,12 @@
 """The list in an archive's header: which tensors there are and how each is stored, checked against the file."""
 
+import base64
+import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from prunecell.archive.container import Container, Place, read_json
 from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType
@@ -12,6 +16,7 @@ from prunecell.errors import FormatError
 FORMAT = "pcell"
 VERSION = "1"
 CRC = "crc32"
+_MAX_LIST = 1 << 24  # bytes of JSON that any file may have; more only in a file of more
 _PLAIN = {e.container: e for e in ELEMENT_TYPES.values() if e.container is not None}
 
 
@@ -99,6 +104,32 @@ def facts_of(manifest: Manifest, name: str) -> TensorFacts:
     )
 
 
+def pack_list(tensors: Mapping[str, object], metadata: Mapping[str, object]) -> str:
+    """Write the list of tensors and the user's metadata as base64 of deflate of JSON: a third of the JSON itself."""
+    text = json.dumps({"tensors": tensors, "metadata": metadata}, separators=(",", ":"), ensure_ascii=False)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return base64.b64encode(deflate.compress(text.encode()) + deflate.flush()).decode()
+
+
+def unpack_list(packed: str, limit_bytes: int) -> dict[str, dict[str, object]]:
+    """Read what `pack_list` wrote, if its JSON takes at most `limit_bytes`.
+
+    Raises:
+        FormatError: it is damaged, too large, or something else.
+    """
+    inflate = zlib.decompressobj(-15)
+    try:
+        text = inflate.decompress(base64.b64decode(packed, validate=True), limit_bytes + 1)
+    except (ValueError, zlib.error) as e:
+        raise FormatError(f"the list of tensors is damaged ({e})") from None
+    if len(text) > limit_bytes or not inflate.eof or inflate.unused_data:
+        raise FormatError(f"the list of tensors is cut, or takes more than {limit_bytes} bytes")
+    header = read_json(text)
+    if header.keys() != {"tensors", "metadata"} or not all(isinstance(part, dict) for part in header.values()):
+        raise FormatError("the list must be a JSON object of two, tensors and metadata")
+    return cast("dict[str, dict[str, object]]", header)
+
+
 def read_manifest(container: Container) -> Manifest:
     """Read and check the header.
 
@@ -110,19 +141,18 @@ def read_manifest(container: Container) -> Manifest:
         raise FormatError(f"format {strings.get('format')!r}: this is no archive of prunecell")
     if strings.get("version") != VERSION:
         raise FormatError(f"version {strings.get('version')!r} is unknown; this prunecell reads {VERSION}")
-    if "tensors" not in strings:
-        raise FormatError("the list of tensors is missing")
     container.check_seal()
+    header = unpack_list(strings.get("header", ""), max(_MAX_LIST, container.n_bytes))
     stored: dict[str, Stored] = {}
     target: dict[str, str] = {}
-    for name, entry in read_json(strings["tensors"]).items():
+    for name, entry in header["tensors"].items():
         try:
             target[name] = _read_entry(name, entry, container.places, stored)
         except FormatError as e:
             raise FormatError(f"tensor {name!r}: {e}") from None
     if extra := sorted(container.places.keys() - stored.keys()):
         raise FormatError(f"tensor {extra[0]!r}: it is not in the list of tensors")
-    return Manifest(stored=stored, target=target, metadata=read_json(strings.get("metadata", "{}")))
+    return Manifest(stored=stored, target=target, metadata=header["metadata"])
 
 
 def _read_entry(name: str, entry: object, places: Mapping[str, Place], stored: dict[str, Stored]) -> str:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.archive.container import METADATA, UNSEALED, Body, writing
-from prunecell.archive.manifest import CRC, FORMAT, VERSION
+from prunecell.archive.manifest import CRC, FORMAT, VERSION, pack_list
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, nearest
+
+_RECORD_BYTES = 64  # what a record takes in the header, about: to encode a tensor must save more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +117,7 @@ def write(
             else:
                 _check(name, item)
                 tensors[name] = _append(body, name, item, mode, backend)
-        header["tensors"] = _json(tensors)
-        if user:
-            header["metadata"] = _json(user)
+        header["header"] = pack_list(tensors, user)
 
 
 def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str) -> dict[str, object]:
@@ -128,13 +128,9 @@ def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str
     plain = tensor if isinstance(chosen, Scaled) else chosen
     kind = element_type(plain.dtype)
     dense_bytes = plain.numel() * kind.itemsize
-    if kind.container is not None and dense_bytes <= encoded.record.n_bytes + len(_json(_json(record))):
+    if kind.container is not None and dense_bytes <= encoded.record.n_bytes + _RECORD_BYTES:
         return {CRC: body.append(name, kind.container, tuple(plain.shape), [words_of(plain).view("u1").data])}
     return record | {CRC: body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)}
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _user_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:
