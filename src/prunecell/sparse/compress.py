@@ -5,6 +5,7 @@ or `chunks_of` cuts them from a dense tensor. It is called once to three times; 
 chunk is needed.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -71,9 +72,8 @@ def compress(weight: Tensor, *, format: str = "columns16", values: str = "fp32")
     >>> matrix.indices.tolist(), matrix.values.tolist()
     ([2, 0, 1], [1.0, 2.0, 3.0])
     """
-    n_rows = weight.shape[0]
-    n_columns = weight[0].numel() if n_rows else 0
-    shape = Shape(n_rows=n_rows, n_columns=n_columns, n_kept=int(torch.count_nonzero(weight)))
+    n_columns = math.prod(weight.shape[1:])
+    shape = Shape(n_rows=weight.shape[0], n_columns=n_columns, n_kept=int(torch.count_nonzero(weight)))
     return compress_chunks(lambda: chunks_of(weight), shape, format=format, values=values)
 
 

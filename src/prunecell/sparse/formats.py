@@ -204,6 +204,10 @@ def check(matrix: Compressed) -> None:
 
 
 def _check_tensors(matrix: Compressed) -> None:
+    if not all(
+        t.is_contiguous() for t in (matrix.starts, matrix.indices, matrix.values, matrix.scales) if t is not None
+    ):
+        raise StateError("starts, indices, values and scales must be contiguous")
     if matrix.starts.dtype != torch.int32 or matrix.starts.ndim != 1 or len(matrix.starts) == 0:
         raise StateError(f"starts must be a vector of int32 with one element or more, not {_kind(matrix.starts)}")
     if matrix.values.dtype not in VALUE_CODES or matrix.values.ndim != 1 or len(matrix.values) >= 1 << 31:

@@ -20,6 +20,14 @@ def level(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(params=[level for level in LEVELS if level != "none"])
+def compiled_level(request, monkeypatch):
+    """The operators run at this level; for what the twins, which are dense inside, need not do."""
+    if not ASKED:
+        monkeypatch.setattr(kernels, "library", lambda: kernels.load(request.param))
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def _same_numbers_on_one_thread():
     before = torch.get_num_threads()

@@ -10,7 +10,7 @@ from prunecell.errors import OptionError, StateError
 from prunecell.sparse.checked import parts_of
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS, VALUES, decompress
-from prunecell.sparse.linear_op import ENOUGH_WORK, linear_twin, sparse_linear
+from prunecell.sparse.linear_op import ENOUGH_WORK, sparse_linear
 
 EDGES = [1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 64, 65, 100, 128, 130]
 
@@ -19,7 +19,11 @@ def sparse(*shape, density=0.3):
     return torch.randn(shape) * (torch.rand(shape) < density)
 
 
-def feature_major(x):
+def multiplied(x, parts, bias=None, *, relu=False, feature_major=False):
+    return sparse_linear(x, *parts, bias, relu, feature_major)
+
+
+def with_features_first(x):
     return x.t().contiguous().t()
 
 
@@ -30,9 +34,9 @@ def test_every_number_of_samples_in_every_layout(n_samples, name):
     weight, bias, x = sparse(37, 50), torch.randn(37), torch.randn(n_samples, 50)
     parts = parts_of(compress(weight, format=name))
     expected = F.linear(x, weight, bias)
-    for given in (x, feature_major(x), x.repeat(1, 2)[:, :50]):
+    for given in (x, with_features_first(x), x.repeat(1, 2)[:, :50]):
         for out in (False, True):
-            y = sparse_linear(given, *parts, bias, False, out)
+            y = multiplied(given, parts, bias, feature_major=out)
             torch.testing.assert_close(y, expected)
             assert (y.t() if out else y).is_contiguous()
 
@@ -45,7 +49,7 @@ def test_every_number_of_columns_and_kind_of_values(n_columns, name, values):
     matrix = compress(sparse(9, n_columns), format=name, values=values)
     for n_samples in (1, 5):
         x = torch.randn(n_samples, n_columns)
-        y = sparse_linear(x, *parts_of(matrix), None, False, False)
+        y = multiplied(x, parts_of(matrix))
         torch.testing.assert_close(y, x @ decompress(matrix).t(), atol=2e-5, rtol=1e-5)
 
 
@@ -56,33 +60,29 @@ def test_empty_and_full_rows(density, n_rows):
     weight, x = sparse(n_rows, 600, density=density), torch.randn(20, 600)
     for name in FORMATS:
         parts = parts_of(compress(weight, format=name))
-        torch.testing.assert_close(
-            sparse_linear(x, *parts, None, False, False), F.linear(x, weight), atol=2e-4, rtol=1e-4
-        )
-        torch.testing.assert_close(
-            sparse_linear(x[:1], *parts, None, False, False), F.linear(x[:1], weight), atol=2e-4, rtol=1e-4
-        )
-        assert sparse_linear(x[:0], *parts, None, False, False).shape == (0, n_rows)
+        torch.testing.assert_close(multiplied(x, parts), F.linear(x, weight), atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(multiplied(x[:1], parts), F.linear(x[:1], weight), atol=2e-4, rtol=1e-4)
+        assert multiplied(x[:0], parts).shape == (0, n_rows)
 
 
 @pytest.mark.usefixtures("level")
 @pytest.mark.parametrize("n_samples", [1, 20])
 def test_relu_is_done_on_the_way(n_samples):
     weight, bias, x = sparse(30, 40), torch.randn(30), torch.randn(n_samples, 40)
-    y = sparse_linear(x, *parts_of(compress(weight)), bias, True, False)
+    y = multiplied(x, parts_of(compress(weight)), bias, relu=True)
     torch.testing.assert_close(y, F.linear(x, weight, bias).relu())
     assert (y == 0).any()
 
 
-@pytest.mark.usefixtures("level")
-def test_special_floats_travel_as_they_do_in_torch():
+@pytest.mark.usefixtures("compiled_level")
+def test_what_is_not_finite_meets_only_the_weights_that_are_kept():
     parts = parts_of(compress(torch.tensor([[1.0, 0.0], [2.0, 3.0]]), values="fp16"))
     x = torch.tensor([[float("inf"), 1.0], [float("nan"), 1.0], [1.0, -float("inf")]])
     expected = torch.tensor([[torch.inf, torch.inf], [torch.nan, torch.nan], [1.0, -torch.inf]])
     for rows in (x, x.repeat(10, 1)):
-        y = sparse_linear(rows, *parts, None, False, False)
+        y = multiplied(rows, parts)
         assert torch.equal(y.nan_to_num(-1), expected.repeat(len(rows) // 3, 1).nan_to_num(-1))
-    assert sparse_linear(x, *parts, None, True, False).isnan().sum() == 2
+    assert multiplied(x, parts, relu=True).isnan().sum() == 2
 
 
 @pytest.mark.usefixtures("level")
@@ -90,7 +90,7 @@ def test_every_half_precision_number_is_read_as_torch_reads_it():
     values = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
     values = values[values.isfinite() & (values != 0)].view(-1, 2)
     parts = parts_of(compress(values.float(), values="fp16"))
-    y = sparse_linear(torch.eye(2), *parts, None, False, False)
+    y = multiplied(torch.eye(2), parts)
     assert torch.equal(y.t(), values.float())
 
 
@@ -99,23 +99,20 @@ def test_every_half_precision_number_is_read_as_torch_reads_it():
 @pytest.mark.parametrize("values", VALUES)
 def test_all_formats_give_the_same_bits(n_samples, values):
     weight, x = sparse(40, 200), torch.randn(n_samples, 200)
-    results = [
-        sparse_linear(x, *parts_of(compress(weight, format=name, values=values)), None, False, False)
-        for name in FORMATS
-    ]
+    results = [multiplied(x, parts_of(compress(weight, format=name, values=values))) for name in FORMATS]
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
 
 
-@pytest.mark.usefixtures("level")
+@pytest.mark.usefixtures("compiled_level")
 @pytest.mark.parametrize("n_samples", [1, 70])
 def test_two_threads_give_the_bits_of_one(n_samples):
     weight, x = sparse(2100, 1500, density=0.4), torch.randn(n_samples, 1500)
     parts = parts_of(compress(weight))
     assert len(parts[2]) > ENOUGH_WORK
-    one = sparse_linear(x, *parts, None, False, False)
+    one = multiplied(x, parts)
     torch.set_num_threads(2)
-    assert torch.equal(sparse_linear(x, *parts, None, False, False), one)
+    assert torch.equal(multiplied(x, parts), one)
 
 
 @pytest.mark.usefixtures("level")
@@ -123,7 +120,7 @@ def test_gradients_reach_the_input():
     weight, bias = sparse(20, 30), torch.randn(20)
     for relu in (False, True):
         x = torch.randn(6, 30, requires_grad=True)
-        sparse_linear(x, *parts_of(compress(weight)), bias, relu, False).square().sum().backward()
+        multiplied(x, parts_of(compress(weight)), bias, relu=relu).square().sum().backward()
         twin = x.detach().clone().requires_grad_()
         y = F.linear(twin, weight, bias)
         (y.relu() if relu else y).square().sum().backward()
@@ -135,7 +132,8 @@ def test_gradients_reach_the_input():
 def test_it_is_a_well_behaved_operator(name, out):
     parts = parts_of(compress(sparse(6, 9), format=name, values="int8"))
     x = torch.randn(5, 9, requires_grad=True)
-    torch.library.opcheck(sparse_linear, (x, *parts, torch.randn(6), True, out))
+    relu = True
+    torch.library.opcheck(sparse_linear, (x, *parts, torch.randn(6), relu, out))
 
 
 def test_compiled_and_exported_programs_hold_it():
@@ -143,7 +141,7 @@ def test_compiled_and_exported_programs_hold_it():
 
     class Net(torch.nn.Module):
         def forward(self, x):
-            return sparse_linear(x.sin(), *parts, None, True, True).cos()
+            return multiplied(x.sin(), parts, relu=True, feature_major=True).cos()
 
     x = torch.randn(4, 30)
     expected = Net()(x)
@@ -156,35 +154,37 @@ def test_compiled_and_exported_programs_hold_it():
 def test_a_matrix_that_was_written_to_is_checked_again():
     matrix = compress(sparse(10, 20))
     x = torch.randn(1, 20)
-    sparse_linear(x, *parts_of(matrix), None, False, False)
+    multiplied(x, parts_of(matrix))
     matrix.indices[-1] = 60000
     with pytest.raises(StateError, match="smaller than the number of columns"):
-        sparse_linear(x, *parts_of(matrix), None, False, False)
+        multiplied(x, parts_of(matrix))
 
 
 def test_a_matrix_is_not_taken_for_the_one_that_lay_there_before():
     x = torch.randn(1, 20)
     for _ in range(20):
         matrix = compress(sparse(10, 20))
-        sparse_linear(x, *parts_of(matrix), None, False, False)
+        multiplied(x, parts_of(matrix))
         hostile = dataclasses.replace(matrix, starts=matrix.starts * 1000)
         with pytest.raises(StateError, match="never fall"):
-            sparse_linear(x, *parts_of(hostile), None, False, False)
+            multiplied(x, parts_of(hostile))
         del matrix, hostile
 
 
 def test_what_does_not_fit_is_refused():
     parts = parts_of(compress(sparse(10, 20)))
     with pytest.raises(OptionError, match=r"x must be float32 \(samples, 20\), not torch.float32 \(3, 21\)"):
-        sparse_linear(torch.randn(3, 21), *parts, None, False, False)
+        multiplied(torch.randn(3, 21), parts)
     with pytest.raises(OptionError, match=r"not torch.float64 \(3, 20\)"):
-        sparse_linear(torch.randn(3, 20).double(), *parts, None, False, False)
+        multiplied(torch.randn(3, 20).double(), parts)
     with pytest.raises(OptionError, match="bias must be 10 float32 in a row"):
-        sparse_linear(torch.randn(3, 20), *parts, torch.randn(9), False, False)
+        multiplied(torch.randn(3, 20), parts, torch.randn(9))
 
 
-def test_the_twin_runs_on_other_devices():
-    parts = [p.to("meta") if isinstance(p, torch.Tensor) else p for p in parts_of(compress(sparse(10, 20)))]
-    y = linear_twin(torch.randn(3, 20), *parts_of(compress(sparse(10, 20))), None, False, True)
-    fake = sparse_linear(torch.randn(3, 20, device="meta"), *parts, None, False, True)
-    assert (fake.shape, fake.stride()) == (y.shape, y.stride())
+def test_other_devices_give_the_same_layout():
+    parts = parts_of(compress(sparse(10, 20)))
+    meta = [p.to("meta") if isinstance(p, torch.Tensor) else p for p in parts]
+    for out in (False, True):
+        y = multiplied(torch.randn(3, 20), parts, feature_major=out)
+        fake = multiplied(torch.randn(3, 20, device="meta"), meta, feature_major=out)
+        assert (fake.shape, fake.stride()) == (y.shape, y.stride())
