@@ -326,7 +326,21 @@ def test_data_that_is_not_there_is_told_when_it_is_read(path, tmp_path):
         next(iter(job.test()))
 
 
-VALUES = ["0", *"-1 1.5 x 1e30 sp conv2 fc1,conv1 Pool ElemWise Reshape $(1/0)".split(), "", "1 2 3"]
+VALUES = """\
+0
+-1
+1.5
+x
+1 2 3
+1e30
+sp
+conv2
+fc1,conv1
+Pool
+ElemWise
+Reshape
+$(1/0)
+""".split("\n")
 LINES = """\
 Padding=3
 SubSample=9
