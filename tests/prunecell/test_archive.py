@@ -355,6 +355,22 @@ def test_unknown_options_are_refused_by_name(path):
         write([("a", torch.ones(2)), ("a", torch.ones(2))], path)
 
 
+def test_a_mode_of_ones_own(path):
+    def halved(name, tensor):
+        return tensor / 2 if name == "w" else tensor
+
+    save({"w": torch.ones(3), "b": torch.ones(3)}, path, values=halved)
+    assert load(path)["w"].tolist() == [0.5] * 3
+    assert load(path)["b"].tolist() == [1.0] * 3
+
+
+def test_a_mode_must_keep_shape_and_dtype(path):
+    with pytest.raises(OptionError, match=r"made torch\.float16 \(3,\) of 'w', which is torch\.float32 \(3,\)"):
+        save({"w": torch.ones(3)}, path, values=lambda _, tensor: tensor.half())
+    with pytest.raises(OptionError, match=r"made torch\.float32 \(1, 3\) of 'w'"):
+        save({"w": torch.ones(3)}, path, values=lambda _, tensor: tensor[None])
+
+
 # --- the specification
 
 

@@ -357,6 +357,14 @@ def test_shared_values_are_few_and_stay_as_they_are(bits_):
     assert torch.equal(shared.bfloat16().float(), shared)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-40, 1e200])
+def test_values_of_any_size_are_shared(scale):
+    weight = torch.randn(40, 40, dtype=torch.float64) * scale
+    shared = SharedValues(bits=6)("w", weight)
+    assert bool(((shared - weight).abs() < 0.3 * scale).all())
+    assert same_bits(there_and_back(shared)[1], shared)
+
+
 def test_more_bits_share_with_less_error():
     weight = torch.randn(100, 100)
     errors = [float((SharedValues(bits=b)("w", weight) - weight).square().mean()) for b in range(1, 9)]

@@ -271,7 +271,7 @@ TEXTS = {
     "no seal": (lambda t: t.replace(b'"crc32":"00000000",', b""), "the header is damaged"),
     "65 dimensions": (
         lambda t: t.replace(b'"shape":[4]', b'"shape":[4' + b",1" * 64 + b"]"),
-        "65 dimensions; at most 64",
+        "shape must be a list of at most 64",
     ),
 }
 

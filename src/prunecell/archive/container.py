@@ -22,7 +22,6 @@ from prunecell.errors import FormatError
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library
 METADATA = "__metadata__"
-MAX_DIMS = 64  # as many as torch has
 SEAL = "crc32"
 UNSEALED = {SEAL: "00000000"}  # in the metadata: room for the checksum of the header
 _IN_MEMORY = 1 << 26  # a body up to so many bytes waits for its header in memory, a larger one on disk
@@ -84,9 +83,9 @@ def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
 
 def _header(places: Mapping[str, Place], metadata: dict[str, str]) -> bytes:
     header: dict[str, object] = {METADATA: metadata}
-    for name, entry in places.items():
-        offsets = [entry.start, entry.stop]
-        header[name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": offsets}
+    for name, place in places.items():
+        offsets = [place.start, place.stop]
+        header[name] = {"dtype": place.dtype, "shape": list(place.shape), "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return text.replace(_seal(0), _seal(zlib.crc32(text)), 1)
@@ -108,10 +107,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name too must survive a loss of power
-    finally:
+    if os.name == "posix":  # the new name too must survive a loss of power
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
         os.close(folder)
 
 
@@ -172,11 +170,11 @@ class Container:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise FormatError(f"the key {twice!r} stands twice in a JSON object")
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise FormatError(f"the key {key!r} stands twice in a JSON object")
+        found[key] = value
     return found
 
 
@@ -208,8 +206,6 @@ def _place(name: str, value: object) -> Place:
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str):
         raise FormatError(f"tensor {name!r}: dtype must be a string")
-    if isinstance(shape, list) and len(shape) > MAX_DIMS:
-        raise FormatError(f"tensor {name!r}: {len(shape)} dimensions; at most {MAX_DIMS}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
             raise FormatError(f"tensor {name!r}: {what} must be whole numbers in [0, 2^62)")
@@ -221,10 +217,10 @@ def _place(name: str, value: object) -> Place:
 def _check_cover(places: Mapping[str, Place], size: int) -> None:
     """Check that the tensors cover the data without a hole or an overlap."""
     at = 0
-    for name, entry in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
-        if entry.start != at:
-            what = "a hole" if entry.start > at else "an overlap"
+    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if place.start != at:
+            what = "a hole" if place.start > at else "an overlap"
             raise FormatError(f"tensor {name!r}: {what} in the data at byte {at}")
-        at = entry.stop
+        at = place.stop
     if at != size:
         raise FormatError(f"the tensors take {at} bytes, the file holds {size}")

@@ -122,7 +122,7 @@ def write(
 
 def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str) -> dict[str, object]:
     """Write one tensor, encoded or, where that is not larger, as it is; return its record."""
-    chosen = mode(name, tensor)
+    chosen = _chosen(mode, name, tensor)
     encoded = encode(chosen, backend=backend)
     record = encoded.record.to_json()
     plain = tensor if isinstance(chosen, Scaled) else chosen
@@ -131,6 +131,18 @@ def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str
     if kind.container is not None and dense_bytes <= encoded.record.n_bytes + _RECORD_BYTES:
         return {CRC: body.append(name, kind.container, tuple(plain.shape), [words_of(plain).view("u1").data])}
     return record | {CRC: body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)}
+
+
+def _chosen(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
+    """Apply a value mode; refuse what is no replacement of the tensor."""
+    chosen = mode(name, tensor)
+    shape = chosen.integers.shape if isinstance(chosen, Scaled) else chosen.shape
+    if (shape, chosen.dtype) != (tensor.shape, tensor.dtype):
+        raise OptionError(
+            f"values={mode!r} is illegal: it made {chosen.dtype} {tuple(shape)} of {name!r}, which is {tensor.dtype} "
+            f"{tuple(tensor.shape)}"
+        )
+    return chosen
 
 
 def _user_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:

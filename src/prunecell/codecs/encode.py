@@ -1,7 +1,7 @@
 """One tensor -> its record and its blob, in the form that is smallest."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -93,34 +93,20 @@ def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
     else:
         shape, kind, aside = tensor.shape, element_type(tensor.dtype), []
         words, stored = _narrowed(words_of(tensor), kind)
+    record = Record(kind=kind, shape=tuple(shape), stored=kind, positions="none", values="none", count=0, streams=())
     if not words.any():
-        return _encoded(shape, kind, kind, ("none", "none"), 0, [])
+        return Encoded(record=record, blob=[])
     positions, values = _choose(words, stored, BACKENDS[backend])
     count, streams = _write(words, positions, values)
     at = 0 if positions is None else 1
-    streams[at:at] = [(RAW.name, [numbers.tobytes()]) for numbers in aside + values.book]
-    form = "all" if positions is None else positions.name, values.name
-    return _encoded(shape, kind, stored, form, count, streams)
-
-
-def _encoded(
-    shape: torch.Size,
-    kind: ElementType,
-    stored: ElementType,
-    form: tuple[str, str],
-    count: int,
-    streams: list[tuple[str, list[bytes]]],
-) -> Encoded:
-    facts = tuple(StreamFacts(coder=coder, n_bytes=sum(map(len, pieces))) for coder, pieces in streams)
-    positions, values = form
-    record = Record(
-        kind=kind,
-        shape=tuple(shape),
+    streams[at:at] = [(RAW, [numbers.tobytes()]) for numbers in aside + values.book]
+    record = replace(
+        record,
         stored=stored,
-        positions=positions,
-        values=values,
+        positions="all" if positions is None else positions.name,
+        values=values.name,
         count=count,
-        streams=facts,
+        streams=tuple(StreamFacts(coder=c.name, n_bytes=sum(map(len, pieces))) for c, pieces in streams),
     )
     return Encoded(record=record, blob=[piece for _, pieces in streams for piece in pieces])
 
@@ -199,7 +185,9 @@ def _try_positions(name: str, positions: Numbers, size: int) -> _Positions:
     return _Positions(name=name, coder=coder, n_bytes=n_bytes)
 
 
-def _write(words: Numbers, positions: _Positions | None, values: _Values) -> tuple[int, list[tuple[str, list[bytes]]]]:
+def _write(
+    words: Numbers, positions: _Positions | None, values: _Values
+) -> tuple[int, list[tuple[Coder, list[bytes]]]]:
     """Write all words in the chosen forms; return how many are kept, and the streams."""
     where = None if positions is None else POSITION_FORMS[positions.name].writer()
     coders = values.coders if positions is None else (positions.coder, *values.coders)
@@ -214,4 +202,4 @@ def _write(words: Numbers, positions: _Positions | None, values: _Values) -> tup
         count += len(kept)
         for writer, numbers in zip(writers, parts + values.form.split(kept), strict=True):
             writer.write(numbers)
-    return count, [(coder.name, writer.finish()) for coder, writer in zip(coders, writers, strict=True)]
+    return count, [(coder, writer.finish()) for coder, writer in zip(coders, writers, strict=True)]

@@ -41,6 +41,8 @@ def cluster(values: Numbers, most: int) -> Clusters:
     ordered = np.sort(np.asarray(values, np.float64))
     if not len(ordered):
         return Clusters(centers=ordered, bounds=ordered)
+    scale = max(-ordered[0], ordered[-1], np.finfo(float).tiny)  # the squares of what is left are numbers
+    ordered /= scale
     sums, squares = _running(ordered), _running(ordered * ordered)
     centers, bits, price = np.linspace(ordered[0], ordered[-1], most), np.zeros(most), 0.0
     before = np.empty(0)
@@ -57,7 +59,7 @@ def cluster(values: Numbers, most: int) -> Clusters:
         if round_ == _ROUNDS_WITHOUT_PRICE:
             error = (np.diff(squares[edges])[held] - totals * centers).sum() / len(ordered)
             price = 2 * np.log(2) * max(error, np.finfo(float).tiny)
-    return Clusters(centers=centers, bounds=_bounds(centers, bits, price))
+    return Clusters(centers=centers * scale, bounds=_bounds(centers, bits, price) * scale)
 
 
 def _running(values: Numbers) -> Numbers:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,12 +119,15 @@ class SharedValues:
 
 
 def rounded_centers(clusters: Clusters, dtype: torch.dtype) -> Tensor:
-    """Give shared values in `dtype`, but wide ones at the precision of bfloat16.
+    """Give shared values in `dtype`, but wide ones with the 8 digits (bits) that bfloat16 has.
 
     A codebook then takes two bytes a value; the error is far below the width of a cluster.
     """
-    centers = torch.from_numpy(clusters.centers)
-    return centers.to(torch.bfloat16 if dtype.itemsize > 2 else dtype).to(dtype)  # noqa: PLR2004 - bytes
+    centers = clusters.centers
+    if dtype.itemsize > 2:  # noqa: PLR2004 - bytes
+        fractions, exponents = np.frexp(centers)
+        centers = np.ldexp(np.round(fractions * 256) / 256, exponents)
+    return torch.from_numpy(centers).to(dtype)
 
 
 VALUE_MODES: dict[str, ValueMode] = {
