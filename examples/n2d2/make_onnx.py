@@ -31,22 +31,22 @@ def network() -> onnx.ModelProto:
     }
     pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
     nodes = [
-        helper.make_node("Conv", ["input", "conv1.weight", "conv1.bias"], ["a"], "conv1", kernel_shape=[5, 5]),
-        helper.make_node("Relu", ["a"], ["b"], "relu1"),
-        helper.make_node("MaxPool", ["b"], ["c"], "pool1", **pool),
-        helper.make_node("Conv", ["c", "conv2.weight", "conv2.bias"], ["d"], "conv2", kernel_shape=[5, 5]),
-        helper.make_node("Relu", ["d"], ["e"], "relu2"),
-        helper.make_node("MaxPool", ["e"], ["f"], "pool2", **pool),
-        helper.make_node("Flatten", ["f"], ["g"], "flatten"),
-        helper.make_node("Gemm", ["g", "fc1.weight", "fc1.bias"], ["h"], "fc1", transB=1),
-        helper.make_node("Relu", ["h"], ["i"], "relu3"),
-        helper.make_node("Gemm", ["i", "fc2.weight", "fc2.bias"], ["output"], "fc2", transB=1),
+        helper.make_node("Conv", ["input", "conv1.weight", "conv1.bias"], ["conv1"], kernel_shape=[5, 5]),
+        helper.make_node("Relu", ["conv1"], ["relu1"]),
+        helper.make_node("MaxPool", ["relu1"], ["pool1"], **pool),
+        helper.make_node("Conv", ["pool1", "conv2.weight", "conv2.bias"], ["conv2"], kernel_shape=[5, 5]),
+        helper.make_node("Relu", ["conv2"], ["relu2"]),
+        helper.make_node("MaxPool", ["relu2"], ["pool2"], **pool),
+        helper.make_node("Flatten", ["pool2"], ["flatten"]),
+        helper.make_node("Gemm", ["flatten", "fc1.weight", "fc1.bias"], ["fc1"], transB=1),
+        helper.make_node("Relu", ["fc1"], ["relu3"]),
+        helper.make_node("Gemm", ["relu3", "fc2.weight", "fc2.bias"], ["fc2"], transB=1),
     ]
     graph = helper.make_graph(
         nodes,
         "digits",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1, 28, 28])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 10])],
+        [helper.make_tensor_value_info("fc2", TensorProto.FLOAT, ["batch", 10])],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

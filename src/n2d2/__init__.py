@@ -38,6 +38,14 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = {
+    "application": "n2d2.target.Score after a Softmax with loss takes the place of its classifiers",
+    "export": "prunecell.save writes the pruned network, and the command n2d2 has -export",
+}
+
+
 def __getattr__(name: str) -> object:
     """Say what was meant."""
+    if name in _ELSEWHERE:
+        raise error_handler.UndefinedParameterError(f"n2d2 has no {name!r}: {_ELSEWHERE[name]}")
     raise error_handler.UndefinedParameterError(f"n2d2 has no {name!r}{nearest(name, __all__)}")

@@ -1,5 +1,6 @@
 """The sections `[database]` and `[sp]` with its transformations: where the stimuli come from. No data is touched."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -7,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from n2d2.database import DATABASES, Database
-from n2d2.ini import Document, IniError, Section
+from n2d2.ini import Document, IniError, IniWarning, Section
 from n2d2.ini.document import PROVIDERS
 from n2d2.keys import (
     IDLE_DATABASE,
     IDLE_PROVIDER,
     IDLE_STIMULI_DATA,
+    REFUSED_DATABASES,
     REFUSED_PROVIDER_KEYS,
     REFUSED_TRANSFORMATIONS,
 )
 from n2d2.parameters import GLOBAL_VALUE, chosen, configured, located, refuse, warn_of_idle
 from n2d2.provider import DataProvider
-from n2d2.transform import TRANSFORMATIONS
+from n2d2.transform import TRANSFORMATIONS, Channels, Transformation
+
+CHANNEL = "ChannelTransformation"
 
 
 @dataclass(eq=False)
@@ -47,14 +51,19 @@ def read_environment(document: Document, *, data_path: str | Path | None = None)
     """
     database = _database(document, data_path)
     section = _provider_section(document)
+    channels = _channels(document, section)
+    size = [*_size(section)[:-1], len(channels)] if channels else _size(section)
     with located(section.place, section):
-        provider = DataProvider(database, _size(section), section.get_int("BatchSize", 1, low=1), name=section.name)
+        provider = DataProvider(database, size, section.get_int("BatchSize", 1, low=1), name=section.name)
     provider.normalize_stimuli()
     environment = Environment(section, provider)
     environment.values[section.name, "_EpochSize"] = cache(lambda: provider.epoch_size)
     document.resolver = lambda name, key: environment.values.get((name, key), lambda: None)()
     for part in document.starting_with(f"{section.name}."):
-        _add(environment, part)
+        if part not in document.configurations(section):
+            _add(environment, part)
+    if channels:
+        provider.add_transformation(Channels(channels))
     return environment
 
 
@@ -64,12 +73,15 @@ def _provider_section(document: Document) -> Section:
 
 
 def _database(document: Document, data_path: str | Path | None) -> Database:
-    section = document.section("database")
+    section = document.get("database")
     for part in document.starting_with("database."):
         raise IniError(f"{part}is refused: stimuli are taken whole; cut them by a SliceExtraction", part.place)
-    kind = chosen(
-        section, "Type", {**DATABASES, "Fashion_MNIST_IDX_Database": DATABASES["Fashion_MNIST_IDX_Database"]}, {}
-    )
+    if section is None or "Type" not in section:
+        warnings.warn(f"{document.file}: no [database] with a Type: there are no stimuli", IniWarning, stacklevel=2)
+        if section is not None:
+            warn_of_idle(section, (*IDLE_DATABASE, "LabelPath"))
+        return Database()
+    kind = chosen(section, "Type", DATABASES, REFUSED_DATABASES)
     warn_of_idle(section, IDLE_DATABASE)
     given = {} if data_path is None else {"data_path": data_path}
     return configured(section, kind, **given)
@@ -97,14 +109,29 @@ def _add(environment: Environment, part: Section) -> None:
         provider.add_transformation(_transformation(part))
     elif what.startswith("OnTheFlyTransformation"):
         provider.add_on_the_fly_transformation(_transformation(part))
-    elif what.startswith("Channel"):
-        raise IniError(f"{part}is refused: all channels are transformed alike", part.place)
-    else:
+    elif what.startswith(("ChannelO", "Channels")):
+        raise IniError(f"{part}is refused: [{environment.section.name}.ChannelTransformation...] is here", part.place)
+    elif not what.startswith(CHANNEL):
         legal = "Transformation..., OnTheFlyTransformation... and StimuliData... are known"
         raise IniError(f"{part}is unknown: after {environment.section.name!r}., {legal}", part.place)
 
 
-def _transformation(section: Section) -> Any:  # noqa: ANN401 - one of TRANSFORMATIONS
+def _channels(document: Document, section: Section) -> list[list[Transformation]]:
+    """What makes each channel: a section adds a channel, or with `Channel` one step more to the making of that."""
+    channels: list[list[Transformation]] = []
+    for part in document.starting_with(f"{section.name}.{CHANNEL}"):
+        step, place = _transformation(part), part.get_int("Channel", len(channels))
+        if place > len(channels):
+            raise part.error("Channel", f"there are {len(channels)} channels so far")
+        if step.apply_to != "All":
+            raise part.refuse("ApplyTo", "channels are made alike in all partitions")
+        if place == len(channels):
+            channels.append([])
+        channels[place].append(step)
+    return channels
+
+
+def _transformation(section: Section) -> Transformation:
     return configured(section, chosen(section, "Type", TRANSFORMATIONS, REFUSED_TRANSFORMATIONS))
 
 

@@ -3,6 +3,7 @@
 default_model: "Frame", or "Frame_CUDA": cells made from now on live on the GPU where torch finds one.
 default_datatype: "float", "double" or "half", of the cells made from now on.
 seed: seeds torch's generators at once; 0 leaves them as they are.
+cuda_available: whether torch finds a GPU; cannot be set.
 """
 
 import sys
@@ -32,11 +33,12 @@ default_datatype: str = "float"
 verbosity: Verbosity = Verbosity.detailed
 seed: int = 0
 cuda_device: int = 0
+cuda_available: bool = torch.cuda.is_available()
 
 
 def device() -> torch.device:
     """Where new cells live: the chosen GPU with Frame_CUDA, if torch finds it; else the CPU."""
-    cuda = default_model == "Frame_CUDA" and torch.cuda.is_available()
+    cuda = default_model == "Frame_CUDA" and cuda_available
     return torch.device("cuda", cuda_device) if cuda else torch.device("cpu")
 
 

@@ -40,8 +40,10 @@ class Graph:
     outputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def taken(self, section: Section, source: str) -> Inputs:
-        """What a section takes; `source` is the provider."""
-        names = tuple(one for name in _inputs_of(section, source) for one in self.outputs.get(name, (name,)))
+        """What a section takes; `source` is the provider. Beside cells of a file, the file's section adds nothing."""
+        given = _inputs_of(section, source)
+        cells = [name for name in given if name not in self.outputs]
+        names = tuple(cells or (one for name in given for one in self.outputs[name]))
         return Inputs(names, tuple(self.shapes[name] for name in names))
 
     def add(self, cell: Cell, inputs: Inputs, section: Section, quantizer: PruneCell | None) -> None:
@@ -135,7 +137,7 @@ def _add_file(document: Document, graph: Graph, section: Section, came: Inputs, 
             one for source in network.inputs[name] for one in ((source,) if source in network.inputs else came.names)
         )
         inputs = Inputs(names, tuple(graph.shapes[one] for one in names))
-        graph.add(cell, inputs, section, configure(document, cell))
+        graph.add(cell, inputs, section, configure(document, section, cell))
     graph.outputs[section.name] = tuple(network.outputs)
 
 

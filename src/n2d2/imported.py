@@ -1,7 +1,8 @@
 """`Type=ONNX`: the cells of an ONNX file, in the place of the section that names it.
 
-Their names are those of the file's nodes; other sections take them as `Input` and give them targets. What a cell learns
-by and how it is pruned stands in `[NAME]`, a section without `Input`, or for all of a type in `[onnx:TYPE_def]`.
+Their names are those of the operators' outputs; other sections take them as `Input` and give them targets. What a cell
+learns by and how it is pruned stands in `[NAME]`, a section without `Input`, or for all of a type in
+`[SECTION:TYPE_def]`.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from n2d2.cells.cell import Cell
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.onnx import load_onnx
-from n2d2.cells.weights import WeightCell
+from n2d2.cells.weights import BatchNorm2d, WeightCell
 from n2d2.ini import Document, Section
 from n2d2.keys import IDLE_ONNX, REFUSED_ONNX_KEYS
 from n2d2.parameters import located, refuse, warn_of_idle
@@ -25,18 +26,26 @@ def read_onnx(document: Document, section: Section) -> DeepNetCell:
     """
     refuse(section, REFUSED_ONNX_KEYS)
     warn_of_idle(section, IDLE_ONNX)
+    if not section.get_bool("ONNX_init", default=True):
+        raise section.refuse("ONNX_init", "the weights are those of the file")
     path = Path(document.file).parent / section.get_str("File")
     with located(section.place, section):
-        return load_onnx(path)
+        return load_onnx(path, ignore=section.get_str("Ignore", "").split())
 
 
-def configure(document: Document, cell: Cell) -> PruneCell | None:
-    """Give a cell of a file the solvers that its sections name; return its PruneCell, which is not put on it."""
+def configure(document: Document, owner: Section, cell: Cell) -> PruneCell | None:
+    """Give a cell of the file of `owner` what its sections say; return its PruneCell, which is not put on it."""
     quantizer = None
-    for name in (f"onnx:{cell.get_type()}_def", cell.name):
+    for name in (f"{owner.name}:{cell.get_type().removesuffix('2d')}_def", cell.name):
         section = document.get(name)
         if section is None:
             continue
+        if "BackPropagate" in section:
+            cell.back_propagate = section.get_bool("BackPropagate")
+        if isinstance(cell, BatchNorm2d) and "MovingAverageMomentum" in section:
+            cell.layer.momentum = section.get_float("MovingAverageMomentum", low=0, high=1)
+        if getattr(cell, "bias", None) is not None and section.get_bool("NoBias", default=False):
+            raise section.refuse("NoBias", f"{cell.name!r} has biases in the file")
         for solver, key in _solvers_of(cell).items():
             if section.names(key) or section.names("Solvers"):
                 setattr(cell, solver, read_solver(section, key))

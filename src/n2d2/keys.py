@@ -71,13 +71,14 @@ _SEGMENTATION = "segmentation is not here; classification is"
 REFUSED_CELLS = {
     **dict.fromkeys(("Anchor", "ObjectDet", "Proposal", "ROIPooling", "RP"), _DETECTION),
     **dict.fromkeys(("Resize", "Threshold", "Unpool"), _SEGMENTATION),
-    "Distance": "metric learning is not here; classification is",
+    "Distance": "distances to prototypes are not here; use Fc",
     "FMP": "fractional pooling is not here; use Pool",
     "LRN": "local response normalization is not here; use BatchNorm",
     "LSTM": "recurrent cells are not here; prunecell itself prunes a torch LSTM",
     "Normalize": "it is not here; use BatchNorm",
     "Rbf": "radial basis functions are not here; use Fc",
     "Scaling": "it belongs to networks that are exported as integers",
+    "TargetBias": "margins at the label's output are not here; leave the section out",
     "Transformation": "transformations stand before the network: [sp.Transformation...]",
 }
 REFUSED_ACTIVATIONS = {"LogisticWithLoss": "use Logistic, or a Softmax cell with WithLoss=1"}
@@ -89,6 +90,15 @@ REFUSED_TARGETS = {
     "TargetMatching": "use TargetScore",
     "TargetROIs": _DETECTION,
     "TargetRP": _DETECTION,
+}
+_FOLDERS = "it is not here; images in a folder for each label are a DIR_Database"
+REFUSED_DATABASES = {
+    **dict.fromkeys(("CKP_Database", "Caltech101_DIR_Database", "Caltech256_DIR_Database"), _FOLDERS),
+    **dict.fromkeys(("CSV_Database", "CelebA_Database", "Actitracker_Database"), _FOLDERS),
+    **dict.fromkeys(("Cityscapes_Database", "KITTI_Road_Database", "LITISRouen_Database"), _SEGMENTATION),
+    **dict.fromkeys(("CaltechPedestrian_Database", "DOTA_Database", "Daimler_Database", "FDDB_Database"), _DETECTION),
+    **dict.fromkeys(("GTSDB_DIR_Database", "IMDBWIKI_Database", "KITTI_Database", "KITTI_Object_Database"), _DETECTION),
+    "N_MNIST_Database": _SPIKES,
 }
 _NO_TRANSFORMATION = "it is not here; transform the images beforehand"
 REFUSED_TRANSFORMATIONS = dict.fromkeys(
@@ -130,12 +140,12 @@ REFUSED_GLOBALS = {
 REFUSED_PROVIDER_KEYS = {
     "CompositeStimuli": "labels per pixel are for segmentation; classification is here",
     "DataSignedMapping": "use a RangeAffineTransformation with FirstOperator=Minus, FirstValue=128, and so on",
+    "QuantizationLevels": _QUANTIZERS,
     "SizeD": "stimuli have two dimensions here",
     "TargetSize": _SEGMENTATION,
     "TargetSizeX": _SEGMENTATION,
 }
 REFUSED_ONNX_KEYS = {
-    "Ignore": "the operators of the file are all there",
     "Transpose": "transpose the input: Type=Transpose",
 }
 REFUSED_CELL_KEYS = {

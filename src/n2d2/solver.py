@@ -7,6 +7,7 @@ With g the gradient of the loss averaged over the batch (torch's), N2D2's SGD is
 The rate is inside M: after a change of it, torch.optim.SGD would go on otherwise.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
@@ -89,6 +90,11 @@ class SGD(Declared):
     polyak_momentum: bool = flag(default=True)
 
     def __post_init__(self) -> None:
+        self.check()
+        self._frozen = True  # an optimizer may have read it
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
         parse_clamping(self.clamping)
         if self.learning_rate_policy in ("PolyDecay", "CosineDecay") and not self.max_iterations:
             raise WrongValue(
@@ -97,7 +103,6 @@ class SGD(Declared):
             )
         if not self.polyak_momentum:
             raise WrongValue("polyak_momentum=False is illegal: only Polyak's momentum is here (True)")
-        self._frozen = True  # an optimizer may have read it
 
 
 class Adam(Declared):
@@ -110,12 +115,29 @@ class Adam(Declared):
     clamping: str | bool = accepted(default="")
 
     def __post_init__(self) -> None:
-        parse_clamping(self.clamping)
+        self.check()
         self._frozen = True
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        parse_clamping(self.clamping)
 
 
 Solver = SGD | Adam
 SOLVERS: dict[str, type[Solver]] = {"SGD": SGD, "Adam": Adam}
+
+
+def with_parameter(solver: Solver, name: str, value: object) -> Solver:
+    """A copy with another value. Whether it goes together with the others is checked when the solver is used.
+
+    >>> with_parameter(SGD(momentum=0.5), "learning_rate", 0.2).brief()
+    'SGD(learning_rate=0.2, momentum=0.5)'
+    """
+    made = copy.copy(solver)
+    del made._frozen  # noqa: SLF001 - a copy that nobody has read
+    setattr(made, name, value)
+    made._frozen = True  # noqa: SLF001
+    return made
 
 
 def parse_clamping(clamping: object) -> tuple[float, float] | None:
@@ -154,6 +176,7 @@ def build_optimizer(cells: "nn.Module | Iterable[Cell]", batch_size: int | None 
                 solvers.setdefault(parameter, SGD())
     groups: list[dict[str, Any]] = []
     for parameter, solver in solvers.items():
+        solver.check()
         settings = {"solver": solver.get_type(), **solver.settings()}
         same = next((group for group in groups if settings.items() <= group.items()), None)
         if same is None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from matplotlib.figure import Figure
 from n2d2.declared import Declared, accepted, count, number
 from n2d2.error_handler import WrongInputType
 from n2d2.tensor import Tensor
+
+if TYPE_CHECKING:
+    from n2d2.cells.cell import Cell
 
 IGNORED = -1
 """The label of a stimulus that counts for nothing."""
@@ -79,6 +82,7 @@ class Score:
         self._tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
         self.losses: list[float] = []
         self._last_loss = float("nan")
+        self._cells: tuple[Cell, ...] = ()
 
     def __call__(self, output: Tensor) -> Tensor:
         """The loss of the batch that the provider read last, as a tensor of one value."""
@@ -88,6 +92,7 @@ class Score:
         scores = output.values.reshape(len(output.values), -1)
         loss = self._loss_of(output, scores, labels)
         self.count(scores.detach(), labels, loss.item())
+        self._cells = output.graph.cells
         made = Tensor.from_torch(loss)
         made.graph = output.graph
         return made
@@ -166,6 +171,13 @@ class Score:
                 axes.text(estimated, label, str(n), ha="center", va="center", fontsize=7, color=color)
         axes.set(xlabel="estimated", ylabel="label", title=f"{self._partition()}: {self.get_average_success():.2%}")
         _save(figure, path, matrix, "%d")
+
+    def log_stats(self, path: str | Path) -> None:
+        """Write the table of the cells that made the last output, as `summary()` prints it, to `path`.log."""
+        from n2d2.cells.summary import summary_of  # noqa: PLC0415 - cells build on targets
+
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{path}.log").write_text(f"{summary_of(self._cells)}\n", encoding="utf-8")
 
     def log_success(self, path: str | Path) -> None:
         """Draw the loss of every batch that was learned as `path`.png; the numbers go to `path`.dat."""

@@ -1,7 +1,7 @@
 """n2d2.Tensor: numbers, and the graph that made them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
@@ -150,6 +150,10 @@ class Tensor:
     def copy(self) -> "Tensor":
         """A tensor of the same values, on its own memory and without a graph."""
         return Tensor.from_torch(self.values.detach().clone())
+
+    def detach(self) -> None:
+        """Forget the cells that made it, in place: no gradient goes back to them, and no update reaches them."""
+        self.values, self.logits, self.graph = self.values.detach(), None, replace(self.graph, cells=())
 
     def mean(self) -> float:
         """The mean of all values."""

@@ -5,6 +5,7 @@ stay integers (0..255, rounded) until arithmetic makes them floats; what is stil
 that normalizes scales to [0, 1]. Chance comes from the generator that is passed in, None being torch's own.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -292,6 +293,16 @@ class ChannelExtraction(Transformation):
     def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:
         convert, index = CHANNELS[self.channel]
         return convert(x)[:, index : index + 1]
+
+
+@dataclass(frozen=True, repr=False)
+class Channels(Transformation):
+    """Other channels side by side, each made of all the old ones by transformations of its own."""
+
+    channels: Sequence[Sequence[Transformation]]
+
+    def _apply(self, x: Tensor, generator: Generator | None, /) -> Tensor:
+        return torch.cat([functools.reduce(lambda y, step: step(y, generator), steps, x) for steps in self.channels], 1)
 
 
 @dataclass(frozen=True, repr=False)

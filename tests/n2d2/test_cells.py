@@ -4,6 +4,7 @@ import math
 import pickle
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -77,6 +78,11 @@ def test_one_number_stands_for_all_dims_and_sub_sampling_multiplies_the_stride()
 def test_deconv_is_torchs():
     cell = Deconv(4, 3, [2, 3], stride_dims=[2, 1])
     torch.testing.assert_close(cell(X), F.conv_transpose2d(X, cell.weight, cell.bias, (1, 2)))
+
+
+def test_vectors_are_maps_of_one_point():
+    for cell in (Conv(4, 3, [1, 1]), Deconv(4, 3, [2, 2], stride_dims=2)):
+        assert torch.equal(cell(X[:, :, 0, 0]), cell(X[:, :, :1, :1]))
 
 
 def test_depthwise_and_pointwise_are_convs():
@@ -295,6 +301,20 @@ def test_solvers_and_freezing():
     cell.update()
 
 
+def test_one_parameter_of_all_solvers():
+    for cell in (Conv(1, 1, [1, 1]), BatchNorm2d(1)):
+        cell.set_solver_parameter("learning_rate_policy", "CosineDecay")
+        with pytest.raises(WrongValue, match="max_iterations=0 is illegal"):
+            cell.step()
+        cell.set_solver_parameter("max_iterations", 10)
+        cell.step()
+        assert {solver.learning_rate_policy for solver in cell.solvers().values()} == {"CosineDecay"}
+        with pytest.raises(WrongValue, match="momentum=2 is illegal"):
+            cell.set_solver_parameter("momentum", 2)
+        with pytest.raises(UndefinedParameterError, match="'moment'; did you mean 'momentum'"):
+            cell.set_solver_parameter("moment", 0.5)
+
+
 # ---- as a torch module
 
 
@@ -431,6 +451,20 @@ def test_a_graph_computes_in_order():
     assert torch.equal(copy.deepcopy(net)(x)[1], net(x)[1])
 
 
+def test_a_cell_taken_out_of_a_graph_leaves_its_inputs_to_those_behind_it():
+    net, x = diamond(), torch.randn(5, 4)
+    net.remove("left")
+    assert net.inputs["sum"] == ["sp", "right"]
+    net = diamond()
+    with pytest.raises(WrongValue, match="reconnect=False is illegal: 'sum' feeds head"):
+        net.remove("sum", reconnect=False)
+    net.remove("head", reconnect=False)
+    assert (net.outputs, len(net)) == (["sum"], 3)
+    assert torch.equal(net(x), net["left"](x) + net["right"](x))
+    with pytest.raises(UndefinedParameterError, match="no cell 'head'"):
+        net.remove("head")
+
+
 def test_graphs_that_cannot_compute_are_refused():
     with pytest.raises(WrongValue, match=r"these cells feed each other: .*a.* -> "):
         DeepNetCell([Fc(1, 1, name="a"), Fc(1, 1, name="b")], {"a": ["b"], "b": ["a"]})
@@ -517,6 +551,17 @@ def test_onnx_files_become_cells(onnx_file):
     for cell in prunable:
         cell.quantizer = n2d2.quantizer.PruneCell(prune_mode="Static", threshold=0.5)
         assert cell.quantizer.get_pruned_masks().mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_cells_have_the_names_of_the_outputs(onnx_file):
+    path, _ = onnx_file
+    graph = onnx.load(path).graph
+    outputs = [node.output[0] for node in graph.node]
+    net = DeepNetCell.load_from_ONNX(None, path)
+    assert {cell.name for cell in net} <= set(outputs)
+    assert net.outputs == [graph.output[0].name]
+    headless = DeepNetCell.load_from_ONNX(None, path, ignore=[outputs[-1]])
+    assert headless.outputs == net.inputs[net.outputs[0]]
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):

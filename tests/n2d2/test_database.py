@@ -22,7 +22,6 @@ from n2d2.database import (
     Database,
     FashionMNIST,
     Numpy,
-    database_type,
 )
 from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.keys import ini_keys
@@ -342,13 +341,6 @@ def test_fractions_that_do_not_do(shares):
 def test_an_unknown_partition_is_refused():
     with pytest.raises(WrongValue, match="did you mean 'Learn'"):
         Numpy().get_nb_stimuli("learn")
-
-
-def test_a_database_that_is_not_here_is_refused_by_name():
-    with pytest.raises(WrongValue, match=r"no database 'Cityscapes_Database'; .*Legal: CIFAR100.* are a DIR_Database"):
-        database_type("Cityscapes_Database")
-    with pytest.raises(WrongValue, match="did you mean 'MNIST_IDX_Database'"):
-        database_type("MNIST_Database")
 
 
 @pytest.mark.parametrize("kind", DATABASES.values())

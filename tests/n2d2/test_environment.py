@@ -8,6 +8,7 @@ from n2d2.environment import read_environment
 
 DATABASE = ["[database]", "Type=MNIST_IDX_Database", "Validation=0.1"]
 PROVIDER = ["[sp]", "SizeX=32", "SizeY=24", "BatchSize=8"]
+EXTRACTION = ["[sp.ChannelTransformation-1]", "Type=ChannelExtractionTransformation", "CSChannel=Red"]
 
 
 def environment_of(*lines, **options):
@@ -40,6 +41,34 @@ def test_the_epoch_size_is_known_without_the_data():
     )
     assert environment.section.owner.resolver("sp", "_EpochSize") == 40_000
     assert environment.section.owner.resolver("sp", "_Nothing") is None
+
+
+@pytest.mark.parametrize("lines", [[], ["[database]"]])
+def test_without_a_database_there_are_no_stimuli(lines):
+    with pytest.warns(ini.IniWarning, match=r"net.ini: no \[database\] with a Type"):
+        environment = environment_of(*lines, *PROVIDER)
+    assert environment.provider.epoch_size == 0
+
+
+def test_a_configuration_section_may_be_named_like_a_part_of_the_provider():
+    environment = environment_of(
+        *DATABASE, "[sp]", "SizeX=4", "SizeY=4", "ConfigSection=sp.config", "[sp.config]", "BatchSize=2"
+    )
+    assert environment.provider.shape() == [2, 1, 4, 4]
+
+
+def test_channels_are_made_each_by_itself():
+    affine = ["Type=RangeAffineTransformation", "FirstOperator=Minus"]
+    environment = environment_of(
+        *(*DATABASE, *PROVIDER, *EXTRACTION),
+        *("[sp.ChannelTransformation-2]", "Type=ChannelExtractionTransformation", "CSChannel=Blue"),
+        *("[sp.ChannelTransformation-3]", "Channel=0", *affine, "FirstValue=3"),
+        *("[sp.ChannelTransformation-4]", "Channel=1", *affine, "FirstValue=1"),
+    )
+    assert environment.provider.shape() == [8, 2, 24, 32]
+    (channels,) = environment.provider.transformations
+    image = torch.tensor([10, 20, 30], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    assert channels(image).flatten().tolist() == [30 - 3, 10 - 1]
 
 
 def test_transformations_stand_in_the_order_of_the_file():
@@ -80,8 +109,6 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["[sp]", "SizeX=1"], r"^net.ini: section \[database\] is missing"),
-        (["[databse]"], r"^net.ini: section \[database\] is missing; did you mean 'databse'\?"),
         (DATABASE, r"^net.ini: section \[sp\] is missing"),
         ([*DATABASE, "[sp]", "SizeX=3"], r"^net.ini:4: \[sp\] SizeY is missing; is 'SizeX' misspelt\?"),
         ([*DATABASE, "[sp]", "SizeX=0"], r"^net.ini:5: \[sp\] SizeX='0' is illegal: it must be a whole number >= 1"),
@@ -97,7 +124,11 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
         ),
         ([*DATABASE, "[database.slicing]", *PROVIDER], r"^net.ini:4: \[database.slicing\] is refused"),
         ([*DATABASE, *PROVIDER, "[sp.Transfo]"], r"^net.ini:8: \[sp.Transfo\] is unknown: .*OnTheFlyTransformation"),
-        ([*DATABASE, *PROVIDER, "[sp.ChannelTransformation]"], r"^net.ini:8: .* is refused: all channels"),
+        ([*DATABASE, *PROVIDER, "[sp.ChannelTransformation]"], r"^net.ini:8: .* Type is missing"),
+        ([*DATABASE, *PROVIDER, *EXTRACTION, "Channel=1"], r"^net.ini:11: .*Channel='1' is illegal: there are 0"),
+        ([*DATABASE, *PROVIDER, *EXTRACTION, "ApplyTo=NoTest"], r"^net.ini:11: .*ApplyTo is refused: channels are"),
+        ([*DATABASE, *PROVIDER, "[sp.ChannelsTransformation]"], r"^net.ini:8: .* is refused: .*ChannelTransf"),
+        (["[database]", "Type=DOTA_Database"], r"^net.ini:2: \[database\] Type=DOTA_Database is refused: object det"),
         ([*DATABASE, *PROVIDER, "[sp.Transformation]"], r"^net.ini:8: \[sp.Transformation\] Type is missing"),
         (
             [*DATABASE, *PROVIDER, "[sp.Transformation]", "Type=DFTTransformation"],

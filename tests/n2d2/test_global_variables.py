@@ -23,6 +23,12 @@ def test_the_settings_of_n2d2s_scripts():
         assert global_variables.device() == torch.device("cpu")
 
 
+def test_whether_there_is_a_gpu_can_be_read_but_not_set():
+    assert global_variables.cuda_available is torch.cuda.is_available()
+    with pytest.raises(UndefinedParameterError, match="cuda_available"):
+        global_variables.cuda_available = True
+
+
 def test_a_seed_seeds_torch():
     global_variables.seed = 7
     first = torch.rand(3)

@@ -54,11 +54,29 @@ def test_the_section_itself_stands_for_the_outputs_of_the_file(folder):
     assert build(ini.parse(text, file=str(folder / "net.ini"))).model.inputs["softmax"] == ["fc2"]
 
 
+def test_operators_at_the_end_can_be_left_out_and_others_put_there(folder):
+    text = (folder / "onnx.ini").read_text()
+    text = text.replace("File=", "Ignore=fc2\nFile=").replace("[softmax]\nInput=fc2", "[softmax]\nInput=head")
+    head = "\n[head]\nInput=onnx,relu3\nType=Fc\nNbOutputs=10\n"
+    network = build(ini.parse(text + head, file=str(folder / "net.ini")))
+    assert network.model.inputs["head"] == ["relu3"]
+    assert "fc2" not in network.model.inputs
+    assert network.model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_cells_of_the_file_can_keep_their_statistics_and_send_no_gradient_back(folder):
+    text = (folder / "onnx.ini").read_text().replace("[onnx:Conv_def]", "[onnx:Conv_def]\nBackPropagate=0\nNoBias=0")
+    assert build(ini.parse(text, file=str(folder / "net.ini"))).model["conv1"].back_propagate is False
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("digits.onnx", "nothing.onnx", r"\[onnx\] .*nothing.onnx is no file"),
         ("File=digits.onnx", "", r"\[onnx\] File is missing"),
+        ("File=", "Ignore=fc3\nFile=", r"\[onnx\] ignore='fc3' is illegal; did you mean 'fc"),
+        ("File=", "ONNX_init=0\nFile=", r"\[onnx\] ONNX_init is refused: the weights are"),
+        ("[onnx:Fc_def]", "[onnx:Fc_def]\nNoBias=1", r"NoBias is refused: 'fc1' has biases in the file"),
         ("File=", "Transpose=1\nFile=", r"\[onnx\] Transpose is refused"),
         ("Input=fc2", "Input=fc9", r"there is no section \[fc9\]"),
         ("[softmax", "[fc2", r"\[fc2\] there are two cells of the name 'fc2'"),

@@ -133,6 +133,16 @@ def test_pictures(tmp_path):
     assert np.loadtxt(tmp_path / "success.dat") == pytest.approx(target.loss(), rel=1e-5)
 
 
+def test_statistics_of_the_cells(tmp_path):
+    provider, network = Provider(), net(with_loss=True)
+    target = Score(provider)
+    target(network(provider.read()))
+    target.log_stats(tmp_path / "stats" / "net")
+    lines = (tmp_path / "stats" / "net.log").read_text().splitlines()
+    assert [line.split()[0] for line in lines[2 : 2 + len(network)]] == [cell.name for cell in network]
+    assert f"Total parameters: {sum(p.numel() for p in network.parameters())}" in lines
+
+
 def test_illegal_arguments_are_refused_by_name():
     with pytest.raises(WrongInputType, match=r"takes the n2d2.Tensor of a network, not a Tensor"):
         Score(Provider())(torch.zeros(4, 3))

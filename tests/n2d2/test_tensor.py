@@ -102,6 +102,17 @@ def test_only_a_loss_goes_back():
         Tensor([1]).back_propagate()
 
 
+def test_a_detached_tensor_goes_back_no_further():
+    frozen, head = Fc(3, 3), Fc(3, 2)
+    x = frozen(Tensor.from_torch(torch.ones(4, 3)))
+    x.detach()
+    y = head(x)
+    assert list(y.graph.cells) == [head]
+    y.values.sum().backward()
+    assert frozen.weight.grad is None
+    assert head.weight.grad is not None
+
+
 def test_what_took_part_is_updated_once():
     class Provider:
         epoch_size = 8

@@ -16,7 +16,7 @@ from n2d2.declared import Check, Declared
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, n2d2_errors, refuse_unknown
 from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
-from n2d2.solver import Solver, SolverOptimizer, build_optimizer
+from n2d2.solver import Solver, SolverOptimizer, build_optimizer, with_parameter
 from n2d2.tensor import Graph, Tensor
 from n2d2.updating import update
 
@@ -177,6 +177,12 @@ class Cell(nn.Module):
     def solvers(self) -> dict[nn.Parameter, Solver]:
         """The cell's own parameters, and the solver of each; see `WeightCell`."""
         return {}
+
+    def set_solver_parameter(self, key: str, value: Any) -> None:  # noqa: ANN401
+        """Set one parameter of all solvers of the cell."""
+        for option in self.KINDS:
+            if option.endswith("_solver"):
+                setattr(self, option, with_parameter(self.options[option], key, value))
 
     def step(self, n_samples: int = 1) -> None:
         """One step of the cell's solvers over a mini-batch, with the gradients that are there."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from n2d2.cells.containers import Block, Item
+from n2d2.cells.containers import Block, Item, key_of
 from n2d2.error_handler import WrongValue, refuse_unknown
 from n2d2.target import Score
 
@@ -60,6 +60,24 @@ class DeepNetCell(Block):
                     known.pop(source, None)  # its memory is not needed any more
         results = [known[output] for output in self.outputs]
         return results[0] if len(results) == 1 else results
+
+    def remove(self, name: str, reconnect: bool = True) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
+        """Take a cell of this level out.
+
+        Args:
+            name: of the cell.
+            reconnect: cells that took its output take its inputs instead; without it, there must be none.
+        """
+        removed = self.get_cell(name)
+        takers = [cell for cell, sources in self.inputs.items() if name in sources]
+        if takers and not reconnect:
+            raise WrongValue(f"reconnect=False is illegal: {name!r} feeds {', '.join(takers)}")
+        sources = self.inputs.pop(name)
+        for cell in takers:
+            self.inputs[cell] = [new for old in self.inputs[cell] for new in (sources if old == name else [old])]
+        ends = [new for old in self.outputs for new in (sources if old == name else [old])]
+        self.outputs = [cell for cell in dict.fromkeys(ends) if cell in self.inputs]
+        del self._modules[key_of(removed)]
 
     @classmethod
     def load_from_INI(cls, path: str | Path, **options: Any) -> "DeepNetCell":  # noqa: ANN401, N802 - N2D2's name

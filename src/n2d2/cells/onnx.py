@@ -1,11 +1,15 @@
-"""ONNX files as networks of cells: onnx2torch makes torch modules of them, which are put into cells here."""
+"""ONNX files as networks of cells: onnx2torch makes torch modules of them, which are put into cells here.
 
-from collections.abc import Callable
+A cell has the name of its operator's first output, as in N2D2.
+"""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import onnx
+import onnx.helper
 import onnx.version_converter
 import torch
 from torch import fx, nn
@@ -16,6 +20,7 @@ from n2d2.cells.mapping import grouped
 from n2d2.cells.operators import Softmax
 from n2d2.cells.weights import BatchNorm2d, Conv, Fc
 from n2d2.error_handler import WrongValue
+from prunecell.errors import nearest
 
 
 class Opaque(Cell):
@@ -69,23 +74,33 @@ CELLS: dict[type[nn.Module], Callable[[Any, str], Cell]] = {
 }
 
 
-def load_onnx(path: str | Path, *, provider: Any = None) -> DeepNetCell:  # noqa: ANN401 - any provider
+def load_onnx(path: str | Path, *, provider: Any = None, ignore: Sequence[str] = ()) -> DeepNetCell:  # noqa: ANN401 - any provider
     """Build the network of an ONNX file; Conv and Fc cells can be pruned, and all that it holds can learn.
 
+    Args:
+        path: the file.
+        provider: what the network reads.
+        ignore: first outputs of operators to leave out; what these take comes out of the network.
+
     Raises:
-        WrongValue: the file cannot be read, or has an operation that onnx2torch does not know.
+        WrongValue: the file cannot be read, has an operation that onnx2torch does not know, or nothing to ignore.
     """
     if not Path(path).is_file():
         raise WrongValue(f"{path} is no file")
     try:
-        module: fx.GraphModule = _onnx2torch().convert(_understood(onnx.load(path)))
+        model = _understood(onnx.load(path))
+        _leave_out(model.graph, ignore)
+        outputs = _number(model.graph)
+        module: fx.GraphModule = _onnx2torch().convert(model)
+    except WrongValue:
+        raise
     except Exception as error:  # three libraries, and each has its own tree of exceptions
         raise WrongValue(f"{path} cannot be read as a network: {error}") from error
     cells, inputs = [], {}
-    names = {node: str(node.target) for node in module.graph.nodes if node.op == "call_module" and node.args}
+    names = {node: outputs[str(node.target)] for node in module.graph.nodes if node.op == "call_module" and node.args}
     for node, name in names.items():
         constants = {i: _constant(module, arg) for i, arg in enumerate(node.args) if _is_constant(arg)}
-        cells.append(_cell(module.get_submodule(name), name, constants))
+        cells.append(_cell(module.get_submodule(str(node.target)), name, constants))
         inputs[name] = [names.get(arg, "input") for arg in node.args if not _is_constant(arg)]
     return DeepNetCell(cells, inputs, provider=provider, name=Path(path).stem)
 
@@ -110,6 +125,29 @@ def _understood(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same network in a version of the operators that onnx2torch knows."""
     version = max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
     return model if version <= NEWEST else onnx.version_converter.convert_version(model, NEWEST)
+
+
+def _leave_out(graph: onnx.GraphProto, ignore: Sequence[str]) -> None:
+    names = [node.output[0] for node in graph.node]
+    for name in ignore:
+        if name not in names:
+            raise WrongValue(f"ignore={name!r} is illegal{nearest(name, names)}")
+    dropped = [node for node in graph.node if node.output[0] in ignore]
+    kept = [node for node in graph.node if node.output[0] not in ignore]
+    made = {output for node in kept for output in node.output}
+    wanted = [one.name for one in graph.output] + [taken for node in dropped for taken in node.input]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in wanted if name in made]
+    if dropped:
+        del graph.node[:], graph.output[:]
+        graph.node.extend(kept)
+        graph.output.extend(ends)
+
+
+def _number(graph: onnx.GraphProto) -> dict[str, str]:
+    """Give the operators names that torch allows; return these with their first outputs."""
+    for place, node in enumerate(graph.node):
+        node.name = f"n{place}"
+    return {node.name: node.output[0] for node in graph.node}
 
 
 def _is_constant(argument: object) -> bool:

@@ -1,6 +1,6 @@
 """The summary of a network: a table of its cells."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -57,6 +57,11 @@ def _cell(value: object) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def summary_of(cells: Iterable[Cell]) -> Summary:
+    """Look at cells in the order in which they computed; shapes are those of their last outputs."""
+    return Summary(tuple(_row(cell, tuple(cell.get_outputs().shape()[1:]), ()) for cell in cells))
+
+
 def summarize(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summary:
     """Look at every cell; with `input_shape` (channels, y, x), run one stimulus of zeros to see the shapes.
 
@@ -110,6 +115,6 @@ def _row(cell: Cell, shape: tuple[int, ...], before: tuple[str, ...], came: tupl
         shape=shape,
         parameters=n_parameters,
         kept=kept,
-        macs=macs if shape else None,
+        macs=macs if shape and (came or not isinstance(cell, Deconv)) else None,
         inputs=before,
     )

@@ -237,8 +237,10 @@ class _Kernels(WeightCell):
         return layer
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """(batch, nb_inputs, *sizes) -> (batch, nb_outputs, *sizes)."""
-        return self.activated(self.layer(self.joined(inputs)))
+        """(batch, nb_inputs, *sizes) -> (batch, nb_outputs, *sizes); vectors are maps of one point."""
+        x = self.joined(inputs)
+        n_missing = self.weight.dim() - x.dim() if x.dim() == 2 else 0  # noqa: PLR2004 - (batch, channels)
+        return self.activated(self.layer(x[(..., *(None,) * n_missing)]))
 
 
 class Conv(_Kernels):

@@ -9,8 +9,6 @@ from n2d2.database.arrays import Numpy
 from n2d2.database.base import PARTITIONS, Database, Stimuli
 from n2d2.database.folders import DIR, GTSRB, ILSVRC2012
 from n2d2.database.published import CIFAR10, CIFAR100, MNIST, FashionMNIST
-from n2d2.error_handler import WrongValue
-from prunecell.errors import nearest
 
 __all__ = [
     "CIFAR10",
@@ -25,7 +23,6 @@ __all__ = [
     "FashionMNIST",
     "Numpy",
     "Stimuli",
-    "database_type",
 ]
 
 DATABASES: dict[str, type[Database]] = {  # N2D2's names in INI files
@@ -37,20 +34,3 @@ DATABASES: dict[str, type[Database]] = {  # N2D2's names in INI files
     "ILSVRC2012_Database": ILSVRC2012,
     "MNIST_IDX_Database": MNIST,
 }
-
-
-def database_type(name: str) -> type[Database]:
-    """Find the class of an INI file's `Type=` in `[database]`.
-
-    Raises:
-        WrongValue: none has that name; the message says what to use instead.
-
-    >>> database_type("MNIST_IDX_Database")
-    <class 'n2d2.database.published.MNIST'>
-    """
-    if name not in DATABASES:
-        raise WrongValue(
-            f"there is no database {name!r}{nearest(name, DATABASES)}. Images that lie in one folder per label are a "
-            "DIR_Database, whatever N2D2 calls them; arrays are a n2d2.database.Numpy of a Python script"
-        )
-    return DATABASES[name]
