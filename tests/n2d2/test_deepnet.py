@@ -326,21 +326,18 @@ def test_data_that_is_not_there_is_told_when_it_is_read(path, tmp_path):
         next(iter(job.test()))
 
 
-VALUES = """\
-0
--1
-1.5
-x
-1 2 3
-1e30
-sp
-conv2
-fc1,conv1
-Pool
-ElemWise
-Reshape
-$(1/0)
-""".split("\n")
+VALUES = [
+    "",
+    *(f"{n}" for n in (0, -1, 1.5, 1e30)),
+    "x",
+    "1 2 3",
+    "sp",
+    "conv2",
+    "fc1,conv1",
+    "Pool",
+    "Reshape",
+    "$(1/0)",
+]
 LINES = """\
 Padding=3
 SubSample=9
