@@ -59,6 +59,14 @@ def pack(
         UnknownNameError: the ending is none of these.
         FormatError: the source is damaged, or holds something else than tensors.
         OptionTypeError: a tensor is of a dtype that cannot be stored.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"weight": torch.eye(100)}, f"{folder}/eye.pt")
+    ...     rows = pack(f"{folder}/eye.pt", f"{folder}/eye.pcell")
+    ...     unpack(f"{folder}/eye.pcell", f"{folder}/eye.safetensors")
+    >>> [(row.name, row.shape) for row in rows]
+    [('weight', (100, 100))]
     """
     opened = _by_ending(Path(source), _READERS)(Path(source))
     write(opened.items, target, values=values, backend=backend, metadata={**opened.metadata, **(metadata or {})})

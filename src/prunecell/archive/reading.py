@@ -42,6 +42,14 @@ def inspect(path: str | Path) -> list[TensorFacts]:
 
     Raises:
         FormatError: the header is damaged, hostile, of an unknown version, or no archive's.
+
+    >>> import tempfile, torch
+    >>> from prunecell.archive import save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save({"weight": torch.eye(100)}, f"{folder}/eye.pcell")
+    ...     row, = inspect(f"{folder}/eye.pcell")
+    >>> row.n_nonzero, row.encoding, row.bytes_dense
+    (100, 'gaps8 codebook', 40000)
     """
     with Archive.open(path, limit_bytes=1 << 62) as archive:
         return [archive.facts(name) for name in archive]
