@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -32,12 +33,14 @@ def run(  # noqa: PLR0913 - options of a command
         Path | None, typer.Option(help="Folder of the data set; else it is fetched or in the cache.")
     ] = None,
     reference: Annotated[bool, typer.Option(help="Train the dense network too, for comparison.")] = True,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; the same bits every time on one.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys instead of refusing them.")] = False,
 ) -> None:
     """Train a network with pruning, write the small file, load it back and report."""
     from n2d2.deepnet import problem  # noqa: PLC0415 - the only place of prunecell that knows n2d2, and only if asked
 
+    torch.set_num_threads(threads)
     folder = out or Path("runs") / network.stem
     job.run(
         problem(network, data_path=data, lenient=lenient, seed=seed),

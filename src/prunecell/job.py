@@ -110,7 +110,7 @@ def run(
 def print_result(result: Result, folder: Path, archive: Path, console: Console) -> None:
     """The closing page of a job."""
     sizes = result.sizes
-    console.print(result.report)
+    console.print(str(result.report), highlight=False, soft_wrap=True)
     before = "" if result.accuracy_dense is None else f"dense {result.accuracy_dense:.2%}, "
     console.print(f"test accuracy: {before}pruned {result.accuracy:.2%}, reloaded in the sparse runtime ", end="")
     console.print(f"{result.accuracy_runtime:.2%}")
@@ -164,7 +164,7 @@ def _fit(task: Task, problem: Problem, epochs: int, checkpoint: Checkpoint, cons
 
 
 def _line(epoch: Epoch, pruned: bool) -> str:  # noqa: FBT001 - private
-    accuracy = "" if epoch.accuracy is None else f"  validation accuracy {epoch.accuracy:.2%}"
+    accuracy = "" if epoch.accuracy is None else f"  validation {epoch.accuracy:.2%}"
     pruning = f"  sparsity {epoch.sparsity:.2%}  threshold {epoch.threshold:.3f}" if pruned else ""
     return f"epoch {epoch.number:3d}  loss {epoch.loss:.4f}{accuracy}{pruning}  {epoch.seconds:.1f} s"
 

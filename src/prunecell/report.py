@@ -4,8 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 from io import StringIO
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class Report:
     def table(self) -> Table:
         """One row a weight, then the total."""
         stored = any(w.bytes_stored is not None for w in self.weights)
-        table = Table("weight", "shape", show_footer=True)
+        table = Table("weight", "shape", show_footer=True, box=SIMPLE_HEAD, pad_edge=False)
         table.columns[0].footer = "total"
         columns = [
             ("weights", [f"{w.n_weights:,}" for w in self.weights], f"{self.n_weights:,}"),
@@ -90,15 +92,22 @@ class Report:
             table.add_row(weight.name, shape, *(cells[row] for _, cells, _ in columns))
         return table
 
-    def __str__(self) -> str:
+    def __rich__(self) -> Group:
         """The table, and one line for each reason to leave parameters alone."""
-        out = StringIO()
-        console = Console(file=out, width=120)
-        console.print(self.table())
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:
             reasons.setdefault(reason, []).append(name)
-        for reason, names in reasons.items():
-            more = f" and {len(names) - 4} more" if len(names) > 4 else ""  # noqa: PLR2004 - a line's worth
-            console.print(f"not pruned ({reason}): {', '.join(names[:4])}{more}", highlight=False)
+        return Group(
+            self.table(), *(Text(f"not pruned ({reason}): {_some(names)}") for reason, names in reasons.items())
+        )
+
+    def __str__(self) -> str:
+        """The same as plain text."""
+        out = StringIO()
+        Console(file=out, width=120).print(self)
         return out.getvalue().rstrip()
+
+
+def _some(names: list[str]) -> str:
+    """At most a line's worth of names."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")  # noqa: PLR2004
