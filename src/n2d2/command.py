@@ -52,7 +52,7 @@ def run(options: Options, console: Console) -> None:
     if options.learns or options.prunes:
         report(session)
     if options.test:
-        test(session)
+        examine(session)
     if options.export:
         session.say(f"written: {export(session.network, options.export, options.nbbits, options.net.stem)}")
 
@@ -64,6 +64,7 @@ def check_data(session: Session) -> None:
     for partition in (name for name, needed in wanted.items() if needed):
         if not database.get_nb_stimuli(partition):
             raise DataError(f"{database} has no stimuli in its partition {partition}")
+        session.network.check_labels()
 
 
 def read_weights(session: Session) -> None:
@@ -218,7 +219,7 @@ def measure_test(session: Session, when: str) -> None:
         session.successes.setdefault(target.name, []).append((when, success))
 
 
-def test(session: Session) -> None:
+def examine(session: Session) -> None:
     """Measure the test stimuli at the end, compare, and draw what was taken for what."""
     measure_test(session, "at the end")
     for target in session.network.targets:

@@ -1,0 +1,329 @@
+"""The command n2d2 at work: what it prints, what it writes, and what a run that was stopped comes to."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import prunecell.archive
+from n2d2.cli import main
+from n2d2.files import read_masks, read_weights
+from n2d2.provider import DataProvider
+
+LEARN = ["net.ini", "-learn-epoch", "4", "-log", "160"]
+
+
+def run(capsys, *words):
+    capsys.readouterr()
+    main([*words])
+    return capsys.readouterr().out
+
+
+def fail(capsys, *words, status=1):
+    with pytest.raises(SystemExit) as exit_:
+        main([*words])
+    assert exit_.value.code == status
+    return capsys.readouterr().err
+
+
+def success(out, when="at the end"):
+    line = next(line for line in out.splitlines() if line.endswith(f"stimuli, {when}"))
+    return float(line.partition("test success ")[2].partition("%")[0])
+
+
+def contents(*folders):
+    return {
+        path: path.read_bytes() for folder in folders for path in sorted(Path(folder).rglob("*.*")) if path.is_file()
+    }
+
+
+def interrupt_at(monkeypatch, step, number=signal.SIGINT):
+    """Let the process be interrupted while a batch is read."""
+    seen = 0
+    true_epoch = DataProvider.epoch
+
+    def epoch(self, *arguments):
+        nonlocal seen
+        for batch in true_epoch(self, *arguments):
+            seen += 1
+            if seen == step:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    monkeypatch.setattr(DataProvider, "epoch", epoch)
+
+
+@pytest.mark.usefixtures("workplace_with_pictures")
+def test_it_learns_prunes_and_tests(capsys):
+    out = run(capsys, *LEARN, "-test", "-seed", "3")
+    assert "net.ini on cpu, seed 3" in out
+    assert "conv1 (Conv)       4, 6, 6       40" in out
+    assert "conv1    Gradual  IterNonStruct  0.6        0.3    0.1    320             0.001" in out
+    assert "learning: 1,280 samples (stimuli: Learn 320, Validation 80, Test 100)" in out
+    rows = [line.split() for line in out.splitlines() if line.strip().endswith(("0.300", "0.400", "0.500", "0.600"))]
+    assert [row[0] for row in rows] == ["160", "320", "480", "640", "800", "960", "1,120", "1,280"]
+    assert float(rows[-1][3][:-1]) > 80 < float(rows[-1][4][:-1])  # learning, validation
+    assert "1,280 samples in" in out
+    assert success(out) > 80
+    assert "net.pcell:" in out
+    assert "x smaller" in out
+    table = np.loadtxt("softmax.Target/Success_validation.dat")
+    assert table[:, 0].tolist() == [160 * n for n in range(1, 9)]
+    assert np.loadtxt("softmax.Target/ConfusionMatrix_test.dat").sum() == 100
+    for name in ("Success_validation", "ConfusionMatrix_validation", "ConfusionMatrix_test"):
+        assert Path(f"softmax.Target/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_all_files_hold_the_same_pruned_network(capsys):
+    run(capsys, *LEARN)
+    state = prunecell.archive.load("net.pcell")
+    for cell, shape in (("conv1", (4, 1, 3, 3)), ("fc1", (10, 144))):
+        weights = read_weights(Path(f"weights/{cell}_weights.syntxt"), shape)
+        mask = read_masks(Path(f"weights/{cell}_masks.syntxt"), shape)
+        assert torch.equal(weights, state[f"{cell}.layer.weight"])
+        assert not weights[~mask].any()
+        assert (~mask).float().mean() >= 0.6
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_best_weights_are_pruned_to_the_end(capsys):
+    run(capsys, *LEARN)
+    assert (~read_masks(Path("weights_validation/fc1_masks.syntxt"), (10, 144))).float().mean() >= 0.6
+
+
+@pytest.mark.usefixtures("workplace")
+def test_weights_are_read_back(capsys):
+    learned = success(run(capsys, *LEARN, "-test"))
+    assert success(run(capsys, "net.ini", "-test", "-w", "weights")) == learned
+    out = run(capsys, "net.ini", "-test")
+    assert "read: weights_validation/" in out
+    shutil.rmtree("weights_validation")
+    out = run(capsys, "net.ini", "-test")
+    assert "read: weights/" in out
+    assert success(out) == learned
+
+
+@pytest.mark.usefixtures("workplace")
+def test_read_weights_are_pruned_on_their_own_values(capsys):
+    run(capsys, "dense.ini", "-learn-epoch", "4")
+    static = Path("net.ini").read_text().replace("Gradual", "Static").replace("IterNonStruct", "Random")
+    Path("static.ini").write_text(static)
+    out = run(capsys, "static.ini", "-test", "-w", "weights", "-export", "pcell")
+    assert success(out, "as read from weights") > 90
+    assert success(out) < success(out, "as read from weights")
+    assert (
+        f"softmax.Target: {success(out, 'as read from weights'):.2f}% as read from weights, {success(out):.2f}%" in out
+    )
+    dense = read_weights(Path("weights/fc1_weights.syntxt"), (10, 144))
+    pruned = prunecell.archive.load("export_pcell/static.pcell")["fc1.layer.weight"]
+    assert (pruned == 0).float().mean() == pytest.approx(0.6, abs=1e-3)
+    assert torch.equal(pruned[pruned != 0], dense[pruned != 0])
+
+
+@pytest.mark.usefixtures("workplace")
+def test_masks_in_a_folder_are_kept_whatever_the_filler_draws(capsys):
+    random = Path("net.ini").read_text().replace("IterNonStruct", "Random")
+    Path("random.ini").write_text(random)
+    run(capsys, "random.ini", "-learn-epoch", "4")
+    before = contents("weights")
+    run(capsys, "random.ini", "-learn", "32", "-w", "weights", "-seed", "5")
+    for name in ("conv1_masks", "fc1_masks"):
+        assert Path(f"weights/{name}.syntxt").read_bytes() == before[Path(f"weights/{name}.syntxt")]
+    Path("weights/conv1_masks.syntxt").unlink()
+    run(capsys, "random.ini", "-learn", "32", "-w", "weights", "-seed", "6")
+    assert Path("weights/fc1_masks.syntxt").read_bytes() == before[Path("weights/fc1_masks.syntxt")]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_dense_run_leaves_no_masks_of_the_run_before(capsys):
+    run(capsys, *LEARN)
+    out = run(capsys, "dense.ini", "-learn-epoch", "1", "-w", "weights")
+    assert not list(Path("weights").glob("*_masks.syntxt"))
+    assert "sparsity" in out
+    assert "threshold yet" not in out
+
+
+@pytest.mark.usefixtures("workplace")
+def test_samples_are_rounded_up_to_batches(capsys):
+    assert "learning: 352 samples" in run(capsys, "dense.ini", "-learn", "325")
+    assert "learning: 640 samples" in run(capsys, "dense.ini", "-learn", "640")
+    out = run(capsys, "dense.ini", "-learn", "1", "-log-epoch", "2")
+    assert "learning: 32 samples" in out
+    assert np.loadtxt("softmax.Target/Success_validation.dat", ndmin=2).shape == (1, 6)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_it_says_what_was_too_short(capsys):
+    out = run(capsys, "net.ini", "-learn-epoch", "1")
+    assert "not at their Threshold yet: conv1 0.4 of 0.6, fc1 0.4 of 0.6" in out
+    out = run(capsys, "net.ini", "-learn-epoch", "4", "-resume")
+    assert "going on after 320 samples" in out
+    assert "not at their Threshold" not in out
+
+
+@pytest.mark.usefixtures("workplace")
+def test_without_validation_stimuli_nothing_is_best(capsys):
+    for name in ("net.ini", "dense.ini"):
+        Path(name).write_text(Path(name).read_text().replace("Validation=0.2", ""))
+    out = run(capsys, "net.ini", "-learn-epoch", "1", "-test")
+    assert "Learn 400, Validation 0" in out
+    assert " - " in out
+    assert not Path("weights_validation").exists()
+    assert success(run(capsys, "net.ini", "-test")) == success(out)
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("filler", ["Random", "Iter"])
+def test_pruning_afterwards_has_effect_until_the_end(capsys, filler):
+    words = ["-pruning", filler, "-pruning-threshold", "0.7", "-finetuning", "2", "-test"]
+    out = run(capsys, "dense.ini", "-learn-epoch", "3", *words)
+    assert success(out, "before pruning") > 90
+    assert success(out, "pruned") < success(out)
+    assert "finetuning: 640 samples" in out
+    mask = read_masks(Path("weights_pruned/fc1_masks.syntxt"), (10, 144))
+    weights = read_weights(Path("weights_pruned/fc1_weights.syntxt"), (10, 144))
+    assert (~mask).float().mean() >= 0.7
+    assert not weights[~mask].any()
+    assert torch.equal(prunecell.archive.load("dense.pcell")["fc1.layer.weight"], weights)
+    assert not Path("weights/fc1_masks.syntxt").exists()
+    assert success(run(capsys, "dense.ini", "-test", "-w", "weights_pruned")) == success(out)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_weights_that_are_there_can_be_pruned(capsys):
+    run(capsys, "dense.ini", "-learn-epoch", "3")
+    out = run(capsys, "dense.ini", "-pruning", "Iter", "-pruning-threshold", "0.5")
+    assert "read: weights_validation/" in out
+    assert "pruned: 50." in out
+    assert Path("weights_pruned/conv1_masks.syntxt").exists()
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("step", [1, 10, 11, 25])
+def test_ctrl_c_leaves_a_state_that_goes_on_to_the_same_end(capsys, monkeypatch, step):
+    with monkeypatch.context() as context:
+        interrupt_at(context, step)
+        err = fail(capsys, *LEARN, status=130)
+    assert "interrupted; to go on: n2d2 net.ini -learn-epoch 4 -log 160 -resume" in err
+    assert "Traceback" not in err
+    assert f"going on after {32 * step:,} samples" in run(capsys, *LEARN, "-resume")
+    resumed = contents("weights", "weights_validation", "softmax.Target")
+    run(capsys, *LEARN)
+    assert contents("weights", "weights_validation", "softmax.Target") == resumed
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("workplace")
+def test_ctrl_c_while_fine_tuning(capsys, monkeypatch):
+    words = ["dense.ini", "-learn-epoch", "2", "-pruning", "Random", "-pruning-threshold", "0.7", "-finetuning", "2"]
+    with monkeypatch.context() as context:
+        interrupt_at(context, 33)
+        fail(capsys, *words, status=130)
+    run(capsys, *words, "-resume")
+    resumed = contents("weights", "weights_pruned", "softmax.Target")
+    run(capsys, *words)
+    assert contents("weights", "weights_pruned", "softmax.Target") == resumed
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_killed_run_goes_on_to_the_same_end(capsys):
+    script = f"""
+import os, signal, torch
+from n2d2.cli import main
+from n2d2.logbook import Logbook
+from prunecell.training import Checkpoint
+torch.set_num_threads(1)
+Checkpoint.due = property(lambda self: True)
+watch = Logbook.watch
+def killed(self, progress):
+    watch(self, progress)
+    if progress.total_samples == 32 * 17:
+        os.kill(os.getpid(), signal.SIGKILL)
+Logbook.watch = killed
+main({LEARN})
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert f"going on after {32 * 16:,} samples" in run(capsys, *LEARN, "-resume")
+    resumed = contents("weights", "weights_validation", "softmax.Target")
+    run(capsys, *LEARN)
+    assert contents("weights", "weights_validation", "softmax.Target") == resumed
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_state_is_taken_from_another_folder(capsys):
+    learned = success(run(capsys, *LEARN, "-test"))
+    Path("elsewhere").mkdir()
+    for path in ("net.ini", "data"):
+        shutil.move(path, f"elsewhere/{path}")
+    os.chdir("elsewhere")
+    assert success(run(capsys, "net.ini", "-test", "-l", "..")) == learned
+    assert "-l ../data is illegal: there is no net.checkpoint in it" in fail(capsys, "net.ini", "-l", "../data")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_state_of_another_network_is_refused(capsys):
+    run(capsys, *LEARN)
+    Path("net.ini").write_text(Path("net.ini").read_text().replace("NbOutputs=4", "NbOutputs=5"))
+    err = fail(capsys, *LEARN, "-resume")
+    assert "net.checkpoint is of another run: model does not fit" in err
+    shutil.copy("net.checkpoint", "dense.checkpoint")
+    err = fail(capsys, "dense.ini", "-learn-epoch", "5", "-resume")
+    assert "dense.checkpoint is of another run" in err
+
+
+@pytest.mark.usefixtures("workplace")
+def test_resuming_without_a_state_begins_anew(capsys):
+    out = run(capsys, *LEARN, "-resume")
+    assert "there is no net.checkpoint here: beginning anew" in out
+
+
+@pytest.mark.usefixtures("workplace")
+def test_without_an_action_it_shows_the_network(capsys):
+    shutil.rmtree("data")
+    out = run(capsys, "net.ini")
+    assert "Total parameters: 1,490" in out
+    assert "nothing else to do" in out
+    assert not list(Path().glob("weights*"))
+
+
+@pytest.mark.usefixtures("workplace")
+def test_w_reads_no_weights_from_dev_null(capsys):
+    out = run(capsys, "dense.ini", "-test", "-w", "/dev/null")
+    assert "read:" not in out
+    assert success(out) < 50
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.filterwarnings("default")
+def test_weights_that_are_not_there(capsys):
+    assert "there is no weights_validation or weights here: learn first" in fail(capsys, "net.ini", "-test")
+    run(capsys, *LEARN)
+    Path("weights/fc1_weights.syntxt").unlink()
+    Path("weights/fc1_biases.syntxt").unlink()
+    assert "weights/fc1_biases.syntxt: there is no such file" in fail(capsys, "net.ini", "-test", "-w", "weights")
+    main(["net.ini", "-test", "-w", "weights", "-w-ignore"])
+    assert "cell 'fc1' keeps its weights" in capsys.readouterr().err.replace("\n", "")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_data_that_is_not_there_is_missed_at_the_beginning(capsys):
+    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        Path(f"data/{name}").unlink()
+    assert "t10k-images-idx3-ubyte" in fail(capsys, *LEARN)
+    assert not Path("weights").exists()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_target_cannot_write_outside_of_the_working_folder(capsys):
+    text = Path("net.ini").read_text().replace("[softmax]", "[../out]").replace("[softmax.Target]", "[../out.Target]")
+    Path("net.ini").write_text(text)
+    assert "[../out.Target] is illegal: its folder would lie outside" in fail(capsys, *LEARN)
+    assert not Path("../out.Target").exists()
