@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 from torch import nn
 
 from prunecell.archive import inspect, load, save
@@ -110,20 +111,28 @@ def run(
 def print_result(result: Result, folder: Path, archive: Path, console: Console) -> None:
     """The closing page of a job."""
     sizes = result.sizes
-    console.print(str(result.report), highlight=False, soft_wrap=True)
-    before = "" if result.accuracy_dense is None else f"dense {result.accuracy_dense:.2%}, "
-    console.print(f"test accuracy: {before}pruned {result.accuracy:.2%}, reloaded in the sparse runtime ", end="")
-    console.print(f"{result.accuracy_runtime:.2%}")
-    console.print(
-        f"one pass over the test set: dense {result.seconds_dense:.2f} s, sparse {result.seconds_runtime:.2f} s"
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column()
+    facts.add_column(justify="right")
+    if result.accuracy_dense is not None:
+        facts.add_row("test accuracy, dense network", f"{result.accuracy_dense:.2%}")
+    facts.add_row("test accuracy, pruned", f"{result.accuracy:.2%}")
+    facts.add_row("test accuracy, file loaded into the sparse runtime", f"{result.accuracy_runtime:.2%}")
+    facts.add_row(
+        "seconds for the test set, dense / sparse", f"{result.seconds_dense:.2f} / {result.seconds_runtime:.2f}"
     )
-    console.print(f"bytes: dense state_dict {sizes.dense:,}; gzip of it {sizes.dense_gzip:,}; ", end="")
-    console.print(f"gzip of the pruned one {sizes.pruned_gzip:,}; {archive.name} {sizes.stored:,}")
-    console.print(
-        f"{archive} is {sizes.dense / sizes.stored:.1f} x smaller than dense,"
-        f" {sizes.dense_gzip / sizes.stored:.1f} x smaller than gzip of dense; reloaded bit for bit"
-    )
-    console.print(f"picture: {folder / 'run.png'}; all figures: {folder / 'report.json'}")
+    facts.add_row("bytes, dense state_dict", f"{sizes.dense:,}")
+    facts.add_row("bytes, gzip of it", f"{sizes.dense_gzip:,}")
+    facts.add_row("bytes, gzip of the pruned one", f"{sizes.pruned_gzip:,}")
+    facts.add_row(f"bytes, {archive.name}", f"{sizes.stored:,}")
+    facts.add_row("smaller than dense", f"{sizes.dense / sizes.stored:.1f} x")
+    facts.add_row("smaller than gzip of dense", f"{sizes.dense_gzip / sizes.stored:.1f} x")
+    console.print(result.report)
+    console.print()
+    console.print(facts)
+    console.print(f"\n{archive} was read back bit for bit", soft_wrap=True, highlight=False)
+    console.print(f"picture: {folder / 'run.png'}", soft_wrap=True, highlight=False)
+    console.print(f"all figures: {folder / 'report.json'}", soft_wrap=True, highlight=False)
 
 
 def _task(problem: Problem, seed: int) -> Task:
