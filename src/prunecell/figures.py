@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from prunecell.training import Epoch, Progress
 
@@ -43,6 +43,7 @@ def draw_run(path: Path, progress: Progress, *, title: str, reference: Sequence[
     left.set(xlabel="epoch", ylim=(0, 1), xlim=(0, n_epochs), title=title)
     left.set_ylabel("sparsity of the prunable weights", color=_SPARSITY)
     right.set_ylabel("validation accuracy", color=_ACCURACY)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     if right.get_legend_handles_labels()[0]:

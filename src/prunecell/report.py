@@ -70,7 +70,15 @@ class Report:
     def table(self) -> Table:
         """One row a weight, then the total."""
         stored = any(w.bytes_stored is not None for w in self.weights)
-        table = Table("weight", "shape", show_footer=True, box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(
+            "weight",
+            "shape",
+            caption="dense, stored: bytes",
+            caption_justify="left",
+            show_footer=True,
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+        )
         table.columns[0].footer = "total"
         columns = [
             ("weights", [f"{w.n_weights:,}" for w in self.weights], f"{self.n_weights:,}"),
@@ -84,11 +92,11 @@ class Report:
         ]
         if stored:
             total = sum(w.bytes_stored or 0 for w in self.weights)
-            columns.append(("bytes stored", [f"{w.bytes_stored or 0:,}" for w in self.weights], f"{total:,}"))
+            columns.append(("stored", [f"{w.bytes_stored or 0:,}" for w in self.weights], f"{total:,}"))
         for title, _, footer in columns:
             table.add_column(title, footer, justify="right")
         for row, weight in enumerate(self.weights):
-            shape = " x ".join(map(str, weight.shape))
+            shape = "x".join(map(str, weight.shape))
             table.add_row(weight.name, shape, *(cells[row] for _, cells, _ in columns))
         return table
 

@@ -1,1 +1,13 @@
-"""The sparse runtime: layers that stay small in memory and are fast on a CPU."""
+"""The sparse runtime: layers that stay small in memory and are fast on a CPU.
+
+formats, compress        a compressed matrix: how it is written, read back and checked; made from a stream
+checked, registry        its way into torch's operators
+linear_op, convolution_op
+layers, recurrent, attention
+choose, convert          which form each layer takes; compact_
+"""
+
+from prunecell.sparse.choose import tune_runtime
+from prunecell.sparse.convert import compact_
+
+__all__ = ["compact_", "tune_runtime"]
