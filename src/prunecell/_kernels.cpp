@@ -1006,6 +1006,18 @@ INLINE void for_groups(int64_t n, Task task) {
     if (start < n) task(start, static_cast<int>(n - start));
 }
 
+// The same over the weights at v, which are asked for before their turn comes: left to itself, the CPU fetches so late
+// that a pass takes two to three times as long.
+template <class Int, class Task>
+INLINE void for_groups(const Int* v, int64_t n, Task task) {
+    constexpr uintptr_t AHEAD = 8192, LINE = 64;
+    for_groups(n, [=](int64_t start, int count) INLINED {
+        uintptr_t from = reinterpret_cast<uintptr_t>(v + start) + AHEAD;
+        for (uintptr_t i = 0; i < GROUP * sizeof(Int); i += LINE) __builtin_prefetch(reinterpret_cast<void*>(from + i));
+        task(start, count);
+    });
+}
+
 // task(Int{}) with the integer of that many bytes.
 template <class Task>
 INLINE void by_size(int32_t itemsize, Task task) {
@@ -1111,7 +1123,7 @@ EXPORT void pc_fill_pruned(void* values, const uint8_t* bits, int64_t n, int32_t
     by_size(itemsize, [=](auto zero) {
         using Int = decltype(zero);
         auto* v = static_cast<Int*>(values);
-        for_groups(n, [=](int64_t start, int count) INLINED {
+        for_groups(v, n, [=](int64_t start, int count) INLINED {
             fill_group(v + start, read_word(bits + start / 8, count), count, static_cast<Int>(value));
         });
     });
@@ -1123,7 +1135,7 @@ EXPORT void pc_take_pruned(const void* values, const uint8_t* bits, int64_t n, i
     by_size(itemsize, [=](auto zero) {
         auto* v = static_cast<const decltype(zero)*>(values);
         auto *to = static_cast<decltype(zero)*>(taken), *end = to + n_pruned;
-        for_groups(n, [=, &to](int64_t start, int count) INLINED {
+        for_groups(v, n, [=, &to](int64_t start, int count) INLINED {
             uint64_t pruned = pruned_of(read_word(bits + start / 8, count), count);
             if (end - to > GROUP) {  // room enough to write a kept value too, which the next one overwrites
                 for (int i = 0; i < count; i++) {
@@ -1142,7 +1154,7 @@ EXPORT void pc_put_pruned(void* values, const uint8_t* bits, int64_t n, int32_t 
     by_size(itemsize, [=](auto zero) {
         auto* v = static_cast<decltype(zero)*>(values);
         auto* from = static_cast<const decltype(zero)*>(taken);
-        for_groups(n, [=, &from](int64_t start, int count) INLINED {
+        for_groups(v, n, [=, &from](int64_t start, int count) INLINED {
             uint64_t pruned = pruned_of(read_word(bits + start / 8, count), count);
             for (; pruned; pruned &= pruned - 1) v[start + __builtin_ctzll(pruned)] = *from++;
         });
@@ -1166,7 +1178,7 @@ EXPORT void pc_census(const void* values, int64_t n, int32_t itemsize, int64_t l
         auto* to = static_cast<Int*>(between);
         const Int from = static_cast<Int>(low), until = static_cast<Int>(high);
         int64_t n_below = 0, n_low = 0, n_between = 0, n_high = 0;
-        for_groups(n, [&](int64_t start, int count) INLINED {
+        for_groups(v, n, [&](int64_t start, int count) INLINED {
             Int below = 0;
             for (int i = 0; i < count; i++) below += key_of(v[start + i]) < from;
             n_below += below;
@@ -1190,7 +1202,7 @@ EXPORT void pc_prune_up_to(const void* values, int64_t n, int32_t itemsize, int6
         using Int = decltype(zero);
         auto* v = static_cast<const Int*>(values);
         const Int edge = static_cast<Int>(cut);
-        for_groups(n, [=](int64_t start, int count) INLINED {
+        for_groups(v, n, [=](int64_t start, int count) INLINED {
             uint64_t keep = where(v + start, count, [=](Int key) { return key >= edge; });
             if (*n_ties > 0) {
                 uint64_t ties = where(v + start, count, [=](Int key) { return key == edge; });
@@ -1209,7 +1221,7 @@ EXPORT void pc_random_keys(const void* values, const uint8_t* bits, int64_t n, i
     by_size(itemsize, [=](auto zero) {
         using Int = decltype(zero);
         auto* v = static_cast<const Int*>(values);
-        for_groups(n, [=](int64_t start, int count) INLINED {
+        for_groups(v, n, [=](int64_t start, int count) INLINED {
             int8_t keep[GROUP];
             spread(read_word(bits + start / 8, count), keep);
             for (int i = 0; i < count; i++) {

@@ -1,0 +1,54 @@
+"""What the benchmarks measure with: interleaved runs, and the peak of the process's memory."""
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from prunecell import kernels
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall clock of one call."""
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of every task over `rounds` in which all take turns; one more round goes before, unmeasured."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(rounds + 1):
+        for name, task in tasks.items():
+            times[name].append(seconds(task))
+    return {name: median(taken[1:]) for name, taken in times.items()}
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """How far the process's memory rises above what it is now while `work` runs (Linux)."""
+    ctypes.CDLL(None).malloc_trim(0)
+    CLEAR.write_text("5")  # the peak starts anew
+    before = _kilobytes("VmRSS")
+    work()
+    return (_kilobytes("VmHWM") - before) * 1024
+
+
+def _kilobytes(field: str) -> int:
+    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(field))
+
+
+@contextmanager
+def kernels_at(level: str) -> Iterator[None]:
+    """The compiled kernels of one level ("none": the torch twins) meanwhile; "" is the usual choice."""
+    os.environ[kernels.ENVIRONMENT] = level
+    kernels.library.cache_clear()
+    try:
+        yield
+    finally:
+        del os.environ[kernels.ENVIRONMENT]
+        kernels.library.cache_clear()
