@@ -84,7 +84,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "-test": {**_FLAG, "help": "measure the test stimuli"},
     "-w": {**_DIR, "help": "begin with the weights of a folder; with /dev/null: with those of the fillers"},
     "-w-ignore": {**_FLAG, "help": "cells without files in that folder keep what their fillers drew"},
-    "-pruning": {"choices": ["None", *FILLERS], "help": "prune all Conv and Fc after the learning"},
+    "-pruning": {"choices": ["None", *FILLERS], "help": "prune all Conv, Deconv and Fc after the learning"},
     "-pruning-threshold": {"type": _fraction, "metavar": "T", "help": "the share of weights to prune, in [0, 1]"},
     "-finetuning": {**_N, "help": "learn N more epochs after -pruning"},
     "-export": {"metavar": "NAME", "help": f"write the network as {' or '.join(EXPORTS)}"},

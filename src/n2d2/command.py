@@ -161,7 +161,7 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0) ->
         beside={"logbook": logbook, **{target.name: target for target in network.targets}},
     )
     sizes = ", ".join(f"{part} {provider.database.get_nb_stimuli(part):,}" for part in PARTITIONS[:3])
-    session.say(f"\n{name}: {total:,} samples (stimuli: {sizes})\n{TITLES}")
+    session.say(f"\n{name}{f': {total:,} samples' if total else ''} (stimuli: {sizes})\n{TITLES}")
     logbook.begin()
     checkpoint = Checkpoint(path=options.checkpoints[name])
     progress = learn(task, ceil(total / size), checkpoint=checkpoint, logbook=logbook, console=session.console)

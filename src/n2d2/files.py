@@ -31,7 +31,7 @@ MAX_VALUE_LENGTH = 40
 
 def write_weights(path: Path, weight: Tensor, connections: Tensor | None = None) -> None:
     """Write weights (out, ...) of any float dtype; `connections`, bool of the same shape, says which there are."""
-    rows = weight.detach().flatten(1)
+    rows = weight.detach().cpu().flatten(1)
     there = None if connections is None else connections.flatten(1)
     _write_rows(path, (row if there is None else row[there[i]] for i, row in enumerate(rows)))
 
@@ -190,7 +190,7 @@ def _mask(cell: Any) -> Tensor | None:  # noqa: ANN401
 
 def _connections(cell: Any) -> Tensor | None:  # noqa: ANN401
     there: Tensor | None = getattr(cell, "connections", None)
-    return there if there is None else _turned(there, cell.layer)
+    return there if there is None else _turned(there.cpu(), cell.layer)
 
 
 def _turned(weight: Tensor, layer: nn.Module) -> Tensor:

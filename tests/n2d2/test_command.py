@@ -286,6 +286,17 @@ def test_resuming_without_a_state_begins_anew(capsys):
 
 
 @pytest.mark.usefixtures("workplace")
+def test_every_target_has_its_folder_and_its_success(capsys):
+    Path("net.ini").write_text(Path("net.ini").read_text() + "[softmax.Target-top3]\nTopN=3\n")
+    out = run(capsys, "net.ini", "-learn-epoch", "2", "-test")
+    first, second = (line for line in out.splitlines() if line.endswith("at the end"))
+    assert first.startswith("softmax.Target: test success ")
+    assert second.startswith("softmax.Target-top3: test success ")
+    assert float(first.split()[3][:-1]) < float(second.split()[3][:-1])
+    assert Path("softmax.Target-top3/ConfusionMatrix_test.dat").exists()
+
+
+@pytest.mark.usefixtures("workplace")
 def test_without_an_action_it_shows_the_network(capsys):
     shutil.rmtree("data")
     out = run(capsys, "net.ini")

@@ -119,3 +119,23 @@ def test_no_epochs_is_legal_and_fewer_is_not():
 
 def test_evaluating_nothing_is_zero():
     assert evaluate(nn.Identity(), []) == 0
+
+
+def test_what_is_beside_is_part_of_the_state(tmp_path):
+    class Seen(dict):
+        state_dict = dict.copy
+        load_state_dict = dict.update
+
+    first, second = task(), task()
+    first.beside, second.beside = {"seen": Seen(steps=7)}, {"seen": Seen()}
+    fit(first, 1, checkpoint=Checkpoint(path=tmp_path / "run"))
+    fit(second, 1, checkpoint=Checkpoint(path=tmp_path / "run"))
+    assert second.beside["seen"] == {"steps": 7}
+
+
+def test_a_state_of_another_model_is_refused(tmp_path):
+    fit(task(pruned=False), 1, checkpoint=Checkpoint(path=tmp_path / "run"))
+    other = task(pruned=False)
+    other.model[0] = nn.Linear(11, 20)
+    with pytest.raises(FormatError, match="run is of another run: model does not fit"):
+        fit(other, 2, checkpoint=Checkpoint(path=tmp_path / "run"))
