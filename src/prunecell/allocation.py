@@ -11,7 +11,6 @@ from prunecell import select
 from prunecell.errors import PlanError
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count
-from prunecell.keys import Magnitudes
 
 Allocation = Callable[[Sequence[Evidence], float], Sequence[float]]
 
@@ -35,7 +34,7 @@ def global_magnitude(evidences: Sequence[Evidence], sparsity: float) -> Sequence
     m = exact_count(sparsity, sum(w.numel() for w in weights))
     if m == 0:
         return [0.0] * len(weights)
-    counts = select.shares([Magnitudes(w) for w in weights], m)
+    counts = select.shares([e.magnitudes for e in evidences], m)
     return [count / max(w.numel(), 1) for count, w in zip(counts, weights, strict=True)]
 
 

@@ -1,10 +1,12 @@
 """What a filler may look at when it decides which weights of one tensor live."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from prunecell.keys import Magnitudes
 from prunecell.masks import Mask
 
 
@@ -24,3 +26,8 @@ class Evidence:
     weight: Tensor
     mask: Mask
     generator: torch.Generator
+
+    @cached_property
+    def magnitudes(self) -> Magnitudes:
+        """The magnitudes of `weight` for selection; what an allocation learned of them helps the filler."""
+        return Magnitudes(self.weight)

@@ -18,7 +18,7 @@ from torch import Tensor
 from prunecell import select
 from prunecell.errors import check_number
 from prunecell.evidence import Evidence
-from prunecell.keys import Draws, Keys, Magnitudes, key_at_most, value_of_key
+from prunecell.keys import Draws, Keys, key_at_most, value_of_key
 from prunecell.masks import Mask
 
 Filler = Callable[[Evidence, float], Mask | Tensor]
@@ -44,7 +44,7 @@ class Magnitude:
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""
-        return prune_smallest(Magnitudes(evidence.weight), exact_count(sparsity, evidence.weight.numel()))
+        return prune_smallest(evidence.magnitudes, exact_count(sparsity, evidence.weight.numel()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class IterNonStruct:
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""
-        dtype, weight = evidence.weight.dtype, Magnitudes(evidence.weight)
+        dtype, weight = evidence.weight.dtype, evidence.magnitudes
         m = float32_count(sparsity, weight.shape.numel())
         edge = key_at_most(self.edge(value_of_key(select.smallest([weight], m).key, dtype)), dtype) if m else 0
         return select.prune_up_to(weight, select.Cut(edge + 1, 0), n_ties=0)

@@ -4,7 +4,8 @@ A float's bits without its sign order like its magnitude (-0.0 equals 0.0, NaN c
 these integers, the *keys*, and no rounding ever enters. Keys that are drawn make a random choice of the same machinery.
 """
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,8 +14,35 @@ from torch import Tensor
 from prunecell.errors import OptionTypeError
 from prunecell.masks import INTEGERS, Mask, compiled_for
 
+Array = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
+
 LARGEST_DRAW = 1 << 29
 _32_BITS = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Census:
+    """How the keys of one weight tensor lie about a bracket [low, high].
+
+    Attributes:
+        n_low: keys equal to low.
+        n_high: keys equal to high, where that is not low.
+        between: the keys inside, without those equal to low or high; (any,), in any order.
+    """
+
+    low: int
+    high: int
+    n_below: int
+    n_low: int
+    n_high: int
+    between: Array
+
+    def count(self, key: int) -> tuple[int, int]:
+        """How many keys are below `key`, low <= key <= high, and how many equal it."""
+        if key == self.low:
+            return self.n_below, self.n_low
+        n_below = self.n_below + self.n_low + int(np.count_nonzero(self.between < key))
+        return n_below, self.n_high if key == self.high else int(np.count_nonzero(self.between == key))
 
 
 class Keys(Protocol):
@@ -24,11 +52,13 @@ class Keys(Protocol):
         shape: of the weight.
         device: where its mask belongs.
         dtype: int8, int16, int32 or int64.
+        census: what the last selection learned; where the next one finds its answer in it, it makes no pass.
     """
 
     shape: torch.Size
     device: torch.device
     dtype: torch.dtype
+    census: Census | None
 
     def piece(self, start: int, stop: int) -> Tensor:
         """The keys of the weights [start, stop) in C order; the sign bit may hold anything. Not to be written to."""
@@ -48,6 +78,7 @@ class Magnitudes:
 
     def __init__(self, weight: Tensor) -> None:
         self.shape, self.device = weight.shape, weight.device
+        self.census: Census | None = None
         self._bits = _bits_of(weight.detach().reshape(-1))
         self.dtype = self._bits.dtype
 
@@ -77,6 +108,7 @@ class Draws:
 
     def __init__(self, weight: Tensor, mask: Mask, seed: int) -> None:
         self.shape, self.device = weight.shape, weight.device
+        self.census: Census | None = None
         self._flat = weight.detach().reshape(-1)
         self._mask, self._seed = mask, seed
 

@@ -8,16 +8,13 @@ import ctypes
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.keys import Keys, without_sign
+from prunecell.keys import Array, Census, Keys, without_sign
 from prunecell.masks import Mask, chunk_size, compiled_for, n_bytes, pack
-
-_Array = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 
 _SMALL = 1 << 15
 """Weights below which all are looked at, without a bracket."""
@@ -90,40 +87,25 @@ def _prune_piece(piece: Tensor, cut: int, n_ties: int, bits: Tensor) -> int:
     return n_ties
 
 
-@dataclass(frozen=True)
-class _Census:
-    """How the keys of one weight tensor lie about a bracket [low, high].
-
-    Attributes:
-        n_low: keys equal to low.
-        n_high: keys equal to high, where that is not low.
-        between: the keys inside, without those equal to low or high; (any,), in any order.
-    """
-
-    low: int
-    high: int
-    n_below: int
-    n_low: int
-    n_high: int
-    between: _Array
-
-    def count(self, key: int) -> tuple[int, int]:
-        """How many keys are below `key`, low <= key <= high, and how many equal it."""
-        if key == self.low:
-            return self.n_below, self.n_low
-        n_below = self.n_below + self.n_low + int(np.count_nonzero(self.between < key))
-        return n_below, self.n_high if key == self.high else int(np.count_nonzero(self.between == key))
-
-
-def _select(weights: Sequence[Keys], m: int) -> tuple[Cut, list[_Census]]:
-    for low, high in _brackets(weights, m):
-        censuses = [_census(weight, low, high) for weight in weights]
+def _select(weights: Sequence[Keys], m: int) -> tuple[Cut, list[Census]]:
+    for censuses in _censuses(weights, m):
         if (key := _find(censuses, m)) is not None:
             return Cut(key, sum(c.count(key)[0] for c in censuses)), censuses
     raise AssertionError(f"m={m} is more than there are weights")
 
 
-def _find(censuses: list[_Census], m: int) -> int | None:
+def _censuses(weights: Sequence[Keys], m: int) -> Iterator[list[Census]]:
+    """What an earlier selection learned of a single weight tensor, then new ones, of wider and wider brackets."""
+    if len(weights) == 1 and (known := weights[0].census) is not None:
+        yield [known]
+    for low, high in _brackets(weights, m):
+        censuses = [_census(weight, low, high) for weight in weights]
+        for weight, census in zip(weights, censuses, strict=True):
+            weight.census = census
+        yield censuses
+
+
+def _find(censuses: list[Census], m: int) -> int | None:
     """The m-th smallest key, or None where it lies outside the bracket."""
     index = m - 1 - sum(c.n_below for c in censuses)
     if index < 0:
@@ -136,17 +118,17 @@ def _find(censuses: list[_Census], m: int) -> int | None:
     return censuses[0].high if index - len(between) < sum(c.n_high for c in censuses) else None
 
 
-def _census(weight: Keys, low: int, high: int) -> _Census:
+def _census(weight: Keys, low: int, high: int) -> Census:
     counts, between = np.zeros(3, np.int64), []
     for _, piece in _pieces(weight):
         counts_here, between_here = _census_of_piece(piece, low, high)
         counts += counts_here
         between.append(between_here)
     n_below, n_low, n_high = counts.tolist()
-    return _Census(low, high, n_below, n_low, n_high, np.concatenate(between) if between else np.empty(0, np.int8))
+    return Census(low, high, n_below, n_low, n_high, np.concatenate(between) if between else np.empty(0, np.int8))
 
 
-def _census_of_piece(piece: Tensor, low: int, high: int) -> tuple[tuple[int, int, int], _Array]:
+def _census_of_piece(piece: Tensor, low: int, high: int) -> tuple[tuple[int, int, int], Array]:
     """The counts below low, at low and at high, and the keys between."""
     if (compiled := compiled_for(piece)) is not None:
         counts, room = (ctypes.c_int64 * 4)(), torch.empty_like(piece)
@@ -181,7 +163,7 @@ def _brackets(weights: Sequence[Keys], m: int) -> Iterator[tuple[int, int]]:
     yield 0, largest
 
 
-def _sample(weights: Sequence[Keys], n: int) -> _Array:
+def _sample(weights: Sequence[Keys], n: int) -> Array:
     """About n^(2/3) sorted keys, each weight tensor contributing in proportion to its size."""
     size = min(max(4096, int(n ** (2 / 3))), 1 << 18)
     generator = torch.Generator().manual_seed(0)

@@ -96,6 +96,20 @@ def test_a_sample_that_misleads_costs_time_only(monkeypatch):
             assert select.smallest([Magnitudes(weight)], m) == expected_cut(every, m)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_learned_before_spares_a_pass_and_changes_nothing(kind, monkeypatch):
+    parts = [_some(kind, n) for n in (70_000, 90_001)]
+    known = [Magnitudes(part) for part in parts]
+    shares = select.shares(known, 120_000)
+    for part, weight, m in zip(parts, known, shares, strict=True):
+        expected = select.smallest([Magnitudes(part)], m)
+        with monkeypatch.context() as patch:
+            patch.setattr(select, "_census", None)
+            assert select.smallest([weight], m) == expected
+        for other in (1, m // 2 + 1, len(part)):
+            assert select.smallest([weight], other) == select.smallest([Magnitudes(part)], other)
+
+
 def test_other_strides_go_by_the_order_of_the_indices():
     weight = torch.randn(30, 20).t()
     assert torch.equal(pruned(Magnitudes(weight), 200), expected_mask(keys(weight.contiguous().view(-1)), 200))
