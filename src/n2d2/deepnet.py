@@ -6,6 +6,7 @@ graph         the cells, in the order of their Input
 here          the targets, and all of it as a DeepNetCell or as a job for `prunecell run`
 """
 
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from n2d2.cells.containers import key_of
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.environment import Environment, read_environment
 from n2d2.graph import Graph, read_graph
-from n2d2.ini import Document, IniError, Section
+from n2d2.ini import Document, IniError, IniWarning, Section
 from n2d2.ini.errors import hint
 from n2d2.keys import IDLE_GLOBALS, IDLE_TARGET, REFUSED_GLOBALS, REFUSED_TARGET_KEYS, REFUSED_TARGETS
 from n2d2.layers import check_model
@@ -132,6 +133,7 @@ def build(document: Document, *, data_path: str | Path | None = None) -> Network
     graph = read_graph(document, environment)
     output, targets = _read_targets(document, graph, environment.provider)
     document.check_all_read()
+    _warn_of_zeros(document, graph)
     model = _assembled(document, graph, output)
     return Network(document, environment, model, graph.quantizers, targets, graph.shapes[output][0])
 
@@ -202,6 +204,15 @@ def _read_globals(document: Document) -> None:
     warn_of_idle(section, IDLE_GLOBALS)
 
 
+def _warn_of_zeros(document: Document, graph: Graph) -> None:
+    for name, quantizer in graph.quantizers.items():
+        prunes_zeros = quantizer.prune_mode != "Identity" and quantizer.prune_filler == "IterNonStruct"
+        if prunes_zeros and not graph.cells[name].weight.any():
+            why = f"[{name}] begins with zeros, and IterNonStruct prunes all zeros: it would learn nothing"
+            better = "use another PruningFiller, a WeightsFiller.Scaling > 0, or weights that are trained"
+            warnings.warn(f"{document.file}: {why}; {better}", IniWarning, stacklevel=3)
+
+
 _TARGET: Mapping[str, tuple[str, Callable[[Section, str], Any]]] = {
     "TargetValue": ("target_value", Section.get_float),
     "DefaultValue": ("default_value", Section.get_float),
@@ -215,6 +226,7 @@ def _read_targets(document: Document, graph: Graph, provider: DataProvider) -> t
     sections = {name: document.section(name) for name, cell in owners.items() if cell in graph.cells}
     if not sections:
         raise _no_target(document, graph)
+    targets = [_target(section, provider) for section in sections.values()]
     cell = owners[next(iter(sections))]
     for name, section in sections.items():
         if owners[name] != cell:
@@ -224,7 +236,7 @@ def _read_targets(document: Document, graph: Graph, provider: DataProvider) -> t
             size = " x ".join(map(str, graph.shapes[cell]))
             problem = f"{section}is illegal: [{cell}] gives {size} values; a target takes one value for each class"
             raise IniError(problem, section.place)
-    return cell, [_target(section, provider) for section in sections.values()]
+    return cell, targets
 
 
 def _no_target(document: Document, graph: Graph) -> IniError:

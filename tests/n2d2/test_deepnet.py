@@ -2,7 +2,6 @@
 
 import struct
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,14 +12,9 @@ import prunecell as pc
 from n2d2 import ini
 from n2d2.cells import DeepNetCell
 from n2d2.deepnet import build, load, problem
-from n2d2.solver import build_optimizer
-from prunecell.archive import load as load_archive
-from prunecell.archive import save
 from prunecell.data import MNIST_MD5
 from prunecell.errors import DataError
 from prunecell.training import Task, evaluate, fit
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 DOCUMENTED = """\
 [conv1]
@@ -293,6 +287,7 @@ def test_a_job_that_prunes_nothing_is_refused(path, old, new):
         ),
         ("[softmax.Target]", "[softmax.Target]\nType=TargetROIs", r"TargetROIs is refused: object detection"),
         ("[softmax.Target]", "[softmax.Target]\nLabelsMapping=x", r"LabelsMapping is refused"),
+        ("[softmax.Target]", "[pool2.Target]\nDataAsTarget=1", r"DataAsTarget is refused: networks that reproduce"),
         ("DefaultModel=Frame", "DefaultModel=Transcode", r"^lenet.ini:1: DefaultModel=Transcode is refused: .*spikes"),
         ("DefaultModel=Frame", "DefaultModl=Frame", r"^lenet.ini:1: DefaultModl: nothing reads .*DefaultModel"),
         ("[common.config]", "[common.cnofig]", r"there is no section \[common.config\]; did you mean 'common.cnofig'"),
@@ -318,6 +313,16 @@ def test_lenient_warns_of_keys_that_nothing_reads(path):
     with pytest.warns(ini.IniWarning, match="Solvers.Momentun"):
         model = load(path, lenient=True)
     assert model["fc1"].weights_solver.momentum == 0
+
+
+def test_weights_that_begin_as_zeros_are_told_where_all_would_be_pruned():
+    zeros = {"WeightsFiller=HeFiller": "WeightsFiller=HeFiller\nWeightsFiller.Scaling=0.0"}
+    with pytest.warns(
+        ini.IniWarning, match=r"lenet.ini: \[conv.\] begins with zeros, and IterNonStruct prunes all zeros"
+    ):
+        network = build(lenet(**zeros))
+    assert not network.model["conv1"].weight.any()
+    build(lenet(**zeros, **{"PruningFiller=IterNonStruct": "PruningFiller=Random"}))
 
 
 def test_data_that_is_not_there_is_told_when_it_is_read(path, tmp_path):
@@ -371,35 +376,3 @@ def test_any_file_is_built_or_refused_with_its_line(changes):
             build(ini.parse("\n".join(lines), file="net.ini"), data_path="/nowhere")
         except ini.IniError as error:
             assert str(error).startswith("net.ini:")  # noqa: PT017 - it may as well be built
-
-
-# ---- the networks of examples/
-
-
-@pytest.mark.parametrize(
-    ("name", "n_prunable"),
-    [
-        ("lenet.ini", 5),
-        ("n2d2/cifar10.ini", 7),
-        ("n2d2/resnet18.ini", 21),
-        ("n2d2/mobilenet_v2.ini", 53),
-        ("n2d2/squeezenet_v1.1.ini", 26),
-    ],
-)
-def test_examples_learn_are_pruned_saved_and_loaded(name, n_prunable, tmp_path):
-    torch.manual_seed(0)
-    network = build(ini.read(EXAMPLES / name))
-    model, optimizer = network.model, build_optimizer(network.model, batch_size=2)
-    assert len(network.quantizers) == n_prunable
-    pruner = pc.Pruner(model, network.plan(), optimizer=optimizer, epoch_size=100)
-    x, labels = torch.rand(2, *network.provider.shape()[1:]), torch.tensor([0, 1])
-    for _ in range(2):
-        optimizer.zero_grad()
-        network.loss(model(x), labels).backward()
-        optimizer.step()
-        pruner.step(2)
-    before = pruner.finalize()
-    assert all(weight.n_kept < weight.n_weights for weight in before.weights)
-    save(model, tmp_path / "net.pcell")
-    reloaded = load_archive(tmp_path / "net.pcell")
-    assert all(torch.equal(tensor, reloaded[key]) for key, tensor in model.state_dict().items())

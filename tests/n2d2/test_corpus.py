@@ -1,0 +1,104 @@
+"""The networks of examples/, in the style of N2D2's model zoo: as published, and through the whole life of a model."""
+
+import re
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import prunecell as pc
+from n2d2 import ini
+from n2d2.cells import Conv, Fc
+from n2d2.cells.summary import summarize
+from n2d2.deepnet import Network, build
+from n2d2.solver import build_optimizer
+from prunecell.archive import load, save
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PUBLISHED = {  # parameters that exist; multiplications of one stimulus; Conv and Fc cells
+    "lenet.ini": (60_570 + 6 + 16 + 120 + 84 + 10, 326_520, 5),
+    "n2d2/cifar10.ini": (307_946, 38_653_952, 7),
+    "n2d2/resnet18.ini": (11_689_512, 1_814_073_344, 21),
+    "n2d2/mobilenet_v1.ini": (4_231_976, 568_740_352, 28),
+    "n2d2/mobilenet_v2.ini": (3_504_872, 300_774_272, 53),
+    "n2d2/vgg16.ini": (138_357_544, 15_470_264_320, 16),
+    "n2d2/squeezenet_v1.0.ini": (1_248_424, 832_667_936, 26),
+    "n2d2/squeezenet_v1.1.ini": (1_235_496, 352_540_352, 26),
+}
+
+
+def network_of(name: str, *, size: int | None = None) -> Network:
+    """Build the network of an example; with `size`, for smaller images and with shorter vectors, to be fast."""
+    text = (EXAMPLES / name).read_text()
+    if size is not None:
+        text = re.sub(r"^SIZE=22\d$", f"SIZE={size}", text, flags=re.MULTILINE)
+        text = re.sub(r"^NbOutputs=4096$", "NbOutputs=64", text, flags=re.MULTILINE)
+    return build(ini.parse(text, file=name, folder=(EXAMPLES / name).parent))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_and_shapes_are_those_that_were_published(name):
+    network = network_of(name)
+    summary = summarize(network.model, network.provider.shape()[1:])
+    n_parameters, n_macs, n_prunable = PUBLISHED[name]
+    assert sum(row.parameters for row in summary.rows) == n_parameters
+    assert sum(row.macs for row in summary.rows) == n_macs
+    assert network.n_classes == (1000 if "imagenet" in network.document.sections else 10)
+    assert len(network.quantizers) == n_prunable
+
+
+def lived(network: Network, folder: Path) -> None:
+    """Two steps of learning under the masks; pruned, saved, loaded, and into a network that was just made."""
+    model = network.model
+    assert [*network.quantizers] == [cell.name for cell in model if isinstance(cell, Conv | Fc)]
+    optimizer = build_optimizer(model, batch_size=2)
+    pruner = pc.Pruner(model, network.plan(), optimizer=optimizer, epoch_size=2)
+    x, labels = torch.rand(2, *network.provider.shape()[1:]), torch.tensor([0, 1])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for _ in range(2):
+        optimizer.zero_grad()
+        network.loss(model(x), labels).backward()
+        optimizer.step()
+        pruner.step(2)
+    for name, mask in pruner.masks.items():
+        weight = model.get_parameter(name)
+        assert not weight[~mask].any()
+        assert mask.float().mean() <= 1 - pruner.current_threshold(name) + 1e-6
+        assert not torch.equal(weight[mask], before[name][mask])
+    pruner.finalize()
+    save(model, folder / "net.pcell")
+    state = load(folder / "net.pcell")
+    assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
+    wanted = model.eval()(x)
+    for parameter in model.parameters():
+        torch.nn.init.ones_(parameter)
+    model.load_state_dict(state)
+    assert torch.equal(model(x), wanted)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_it_learns_is_pruned_saved_and_loaded(name, tmp_path):
+    torch.manual_seed(0)
+    lived(network_of(name, size=64 if "squeezenet" in name else 32), tmp_path)
+
+
+def test_so_does_a_network_that_comes_from_an_onnx_file(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
+    onnx.save(runpy.run_path(str(EXAMPLES / "n2d2" / "make_onnx.py"))["network"](), tmp_path / "digits.onnx")
+    shutil.copy(EXAMPLES / "n2d2" / "onnx.ini", tmp_path)
+    lived(build(ini.read(tmp_path / "onnx.ini")), tmp_path)
+
+
+def test_thresholds_of_single_cells_hold():
+    """A configuration section overrides the cell: what cells have of their own must not stand in one."""
+    assert network_of("n2d2/cifar10.ini").quantizers["conv1.1"].threshold == 0.5
+    assert network_of("n2d2/mobilenet_v1.ini", size=32).quantizers["conv2_3_dw"].threshold == 0.3
+
+
+def test_lenet_ends_at_more_than_nine_tenths():
+    network = network_of("lenet.ini")
+    sizes = {row.layer.split()[0]: row.kept for row in summarize(network.model).rows}
+    kept = {name: sizes[name] * (1 - quantizer.threshold) for name, quantizer in network.quantizers.items()}
+    assert 1 - sum(kept.values()) / sum(sizes[name] for name in kept) > 0.9
