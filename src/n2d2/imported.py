@@ -9,7 +9,6 @@ from pathlib import Path
 
 from n2d2.cells.cell import Cell
 from n2d2.cells.deepnet_cell import DeepNetCell
-from n2d2.cells.onnx import load_onnx
 from n2d2.cells.weights import BatchNorm2d, WeightCell
 from n2d2.ini import Document, Section
 from n2d2.keys import IDLE_ONNX, REFUSED_ONNX_KEYS
@@ -29,6 +28,10 @@ def read_onnx(document: Document, section: Section) -> DeepNetCell:
     if not section.get_bool("ONNX_init", default=True):
         raise section.refuse("ONNX_init", "the weights are those of the file")
     path = Path(document.file).parent / section.get_str("File")
+    try:
+        from n2d2.cells.onnx import load_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
+    except ImportError as error:
+        raise section.refuse("File", f"it needs {error.name}: pip install 'prunecell[onnx]'") from None
     with located(section.place, section):
         return load_onnx(path, ignore=section.get_str("Ignore", "").split())
 

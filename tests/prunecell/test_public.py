@@ -1,6 +1,8 @@
 """The public names and the direction of imports."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import prunecell
@@ -60,3 +62,9 @@ def test_the_engine_knows_nothing_of_n2d2():
 def test_nothing_imports_the_command_lines():
     for path in SOURCE.rglob("*.py"):
         assert not {"prunecell.cli", "n2d2.cli"} & set(imports(path)), path
+
+
+def test_the_commands_start_without_the_extras():
+    extras = ["onnx", "onnxruntime", "onnx2torch", "pcodec", "unearth", "sklearn", "torchvision"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({extras}));import prunecell.cli, n2d2.cli, n2d2.deepnet"
+    subprocess.run([sys.executable, "-c", code], check=True)
