@@ -32,7 +32,7 @@ REFUSED = {
     **dict.fromkeys(("-act-clipping-mode", "-act-rescaling-mode", "-act-rescale-per-output"), _CALIBRATION),
     **dict.fromkeys(("-act-quantile-value", "-export-parameters"), _CALIBRATION),
     **dict.fromkeys(("-testQAT", "-qat-sat"), _QUANTIZATION),
-    "-cfg": "the INI file is the configuration; keys that are not written have the defaults of docs/n2d2.md",
+    "-cfg": "the INI file is the configuration",
     "-check": "gradients are torch's; torch.autograd.gradcheck checks them",
     "-find-lr": "try some values of LearningRate over -learn 10000",
     "-fuse": "what runs an exported network fuses BatchNorm itself; use -export ONNX",
@@ -60,7 +60,7 @@ _NUMBER = re.compile(r"-[0-9.]+")
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
+    if not re.fullmatch("[0-9]{1,18}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is illegal: it must be a whole number >= 0")
     return int(text)
 

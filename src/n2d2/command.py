@@ -98,7 +98,10 @@ def written_before(options: Options) -> Path | None:
         return None
     found = [folder for folder in (BEST, WEIGHTS) if folder.is_dir()]
     if not found:
-        raise DataError(f"there is no {BEST} or {WEIGHTS} here: learn first, or give the folder by -w")
+        raise DataError(
+            f"there is no {BEST} or {WEIGHTS} here: learn first, or give the folder by -w"
+            f" (-w {NO_WEIGHTS}: what the fillers drew, or an ONNX file holds)"
+        )
     return found[0]
 
 

@@ -124,7 +124,7 @@ def pruning_of(cell: str, quantizer: PruneCell) -> tuple[str, ...]:
 
 
 def prepare_checkpoints(session: Session) -> None:
-    """Take those of another folder; remove old ones where the run begins anew."""
+    """Take those of another folder; put old ones aside where the run begins anew."""
     options, paths = session.options, session.options.checkpoints
     if options.l is not None:
         found = [options.l / path for path in paths.values() if (options.l / path).exists()]
@@ -135,6 +135,8 @@ def prepare_checkpoints(session: Session) -> None:
                 shutil.copyfile(path, path.name)
     elif options.resume and not any(path.exists() for path in paths.values()):
         session.say(f"there is no {paths['learning']} here: beginning anew")
-    elif not options.resume and (options.learns or options.prunes):
-        for path in paths.values():
-            path.unlink(missing_ok=True)
+    elif not options.resume:
+        begun = {"learning": options.learns, "finetuning": options.learns or options.prunes}
+        for path in (path for name, path in paths.items() if begun[name] and path.exists()):
+            session.say(f"\nbeginning anew, without -resume: the old {path} is now {path}.old")
+            path.replace(f"{path}.old")

@@ -65,6 +65,7 @@ def test_no_name_is_in_two_tables():
         ("net.ini -learn 5 -learn-epoch 1", "-learn and -learn-epoch are illegal together"),
         ("net.ini -log 5 -log-epoch 1", "-log and -log-epoch are illegal together"),
         ("net.ini -learn -5", "argument -learn: '-5' is illegal: it must be a whole number >= 0"),
+        ("net.ini -seed 99999999999999999999", "argument -seed: '99999999999999999999' is illegal"),
         ("net.ini -learn 5.5", "argument -learn: '5.5' is illegal"),
         ("net.ini -learn", "argument -learn: expected one argument"),
         ("net.ini -pruning iter", "argument -pruning: invalid choice: 'iter'"),

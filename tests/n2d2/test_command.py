@@ -64,6 +64,7 @@ def test_it_learns_prunes_and_tests(capsys):
     out = run(capsys, *LEARN, "-test", "-seed", "3")
     assert "net.ini on cpu, seed 3" in out
     assert "conv1 (Conv)       4, 6, 6       40" in out
+    assert "bn1 (BatchNorm2d)" in out
     assert "conv1    Gradual  IterNonStruct  0.6        0.3    0.1    320             0.001" in out
     assert "learning: 1,280 samples (stimuli: Learn 320, Validation 80, Test 100)" in out
     rows = [line.split() for line in out.splitlines() if line.strip().endswith(("0.300", "0.400", "0.500", "0.600"))]
@@ -286,6 +287,16 @@ def test_resuming_without_a_state_begins_anew(capsys):
 
 
 @pytest.mark.usefixtures("workplace")
+def test_a_state_is_not_lost_by_forgetting_resume(capsys):
+    run(capsys, "dense.ini", "-learn-epoch", "2")
+    before = Path("dense.checkpoint").read_bytes()
+    assert "the old dense.checkpoint is now dense.checkpoint.old" in run(capsys, "dense.ini", "-learn-epoch", "1")
+    assert Path("dense.checkpoint.old").read_bytes() == before
+    run(capsys, "dense.ini", "-pruning", "Iter", "-pruning-threshold", "0.5", "-finetuning", "1")
+    assert Path("dense.checkpoint").exists()
+
+
+@pytest.mark.usefixtures("workplace")
 def test_every_target_has_its_folder_and_its_success(capsys):
     Path("net.ini").write_text(Path("net.ini").read_text() + "[softmax.Target-top3]\nTopN=3\n")
     out = run(capsys, "net.ini", "-learn-epoch", "2", "-test")
@@ -300,7 +311,7 @@ def test_every_target_has_its_folder_and_its_success(capsys):
 def test_without_an_action_it_shows_the_network(capsys):
     shutil.rmtree("data")
     out = run(capsys, "net.ini")
-    assert "Total parameters: 1,490" in out
+    assert "Total parameters: 1,498" in out
     assert "nothing else to do" in out
     assert not list(Path().glob("weights*"))
 
