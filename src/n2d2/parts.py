@@ -182,7 +182,7 @@ def read_solver(section: Section, own: str) -> Solver:
     return configured(section, kind, f"{own}.", "Solvers.")
 
 
-_SOLVERS = {f"{name}Solver": kind for name, kind in SOLVERS.items()}
+_SOLVERS = {**SOLVERS, **{f"{name}Solver": kind for name, kind in SOLVERS.items()}}
 
 
 def read_quantizer(section: Section) -> PruneCell | None:

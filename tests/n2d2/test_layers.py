@@ -81,8 +81,9 @@ def test_fillers_and_solvers_apart_for_weights_and_biases():
 
 
 def test_solvers_names_the_type_of_both():
-    fc = cell_of("Fc", "NbOutputs=3", "Solvers=AdamSolver", "Solvers.LearningRate=0.5")
-    assert fc.weights_solver == fc.bias_solver == solver.Adam(learning_rate=0.5)
+    for name in ("AdamSolver", "Adam"):
+        fc = cell_of("Fc", "NbOutputs=3", f"Solvers={name}", "Solvers.LearningRate=0.5")
+        assert fc.weights_solver == fc.bias_solver == solver.Adam(learning_rate=0.5)
 
 
 @pytest.mark.parametrize(
