@@ -159,7 +159,7 @@ def _fit(task: Task, problem: Problem, epochs: int, checkpoint: Checkpoint, cons
         def watch(progress: Progress) -> None:
             nonlocal printed
             for epoch in progress.epochs[printed:]:
-                console.print(_line(epoch, task.pruner is not None), highlight=False)
+                console.print(_line(epoch, task.pruner is not None), highlight=False, soft_wrap=True)
             printed = len(progress.epochs)
             bar.update(
                 row,
@@ -173,7 +173,7 @@ def _fit(task: Task, problem: Problem, epochs: int, checkpoint: Checkpoint, cons
 
 
 def _line(epoch: Epoch, pruned: bool) -> str:  # noqa: FBT001 - private
-    accuracy = "" if epoch.accuracy is None else f"  validation {epoch.accuracy:.2%}"
+    accuracy = "" if epoch.accuracy is None else f"  accuracy {epoch.accuracy:.2%}"
     pruning = f"  sparsity {epoch.sparsity:.2%}  threshold {epoch.threshold:.3f}" if pruned else ""
     return f"epoch {epoch.number:3d}  loss {epoch.loss:.4f}{accuracy}{pruning}  {epoch.seconds:.1f} s"
 

@@ -80,12 +80,13 @@ class Report:
             pad_edge=False,
         )
         table.columns[0].footer = "total"
+        table.columns[0].no_wrap = True
         columns = [
             ("weights", [f"{w.n_weights:,}" for w in self.weights], f"{self.n_weights:,}"),
             ("kept", [f"{w.n_kept:,}" for w in self.weights], f"{self.n_kept:,}"),
             ("sparsity", [f"{w.sparsity:.2%}" for w in self.weights], f"{self.sparsity:.2%}"),
             (
-                "bytes dense",
+                "dense",
                 [f"{w.bytes_dense:,}" for w in self.weights],
                 f"{sum(w.bytes_dense for w in self.weights):,}",
             ),
