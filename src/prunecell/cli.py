@@ -13,6 +13,7 @@ from rich.text import Text
 from prunecell import job, packing
 from prunecell.archive import inspect as facts_of
 from prunecell.errors import PrunecellError
+from prunecell.sparse import tune_runtime
 
 app = typer.Typer(
     help="Pruning that really makes a PyTorch model smaller.",
@@ -89,6 +90,12 @@ def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> N
         shape = " x ".join(map(str, r.shape))
         table.add_row(r.name, r.dtype, shape, r.encoding, nonzero, f"{r.bytes_dense:,}", f"{r.bytes_stored:,}")
     Console().print(table)
+
+
+@app.command("tune-runtime")
+def tune() -> None:
+    """Measure on this machine where sparse layers win; compact_ uses it from then on."""
+    typer.echo(f"times of this machine: {tune_runtime()}")
 
 
 def main() -> None:
