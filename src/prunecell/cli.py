@@ -6,6 +6,7 @@ from typing import Annotated
 
 import torch
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -80,14 +81,18 @@ def unpack(
 def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> None:
     """Show what a file holds, without decoding it."""
     rows = facts_of(source)
-    table = Table("tensor", "dtype", "shape", "encoding", show_footer=True)
-    table.columns[0].footer = "total"
+    table = Table(
+        show_footer=True, box=SIMPLE_HEAD, pad_edge=False, caption="dense, stored: bytes", caption_justify="left"
+    )
+    table.add_column("tensor", "total", overflow="fold")
+    for title in ("dtype", "shape", "encoding"):
+        table.add_column(title, no_wrap=True)
     table.add_column("non-zero", justify="right")
-    table.add_column("bytes dense", f"{sum(r.bytes_dense for r in rows):,}", justify="right")
-    table.add_column("bytes stored", f"{sum(r.bytes_stored for r in rows):,}", justify="right")
+    table.add_column("dense", f"{sum(r.bytes_dense for r in rows):,}", justify="right")
+    table.add_column("stored", f"{sum(r.bytes_stored for r in rows):,}", justify="right")
     for r in rows:
         nonzero = "" if r.n_nonzero is None else f"{r.n_nonzero:,}"
-        shape = " x ".join(map(str, r.shape))
+        shape = "x".join(map(str, r.shape))
         table.add_row(r.name, r.dtype, shape, r.encoding, nonzero, f"{r.bytes_dense:,}", f"{r.bytes_stored:,}")
     Console().print(table)
 
