@@ -14,6 +14,7 @@ from n2d2.keys import (
     IDLE_DATABASE,
     IDLE_PROVIDER,
     IDLE_STIMULI_DATA,
+    REFUSED_DATABASE_KEYS,
     REFUSED_DATABASES,
     REFUSED_PROVIDER_KEYS,
     REFUSED_TRANSFORMATIONS,
@@ -82,6 +83,7 @@ def _database(document: Document, data_path: str | Path | None) -> Database:
             warn_of_idle(section, (*IDLE_DATABASE, "LabelPath"))
         return Database()
     kind = chosen(section, "Type", DATABASES, REFUSED_DATABASES)
+    refuse(section, REFUSED_DATABASE_KEYS)
     warn_of_idle(section, IDLE_DATABASE)
     given = {} if data_path is None else {"data_path": data_path}
     return configured(section, kind, **given)

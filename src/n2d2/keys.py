@@ -137,6 +137,11 @@ REFUSED_GLOBALS = {
     "InsertBatchNormAfterConv": "write the BatchNorm sections that are meant",
     "SignalsDiscretization": _QUANTIZERS,
 }
+REFUSED_DATABASE_KEYS = {
+    **dict.fromkeys(("ExtractROIs", "ROIDir", "ROIExtension", "ROIFile"), "stimuli are taken whole"),
+    **dict.fromkeys(("LoadMore", "MultiChannelMatch", "TargetDataPath"), "one folder has the stimuli"),
+    "UseTestForValidation": "hold stimuli back from learning: Validation=0.1",
+}
 REFUSED_PROVIDER_KEYS = {
     "CompositeStimuli": "labels per pixel are for segmentation; classification is here",
     "DataSignedMapping": "use a RangeAffineTransformation with FirstOperator=Minus, FirstValue=128, and so on",
@@ -151,6 +156,7 @@ REFUSED_ONNX_KEYS = {
 REFUSED_CELL_KEYS = {
     "BiasesSharing": "cells that share biases are not here",
     "DropConnect": "it is not here; use Dropout",
+    **dict.fromkeys(("InputHeight", "InputOffsetX", "InputOffsetY", "InputWidth"), "cells see their whole input"),
     "MeansSharing": "cells that share statistics are not here",
     "QAct": _QUANTIZERS,
     "ScalesSharing": "cells that share scales are not here",
@@ -161,6 +167,8 @@ REFUSED_TARGET_KEYS = {
     "DataAsTarget": "networks that reproduce their input are not here",
     "LabelsMapping": "labels are the outputs in the order of the data: sort its folders",
     "MaskLabelTarget": _SEGMENTATION,
+    "MaskedLabel": _SEGMENTATION,
+    "ROIsLabelTarget": _DETECTION,
     "WeakTarget": _SEGMENTATION,
 }
 
@@ -177,6 +185,7 @@ IDLE_PROVIDER = (
     "StimulusType",
     "StreamLabel",
     "StreamPath",
+    "StreamTensor",
 )
 IDLE_STIMULI_DATA = ("LogSizeRange", "LogValueRange")
 IDLE_DATABASE = ("CompositeLabel", "DataFileLabel", "DefaultLabel", "ROIsMargin")
@@ -184,6 +193,9 @@ IDLE_ONNX = ("IgnoreInputSize",)
 IDLE_CELL = ("OutputsRemap", "WeightsExportFlip", "WeightsExportFormat")
 IDLE_TARGET = (
     "BinaryThreshold",
+    "ConfusionQuantSteps",
+    "ConfusionRangeMax",
+    "ConfusionRangeMin",
     "CreateMissingLabels",
     "EstimatedLabelsValueDisplay",
     "ImageLogFormat",

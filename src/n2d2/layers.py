@@ -6,7 +6,7 @@ from typing import Any
 
 from n2d2.cells import nn
 from n2d2.cells.cell import Cell
-from n2d2.cells.operators import GLOBAL_POOLS, OPERATIONS
+from n2d2.cells.operators import GLOBAL_POOLS, MODES, OPERATIONS
 from n2d2.ini import Section
 from n2d2.keys import DATATYPES, IDLE_CELL, MODELS, REFUSED_CELL_KEYS, REFUSED_CELLS, REFUSED_MODELS
 from n2d2.parameters import chosen, located, refuse, warn_of_idle
@@ -120,6 +120,7 @@ KINDS: dict[str, Kind] = {
             "Operation": ("operation", _one_of(OPERATIONS)),
             "Weights": ("weights", Section.get_floats),
             "Shifts": ("shifts", Section.get_floats),
+            "CoeffMode": ("mode", _one_of(MODES)),
         },
         (activated,),
     ),

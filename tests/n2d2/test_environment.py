@@ -128,6 +128,7 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
         ([*DATABASE, *PROVIDER, *EXTRACTION, "Channel=1"], r"^net.ini:11: .*Channel='1' is illegal: there are 0"),
         ([*DATABASE, *PROVIDER, *EXTRACTION, "ApplyTo=NoTest"], r"^net.ini:11: .*ApplyTo is refused: channels are"),
         ([*DATABASE, *PROVIDER, "[sp.ChannelsTransformation]"], r"^net.ini:8: .* is refused: .*ChannelTransf"),
+        ([*DATABASE, "UseTestForValidation=1"], r"^net.ini:4: .*UseTestForValidation is refused: .*Validation=0.1"),
         (["[database]", "Type=DOTA_Database"], r"^net.ini:2: \[database\] Type=DOTA_Database is refused: object det"),
         ([*DATABASE, *PROVIDER, "[sp.Transformation]"], r"^net.ini:8: \[sp.Transformation\] Type is missing"),
         (

@@ -129,7 +129,14 @@ def test_the_other_cells():
     assert cell_of("Padding", "TopPadding=1", "LeftPadding=-2")(torch.zeros(1, 4, 8, 8)).shape[2:] == (9, 6)
     assert cell_of("Reshape", "Dims=4 2 -1")(torch.zeros(1, 4, 8, 8)).shape[1:] == (32, 2, 4)
     assert cell_of("Transpose", "Perm=1 0 2 3")(torch.zeros(1, 4, 8, 7)).shape[1:] == (4, 7, 8)
-    add = cell_of("ElemWise", "Operation=Sum", "Weights=0.5 1", "Shifts=1 0", inputs=Inputs(("a", "b"), ((2,), (2,))))
+    add = cell_of(
+        "ElemWise",
+        "Operation=Sum",
+        "Weights=0.5 1",
+        "Shifts=1 0",
+        "CoeffMode=PerInput",
+        inputs=Inputs(("a", "b"), ((2,), (2,))),
+    )
     assert add(torch.ones(1, 2), torch.ones(1, 2)).tolist() == [[2.5, 2.5]]
 
 

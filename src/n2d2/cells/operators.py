@@ -167,6 +167,10 @@ class Softmax(Cell):
         return x.reshape(len(x), -1, size, *x.shape[2:]).softmax(2).reshape(x.shape) if size else x.softmax(1)
 
 
+MODES = ("PerLayer", "PerInput")
+"""Of ElemWise: one weight and one shift for all inputs, or one for each; what is given tells which."""
+
+
 class ElemWise(Cell):
     """Inputs of one shape, combined value by value.
 
@@ -185,7 +189,7 @@ class ElemWise(Cell):
     }
     CHECKS: ClassVar[Mapping[str, Check]] = {
         "operation": partial(check_choice, legal=OPERATIONS),
-        "mode": partial(check_choice, legal=["PerLayer"]),
+        "mode": partial(check_choice, legal=MODES),
     }
 
     def forward(self, *inputs: Tensor) -> Tensor:
