@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prunecell import kernels
 
-CHUNK = 1 << 17
+CHUNK = 1 << 18
 """Weights worked on at a time on the CPU: small enough for its cache."""
 
 _CHUNK_ELSEWHERE = 1 << 24
@@ -110,10 +110,16 @@ class Mask:
             for start, chunk in chunks(tensor.view(-1)):
                 chunk.masked_fill_(~self.part(start, len(chunk)), value)
 
-    def pruned_values(self, tensor: Tensor) -> Tensor:
-        """The values where the mask prunes, in C order, (n_pruned,)."""
+    def pruned_values(self, tensor: Tensor, *, memory: Tensor | None = None) -> Tensor:
+        """The values where the mask prunes, in C order, (n_pruned,).
+
+        Args:
+            tensor: of the mask's shape, any dtype and strides.
+            memory: what an earlier call returned and nobody needs any more: used again where it fits.
+        """
         if (compiled := compiled_for(tensor, self.bits)) is not None:
-            values = tensor.new_empty(self.n_pruned)
+            fits = memory is not None and memory.shape == (self.n_pruned,) and memory.dtype == tensor.dtype
+            values = memory if memory is not None and fits else tensor.new_empty(self.n_pruned)
             compiled.pc_take_pruned(*_addresses(tensor, self.bits), values.data_ptr(), len(values))
             return values
         flat = tensor.reshape(-1)

@@ -41,6 +41,7 @@ class _PrunedWeight:
         sparsity: what the schedule asked for when the mask was filled.
         hidden: where weights may revive, the values under the mask, (n_pruned,); None while they stand in the
             parameter, and always None where nothing revives.
+        memory: where they were until then, to be used again.
     """
 
     name: str
@@ -49,17 +50,18 @@ class _PrunedWeight:
     mask: Mask
     sparsity: float = 0.0
     hidden: Tensor | None = None
+    memory: Tensor | None = None
 
     def reveal_(self) -> None:
         """Put the hidden values back into the parameter."""
         if self.hidden is not None:
             self.mask.put_pruned_(self.parameter.data, self.hidden)
-            self.hidden = None
+            self.hidden, self.memory = None, self.hidden
 
     def hide_(self) -> None:
         """Make the pruned weights +0.0, and keep what stood there if it may be wanted again."""
         if self.spec.parks and self.hidden is None:
-            self.hidden = self.mask.pruned_values(self.parameter.data)
+            self.hidden, self.memory = self.mask.pruned_values(self.parameter.data, memory=self.memory), None
         self.mask.zero_pruned_(self.parameter.data)
 
     def mask_gradient_(self, parameter: Tensor) -> None:

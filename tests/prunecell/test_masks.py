@@ -98,6 +98,17 @@ def test_parked_values_come_back_bit_for_bit(dtype, n, density):
     assert guards_stand()
 
 
+def test_memory_is_used_again_only_where_it_fits(level):
+    weight = torch.randn(100)
+    mask = Mask.from_bool(torch.arange(100) < 40)
+    expected = weight[40:].clone()
+    for memory in (torch.empty(60), torch.empty(59), torch.empty(60, dtype=torch.float64), None):
+        values = mask.pruned_values(weight, memory=memory)
+        assert torch.equal(values, expected)
+        fits = memory is not None and memory.shape == (60,) and memory.dtype == torch.float32
+        assert (values is memory) == (fits and level != "none")
+
+
 @pytest.mark.parametrize("layout", [lambda w: w.to(memory_format=torch.channels_last), lambda w: w.transpose(0, 1)])
 def test_other_strides_are_worked_on_in_the_order_of_the_indices(layout):
     torch.manual_seed(0)
