@@ -262,6 +262,20 @@ def test_illegal_arguments_are_refused_by_name(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ElemWise(weights="aa"), "weights='aa' is illegal"),
+        (lambda: ElemWise(shifts=[1.0, "a"]), "shifts='a' is illegal"),
+        (lambda: BatchNorm2d(1, epsilon="a"), "epsilon='a' is illegal"),
+        (lambda: Reshape(1), "dims=1 is illegal"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused_by_name(make, message):
+    with pytest.raises(WrongInputType, match=message):
+        make()
+
+
 def test_kernel_dims_is_a_list_or_a_tuple():
     assert Conv(1, 1, (3, 3)).kernel_dims == [3, 3]
     with pytest.raises(WrongInputType, match="kernel_dims=3 is illegal"):

@@ -13,7 +13,7 @@ from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import to_mapping
 from n2d2.cells.weights import dims
 from n2d2.declared import Check
-from n2d2.error_handler import WrongValue, check_choice, n2d2_errors
+from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors
 from n2d2.tensor import Graph
 from n2d2.tensor import Tensor as N2D2Tensor
 from prunecell.errors import check_count, check_number
@@ -167,6 +167,13 @@ class Softmax(Cell):
         return x.reshape(len(x), -1, size, *x.shape[2:]).softmax(2).reshape(x.shape) if size else x.softmax(1)
 
 
+def _check_numbers(name: str, value: object) -> None:
+    """Refuse, by name, what is no number, no list of numbers, and not None."""
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if number is not None:
+            check_number(name, number, low=float("-inf"))
+
+
 MODES = ("PerLayer", "PerInput")
 """Of ElemWise: one weight and one shift for all inputs, or one for each; what is given tells which."""
 
@@ -190,6 +197,7 @@ class ElemWise(Cell):
     CHECKS: ClassVar[Mapping[str, Check]] = {
         "operation": partial(check_choice, legal=OPERATIONS),
         "mode": partial(check_choice, legal=MODES),
+        **dict.fromkeys(("weights", "shifts"), _check_numbers),
     }
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -248,6 +256,8 @@ class Reshape(Cell):
     """The same values in other sizes: `dims` in N2D2's order (x, y, channels), -1 once for what is left over."""
 
     def __init__(self, dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
+        if not isinstance(dims, list | tuple):
+            raise WrongInputType(f"dims={dims!r} is illegal: it must be a list of sizes, x first")
         super().__init__(fixed={"dims": list(dims)}, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Cells with weights. Each holds one torch layer, `cell.layer`; `cell.weight` and `cell.bias` are its parameters."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,12 +11,13 @@ from torch import nn
 from n2d2 import global_variables
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import n_groups, to_mapping
+from n2d2.declared import Check
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
 from n2d2.filler import FILLERS, Filler, Normal
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SGD, SOLVERS, Solver
 from n2d2.tensor import Tensor
-from prunecell.errors import check_count
+from prunecell.errors import check_count, check_number
 
 CONVS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DECONVS: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -320,6 +322,9 @@ class BatchNorm2d(Cell):
     }
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = dict.fromkeys(
         ("scale_solver", "bias_solver"), tuple(SOLVERS.values())
+    )
+    CHECKS: ClassVar[Mapping[str, Check]] = dict.fromkeys(
+        ("epsilon", "moving_average_momentum"), partial(check_number, low=0, high=1)
     )
     ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {"solver": ("scale_solver", "bias_solver")}
 
