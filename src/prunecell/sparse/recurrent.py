@@ -1,5 +1,6 @@
 """nn.LSTM with compressed weights."""
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class SparseLSTM(nn.Module):
             cell = data.new_zeros(sizes[0], self.hidden_size)
         else:
             hidden, cell = first[0].clone(), first[1].clone()
-        ends = torch.tensor(sizes).cumsum(0).tolist()
+        ends = list(accumulate(sizes))
         outputs: list[Tensor] = [data] * len(sizes)
         times = range(len(sizes) - 1, -1, -1) if suffix.endswith("reverse") else range(len(sizes))
         for time in times:
