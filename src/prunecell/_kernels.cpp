@@ -1129,6 +1129,22 @@ EXPORT void pc_fill_pruned(void* values, const uint8_t* bits, int64_t n, int32_t
     });
 }
 
+// Whether a value that the mask prunes has any bit set: is anything but +0.0.
+EXPORT int32_t pc_any_pruned(const void* values, const uint8_t* bits, int64_t n, int32_t itemsize) {
+    bool found = false;
+    by_size(itemsize, [=, &found](auto zero) {
+        auto* v = static_cast<const decltype(zero)*>(values);
+        for_groups(v, n, [=, &found](int64_t start, int count) INLINED {
+            int8_t keep[GROUP];
+            spread(read_word(bits + start / 8, count), keep);
+            auto any = zero;
+            for (int i = 0; i < count; i++) any |= v[start + i] & ~keep[i];
+            found |= any != 0;
+        });
+    });
+    return found;
+}
+
 // The values where the mask prunes, in order; there are exactly n_pruned of them.
 EXPORT void pc_take_pruned(const void* values, const uint8_t* bits, int64_t n, int32_t itemsize, void* taken,
                            int64_t n_pruned) {

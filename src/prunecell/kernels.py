@@ -169,6 +169,7 @@ SIGNATURES: dict[str, list[Any]] = {
         *[_COUNT, _ROW, _ROW],
     ],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
+    "pc_any_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES],
     "pc_take_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
     "pc_put_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS],
     "pc_count_bits": [_ADDRESS, _COUNT, _ADDRESS],

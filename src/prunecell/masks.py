@@ -20,6 +20,8 @@ _CHUNK_ELSEWHERE = 1 << 24
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """The type that holds the bits of a weight, by its bytes."""
 
+_TURNS = 8
+
 _WORTH_THREADS = 1 << 19
 """Weights below which one thread is done before a second one would have started."""
 
@@ -109,6 +111,24 @@ class Mask:
         else:
             for start, chunk in chunks(tensor.view(-1)):
                 chunk.masked_fill_(~self.part(start, len(chunk)), value)
+
+    def zero_moved_(self, tensor: Tensor, *, turn: int) -> None:
+        """Write +0.0 where the mask prunes, as `zero_pruned_` does, if anything else is found there.
+
+        For tensors whose pruned values stay +0.0 by themselves, but for accidents. Of a long one only an eighth is
+        looked at, which saves the pass over it: another at every `turn`, so that an accident lasts eight turns at most
+        (one, if it reaches all over the tensor).
+        """
+        n, size = tensor.numel(), tensor.element_size()
+        part = -(-n // _TURNS) + 7 & ~7
+        start = turn % _TURNS * part
+        count = min(part, n - start)
+        compiled = compiled_for(tensor, self.bits) if n >= CHUNK else None
+        if compiled is not None:
+            values, bits = tensor.data_ptr() + start * size, self.bits.data_ptr() + start // 8
+            if not compiled.pc_any_pruned(values, bits, count, size):
+                return
+        self.zero_pruned_(tensor)
 
     def pruned_values(self, tensor: Tensor, *, memory: Tensor | None = None) -> Tensor:
         """The values where the mask prunes, in C order, (n_pruned,).

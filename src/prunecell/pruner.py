@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count
@@ -22,6 +22,19 @@ from prunecell.report import Report, WeightFacts
 from prunecell.schedules import Clock
 
 _VERSION = 1
+
+_KEEP_ZEROS = {
+    optim.SGD,
+    optim.Adam,
+    optim.AdamW,
+    optim.NAdam,
+    optim.RAdam,
+    optim.RMSprop,
+    optim.Adagrad,
+    optim.Adadelta,
+    optim.Adamax,
+}
+"""Optimizers that leave +0.0 what is +0.0 and has had no gradient since its moments were reset: these very types."""
 
 _AT_REST = {"exp_avg_sq": 1.0, "max_exp_avg_sq": 1.0, "square_avg": 1.0}
 """What second moments of pruned weights rest at; all other moments at 0.
@@ -42,6 +55,7 @@ class _PrunedWeight:
         hidden: where weights may revive, the values under the mask, (n_pruned,); None while they stand in the
             parameter, and always None where nothing revives.
         memory: where they were until then, to be used again.
+        n_steps: of optimizers that keep zeros.
     """
 
     name: str
@@ -51,6 +65,7 @@ class _PrunedWeight:
     sparsity: float = 0.0
     hidden: Tensor | None = None
     memory: Tensor | None = None
+    n_steps: int = 0
 
     def reveal_(self) -> None:
         """Put the hidden values back into the parameter."""
@@ -63,6 +78,14 @@ class _PrunedWeight:
         if self.spec.parks and self.hidden is None:
             self.hidden, self.memory = self.mask.pruned_values(self.parameter.data, memory=self.memory), None
         self.mask.zero_pruned_(self.parameter.data)
+
+    def after_step_(self, optimizer: Optimizer) -> None:
+        """Undo what an optimizer did to the pruned weights."""
+        if self.spec.parks or type(optimizer) not in _KEEP_ZEROS:
+            self.hide_()
+        else:
+            self.n_steps += 1
+            self.mask.zero_moved_(self.parameter.data, turn=self.n_steps)
 
     def mask_gradient_(self, parameter: Tensor) -> None:
         """Hook: called when a gradient has been accumulated."""
@@ -303,7 +326,7 @@ class Pruner:
     @torch.no_grad()
     def _after_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002 - torch's hook
         for weight in self._held_by(optimizer):
-            weight.hide_()
+            weight.after_step_(optimizer)
 
 
 @contextmanager

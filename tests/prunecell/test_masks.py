@@ -69,6 +69,25 @@ def test_zeroing_leaves_the_kept_bits_alone_and_writes_positive_zeros(dtype, n):
     assert guards_stand()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n", [100, masks.CHUNK, masks.CHUNK + 77])
+@pytest.mark.parametrize("value", [1.0, -0.0])
+def test_what_moved_is_zeroed_at_once_or_when_its_turn_comes(dtype, n, value):
+    mask = Mask.from_bool(torch.arange(n) % 3 == 0)
+    for place in (1, n // 2 + n // 2 % 3 + 1, n - 2 + n % 3):
+        weight = torch.ones(n, dtype=dtype)
+        mask.zero_pruned_(weight)
+        expected = weight.clone()
+        weight[place] = value if place % 3 else 1.0
+        for turn in range(3, 11):
+            mask.zero_moved_(weight, turn=turn)
+        assert torch.equal(weight.view(torch.uint8), expected.view(torch.uint8))
+    weight.fill_(value)
+    weight[::3] = 1
+    mask.zero_moved_(weight, turn=5)
+    assert torch.equal(weight.view(torch.uint8), expected.view(torch.uint8))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_value_can_be_filled_in(dtype):
     weight = torch.arange(200).to(dtype)
