@@ -24,6 +24,7 @@ MAX_HEADER = 100_000_000  # bytes, as the safetensors library
 METADATA = "__metadata__"
 SEAL = "crc32"
 UNSEALED = {SEAL: "00000000"}  # in the metadata: room for the checksum of the header
+_AT_ONCE = 1 << 18  # bytes that a checksum is taken of
 _IN_MEMORY = 1 << 26  # a body up to so many bytes waits for its header in memory, a larger one on disk
 
 
@@ -162,6 +163,19 @@ class Container:
         """Return the bytes of a tensor, in place. Let go of them before the container is closed."""
         place = self.places[name]
         return memoryview(self._map)[self._start + place.start : self._start + place.stop]
+
+    def checksum(self, name: str) -> int:
+        """Return the CRC-32 of the bytes of a tensor."""
+        data, checksum = self.data(name), 0
+        for start in range(0, len(data), _AT_ONCE):
+            checksum = zlib.crc32(data[start : start + _AT_ONCE], checksum)
+            self.give_back()
+        return checksum
+
+    def give_back(self) -> None:
+        """Let the operating system have the memory of what was read; whoever looks again reads it again."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Let go of the file; who still holds a view of it keeps its memory alive."""

@@ -1,6 +1,5 @@
 """Reading an archive: one `.pcell` file -> tensors, checked before anything is handed out."""
 
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -134,7 +133,9 @@ class Archive:
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            yield from read_chunks(*self._checked(name))
+            for chunk in read_chunks(*self._checked(name)):
+                yield chunk
+                self._container.give_back()
 
     def parts(self, name: str) -> SparseParts:
         """Read one tensor as positions and values: never dense; int8 stays int8, beside its scales.
@@ -169,7 +170,7 @@ class Archive:
         """Return how a tensor is stored, and its bytes if they are those that were written."""
         target = self.target(name)
         stored, data = self._manifest.stored[target], self._container.data(target)
-        if zlib.crc32(data) != stored.checksum:
+        if self._container.checksum(target) != stored.checksum:
             raise FormatError("its bytes are damaged: their checksum is wrong")
         return stored.form, data
 

@@ -16,6 +16,7 @@ from prunecell.codecs.streams import Reader, read_exactly
 from prunecell.errors import FormatError
 
 CHUNK = 1 << 17  # words worked on in one go: they and what is made of them stay in the cache
+GAPS = CHUNK >> 4  # gaps read in one go, of which each stands for some words
 LITERALS = 240  # a byte b below it: b zeros, then a kept word
 SKIPS = 256 - LITERALS  # a byte 240 + k: 240 << k zeros, and no word
 _BYTE: np.dtype[Any] = np.dtype("u1")
@@ -120,7 +121,7 @@ class MaskWriter:
 def read_gap_bytes(stream: Reader, n_words: int) -> Iterator[Stretch]:
     """Turn gap bytes back into positions."""
     start, last = 0, 0
-    while len(symbols := stream.read(CHUNK)):
+    while len(symbols := stream.read(GAPS)):
         plain = symbols.max() < LITERALS
         ends = np.cumsum(symbols.astype(np.int64) + 1) if plain else np.cumsum(_ADVANCE[symbols])
         ends += start
@@ -135,7 +136,7 @@ def read_gap_bytes(stream: Reader, n_words: int) -> Iterator[Stretch]:
 def read_gap_numbers(stream: Reader, n_words: int) -> Iterator[Stretch]:
     """Turn whole gaps back into positions."""
     start = 0
-    while len(gaps := stream.read(CHUNK)):
+    while len(gaps := stream.read(GAPS)):
         ends = np.cumsum(gaps.astype(np.int64) + 1)
         ends += start
         stop = _stretch_end(ends, n_words)

@@ -17,6 +17,7 @@ from prunecell.errors import OptionError, UnknownNameError, nearest
 from prunecell.sparse.formats import VALUES, Compressed, Format, format_named
 
 CHUNK = 1 << 17  # elements of a dense tensor that are looked at in one go
+PIECE = 1 << 13  # kept elements that are written in one go
 LONGEST_GAP = 255
 MAX_INT8 = 127
 
@@ -154,14 +155,14 @@ class _Writer:
 
     def write(self, chunks: Chunks) -> Self:
         for chunk in chunks():
-            if len(chunk.positions):
-                self._add(chunk)
+            for start in range(0, len(chunk.positions), PIECE):
+                self._add(chunk.positions[start : start + PIECE], chunk.values[start : start + PIECE])
         return self
 
-    def _add(self, chunk: Chunk) -> None:
-        rows = chunk.positions // self._shape.n_columns
-        columns = chunk.positions - rows * self._shape.n_columns
-        values = self._narrow(chunk.values, rows)
+    def _add(self, positions: Tensor, values: Tensor) -> None:
+        rows = positions // self._shape.n_columns
+        columns = positions - rows * self._shape.n_columns
+        values = self._narrow(values, rows)
         if self._form.name == "bitmask":
             bytes_ = rows * self._indices.shape[1] + columns // 8
             self._indices.view(-1).index_add_(0, bytes_, (1 << columns % 8).to(torch.uint8))

@@ -4,8 +4,9 @@ weights, dense in the model or never dense in a file -> `choose` -> `compress` -
 nn.Sequential are joined: a ReLU goes into the layer before it, activations stay feature-major.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -59,7 +60,10 @@ class _Stored:
 
     def chunks(self, name: str) -> Iterator[Chunk]:
         for chunk in self.archive.chunks(name):
-            yield Chunk(positions=chunk.positions, values=chunk.values)
+            positions, values = chunk.positions, chunk.values
+            if not (nonzero := values != 0).all():  # an archive keeps -0.0 apart from 0.0
+                positions, values = positions[nonzero], values[nonzero]
+            yield Chunk(positions=positions, values=values)
 
     def dense(self, name: str) -> Tensor:
         return self.archive[name]
@@ -163,7 +167,9 @@ class _Run:
         if form is None:
             return None
         shape = Shape(n_rows=n_rows, n_columns=n_columns, n_kept=n_kept)
-        return compress_chunks(chunks, shape, format=form.format, values=form.values)
+        made = compress_chunks(chunks, shape, format=form.format, values=form.values)
+        _give_back_memory()
+        return made
 
     def layer(self, matrix: Compressed | None, weight: Tensor, rows: Rows, bias: Tensor | None) -> nn.Module:
         """Some rows of a weight as a layer of their own, sparse or dense."""
@@ -300,7 +306,13 @@ def _keep_to_modules_(module: nn.Module) -> None:
         module.activation_relu_or_gelu = 0
 
 
-# ---- the file --------------------------------------------------------------------------------------------------------
+# ---- memory and the file ---------------------------------------------------------------------------------------------
+
+
+def _give_back_memory() -> None:
+    """Let the operating system have what was needed on the way, which glibc would keep between the layers."""
+    with suppress(AttributeError, OSError, TypeError):  # elsewhere there is no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _between(chunks: Iterator[Chunk], start: int, stop: int) -> Iterator[Chunk]:

@@ -1,0 +1,330 @@
+"""How fast sparse layers and models are on the CPU, beside the dense ones of torch, ONNX Runtime and OpenVINO.
+
+    python benchmarks/runtime_speed.py [WORD ...]
+
+A table of layers, then one of whole models; with words, only the rows whose name has one of them. Everything takes
+turns in one process, on one thread unless the row says otherwise; times are medians of second calls, when the caches are
+hot. "cold": so many layers take turns that none is in a cache when its turn comes. A ratio is the time of the fastest
+dense float32 over the sparse one's, copies included. Between sparse linear layers activations are feature-major
+("alone": the layer gets and gives rows). "asked" is what the project promises. OpenVINO runs where it is installed.
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from statistics import median
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from measure import seconds
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prunecell.sparse.compress import compress
+from prunecell.sparse.convert import compact_
+from prunecell.sparse.layers import SparseConvolution, SparseLinear
+
+SPARSITIES = (0.9, 0.95)
+Task = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One layer and its input."""
+
+    make: Callable[[], nn.Module]
+    x: tuple[int, ...]
+    asked: tuple[float, float] = (0, 0)
+    deepsparse: float | None = None  # at 90 %, measured in 2025 on a machine like ours
+    n_copies: int = 1  # that take turns
+    n_threads: int = 1
+    rounds: int = 60
+    alone: bool = False
+
+
+def conv(channels: int, out: int, kernel: int) -> Callable[[], nn.Module]:
+    return lambda: nn.Conv2d(channels, out, kernel, padding=kernel // 2)
+
+
+LAYERS = {
+    "linear 1024, batch 1": Row(make=lambda: nn.Linear(1024, 1024), x=(1, 1024), asked=(2.5, 4.8), rounds=300),
+    "linear 1024, batch 1, cold": Row(
+        make=lambda: nn.Linear(1024, 1024), x=(1, 1024), asked=(6, 10), n_copies=100, rounds=400
+    ),
+    "linear 1024, batch 64": Row(
+        make=lambda: nn.Linear(1024, 1024), x=(64, 1024), asked=(4.9, 9.9), deepsparse=3.4, rounds=100
+    ),
+    "linear 1024, batch 64, alone": Row(make=lambda: nn.Linear(1024, 1024), x=(64, 1024), rounds=100, alone=True),
+    "linear 1024, batch 256": Row(make=lambda: nn.Linear(1024, 1024), x=(256, 1024), rounds=50),
+    "linear 4096, batch 1": Row(make=lambda: nn.Linear(4096, 4096), x=(1, 4096), asked=(5, 10), deepsparse=4.0),
+    "linear 4096, batch 64": Row(
+        make=lambda: nn.Linear(4096, 4096), x=(64, 4096), asked=(4.5, 8), deepsparse=5.3, rounds=15
+    ),
+    "conv 3x3 64-64, 32x32": Row(make=conv(64, 64, 3), x=(1, 64, 32, 32), asked=(3.5, 6.5), deepsparse=4.8, rounds=150),
+    "conv 3x3 256-256, 14x14": Row(make=conv(256, 256, 3), x=(1, 256, 14, 14), asked=(3.5, 6.5), rounds=100),
+    "conv 1x1 256-1024, 14x14": Row(
+        make=conv(256, 1024, 1), x=(1, 256, 14, 14), asked=(4, 7.5), deepsparse=3.0, rounds=150
+    ),
+}
+THREADS = {
+    "linear 4096, batch 1": LAYERS["linear 4096, batch 1"],
+    "linear 4096, batch 64": LAYERS["linear 4096, batch 64"],
+}
+
+
+# ---- rivals ----------------------------------------------------------------------------------------------------------
+
+
+def thinned(model: nn.Module, sparsity: float) -> nn.Module:
+    """The model with the smallest weights of every matrix set to zero, in place."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1 and sparsity:
+                flat = weight.abs().flatten()
+                weight[weight.abs() <= flat.kthvalue(round(sparsity * len(flat))).values] = 0
+    return model.eval()
+
+
+def onnx_of(layer: nn.Module) -> bytes:
+    """One dense layer as an ONNX model."""
+    names = ["x", "weight", "bias"]
+    if not isinstance(layer, nn.Conv2d):
+        node = helper.make_node("Gemm", names, ["y"], transB=1)
+    else:
+        pads = [*layer.padding, *layer.padding]
+        node = helper.make_node("Conv", names, ["y"], pads=pads, strides=[*layer.stride], group=layer.groups)
+    rank = layer.weight.ndim
+    graph = helper.make_graph(
+        [node],
+        "layer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [f"n{i}" for i in range(rank)])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [f"m{i}" for i in range(rank)])],
+        [numpy_helper.from_array(getattr(layer, name).detach().numpy(), name) for name in ("weight", "bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def in_onnxruntime(layer: nn.Module, x: Tensor, n_threads: int) -> Task:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
+    session = onnxruntime.InferenceSession(onnx_of(layer), options, providers=["CPUExecutionProvider"])
+    feed = {"x": x.numpy()}
+    return lambda: session.run(None, feed)
+
+
+def in_openvino(layer: nn.Module, x: Tensor, n_threads: int) -> Task | None:
+    try:
+        import openvino  # noqa: PLC0415 - not everybody has it
+    except ImportError:
+        return None
+    options = {"INFERENCE_NUM_THREADS": n_threads, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
+    model = openvino.Core().read_model(onnx_of(layer))
+    model.reshape(list(x.shape))
+    request = openvino.compile_model(model, "CPU", options).create_infer_request()
+    array = x.numpy()
+    return lambda: request.infer([array], share_inputs=True)
+
+
+def sparse_of(layer: nn.Module, *, alone: bool) -> nn.Module:
+    matrix = compress(layer.get_parameter("weight"))
+    if isinstance(layer, nn.Conv2d):
+        return SparseConvolution(matrix, layer.bias, layer)
+    sparse = SparseLinear(matrix, layer.get_parameter("bias"))
+    sparse.feature_major = not alone
+    return sparse
+
+
+def interleaved(tasks: Mapping[str, Task], rounds: int, *, hot: bool = True) -> dict[str, float]:
+    """Median seconds of every task over `rounds` in which all take turns."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            if hot:
+                task()
+            times[name].append(seconds(task))
+    return {name: median(taken) for name, taken in times.items()}
+
+
+def calling(model: nn.Module, x: Tensor) -> Task:
+    return partial(model, x)
+
+
+def in_turns(tasks: list[Task]) -> Task:
+    turns: Iterator[Task] = cycle(tasks)
+
+    def run() -> None:
+        next(turns)()
+
+    return run
+
+
+def tasks_of(row: Row) -> dict[str, Task]:
+    """Every way to compute a row."""
+    x = torch.randn(row.x)
+    dense = [row.make().eval() for _ in range(row.n_copies)]
+    half = [copy.deepcopy(layer).bfloat16() for layer in dense]
+    half_x = x.bfloat16()
+    tasks = {
+        "torch": in_turns([calling(layer, x) for layer in dense]),
+        "bf16": in_turns([calling(layer, half_x) for layer in half]),
+        "onnxruntime": in_turns([in_onnxruntime(layer, x, row.n_threads) for layer in dense]),
+    }
+    if (task := in_openvino(dense[0], x, row.n_threads)) is not None and row.n_copies == 1:
+        tasks["openvino"] = task
+    sparse_x = x.t().contiguous().t() if x.ndim == 2 and not row.alone else x
+    for sparsity in SPARSITIES:
+        layers = [sparse_of(thinned(copy.deepcopy(layer), sparsity), alone=row.alone) for layer in dense]
+        tasks[f"{sparsity}"] = in_turns([calling(layer, sparse_x) for layer in layers])
+    return tasks
+
+
+def measured(row: Row) -> dict[str, float]:
+    torch.set_num_threads(row.n_threads)
+    with torch.inference_mode():
+        return interleaved(tasks_of(row), row.rounds, hot=row.n_copies == 1)
+
+
+def best_dense(times: Mapping[str, float]) -> float:
+    return min(times[name] for name in ("torch", "onnxruntime", "openvino") if name in times)
+
+
+def layer_table(rows: Mapping[str, Row]) -> None:
+    rivals = ("torch", "onnxruntime", "openvino", "bf16")
+    heads = "".join(f"{head:>12}" for head in (*rivals, "90 %", "95 %"))
+    print(f"{'microseconds':34}{heads}   {'ratio':13}{'asked':13}{'over bf16':13}DeepSparse at 90 %")
+    for name, row in rows.items():
+        times = measured(row)
+        cells = "".join(f"{times[rival] * 1e6:12.0f}" if rival in times else f"{'-':>12}" for rival in rivals)
+        sparse = [times[f"{sparsity}"] for sparsity in SPARSITIES]
+        cells += "".join(f"{time * 1e6:12.0f}" for time in sparse)
+        ratios = " / ".join(f"{best_dense(times) / time:.1f}" for time in sparse)
+        asked = " / ".join(f"{ratio:g}" for ratio in row.asked) if any(row.asked) else ""
+        over_half = " / ".join(f"{times['bf16'] / time:.1f}" for time in sparse)
+        print(f"{name:34}{cells}   {ratios:13}{asked:13}{over_half:13}{row.deepsparse or ''}", flush=True)
+
+
+def on(n_threads: int, task: Task) -> Task:
+    """The task on so many threads."""
+
+    def run() -> None:
+        torch.set_num_threads(n_threads)
+        task()
+
+    return run
+
+
+def thread_table(rows: Mapping[str, Row]) -> None:
+    print(f"\n{'two threads, times one thread':34}{'torch':>12}{'90 %':>12}{'95 %':>12}   asked 1.8")
+    for name, row in rows.items():
+        one = tasks_of(row)
+
+        with torch.inference_mode():
+            names = ("torch", "0.9", "0.95")
+            times = interleaved({f"{n} {name}": on(n, one[name]) for name in names for n in (1, 2)}, row.rounds)
+        cells = "".join(f"{times[f'1 {name}'] / times[f'2 {name}']:12.2f}" for name in names)
+        print(f"{name:34}{cells}", flush=True)
+    torch.set_num_threads(1)
+
+
+# ---- whole models ----------------------------------------------------------------------------------------------------
+
+
+def lenet() -> nn.Module:
+    """LeNet-5 as in Caffe: 431,000 weights."""
+    return nn.Sequential(
+        nn.Conv2d(1, 20, 5),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(800, 500),
+        nn.ReLU(),
+        nn.Linear(500, 10),
+    )
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+        self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+        self.shortcut = (
+            nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+            if stride > 1 or channels != out
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> the same with `out` channels, each side over the stride."""
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+def resnet18() -> nn.Module:
+    """ResNet-18 for inputs of 32 x 32: 11 million weights."""
+    widths = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2)]
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()),
+        *(Block(*width) for width in [*widths, (512, 512, 1)]),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)),
+    )
+
+
+def minilm() -> nn.Module:
+    """The encoder of all-MiniLM-L6: 6 layers, 384 features, 12 heads, 10.6 million weights."""
+    layer = nn.TransformerEncoderLayer(384, 12, 1536, activation="gelu", batch_first=True)
+    return nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "LeNet-5, batch 1": (lenet, (1, 1, 28, 28)),
+    "LeNet-5, batch 64": (lenet, (64, 1, 28, 28)),
+    "ResNet-18 32x32, batch 1": (resnet18, (1, 3, 32, 32)),
+    "ResNet-18 32x32, batch 16": (resnet18, (16, 3, 32, 32)),
+    "MiniLM encoder, 1 x 128 tokens": (minilm, (1, 128, 384)),
+    "MiniLM encoder, 8 x 128 tokens": (minilm, (8, 128, 384)),
+}
+
+
+def model_table(models: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]) -> None:
+    print(f"\n{'milliseconds':34}{'torch':>12}{'bf16':>12}{'0 %':>12}{'90 %':>12}{'95 %':>12}   ratio")
+    for name, (make, shape) in models.items():
+        dense, x = make().eval(), torch.randn(shape)
+        half, half_x = copy.deepcopy(dense).bfloat16(), x.bfloat16()
+        tasks: dict[str, Task] = {"torch": calling(dense, x), "bf16": calling(half, half_x)}
+        for sparsity in (0.0, *SPARSITIES):
+            small = compact_(thinned(copy.deepcopy(dense), sparsity))
+            tasks[f"{sparsity}"] = calling(small, x)
+        with torch.inference_mode():
+            times = interleaved(tasks, 15)
+        cells = "".join(f"{time * 1e3:12.2f}" for time in times.values())
+        ratios = " / ".join(f"{times['torch'] / times[f'{sparsity}']:.2f}" for sparsity in (0.0, *SPARSITIES))
+        print(f"{name:34}{cells}   {ratios}", flush=True)
+
+
+def main(words: list[str]) -> None:
+    """Print the tables."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    np.seterr(all="raise")
+
+    def asked_for(name: str) -> bool:
+        return not words or any(word in name for word in words)
+
+    layer_table({name: row for name, row in LAYERS.items() if asked_for(name)})
+    thread_table({name: row for name, row in THREADS.items() if asked_for(f"threads {name}")})
+    model_table({name: model for name, model in MODELS.items() if asked_for(name)})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
