@@ -28,7 +28,7 @@ Step = Callable[[], object]
 
 
 def mlp() -> nn.Module:
-    """Leaky, as pruning an untrained network kills a third of its ReLUs, and torch's Adam is slow where moments are 0."""
+    """Leaky: to prune an untrained network kills a third of its ReLUs, and torch's Adam is slow where moments are 0."""
     hidden = (nn.Linear(784, 1024), nn.LeakyReLU(), nn.Linear(1024, 1024), nn.LeakyReLU())
     return nn.Sequential(*hidden, nn.Linear(1024, 10))
 
