@@ -1,14 +1,12 @@
 """`-export`: the pruned network in the form that other programs read."""
 
-import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
-
-import torch
 
 from n2d2.deepnet import Network
 from prunecell.archive import save
 from prunecell.errors import OptionError, UnknownNameError, nearest
+from prunecell.export import to_onnx
 
 EXACT = -32
 """The number of bits of floating point, which N2D2 writes as a negative number."""
@@ -25,21 +23,10 @@ def export_pcell(network: Network, path: Path, nbbits: int) -> Path:
 
 
 def export_onnx(network: Network, path: Path, nbbits: int) -> Path:  # noqa: ARG001 - as it is, always
-    """Write `path`.onnx, for batches of any size; pruned weights are zeros in it."""
+    """Write `path`.onnx, for batches of any size; pruned weights are zeros in it, which any compiler reads."""
     file = path.with_name(f"{path.name}.onnx")
     stimulus = next(network.model.parameters()).new_zeros(1, *network.provider.shape()[1:])
-    batch = {"input": {0: "batch"}, "output": {0: "batch"}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about itself: the newer one needs another library
-        torch.onnx.export(
-            network.model.eval(),
-            (stimulus,),
-            str(file),
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_axes=batch,
-            dynamo=False,
-        )
+    to_onnx(network.model, stimulus, file, sparse=False)
     return file
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prunecell import export as exporting
 from prunecell import job, packing
 from prunecell.archive import inspect as facts_of
 from prunecell.errors import PrunecellError
@@ -95,6 +96,16 @@ def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> N
         shape = "x".join(map(str, r.shape))
         table.add_row(r.name, r.dtype, shape, r.encoding, nonzero, f"{r.bytes_dense:,}", f"{r.bytes_stored:,}")
     Console().print(table)
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="A state_dict, safetensors (an index too) or .pcell file.")],
+    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or .npz with CSR arrays.")],
+) -> None:
+    """Write the tensors of a file for other programs; ONNX and .pt2 need the model: prunecell.export."""
+    exporting.export(packing.read(source), target)
+    typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
 @app.command("tune-runtime")

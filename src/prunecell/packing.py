@@ -5,7 +5,7 @@ Sources are read, and archives written, tensor by tensor: a model larger than me
 
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -87,6 +87,35 @@ def unpack(source: str | Path, target: str | Path) -> None:
         FormatError: the archive is damaged.
     """
     _by_ending(Path(target), _WRITERS)(Path(source), Path(target))
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """Read all tensors of a model file, any that `pack` takes; tied ones are the same tensor.
+
+    Raises:
+        UnknownNameError: the ending is none that can be read.
+        FormatError: the file is damaged, or holds something else than tensors.
+    """
+    state: dict[str, Tensor] = {}
+    for name, item in _by_ending(Path(path), _READERS)(Path(path)).items:
+        state[name] = state[item.of] if isinstance(item, Alias) else item
+    return state
+
+
+def write_safetensors(
+    items: Iterable[tuple[str, Tensor]], target: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors one by one as they come; the file appears when it is complete, or not at all.
+
+    Raises:
+        OptionError: safetensors has no name for a dtype.
+    """
+    with writing(target, dict(metadata or {})) as body:
+        for name, tensor in items:
+            kind = element_type(tensor.dtype)
+            if kind.container is None:
+                raise OptionError(f"{name!r} is of {kind.name}, which safetensors cannot hold; a '.pt' file can")
+            body.append(name, kind.container, tuple(tensor.shape), [words_of(tensor).view("u1").data])
 
 
 def _by_ending(path: Path, table: Mapping[str, _T]) -> _T:
@@ -179,13 +208,7 @@ def _write_torch(source: Path, target: Path) -> None:
 def _write_safetensors(source: Path, target: Path) -> None:
     with Archive.open(source) as archive:
         strings = {key: value for key, value in archive.metadata.items() if isinstance(value, str)}
-        with writing(target, strings) as body:
-            for name in archive:
-                tensor = archive[name]
-                kind = element_type(tensor.dtype)
-                if kind.container is None:
-                    raise OptionError(f"{name!r} is of {kind.name}, which safetensors cannot hold; unpack to '.pt'")
-                body.append(name, kind.container, tuple(tensor.shape), [words_of(tensor).view("u1").data])
+        write_safetensors(((name, archive[name]) for name in archive), target, strings)
 
 
 _READERS: dict[str, Callable[[Path], Source]] = {

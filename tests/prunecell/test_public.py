@@ -14,7 +14,7 @@ LAYERS = [
     ["kernels", "idx", "fetch", "codecs"],
     ["masks", "archive", "data", "images"],
     ["select", "packing", "sharing", "sparse"],
-    ["evidence"],
+    ["evidence", "export"],
     ["fillers", "schedules", "report"],
     ["allocation"],
     ["plan"],
