@@ -14,9 +14,9 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from n2d2.command import run
+from n2d2.command.options import FILLERS, Options
+from n2d2.command.run import run
 from n2d2.exports import EXPORTS, check_export
-from n2d2.options import FILLERS, Options
 from prunecell.errors import OptionError, PrunecellError, UnknownNameError, nearest
 
 INTERRUPTED = 130

@@ -20,13 +20,13 @@ from torch import Tensor
 from n2d2 import ini
 from n2d2.cells.containers import key_of
 from n2d2.cells.deepnet_cell import DeepNetCell
-from n2d2.environment import Environment, read_environment
-from n2d2.graph import Graph, read_graph
 from n2d2.ini import Document, IniError, IniWarning, Section
 from n2d2.ini.errors import hint
-from n2d2.keys import IDLE_GLOBALS, IDLE_TARGET, REFUSED_GLOBALS, REFUSED_TARGET_KEYS, REFUSED_TARGETS
-from n2d2.layers import check_model
-from n2d2.parameters import chosen, located, refuse, warn_of_idle
+from n2d2.network.environment import Environment, read_environment
+from n2d2.network.graph import Graph, read_graph
+from n2d2.network.keys import IDLE_GLOBALS, IDLE_TARGET, REFUSED_GLOBALS, REFUSED_TARGET_KEYS, REFUSED_TARGETS
+from n2d2.network.layers import check_model
+from n2d2.network.parameters import chosen, located, refuse, warn_of_idle
 from n2d2.provider import DataProvider
 from n2d2.quantizer import PruneCell
 from n2d2.solver import build_optimizer

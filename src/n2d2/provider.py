@@ -8,8 +8,8 @@ import torch
 
 from n2d2 import global_variables
 from n2d2.database import PARTITIONS, Database
+from n2d2.database.reading import Images, applied, flat, in_parts, through
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors
-from n2d2.reading import Images, applied, flat, in_parts, through
 from n2d2.tensor import Tensor
 from n2d2.transform import Composite, Transformation
 from prunecell.errors import check_count

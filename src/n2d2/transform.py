@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from n2d2 import pixels
 from n2d2.declared import choice, count, flag, number
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice
-from n2d2.keys import check_fields, printed
+from n2d2.network.keys import check_fields, printed
 from prunecell.errors import check_count, check_number
 
 APPLY_TO = {

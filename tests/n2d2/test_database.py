@@ -24,8 +24,8 @@ from n2d2.database import (
     Numpy,
 )
 from n2d2.error_handler import WrongInputType, WrongValue
-from n2d2.keys import ini_keys
-from prunecell import data
+from n2d2.network.keys import ini_keys
+from prunecell.data import sets as data
 from prunecell.errors import DataError, FormatError
 
 PARTITIONS = ("Learn", "Validation", "Test", "Unpartitioned")

@@ -12,7 +12,7 @@ import prunecell as pc
 from n2d2 import ini
 from n2d2.cells import DeepNetCell
 from n2d2.deepnet import build, load, problem
-from prunecell.data import MNIST_MD5
+from prunecell.data.sets import MNIST_MD5
 from prunecell.errors import DataError
 from prunecell.training import Task, evaluate, fit
 

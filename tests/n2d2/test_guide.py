@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 import n2d2
-from n2d2 import cells, cli, deepnet, exports, keys, layers, options
+from n2d2 import cells, cli, deepnet, exports
 from n2d2.activation import ACTIVATIONS
+from n2d2.command import options
 from n2d2.database import DATABASES
 from n2d2.filler import FILLERS
 from n2d2.ini.effort import LIMITS
 from n2d2.ini.expressions import FUNCTIONS
 from n2d2.ini.lines import MAX_FILE_BYTES
+from n2d2.network import keys, layers
 from n2d2.quantizer import PruneCell
 from n2d2.solver import POLICIES, SOLVERS
 from n2d2.transform import TRANSFORMATIONS

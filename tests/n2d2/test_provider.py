@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from n2d2 import reading
-from n2d2.database import DIR, MNIST, Numpy
+from n2d2.database import DIR, MNIST, Numpy, reading
 from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.provider import DataProvider
 from n2d2.tensor import Tensor

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from n2d2 import pixels
 from n2d2.error_handler import WrongInputType, WrongValue
-from n2d2.keys import ini_keys
+from n2d2.network.keys import ini_keys
 from n2d2.transform import (
     APPLY_TO,
     CHANNELS,

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from n2d2.declared import flag
 from n2d2.error_handler import WrongValue, check_choice
-from n2d2.keys import check_fields, printed
-from prunecell.images import read_image
+from n2d2.network.keys import check_fields, printed
+from prunecell.data.images import read_image
 
 PARTITIONS = ("Learn", "Validation", "Test", "Unpartitioned")
 

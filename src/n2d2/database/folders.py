@@ -13,8 +13,8 @@ from n2d2.database.published import Divided, Folder, PublishedSet
 from n2d2.declared import count, flag, number
 from n2d2.error_handler import WrongValue, n2d2_errors
 from prunecell.data import cache_folder
+from prunecell.data.images import list_images
 from prunecell.errors import DataError, FormatError, check_number
-from prunecell.images import list_images
 
 
 @dataclass(eq=False, repr=False)

@@ -10,8 +10,8 @@ from torch import Tensor
 from n2d2.database.base import PARTITIONS, Database, Stimuli, dealt, drawn
 from n2d2.declared import count, flag, number
 from n2d2.error_handler import check_choice
-from prunecell.cifar import cifar10, cifar100
 from prunecell.data import DataSet, cache_folder, fashion_mnist, mnist
+from prunecell.data.cifar import cifar10, cifar100
 from prunecell.errors import DataError, FormatError
 
 Folder = str | Path | None

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from n2d2 import ini
-from n2d2.environment import read_environment
-from n2d2.graph import read_graph
+from n2d2.network.environment import read_environment
+from n2d2.network.graph import read_graph
 
 HEAD = ["[database]", "Type=MNIST_IDX_Database", "[sp]", "SizeX=8", "SizeY=6"]  # five lines
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from n2d2 import global_variables, ini
 from n2d2.cells.containers import key_of
 from n2d2.cells.summary import summarize
+from n2d2.command.options import Options
 from n2d2.deepnet import Network, build
 from n2d2.files import save_weights
-from n2d2.options import Options
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer, build_optimizer
 from n2d2.updating import UNKNOWN_EPOCH

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from prunecell.data.fetch import fetch, pip_configuration
 from prunecell.errors import DataError
-from prunecell.fetch import fetch, pip_configuration
 
 NAME = "Odd_name-0.2-py3-none-any.whl"  # the name of its project is not normalised, as the real one's is not
 CONTENT = b"what the wheel holds"

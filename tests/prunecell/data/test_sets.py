@@ -8,7 +8,7 @@ import zipfile
 import pytest
 import torch
 
-from prunecell import data
+from prunecell.data import sets as data
 from prunecell.errors import DataError, FormatError
 
 TRAIN, TEST = torch.arange(5 * 4 * 3).reshape(5, 4, 3), torch.arange(2 * 4 * 3).reshape(2, 4, 3) + 100

@@ -11,9 +11,9 @@ from n2d2.cells.cell import Cell
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.weights import BatchNorm2d, WeightCell
 from n2d2.ini import Document, Section
-from n2d2.keys import IDLE_ONNX, REFUSED_ONNX_KEYS
-from n2d2.parameters import located, refuse, warn_of_idle
-from n2d2.parts import read_quantizer, read_solver
+from n2d2.network.keys import IDLE_ONNX, REFUSED_ONNX_KEYS
+from n2d2.network.parameters import located, refuse, warn_of_idle
+from n2d2.network.parts import read_quantizer, read_solver
 from n2d2.quantizer import PruneCell
 
 

@@ -11,7 +11,7 @@ from n2d2 import ini
 from n2d2.cells import Conv, Fc
 from n2d2.deepnet import build
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "n2d2"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "n2d2"
 
 
 @pytest.fixture

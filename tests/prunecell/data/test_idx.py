@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prunecell.data.idx import DTYPES, read_idx
 from prunecell.errors import FormatError
-from prunecell.idx import DTYPES, read_idx
 
 
 def encode(array, code=b"\x08"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from n2d2.ini import IniError, IniWarning, Place, Section
-from n2d2.keys import ini_keys
+from n2d2.network.keys import ini_keys
 from prunecell.errors import OptionError, OptionTypeError
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from n2d2.logbook import Logbook
+from n2d2.command.logbook import Logbook
 from prunecell.training import Checkpoint, Progress, Task, fit
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from prunecell.cifar import COARSE, FINE, TEN, cifar10, cifar100
+from prunecell.data.cifar import COARSE, FINE, TEN, cifar10, cifar100
 from prunecell.errors import DataError, FormatError
 
 N = 4  # images in a file

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from n2d2 import database, ini, transform
-from n2d2.environment import read_environment
+from n2d2.network.environment import read_environment
 
 DATABASE = ["[database]", "Type=MNIST_IDX_Database", "Validation=0.1"]
 PROVIDER = ["[sp]", "SizeX=32", "SizeY=24", "BatchSize=8"]

@@ -10,14 +10,14 @@ import torch
 
 from n2d2.cells.cell import Cell
 from n2d2.cells.deepnet_cell import DeepNetCell
-from n2d2.environment import Environment
 from n2d2.global_variables import device, dtype
-from n2d2.imported import configure, read_onnx
 from n2d2.ini import Document, IniError, Section
 from n2d2.ini.document import PROVIDERS
 from n2d2.ini.errors import hint
-from n2d2.layers import PRUNABLE, read_cell
-from n2d2.parts import Inputs, Shape, read_quantizer
+from n2d2.network.environment import Environment
+from n2d2.network.imported import configure, read_onnx
+from n2d2.network.layers import PRUNABLE, read_cell
+from n2d2.network.parts import Inputs, Shape, read_quantizer
 from n2d2.quantizer import PruneCell
 
 

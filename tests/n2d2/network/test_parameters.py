@@ -5,8 +5,8 @@ import pytest
 from n2d2 import ini
 from n2d2.activation import Rectifier
 from n2d2.database import DIR
-from n2d2.keys import ini_keys
-from n2d2.parameters import GETTERS, chosen, configured, refuse, warn_of_idle
+from n2d2.network.keys import ini_keys
+from n2d2.network.parameters import GETTERS, chosen, configured, refuse, warn_of_idle
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SGD
 from n2d2.transform import TRANSFORMATIONS, RangeAffine, Rescale

@@ -238,7 +238,7 @@ def test_a_killed_run_goes_on_to_the_same_end(capsys):
     script = f"""
 import os, signal, torch
 from n2d2.cli import main
-from n2d2.logbook import Logbook
+from n2d2.command.logbook import Logbook
 from prunecell.training import Checkpoint
 torch.set_num_threads(1)
 Checkpoint.due = property(lambda self: True)

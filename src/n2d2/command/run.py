@@ -13,14 +13,14 @@ from rich.console import Console
 from torch import Tensor
 
 from n2d2.cells.weights import WeightCell
+from n2d2.command.learning import learn
+from n2d2.command.logbook import TITLES, Logbook, measure
+from n2d2.command.options import FILLERS, Options
+from n2d2.command.session import Session, prepare_checkpoints, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.exports import export
 from n2d2.files import load_weights, put_masks
-from n2d2.learning import learn
-from n2d2.logbook import TITLES, Logbook, measure
-from n2d2.options import FILLERS, Options
 from n2d2.quantizer import PruneCell
-from n2d2.session import Session, prepare_checkpoints, show, start
 from prunecell.archive import inspect, save
 from prunecell.errors import DataError
 from prunecell.training import Batches, Checkpoint, Task

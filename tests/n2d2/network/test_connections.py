@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from n2d2 import ini
 from n2d2.cells.mapping import grouped
-from n2d2.connections import is_mapped, read_mapping
+from n2d2.network.connections import is_mapped, read_mapping
 
 
 def section_of(*lines):

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from prunecell.data import DataSet, cache_folder
+from prunecell.data.sets import DataSet, cache_folder
 from prunecell.errors import DataError, FormatError
 
 SHAPE = (3, 32, 32)  # planes of red, green and blue

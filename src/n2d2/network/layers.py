@@ -8,9 +8,9 @@ from n2d2.cells import nn
 from n2d2.cells.cell import Cell
 from n2d2.cells.operators import GLOBAL_POOLS, MODES, OPERATIONS
 from n2d2.ini import Section
-from n2d2.keys import DATATYPES, IDLE_CELL, MODELS, REFUSED_CELL_KEYS, REFUSED_CELLS, REFUSED_MODELS
-from n2d2.parameters import chosen, located, refuse, warn_of_idle
-from n2d2.parts import (
+from n2d2.network.keys import DATATYPES, IDLE_CELL, MODELS, REFUSED_CELL_KEYS, REFUSED_CELLS, REFUSED_MODELS
+from n2d2.network.parameters import chosen, located, refuse, warn_of_idle
+from n2d2.network.parts import (
     Inputs,
     Options,
     Part,

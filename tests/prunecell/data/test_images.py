@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from prunecell.data.images import list_images, read_image
 from prunecell.errors import DataError, FormatError
-from prunecell.images import list_images, read_image
 
 
 @pytest.fixture
