@@ -17,7 +17,8 @@ def kernels(level: str, march: str) -> Extension:
     The library carries the checksum of its source, by which the loader knows a stale one.
     """
     checksum = zlib.crc32(Path(SOURCE).read_bytes())
-    flags = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"]
+    flags = ["-std=c++17", "-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"]
+    flags += ["-fno-tree-loop-distribute-patterns"]  # short copies stay loops, instead of calls of memcpy
     return Extension(
         f"prunecell._kernels_{level}",
         [SOURCE],

@@ -109,7 +109,16 @@ def _is_stale(found: ctypes.CDLL) -> bool:
 # ---- how it is called ------------------------------------------------------------------------------------------------
 
 
-class Matrix(ctypes.Structure):
+class Argument(ctypes.Structure):
+    """A structure that kernels take by its address."""
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where it lies."""
+        return ctypes.addressof(self)
+
+
+class Matrix(Argument):
     """A compressed matrix: the fields of `Matrix` in _kernels.cpp, in its order."""
 
     _fields_ = (
@@ -125,7 +134,7 @@ class Matrix(ctypes.Structure):
     )
 
 
-class Geometry(ctypes.Structure):
+class Geometry(Argument):
     """A convolution: the fields of `Geometry` in _kernels.cpp, in its order."""
 
     _fields_ = (
@@ -141,8 +150,7 @@ class Geometry(ctypes.Structure):
     )
 
 
-_MATRIX, _ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
-    ctypes.POINTER(Matrix),
+_ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
     ctypes.c_void_p,
     ctypes.c_int32,
     ctypes.c_int64,
@@ -153,20 +161,15 @@ _MATRIX, _ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
 # Function -> its arguments; every result is an int32, if there is one. What they mean is written where the function is.
 SIGNATURES: dict[str, list[Any]] = {
     "pc_cpu_level": [],
-    "pc_what_is_wrong": [_MATRIX],
+    "pc_what_is_wrong": [_ADDRESS],
     "pc_linear": [
-        _MATRIX,
-        _ADDRESS,
-        _FLAG,
-        *[_ADDRESS, _COUNT, _COUNT],
-        _COUNT,
-        *[_ADDRESS, _COUNT, _COUNT],
-        _ROW,
-        _ROW,
+        *[_ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _COUNT],
+        *[_ADDRESS, _COUNT, _COUNT, _ROW, _ROW],
     ],
     "pc_convolution": [
-        *[_MATRIX, _ADDRESS, _FLAG, ctypes.POINTER(Geometry), _ADDRESS, _ADDRESS],
-        *[_COUNT, _ROW, _ROW],
+        *[_ADDRESS, _ADDRESS, _FLAG, _ADDRESS],
+        *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW],
     ],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
     "pc_any_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES],

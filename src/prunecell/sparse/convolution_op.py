@@ -100,21 +100,22 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     bias_address = address_of_bias(bias, n_rows)
     x = x.contiguous()
     y = x.new_empty(n_samples, n_rows, *out)
-    x_address, x_pitch = x.data_ptr(), x.element_size() * x[:1].numel()
-    y_address, y_pitch = y.data_ptr(), y.element_size() * y[:1].numel()
+    x_address, x_bytes = x.data_ptr(), x.numel() * x.element_size()
+    y_address, y_bytes = y.data_ptr(), y.numel() * y.element_size()
 
-    def compute(samples: tuple[int, int], rows: tuple[int, int]) -> None:
-        begin, end = samples
-        addresses = x_address + begin * x_pitch, y_address + begin * y_pitch
-        if library.pc_convolution(matrix, bias_address, relu, geometry, *addresses, end - begin, *rows):
+    def compute(s0: int, s1: int, r0: int, r1: int) -> None:
+        addresses = x_address + s0 * x_bytes // n_samples, y_address + s0 * y_bytes // n_samples
+        if library.pc_convolution(matrix.address, bias_address, relu, geometry.address, *addresses, s1 - s0, r0, r1):
             raise MemoryError(f"no memory to convolve an input of shape {tuple(x.shape)}")
 
     work = matrix.n_entries * n_samples * (math.prod(out) + 15) // 16
     n_threads = kernels.n_threads() if work > ENOUGH_WORK else 1
-    if n_samples >= n_threads:
-        kernels.in_parallel(lambda *samples: compute(samples, (0, n_rows)), n_samples, n_threads=n_threads)
-    else:
-        kernels.in_parallel(lambda *rows: compute((0, n_samples), rows), n_rows, n_threads=n_threads)
+    if n_threads == 1 and n_samples:
+        compute(0, n_samples, 0, n_rows)
+    elif n_samples >= n_threads:
+        kernels.in_parallel(lambda s0, s1: compute(s0, s1, 0, n_rows), n_samples, n_threads=n_threads)
+    elif n_samples:
+        kernels.in_parallel(lambda r0, r1: compute(0, n_samples, r0, r1), n_rows, n_threads=n_threads)
     return y
 
 

@@ -196,9 +196,9 @@ def check(matrix: Compressed) -> None:
         StateError: what is wrong: dtypes, shapes, starts, or columns.
     """
     _check_tensors(matrix)
-    library = kernels.library()
+    library, argument = kernels.library(), as_argument(matrix)
     on_cpu = matrix.values.device.type == "cpu"
-    wrong = library.pc_what_is_wrong(as_argument(matrix)) if library and on_cpu else what_is_wrong(matrix)
+    wrong = library.pc_what_is_wrong(argument.address) if library and on_cpu else what_is_wrong(matrix)
     if wrong:
         raise StateError(f"a sparse matrix {matrix.n_rows} x {matrix.n_columns} is damaged: {WRONG[wrong]}")
 

@@ -50,7 +50,8 @@ class SparseMatrix(nn.Module):
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
         """The matrix as the operators take it."""
-        return self.starts, self.indices, self.values, self.scales, self.n_columns
+        parts = self._buffers  # directly: attributes of a module take their time
+        return parts["starts"], parts["indices"], parts["values"], parts["scales"], self.n_columns  # type: ignore[return-value]
 
     @property
     def weight(self) -> Tensor:

@@ -49,7 +49,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     target = y.data_ptr(), *((n_samples, 1) if feature_major else (1, matrix.n_rows))
 
     def compute(begin: int, end: int) -> None:
-        if library.pc_linear(matrix, bias_address, relu, *source, n_samples, *target, begin, end):
+        if library.pc_linear(matrix.address, bias_address, relu, *source, n_samples, *target, begin, end):
             raise MemoryError(f"no memory to multiply {n_samples} samples by a sparse matrix")
 
     if n_samples:

@@ -79,4 +79,5 @@ def test_the_compiled_check_and_its_twin_agree(data):
     if len(array):
         bits = array.view(torch.int16) if array.dtype == torch.uint16 else array
         bits[data.draw(st.integers(0, len(bits) - 1))] += data.draw(st.integers(-3, 3))
-    assert library.pc_what_is_wrong(as_argument(matrix)) == what_is_wrong(matrix)
+    argument = as_argument(matrix)
+    assert library.pc_what_is_wrong(argument.address) == what_is_wrong(matrix)
