@@ -5,92 +5,23 @@ parameters (gradients are masked as they accumulate) and on the optimizers (befo
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count
 from prunecell.evidence import Evidence
 from prunecell.masks import Mask
 from prunecell.plan import Plan, PruneSpec, label, resolve
+from prunecell.pruned import REST_EVERY, PrunedWeight, hidden_during, revealed
 from prunecell.report import Report, WeightFacts
 from prunecell.schedules import Clock
 
 _VERSION = 1
-
-_KEEP_ZEROS = {
-    optim.SGD,
-    optim.Adam,
-    optim.AdamW,
-    optim.NAdam,
-    optim.RAdam,
-    optim.RMSprop,
-    optim.Adagrad,
-    optim.Adadelta,
-    optim.Adamax,
-}
-"""Optimizers that leave +0.0 what is +0.0 and has had no gradient since its moments were reset: these very types."""
-
-_AT_REST = {"exp_avg_sq": 1.0, "max_exp_avg_sq": 1.0, "square_avg": 1.0}
-"""What second moments of pruned weights rest at; all other moments at 0.
-
-Any number serves, as the first moment is 0. But on a CPU the square roots of zeros that torch.optim's Adam and RMSprop
-take are so slow that a pruned model would take 1.4 times as long a step.
-"""
-_REST_EVERY = 100
-"""Steps after which they are reset, since they decay; the first time after the step that makes them."""
-
-
-@dataclass(eq=False)
-class _PrunedWeight:
-    """One parameter under a mask.
-
-    Attributes:
-        sparsity: what the schedule asked for when the mask was filled.
-        hidden: where weights may revive, the values under the mask, (n_pruned,); None while they stand in the
-            parameter, and always None where nothing revives.
-        memory: where they were until then, to be used again.
-        n_steps: of optimizers that keep zeros.
-    """
-
-    name: str
-    parameter: nn.Parameter
-    spec: PruneSpec
-    mask: Mask
-    sparsity: float = 0.0
-    hidden: Tensor | None = None
-    memory: Tensor | None = None
-    n_steps: int = 0
-
-    def reveal_(self) -> None:
-        """Put the hidden values back into the parameter."""
-        if self.hidden is not None:
-            self.mask.put_pruned_(self.parameter.data, self.hidden)
-            self.hidden, self.memory = None, self.hidden
-
-    def hide_(self) -> None:
-        """Make the pruned weights +0.0, and keep what stood there if it may be wanted again."""
-        if self.spec.parks and self.hidden is None:
-            self.hidden, self.memory = self.mask.pruned_values(self.parameter.data, memory=self.memory), None
-        self.mask.zero_pruned_(self.parameter.data)
-
-    def after_step_(self, optimizer: Optimizer) -> None:
-        """Undo what an optimizer did to the pruned weights."""
-        if self.spec.parks or type(optimizer) not in _KEEP_ZEROS:
-            self.hide_()
-        else:
-            self.n_steps += 1
-            self.mask.zero_moved_(self.parameter.data, turn=self.n_steps)
-
-    def mask_gradient_(self, parameter: Tensor) -> None:
-        """Hook: called when a gradient has been accumulated."""
-        if parameter.grad is not None and not parameter.grad.is_sparse:
-            self.mask.zero_pruned_(parameter.grad)
 
 
 class Pruner:
@@ -129,7 +60,7 @@ class Pruner:
     ) -> None:
         targets, self.skipped = resolve(model, plan)
         self._weights = {
-            t.name: _PrunedWeight(t.name, t.parameter, t.spec, Mask.full(t.parameter.shape, t.parameter.device))
+            t.name: PrunedWeight(t.name, t.parameter, t.spec, Mask.full(t.parameter.shape, t.parameter.device))
             for t in targets
         }
         self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._weights.values()))
@@ -169,7 +100,7 @@ class Pruner:
         due = [w for w in self._weights.values() if _wanted(w.spec, self._clock) != w.sparsity]
         if due:
             self._fill({w.spec for w in due})
-        if self._clock.steps % _REST_EVERY == 1:
+        if self._clock.steps % REST_EVERY == 1:
             self._clear_moments(self._weights.values())
         held = {id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]}
         for weight in self._weights.values():
@@ -280,7 +211,7 @@ class Pruner:
         for spec in specs:
             group = [w for w in self._weights.values() if w.spec == spec]
             sparsity = _wanted(spec, self._clock)
-            with _revealed(group):
+            with revealed(group):
                 evidences = [self._evidence(w) for w in group]
                 shares = spec.allocation(evidences, sparsity)
                 masks = [_as_mask(spec.filler(e, s), e) for e, s in zip(evidences, shares, strict=True)]
@@ -288,7 +219,7 @@ class Pruner:
                     weight.mask, weight.sparsity = mask, sparsity
             self._clear_moments(group)
 
-    def _evidence(self, weight: _PrunedWeight) -> Evidence:
+    def _evidence(self, weight: PrunedWeight) -> Evidence:
         # The draw depends on seed, name and time only: resumed and parallel runs draw the same.
         text = f"{weight.spec.seed}/{weight.name}/{self._clock.samples}"
         seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
@@ -299,17 +230,14 @@ class Pruner:
             generator=torch.Generator().manual_seed(seed),
         )
 
-    def _held_by(self, optimizer: Optimizer) -> list[_PrunedWeight]:
+    def _held_by(self, optimizer: Optimizer) -> list[PrunedWeight]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         return [w for w in self._weights.values() if id(w.parameter) in held]
 
-    def _clear_moments(self, weights: Iterable[_PrunedWeight]) -> None:
-        """Reset the optimizers' moments of pruned weights that cannot come back: no momentum pulls at them."""
+    def _clear_moments(self, weights: Iterable[PrunedWeight]) -> None:
         for weight in weights:
-            for optimizer in () if weight.spec.parks else self._optimizers:
-                for name, moment in optimizer.state.get(weight.parameter, {}).items():
-                    if isinstance(moment, Tensor) and moment.shape == weight.mask.shape:
-                        weight.mask.fill_pruned_(moment, _AT_REST.get(name, 0.0))
+            for optimizer in self._optimizers:
+                weight.clear_moments_(optimizer)
 
     @torch.no_grad()
     def _before_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:  # noqa: ANN401 - torch's hook
@@ -320,42 +248,13 @@ class Pruner:
         if not parked or ("closure" not in kwargs and len(args) < 2):  # noqa: PLR2004 - args[0] is the optimizer
             return None
         if "closure" in kwargs:
-            return args, {**kwargs, "closure": _hidden_during(parked, kwargs["closure"])}
-        return (args[0], _hidden_during(parked, args[1]), *args[2:]), kwargs
+            return args, {**kwargs, "closure": hidden_during(parked, kwargs["closure"])}
+        return (args[0], hidden_during(parked, args[1]), *args[2:]), kwargs
 
     @torch.no_grad()
     def _after_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002 - torch's hook
         for weight in self._held_by(optimizer):
             weight.after_step_(optimizer)
-
-
-@contextmanager
-def _revealed(weights: list[_PrunedWeight]) -> Iterator[None]:
-    """The hidden values stand in the parameters meanwhile, whatever happens."""
-    for weight in weights:
-        weight.reveal_()
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.hide_()
-
-
-def _hidden_during(weights: list[_PrunedWeight], closure: Callable[[], float] | None) -> Callable[[], float] | None:
-    """A closure that evaluates the pruned model, though the optimizer that calls it works on hidden values."""
-    if closure is None:
-        return None
-
-    def evaluate() -> float:
-        for weight in weights:
-            weight.hide_()
-        with torch.enable_grad():
-            loss = closure()
-        for weight in weights:
-            weight.reveal_()
-        return loss
-
-    return evaluate
 
 
 def _wanted(spec: PruneSpec, clock: Clock) -> float:
@@ -377,7 +276,7 @@ def _as_mask(filled: Mask | Tensor, evidence: Evidence) -> Mask:
     )
 
 
-def _checked_epoch_size(epoch_size: int | None, weights: Iterable[_PrunedWeight]) -> int | None:
+def _checked_epoch_size(epoch_size: int | None, weights: Iterable[PrunedWeight]) -> int | None:
     if epoch_size is not None:
         check_count("epoch_size", epoch_size, low=1)
         return epoch_size
@@ -390,7 +289,7 @@ def _checked_epoch_size(epoch_size: int | None, weights: Iterable[_PrunedWeight]
     return None
 
 
-def _checked_state(state: Mapping[str, Any], weights: Mapping[str, _PrunedWeight]) -> Mapping[str, dict[str, Any]]:
+def _checked_state(state: Mapping[str, Any], weights: Mapping[str, PrunedWeight]) -> Mapping[str, dict[str, Any]]:
     if state.get("version") != _VERSION:
         raise StateError(f"version={state.get('version')!r} of the pruner's state is unknown: it must be {_VERSION}")
     saved = cast("Mapping[str, dict[str, Any]]", state["weights"])

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Cubic, Gradual, IterNonStruct, Magnitude, Pruner, PruneSpec, Random, Static
-from prunecell import pruner as pruner_module
+from prunecell import Cubic, Gradual, IterNonStruct, Magnitude, Pruner, PruneSpec, Random, Static, pruned
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import keep_all
 from prunecell.masks import Mask
@@ -86,7 +85,7 @@ KEEPING = [
 @pytest.mark.parametrize("make", KEEPING)
 def test_optimizers_that_are_said_to_keep_zeros_do(mlp, make, monkeypatch):
     mlp.train(solver := make(mlp.model.parameters()), steps=3)
-    assert type(solver) in pruner_module._KEEP_ZEROS
+    assert type(solver) in pruned._KEEP_ZEROS
     pruner = Pruner(mlp.model, PruneSpec(schedule=Static(sparsity=0.7)), optimizer=solver)
     monkeypatch.setattr(Mask, "zero_moved_", lambda *_, **__: None)
     mlp.train(solver, pruner, steps=5)
@@ -236,7 +235,7 @@ def test_moments_are_cleared_where_nothing_comes_back(mlp):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam, fused", "rmsprop"])
 def test_second_moments_of_the_pruned_never_reach_zero(mlp, optimizer, monkeypatch):
-    monkeypatch.setattr(pruner_module, "_REST_EVERY", 5)
+    monkeypatch.setattr("prunecell.pruner.REST_EVERY", 5)
     solver = OPTIMIZERS[optimizer](mlp.model.parameters())
     pruner = Pruner(mlp.model, CUBIC, optimizer=solver)
     for _ in range(14):

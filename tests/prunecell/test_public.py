@@ -18,6 +18,7 @@ LAYERS = [
     ["fillers", "schedules", "report"],
     ["allocation"],
     ["plan"],
+    ["pruned"],
     ["pruner"],
     ["training"],
     ["figures", "problem"],

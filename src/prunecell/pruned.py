@@ -1,0 +1,118 @@
+"""One parameter under a mask: zeros that stay, hidden values that may come back, moments that are cleared."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn, optim
+from torch.optim import Optimizer
+
+from prunecell.masks import Mask
+from prunecell.plan import PruneSpec
+
+_KEEP_ZEROS = {
+    optim.SGD,
+    optim.Adam,
+    optim.AdamW,
+    optim.NAdam,
+    optim.RAdam,
+    optim.RMSprop,
+    optim.Adagrad,
+    optim.Adadelta,
+    optim.Adamax,
+}
+"""Optimizers that leave +0.0 what is +0.0 and has had no gradient since its moments were reset: these very types."""
+
+_AT_REST = {"exp_avg_sq": 1.0, "max_exp_avg_sq": 1.0, "square_avg": 1.0}
+"""What second moments of pruned weights rest at; all other moments at 0.
+
+Any number serves, as the first moment is 0. But on a CPU the square roots of zeros that torch.optim's Adam and RMSprop
+take are so slow that a pruned model would take 1.4 times as long a step.
+"""
+REST_EVERY = 100
+"""Steps after which they are reset, since they decay; the first time after the step that makes them."""
+
+
+@dataclass(eq=False)
+class PrunedWeight:
+    """One parameter under a mask.
+
+    Attributes:
+        sparsity: what the schedule asked for when the mask was filled.
+        hidden: where weights may revive, the values under the mask, (n_pruned,); None while they stand in the
+            parameter, and always None where nothing revives.
+        memory: where they were until then, to be used again.
+        n_steps: of optimizers that keep zeros.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    spec: PruneSpec
+    mask: Mask
+    sparsity: float = 0.0
+    hidden: Tensor | None = None
+    memory: Tensor | None = None
+    n_steps: int = 0
+
+    def reveal_(self) -> None:
+        """Put the hidden values back into the parameter."""
+        if self.hidden is not None:
+            self.mask.put_pruned_(self.parameter.data, self.hidden)
+            self.hidden, self.memory = None, self.hidden
+
+    def hide_(self) -> None:
+        """Make the pruned weights +0.0, and keep what stood there if it may be wanted again."""
+        if self.spec.parks and self.hidden is None:
+            self.hidden, self.memory = self.mask.pruned_values(self.parameter.data, memory=self.memory), None
+        self.mask.zero_pruned_(self.parameter.data)
+
+    def after_step_(self, optimizer: Optimizer) -> None:
+        """Undo what an optimizer did to the pruned weights."""
+        if self.spec.parks or type(optimizer) not in _KEEP_ZEROS:
+            self.hide_()
+        else:
+            self.n_steps += 1
+            self.mask.zero_moved_(self.parameter.data, turn=self.n_steps)
+
+    def mask_gradient_(self, parameter: Tensor) -> None:
+        """Hook: called when a gradient has been accumulated."""
+        if parameter.grad is not None and not parameter.grad.is_sparse:
+            self.mask.zero_pruned_(parameter.grad)
+
+    def clear_moments_(self, optimizer: Optimizer) -> None:
+        """Reset the optimizer's moments of pruned weights that cannot come back: no momentum pulls at them."""
+        if self.spec.parks:
+            return
+        for name, moment in optimizer.state.get(self.parameter, {}).items():
+            if isinstance(moment, Tensor) and moment.shape == self.mask.shape:
+                self.mask.fill_pruned_(moment, _AT_REST.get(name, 0.0))
+
+
+@contextmanager
+def revealed(weights: list[PrunedWeight]) -> Iterator[None]:
+    """The hidden values stand in the parameters meanwhile, whatever happens."""
+    for weight in weights:
+        weight.reveal_()
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.hide_()
+
+
+def hidden_during(weights: list[PrunedWeight], closure: Callable[[], float] | None) -> Callable[[], float] | None:
+    """A closure that evaluates the pruned model, though the optimizer that calls it works on hidden values."""
+    if closure is None:
+        return None
+
+    def evaluate() -> float:
+        for weight in weights:
+            weight.hide_()
+        with torch.enable_grad():
+            loss = closure()
+        for weight in weights:
+            weight.reveal_()
+        return loss
+
+    return evaluate
