@@ -2,8 +2,9 @@
 
     python benchmarks/masks.py [ROUNDS]
 
-One thread; medians over ROUNDS (9) in which all take turns. "memory" is the peak of the process above the weights, as
-a multiple of them. "torch" is prunecell without its compiled kernels.
+One thread; medians over ROUNDS (9) in which all take turns with torch.sum; the others, which are slow and leave no
+memory as it was, among themselves. "memory" is the peak of the process above the weights, as a multiple of them.
+"torch" is prunecell without its compiled kernels.
 """
 
 import sys
@@ -22,6 +23,7 @@ from prunecell.fillers import Filler
 from prunecell.masks import Mask
 
 SPARSITY = 0.9
+ROUNDS = next((int(word) for word in sys.argv[1:] if word.isdigit()), 9)
 Task = Callable[[], object]
 
 
@@ -42,15 +44,17 @@ def both(name: str, task: Task) -> dict[str, Task]:
     return {f"prunecell {name}": at_level("", task), f"prunecell {name}, torch": at_level("none", task)}
 
 
-def table(title: str, weights: Sequence[Tensor], tasks: Mapping[str, Task], rounds: int) -> None:
+def table(title: str, weights: Sequence[Tensor], ours: Mapping[str, Task], others: Mapping[str, Task]) -> None:
     """Print milliseconds, passes and extra memory of every task."""
-    tasks = {"torch.sum": lambda: [weight.sum() for weight in weights], **tasks}
-    times = interleaved(tasks, rounds)
-    n_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
     print(f"\n{title}\n{'':44} {'ms':>8} {'passes':>8} {'memory':>8}")
-    for name, task in tasks.items():
-        passes, memory = times[name] / times["torch.sum"], peak_bytes(task) / n_bytes
-        print(f"{name:44} {times[name] * 1e3:8.1f} {passes:8.2f} {memory:8.3f}")
+    n_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
+    for group in (ours, others):
+        tasks = {"torch.sum": lambda: [weight.sum() for weight in weights], **group}
+        times = interleaved(tasks, ROUNDS if group is ours else -(-ROUNDS // 3))
+        for name, task in tasks.items():
+            if group is ours or name in group:
+                passes, memory = times[name] / times["torch.sum"], peak_bytes(task) / n_bytes
+                print(f"{name:44} {times[name] * 1e3:8.1f} {passes:8.2f} {memory:8.3f}")
 
 
 # ---- others ----------------------------------------------------------------------------------------------------------
@@ -88,12 +92,16 @@ def torch_prune_global(weights: Sequence[Tensor]) -> Task:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def one_tensor(weight: Tensor) -> dict[str, Task]:
+def making(weight: Tensor) -> dict[str, Task]:
     tasks: dict[str, Task] = {}
     fillers: list[Filler] = [Magnitude(), IterNonStruct(), Random()]
     for filler in fillers:
         tasks |= both(f"{type(filler).__name__}", lambda filler=filler: filler(evidence(weight), SPARSITY))  # type: ignore[misc]
-    return tasks | {
+    return tasks
+
+
+def others_making(weight: Tensor) -> dict[str, Task]:
+    return {
         "kthvalue": lambda: by_kthvalue(weight),
         "np.partition": lambda: by_partition(weight),
         "torch.nn.utils.prune.l1_unstructured": torch_prune(prune.l1_unstructured, weight),
@@ -103,12 +111,19 @@ def one_tensor(weight: Tensor) -> dict[str, Task]:
 
 def applying(weight: Tensor) -> dict[str, Task]:
     mask = Magnitude()(evidence(weight), SPARSITY)
-    hidden, keep = mask.pruned_values(weight), mask.to_bool()
-    floats = keep.float()
+    hidden = mask.pruned_values(weight)
     return {
         **both("zero_pruned_", lambda: mask.zero_pruned_(weight)),
         **both("pruned_values", lambda: mask.pruned_values(weight)),
+        **both("pruned_values, memory=", lambda: mask.pruned_values(weight, memory=hidden)),
         **both("put_pruned_", lambda: mask.put_pruned_(weight, hidden)),
+    }
+
+
+def others_applying(weight: Tensor) -> dict[str, Task]:
+    keep = weight.abs() > 1.6
+    floats = keep.float()
+    return {
         "weight.mul_(float mask)": lambda: weight.mul_(floats),
         "weight.mul_(bool mask)": lambda: weight.mul_(keep),
         "weight * float mask": lambda: weight * floats,
@@ -137,17 +152,17 @@ def globally(weights: Sequence[Tensor]) -> list[Mask]:
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    rounds = next((int(word) for word in sys.argv[1:] if word.isdigit()), 9)
     weight = torch.randn(4096, 4096)
-    table("A mask of 4096 x 4096 fp32 weights, 90 %", [weight], one_tensor(weight), rounds)
+    table("A mask of 4096 x 4096 fp32 weights, 90 %", [weight], making(weight), others_making(weight))
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         other = torch.randn(4096, 4096).to(dtype)
         tasks = both("Magnitude", lambda other=other: Magnitude()(evidence(other), SPARSITY))  # type: ignore[misc]
-        table(f"The same in {dtype}", [other], tasks, rounds)
-    table("Applying it", [weight], applying(weight), rounds)
+        table(f"The same in {dtype}", [other], tasks, {})
+    table("Applying it", [weight], applying(weight), others_applying(weight))
     weights = [torch.randn(shape) for shape in resnet50_shapes()]
-    tasks = {**both("global_magnitude", lambda: globally(weights)), "global_unstructured": torch_prune_global(weights)}
-    table(f"One threshold over the {len(weights)} weights of ResNet-50, 90 %", weights, tasks, rounds)
+    ours, others = both("global_magnitude", lambda: globally(weights)), torch_prune_global(weights)
+    title = f"One threshold over the {len(weights)} weights of ResNet-50, 90 %"
+    table(title, weights, ours, {"torch.nn.utils.prune.global_unstructured": others})
 
 
 if __name__ == "__main__":
