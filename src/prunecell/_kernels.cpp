@@ -32,6 +32,7 @@
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
+#define APART __attribute__((noinline))  // within larger functions the loops of these would get fewer registers
 
 // ---- 1  the level of the CPU, the version of the source ------------------------------------------------------------
 
@@ -62,8 +63,8 @@ constexpr int LANES = 8, MAX_VECTORS = 8, ACCUMULATORS = 8;
 constexpr int LANES = 4, MAX_VECTORS = 8, ACCUMULATORS = 8;
 #endif
 
-// As many output positions as are kept in registers at once, in MAX_VECTORS vectors.
-constexpr int BLOCK = LANES * MAX_VECTORS;
+// As many output positions as can be kept in registers at once, in MAX_VECTORS vectors; and as many as usually are.
+constexpr int BLOCK = LANES * MAX_VECTORS, USUAL_BLOCK = BLOCK < 64 ? BLOCK : 64;
 
 #define VECTOR(type, n) __attribute__((vector_size((n) * sizeof(type))))
 typedef float Floats VECTOR(float, LANES);
@@ -635,7 +636,7 @@ static int one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, c
 // [column][position] of `input.width` positions, or one in which table[column] is where a column starts; the output is told where a group of rows of a block goes, or takes
 // it from a tile [row][position] where it does not lie in whole vectors.
 template <class Input, class Output>
-static int product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
+APART static int product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
                    const Output& output) {
     Decoded rows(m);
     Scratch<float> tile(GROUP_ROWS * BLOCK);
@@ -656,7 +657,7 @@ static int product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& in
 
 // How many positions a panel has: so many that it stays in the second-level cache.
 static int64_t panel_width(int64_t n_columns, int64_t n_positions) {
-    int64_t width = smaller(smaller(64, BLOCK), round_up(n_positions, LANES));
+    int64_t width = smaller(USUAL_BLOCK, round_up(n_positions, LANES));
     while (width > LANES && n_columns * width > PANEL) width = round_up(width / 2, LANES);
     return width;
 }
@@ -780,55 +781,81 @@ static Geometry as_one_row(Geometry g) {
     return g;
 }
 
-// The 1x1 convolution whose outputs are the padded input. The padding between two rows is shared: it ends one and
-// begins the next.
-static Geometry as_padding(Geometry g) {
-    for (int axis = 0; axis < AXES; axis++) {
+// The convolution with kernel size 1 along the depth, the height and, if it is `wide`, the width, whose outputs are the
+// padded input along these axes. The padding between two rows is shared: it ends one and begins the next. Along another
+// width the rows are made as long as whole vectors.
+static Geometry as_padding(Geometry g, bool wide) {
+    for (int axis = 0; axis < (wide ? AXES : WIDTH); axis++) {
         int64_t end = g.out[axis] + (g.kernel[axis] - 1) * (int64_t)g.dilation[axis];  // of what is read
         int64_t used = larger(0, smaller(g.size[axis], end - g.padding[axis]));
         g.out[axis] = larger(g.out[axis], larger(g.padding[axis] + used, end - g.padding[axis]));
         g.kernel[axis] = g.dilation[axis] = 1;
     }
+    if (!wide) g.out[WIDTH] = round_up(g.out[WIDTH], LANES);
     return g;
 }
 
 // How a convolution is computed. In a plain panel every (channel, kernel position) has its own copy of what the
-// outputs of a block read, at a cache line. In a shared one there is one padded copy of every channel, in which kernel
-// positions are offsets: less to copy, but read across cache lines, and the outputs are computed as if they were as
-// many as the padded input has elements. That pays for few channels, whose panel stays in the first-level cache.
+// outputs of a block read, at a cache line. In a shared one kernel positions are offsets into fewer copies of the padded
+// input, and the outputs are computed as if they were as many as that has elements. There may be a copy for every
+// (channel, kernel column), whose rows begin at a cache line; or, for few channels, whose panel stays in the first-level
+// cache, one for every channel, which is read across cache lines.
 struct Layout {
     Geometry real;
     Geometry copied;             // whose panel is made and whose outputs are numbered: the real one, or as_padding
+    bool shared;
     int64_t n_samples;
     int64_t n_positions, width;  // that are computed: altogether, and in a block
     int64_t extent;              // of a copy in a panel: width, and behind it what the farthest kernel position reads
-    bool shared = false;
 
-    Layout(const Geometry& g, int64_t samples, int64_t n_columns) : real(g), copied(g), n_samples(samples) {
-        n_positions = samples * g.out_volume();
-        extent = width = panel_width(n_columns, n_positions);
-        if (g.has_unit_strides() && g.kernel_volume() > 1) share();
-    }
+    Layout(const Geometry& g, int64_t samples, int64_t block)
+        : real(g),
+          copied(g),
+          shared(false),
+          n_samples(samples),
+          n_positions(samples * g.out_volume()),
+          width(block),
+          extent(block) {}
 
-    void share() {
-        Geometry padded = as_padding(real);
-        int64_t n = (n_samples - 1) * padded.out_volume() + 1 +
-                    padded.position(real.out[DEPTH] - 1, real.out[HEIGHT] - 1, real.out[WIDTH] - 1);
-        int64_t farthest = offset(padded, real.kernel[DEPTH] - 1, real.kernel[HEIGHT] - 1, real.kernel[WIDTH] - 1);
-        if (real.group_channels() * (BLOCK + farthest) > SMALL_PANEL || n > n_positions * MOST_WASTE) return;
-        copied = padded, n_positions = n, width = BLOCK, extent = BLOCK + farthest, shared = true;
+    Layout(const Geometry& g, const Geometry& padded, int64_t samples, int64_t block)
+        : real(g), copied(padded), shared(true), n_samples(samples), width(block) {
+        n_positions = (samples - 1) * padded.out_volume() + 1 +
+                      padded.position(g.out[DEPTH] - 1, g.out[HEIGHT] - 1, g.out[WIDTH] - 1);
+        extent = block + offset(g.kernel[DEPTH] - 1, g.kernel[HEIGHT] - 1, g.kernel[WIDTH] - 1);
     }
 
     // Of a kernel position in a shared copy.
-    int64_t offset(const Geometry& padded, int64_t kd, int64_t kh, int64_t kw) const {
-        return padded.position(kd * real.dilation[DEPTH], kh * real.dilation[HEIGHT], kw * real.dilation[WIDTH]);
+    int64_t offset(int64_t kd, int64_t kh, int64_t kw) const {
+        int64_t w = has_copy_per_column() ? 0 : kw * real.dilation[WIDTH];
+        return copied.position(kd * real.dilation[DEPTH], kh * real.dilation[HEIGHT], w);
     }
 
-    int64_t copies() const { return real.group_channels() * copied.kernel_volume(); }
+    bool has_copy_per_column() const { return copied.kernel[WIDTH] == real.kernel[WIDTH]; }
+    int64_t n_copies() const { return real.group_channels() * copied.kernel_volume(); }
+    int64_t panel_size() const { return n_copies() * extent; }
 
-    static constexpr int64_t SMALL_PANEL = 1 << 14;
-    static constexpr double MOST_WASTE = 1.15;
+    // About how long it takes, in times of copying 16 floats, with so many entries of the matrix in a group. An entry
+    // times 64 positions takes longer where the panel is large or read across cache lines.
+    double cost(int64_t n_entries) const {
+        double entry = shared && !has_copy_per_column() ? 1.75 : 1.3 + smaller(panel_size(), PANEL) / (1.5 * PANEL);
+        return (double)n_positions / width * (panel_size() / 16 + n_entries * (width / 64.0) * entry);
+    }
+
+    static constexpr int64_t SMALL_PANEL = 1 << 14;  // of the first-level cache, more or less
 };
+
+static Layout best_layout(const Geometry& g, int64_t samples, const Matrix& m) {
+    int64_t n_entries = m.n_entries / g.groups;
+    Layout best(g, samples, panel_width(m.n_columns, samples * g.out_volume()));
+    auto consider = [&](const Layout& other, int64_t largest) {
+        if (other.panel_size() <= largest && other.cost(n_entries) < best.cost(n_entries)) best = other;
+    };
+    if (g.kernel_volume() == 1 || g.stride[DEPTH] != 1 || g.stride[HEIGHT] != 1) return best;
+    consider(Layout(g, as_padding(g, false), samples, USUAL_BLOCK), PANEL);
+    consider(Layout(g, as_padding(g, false), samples, BLOCK), PANEL / 4);
+    if (g.stride[WIDTH] == 1) consider(Layout(g, as_padding(g, true), samples, BLOCK), Layout::SMALL_PANEL);
+    return best;
+}
 
 // A few neighbouring outputs of one row under one kernel position: the panel's [to, to + LANES) is read from the
 // channel's [from + lane * stride], and what the mask does not have is padding.
@@ -854,7 +881,7 @@ struct ConvolutionInput {
           past(x + l.n_samples * g.in_channels * g.in_volume()),
           width(l.width),
           segments(g.kernel_volume() * l.extent),
-          floats(l.copies() * l.extent + LANES),
+          floats(l.panel_size() + LANES),
           offsets(l.shared ? l.real.group_channels() * l.real.kernel_volume() : 0) {
         if (l.shared && offsets.at) find_offsets();
     }
@@ -869,11 +896,13 @@ struct ConvolutionInput {
         for (int64_t c = 0; c < real.group_channels(); c++)
             for (int64_t d = 0; d < real.kernel[DEPTH]; d++)
                 for (int64_t h = 0; h < real.kernel[HEIGHT]; h++)
-                    for (int64_t w = 0; w < real.kernel[WIDTH]; w++)
-                        *offset++ = c * layout.extent + layout.offset(g, d, h, w);
+                    for (int64_t w = 0; w < real.kernel[WIDTH]; w++) {
+                        int64_t copy = layout.has_copy_per_column() ? c * g.kernel[WIDTH] + w : c;
+                        *offset++ = copy * layout.extent + layout.offset(d, h, w);
+                    }
     }
 
-    const float* panel(int64_t s, int64_t n) {
+    APART const float* panel(int64_t s, int64_t n) {
         find_segments(s, n + layout.extent - width);
         float* to = floats.at;
         for (int64_t c = 0; c < g.group_channels(); c++, to += g.kernel_volume() * layout.extent) {
@@ -956,17 +985,24 @@ struct ConvolutionOutput {
         return !layout.shared && in_one_sample ? at(row, Place(layout.real, s)) : nullptr;
     }
 
-    // Row by row of the outputs, without what was computed between them.
+    // Without what was computed between the rows of the outputs. Channel after channel, each with all its pieces, so
+    // that what is written lies together.
     void take(const float* tile, int32_t row, int64_t n_rows, int64_t s, int64_t n) const {
+        struct Piece {
+            int64_t from, n;
+            float* to;  // of the first channel
+        } pieces[BLOCK];
+        int n_pieces = 0;
         const Geometry& g = layout.real;
-        int64_t pitch = layout.copied.out[WIDTH];
         for (int64_t i = 0, n_here; i < n; i += n_here) {
             Place o(layout.copied, s + i);
-            n_here = smaller(n - i, pitch - o.w);
+            n_here = smaller(n - i, layout.copied.out[WIDTH] - o.w);
             int64_t n_real = smaller(n_here, g.out[WIDTH] - o.w);
-            if (n_real <= 0 || o.d >= g.out[DEPTH] || o.h >= g.out[HEIGHT]) continue;
-            for (int64_t r = 0; r < n_rows; r++) copy_floats(tile + r * BLOCK + i, n_real, at(row + r, o));
+            if (n_real > 0 && o.d < g.out[DEPTH] && o.h < g.out[HEIGHT]) pieces[n_pieces++] = {i, n_real, at(row, o)};
         }
+        for (int64_t r = 0; r < n_rows; r++)
+            for (int p = 0; p < n_pieces; p++)
+                copy_floats(tile + r * BLOCK + pieces[p].from, pieces[p].n, pieces[p].to + r * row_stride());
     }
 };
 
@@ -974,7 +1010,7 @@ struct ConvolutionOutput {
 // n_samples from x and y on and the output channels [r0, r1).
 EXPORT int32_t pc_convolution(const Matrix* m, const float* bias, int32_t relu, const Geometry* geometry,
                               const float* x, float* y, int64_t n_samples, int32_t r0, int32_t r1) {
-    Layout layout(as_one_row(*geometry), n_samples, m->n_columns);
+    Layout layout = best_layout(as_one_row(*geometry), n_samples, *m);
     ConvolutionInput input(layout, x);
     if (!input.has_memory()) return -1;
     Epilogue then{m->scales, bias, relu != 0};
