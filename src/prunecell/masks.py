@@ -20,6 +20,8 @@ _CHUNK_ELSEWHERE = 1 << 24
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """The type that holds the bits of a weight, by its bytes."""
 
+_PLAIN = {Tensor, nn.Parameter}
+
 _TURNS = 8
 
 _WORTH_THREADS = 1 << 19
@@ -89,6 +91,14 @@ class Mask:
         """Whether both keep the same weights of the same shape."""
         return self.shape == other.shape and torch.equal(self.bits, other.bits)
 
+    def revives(self, other: "Mask") -> bool:
+        """Whether this keeps a weight that the other mask prunes."""
+        return bool((self.bits & ~other.bits).any())
+
+    def to(self, device: torch.device) -> "Mask":
+        """The same mask on another device."""
+        return Mask(self.bits.to(device), self.shape)
+
     def zero_pruned_(self, tensor: Tensor) -> None:
         """Write +0.0 where the mask prunes; whatever stood there, NaN and inf too, is gone.
 
@@ -105,7 +115,7 @@ class Mask:
             value: what the tensor's dtype can hold.
         """
         if (compiled := compiled_for(tensor, self.bits)) is not None:
-            self._fill_compiled_(compiled, tensor, value)
+            self._fill_compiled_(compiled, tensor, bits_of(value, tensor.dtype) if value else 0)
         elif not tensor.is_contiguous():
             tensor.masked_fill_(~self.to_bool(), value)
         else:
@@ -147,7 +157,13 @@ class Mask:
         return torch.cat(parts) if parts else flat.new_empty(0)
 
     def put_pruned_(self, tensor: Tensor, values: Tensor) -> None:
-        """Write `values`, as `pruned_values` returned them, back where the mask prunes."""
+        """Write `values`, as `pruned_values` returned them, back where the mask prunes.
+
+        Args:
+            tensor: of the mask's shape, any dtype and strides.
+            values: converted to the tensor's dtype and device if they were taken from another.
+        """
+        values = values.to(tensor)
         if (compiled := compiled_for(tensor, self.bits, values)) is not None:
             compiled.pc_put_pruned(*_addresses(tensor, self.bits), values.data_ptr())
         elif not tensor.is_contiguous():
@@ -160,16 +176,16 @@ class Mask:
                 chunk[pruned] = values[done : done + count]
                 done += count
 
-    def _fill_compiled_(self, compiled: ctypes.CDLL, tensor: Tensor, value: float) -> None:
-        n, size = tensor.numel(), tensor.element_size()
-        values, bits = tensor.data_ptr(), self.bits.data_ptr()
-        filling = int(tensor.new_full((1,), value).view(INTEGERS[size])) if value else 0
+    def _fill_compiled_(self, compiled: ctypes.CDLL, tensor: Tensor, filling: int) -> None:
+        values, bits, n, size = _addresses(tensor, self.bits)
+        if n < _WORTH_THREADS or (n_threads := kernels.n_threads()) == 1:
+            compiled.pc_fill_pruned(values, bits, n, size, filling)
+            return
 
         def fill(first: int, end: int) -> None:
             start, stop = first * CHUNK, min(end * CHUNK, n)
             compiled.pc_fill_pruned(values + start * size, bits + start // 8, stop - start, size, filling)
 
-        n_threads = kernels.n_threads() if n >= _WORTH_THREADS else 1
         kernels.in_parallel(fill, -(-n // CHUNK), n_threads=n_threads)
 
 
@@ -180,11 +196,16 @@ def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
     or 8 bytes.
     """
     for tensor in tensors:
-        if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu" or tensor.element_size() > 8:  # noqa: PLR2004 - see above
+        if not tensor.is_cpu or type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
             return None
-        if tensor.layout is not torch.strided or not tensor.is_contiguous():
+        if tensor.element_size() not in INTEGERS or not tensor.is_contiguous():
             return None
     return kernels.library()
+
+
+def bits_of(value: float, dtype: torch.dtype) -> int:
+    """The bits of a number of this type, as an integer of its size."""
+    return int(torch.tensor([value], dtype=dtype).view(INTEGERS[dtype.itemsize]))
 
 
 def chunks(flat: Tensor) -> Iterator[tuple[int, Tensor]]:
