@@ -92,7 +92,10 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
 
     Raises:
         PlanError: a key fits no parameter, a literally named parameter cannot be pruned, or nothing is left to prune.
+        OptionTypeError: the model is no module, or the plan no plan.
     """
+    if not isinstance(model, nn.Module):
+        raise OptionTypeError(f"model is a {type(model).__name__}: it must be a torch.nn.Module")
     keys: Plan = {"*": plan} if isinstance(plan, PruneSpec) else plan
     _check_types(keys)
     candidates = list(_candidates(model))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
+from prunecell.errors import OptionError
 from prunecell.masks import Mask
 from prunecell.plan import PruneSpec
 
@@ -55,20 +56,28 @@ class PrunedWeight:
     memory: Tensor | None = None
     n_steps: int = 0
 
+    def follow(self) -> None:
+        """Take the mask to where the parameter is now: models are moved between devices."""
+        if self.mask.bits.device != self.parameter.device:
+            self.mask = self.mask.to(self.parameter.device)
+
     def reveal_(self) -> None:
         """Put the hidden values back into the parameter."""
+        self.follow()
         if self.hidden is not None:
             self.mask.put_pruned_(self.parameter.data, self.hidden)
             self.hidden, self.memory = None, self.hidden
 
     def hide_(self) -> None:
         """Make the pruned weights +0.0, and keep what stood there if it may be wanted again."""
+        self.follow()
         if self.spec.parks and self.hidden is None:
             self.hidden, self.memory = self.mask.pruned_values(self.parameter.data, memory=self.memory), None
         self.mask.zero_pruned_(self.parameter.data)
 
     def after_step_(self, optimizer: Optimizer) -> None:
         """Undo what an optimizer did to the pruned weights."""
+        self.follow()
         if self.spec.parks or type(optimizer) not in _KEEP_ZEROS:
             self.hide_()
         else:
@@ -77,16 +86,29 @@ class PrunedWeight:
 
     def mask_gradient_(self, parameter: Tensor) -> None:
         """Hook: called when a gradient has been accumulated."""
+        self.follow()
         if parameter.grad is not None and not parameter.grad.is_sparse:
             self.mask.zero_pruned_(parameter.grad)
 
-    def clear_moments_(self, optimizer: Optimizer) -> None:
-        """Reset the optimizer's moments of pruned weights that cannot come back: no momentum pulls at them."""
+    def clear_moments_(self, optimizer: Optimizer, *, rest: bool) -> None:
+        """Reset the optimizer's moments of pruned weights that cannot come back: no momentum pulls at them.
+
+        Args:
+            optimizer: whose.
+            rest: to what they rest at; otherwise all to 0, because these weights will be trained again.
+        """
         if self.spec.parks:
             return
         for name, moment in optimizer.state.get(self.parameter, {}).items():
             if isinstance(moment, Tensor) and moment.shape == self.mask.shape:
-                self.mask.fill_pruned_(moment, _AT_REST.get(name, 0.0))
+                self.mask.fill_pruned_(moment, _AT_REST.get(name, 0.0) if rest else 0.0)
+
+    def check_alone(self) -> None:
+        """Refuse a parameter of another pruner where hidden values would overwrite each other."""
+        hooks = getattr(self.parameter, "_post_accumulate_grad_hooks", None) or {}
+        for other in (getattr(hook, "__self__", None) for hook in hooks.values()):
+            if isinstance(other, PrunedWeight) and (other.spec.parks or self.spec.parks):
+                raise OptionError(f"parameter {self.name!r} is held by another Pruner: finalize() that one first")
 
 
 @contextmanager

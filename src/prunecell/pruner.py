@@ -35,7 +35,8 @@ class Pruner:
 
     Raises:
         PlanError: the plan does not fit the model.
-        OptionError: a schedule counts epochs and `epoch_size` is missing.
+        OptionError: a schedule counts epochs and `epoch_size` is missing; or another pruner, not finalized, holds one
+            of the weights, and one of the two keeps hidden values.
 
     >>> from prunecell import Cubic
     >>> net = nn.Linear(20, 10)
@@ -64,12 +65,13 @@ class Pruner:
             for t in targets
         }
         self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._weights.values()))
+        self._model, self._finalized = model, False
         self._optimizers: list[Optimizer] = []
-        self._hooks: list[Any] = [
-            w.parameter.register_post_accumulate_grad_hook(w.mask_gradient_)  # type: ignore[no-untyped-call] # torch's
-            for w in self._weights.values()
-            if w.parameter.requires_grad and w.parameter.is_leaf
-        ]
+        self._hooks: list[Any] = []
+        self._watched: set[str] = set()
+        for weight in self._weights.values():
+            weight.check_alone()
+        self._watch_gradients()
         if optimizer is not None:
             self.attach(optimizer)
         self.refill()
@@ -79,7 +81,11 @@ class Pruner:
 
         Raises:
             OptionError: it holds none of the pruned weights, or is attached already.
+            StateError: this pruner was finalized.
         """
+        self._check_active()
+        if not isinstance(optimizer, Optimizer):
+            raise OptionTypeError(f"optimizer is a {type(optimizer).__name__}: it must be a torch.optim.Optimizer")
         if any(optimizer is known for known in self._optimizers):
             raise OptionError(f"optimizer {type(optimizer).__name__} is attached already")
         if not self._held_by(optimizer):
@@ -87,15 +93,19 @@ class Pruner:
                 f"optimizer {type(optimizer).__name__} holds none of the pruned weights: was it made of another model?"
             )
         self._optimizers.append(optimizer)
-        self._hooks += [
-            optimizer.register_step_pre_hook(self._before_optimizer),
-            optimizer.register_step_post_hook(self._after_optimizer),
-        ]
+        self._watch_steps(optimizer)
         self._clear_moments(self._held_by(optimizer))
 
     def step(self, n_samples: int) -> None:
-        """Advance the clock by one optimizer step over `n_samples` >= 1 samples, and prune more where it is time."""
+        """Advance the clock by one optimizer step over `n_samples` >= 1 samples, and prune more where it is time.
+
+        Raises:
+            StateError: this pruner was finalized, or a weight is no longer the model's.
+        """
+        self._check_active()
         check_count("n_samples", n_samples, low=1)
+        self._check_still_there()
+        self._watch_gradients()
         self._clock = self._clock.advanced(n_samples)
         due = [w for w in self._weights.values() if _wanted(w.spec, self._clock) != w.sparsity]
         if due:
@@ -109,6 +119,8 @@ class Pruner:
 
     def refill(self) -> None:
         """Fill every mask afresh, on the weights that are there now: after an import of other weights, say."""
+        self._check_active()
+        self._clear_moments(self._weights.values(), rest=False)
         for weight in self._weights.values():
             weight.hidden = None
             weight.mask = Mask.full(weight.mask.shape, weight.mask.bits.device)
@@ -159,11 +171,18 @@ class Pruner:
         )
 
     def finalize(self) -> Report:
-        """Let go: remove every hook and drop the hidden values. The model is plain, its pruned weights are +0.0."""
+        """Let go: remove every hook and drop the hidden values. The model is plain, its pruned weights are +0.0.
+
+        Whoever trains on from here trains them too. A second call changes nothing.
+        """
         report = self.report()
+        if self._finalized:
+            return report
+        self._finalized = True
+        self._clear_moments(self._weights.values(), rest=False)
         for weight in self._weights.values():
             weight.hide_()
-            weight.hidden = None
+            weight.hidden = weight.memory = None
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -194,8 +213,10 @@ class Pruner:
         """Go on from a `state_dict`; load the model's own state too, before or after.
 
         Raises:
-            StateError: it was made under another plan or for another model; nothing was changed.
+            StateError: it was made under another plan or for another model, or this pruner was finalized; nothing was
+                changed.
         """
+        self._check_active()
         saved = _checked_state(state, self._weights)
         self._clock = replace(self._clock, samples=state["samples"], steps=state["steps"])
         for name, weight in self._weights.items():
@@ -204,6 +225,45 @@ class Pruner:
             weight.sparsity = entry["sparsity"]
             weight.hidden = None if entry["hidden"] is None else entry["hidden"].to(device, copy=True)
             weight.mask.zero_pruned_(weight.parameter.data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, made together with the model and the optimizers, hangs its own hooks on them.
+        return vars(self) | {"_hooks": [], "_watched": set()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if not self._finalized:
+            self._watch_gradients()
+            for optimizer in self._optimizers:
+                self._watch_steps(optimizer)
+
+    def _watch_gradients(self) -> None:
+        """Mask the gradients of all weights that have some by now: frozen ones may thaw."""
+        for name, weight in self._weights.items():
+            if name not in self._watched and weight.parameter.requires_grad and weight.parameter.is_leaf:
+                hook = weight.parameter.register_post_accumulate_grad_hook(weight.mask_gradient_)  # type: ignore[no-untyped-call] # torch's
+                self._hooks.append(hook)
+                self._watched.add(name)
+
+    def _watch_steps(self, optimizer: Optimizer) -> None:
+        self._hooks += [
+            optimizer.register_step_pre_hook(self._before_optimizer),
+            optimizer.register_step_post_hook(self._after_optimizer),
+        ]
+
+    def _check_active(self) -> None:
+        if self._finalized:
+            raise StateError("this Pruner was finalized and has let go of the model: make a new one")
+
+    def _check_still_there(self) -> None:
+        """Notice that parameters were replaced. DTensors are not looked for: FSDP swaps them back and forth."""
+        present = {id(p) for p in self._model.parameters()}
+        for name, weight in self._weights.items():
+            if id(weight.parameter) not in present and type(weight.parameter) is nn.Parameter:
+                raise StateError(
+                    f"parameter {name!r} of the Pruner is no longer one of the model's: it was removed, or replaced"
+                    " (by load_state_dict(assign=True), by tying, by a new layer?); make a new Pruner of the model"
+                )
 
     @torch.no_grad()
     def _fill(self, specs: set[PruneSpec]) -> None:
@@ -215,6 +275,8 @@ class Pruner:
                 evidences = [self._evidence(w) for w in group]
                 shares = spec.allocation(evidences, sparsity)
                 masks = [_as_mask(spec.filler(e, s), e) for e, s in zip(evidences, shares, strict=True)]
+                revived = [w for w, mask in zip(group, masks, strict=True) if mask.revives(w.mask)]
+                self._clear_moments(revived, rest=False)
                 for weight, mask in zip(group, masks, strict=True):
                     weight.mask, weight.sparsity = mask, sparsity
             self._clear_moments(group)
@@ -234,10 +296,10 @@ class Pruner:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         return [w for w in self._weights.values() if id(w.parameter) in held]
 
-    def _clear_moments(self, weights: Iterable[PrunedWeight]) -> None:
+    def _clear_moments(self, weights: Iterable[PrunedWeight], *, rest: bool = True) -> None:
         for weight in weights:
             for optimizer in self._optimizers:
-                weight.clear_moments_(optimizer)
+                weight.clear_moments_(optimizer, rest=rest)
 
     @torch.no_grad()
     def _before_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:  # noqa: ANN401 - torch's hook
@@ -290,13 +352,19 @@ def _checked_epoch_size(epoch_size: int | None, weights: Iterable[PrunedWeight])
 
 
 def _checked_state(state: Mapping[str, Any], weights: Mapping[str, PrunedWeight]) -> Mapping[str, dict[str, Any]]:
+    if not isinstance(state, Mapping):
+        raise OptionTypeError(f"state is a {type(state).__name__}: it must be what Pruner.state_dict() returned")
     if state.get("version") != _VERSION:
         raise StateError(f"version={state.get('version')!r} of the pruner's state is unknown: it must be {_VERSION}")
+    if missing := {"samples", "steps", "weights"} - state.keys():
+        raise StateError(f"the state is not whole: it lacks {', '.join(sorted(missing))}")
     saved = cast("Mapping[str, dict[str, Any]]", state["weights"])
     if saved.keys() != weights.keys():
         raise StateError(f"the state prunes {sorted(saved)}, this pruner {sorted(weights)}")
     for name, weight in weights.items():
         entry = saved[name]
+        if missing := {"spec", "sparsity", "bits", "hidden"} - entry.keys():
+            raise StateError(f"{name}: the state is not whole: it lacks {', '.join(sorted(missing))}")
         if entry["spec"] != repr(weight.spec):
             raise StateError(f"{name}: the state was made under {entry['spec']}, this pruner has {weight.spec!r}")
         if entry["bits"].shape != weight.mask.bits.shape:
