@@ -185,6 +185,7 @@ def problem(path: str | Path, *, data_path: str | Path | None = None, lenient: b
         test=partial(provider.batches, "Test", shuffle=False),
         epoch_size=provider.epoch_size,
         loss=network.loss,
+        description=network.document.description,
     )
 
 

@@ -1,6 +1,8 @@
 """The command `prunecell`: every subcommand is one call of the library."""
 
+import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +16,7 @@ from rich.text import Text
 from prunecell import export as exporting
 from prunecell import job, packing
 from prunecell.archive import inspect as facts_of
-from prunecell.errors import PrunecellError
+from prunecell.errors import OptionError, PrunecellError
 from prunecell.sparse import tune_runtime
 
 app = typer.Typer(
@@ -23,6 +25,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
 
 
 @app.command()
@@ -45,14 +50,13 @@ def run(  # noqa: PLR0913 - options of a command
 
     torch.set_num_threads(threads)
     folder = out or Path("runs") / network.stem
-    job.run(
-        problem(network, data_path=data, lenient=lenient, seed=seed),
-        folder,
-        epochs=epochs,
-        seed=seed,
-        reference=reference,
-        resume=resume,
-    )
+    described = problem(network, data_path=data, lenient=lenient, seed=seed)
+    try:
+        job.run(described, folder, epochs=epochs, seed=seed, reference=reference, resume=resume)
+    except KeyboardInterrupt:
+        words = sys.argv if "--resume" in sys.argv else [*sys.argv, "--resume"]
+        typer.echo(f"interrupted; to go on: {shlex.join(['prunecell', *words[1:]])}", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 @app.command()
@@ -64,8 +68,11 @@ def pack(
     backend: Annotated[str, typer.Option(help="zlib, or pcodec: smaller, needs the package to be read.")] = "zlib",
 ) -> None:
     """Write a checkpoint as a small file."""
+    if target.suffix != ".pcell":
+        raise OptionError(f"{target}: the archive's name must end in .pcell")
+    n_bytes = source.stat().st_size
     packing.pack(source, target, values=values, backend=backend)
-    typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
+    typer.echo(f"{source}: {n_bytes:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
 @app.command()
@@ -116,8 +123,22 @@ def tune() -> None:
 
 def main() -> None:
     """Run the command; what goes wrong on purpose is one message and exit status 1."""
-    try:
-        app()
-    except (PrunecellError, OSError) as error:
-        Console(stderr=True).print(Text(f"error: {error}", "red"), soft_wrap=True)
-        sys.exit(1)
+    errors = Console(stderr=True)
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        errors.print(Text(f"warning: {message}", "yellow"), soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        try:
+            app()
+        except (PrunecellError, OSError) as error:
+            errors.print(Text(f"error: {_told(error)}", "red"), soft_wrap=True)
+            sys.exit(1)
+
+
+def _told(error: Exception) -> str:
+    """What happened, without the number that the system has for it."""
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    return str(error)

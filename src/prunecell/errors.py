@@ -7,7 +7,8 @@ PrunecellError
 ├── PlanError        (ValueError)   a plan does not fit the model
 ├── StateError       (ValueError)   a state_dict does not fit the pruner
 ├── FormatError      (ValueError)   a file is damaged, hostile, or not ours
-└── DataError        (RuntimeError) a data set cannot be had
+├── DataError        (RuntimeError) a data set cannot be had
+└── DivergedError    (ArithmeticError) training came to nothing
 """
 
 import math
@@ -46,6 +47,10 @@ class FormatError(PrunecellError, ValueError):
 
 class DataError(PrunecellError, RuntimeError):
     """A data set cannot be had; the message says what to do."""
+
+
+class DivergedError(PrunecellError, ArithmeticError):
+    """Training came to nothing: the loss is no number any more."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

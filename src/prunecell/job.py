@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.table import Table
 from torch import nn
 
 from prunecell.archive import inspect, load, save
-from prunecell.errors import FormatError
+from prunecell.errors import FormatError, OptionError, StateError
 from prunecell.figures import draw_run
 from prunecell.problem import Problem
 from prunecell.pruner import Pruner
@@ -61,6 +62,30 @@ class Result:
         return json.dumps(asdict(self), indent=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a checkpoint was made under; it goes on under the same only."""
+
+    seed: int
+    description: str
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers and text."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Compare.
+
+        Raises:
+            StateError: it was made under another setting.
+        """
+        if state["seed"] != self.seed:
+            raise StateError(f"it was made with seed {state['seed']}, not {self.seed}")
+        there, here = (set(text.splitlines()) for text in (state["description"], self.description))
+        if there != here:
+            raise StateError(f"then [{'; '.join(sorted(there - here))}], now [{'; '.join(sorted(here - there))}]")
+
+
 def run(
     problem: Problem, folder: Path, *, epochs: int, seed: int = 0, reference: bool = True, resume: bool = False
 ) -> Result:
@@ -75,7 +100,9 @@ def run(
         resume: go on from the checkpoints in `folder`; without it they are removed first.
 
     Raises:
-        FormatError: what was read back is not what was written.
+        OptionError: a checkpoint has more epochs than are asked for.
+        FormatError: what was read back is not what was written, or a checkpoint is of another run.
+        DivergedError: the loss is NaN or infinite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
@@ -140,7 +167,14 @@ def _task(problem: Problem, seed: int) -> Task:
     torch.manual_seed(seed)
     model = problem.build()
     optimizer = problem.make_optimizer(model)
-    return Task(model=model, optimizer=optimizer, train=problem.train, validation=problem.validation, loss=problem.loss)
+    return Task(
+        model=model,
+        optimizer=optimizer,
+        train=problem.train,
+        validation=problem.validation,
+        loss=problem.loss,
+        beside={"setting": Setting(seed=seed, description=problem.description)},
+    )
 
 
 def _fit(task: Task, problem: Problem, epochs: int, checkpoint: Checkpoint, console: Console) -> Progress:
@@ -169,7 +203,10 @@ def _fit(task: Task, problem: Problem, epochs: int, checkpoint: Checkpoint, cons
                 sparsity=progress.sparsity[-1][1] if progress.sparsity else 0.0,
             )
 
-        return fit(task, epochs, checkpoint=checkpoint, watch=watch)
+        progress = fit(task, epochs, checkpoint=checkpoint, watch=watch)
+    if len(progress.epochs) > epochs:
+        raise OptionError(f"epochs={epochs} is illegal: {checkpoint.path} has {len(progress.epochs)} already")
+    return progress
 
 
 def _line(epoch: Epoch, pruned: bool) -> str:  # noqa: FBT001 - private

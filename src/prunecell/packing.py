@@ -129,7 +129,10 @@ def _read_torch(path: Path) -> Source:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as e:
-        raise FormatError(f"{path}: torch reads no plain weights from it ({str(e).strip().split('. ')[0]})") from None
+        told = (
+            str(e).strip().split(". ")[0] if isinstance(e, pickle.UnpicklingError | RuntimeError) else type(e).__name__
+        )
+        raise FormatError(f"{path}: torch reads no plain weights from it ({told})") from None
     return Source(items=tied(_state_dict(found, path)), metadata={})
 
 

@@ -25,6 +25,7 @@ class Problem:
         test: -> batches.
         epoch_size: training samples in an epoch.
         loss: (scores, labels) -> a scalar.
+        description: all that decides about the result, line by line; a run goes on under the same only.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Problem:
     test: Callable[[], Batches]
     epoch_size: int
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    description: str = ""

@@ -4,20 +4,21 @@ Everything that training depends on is in the checkpoint or a pure function of t
 resumed ends with the same bits as one that was not (one thread, CPU).
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from prunecell.errors import FormatError, check_count
+from prunecell.errors import DivergedError, FormatError, check_count
 from prunecell.pruner import Pruner
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -48,7 +49,7 @@ class Task:
 
     def parts(self) -> dict[str, Any]:
         """All that has a state_dict."""
-        parts = {"model": self.model, "optimizer": self.optimizer, "pruner": self.pruner, **self.beside}
+        parts = {**self.beside, "model": self.model, "optimizer": self.optimizer, "pruner": self.pruner}
         return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -126,10 +127,14 @@ class Checkpoint:
         """Write the state of all parts and of torch's random generator."""
         states = {name: part.state_dict() for name, part in parts.items()} | {"random": torch.get_rng_state()}
         new = self.path.with_suffix(".new")
-        with new.open("wb") as file:
-            torch.save(states, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with new.open("wb") as file:
+                _save(states, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
         new.replace(self.path)
         self._written = time.monotonic()
 
@@ -157,6 +162,15 @@ class Checkpoint:
         return True
 
 
+def _save(states: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(states, file)
+    except RuntimeError as error:  # with which torch hides that the disk is full
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
 def fit(
     task: Task,
     epochs: int,
@@ -174,6 +188,9 @@ def fit(
 
     Returns:
         The progress at the end.
+
+    Raises:
+        DivergedError: the loss is NaN or infinite; the checkpoint is of before.
     """
     check_count("epochs", epochs)
     progress = Progress()
@@ -210,6 +227,10 @@ def _finish_epoch(
         progress.samples += len(labels)
         progress.total_samples += len(labels)
         progress.loss_sum += loss.item() * len(labels)
+        if not math.isfinite(progress.loss_sum):
+            raise DivergedError(
+                f"the loss is {loss.item()} in epoch {len(progress.epochs) + 1}: try a smaller learning rate"
+            )
         progress.seconds = time.perf_counter() - started
         if task.pruner is not None:
             task.pruner.step(len(labels))

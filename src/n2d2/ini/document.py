@@ -69,6 +69,12 @@ class Document:
         self._wanted[name] = None
         return self.sections.get(name)
 
+    @property
+    def description(self) -> str:
+        """Every line that gives something, as it stands there, without comments."""
+        sections = (self.globals, *self.sections.values())
+        return "\n".join(f"{entry}={entry.raw}" for section in sections for entry in section.entries.values())
+
     def section(self, name: str) -> Section:
         """Return a section.
 

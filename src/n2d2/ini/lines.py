@@ -33,7 +33,7 @@ def read_text(path: Path) -> str:
     """
     try:
         if not path.is_file():
-            raise IniError(f"{path}: there is no such file")
+            raise IniError(f"{path}: there is no such file" if not path.exists() else f"{path}: it is no regular file")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise IniError(f"{path}: {path.stat().st_size:,} bytes are too many for an INI file: {_limit()}")
         with path.open("rb") as file:
