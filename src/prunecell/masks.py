@@ -24,9 +24,6 @@ _PLAIN = {Tensor, nn.Parameter}
 
 _TURNS = 8
 
-_WORTH_THREADS = 1 << 19
-"""Weights below which one thread is done before a second one would have started."""
-
 
 @dataclass(frozen=True, eq=False)
 class Mask:
@@ -115,7 +112,7 @@ class Mask:
             value: what the tensor's dtype can hold.
         """
         if (compiled := compiled_for(tensor, self.bits)) is not None:
-            self._fill_compiled_(compiled, tensor, bits_of(value, tensor.dtype) if value else 0)
+            compiled.pc_fill_pruned(*_addresses(tensor, self.bits), bits_of(value, tensor.dtype) if value else 0)
         elif not tensor.is_contiguous():
             tensor.masked_fill_(~self.to_bool(), value)
         else:
@@ -175,18 +172,6 @@ class Mask:
                 count = int(pruned.count_nonzero())
                 chunk[pruned] = values[done : done + count]
                 done += count
-
-    def _fill_compiled_(self, compiled: ctypes.CDLL, tensor: Tensor, filling: int) -> None:
-        values, bits, n, size = _addresses(tensor, self.bits)
-        if n < _WORTH_THREADS or (n_threads := kernels.n_threads()) == 1:
-            compiled.pc_fill_pruned(values, bits, n, size, filling)
-            return
-
-        def fill(first: int, end: int) -> None:
-            start, stop = first * CHUNK, min(end * CHUNK, n)
-            compiled.pc_fill_pruned(values + start * size, bits + start // 8, stop - start, size, filling)
-
-        kernels.in_parallel(fill, -(-n // CHUNK), n_threads=n_threads)
 
 
 def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
