@@ -1181,7 +1181,7 @@ EXPORT int32_t pc_any_pruned(const void* values, const uint8_t* bits, int64_t n,
     return found;
 }
 
-// The values where the mask prunes, in order; there are exactly n_pruned of them.
+// The values where the mask prunes, in order: n_pruned of them.
 EXPORT void pc_take_pruned(const void* values, const uint8_t* bits, int64_t n, int32_t itemsize, void* taken,
                            int64_t n_pruned) {
     by_size(itemsize, [=](auto zero) {
@@ -1195,20 +1195,21 @@ EXPORT void pc_take_pruned(const void* values, const uint8_t* bits, int64_t n, i
                     to += pruned >> i & 1;
                 }
             } else {
-                for (; pruned; pruned &= pruned - 1) *to++ = v[start + __builtin_ctzll(pruned)];
+                for (; pruned && to < end; pruned &= pruned - 1) *to++ = v[start + __builtin_ctzll(pruned)];
             }
         });
     });
 }
 
 // What pc_take_pruned took goes back.
-EXPORT void pc_put_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize, const void* taken) {
+EXPORT void pc_put_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize, const void* taken,
+                          int64_t n_pruned) {
     by_size(itemsize, [=](auto zero) {
         auto* v = static_cast<decltype(zero)*>(values);
-        auto* from = static_cast<const decltype(zero)*>(taken);
+        auto *from = static_cast<const decltype(zero)*>(taken), *end = from + n_pruned;
         for_groups(v, n, [=, &from](int64_t start, int count) INLINED {
             uint64_t pruned = pruned_of(read_word(bits + start / 8, count), count);
-            for (; pruned; pruned &= pruned - 1) v[start + __builtin_ctzll(pruned)] = *from++;
+            for (; pruned && from < end; pruned &= pruned - 1) v[start + __builtin_ctzll(pruned)] = *from++;
         });
     });
 }

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.errors import OptionTypeError
+from prunecell.errors import OptionError, OptionTypeError
 from prunecell.masks import INTEGERS, Mask, compiled_for
 
 Array = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
@@ -102,11 +102,16 @@ class Draws:
         weight: the values; only whether they are zero matters.
         mask: of the weight's shape.
         seed: in [0, 2^63).
+
+    Raises:
+        OptionError: the shapes differ.
     """
 
     dtype = torch.int32
 
     def __init__(self, weight: Tensor, mask: Mask, seed: int) -> None:
+        if mask.shape != weight.shape:
+            raise OptionError(f"mask of shape {tuple(mask.shape)} is illegal: the weight's is {tuple(weight.shape)}")
         self.shape, self.device = weight.shape, weight.device
         self.census: Census | None = None
         self._flat = weight.detach().reshape(-1)

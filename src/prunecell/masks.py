@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecell import kernels
+from prunecell.errors import OptionError
 
 CHUNK = 1 << 18
 """Weights worked on at a time on the CPU: small enough for its cache."""
@@ -40,6 +41,10 @@ class Mask:
 
     bits: Tensor
     shape: torch.Size
+
+    def __post_init__(self) -> None:
+        if self.bits.shape != (n_bytes(self.shape.numel()),):
+            raise OptionError(f"bits of shape {tuple(self.bits.shape)} are illegal for weights of {tuple(self.shape)}")
 
     @classmethod
     def from_bool(cls, keep: Tensor) -> "Mask":
@@ -112,7 +117,7 @@ class Mask:
             value: what the tensor's dtype can hold.
         """
         if (compiled := compiled_for(tensor, self.bits)) is not None:
-            compiled.pc_fill_pruned(*_addresses(tensor, self.bits), bits_of(value, tensor.dtype) if value else 0)
+            compiled.pc_fill_pruned(*self._addresses(tensor), bits_of(value, tensor.dtype) if value else 0)
         elif not tensor.is_contiguous():
             tensor.masked_fill_(~self.to_bool(), value)
         else:
@@ -126,14 +131,11 @@ class Mask:
         looked at, which saves the pass over it: another at every `turn`, so that an accident lasts eight turns at most
         (one, if it reaches all over the tensor).
         """
-        n, size = tensor.numel(), tensor.element_size()
-        part = -(-n // _TURNS) + 7 & ~7
-        start = turn % _TURNS * part
-        count = min(part, n - start)
-        compiled = compiled_for(tensor, self.bits) if n >= CHUNK else None
-        if compiled is not None:
-            values, bits = tensor.data_ptr() + start * size, self.bits.data_ptr() + start // 8
-            if not compiled.pc_any_pruned(values, bits, count, size):
+        if tensor.numel() >= CHUNK and (compiled := compiled_for(tensor, self.bits)) is not None:
+            values, bits, n, size = self._addresses(tensor)
+            part = -(-n // _TURNS) + 7 & ~7  # of weights: a multiple of 8, so that it starts on a byte
+            start = turn % _TURNS * part
+            if not compiled.pc_any_pruned(values + start * size, bits + start // 8, min(part, n - start), size):
                 return
         self.zero_pruned_(tensor)
 
@@ -147,7 +149,7 @@ class Mask:
         if (compiled := compiled_for(tensor, self.bits)) is not None:
             fits = memory is not None and memory.shape == (self.n_pruned,) and memory.dtype == tensor.dtype
             values = memory if memory is not None and fits else tensor.new_empty(self.n_pruned)
-            compiled.pc_take_pruned(*_addresses(tensor, self.bits), values.data_ptr(), len(values))
+            compiled.pc_take_pruned(*self._addresses(tensor), values.data_ptr(), len(values))
             return values
         flat = tensor.reshape(-1)
         parts = [chunk[~self.part(start, len(chunk))] for start, chunk in chunks(flat)]
@@ -162,7 +164,7 @@ class Mask:
         """
         values = values.to(tensor)
         if (compiled := compiled_for(tensor, self.bits, values)) is not None:
-            compiled.pc_put_pruned(*_addresses(tensor, self.bits), values.data_ptr())
+            compiled.pc_put_pruned(*self._addresses(tensor), values.data_ptr(), len(values))
         elif not tensor.is_contiguous():
             tensor[~self.to_bool()] = values
         else:
@@ -172,6 +174,12 @@ class Mask:
                 count = int(pruned.count_nonzero())
                 chunk[pruned] = values[done : done + count]
                 done += count
+
+    def _addresses(self, tensor: Tensor) -> tuple[int, int, int, int]:
+        """The tensor and the mask as a kernel wants them; it trusts that they fit."""
+        if tensor.shape != self.shape:
+            raise OptionError(f"tensor of shape {tuple(tensor.shape)} is illegal: the mask's is {tuple(self.shape)}")
+        return tensor.data_ptr(), self.bits.data_ptr(), tensor.numel(), tensor.element_size()
 
 
 def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
@@ -230,7 +238,3 @@ def _eight_bools(device: torch.device) -> Tensor:
 
 
 _SHIFT_EACH = 0x0102040810204080 if sys.byteorder == "little" else 0x8040201008040201 - (1 << 64)
-
-
-def _addresses(tensor: Tensor, bits: Tensor) -> tuple[int, int, int, int]:
-    return tensor.data_ptr(), bits.data_ptr(), tensor.numel(), tensor.element_size()

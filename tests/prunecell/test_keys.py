@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunecell.errors import OptionTypeError
+from prunecell.errors import OptionError, OptionTypeError
 from prunecell.keys import LARGEST_DRAW, Draws, Magnitudes, key_at_most, keys, value_of_key
 from prunecell.masks import Mask
 
@@ -61,6 +61,11 @@ def test_what_is_pruned_comes_first_then_zeros_then_the_rest(dtype, n):
     assert torch.equal(got, (plain + (weight != 0) * LARGEST_DRAW) * keep)
     index = torch.randperm(n)
     assert torch.equal(drawn.at(index), got[index])
+
+
+def test_a_mask_of_another_shape_is_refused():
+    with pytest.raises(OptionError, match=r"mask of shape \(8,\) is illegal: the weight's is \(9,\)"):
+        Draws(torch.ones(9), Mask.full(torch.Size([8])), 0)
 
 
 def test_a_piece_is_what_it_is_within_the_whole():

@@ -1,5 +1,7 @@
 """Masks, with the compiled kernels of every level and with their torch twins."""
 
+import contextlib
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from prunecell import kernels, masks
+from prunecell.errors import OptionError
 from prunecell.masks import Mask
 
 pytestmark = pytest.mark.usefixtures("level")
@@ -115,6 +118,25 @@ def test_parked_values_come_back_bit_for_bit(dtype, n, density):
     mask.put_pruned_(weight, hidden)
     assert torch.equal(weight, before)
     assert guards_stand()
+
+
+def test_what_does_not_fit_is_refused_before_a_kernel_sees_it(level):
+    mask = Mask.full(torch.Size([10]))
+    with pytest.raises(OptionError, match=r"bits of shape \(1,\) are illegal for weights of \(10,\)"):
+        Mask(mask.bits[:1], mask.shape)
+    larger = torch.zeros(100)
+    for use in (mask.zero_pruned_, mask.pruned_values, lambda w: mask.put_pruned_(w, torch.zeros(0))):
+        with pytest.raises((OptionError, IndexError, RuntimeError)) as raised:
+            use(larger)
+        if level != "none":
+            assert str(raised.value) == "tensor of shape (100,) is illegal: the mask's is (10,)"
+
+
+def test_too_few_values_end_the_putting():
+    mask, weight = Mask.from_bool(torch.zeros(200, dtype=torch.bool)), torch.zeros(200)
+    with contextlib.suppress(RuntimeError):
+        mask.put_pruned_(weight, torch.ones(70))
+    assert weight.sum() <= 70
 
 
 def test_memory_is_used_again_only_where_it_fits(level):
