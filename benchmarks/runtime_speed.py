@@ -3,7 +3,7 @@
     python benchmarks/runtime_speed.py [WORD ...]
 
 A table of layers, then one of whole models; with words, only the rows whose name has one of them. Everything takes
-turns in one process, on one thread unless the row says otherwise; times are medians of second calls, when the caches are
+turns in one process, on one thread unless the row says otherwise; times are medians of second calls, when caches are
 hot. "cold": so many layers take turns that none is in a cache when its turn comes. A ratio is the time of the fastest
 dense float32 over the sparse one's, copies included. Between sparse linear layers activations are feature-major
 ("alone": the layer gets and gives rows). "asked" is what the project promises. OpenVINO runs where it is installed.
