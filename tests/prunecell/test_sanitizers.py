@@ -11,7 +11,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src" / "prunecell" / "_kernels.cpp"
-TESTS = ["test_masks.py", "test_select.py", "sparse/test_linear_op.py", "sparse/test_convolution_op.py"]
+TESTS = ["test_masks.py", "test_keys.py", "test_select.py", "sparse/test_linear_op.py", "sparse/test_convolution_op.py"]
 FLAGS = ["-std=c++17", "-O1", "-fno-exceptions", "-fno-rtti", "-Wno-psabi", "-DSOURCE_CHECKSUM=0u", "-fPIC"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-shared"]
 PLUGIN = """
