@@ -4,10 +4,10 @@ formats, compress        a compressed matrix: how it is written, read back and c
 checked, registry        its way into torch's operators
 linear_op, convolution_op
 layers, recurrent, attention
-choose, convert          which form each layer takes; compact_
+choose, tune, convert    which form each layer takes, by measured times; compact_
 """
 
-from prunecell.sparse.choose import tune_runtime
 from prunecell.sparse.convert import compact_
+from prunecell.sparse.tune import tune_runtime
 
 __all__ = ["compact_", "tune_runtime"]

@@ -1,28 +1,22 @@
 """Which form a layer takes: dense, or which compressed format. Decided by times that were measured.
 
-A table holds, for each kind of layer and each compressed form, the time of the sparse layer over that of the dense one,
-at several densities. One table is shipped; `tune_runtime` measures another one on the machine at hand, and keeps it.
+A table holds, for some layers of each kind and for each compressed form, the time of the sparse layer over that of the
+dense one, at several densities and with one sample or many. One table is shipped (`break_even.json`); `tune_runtime`
+measures another on the machine at hand. A layer is judged between the measured ones next to it in size.
 """
 
 import json
 import os
 import platform
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from prunecell import kernels
 from prunecell.errors import OptionError, UnknownNameError, nearest
-from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS, VALUES
-from prunecell.sparse.layers import SparseConvolution, SparseLinear
 
 DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 LARGEST_RATIO = 1.0
@@ -37,8 +31,25 @@ _INDEX_BYTES: Mapping[str, Callable[[float], float]] = {
 }
 """Format -> bytes of its indices for each element of the matrix."""
 
-Table = Mapping[str, Mapping[str, list[float]]]
-"""Kind of layer -> "format values" -> time over dense at each of DENSITIES."""
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One layer that was measured.
+
+    Attributes:
+        kind: "linear", "pointwise" (a convolution of kernel size 1) or "convolution".
+        n_samples: that it was given at once.
+        n_weights: of its dense weight.
+        ratios: "format values" -> its time over that of the dense layer, at each of `DENSITIES`.
+    """
+
+    kind: str
+    n_samples: int
+    n_weights: int
+    ratios: Mapping[str, list[float]]
+
+
+Table = tuple[Measured, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +64,28 @@ class Form:
         return _INDEX_BYTES[self.format](density) + density * VALUES[self.values].itemsize
 
 
-def choose(kind: str, *, density: float, n_columns: int, prefer: str, values: str, table: Table) -> Form | None:
-    """Choose the compressed form of a matrix, or None where it had better stay dense.
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """What is known of the weight of a layer: its kind, as `Measured` has it, its size, and what of it is kept."""
 
-    Args:
-        kind: "linear" or "convolution".
-        density: the fraction of its elements that is kept.
-        n_columns: its columns; not every format can write any number of them.
-        prefer: "speed": the fastest, if it is faster than dense; "memory": the smallest, if it is smaller than dense
-            and not slower.
-        values: "fp32", "fp16" or "int8".
-        table: the measured times.
+    kind: str
+    n_rows: int
+    n_columns: int
+    n_kept: int
+
+    @property
+    def n_weights(self) -> int:
+        """Its elements."""
+        return self.n_rows * self.n_columns
+
+    @property
+    def density(self) -> float:
+        """The fraction of them that is kept."""
+        return self.n_kept / self.n_weights
+
+
+def check_wish(prefer: str, values: str) -> None:
+    """Refuse what `choose` does not know.
 
     Raises:
         UnknownNameError: `prefer` or `values` is no such name.
@@ -72,132 +94,110 @@ def choose(kind: str, *, density: float, n_columns: int, prefer: str, values: st
         raise UnknownNameError(f"prefer={prefer!r} is illegal{nearest(prefer, PREFERENCES)}")
     if values not in VALUES:
         raise UnknownNameError(f"values={values!r} is illegal{nearest(values, VALUES)}")
+
+
+def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | None:
+    """Choose the compressed form of a weight, or None where it had better stay dense.
+
+    Args:
+        weight: what is known of it.
+        prefer: "speed": the fastest, if it is faster than dense with one sample and with many, as nobody knows
+            beforehand how many there will be. What is smaller than the smallest layer that was measured stays dense.
+            "memory": the smallest, if it is smaller than dense and not slower with many samples.
+        values: "fp32", "fp16" or "int8".
+        table: the measured times.
+
+    Raises:
+        UnknownNameError: `prefer` or `values` is no such name.
+
+    >>> table = (Measured(kind="linear", n_samples=1, n_weights=100, ratios={"gaps8 fp32": [0.2] * 7,
+    ...     "columns16 fp32": [0.1] * 5 + [0.9, 1.5], "bitmask fp32": [1.3] * 7}),)
+    >>> weight = Weight(kind="linear", n_rows=20, n_columns=20, n_kept=40)
+    >>> [choose(weight, prefer=prefer, values="fp32", table=table).format for prefer in PREFERENCES]
+    ['columns16', 'gaps8']
+    """
+    check_wish(prefer, values)
+    sizes = [measured.n_weights for measured in table if measured.kind == weight.kind]
+    if not sizes or (prefer == "speed" and weight.n_weights < min(sizes)):
+        return None
     rank: dict[Form, float] = {}
     for name, form in FORMATS.items():
         candidate = Form(format=name, values=values)
-        ratio = max(_ratio(table, part, candidate, density) for part in table if part.startswith(kind))
-        if ratio <= LARGEST_RATIO and (form.max_columns is None or n_columns <= form.max_columns):
-            rank[candidate] = ratio if prefer == "speed" else candidate.n_bytes(density)
+        ratios = _ratios(table, weight, candidate)
+        ratio = max(ratios.values()) if prefer == "speed" else ratios[max(ratios)]
+        if ratio <= LARGEST_RATIO and (form.max_columns is None or weight.n_columns <= form.max_columns):
+            rank[candidate] = ratio if prefer == "speed" else candidate.n_bytes(weight.density)
     best = min(rank, key=lambda form: rank[form], default=None)
-    if best is None or (prefer == "memory" and best.n_bytes(density) >= VALUES["fp32"].itemsize):
+    if best is None or (prefer == "memory" and best.n_bytes(weight.density) >= VALUES["fp32"].itemsize):
         return None
     return best
 
 
-def _ratio(table: Table, kind: str, form: Form, density: float) -> float:
-    return float(np.interp(density, DENSITIES, table[kind][f"{form.format} {form.values}"], right=np.inf))
+def _ratios(table: Table, weight: Weight, form: Form) -> dict[int, float]:
+    """Number of samples -> the time over dense, between the sizes that were measured."""
+    of_kind = [measured for measured in table if measured.kind == weight.kind]
+    ratios = {}
+    for n_samples in {measured.n_samples for measured in of_kind}:
+        rows = sorted((m for m in of_kind if m.n_samples == n_samples), key=lambda m: m.n_weights)
+        at_sizes = [np.interp(weight.density, DENSITIES, _times(m, form), right=np.inf) for m in rows]
+        sizes = np.log([measured.n_weights for measured in rows])
+        ratios[n_samples] = float(np.interp(np.log(weight.n_weights), sizes, at_sizes))
+    return ratios
+
+
+def _times(measured: Measured, form: Form) -> list[float]:
+    return measured.ratios[f"{form.format} {form.values}"]
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
 
 
 def break_even_table() -> Table:
-    """The times measured on this machine if there are any, else the shipped ones."""
-    path = _own_table()
-    return _read(path if path.exists() else SHIPPED)
+    """The times measured on this machine if there are any, else the shipped ones.
+
+    Raises:
+        OptionError: the file of this machine is no such table.
+    """
+    path = own_table()
+    return read_table(path if path.exists() else SHIPPED)
 
 
-def _read(path: Path) -> Table:
-    try:
-        table: Table = json.loads(path.read_text())
-        rows = [row for rows in table.values() for row in rows.values()]
-        sound = {*table} == {*_KINDS} and all(len(row) == len(DENSITIES) for row in rows)
-    except (OSError, ValueError, AttributeError) as error:
-        raise OptionError(f"{path} cannot be read as a table of times: {error}; remove it or tune again") from error
-    if not sound:
-        raise OptionError(f"{path} is of another version; remove it or tune again")
-    return table
-
-
-def _own_table() -> Path:
+def own_table() -> Path:
     """Where this machine's table is kept: one for each CPU and kernel level."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cpu = f"{platform.machine()} v{kernels.cpu_level()} {platform.node()}"
     return cache / "prunecell" / f"break_even {cpu}.json".replace(" ", "-")
 
 
-def tune_runtime(*, repeats: int = 9) -> Path:
-    """Measure the table on this machine, on one thread, and keep it for all later calls of `compact_`.
+def read_table(path: Path) -> Table:
+    """Read a table that `write_table` wrote.
 
-    Args:
-        repeats: >= 1, runs of each, dense and sparse in turn; the fastest count.
-
-    Returns:
-        The file.
+    Raises:
+        OptionError: the file is no such table, or one of another version.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        table = {kind: _measure(make, repeats) for kind, make in _KINDS.items()}
-    finally:
-        torch.set_num_threads(threads)
-    path = _own_table()
+        table = tuple(Measured(**row) for row in json.loads(path.read_text()))
+        sound = all(
+            {*row.ratios} == {f"{form} {values}" for form in FORMATS for values in VALUES}
+            and all(len(ratios) == len(DENSITIES) for ratios in row.ratios.values())
+            for row in table
+        )
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise OptionError(f"{path} cannot be read as a table of times: {error}; remove it or tune again") from error
+    if not sound:
+        raise OptionError(f"{path} is of another version; remove it or tune again")
+    return table
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Write a table, one line for each form of a layer."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(table, indent=1))
-    return path
-
-
-Case = tuple[nn.Module, Tensor, Callable[[str, str], nn.Module]]
-
-
-def _linear(n_samples: int) -> Callable[[float], Case]:
-    def case(density: float) -> Case:
-        dense = nn.Linear(1024, 1024)
-        _thin_(dense.weight, density)
-        x = torch.randn(n_samples, 1024)
-        return (
-            dense,
-            x,
-            lambda form, values: SparseLinear(compress(dense.weight, format=form, values=values), dense.bias),
+    rows = []
+    for measured in table:
+        row = asdict(measured)
+        ratios = ",\n    ".join(f"{json.dumps(form)}: {json.dumps(times)}" for form, times in row["ratios"].items())
+        rows.append(
+            f'  {{"kind": "{measured.kind}", "n_samples": {measured.n_samples}, "n_weights": {measured.n_weights}, '
+            f'"ratios": {{\n    {ratios}\n  }}}}'
         )
-
-    return case
-
-
-def _convolution(channels: int, size: int) -> Callable[[float], Case]:
-    def case(density: float) -> Case:
-        dense = nn.Conv2d(channels, channels, 3, padding=1)
-        _thin_(dense.weight, density)
-        x = torch.randn(1, channels, size, size)
-        return (
-            dense,
-            x,
-            lambda form, values: SparseConvolution(
-                compress(dense.weight, format=form, values=values), dense.bias, dense
-            ),
-        )
-
-    return case
-
-
-_KINDS: dict[str, Callable[[float], Case]] = {
-    "linear, 1 sample": _linear(1),
-    "linear, 64 samples": _linear(64),
-    "convolution, 64 channels": _convolution(64, 32),
-    "convolution, 256 channels": _convolution(256, 14),
-}
-
-
-@torch.no_grad()
-def _thin_(weight: Tensor, density: float) -> None:
-    F.dropout(weight, 1 - density, inplace=True)
-
-
-@torch.inference_mode()
-def _measure(make: Callable[[float], Case], repeats: int) -> dict[str, list[float]]:
-    ratios: dict[str, list[float]] = {f"{form} {values}": [] for form, values in product(FORMATS, VALUES)}
-    for density in DENSITIES:
-        dense, x, sparse = make(density)
-        for name, row in ratios.items():
-            layer = sparse(*name.split())
-            times = [(_seconds(layer, x), _seconds(dense, x)) for _ in range(repeats)]
-            row.append(round(min(t for t, _ in times) / min(t for _, t in times), 3))
-    # more entries never take less time: what looks so was noise
-    return {name: np.maximum.accumulate(row).tolist() for name, row in ratios.items()}
-
-
-def _seconds(layer: nn.Module, x: Tensor) -> float:
-    """Of one call, the mean over some milliseconds, after one that warms up."""
-    layer(x)
-    n_calls, started = 0, time.perf_counter()
-    while (now := time.perf_counter()) - started < 0.002 or not n_calls:  # noqa: PLR2004 - seconds
-        layer(x)
-        n_calls += 1
-    return (now - started) / max(n_calls, 1)
+    path.write_text("[\n" + ",\n".join(rows) + "\n]\n")

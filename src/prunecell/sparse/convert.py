@@ -5,6 +5,7 @@ nn.Sequential are joined: a ReLU goes into the layer before it, activations stay
 """
 
 import ctypes
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from prunecell.archive import Archive
 from prunecell.errors import StateError, nearest
 from prunecell.sparse.attention import SparseMultiheadAttention
-from prunecell.sparse.choose import break_even_table, choose
+from prunecell.sparse.choose import Weight, break_even_table, check_wish, choose
 from prunecell.sparse.compress import Chunk, Shape, chunks_of, compress_chunks
 from prunecell.sparse.formats import Compressed
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
@@ -82,7 +83,7 @@ def compact_(
         model: trained, or, with `path`, of the architecture that was saved: built on the meta device
             (`with torch.device("meta"): ...`) it is never dense on the way.
         path: an archive that `save` wrote; None: the model's own weights.
-        prefer: "speed": the fastest form; "memory": the smallest that is not slower than dense.
+        prefer: "speed": the fastest form; "memory": the smallest that is not slower than dense on many samples.
         values: "fp32" (the same outputs up to rounding), "fp16" or "int8" (one scale a row) in sparse layers.
 
     Returns:
@@ -124,8 +125,8 @@ class _Run:
     def __init__(
         self, model: nn.Module, tensors: dict[str, Tensor], source: _Weights, *, prefer: str, values: str
     ) -> None:
+        check_wish(prefer, values)  # before anything is changed
         self._choose = partial(choose, prefer=prefer, values=values, table=break_even_table())
-        self._choose("linear", density=1.0, n_columns=1)  # refuses illegal names before anything is changed
         self._source = source
         self._names = {id(tensor): name for name, tensor in reversed(tensors.items())}  # tied: the first name
         self._made: dict[tuple[str, Rows | None], Compressed | None] = {}
@@ -163,7 +164,7 @@ class _Run:
             return every if rows is None else _between(every, rows[0] * n_columns, rows[1] * n_columns)
 
         n_kept = sum(len(chunk.positions) for chunk in chunks())
-        form = self._choose(kind, density=n_kept / (n_rows * n_columns), n_columns=n_columns)
+        form = self._choose(Weight(kind=kind, n_rows=n_rows, n_columns=n_columns, n_kept=n_kept))
         if form is None:
             return None
         shape = Shape(n_rows=n_rows, n_columns=n_columns, n_kept=n_kept)
@@ -223,7 +224,7 @@ def _linear(run: _Run, dense: nn.Linear) -> nn.Module:
 
 
 def _convolution(run: _Run, dense: nn.Conv2d) -> nn.Module:
-    matrix = run.matrix("convolution", dense.weight)
+    matrix = run.matrix("pointwise" if math.prod(dense.kernel_size) == 1 else "convolution", dense.weight)
     if matrix is None:
         return dense
     return SparseConvolution(matrix, run.bias(dense.bias), dense)

@@ -35,26 +35,28 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     library = kernels.library()
     if library is None:
         return linear_twin(x, *rest)
-    bias, relu, feature_major = rest[N_PARTS:]
-    matrix = checked_argument(*rest[:N_PARTS])
-    if x.dtype != torch.float32 or x.ndim != 2 or x.shape[1] != matrix.n_columns:  # noqa: PLR2004
-        raise OptionError(f"x must be float32 (samples, {matrix.n_columns}), not {x.dtype} {tuple(x.shape)}")
-    bias_address = address_of_bias(bias, matrix.n_rows)
-    y = _empty_output(x, matrix.n_rows, feature_major=feature_major)
-    n_samples, strides = x.shape[0], x.stride()
-    if strides != (1, n_samples) and not x.is_contiguous():
+    *parts, bias, relu, feature_major = rest
+    matrix = checked_argument(*parts)
+    n_rows, n_columns, shape, strides = matrix.n_rows, matrix.n_columns, x.shape, x.stride()
+    if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
+        raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
+    n_samples = shape[0]
+    if strides not in {(n_columns, 1), (1, n_samples)}:
         x = x.contiguous()
-        strides = x.stride()
-    source = x.data_ptr(), strides[1], strides[0]
-    target = y.data_ptr(), *((n_samples, 1) if feature_major else (1, matrix.n_rows))
+        strides = n_columns, 1
+    y = _empty_output(x, n_rows, feature_major=feature_major)
+    before = matrix.address, address_of_bias(bias, n_rows), relu, x.data_ptr(), strides[1], strides[0], n_samples
+    target = y.data_ptr(), *((n_samples, 1) if feature_major else (1, n_rows))
 
     def compute(begin: int, end: int) -> None:
-        if library.pc_linear(matrix.address, bias_address, relu, *source, n_samples, *target, begin, end):
+        if library.pc_linear(*before, *target, begin, end):
             raise MemoryError(f"no memory to multiply {n_samples} samples by a sparse matrix")
 
-    if n_samples:
-        work = matrix.n_entries * (n_samples + 15) // 16
-        kernels.in_parallel(compute, matrix.n_rows, n_threads=kernels.n_threads() if work > ENOUGH_WORK else 1)
+    work = matrix.n_entries * (n_samples + 15) // 16
+    if work > ENOUGH_WORK:
+        kernels.in_parallel(compute, n_rows, n_threads=kernels.n_threads())
+    elif n_samples:
+        compute(0, n_rows)
     return y
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from prunecell import kernels
+from prunecell.sparse.choose import DENSITIES, Measured, own_table, write_table
+from prunecell.sparse.formats import FORMATS, VALUES
 
 ASKED = os.environ.get(kernels.ENVIRONMENT)
 LEVELS = [ASKED] if ASKED else [*(v for v, rank in kernels.LEVELS.items() if rank <= kernels.cpu_level()), "none"]
@@ -35,3 +37,14 @@ def _same_numbers_on_one_thread():
     torch.manual_seed(0)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def everything_wins(monkeypatch, tmp_path):
+    """A table of times by which layers of any size become sparse, the smaller the formats the slower."""
+    forms = {
+        f"{form} {values}": [0.5 + 0.1 * i] * len(DENSITIES) for i, form in enumerate(FORMATS) for values in VALUES
+    }
+    kinds = ("linear", "pointwise", "convolution")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_table(own_table(), tuple(Measured(kind=kind, n_samples=1, n_weights=1, ratios=forms) for kind in kinds))

@@ -12,6 +12,8 @@ from prunecell.sparse.convert import compact_
 from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
 from prunecell.sparse.recurrent import SparseLSTM
 
+pytestmark = pytest.mark.usefixtures("everything_wins")
+
 
 def pruned(model, sparsity=0.95):
     Pruner(model, PruneSpec(schedule=Static(sparsity=sparsity), filler=Magnitude())).finalize()

@@ -1,0 +1,116 @@
+"""Measuring the table by which layers are chosen to be sparse, on the machine at hand."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunecell.errors import check_count
+from prunecell.sparse.choose import DENSITIES, Measured, Table, own_table, write_table
+from prunecell.sparse.compress import compress
+from prunecell.sparse.formats import FORMATS, VALUES
+from prunecell.sparse.layers import SparseConvolution, SparseLinear
+
+MANY = 32  # samples
+SECONDS = 0.001  # that calls are repeated for one time
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer, and the shape of what it is given."""
+
+    kind: str
+    make: Callable[[], nn.Linear | nn.Conv2d]
+    shape: tuple[int, ...]
+
+
+def _linear(size: int, n_samples: int) -> Case:
+    return Case("linear", lambda: nn.Linear(size, size), (n_samples, size))
+
+
+def _convolution(channels: int, out: int, kernel: int, shape: tuple[int, ...]) -> Case:
+    kind = "pointwise" if kernel == 1 else "convolution"
+    return Case(kind, lambda: nn.Conv2d(channels, out, kernel, padding=kernel // 2), (shape[0], channels, *shape[1:]))
+
+
+CASES = tuple(
+    case
+    for n_samples in (1, MANY)
+    for case in (
+        *(_linear(size, n_samples) for size in (256, 512, 1024)),
+        _convolution(64, 64, 1, (n_samples, 8, 8)),
+        _convolution(64, 256, 1, (n_samples, 8, 8)),
+        _convolution(256, 1024, 1, (n_samples, 14, 14)),
+        _convolution(1, 20, 5, (n_samples, 28, 28)),
+        _convolution(32, 32, 3, (n_samples, 8, 8)),
+        _convolution(64, 64, 3, (n_samples, 32, 32)),
+        _convolution(256, 256, 3, (n_samples, 14, 14)),
+    )
+)
+
+
+def tune_runtime(*, repeats: int = 5, path: Path | None = None) -> Path:
+    """Measure the table on this machine, on one thread, and keep it for all later calls of `compact_`.
+
+    Args:
+        repeats: >= 1, times of each, dense and sparse in turn; the shortest count.
+        path: where the table is written; None: to the user's cache folder, where `compact_` finds it.
+
+    Returns:
+        The file.
+    """
+    check_count("repeats", repeats, low=1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        table = measure(CASES, repeats)
+    finally:
+        torch.set_num_threads(threads)
+    path = path or own_table()
+    write_table(path, table)
+    return path
+
+
+@torch.inference_mode()
+def measure(cases: tuple[Case, ...], repeats: int) -> Table:
+    """Measure layers at all densities and in all forms."""
+    table = []
+    for case in cases:
+        dense, x = case.make(), torch.randn(case.shape)
+        ratios: dict[str, list[float]] = {f"{form} {values}": [] for form, values in product(FORMATS, VALUES)}
+        for density in DENSITIES:
+            weight = dense.weight * (torch.rand_like(dense.weight) < density)
+            for name, row in ratios.items():
+                form, values = name.split()
+                matrix = compress(weight, format=form, values=values)
+                sparse = (
+                    SparseConvolution(matrix, dense.bias, dense)
+                    if isinstance(dense, nn.Conv2d)
+                    else SparseLinear(matrix, dense.bias)
+                )
+                row.append(_ratio(sparse, dense, x, repeats))
+        # more entries never take less time: what looks so was noise
+        grown = {name: np.maximum.accumulate(row).round(3).tolist() for name, row in ratios.items()}
+        n_weights = dense.weight.numel()
+        table.append(Measured(kind=case.kind, n_samples=case.shape[0], n_weights=n_weights, ratios=grown))
+    return tuple(table)
+
+
+def _ratio(sparse: nn.Module, dense: nn.Module, x: Tensor, repeats: int) -> float:
+    times = [(_seconds(sparse, x), _seconds(dense, x)) for _ in range(repeats)]
+    return min(time for time, _ in times) / min(time for _, time in times)
+
+
+def _seconds(layer: nn.Module, x: Tensor) -> float:
+    """Of one call: the mean over `SECONDS`, after a call that warms up."""
+    layer(x)
+    n_calls, started = 0, time.perf_counter()
+    while (now := time.perf_counter()) - started < SECONDS or not n_calls:
+        layer(x)
+        n_calls += 1
+    return (now - started) / n_calls

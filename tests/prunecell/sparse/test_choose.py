@@ -1,0 +1,191 @@
+"""Which form a layer takes, by a table of times."""
+
+import json
+from itertools import pairwise, product
+
+import pytest
+import torch
+from torch import nn
+
+from prunecell.errors import OptionError, OptionTypeError, UnknownNameError
+from prunecell.sparse import compact_, tune
+from prunecell.sparse.choose import (
+    DENSITIES,
+    SHIPPED,
+    Form,
+    Measured,
+    Weight,
+    break_even_table,
+    choose,
+    own_table,
+    read_table,
+    write_table,
+)
+from prunecell.sparse.formats import FORMATS, VALUES
+from prunecell.sparse.layers import SparseLinear
+
+
+def row(n_weights, n_samples=1, kind="linear", **ratios):
+    """A measured layer: the ratios of some formats as given, of the others 9."""
+    times = {f"{form} {values}": ratios.get(form, [9.0] * len(DENSITIES)) for form, values in product(FORMATS, VALUES)}
+    return Measured(kind=kind, n_samples=n_samples, n_weights=n_weights, ratios=times)
+
+
+def flat(ratio):
+    return [ratio] * len(DENSITIES)
+
+
+def chosen(table, *, n_weights=1000, density=0.1, prefer="speed", values="fp32", n_columns=10):
+    weight = Weight(
+        kind="linear",
+        n_rows=n_weights // n_columns,
+        n_columns=n_columns,
+        n_kept=round(density * n_weights),
+    )
+    form = choose(weight, prefer=prefer, values=values, table=tuple(table))
+    return form and form.format
+
+
+def test_speed_takes_the_fastest_and_memory_the_smallest():
+    table = [row(100, columns16=flat(0.2), gaps8=flat(0.3), bitmask=flat(0.4))]
+    assert chosen(table) == "columns16"
+    assert chosen(table, prefer="memory") == "gaps8"
+    assert chosen(table, prefer="memory", density=0.3) == "bitmask"
+
+
+def test_memory_takes_nothing_that_is_slower_than_dense():
+    assert chosen([row(100, columns16=flat(0.2), gaps8=flat(1.01))], prefer="memory") == "columns16"
+
+
+def test_dense_stays_where_nothing_is_faster():
+    assert chosen([row(100, columns16=flat(1.01))]) is None
+
+
+def test_what_is_denser_than_measured_stays_dense():
+    table = [row(100, columns16=flat(0.1))]
+    assert chosen(table, density=0.7) == "columns16"
+    assert chosen(table, density=0.75) is None
+
+
+def test_the_break_even_is_between_the_densities():
+    table = [row(100, columns16=[0.1, 0.2, 0.3, 0.6, 1.2, 2.0, 3.0])]  # 1 at 0.2667
+    assert chosen(table, density=0.26) == "columns16"
+    assert chosen(table, density=0.27) is None
+
+
+def test_for_speed_one_sample_and_many_must_be_faster_for_memory_many():
+    fast, slow = {"columns16": flat(0.5)}, {"columns16": flat(1.5)}
+    assert chosen([row(100, **fast), row(100, n_samples=32, **fast)]) == "columns16"
+    assert chosen([row(100, **fast), row(100, n_samples=32, **slow)]) is None
+    assert chosen([row(100, **slow), row(100, n_samples=32, **fast)]) is None
+    assert chosen([row(100, **slow), row(100, n_samples=32, **fast)], prefer="memory") == "columns16"
+    assert chosen([row(100, **fast), row(100, n_samples=32, **slow)], prefer="memory") is None
+
+
+def test_what_is_smaller_than_measured_is_made_smaller_but_not_for_speed():
+    table = [row(10_000, columns16=flat(0.5))]
+    assert chosen(table) is None
+    assert chosen(table, prefer="memory") == "columns16"
+
+
+def test_sizes_are_between_those_measured():
+    table = [row(100, columns16=flat(2.0)), row(10_000, columns16=flat(0.5))]
+    assert chosen(table, n_weights=90) is None
+    assert chosen(table, n_weights=1000) is None  # 1.25
+    assert chosen(table, n_weights=3000) == "columns16"  # 0.89
+    assert chosen(table, n_weights=10**6) == "columns16"
+
+
+def test_a_kind_that_nobody_measured_stays_dense():
+    assert chosen([row(1, kind="convolution", columns16=flat(0.1))]) is None
+
+
+def test_a_format_that_cannot_write_the_columns_is_left_out():
+    table = [row(100, columns16=flat(0.1), gaps8=flat(0.2))]
+    assert chosen(table, n_weights=1 << 20, n_columns=1 << 16) == "columns16"
+    assert chosen(table, n_weights=1 << 20, n_columns=1 << 17) == "gaps8"
+
+
+def test_bytes_are_those_of_the_formats():
+    weight = torch.randn(256, 1024) * (torch.rand(256, 1024) < 0.1)
+    for form, values in product(FORMATS, VALUES):
+        from_table = Form(format=form, values=values).n_bytes(0.1) * weight.numel()
+        taken = tune.compress(weight, format=form, values=values).n_bytes
+        assert taken == pytest.approx(from_table, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefer": "sped"}, "prefer='sped' is illegal; did you mean 'speed'"),
+        ({"values": "fp8"}, "values='fp8' is illegal.*Legal: fp16, fp32, int8"),
+    ],
+)
+def test_unknown_wishes_are_refused(options, message):
+    with pytest.raises(UnknownNameError, match=message):
+        chosen([], **options)
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_table_has_every_kind_and_its_layers_win_when_they_are_sparse():
+    table = read_table(SHIPPED)
+    assert {measured.kind for measured in table} == {"linear", "pointwise", "convolution"}
+    for kind, columns in (("linear", 1024), ("pointwise", 256), ("convolution", 2304)):
+        weight = Weight(kind=kind, n_rows=1024, n_columns=columns, n_kept=1024 * columns // 20)
+        for prefer in ("speed", "memory"):
+            assert choose(weight, prefer=prefer, values="fp32", table=table) is not None
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path):
+    table = (row(100, columns16=flat(0.25)), row(200, kind="pointwise", n_samples=32))
+    write_table(tmp_path / "deep" / "table.json", table)
+    assert read_table(tmp_path / "deep" / "table.json") == table
+
+
+@pytest.mark.parametrize("text", ["", "{", "7", "[1]", '[{"kind": "linear"}]', "{}{}"])
+def test_what_is_no_table_is_refused_with_its_name(tmp_path, text):
+    path = tmp_path / "table.json"
+    path.write_text(text)
+    with pytest.raises(OptionError, match=r"table\.json cannot be read as a table of times.* tune again"):
+        read_table(path)
+
+
+def test_a_table_of_another_version_is_refused(tmp_path):
+    path = tmp_path / "table.json"
+    rows = json.loads(SHIPPED.read_text())
+    del rows[0]["ratios"]["gaps8 fp32"]
+    path.write_text(json.dumps(rows))
+    with pytest.raises(OptionError, match="of another version; remove it or tune again"):
+        read_table(path)
+
+
+def test_tuning_measures_a_table_that_is_used_from_then_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert break_even_table() == read_table(SHIPPED)
+    monkeypatch.setattr(tune, "CASES", (tune.Case("linear", lambda: nn.Linear(32, 32), (1, 32)),))
+    monkeypatch.setattr(tune, "SECONDS", 0.0)
+    assert tune.tune_runtime(repeats=1) == own_table()
+    (measured,) = break_even_table()
+    assert (measured.kind, measured.n_samples, measured.n_weights) == ("linear", 1, 1024)
+    assert all(a <= b for ratios in measured.ratios.values() for a, b in pairwise(ratios))
+
+
+def test_compact_goes_by_the_table_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    layer = nn.Linear(8, 8)
+    write_table(own_table(), (row(100, bitmask=flat(0.5)),))
+    assert compact_(layer) is layer
+    write_table(own_table(), (row(10, bitmask=flat(0.5)),))
+    nn.init.sparse_(layer.weight, 0.5)
+    small = compact_(layer)
+    assert isinstance(small, SparseLinear)
+    assert small.matrix.format.name == "bitmask"
+
+
+def test_repeats_is_a_count():
+    with pytest.raises(OptionError, match="repeats=0 is illegal"):
+        tune.tune_runtime(repeats=0)
+    with pytest.raises(OptionTypeError, match="repeats='2' is illegal"):
+        tune.tune_runtime(repeats="2")
