@@ -5,8 +5,7 @@
 kernel runs. Where no compiler was at hand when prunecell was installed there is no library: every kernel has a slower
 twin in torch, which then runs instead, and one warning says so.
 
-`PRUNECELL_KERNELS` overrules the choice: `none` (the twins, without a warning), `v1`, `v3`, `v4`, or the path of a
-library that was built otherwise, with sanitizers say.
+`PRUNECELL_KERNELS` overrules the choice: `none` (the twins, without a warning), `v1`, `v3` or `v4`.
 """
 
 import ctypes
@@ -43,8 +42,6 @@ def library() -> ctypes.CDLL | None:
     asked = os.environ.get(ENVIRONMENT)
     if asked == "none":
         return None
-    if asked and os.path.sep in asked:
-        return _open(asked)
     if asked:
         return _asked_for(asked)
     best = cpu_level()
@@ -69,17 +66,6 @@ def _asked_for(level: str) -> ctypes.CDLL:
     if (found := load(level)) is None:
         raise OptionError(f"{ENVIRONMENT}={level!r} is illegal: that level was not built, or is older than its source")
     return found
-
-
-def _open(path: str) -> ctypes.CDLL:
-    try:
-        found = ctypes.CDLL(path)
-        stale = _is_stale(found)
-    except (OSError, AttributeError) as error:
-        raise OptionError(f"{ENVIRONMENT}={path!r} is illegal: {error}") from error
-    if stale:
-        raise OptionError(f"{ENVIRONMENT}={path!r} is illegal: it is older than its source")
-    return _declare(found)
 
 
 @functools.cache

@@ -50,15 +50,6 @@ def test_an_unknown_level_is_refused_by_name(monkeypatch):
         kernels.library()
 
 
-def test_the_environment_may_name_a_library(monkeypatch, tmp_path):
-    monkeypatch.setenv(kernels.ENVIRONMENT, kernels.load("v1")._name)
-    assert kernels.library()._name == kernels.load("v1")._name
-    kernels.library.cache_clear()
-    monkeypatch.setenv(kernels.ENVIRONMENT, str(tmp_path / "missing.so"))
-    with pytest.raises(OptionError, match=r"missing\.so' is illegal: .*No such file"):
-        kernels.library()
-
-
 def test_without_libraries_one_warning_says_what_to_do(monkeypatch):
     monkeypatch.setattr(kernels, "load", lambda _level: None)
     with pytest.warns(RuntimeWarning, match="Install a C\\+\\+ compiler and reinstall") as seen:

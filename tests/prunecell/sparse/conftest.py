@@ -1,7 +1,5 @@
 """Every kernel runs at every level that this CPU has, and as its twin."""
 
-import os
-
 import pytest
 import torch
 
@@ -9,24 +7,21 @@ from prunecell import kernels
 from prunecell.sparse.choose import DENSITIES, Measured, own_table, write_table
 from prunecell.sparse.formats import FORMATS, VALUES
 
-ASKED = os.environ.get(kernels.ENVIRONMENT)
-LEVELS = [ASKED] if ASKED else [*(v for v, rank in kernels.LEVELS.items() if rank <= kernels.cpu_level()), "none"]
+LEVELS = [level for level, rank in kernels.LEVELS.items() if rank <= kernels.cpu_level()]
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=[*LEVELS, "none"])
 def level(request, monkeypatch):
     """The operators run at this level, or as their twins for "none"."""
-    if not ASKED:
-        chosen = None if request.param == "none" else kernels.load(request.param)
-        monkeypatch.setattr(kernels, "library", lambda: chosen)
+    chosen = None if request.param == "none" else kernels.load(request.param)
+    monkeypatch.setattr(kernels, "library", lambda: chosen)
     return request.param
 
 
-@pytest.fixture(params=[level for level in LEVELS if level != "none"])
+@pytest.fixture(params=LEVELS)
 def compiled_level(request, monkeypatch):
     """The operators run at this level; for what the twins, which are dense inside, need not do."""
-    if not ASKED:
-        monkeypatch.setattr(kernels, "library", lambda: kernels.load(request.param))
+    monkeypatch.setattr(kernels, "library", lambda: kernels.load(request.param))
     return request.param
 
 
