@@ -349,13 +349,6 @@ static int64_t most_entries(const Matrix& m) {
     return larger(smaller(GROUP_ENTRIES, m.n_entries), longest);
 }
 
-// The row after the last that fits into a group which starts at row `r`; at least one row does.
-static int32_t group_end(const Matrix& m, int32_t r, int32_t end) {
-    int32_t stop = smaller(end, r + GROUP_ROWS), last = r + 1;
-    while (last < stop && m.starts[last + 1] - m.starts[r] <= GROUP_ENTRIES) last++;
-    return last;
-}
-
 static void decode_gaps(const Matrix& m, int32_t r0, int32_t r1, int32_t* to) {
     const uint8_t* gap = static_cast<const uint8_t*>(m.indices);
     for (int32_t r = r0; r < r1; r++) {
@@ -387,9 +380,11 @@ static void decode_values(const Value* from, int64_t n, float* to) {
 }
 
 // Rows [first, end) ready for the product: the values as floats, and of every entry the column as it stands in the
-// matrix or, where that is no plain number, decoded.
+// matrix or, where that is no plain number, decoded. With a table, it is table[column] that stands for a column.
 struct Decoded {
     const Matrix& matrix;
+    const int32_t* table;
+    bool plain_columns, plain_values;  // nothing is to be done for them
     Scratch<int32_t> decoded;
     Scratch<float> converted;
     const uint16_t* short_columns = nullptr;  // or
@@ -397,31 +392,45 @@ struct Decoded {
     const float* values = nullptr;
     int32_t first = 0, end = 0;
 
-    explicit Decoded(const Matrix& m)
+    Decoded(const Matrix& m, const int32_t* table_of_columns)
         : matrix(m),
-          decoded(most_entries(m)),
-          converted(m.value_type == FLOAT32 ? 0 : most_entries(m)) {}
+          table(table_of_columns),
+          plain_columns(m.format == COLUMNS16 && !table),
+          plain_values(m.value_type == FLOAT32),
+          decoded(plain_columns ? 0 : most_entries(m)),
+          converted(plain_values ? 0 : most_entries(m)) {}
 
     bool has_memory() const { return decoded.at && converted.at; }
 
     int64_t entry(int32_t row) const { return matrix.starts[row] - matrix.starts[first]; }
 
-    // With a table, it is table[column] that stands for a column.
-    void read(int32_t r0, int32_t r1, const int32_t* table = nullptr) {
-        first = r0, end = r1;
-        int64_t begin = matrix.starts[r0], n = matrix.starts[r1] - begin;
-        short_columns = matrix.format == COLUMNS16 ? static_cast<const uint16_t*>(matrix.indices) + begin : nullptr;
-        columns = decoded.at, values = converted.at;
-        if (matrix.format == GAPS8) decode_gaps(matrix, r0, r1, decoded.at);
-        if (matrix.format == BITMASK) decode_mask(matrix, r0, r1, decoded.at);
-        if (matrix.value_type == FLOAT32) values = static_cast<const float*>(matrix.values) + begin;
+    // The rows from r0 on, up to `stop` or as many as a group has; at least one.
+    void read(int32_t r0, int32_t stop) {
+        bool is_any_size = plain_columns && plain_values;
+        first = r0, end = r0 + 1, stop = smaller(stop, r0 + GROUP_ROWS);
+        while (end < stop && (is_any_size || entry(end + 1) <= GROUP_ENTRIES)) end++;
+        short_columns = static_cast<const uint16_t*>(matrix.indices) + matrix.starts[first];
+        columns = decoded.at;
+        if (!plain_columns) read_columns();
+        read_values(matrix.starts[first], entry(end));
+    }
+
+    void read_columns() {
+        int64_t n = entry(end);
+        if (matrix.format == GAPS8) decode_gaps(matrix, first, end, decoded.at);
+        if (matrix.format == BITMASK) decode_mask(matrix, first, end, decoded.at);
+        if (matrix.format == COLUMNS16)
+            for (int64_t k = 0; k < n; k++) decoded.at[k] = table[short_columns[k]];
+        else if (table)
+            for (int64_t k = 0; k < n; k++) decoded.at[k] = table[decoded.at[k]];
+    }
+
+    void read_values(int64_t begin, int64_t n) {
+        values = plain_values ? static_cast<const float*>(matrix.values) + begin : converted.at;
         if (matrix.value_type == FLOAT16)
             decode_values(static_cast<const Half*>(matrix.values) + begin, n, converted.at);
         if (matrix.value_type == INT8)
             decode_values(static_cast<const int8_t*>(matrix.values) + begin, n, converted.at);
-        if (!table) return;
-        for (int64_t k = 0; k < n; k++) decoded.at[k] = table[short_columns ? short_columns[k] : decoded.at[k]];
-        short_columns = nullptr;
     }
 };
 
@@ -494,7 +503,7 @@ static void panel_product(int n_vectors, const Decoded& rows, const Column* colu
 
 static void panel_product(int n_vectors, const Decoded& rows, const Panel& panel, const Epilogue& then, float* y,
                           int64_t y_stride) {
-    if (rows.short_columns)
+    if (rows.plain_columns)
         panel_product(n_vectors, rows, rows.short_columns, panel, then, y, y_stride);
     else
         panel_product(n_vectors, rows, rows.columns, panel, then, y, y_stride);
@@ -628,12 +637,12 @@ INLINE float dot(const int32_t* column, const float* value, int64_t n, const flo
 
 static int one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, const Epilogue& then, float* y,
                       int64_t y_stride) {
-    Decoded row(m);
+    Decoded row(m, nullptr);
     if (!row.has_memory()) return -1;
     for (int32_t r = r0; r < r1; r++) {
         int64_t n = m.starts[r + 1] - m.starts[r];
         row.read(r, r + 1);
-        float total = row.short_columns ? dot(row.short_columns, row.values, n, x)
+        float total = row.plain_columns ? dot(row.short_columns, row.values, n, x)
                                         : dot(row.columns, row.values, n, x);
         y[r * y_stride] = finish(all(total), then.scale(r), then.bias(r), then.relu)[0];
     }
@@ -650,11 +659,11 @@ static int one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, c
 template <class Input, class Output>
 APART static int product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
                    const Output& output) {
-    Decoded rows(m);
+    Decoded rows(m, input.table());
     Scratch<float> tile(GROUP_ROWS * BLOCK);
     if (!rows.has_memory() || !tile.at) return -1;
     for (int32_t first = r0; first < r1; first = rows.end) {
-        rows.read(first, group_end(m, first, r1), input.table());
+        rows.read(first, r1);
         for (int64_t s = 0; s < n; s += input.width) {
             int64_t n_here = smaller(input.width, n - s);
             int n_vectors = (n_here + LANES - 1) / LANES;
