@@ -95,7 +95,8 @@ class Mask:
 
     def revives(self, other: "Mask") -> bool:
         """Whether this keeps a weight that the other mask prunes."""
-        return bool((self.bits & ~other.bits).any())
+        parts = zip(chunks(self.bits), chunks(other.bits), strict=True)
+        return any(bool((mine & ~theirs).any()) for (_, mine), (_, theirs) in parts)
 
     def to(self, device: torch.device) -> "Mask":
         """The same mask on another device."""
