@@ -164,7 +164,9 @@ class _Run:
             return every if rows is None else _between(every, rows[0] * n_columns, rows[1] * n_columns)
 
         n_kept = sum(len(chunk.positions) for chunk in chunks())
-        form = self._choose(Weight(kind=kind, n_rows=n_rows, n_columns=n_columns, n_kept=n_kept))
+        # a part is judged as the whole: the parts of a projection are called together
+        whole = Weight(kind=kind, n_rows=size[0], n_columns=n_columns, n_kept=n_kept * size[0] // n_rows)
+        form = self._choose(whole)
         if form is None:
             return None
         shape = Shape(n_rows=n_rows, n_columns=n_columns, n_kept=n_kept)

@@ -3,8 +3,8 @@
 Gradients flow to the input, not to the weight. `layer.weight` makes the dense weight anew, for whoever asks.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,16 @@ class SparseMatrix(nn.Module):
                 setattr(self, name, None if part is None else torch.empty_like(part, device=self.starts.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's
+        """Go to other devices; `half()`, `double()` and the like do not change how the matrix is stored."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # torch's
+        for name, buffer in before.items():
+            moved = self._buffers[name]
+            if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
+                self._buffers[name] = buffer.to(moved.device)
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled; torch cannot pickle uint16, so such indices travel as int16."""
         buffers = {
@@ -114,7 +124,9 @@ class SparseLinear(SparseMatrix):
         self.register_buffer("bias", None if bias is None else bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in_features) -> (..., out_features), float32."""
+        """(..., in_features) -> (..., out_features), of the dtype of x; computed in float32."""
+        if x.dtype != torch.float32:
+            return self.forward(x.float()).to(x.dtype)
         flat = x if x.ndim == 2 else x.reshape(-1, self.in_features)  # noqa: PLR2004 - samples, features
         y = sparse_linear(flat, *self.parts, self.bias, self.relu, self.feature_major)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.out_features)  # noqa: PLR2004
@@ -146,7 +158,9 @@ class SparseConvolution(SparseMatrix):
         self.register_buffer("bias", None if bias is None else bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, *size) or one sample without the batch -> the same with out_channels, float32."""
+        """(batch, in_channels, *size) or one sample without the batch -> the same with out_channels; as for linear."""
+        if x.dtype != torch.float32:
+            return self.forward(x.float()).to(x.dtype)
         batched = x if x.ndim == len(self.kernel_size) + 2 else x.unsqueeze(0)
         if self.pad_before is not None:
             batched = F.pad(batched, self.pad_before, self.padding_mode)

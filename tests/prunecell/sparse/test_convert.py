@@ -262,3 +262,25 @@ def test_unknown_names_are_refused(options, message):
     with pytest.raises(UnknownNameError, match=message):
         compact_(model, **options)
     assert isinstance(model[0], nn.Linear)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("values", ["fp32", "int8"])
+def test_other_dtypes_go_through_and_the_matrix_stays_as_it_is(dtype, values):
+    model = compact_(pruned(nn.Sequential(nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(32, 8))), values=values)
+    x = torch.randn(2, 8, 4, 4)
+    expected = model(x)
+    assert n_sparse(model.to(dtype)) == 2
+    y = model(x.to(dtype))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(model.float()(x), expected)
+
+
+def test_autocast_goes_through():
+    model = compact_(pruned(nn.Sequential(nn.Linear(32, 64), nn.Linear(64, 64))))
+    dense = nn.Linear(64, 32)
+    x = torch.randn(4, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = model(dense(x))
+    torch.testing.assert_close(y.float(), model(dense(x)), atol=0.05, rtol=0.05)
