@@ -31,6 +31,7 @@ from prunecell.sparse.convert import compact_
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
 
 SPARSITIES = (0.9, 0.95)
+WARM = 4  # calls before the one that is timed
 Task = Callable[[], object]
 
 
@@ -147,7 +148,7 @@ def interleaved(tasks: Mapping[str, Task], rounds: int, *, hot: bool = True) -> 
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
-            if hot:
+            for _ in range(WARM if hot else 0):
                 task()
             times[name].append(seconds(task))
     return {name: median(taken) for name, taken in times.items()}

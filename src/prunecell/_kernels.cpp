@@ -249,8 +249,8 @@ constexpr int64_t CACHE_LINE = 64;
 
 INLINE bool is_aligned(const float* at) { return reinterpret_cast<uintptr_t>(at) % (LANES * sizeof(float)) == 0; }
 INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // `n` elements at a cache line, not initialised, freed at the end of the scope; null where there is no memory.
 template <class T>
@@ -1105,24 +1105,6 @@ INLINE void write_word(uint8_t* bits, uint64_t word, int n) {
 // The bits that are 0 among the first n.
 INLINE uint64_t pruned_of(uint64_t word, int n) { return ~word & ~uint64_t{0} >> (GROUP - n); }
 
-struct Table {
-    int8_t at[256][8];
-};
-
-// Byte -> -1 or 0 for each of its bits.
-constexpr Table spread_bytes() {
-    Table table{};
-    for (int byte = 0; byte < 256; byte++)
-        for (int i = 0; i < 8; i++) table.at[byte][i] = byte >> i & 1 ? -1 : 0;
-    return table;
-}
-constexpr Table SPREAD = spread_bytes();
-
-// to[i] = -1 where bit i is set, 0 elsewhere.
-INLINE void spread(uint64_t word, int8_t* to) {
-    for (int i = 0; i < GROUP / 8; i++) memcpy(to + 8 * i, SPREAD.at[word >> 8 * i & 0xff], 8);
-}
-
 struct Flags {
     int8_t at[GROUP];
 };
@@ -1148,40 +1130,43 @@ INLINE uint64_t where(const Int* values, int n, Test test) {
     return word;
 }
 
-// `filling` where a bit is 0.
-template <class Int>
-INLINE void fill_group(Int* v, uint64_t word, int n, Int filling) {
-    int8_t keep[GROUP];
-    spread(word, keep);
-    for (int i = 0; i < n; i++) v[i] = (v[i] & keep[i]) | (filling & ~keep[i]);
-}
+// Weights side by side in a vector: as many as fit, but no more than an integer of their size has bits.
+template <class Int, int LENGTH = smaller(LANES * sizeof(float) / sizeof(Int), 8 * sizeof(Int))>
+struct Weights {
+    static constexpr int N = LENGTH;
+    typedef Int Vector VECTOR(Int, N);
 
-struct Words32 {
-    uint32_t at[32];
+    // -1 in lane i where bit i is set, 0 elsewhere.
+    static Vector spread(uint64_t bits) {
+        Vector bit{};
+        for (int i = 0; i < N; i++) bit[i] = static_cast<Int>(uint64_t{1} << i);
+        return ((static_cast<Int>(bits) - Vector{}) & bit) == bit;
+    }
 };
 
-constexpr Words32 powers_of_2() {
-    Words32 powers{};
-    for (int i = 0; i < 32; i++) powers.at[i] = uint32_t{1} << i;
-    return powers;
-}
-constexpr Words32 POWER = powers_of_2();
-
-// The same for 32 bits, in which most nets train: each bit is tested in its lane, with no detour through memory.
-INLINE void fill_group(int32_t* v, uint64_t word, int n, int32_t filling) {
-    for (int half = 0; half < n; half += 32) {
-        const uint32_t bits = static_cast<uint32_t>(word >> half);
-        for (int i = 0; i < smaller(32, n - half); i++) v[half + i] = bits & POWER.at[i] ? v[half + i] : filling;
-    }
+// task(i, keep) for every vector of a whole group: i is its first weight, keep -1 in the lanes that the mask keeps.
+template <class Int, class Task>
+INLINE void for_vectors(uint64_t word, Task task) {
+    for (int i = 0; i < GROUP; i += Weights<Int>::N) task(i, Weights<Int>::spread(word >> i));
 }
 
 // One value, given by its bits, where the mask prunes.
 EXPORT void pc_fill_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize, int64_t value) {
     by_size(itemsize, [=](auto zero) {
         using Int = decltype(zero);
+        using Vector = typename Weights<Int>::Vector;
         auto* v = static_cast<Int*>(values);
+        const Int filling = static_cast<Int>(value);
         for_groups(v, n, [=](int64_t start, int count) INLINED {
-            fill_group(v + start, read_word(bits + start / 8, count), count, static_cast<Int>(value));
+            uint64_t word = read_word(bits + start / 8, count);
+            if (count < GROUP) {
+                for (int i = 0; i < count; i++) v[start + i] = word >> i & 1 ? v[start + i] : filling;
+                return;
+            }
+            for_vectors<Int>(word, [=](int i, Vector keep) INLINED {
+                Int* at = v + start + i;
+                store(at, (load<Vector>(at) & keep) | ((filling - Vector{}) & ~keep));
+            });
         });
     });
 }
@@ -1190,33 +1175,119 @@ EXPORT void pc_fill_pruned(void* values, const uint8_t* bits, int64_t n, int32_t
 EXPORT int32_t pc_any_pruned(const void* values, const uint8_t* bits, int64_t n, int32_t itemsize) {
     bool found = false;
     by_size(itemsize, [=, &found](auto zero) {
-        auto* v = static_cast<const decltype(zero)*>(values);
-        for_groups(v, n, [=, &found](int64_t start, int count) INLINED {
-            int8_t keep[GROUP];
-            spread(read_word(bits + start / 8, count), keep);
-            auto any = zero;
-            for (int i = 0; i < count; i++) any |= v[start + i] & ~keep[i];
-            found |= any != 0;
+        using Int = decltype(zero);
+        using Vector = typename Weights<Int>::Vector;
+        auto* v = static_cast<const Int*>(values);
+        Vector any{};
+        for_groups(v, n, [=, &found, &any](int64_t start, int count) INLINED {
+            uint64_t word = read_word(bits + start / 8, count);
+            if (count < GROUP)
+                for (int i = 0; i < count; i++) found |= !(word >> i & 1) && v[start + i];
+            else
+                for_vectors<Int>(word, [=, &any](int i, Vector keep) INLINED {
+                    any |= load<Vector>(v + start + i) & ~keep;
+                });
         });
+        for (int i = 0; i < Weights<Int>::N; i++) found |= any[i] != 0;
     });
     return found;
 }
 
-// The values where the mask prunes, in order: n_pruned of them.
-EXPORT void pc_take_pruned(const void* values, const uint8_t* bits, int64_t n, int32_t itemsize, void* taken,
+// Eight lanes in another order, where there is an instruction for it.
+#if defined(__AVX2__) && !defined(__clang__)
+template <class Int>
+constexpr bool CAN_SHUFFLE = sizeof(Int) == 2 || sizeof(Int) == 4;
+#define SHUFFLE(vector, lanes) __builtin_shuffle(vector, lanes)
+#else
+template <class Int>
+constexpr bool CAN_SHUFFLE = false;
+#define SHUFFLE(vector, lanes) vector
+#endif
+
+struct Orders {
+    int8_t at[256][8];
+    template <class Int>
+    typename Weights<Int, 8>::Vector of(int byte) const {  // widened in two steps, as above
+        auto shorts = __builtin_convertvector(load<Weights<int8_t, 8>::Vector>(at[byte]), Weights<int16_t, 8>::Vector);
+        return __builtin_convertvector(shorts, typename Weights<Int, 8>::Vector);
+    }
+};
+
+// Byte -> the lanes of its set bits, which come first; or for every lane, how many set bits lie before it.
+constexpr Orders orders(bool gather) {
+    Orders orders{};
+    for (int byte = 0; byte < 256; byte++)
+        for (int lane = 0, n_set = 0; lane < 8; lane++) {
+            if (!gather)
+                orders.at[byte][lane] = static_cast<int8_t>(n_set);
+            else if (byte >> lane & 1)
+                orders.at[byte][n_set] = static_cast<int8_t>(lane);
+            n_set += byte >> lane & 1;
+        }
+    return orders;
+}
+constexpr Orders GATHERED = orders(true), SCATTERED = orders(false);
+
+// The values of a group where a bit is set, one after the other; there is room for 8 more behind them.
+template <class Int>
+INLINE Int* gather_group(const Int* v, uint64_t set, Int* to) {
+    for (int i = 0; i < GROUP; i += 8) {
+        int byte = set >> i & 0xff;
+        if constexpr (CAN_SHUFFLE<Int>) {
+            store(to, SHUFFLE((load<typename Weights<Int, 8>::Vector>(v + i)), GATHERED.of<Int>(byte)));
+            to += __builtin_popcount(byte);
+        } else {
+            for (int lane = 0; lane < 8; lane++) {
+                *to = v[i + lane];
+                to += byte >> lane & 1;
+            }
+        }
+    }
+    return to;
+}
+
+// The reverse. Behind the values 8 more may be read.
+template <class Int>
+INLINE const Int* scatter_group(Int* v, uint64_t set, const Int* from) {
+    for (int i = 0; i < GROUP; i += 8) {
+        int byte = set >> i & 0xff;
+        if constexpr (CAN_SHUFFLE<Int>) {
+            using Eight = Weights<Int, 8>;
+            auto old = load<typename Eight::Vector>(v + i), chosen = Eight::spread(byte);
+            auto values = SHUFFLE(load<typename Eight::Vector>(from), SCATTERED.of<Int>(byte));
+            store(v + i, (values & chosen) | (old & ~chosen));
+            from += __builtin_popcount(byte);
+        } else {
+            for (int lane = 0; lane < 8; lane++) {
+                v[i + lane] = byte >> lane & 1 ? *from : v[i + lane];
+                from += byte >> lane & 1;
+            }
+        }
+    }
+    return from;
+}
+
+// The values where the mask prunes, in order, n_pruned of them, are taken out: +0.0 is left in their places.
+EXPORT void pc_take_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize, void* taken,
                            int64_t n_pruned) {
     by_size(itemsize, [=](auto zero) {
-        auto* v = static_cast<const decltype(zero)*>(values);
-        auto *to = static_cast<decltype(zero)*>(taken), *end = to + n_pruned;
+        using Int = decltype(zero);
+        using Vector = typename Weights<Int>::Vector;
+        auto* v = static_cast<Int*>(values);
+        auto *to = static_cast<Int*>(taken), *end = to + n_pruned;
         for_groups(v, n, [=, &to](int64_t start, int count) INLINED {
-            uint64_t pruned = pruned_of(read_word(bits + start / 8, count), count);
-            if (end - to > GROUP) {  // room enough to write a kept value too, which the next one overwrites
-                for (int i = 0; i < count; i++) {
-                    *to = v[start + i];
-                    to += pruned >> i & 1;
-                }
+            uint64_t word = read_word(bits + start / 8, count), pruned = pruned_of(word, count);
+            if (count == GROUP && end - to > GROUP) {
+                to = gather_group(v + start, pruned, to);
+                for_vectors<Int>(word, [=](int i, Vector keep) INLINED {
+                    store(v + start + i, load<Vector>(v + start + i) & keep);
+                });
             } else {
-                for (; pruned && to < end; pruned &= pruned - 1) *to++ = v[start + __builtin_ctzll(pruned)];
+                for (; pruned && to < end; pruned &= pruned - 1) {
+                    Int& value = v[start + __builtin_ctzll(pruned)];
+                    *to++ = value;
+                    value = 0;
+                }
             }
         });
     });
@@ -1230,7 +1301,10 @@ EXPORT void pc_put_pruned(void* values, const uint8_t* bits, int64_t n, int32_t 
         auto *from = static_cast<const decltype(zero)*>(taken), *end = from + n_pruned;
         for_groups(v, n, [=, &from](int64_t start, int count) INLINED {
             uint64_t pruned = pruned_of(read_word(bits + start / 8, count), count);
-            for (; pruned && from < end; pruned &= pruned - 1) v[start + __builtin_ctzll(pruned)] = *from++;
+            if (count == GROUP && end - from > GROUP)
+                from = scatter_group(v + start, pruned, from);
+            else
+                for (; pruned && from < end; pruned &= pruned - 1) v[start + __builtin_ctzll(pruned)] = *from++;
         });
     });
 }
@@ -1296,15 +1370,14 @@ EXPORT void pc_random_keys(const void* values, const uint8_t* bits, int64_t n, i
         using Int = decltype(zero);
         auto* v = static_cast<const Int*>(values);
         for_groups(v, n, [=](int64_t start, int count) INLINED {
-            int8_t keep[GROUP];
-            spread(read_word(bits + start / 8, count), keep);
+            const uint64_t word = read_word(bits + start / 8, count);
             for (int i = 0; i < count; i++) {
                 uint32_t x = static_cast<uint32_t>(first + start + i) ^ a;
                 x = (x ^ x >> 16) * 0x7feb352du + b;
                 x = (x ^ x >> 16) * 0x7feb352du;
                 x = (x ^ x >> 15) * 0x846ca68bu;
                 int32_t key = static_cast<int32_t>((x ^ x >> 16) >> 3) + 1;
-                keys[start + i] = (key + (key_of(v[start + i]) != 0 ? 1 << 29 : 0)) & keep[i];
+                keys[start + i] = (key + (key_of(v[start + i]) != 0 ? 1 << 29 : 0)) & -static_cast<int32_t>(word >> i & 1);
             }
         });
     });
