@@ -111,11 +111,11 @@ def others_making(weight: Tensor) -> dict[str, Task]:
 
 def applying(weight: Tensor) -> dict[str, Task]:
     mask = Magnitude()(evidence(weight), SPARSITY)
-    hidden = mask.pruned_values(weight)
+    hidden = mask.take_pruned_(weight)
     return {
         **both("zero_pruned_", lambda: mask.zero_pruned_(weight)),
-        **both("pruned_values", lambda: mask.pruned_values(weight)),
-        **both("pruned_values, memory=", lambda: mask.pruned_values(weight, memory=hidden)),
+        **both("take_pruned_", lambda: mask.take_pruned_(weight)),
+        **both("take_pruned_, memory=", lambda: mask.take_pruned_(weight, memory=hidden)),
         **both("put_pruned_", lambda: mask.put_pruned_(weight, hidden)),
     }
 

@@ -140,24 +140,26 @@ class Mask:
                 return
         self.zero_pruned_(tensor)
 
-    def pruned_values(self, tensor: Tensor, *, memory: Tensor | None = None) -> Tensor:
-        """The values where the mask prunes, in C order, (n_pruned,).
+    def take_pruned_(self, tensor: Tensor, *, memory: Tensor | None = None) -> Tensor:
+        """Take out the values where the mask prunes, in C order, (n_pruned,), and leave +0.0 in their places.
 
         Args:
             tensor: of the mask's shape, any dtype and strides.
             memory: what an earlier call returned and nobody needs any more: used again where it fits.
         """
         if (compiled := compiled_for(tensor, self.bits)) is not None:
+            addresses = self._addresses(tensor)
             fits = memory is not None and memory.shape == (self.n_pruned,) and memory.dtype == tensor.dtype
             values = memory if memory is not None and fits else tensor.new_empty(self.n_pruned)
-            compiled.pc_take_pruned(*self._addresses(tensor), values.data_ptr(), len(values))
+            compiled.pc_take_pruned(*addresses, values.data_ptr(), len(values))
             return values
         flat = tensor.reshape(-1)
         parts = [chunk[~self.part(start, len(chunk))] for start, chunk in chunks(flat)]
+        self.zero_pruned_(tensor)
         return torch.cat(parts) if parts else flat.new_empty(0)
 
     def put_pruned_(self, tensor: Tensor, values: Tensor) -> None:
-        """Write `values`, as `pruned_values` returned them, back where the mask prunes.
+        """Write `values`, as `take_pruned_` returned them, back where the mask prunes.
 
         Args:
             tensor: of the mask's shape, any dtype and strides.

@@ -72,8 +72,9 @@ class PrunedWeight:
         """Make the pruned weights +0.0, and keep what stood there if it may be wanted again."""
         self.follow()
         if self.spec.parks and self.hidden is None:
-            self.hidden, self.memory = self.mask.pruned_values(self.parameter.data, memory=self.memory), None
-        self.mask.zero_pruned_(self.parameter.data)
+            self.hidden, self.memory = self.mask.take_pruned_(self.parameter.data, memory=self.memory), None
+        else:
+            self.mask.zero_pruned_(self.parameter.data)
 
     def after_step_(self, optimizer: Optimizer) -> None:
         """Undo what an optimizer did to the pruned weights."""

@@ -110,11 +110,12 @@ def test_parked_values_come_back_bit_for_bit(dtype, n, density):
     weight = (torch.randn(n) * 10).to(dtype)
     mask = Mask.from_bool(torch.rand(n) < density)
     before = weight.clone()
-    hidden = mask.pruned_values(weight)
-    assert torch.equal(hidden, weight[~mask.to_bool()])
-    assert hidden.untyped_storage().nbytes() == mask.n_pruned * weight.element_size()
-    mask.zero_pruned_(weight)
     weight, guards_stand = between_guards(weight)
+    hidden = mask.take_pruned_(weight)
+    assert torch.equal(hidden, before[~mask.to_bool()])
+    assert hidden.untyped_storage().nbytes() == mask.n_pruned * weight.element_size()
+    assert torch.equal(weight[mask.to_bool()], before[mask.to_bool()])
+    assert not weight[~mask.to_bool()].view(torch.uint8).any()
     mask.put_pruned_(weight, hidden)
     assert torch.equal(weight, before)
     assert guards_stand()
@@ -125,7 +126,7 @@ def test_what_does_not_fit_is_refused_before_a_kernel_sees_it(level):
     with pytest.raises(OptionError, match=r"bits of shape \(1,\) are illegal for weights of \(10,\)"):
         Mask(mask.bits[:1], mask.shape)
     larger = torch.zeros(100)
-    for use in (mask.zero_pruned_, mask.pruned_values, lambda w: mask.put_pruned_(w, torch.zeros(0))):
+    for use in (mask.zero_pruned_, mask.take_pruned_, lambda w: mask.put_pruned_(w, torch.zeros(0))):
         with pytest.raises((OptionError, IndexError, RuntimeError)) as raised:
             use(larger)
         if level != "none":
@@ -140,11 +141,11 @@ def test_too_few_values_end_the_putting():
 
 
 def test_memory_is_used_again_only_where_it_fits(level):
-    weight = torch.randn(100)
     mask = Mask.from_bool(torch.arange(100) < 40)
-    expected = weight[40:].clone()
     for memory in (torch.empty(60), torch.empty(59), torch.empty(60, dtype=torch.float64), None):
-        values = mask.pruned_values(weight, memory=memory)
+        weight = torch.randn(100)
+        expected = weight[40:].clone()
+        values = mask.take_pruned_(weight, memory=memory)
         assert torch.equal(values, expected)
         fits = memory is not None and memory.shape == (60,) and memory.dtype == torch.float32
         assert (values is memory) == (fits and level != "none")
@@ -156,9 +157,8 @@ def test_other_strides_are_worked_on_in_the_order_of_the_indices(layout):
     weight = layout(torch.randn(4, 3, 5, 5))
     before = weight.clone()
     mask = Mask.from_bool(torch.rand(weight.shape) > 0.5)
-    hidden = mask.pruned_values(weight)
-    assert torch.equal(hidden, weight[~mask.to_bool()])
-    mask.zero_pruned_(weight)
+    hidden = mask.take_pruned_(weight)
+    assert torch.equal(hidden, before[~mask.to_bool()])
     assert torch.equal(weight != 0, mask.to_bool())
     mask.put_pruned_(weight, hidden)
     assert torch.equal(weight, before)
@@ -170,8 +170,7 @@ def test_long_tensors_are_worked_on_in_chunks_that_fit_together():
     mask = Mask.from_bool(keep)
     assert torch.equal(mask.to_bool(), keep)
     weight = torch.arange(1.0, n + 1)
-    hidden = mask.pruned_values(weight)
-    mask.zero_pruned_(weight)
+    hidden = mask.take_pruned_(weight)
     assert torch.equal(weight != 0, keep)
     mask.put_pruned_(weight, hidden)
     assert torch.equal(weight, torch.arange(1.0, n + 1))
