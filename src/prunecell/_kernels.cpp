@@ -34,6 +34,9 @@
 #define INLINE static inline __attribute__((always_inline))
 #define APART __attribute__((noinline))  // within larger functions the loops of these would get fewer registers
 
+INLINE constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 // ---- 1  the level of the CPU, the version of the source ------------------------------------------------------------
 
 // The CRC-32 of this file when it was compiled: a library that is older than its source is not loaded.
@@ -129,16 +132,74 @@ INLINE Floats floats(const Half* v) {
     return same_bits<Floats>(same_bits<Words>(scaled) | special | sign);
 }
 
+// Integers of any size side by side: as many as fit, but no more than one of them has bits.
+template <class Int, int LENGTH = smaller(sizeof(Floats) / sizeof(Int), 8 * sizeof(Int))>
+struct Vec {
+    static constexpr int N = LENGTH;
+    typedef Int Type VECTOR(Int, N);
+
+    // -1 in lane i where bit i is set, 0 elsewhere.
+    static Type spread(uint64_t bits) {
+        Type bit{};
+        for (int i = 0; i < N; i++) bit[i] = static_cast<Int>(uint64_t{1} << i);
+        return ((static_cast<Int>(bits) - Type{}) & bit) == bit;
+    }
+};
+
+// Eight lanes in another order, where there is an instruction for it.
+#if defined(__AVX2__) && !defined(__clang__)
+template <class Int>
+constexpr bool CAN_SHUFFLE = sizeof(Int) == 2 || sizeof(Int) == 4;
+#define SHUFFLE(vector, lanes) __builtin_shuffle(vector, lanes)
+#else
+template <class Int>
+constexpr bool CAN_SHUFFLE = false;
+#define SHUFFLE(vector, lanes) vector
+#endif
+
+struct Orders {
+    int8_t at[256][8];
+    template <class Int>
+    typename Vec<Int, 8>::Type of(int byte) const {
+        auto shorts = __builtin_convertvector(load<Vec<int8_t, 8>::Type>(at[byte]), Vec<int16_t, 8>::Type);
+        return __builtin_convertvector(shorts, typename Vec<Int, 8>::Type);
+    }
+};
+
+// Byte -> the lanes of its set bits, which come first; or for every lane, how many set bits lie before it.
+constexpr Orders orders(bool gathered) {
+    Orders orders{};
+    for (int byte = 0; byte < 256; byte++)
+        for (int lane = 0, n_set = 0; lane < 8; lane++) {
+            if (!gathered)
+                orders.at[byte][lane] = static_cast<int8_t>(n_set);
+            else if (byte >> lane & 1)
+                orders.at[byte][n_set] = static_cast<int8_t>(lane);
+            n_set += byte >> lane & 1;
+        }
+    return orders;
+}
+constexpr Orders GATHERED = orders(true), SCATTERED = orders(false);
+
+// The next of `values` in every lane whose bit is set, 0 elsewhere.
+INLINE Floats expand(uint32_t bits, Floats values) {
+#if WIDE
+    return same_bits<Floats>(_mm512_maskz_expand_ps(bits, same_bits<__m512>(values)));
+#else
+    if constexpr (LANES == 8 && CAN_SHUFFLE<int32_t>)
+        return same_bits<Floats>(SHUFFLE(same_bits<Ints>(values), SCATTERED.of<int32_t>(bits)) &
+                                 Vec<int32_t>::spread(bits));
+    Floats expanded{};
+    for (int i = 0, next = 0; i < LANES; next += bits >> i++ & 1) expanded[i] = bits >> i & 1 ? values[next] : 0.0f;
+    return expanded;
+#endif
+}
+
 #if WIDE
 // x[at[0]], x[at[1]], ...
 INLINE Floats gather(const float* x, Ints at) {
     __m512i offsets = same_bits<__m512i>(at);
     return same_bits<Floats>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, offsets, x, sizeof(float)));
-}
-
-// The next of `values` where a bit is set, 0 elsewhere.
-INLINE Floats expand(uint16_t bits, Floats values) {
-    return same_bits<Floats>(_mm512_maskz_expand_ps(bits, same_bits<__m512>(values)));
 }
 
 INLINE float sum(Floats v) {
@@ -161,6 +222,12 @@ INLINE Ints running_sum(Ints v) {
 
 INLINE Ints last_everywhere(Ints v) {
     return __builtin_shufflevector(v, v, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15);
+}
+#else
+INLINE float sum(Floats v) {
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) v[i] += v[i + half];
+    return v[0];
 }
 #endif
 
@@ -249,8 +316,6 @@ constexpr int64_t CACHE_LINE = 64;
 
 INLINE bool is_aligned(const float* at) { return reinterpret_cast<uintptr_t>(at) % (LANES * sizeof(float)) == 0; }
 INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-INLINE constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // `n` elements at a cache line, not initialised, freed at the end of the scope; null where there is no memory.
 template <class T>
@@ -521,8 +586,6 @@ INLINE void ask_for(const Index* index, const Value* value, int64_t n) {
     __builtin_prefetch(index + AHEAD);
 }
 
-#if WIDE
-
 // Copies of the last few elements of an array, from which a whole vector can be loaded.
 template <class T>
 struct Last {
@@ -532,38 +595,69 @@ struct Last {
     }
 };
 
-// The columns of the next LANES entries; `before` is the column of the entry before them, in every lane.
-INLINE Ints next_columns(const uint16_t* column, Ints&) { return widen(column); }
-INLINE Ints next_columns(const uint8_t* gap, Ints& before) {
-    Ints columns = before + running_sum(widen(gap) + 1);
-    before = last_everywhere(columns);
-    return columns;
+// x[column] of the next LANES entries, of which those count that are `inside`. Gaps are walked `from` the column before.
+#if WIDE
+
+typedef Ints Column;  // the same in every lane
+
+INLINE Floats inputs(const float* x, const uint16_t* column, Ints inside, Column&) {
+    return gather(x, widen(column) & inside);
+}
+INLINE Floats inputs(const float* x, const uint8_t* gap, Ints inside, Column& from) {
+    Ints columns = from + running_sum(widen(gap) + 1);
+    from = last_everywhere(columns);
+    return gather(x, columns & inside);
 }
 
-template <class Index, class Value>
-INLINE Floats last_products(const Index* index, const Value* value, int64_t n, Ints before, const float* x) {
-    Ints inside = lanes() < ((int32_t)n - Ints{});
-    Floats products = floats(value) * gather(x, next_columns(index, before) & inside);
-    return same_bits<Floats>(same_bits<Ints>(products) & inside);
+#else
+
+typedef int32_t Column;
+
+// Two columns come in one load, because loads are what this waits for. Columns of later rows may be read too.
+INLINE Floats inputs(const float* x, const uint16_t* column, Ints, Column&) {
+    Floats values{};
+    for (int i = 0; i < LANES; i += 2) {
+        uint32_t two;
+        memcpy(&two, column + i, sizeof(two));
+        values[i] = x[two & 0xffff], values[i + 1] = x[two >> 16];
+    }
+    return values;
 }
+INLINE Floats inputs(const float* x, const uint8_t* gap, Ints inside, Column& from) {
+    Floats values{};
+    for (int i = 0; i < LANES; i++) values[i] = x[from += (gap[i] + 1) & inside[i]];
+    return values;
+}
+
+#endif
 
 // The sum of value * x[column] over a row of n entries; `readable` of them may be read, those after the row included.
 template <class Index, class Value>
 INLINE float dot(const Index* index, const Value* value, int64_t n, int64_t readable, const float* x) {
+    const Ints every = ~Ints{};
     Floats even{}, odd{};
-    Ints before = -1 - Ints{};
+    Column from = Column{} - 1;
     int64_t k = 0;
     for (; k + 2 * LANES <= n; k += 2 * LANES) {
         ask_for(index + k, value + k, 2 * LANES);
-        even += floats(value + k) * gather(x, next_columns(index + k, before));
-        odd += floats(value + k + LANES) * gather(x, next_columns(index + k + LANES, before));
+        even += floats(value + k) * inputs(x, index + k, every, from);
+        odd += floats(value + k + LANES) * inputs(x, index + k + LANES, every, from);
     }
-    for (; k + LANES <= n; k += LANES) even += floats(value + k) * gather(x, next_columns(index + k, before));
-    if (k < n && k + LANES <= readable)
-        odd += last_products(index + k, value + k, n - k, before, x);
-    else if (k < n)
-        odd += last_products(Last<Index>(index + k, n - k).at, Last<Value>(value + k, n - k).at, n - k, before, x);
+    for (; k + LANES <= n; k += LANES) even += floats(value + k) * inputs(x, index + k, every, from);
+    if (k < n) {
+        Ints inside = lanes() < ((int32_t)(n - k) - Ints{});
+        Floats last = k + LANES <= readable ? floats(value + k) * inputs(x, index + k, inside, from)
+                                            : floats(Last<Value>(value + k, n - k).at) *
+                                                  inputs(x, Last<Index>(index + k, n - k).at, inside, from);
+        odd += same_bits<Floats>(same_bits<Ints>(last) & inside);
+    }
     return sum(even + odd);
+}
+
+// The bits of a row's columns [c, c + LANES).
+INLINE uint32_t bits_at(const uint8_t* mask, int64_t c, int64_t n_columns) {
+    if (LANES <= 8) return mask[c / 8] >> c % 8 & ((1 << LANES) - 1);
+    return mask[c / 8] | (c + 8 < n_columns ? mask[c / 8 + 1] << 8 : 0);
 }
 
 // The same for a bit mask: `tail` holds the inputs after the last whole vector of them, zeros behind.
@@ -572,7 +666,7 @@ INLINE float masked_dot(const uint8_t* mask, const Value* value, int64_t readabl
                         const float* tail) {
     Floats total{};
     for (int64_t c = 0; c < n_columns; c += LANES) {
-        uint16_t bits = mask[c / 8] | (c + 8 < n_columns ? mask[c / 8 + 1] << 8 : 0);
+        uint32_t bits = bits_at(mask, c, n_columns);
         int n = __builtin_popcount(bits);
         Floats values = readable >= LANES ? floats(value) : floats(Last<Value>(value, n).at);
         total += expand(bits, values) * load<Floats>(c + LANES <= n_columns ? x + c : tail);
@@ -599,57 +693,12 @@ static void vector_product(const Matrix& m, int32_t r0, int32_t r1, const float*
     }
 }
 
-static int one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, const Epilogue& then, float* y,
-                      int64_t y_stride) {
+static void one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, const Epilogue& then, float* y,
+                       int64_t y_stride) {
     if (m.value_type == FLOAT32) vector_product<float>(m, r0, r1, x, then, y, y_stride);
     if (m.value_type == FLOAT16) vector_product<Half>(m, r0, r1, x, then, y, y_stride);
     if (m.value_type == INT8) vector_product<int8_t>(m, r0, r1, x, then, y, y_stride);
-    return 0;
 }
-
-#else
-
-// Four columns come in one load, because loads are what these loops wait for.
-INLINE float dot(const uint16_t* column, const float* value, int64_t n, const float* x) {
-    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    int64_t k = 0;
-    for (; k + 4 <= n; k += 4) {
-        if (k % 16 == 0) ask_for(column + k, value + k, 16);
-        uint64_t four;
-        memcpy(&four, column + k, sizeof(four));
-        s0 += value[k] * x[four & 0xffff], s1 += value[k + 1] * x[four >> 16 & 0xffff];
-        s2 += value[k + 2] * x[four >> 32 & 0xffff], s3 += value[k + 3] * x[four >> 48];
-    }
-    for (; k < n; k++) s0 += value[k] * x[column[k]];
-    return (s0 + s1) + (s2 + s3);
-}
-
-INLINE float dot(const int32_t* column, const float* value, int64_t n, const float* x) {
-    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    int64_t k = 0;
-    for (; k + 4 <= n; k += 4) {
-        s0 += value[k] * x[column[k]], s1 += value[k + 1] * x[column[k + 1]];
-        s2 += value[k + 2] * x[column[k + 2]], s3 += value[k + 3] * x[column[k + 3]];
-    }
-    for (; k < n; k++) s0 += value[k] * x[column[k]];
-    return (s0 + s1) + (s2 + s3);
-}
-
-static int one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, const Epilogue& then, float* y,
-                      int64_t y_stride) {
-    Decoded row(m, nullptr);
-    if (!row.has_memory()) return -1;
-    for (int32_t r = r0; r < r1; r++) {
-        int64_t n = m.starts[r + 1] - m.starts[r];
-        row.read(r, r + 1);
-        float total = row.plain_columns ? dot(row.short_columns, row.values, n, x)
-                                        : dot(row.columns, row.values, n, x);
-        y[r * y_stride] = finish(all(total), then.scale(r), then.bias(r), then.relu)[0];
-    }
-    return 0;
-}
-
-#endif
 
 // ---- 8  rows times blocks of positions -----------------------------------------------------------------------------
 
@@ -750,7 +799,10 @@ EXPORT int32_t pc_linear(const Matrix* m, const float* bias, int32_t relu, float
                          int64_t x_sample_stride, int64_t n_samples, float* y, int64_t y_feature_stride,
                          int64_t y_sample_stride, int32_t r0, int32_t r1) {
     Epilogue then{m->scales, bias, relu != 0};
-    if (n_samples == 1) return one_vector(*m, r0, r1, x, then, y, y_feature_stride);
+    if (n_samples == 1) {
+        one_vector(*m, r0, r1, x, then, y, y_feature_stride);
+        return 0;
+    }
     LinearInput input({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples);
     if (!input.packed.at) return -1;
     return product(*m, r0, r1, n_samples, input, then, LinearOutput{{y, y_feature_stride, y_sample_stride}});
@@ -1130,31 +1182,17 @@ INLINE uint64_t where(const Int* values, int n, Test test) {
     return word;
 }
 
-// Weights side by side in a vector: as many as fit, but no more than an integer of their size has bits.
-template <class Int, int LENGTH = smaller(LANES * sizeof(float) / sizeof(Int), 8 * sizeof(Int))>
-struct Weights {
-    static constexpr int N = LENGTH;
-    typedef Int Vector VECTOR(Int, N);
-
-    // -1 in lane i where bit i is set, 0 elsewhere.
-    static Vector spread(uint64_t bits) {
-        Vector bit{};
-        for (int i = 0; i < N; i++) bit[i] = static_cast<Int>(uint64_t{1} << i);
-        return ((static_cast<Int>(bits) - Vector{}) & bit) == bit;
-    }
-};
-
 // task(i, keep) for every vector of a whole group: i is its first weight, keep -1 in the lanes that the mask keeps.
 template <class Int, class Task>
 INLINE void for_vectors(uint64_t word, Task task) {
-    for (int i = 0; i < GROUP; i += Weights<Int>::N) task(i, Weights<Int>::spread(word >> i));
+    for (int i = 0; i < GROUP; i += Vec<Int>::N) task(i, Vec<Int>::spread(word >> i));
 }
 
 // One value, given by its bits, where the mask prunes.
 EXPORT void pc_fill_pruned(void* values, const uint8_t* bits, int64_t n, int32_t itemsize, int64_t value) {
     by_size(itemsize, [=](auto zero) {
         using Int = decltype(zero);
-        using Vector = typename Weights<Int>::Vector;
+        using Vector = typename Vec<Int>::Type;
         auto* v = static_cast<Int*>(values);
         const Int filling = static_cast<Int>(value);
         for_groups(v, n, [=](int64_t start, int count) INLINED {
@@ -1176,7 +1214,7 @@ EXPORT int32_t pc_any_pruned(const void* values, const uint8_t* bits, int64_t n,
     bool found = false;
     by_size(itemsize, [=, &found](auto zero) {
         using Int = decltype(zero);
-        using Vector = typename Weights<Int>::Vector;
+        using Vector = typename Vec<Int>::Type;
         auto* v = static_cast<const Int*>(values);
         Vector any{};
         for_groups(v, n, [=, &found, &any](int64_t start, int count) INLINED {
@@ -1188,45 +1226,10 @@ EXPORT int32_t pc_any_pruned(const void* values, const uint8_t* bits, int64_t n,
                     any |= load<Vector>(v + start + i) & ~keep;
                 });
         });
-        for (int i = 0; i < Weights<Int>::N; i++) found |= any[i] != 0;
+        for (int i = 0; i < Vec<Int>::N; i++) found |= any[i] != 0;
     });
     return found;
 }
-
-// Eight lanes in another order, where there is an instruction for it.
-#if defined(__AVX2__) && !defined(__clang__)
-template <class Int>
-constexpr bool CAN_SHUFFLE = sizeof(Int) == 2 || sizeof(Int) == 4;
-#define SHUFFLE(vector, lanes) __builtin_shuffle(vector, lanes)
-#else
-template <class Int>
-constexpr bool CAN_SHUFFLE = false;
-#define SHUFFLE(vector, lanes) vector
-#endif
-
-struct Orders {
-    int8_t at[256][8];
-    template <class Int>
-    typename Weights<Int, 8>::Vector of(int byte) const {  // widened in two steps, as above
-        auto shorts = __builtin_convertvector(load<Weights<int8_t, 8>::Vector>(at[byte]), Weights<int16_t, 8>::Vector);
-        return __builtin_convertvector(shorts, typename Weights<Int, 8>::Vector);
-    }
-};
-
-// Byte -> the lanes of its set bits, which come first; or for every lane, how many set bits lie before it.
-constexpr Orders orders(bool gather) {
-    Orders orders{};
-    for (int byte = 0; byte < 256; byte++)
-        for (int lane = 0, n_set = 0; lane < 8; lane++) {
-            if (!gather)
-                orders.at[byte][lane] = static_cast<int8_t>(n_set);
-            else if (byte >> lane & 1)
-                orders.at[byte][n_set] = static_cast<int8_t>(lane);
-            n_set += byte >> lane & 1;
-        }
-    return orders;
-}
-constexpr Orders GATHERED = orders(true), SCATTERED = orders(false);
 
 // The values of a group where a bit is set, one after the other; there is room for 8 more behind them.
 template <class Int>
@@ -1234,7 +1237,7 @@ INLINE Int* gather_group(const Int* v, uint64_t set, Int* to) {
     for (int i = 0; i < GROUP; i += 8) {
         int byte = set >> i & 0xff;
         if constexpr (CAN_SHUFFLE<Int>) {
-            store(to, SHUFFLE((load<typename Weights<Int, 8>::Vector>(v + i)), GATHERED.of<Int>(byte)));
+            store(to, SHUFFLE((load<typename Vec<Int, 8>::Type>(v + i)), GATHERED.of<Int>(byte)));
             to += __builtin_popcount(byte);
         } else {
             for (int lane = 0; lane < 8; lane++) {
@@ -1252,9 +1255,9 @@ INLINE const Int* scatter_group(Int* v, uint64_t set, const Int* from) {
     for (int i = 0; i < GROUP; i += 8) {
         int byte = set >> i & 0xff;
         if constexpr (CAN_SHUFFLE<Int>) {
-            using Eight = Weights<Int, 8>;
-            auto old = load<typename Eight::Vector>(v + i), chosen = Eight::spread(byte);
-            auto values = SHUFFLE(load<typename Eight::Vector>(from), SCATTERED.of<Int>(byte));
+            using Eight = Vec<Int, 8>;
+            auto old = load<typename Eight::Type>(v + i), chosen = Eight::spread(byte);
+            auto values = SHUFFLE(load<typename Eight::Type>(from), SCATTERED.of<Int>(byte));
             store(v + i, (values & chosen) | (old & ~chosen));
             from += __builtin_popcount(byte);
         } else {
@@ -1272,7 +1275,7 @@ EXPORT void pc_take_pruned(void* values, const uint8_t* bits, int64_t n, int32_t
                            int64_t n_pruned) {
     by_size(itemsize, [=](auto zero) {
         using Int = decltype(zero);
-        using Vector = typename Weights<Int>::Vector;
+        using Vector = typename Vec<Int>::Type;
         auto* v = static_cast<Int*>(values);
         auto *to = static_cast<Int*>(taken), *end = to + n_pruned;
         for_groups(v, n, [=, &to](int64_t start, int count) INLINED {

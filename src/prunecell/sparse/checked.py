@@ -6,6 +6,7 @@ reads the whole matrix, it is remembered until a tensor is gone or lies elsewher
 to. (The values and scales are only multiplied: no value of theirs is dangerous.)
 """
 
+import ctypes
 import weakref
 from dataclasses import dataclass
 
@@ -19,17 +20,27 @@ from prunecell.sparse.formats import Compressed, as_argument, check
 N_PARTS = 5
 
 
-@dataclass(frozen=True, eq=False)
-class _Checked:
-    """The tensors of a matrix, their state when it was checked, and the matrix as a kernel takes it."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Checked:
+    """A matrix that was checked, as a kernel takes it.
 
+    Attributes:
+        address: of the `kernels.Matrix`; valid as long as the matrix's tensors live.
+        argument: that matrix.
+        tensors, state: what it is made of, and in what state that was.
+    """
+
+    address: int
+    n_rows: int
+    n_columns: int
+    n_entries: int
+    argument: kernels.Matrix
     tensors: tuple[weakref.ref[Tensor], ...]
     state: tuple[int, ...]
-    argument: kernels.Matrix
 
 
 # By the identity of the indices. An entry goes when they do.
-_checked: dict[int, _Checked] = {}
+_checked: dict[int, Checked] = {}
 
 
 def matrix_of(starts: Tensor, indices: Tensor, values: Tensor, scales: Tensor | None, n_columns: int) -> Compressed:
@@ -42,10 +53,8 @@ def parts_of(matrix: Compressed) -> tuple[Tensor, Tensor, Tensor, Tensor | None,
     return matrix.starts, matrix.indices, matrix.values, matrix.scales, matrix.n_columns
 
 
-def checked_argument(
-    starts: Tensor, indices: Tensor, values: Tensor, scales: Tensor | None, n_columns: int
-) -> kernels.Matrix:
-    """The matrix of five parts as a kernel takes it, valid as long as its tensors live.
+def checked(starts: Tensor, indices: Tensor, values: Tensor, scales: Tensor | None, n_columns: int) -> Checked:
+    """The matrix of five parts as a kernel takes it.
 
     Raises:
         StateError: it would make a kernel read outside of it or of its input.
@@ -58,17 +67,24 @@ def checked_argument(
     if known and known.state == state:
         known_starts, known_indices, known_values = known.tensors
         if known_starts() is starts and known_indices() is indices and known_values() is values:
-            return known.argument
+            return known
     return _check_and_remember(matrix_of(starts, indices, values, scales, n_columns), state)
 
 
-def _check_and_remember(matrix: Compressed, state: tuple[int, ...]) -> kernels.Matrix:
+def _check_and_remember(matrix: Compressed, state: tuple[int, ...]) -> Checked:
     check(matrix)
-    key = id(matrix.indices)
+    key, argument = id(matrix.indices), as_argument(matrix)
     indices = weakref.ref(matrix.indices, lambda _: _checked.pop(key, None))
-    tensors = (weakref.ref(matrix.starts), indices, weakref.ref(matrix.values))
-    _checked[key] = _Checked(tensors, state, as_argument(matrix))
-    return _checked[key].argument
+    _checked[key] = Checked(
+        address=ctypes.addressof(argument),
+        n_rows=matrix.n_rows,
+        n_columns=matrix.n_columns,
+        n_entries=len(matrix.values),
+        argument=argument,
+        tensors=(weakref.ref(matrix.starts), indices, weakref.ref(matrix.values)),
+        state=state,
+    )
+    return _checked[key]
 
 
 def _version(tensor: Tensor) -> int:

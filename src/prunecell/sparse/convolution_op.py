@@ -24,7 +24,7 @@ from torch.nn import grad
 
 from prunecell import kernels
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import N_PARTS, address_of_bias, checked_argument, matrix_of
+from prunecell.sparse.checked import N_PARTS, address_of_bias, checked, matrix_of
 from prunecell.sparse.formats import Compressed, decompress
 from prunecell.sparse.linear_op import ENOUGH_WORK
 from prunecell.sparse.registry import MATRIX, register, register_gradient
@@ -92,7 +92,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if library is None:
         return convolution_twin(x, *rest)
     bias, *kernel, groups, relu = rest[N_PARTS:]
-    matrix = checked_argument(*rest[:N_PARTS])
+    matrix = checked(*rest[:N_PARTS])
     if x.dtype != torch.float32:
         raise OptionError(f"x must be float32, not {x.dtype}")
     n_samples, n_rows = x.shape[0], matrix.n_rows

@@ -128,7 +128,7 @@ class SparseLinear(SparseMatrix):
         if x.dtype != torch.float32:
             return self.forward(x.float()).to(x.dtype)
         flat = x if x.ndim == 2 else x.reshape(-1, self.in_features)  # noqa: PLR2004 - samples, features
-        y = sparse_linear(flat, *self.parts, self.bias, self.relu, self.feature_major)
+        y = sparse_linear(flat, *self.parts, self._buffers["bias"], self.relu, self.feature_major)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.out_features)  # noqa: PLR2004
 
 

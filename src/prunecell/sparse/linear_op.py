@@ -17,7 +17,7 @@ from torch import Tensor
 
 from prunecell import kernels
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import N_PARTS, address_of_bias, checked_argument, matrix_of
+from prunecell.sparse.checked import N_PARTS, address_of_bias, checked, matrix_of
 from prunecell.sparse.formats import ROWS_AT_ONCE, dense_rows
 from prunecell.sparse.registry import MATRIX, register, register_gradient
 
@@ -36,12 +36,12 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if library is None:
         return linear_twin(x, *rest)
     *parts, bias, relu, feature_major = rest
-    matrix = checked_argument(*parts)
+    matrix = checked(*parts)
     n_rows, n_columns, shape, strides = matrix.n_rows, matrix.n_columns, x.shape, x.stride()
     if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
         raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
     n_samples = shape[0]
-    if strides not in {(n_columns, 1), (1, n_samples)}:
+    if strides != (n_columns, 1) and strides != (1, n_samples):  # noqa: PLR1714 - a set takes longer
         x = x.contiguous()
         strides = n_columns, 1
     y = _empty_output(x, n_rows, feature_major=feature_major)
@@ -52,8 +52,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
         if library.pc_linear(*before, *target, begin, end):
             raise MemoryError(f"no memory to multiply {n_samples} samples by a sparse matrix")
 
-    work = matrix.n_entries * (n_samples + 15) // 16
-    if work > ENOUGH_WORK:
+    if matrix.n_entries * (n_samples + 15) // 16 > ENOUGH_WORK:
         kernels.in_parallel(compute, n_rows, n_threads=kernels.n_threads())
     elif n_samples:
         compute(0, n_rows)

@@ -1,13 +1,16 @@
-"""Registering our operators with torch, so that compiled and exported programs can hold them."""
+"""Registering our operators with torch, so that compiled and exported programs can hold them; and the way around it."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch._C import _functorch, _len_torch_dispatch_stack, _len_torch_function_stack
+from torch.autograd import forward_ad
 
 MATRIX = "Tensor starts, Tensor indices, Tensor values, Tensor? scales, int n_columns"  # its five parts, see checked.py
 
-Implementation = Callable[..., torch.Tensor]
+Implementation = Callable[..., Tensor]
 
 # Kept as long as the program runs: what a library object registered goes with it.
 _library: Any = torch.library.Library("prunecell", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -16,7 +19,7 @@ _library: Any = torch.library.Library("prunecell", "FRAGMENT")  # type: ignore[n
 def register(
     schema: str, *, twin: Implementation, fake: Implementation, compiled: Implementation | None = None
 ) -> Implementation:
-    """Register an operator `prunecell::name` and return it.
+    """Register an operator `prunecell::name`; returns what calls it, or on plain tensors its kernel at once.
 
     Args:
         schema: "name(Tensor x, ...) -> Tensor", in torch's schema language.
@@ -31,12 +34,36 @@ def register(
         _library.impl(name, compiled, "CPU")
     torch.library.register_fake(f"prunecell::{name}", fake, lib=_library)
     operator: Implementation = getattr(torch.ops.prunecell, name).default
-    return operator
+    if compiled is None:
+        return operator
+
+    def call(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - the schema says what
+        return compiled(x, *rest) if _is_plain(x) else operator(x, *rest)
+
+    return call
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether nobody has to see the operator: no compiler or tracer, no gradient, no mode, no other device.
+
+    Then only the result counts, and torch's way to an operator written in Python would take longer than a small product.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) is Tensor
+        and x.is_cpu
+        and not (x.requires_grad and torch.is_grad_enabled())
+        and not _len_torch_dispatch_stack()
+        and not _len_torch_function_stack()
+        and _functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0  # noqa: SLF001 - it has no public name
+        and not torch.jit.is_tracing()
+    )
 
 
 def register_gradient(
     name: str,
-    backward: Callable[..., tuple[torch.Tensor | None, ...]],
+    backward: Callable[..., tuple[Tensor | None, ...]],
     *,
     remember: Callable[..., None],
 ) -> None:

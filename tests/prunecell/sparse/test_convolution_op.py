@@ -141,7 +141,7 @@ def test_no_samples_give_no_outputs():
 def test_it_is_a_well_behaved_operator(case):
     x, arguments, _ = made(case, values="int8")
     relu = True
-    torch.library.opcheck(sparse_convolution, (x.requires_grad_(), *arguments, relu))
+    torch.library.opcheck(torch.ops.prunecell.sparse_convolution.default, (x.requires_grad_(), *arguments, relu))
 
 
 def test_compiled_and_exported_programs_hold_it():

@@ -133,7 +133,7 @@ def test_it_is_a_well_behaved_operator(name, out):
     parts = parts_of(compress(sparse(6, 9), format=name, values="int8"))
     x = torch.randn(5, 9, requires_grad=True)
     relu = True
-    torch.library.opcheck(sparse_linear, (x, *parts, torch.randn(6), relu, out))
+    torch.library.opcheck(torch.ops.prunecell.sparse_linear.default, (x, *parts, torch.randn(6), relu, out))
 
 
 def test_compiled_and_exported_programs_hold_it():
