@@ -404,8 +404,8 @@ EXPORT int32_t pc_what_is_wrong(const Matrix* m) {
 // ---- 5  decoding: any format into offsets and floats ---------------------------------------------------------------
 
 // How many rows are decoded at once: so few that their entries, as offsets and values, and the outputs of a block of
-// positions stay in the second-level cache (512 KiB each), and likewise a panel of inputs (1 MiB).
-constexpr int64_t GROUP_ENTRIES = 1 << 16, GROUP_ROWS = 2048, PANEL = 1 << 18;
+// positions stay in the second-level cache (512 KiB each), and likewise the part of a panel of inputs that they read.
+constexpr int64_t GROUP_ENTRIES = 1 << 16, GROUP_ROWS = 2048, PANEL = 1 << 17;
 
 // Entries that a group of rows may have.
 static int64_t most_entries(const Matrix& m) {
@@ -515,63 +515,114 @@ INLINE Floats finish(Floats sum, float scale, float bias, bool relu) {
     return relu ? y < 0 ? Floats{} : y : y;
 }
 
-// y[0 .. VECTORS * LANES) = the row's sum of value * x[column * width + 0 ..). There are several chains of sums, because
-// an addition waits for the one before it longer than a processor needs to start the next.
-template <int VECTORS, class Column>
-INLINE void row_product(const float* x, int64_t width, const Column* column, const float* value, int64_t n,
-                        float scale, float bias, bool relu, float* y) {
-    constexpr int CHAINS = VECTORS == 1 ? 4 : VECTORS < 5 ? 8 / VECTORS : ACCUMULATORS / 8;
-    Floats sums[CHAINS][VECTORS] = {};
-    int64_t k = 0;
-    for (; k + CHAINS <= n; k += CHAINS)
-        for (int c = 0; c < CHAINS; c++)
-            for (int i = 0; i < VECTORS; i++)
-                sums[c][i] += value[k + c] * load<Floats>(x + column[k + c] * width + i * LANES);
-    for (; k < n; k++)
-        for (int i = 0; i < VECTORS; i++) sums[0][i] += value[k] * load<Floats>(x + column[k] * width + i * LANES);
-    for (int c = 1; c < CHAINS; c++)
-        for (int i = 0; i < VECTORS; i++) sums[0][i] += sums[c][i];
-    for (int i = 0; i < VECTORS; i++) store(y + i * LANES, finish(sums[0][i], scale, bias, relu));
-}
-
-// panel[column][position] of `width` positions, of which VECTORS * LANES are computed.
+// panel[column][position] of `width` positions; with a table the columns are offsets and the width is 1.
 struct Panel {
     const float* at;
     int64_t width;
 };
 
+// The entries of a group of rows whose columns lie in one block: for the r-th row from(r) .. to(r), counted from the
+// group's first. A row's sums go on from where the block before left them in y, and are finished after the last.
+struct Piece {
+    const int32_t *begin, *end;  // in the matrix
+    int64_t first_entry;         // of the group
+    bool is_first, is_last;
+    int64_t from(int32_t r) const { return begin[r] - first_entry; }
+    int64_t to(int32_t r) const { return end[r] - first_entry; }
+};
+
+// The columns of a group of rows in blocks, of so many that their part of a panel stays in the cache.
+struct ColumnBlocks {
+    int64_t size, n_blocks;
+    Scratch<int32_t> edges;  // between two blocks, for every row of a group
+
+    ColumnBlocks(int64_t n_columns, int64_t block)
+        : size(block), n_blocks(larger(1, (n_columns + block - 1) / larger(1, block))), edges((n_blocks - 1) * GROUP_ROWS) {}
+
+    template <class Column>
+    void find(const Decoded& rows, const Column* columns) {
+        for (int32_t r = rows.first; r < rows.end; r++) {
+            const Column *row = columns + rows.entry(r), *end = columns + rows.entry(r + 1);
+            for (int64_t b = 1; b < n_blocks; b++) {
+                int32_t n = 0;
+                for (const Column* c = row; c < end; c++) n += *c < b * size;
+                edges.at[(b - 1) * GROUP_ROWS + r - rows.first] = rows.matrix.starts[r] + n;
+            }
+        }
+    }
+
+    Piece piece(const Decoded& rows, int64_t b) const {
+        const int32_t* starts = rows.matrix.starts + rows.first;
+        bool is_first = b == 0, is_last = b == n_blocks - 1;
+        return {is_first ? starts : edges.at + (b - 1) * GROUP_ROWS, is_last ? starts + 1 : edges.at + b * GROUP_ROWS,
+                *starts, is_first, is_last};
+    }
+};
+
+// Sums of value * x[column * width + 0 .. VECTORS * LANES) are added to those that are there. There are several chains of
+// them, because an addition waits for the one before it longer than a processor needs to start the next.
 template <int VECTORS, class Column>
-static void rows_product(const Decoded& rows, const Column* columns, const Panel& panel, const Epilogue& then, float* y,
-                         int64_t y_stride) {
-    for (int32_t r = rows.first; r < rows.end; r++) {
-        int64_t k = rows.entry(r), n = rows.entry(r + 1) - k;
-        row_product<VECTORS>(panel.at, panel.width, columns + k, rows.values + k, n, then.scale(r), then.bias(r),
-                             then.relu, y + (r - rows.first) * y_stride);
+INLINE void add_products(const Panel& panel, const Column* column, const float* value, int64_t n, Floats* sums) {
+    constexpr int CHAINS = VECTORS == 1 ? 4 : VECTORS < 5 ? 8 / VECTORS : ACCUMULATORS / 8;
+    Floats chains[CHAINS][VECTORS] = {};
+    for (int i = 0; i < VECTORS; i++) chains[0][i] = sums[i];
+    int64_t k = 0;
+    for (; k + CHAINS <= n; k += CHAINS)
+        for (int c = 0; c < CHAINS; c++)
+            for (int i = 0; i < VECTORS; i++)
+                chains[c][i] += value[k + c] * load<Floats>(panel.at + column[k + c] * panel.width + i * LANES);
+    for (; k < n; k++)
+        for (int i = 0; i < VECTORS; i++)
+            chains[0][i] += value[k] * load<Floats>(panel.at + column[k] * panel.width + i * LANES);
+    for (int c = 1; c < CHAINS; c++)
+        for (int i = 0; i < VECTORS; i++) chains[0][i] += chains[c][i];
+    for (int i = 0; i < VECTORS; i++) sums[i] = chains[0][i];
+}
+
+template <class T>
+INLINE void ask_for_all(const T* from, const T* end) {
+    const char *at = reinterpret_cast<const char*>(from), *until = reinterpret_cast<const char*>(end);
+    for (; at < until; at += CACHE_LINE) __builtin_prefetch(at);
+}
+
+template <int VECTORS, class Column>
+static void rows_product(const Decoded& rows, const Column* columns, const Piece& piece, const Panel& panel,
+                         const Epilogue& then, float* y, int64_t y_stride) {
+    const float* values = rows.values;
+    const int32_t n_rows = rows.end - rows.first;
+    for (int32_t r = 0; r < n_rows; r++, y += y_stride) {
+        int64_t k = piece.from(r), n = piece.to(r) - k;
+        if (VECTORS > 2 && r + 1 < n_rows) {  // pieces lie apart: the CPU does not see the next one coming
+            ask_for_all(values + piece.from(r + 1), values + piece.to(r + 1));
+            ask_for_all(columns + piece.from(r + 1), columns + piece.to(r + 1));
+            if (!piece.is_first) ask_for_all(y + y_stride, y + y_stride + VECTORS * LANES);
+        }
+        Floats sums[VECTORS] = {};
+        if (!piece.is_first)
+            for (int i = 0; i < VECTORS; i++) sums[i] = load<Floats>(y + i * LANES);
+        add_products<VECTORS>(panel, columns + k, values + k, n, sums);
+        if (piece.is_last) {
+            float scale = then.scale(rows.first + r), bias = then.bias(rows.first + r);
+            for (int i = 0; i < VECTORS; i++) sums[i] = finish(sums[i], scale, bias, then.relu);
+        }
+        for (int i = 0; i < VECTORS; i++) store(y + i * LANES, sums[i]);
     }
 }
 
 // The first `n_vectors` vectors of a panel, 1 to MAX_VECTORS.
 template <class Column>
-static void panel_product(int n_vectors, const Decoded& rows, const Column* columns, const Panel& panel,
-                          const Epilogue& then, float* y, int64_t y_stride) {
+static void panel_product(int n_vectors, const Decoded& rows, const Column* columns, const Piece& piece,
+                          const Panel& panel, const Epilogue& then, float* y, int64_t y_stride) {
     switch (n_vectors) {
-        case 1: return rows_product<1>(rows, columns, panel, then, y, y_stride);
-        case 2: return rows_product<2>(rows, columns, panel, then, y, y_stride);
-        case 3: return rows_product<3>(rows, columns, panel, then, y, y_stride);
-        case 4: return rows_product<4>(rows, columns, panel, then, y, y_stride);
-        case 5: return rows_product<5>(rows, columns, panel, then, y, y_stride);
-        case 6: return rows_product<6>(rows, columns, panel, then, y, y_stride);
-        case 7: return rows_product<7>(rows, columns, panel, then, y, y_stride);
-        case 8: return rows_product<8>(rows, columns, panel, then, y, y_stride);
+        case 1: return rows_product<1>(rows, columns, piece, panel, then, y, y_stride);
+        case 2: return rows_product<2>(rows, columns, piece, panel, then, y, y_stride);
+        case 3: return rows_product<3>(rows, columns, piece, panel, then, y, y_stride);
+        case 4: return rows_product<4>(rows, columns, piece, panel, then, y, y_stride);
+        case 5: return rows_product<5>(rows, columns, piece, panel, then, y, y_stride);
+        case 6: return rows_product<6>(rows, columns, piece, panel, then, y, y_stride);
+        case 7: return rows_product<7>(rows, columns, piece, panel, then, y, y_stride);
+        case 8: return rows_product<8>(rows, columns, piece, panel, then, y, y_stride);
     }
-}
-
-static void panel_product(int n_vectors, const Decoded& rows, const Panel& panel, const Epilogue& then, float* y,
-                          int64_t y_stride) {
-    if (rows.plain_columns)
-        panel_product(n_vectors, rows, rows.short_columns, panel, then, y, y_stride);
-    else
-        panel_product(n_vectors, rows, rows.columns, panel, then, y, y_stride);
 }
 
 // ---- 7  rows times one vector --------------------------------------------------------------------------------------
@@ -703,34 +754,42 @@ static void one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, 
 // ---- 8  rows times blocks of positions -----------------------------------------------------------------------------
 
 // The rows [r0, r1) times `n` positions. The input is asked for one block of positions after the other, as a panel
-// [column][position] of `input.width` positions, or one in which table[column] is where a column starts; the output is told where a group of rows of a block goes, or takes
-// it from a tile [row][position] where it does not lie in whole vectors.
-template <class Input, class Output>
-APART static int product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
-                   const Output& output) {
-    Decoded rows(m, input.table());
+// [column][position] of `input.width` positions, or one in which table[column] is where a column starts; the output is
+// told where a group of rows of a block goes, or takes it from a tile [row][position] where it does not lie in whole
+// vectors.
+template <class Column, class Input, class Output>
+APART static int product(Decoded& rows, const Column* const& columns, int32_t r0, int32_t r1, int64_t n, Input& input,
+                         const Epilogue& then, const Output& output) {
+    ColumnBlocks blocks(rows.matrix.n_columns, input.table() ? rows.matrix.n_columns : PANEL / input.width);
     Scratch<float> tile(GROUP_ROWS * BLOCK);
-    if (!rows.has_memory() || !tile.at) return -1;
+    if (!rows.has_memory() || !blocks.edges.at || !tile.at) return -1;
     for (int32_t first = r0; first < r1; first = rows.end) {
         rows.read(first, r1);
+        blocks.find(rows, columns);
         for (int64_t s = 0; s < n; s += input.width) {
             int64_t n_here = smaller(input.width, n - s);
             int n_vectors = (n_here + LANES - 1) / LANES;
             Panel panel{input.panel(s, n_here), input.table() ? 1 : input.width};
             float* to = n_here % LANES ? nullptr : output.place(first, s, n_here);
-            panel_product(n_vectors, rows, panel, then, to ? to : tile.at, to ? output.row_stride() : BLOCK);
+            for (int64_t b = 0; b < blocks.n_blocks; b++)
+                panel_product(n_vectors, rows, columns, blocks.piece(rows, b), panel, then, to ? to : tile.at,
+                              to ? output.row_stride() : BLOCK);
             if (!to) output.take(tile.at, first, rows.end - first, s, n_here);
         }
     }
     return 0;
 }
 
-// How many positions a panel has: so many that it stays in the second-level cache.
-static int64_t panel_width(int64_t n_columns, int64_t n_positions) {
-    int64_t width = smaller(USUAL_BLOCK, round_up(n_positions, LANES));
-    while (width > LANES && n_columns * width > PANEL) width = round_up(width / 2, LANES);
-    return width;
+template <class Input, class Output>
+static int product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
+                   const Output& output) {
+    Decoded rows(m, input.table());
+    return rows.plain_columns ? product(rows, rows.short_columns, r0, r1, n, input, then, output)
+                              : product(rows, rows.columns, r0, r1, n, input, then, output);
 }
+
+// How many positions a panel has.
+static int64_t panel_width(int64_t n_positions) { return smaller(USUAL_BLOCK, round_up(n_positions, LANES)); }
 
 // ---- 9  linear layers ----------------------------------------------------------------------------------------------
 
@@ -752,7 +811,7 @@ struct LinearInput {
         : x(activations),
           n_features(features),
           n_samples(samples),
-          width(panel_width(features, samples)),
+          width(panel_width(samples)),
           in_place(x.feature_major() && x.feature_stride == width && n_samples == width && is_aligned(x.at)),
           packed(in_place ? 0 : n_features * round_up(n_samples, width)) {
         if (packed.at && !in_place) pack();
@@ -919,7 +978,7 @@ struct Layout {
 
 static Layout best_layout(const Geometry& g, int64_t samples, const Matrix& m) {
     int64_t n_entries = m.n_entries / g.groups;
-    Layout best(g, samples, panel_width(m.n_columns, samples * g.out_volume()));
+    Layout best(g, samples, panel_width(samples * g.out_volume()));
     auto consider = [&](const Layout& other, int64_t largest) {
         if (other.panel_size() <= largest && other.cost(n_entries) < best.cost(n_entries)) best = other;
     };

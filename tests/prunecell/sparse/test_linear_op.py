@@ -188,3 +188,17 @@ def test_other_devices_give_the_same_layout():
         y = multiplied(torch.randn(3, 20), parts, feature_major=out)
         fake = multiplied(torch.randn(3, 20, device="meta"), meta, feature_major=out)
         assert (fake.shape, fake.stride()) == (y.shape, y.stride())
+
+
+@pytest.mark.usefixtures("compiled_level")
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("n_samples", "n_columns"), [(64, 5000), (33, 4500), (7, 40000)])
+def test_many_columns_are_worked_on_in_blocks(name, n_samples, n_columns):
+    weight, bias, x = sparse(11, n_columns, density=0.02), torch.randn(11), torch.randn(n_samples, n_columns)
+    weight[3, 1000:] = 0
+    weight[4] = 0
+    for values in ("fp32", "int8"):
+        matrix = compress(weight, format=name, values=values)
+        expected = F.linear(x, decompress(matrix), bias).relu()
+        y = multiplied(x, parts_of(matrix), bias, relu=True)
+        torch.testing.assert_close(y, expected, atol=1e-4, rtol=1e-4)
