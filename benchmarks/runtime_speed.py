@@ -32,6 +32,7 @@ from prunecell.sparse.layers import SparseConvolution, SparseLinear
 
 SPARSITIES = (0.9, 0.95)
 WARM = 4  # calls before the one that is timed
+PATIENCE, ENOUGH = 4.0, 5  # seconds after which a slow task has no more turns, if it had so many
 Task = Callable[[], object]
 
 
@@ -148,6 +149,8 @@ def interleaved(tasks: Mapping[str, Task], rounds: int, *, hot: bool = True) -> 
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
+            if len(times[name]) >= ENOUGH and sum(times[name]) * (WARM + 1) > PATIENCE:
+                continue
             for _ in range(WARM if hot else 0):
                 task()
             times[name].append(seconds(task))

@@ -753,28 +753,32 @@ static void one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, 
 
 // ---- 8  rows times blocks of positions -----------------------------------------------------------------------------
 
-// The rows [r0, r1) times `n` positions. The input is asked for one block of positions after the other, as a panel
-// [column][position] of `input.width` positions, or one in which table[column] is where a column starts; the output is
-// told where a group of rows of a block goes, or takes it from a tile [row][position] where it does not lie in whole
-// vectors.
+// The rows [r0, r1) times `n` positions, in blocks of `input.width`. The input is asked for a chunk of them after the
+// other, as a panel [column][position], which is one block, or as one in which table[column] is where a column starts.
+// The output is told where a group of rows of a block goes, or takes it from a tile [row][position] where it does not
+// lie in whole vectors.
 template <class Column, class Input, class Output>
 APART static int product(Decoded& rows, const Column* const& columns, int32_t r0, int32_t r1, int64_t n, Input& input,
                          const Epilogue& then, const Output& output) {
     ColumnBlocks blocks(rows.matrix.n_columns, input.table() ? rows.matrix.n_columns : PANEL / input.width);
-    Scratch<float> tile(GROUP_ROWS * BLOCK);
+    Scratch<float> tile(smaller(GROUP_ROWS, r1 - r0) * BLOCK);
     if (!rows.has_memory() || !blocks.edges.at || !tile.at) return -1;
     for (int32_t first = r0; first < r1; first = rows.end) {
         rows.read(first, r1);
         blocks.find(rows, columns);
-        for (int64_t s = 0; s < n; s += input.width) {
-            int64_t n_here = smaller(input.width, n - s);
-            int n_vectors = (n_here + LANES - 1) / LANES;
-            Panel panel{input.panel(s, n_here), input.table() ? 1 : input.width};
-            float* to = n_here % LANES ? nullptr : output.place(first, s, n_here);
-            for (int64_t b = 0; b < blocks.n_blocks; b++)
-                panel_product(n_vectors, rows, columns, blocks.piece(rows, b), panel, then, to ? to : tile.at,
-                              to ? output.row_stride() : BLOCK);
-            if (!to) output.take(tile.at, first, rows.end - first, s, n_here);
+        for (int64_t begin = 0, end; begin < n; begin = end) {
+            end = smaller(n, begin + input.chunk);
+            const float* panel_at = input.panel(begin, end - begin);
+            for (int64_t s = begin; s < end; s += input.width) {
+                int64_t n_here = smaller(input.width, end - s);
+                int n_vectors = (n_here + LANES - 1) / LANES;
+                Panel panel{panel_at + s - begin, input.table() ? 1 : input.width};
+                float* to = n_here % LANES ? nullptr : output.place(first, s, n_here);
+                for (int64_t b = 0; b < blocks.n_blocks; b++)
+                    panel_product(n_vectors, rows, columns, blocks.piece(rows, b), panel, then, to ? to : tile.at,
+                                  to ? output.row_stride() : BLOCK);
+                if (!to) output.take(tile.at, first, rows.end - first, s, n_here);
+            }
         }
     }
     return 0;
@@ -803,7 +807,7 @@ struct Activations {
 
 struct LinearInput {
     Activations x;
-    int64_t n_features, n_samples, width;
+    int64_t n_features, n_samples, width, chunk;
     bool in_place;  // one panel, that x is already
     Scratch<float> packed;
 
@@ -812,6 +816,7 @@ struct LinearInput {
           n_features(features),
           n_samples(samples),
           width(panel_width(samples)),
+          chunk(width),
           in_place(x.feature_major() && x.feature_stride == width && n_samples == width && is_aligned(x.at)),
           packed(in_place ? 0 : n_features * round_up(n_samples, width)) {
         if (packed.at && !in_place) pack();
@@ -902,6 +907,16 @@ struct Place {
         h = position % g.out[HEIGHT], position /= g.out[HEIGHT];
         d = position % g.out[DEPTH], sample = position / g.out[DEPTH];
     }
+
+    // By n positions, within a row or to the beginning of the next.
+    void advance(const Geometry& g, int64_t n) {
+        if ((w += n) < g.out[WIDTH]) return;
+        w = 0;
+        if (++h < g.out[HEIGHT]) return;
+        h = 0;
+        if (++d < g.out[DEPTH]) return;
+        d = 0, sample++;
+    }
 };
 
 // The same 1x1 convolution with all positions in one row, of which longer pieces can be copied at once.
@@ -929,16 +944,16 @@ static Geometry as_padding(Geometry g, bool wide) {
 
 // How a convolution is computed. In a plain panel every (channel, kernel position) has its own copy of what the
 // outputs of a block read, at a cache line. In a shared one kernel positions are offsets into fewer copies of the padded
-// input, and the outputs are computed as if they were as many as that has elements. There may be a copy for every
-// (channel, kernel column), whose rows begin at a cache line; or, for few channels, whose panel stays in the first-level
-// cache, one for every channel, which is read across cache lines.
+// input, a chunk of many blocks long, and the outputs are computed as if they were as many as that has elements. There
+// may be a copy for every (channel, kernel column), whose rows begin at a cache line; or, for few channels, of which a
+// block reads little enough for the first-level cache, one for every channel, which is read across cache lines.
 struct Layout {
     Geometry real;
     Geometry copied;             // whose panel is made and whose outputs are numbered: the real one, or as_padding
     bool shared;
-    int64_t n_samples;
-    int64_t n_positions, width;  // that are computed: altogether, and in a block
-    int64_t extent;              // of a copy in a panel: width, and behind it what the farthest kernel position reads
+    int64_t n_samples, n_positions;  // that are computed
+    int64_t width, chunk;            // of them, in a block and in a panel
+    int64_t beyond = 0;              // what the farthest kernel position reads behind them
 
     Layout(const Geometry& g, int64_t samples, int64_t block)
         : real(g),
@@ -947,13 +962,15 @@ struct Layout {
           n_samples(samples),
           n_positions(samples * g.out_volume()),
           width(block),
-          extent(block) {}
+          chunk(block) {}
 
     Layout(const Geometry& g, const Geometry& padded, int64_t samples, int64_t block)
-        : real(g), copied(padded), shared(true), n_samples(samples), width(block) {
+        : real(g), copied(padded), shared(true), n_samples(samples), width(block), chunk(block) {
         n_positions = (samples - 1) * padded.out_volume() + 1 +
                       padded.position(g.out[DEPTH] - 1, g.out[HEIGHT] - 1, g.out[WIDTH] - 1);
-        extent = block + offset(g.kernel[DEPTH] - 1, g.kernel[HEIGHT] - 1, g.kernel[WIDTH] - 1);
+        beyond = offset(g.kernel[DEPTH] - 1, g.kernel[HEIGHT] - 1, g.kernel[WIDTH] - 1);
+        int64_t n_blocks = (CHUNKED_PANEL / n_copies() - beyond) / block;
+        chunk = block * larger(1, smaller(n_blocks, (n_positions + block - 1) / block));
     }
 
     // Of a kernel position in a shared copy.
@@ -964,28 +981,31 @@ struct Layout {
 
     bool has_copy_per_column() const { return copied.kernel[WIDTH] == real.kernel[WIDTH]; }
     int64_t n_copies() const { return real.group_channels() * copied.kernel_volume(); }
-    int64_t panel_size() const { return n_copies() * extent; }
+    int64_t extent() const { return chunk + beyond; }  // of a copy
+    int64_t panel_size() const { return n_copies() * extent(); }
+    int64_t read_by_a_block() const { return n_copies() * (width + beyond); }
 
     // About how long it takes, in times of copying 16 floats, with so many entries of the matrix in a group. An entry
-    // times 64 positions takes longer where the panel is large or read across cache lines.
+    // times 64 positions takes longer where a block reads much or across cache lines, as every wide vector does.
     double cost(int64_t n_entries) const {
-        double entry = shared && !has_copy_per_column() ? 1.75 : 1.3 + smaller(panel_size(), PANEL) / (1.5 * PANEL);
-        return (double)n_positions / width * (panel_size() / 16 + n_entries * (width / 64.0) * entry);
+        double entry = shared && !has_copy_per_column() ? LANES > 8 ? 1.75 : 1.4
+                                                        : 1.3 + smaller(read_by_a_block(), LARGE) / (3.0 * LARGE);
+        return (double)n_positions / chunk * panel_size() / 16 + (double)n_positions / 64 * n_entries * entry;
     }
 
-    static constexpr int64_t SMALL_PANEL = 1 << 14;  // of the first-level cache, more or less
+    static constexpr int64_t SMALL = 1 << 15, CHUNKED_PANEL = 1 << 16, LARGE = 1 << 18;  // floats: about 1st, 2nd, 3rd level
 };
 
 static Layout best_layout(const Geometry& g, int64_t samples, const Matrix& m) {
     int64_t n_entries = m.n_entries / g.groups;
     Layout best(g, samples, panel_width(samples * g.out_volume()));
     auto consider = [&](const Layout& other, int64_t largest) {
-        if (other.panel_size() <= largest && other.cost(n_entries) < best.cost(n_entries)) best = other;
+        if (other.read_by_a_block() <= largest && other.cost(n_entries) < best.cost(n_entries)) best = other;
     };
     if (g.kernel_volume() == 1 || g.stride[DEPTH] != 1 || g.stride[HEIGHT] != 1) return best;
-    consider(Layout(g, as_padding(g, false), samples, USUAL_BLOCK), PANEL);
-    consider(Layout(g, as_padding(g, false), samples, BLOCK), PANEL / 4);
-    if (g.stride[WIDTH] == 1) consider(Layout(g, as_padding(g, true), samples, BLOCK), Layout::SMALL_PANEL);
+    consider(Layout(g, as_padding(g, false), samples, USUAL_BLOCK), Layout::LARGE);
+    consider(Layout(g, as_padding(g, false), samples, BLOCK), Layout::LARGE / 4);
+    if (g.stride[WIDTH] == 1) consider(Layout(g, as_padding(g, true), samples, BLOCK), Layout::SMALL);
     return best;
 }
 
@@ -1000,7 +1020,7 @@ struct ConvolutionInput {
     const Layout& layout;
     const Geometry& g;
     const float *x, *past;  // the whole input
-    int64_t width, channel = 0;  // the first of the group
+    int64_t width, chunk, channel = 0;  // the first of the group
     int64_t n_segments = 0, lowest = 0, highest = 0;
     Scratch<Segment> segments;
     Scratch<float> floats;
@@ -1012,7 +1032,8 @@ struct ConvolutionInput {
           x(input),
           past(x + l.n_samples * g.in_channels * g.in_volume()),
           width(l.width),
-          segments(g.kernel_volume() * l.extent),
+          chunk(l.chunk),
+          segments(g.kernel_volume() * l.extent()),
           floats(l.panel_size() + LANES),
           offsets(l.shared ? l.real.group_channels() * l.real.kernel_volume() : 0) {
         if (l.shared && offsets.at) find_offsets();
@@ -1030,14 +1051,14 @@ struct ConvolutionInput {
                 for (int64_t h = 0; h < real.kernel[HEIGHT]; h++)
                     for (int64_t w = 0; w < real.kernel[WIDTH]; w++) {
                         int64_t copy = layout.has_copy_per_column() ? c * g.kernel[WIDTH] + w : c;
-                        *offset++ = copy * layout.extent + layout.offset(d, h, w);
+                        *offset++ = copy * layout.extent() + layout.offset(d, h, w);
                     }
     }
 
     APART const float* panel(int64_t s, int64_t n) {
-        find_segments(s, n + layout.extent - width);
+        find_segments(s, n + layout.beyond);
         float* to = floats.at;
-        for (int64_t c = 0; c < g.group_channels(); c++, to += g.kernel_volume() * layout.extent) {
+        for (int64_t c = 0; c < g.group_channels(); c++, to += g.kernel_volume() * layout.extent()) {
             const float* from = x + (channel + c) * g.in_volume();
             if (from + lowest < x || from + highest > past)
                 copy_carefully(from, to);
@@ -1074,30 +1095,32 @@ struct ConvolutionInput {
         }
     }
 
+    // Of n positions from s on, under every kernel position.
     void find_segments(int64_t s, int64_t n) {
         n_segments = lowest = highest = 0;
         int64_t to = 0;
         for (int64_t d = 0; d < g.kernel[DEPTH]; d++)
             for (int64_t h = 0; h < g.kernel[HEIGHT]; h++)
-                for (int64_t w = 0; w < g.kernel[WIDTH]; w++, to += layout.extent)
-                    for (int64_t i = 0; i < n;) i += add_segment(s + i, n - i, d, h, w, to + i);
+                for (int64_t w = 0; w < g.kernel[WIDTH]; w++, to += layout.extent()) {
+                    Place place(g, s);
+                    for (int64_t i = 0, n_here; i < n; i += n_here, place.advance(g, n_here)) {
+                        n_here = smaller(smaller(n - i, LANES), g.out[WIDTH] - place.w);
+                        add_segment(place, n_here, d, h, w, to + i);
+                    }
+                }
     }
 
-    // From position s on, at most n of them; returns how many it took.
-    int64_t add_segment(int64_t s, int64_t n, int64_t kd, int64_t kh, int64_t kw, int64_t to) {
-        Place o(g, s);
+    void add_segment(const Place& o, int64_t n, int64_t kd, int64_t kh, int64_t kw, int64_t to) {
         int64_t d = g.source(DEPTH, o.d, kd), h = g.source(HEIGHT, o.h, kh), w = g.source(WIDTH, o.w, kw);
-        int64_t n_here = smaller(smaller(n, LANES), g.out[WIDTH] - o.w);
         bool has_row = o.sample < layout.n_samples && g.is_inside(DEPTH, d) && g.is_inside(HEIGHT, h);
+        const Ints lane = lanes(), at = lane * g.stride[WIDTH] + (int32_t)w;
         Segment& segment = segments.at[n_segments++];
+        segment.mask = (lane < (int32_t)(has_row ? n : 0)) & (at >= 0) & (at < g.size[WIDTH]);
         segment.to = to;
         segment.from = has_row ? o.sample * g.in_channels * g.in_volume() + (d * g.size[HEIGHT] + h) * g.size[WIDTH] + w
                                : 0;
-        for (int64_t lane = 0; lane < LANES; lane++)
-            segment.mask[lane] = has_row && lane < n_here && g.is_inside(WIDTH, w + lane * g.stride[WIDTH]) ? -1 : 0;
         lowest = smaller(lowest, segment.from);
         highest = larger(highest, segment.from + LANES * g.stride[WIDTH]);
-        return n_here;
     }
 };
 
