@@ -16,16 +16,18 @@
 //
 // Exported functions start with `pc_`. Those that need memory of their own return 0, or -1 if there was none.
 //
-// Section 2 holds the only two intrinsics, gather and expand of AVX-512: no compiler makes these instructions from
-// portable code, and with them the product with one vector takes 0.6 of the time. Lower levels run section 7's loops.
+// Section 2 holds the only intrinsics: gather and expand of AVX-512, and the conversion of half precision. No compiler
+// makes these instructions from portable code, and with them the product with one vector takes 0.6 of the time.
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 #if defined(__AVX512F__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
-#include <immintrin.h>
 #define WIDE 1
 #endif
 #endif
@@ -73,10 +75,6 @@ constexpr int BLOCK = LANES * MAX_VECTORS, USUAL_BLOCK = BLOCK < 64 ? BLOCK : 64
 typedef float Floats VECTOR(float, LANES);
 typedef int32_t Ints VECTOR(int32_t, LANES);
 typedef uint32_t Words VECTOR(uint32_t, LANES);
-typedef uint16_t Shorts VECTOR(uint16_t, LANES);
-typedef int16_t SignedShorts VECTOR(int16_t, LANES);
-typedef uint8_t Bytes VECTOR(uint8_t, LANES);
-typedef int8_t Chars VECTOR(int8_t, LANES);
 
 // A vector may lie at any address: memcpy of its size becomes one instruction that asks for no alignment.
 template <class Vector, class T>
@@ -112,6 +110,20 @@ struct Half {
     uint16_t bits;
 };
 
+#if defined(__AVX2__)
+INLINE __m128i eight_bytes(const void* v) { return _mm_loadl_epi64(static_cast<const __m128i*>(v)); }
+#endif
+
+// LANES values, as 32-bit integers.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+INLINE Ints widen(const uint16_t* v) { return same_bits<Ints>(_mm256_cvtepu16_epi32(load<__m128i>(v))); }
+INLINE Ints widen(const uint8_t* v) { return same_bits<Ints>(_mm256_cvtepu8_epi32(eight_bytes(v))); }
+INLINE Ints widen(const int8_t* v) { return same_bits<Ints>(_mm256_cvtepi8_epi32(eight_bytes(v))); }
+#else
+typedef uint16_t Shorts VECTOR(uint16_t, LANES);
+typedef int16_t SignedShorts VECTOR(int16_t, LANES);
+typedef uint8_t Bytes VECTOR(uint8_t, LANES);
+typedef int8_t Chars VECTOR(int8_t, LANES);
 // Bytes are widened in two steps, each of which is one instruction; in one step GCC does it byte by byte.
 INLINE Ints widen(const uint16_t* v) { return __builtin_convertvector(load<Shorts>(v), Ints); }
 INLINE Ints widen(const uint8_t* v) {
@@ -120,16 +132,23 @@ INLINE Ints widen(const uint8_t* v) {
 INLINE Ints widen(const int8_t* v) {
     return __builtin_convertvector(__builtin_convertvector(load<Chars>(v), SignedShorts), Ints);
 }
+#endif
 
 // LANES values, as floats.
 INLINE Floats floats(const float* v) { return load<Floats>(v); }
 INLINE Floats floats(const int8_t* v) { return __builtin_convertvector(widen(v), Floats); }
 INLINE Floats floats(const Half* v) {
+#if defined(__AVX512F__)
+    return same_bits<Floats>(_mm512_maskz_cvtph_ps(0xffff, load<__m256i>(v)));
+#elif defined(__F16C__)
+    return same_bits<Floats>(_mm256_cvtph_ps(load<__m128i>(v)));
+#else
     Words half = same_bits<Words>(widen(&v->bits));
     Words magnitude = (half & 0x7fff) << 13, sign = (half & 0x8000) << 16;
     Words special = same_bits<Words>(magnitude >= 0x0f800000u) & 0x7f800000u;  // infinity and NaN
     Floats scaled = same_bits<Floats>(magnitude) * 0x1p112f;                   // another bias; subnormals come right
     return same_bits<Floats>(same_bits<Words>(scaled) | special | sign);
+#endif
 }
 
 // Integers of any size side by side: as many as fit, but no more than one of them has bits.
@@ -146,24 +165,8 @@ struct Vec {
     }
 };
 
-// Eight lanes in another order, where there is an instruction for it.
-#if defined(__AVX2__) && !defined(__clang__)
-template <class Int>
-constexpr bool CAN_SHUFFLE = sizeof(Int) == 2 || sizeof(Int) == 4;
-#define SHUFFLE(vector, lanes) __builtin_shuffle(vector, lanes)
-#else
-template <class Int>
-constexpr bool CAN_SHUFFLE = false;
-#define SHUFFLE(vector, lanes) vector
-#endif
-
 struct Orders {
     int8_t at[256][8];
-    template <class Int>
-    typename Vec<Int, 8>::Type of(int byte) const {
-        auto shorts = __builtin_convertvector(load<Vec<int8_t, 8>::Type>(at[byte]), Vec<int16_t, 8>::Type);
-        return __builtin_convertvector(shorts, typename Vec<Int, 8>::Type);
-    }
 };
 
 // Byte -> the lanes of its set bits, which come first; or for every lane, how many set bits lie before it.
@@ -181,14 +184,35 @@ constexpr Orders orders(bool gathered) {
 }
 constexpr Orders GATHERED = orders(true), SCATTERED = orders(false);
 
+// Eight lanes in another order, where there is an instruction for it.
+#if defined(__AVX2__) && !defined(__clang__)
+template <class Int>
+constexpr bool CAN_SHUFFLE = sizeof(Int) == 2 || sizeof(Int) == 4;
+
+template <class Vector>
+INLINE Vector shuffled(Vector values, const int8_t* order) {
+    if constexpr (sizeof(Vector) == 32)
+        return __builtin_shuffle(values, same_bits<Vec<int32_t, 8>::Type>(_mm256_cvtepi8_epi32(eight_bytes(order))));
+    else
+        return __builtin_shuffle(values, same_bits<Vec<int16_t, 8>::Type>(_mm_cvtepi8_epi16(eight_bytes(order))));
+}
+#else
+template <class Int>
+constexpr bool CAN_SHUFFLE = false;
+
+template <class Vector>
+Vector shuffled(Vector values, const int8_t*) {
+    return values;
+}
+#endif
+
 // The next of `values` in every lane whose bit is set, 0 elsewhere.
 INLINE Floats expand(uint32_t bits, Floats values) {
 #if WIDE
     return same_bits<Floats>(_mm512_maskz_expand_ps(bits, same_bits<__m512>(values)));
 #else
     if constexpr (LANES == 8 && CAN_SHUFFLE<int32_t>)
-        return same_bits<Floats>(SHUFFLE(same_bits<Ints>(values), SCATTERED.of<int32_t>(bits)) &
-                                 Vec<int32_t>::spread(bits));
+        return same_bits<Floats>(shuffled(same_bits<Ints>(values), SCATTERED.at[bits]) & Vec<int32_t>::spread(bits));
     Floats expanded{};
     for (int i = 0, next = 0; i < LANES; next += bits >> i++ & 1) expanded[i] = bits >> i & 1 ? values[next] : 0.0f;
     return expanded;
@@ -646,18 +670,20 @@ struct Last {
     }
 };
 
-// x[column] of the next LANES entries, of which those count that are `inside`. Gaps are walked `from` the column before.
+// x[column] of the next LANES entries, of which the first n count. Gaps are walked `from` the column before.
 #if WIDE
 
 typedef Ints Column;  // the same in every lane
 
-INLINE Floats inputs(const float* x, const uint16_t* column, Ints inside, Column&) {
-    return gather(x, widen(column) & inside);
+INLINE Ints first_lanes(int n) { return lanes() < (n - Ints{}); }
+
+INLINE Floats inputs(const float* x, const uint16_t* column, int n, Column&) {
+    return gather(x, widen(column) & first_lanes(n));
 }
-INLINE Floats inputs(const float* x, const uint8_t* gap, Ints inside, Column& from) {
+INLINE Floats inputs(const float* x, const uint8_t* gap, int n, Column& from) {
     Ints columns = from + running_sum(widen(gap) + 1);
     from = last_everywhere(columns);
-    return gather(x, columns & inside);
+    return gather(x, columns & first_lanes(n));
 }
 
 #else
@@ -665,7 +691,7 @@ INLINE Floats inputs(const float* x, const uint8_t* gap, Ints inside, Column& fr
 typedef int32_t Column;
 
 // Two columns come in one load, because loads are what this waits for. Columns of later rows may be read too.
-INLINE Floats inputs(const float* x, const uint16_t* column, Ints, Column&) {
+INLINE Floats inputs(const float* x, const uint16_t* column, int, Column&) {
     Floats values{};
     for (int i = 0; i < LANES; i += 2) {
         uint32_t two;
@@ -674,9 +700,27 @@ INLINE Floats inputs(const float* x, const uint16_t* column, Ints, Column&) {
     }
     return values;
 }
-INLINE Floats inputs(const float* x, const uint8_t* gap, Ints inside, Column& from) {
-    Floats values{};
-    for (int i = 0; i < LANES; i++) values[i] = x[from += (gap[i] + 1) & inside[i]];
+
+// How far LANES gaps lead, one after the other; those after the first n lead nowhere.
+INLINE void walk(const uint8_t* gap, int n, uint16_t* walked) {
+#if defined(__AVX2__)
+    const __m128i lane = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
+    __m128i steps = _mm_add_epi16(_mm_cvtepu8_epi16(eight_bytes(gap)), _mm_set1_epi16(1));
+    steps = _mm_and_si128(steps, _mm_cmpgt_epi16(_mm_set1_epi16(n), lane));
+    steps = _mm_add_epi16(steps, _mm_slli_si128(steps, 2));
+    steps = _mm_add_epi16(steps, _mm_slli_si128(steps, 4));
+    store(walked, _mm_add_epi16(steps, _mm_slli_si128(steps, 8)));
+#else
+    uint16_t sum = 0;
+    for (int i = 0; i < LANES; i++) walked[i] = sum += i < n ? gap[i] + 1 : 0;
+#endif
+}
+
+INLINE Floats inputs(const float* x, const uint8_t* gap, int n, Column& from) {
+    uint16_t walked[LANES];
+    walk(gap, n, walked);
+    Floats values = inputs(x + from, walked, n, from);
+    from += walked[LANES - 1];
     return values;
 }
 
@@ -685,22 +729,21 @@ INLINE Floats inputs(const float* x, const uint8_t* gap, Ints inside, Column& fr
 // The sum of value * x[column] over a row of n entries; `readable` of them may be read, those after the row included.
 template <class Index, class Value>
 INLINE float dot(const Index* index, const Value* value, int64_t n, int64_t readable, const float* x) {
-    const Ints every = ~Ints{};
     Floats even{}, odd{};
     Column from = Column{} - 1;
     int64_t k = 0;
     for (; k + 2 * LANES <= n; k += 2 * LANES) {
         ask_for(index + k, value + k, 2 * LANES);
-        even += floats(value + k) * inputs(x, index + k, every, from);
-        odd += floats(value + k + LANES) * inputs(x, index + k + LANES, every, from);
+        even += floats(value + k) * inputs(x, index + k, LANES, from);
+        odd += floats(value + k + LANES) * inputs(x, index + k + LANES, LANES, from);
     }
-    for (; k + LANES <= n; k += LANES) even += floats(value + k) * inputs(x, index + k, every, from);
+    for (; k + LANES <= n; k += LANES) even += floats(value + k) * inputs(x, index + k, LANES, from);
     if (k < n) {
-        Ints inside = lanes() < ((int32_t)(n - k) - Ints{});
-        Floats last = k + LANES <= readable ? floats(value + k) * inputs(x, index + k, inside, from)
-                                            : floats(Last<Value>(value + k, n - k).at) *
-                                                  inputs(x, Last<Index>(index + k, n - k).at, inside, from);
-        odd += same_bits<Floats>(same_bits<Ints>(last) & inside);
+        int n_left = n - k;
+        Floats last = k + LANES <= readable ? floats(value + k) * inputs(x, index + k, n_left, from)
+                                            : floats(Last<Value>(value + k, n_left).at) *
+                                                  inputs(x, Last<Index>(index + k, n_left).at, n_left, from);
+        odd += same_bits<Floats>(same_bits<Ints>(last) & (lanes() < (n_left - Ints{})));
     }
     return sum(even + odd);
 }
@@ -715,13 +758,21 @@ INLINE uint32_t bits_at(const uint8_t* mask, int64_t c, int64_t n_columns) {
 template <class Value>
 INLINE float masked_dot(const uint8_t* mask, const Value* value, int64_t readable, int64_t n_columns, const float* x,
                         const float* tail) {
-    Floats total{};
-    for (int64_t c = 0; c < n_columns; c += LANES) {
+    Floats total{}, odd{};
+    const Value* end = value + readable;
+    int64_t c = 0;
+    for (; c + LANES <= n_columns && end - value >= LANES; c += LANES) {
+        uint32_t bits = bits_at(mask, c, n_columns);
+        Floats sums = total + expand(bits, floats(value)) * load<Floats>(x + c);
+        total = odd, odd = sums;
+        value += __builtin_popcount(bits);
+    }
+    total += odd;
+    for (; c < n_columns; c += LANES) {
         uint32_t bits = bits_at(mask, c, n_columns);
         int n = __builtin_popcount(bits);
-        Floats values = readable >= LANES ? floats(value) : floats(Last<Value>(value, n).at);
-        total += expand(bits, values) * load<Floats>(c + LANES <= n_columns ? x + c : tail);
-        value += n, readable -= n;
+        total += expand(bits, floats(Last<Value>(value, n).at)) * load<Floats>(c + LANES <= n_columns ? x + c : tail);
+        value += n;
     }
     return sum(total);
 }
@@ -1319,7 +1370,7 @@ INLINE Int* gather_group(const Int* v, uint64_t set, Int* to) {
     for (int i = 0; i < GROUP; i += 8) {
         int byte = set >> i & 0xff;
         if constexpr (CAN_SHUFFLE<Int>) {
-            store(to, SHUFFLE((load<typename Vec<Int, 8>::Type>(v + i)), GATHERED.of<Int>(byte)));
+            store(to, shuffled(load<typename Vec<Int, 8>::Type>(v + i), GATHERED.at[byte]));
             to += __builtin_popcount(byte);
         } else {
             for (int lane = 0; lane < 8; lane++) {
@@ -1339,7 +1390,7 @@ INLINE const Int* scatter_group(Int* v, uint64_t set, const Int* from) {
         if constexpr (CAN_SHUFFLE<Int>) {
             using Eight = Vec<Int, 8>;
             auto old = load<typename Eight::Type>(v + i), chosen = Eight::spread(byte);
-            auto values = SHUFFLE(load<typename Eight::Type>(from), SCATTERED.of<Int>(byte));
+            auto values = shuffled(load<typename Eight::Type>(from), SCATTERED.at[byte]);
             store(v + i, (values & chosen) | (old & ~chosen));
             from += __builtin_popcount(byte);
         } else {
