@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import weakref
 import zlib
 
 import pytest
@@ -87,6 +89,32 @@ def test_what_a_share_raises_reaches_the_caller(broken):
 
     with pytest.raises(ValueError, match=r"^[03]$"):
         kernels.in_parallel(task, 6, n_threads=2)
+
+
+def test_what_several_callers_want_at_once_is_all_done():
+    seen = [[] for _ in range(8)]
+
+    def call(mine):
+        for _ in range(50):
+            kernels.in_parallel(lambda begin, end: mine.extend(range(begin, end)), 6, n_threads=3)
+
+    callers = [threading.Thread(target=call, args=(mine,)) for mine in seen]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert all(sorted(mine) == sorted([*range(6)] * 50) for mine in seen)
+
+
+def test_nothing_is_held_when_the_work_is_done():
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+    kernels.in_parallel(lambda begin, end, held=held: None, 2, n_threads=2)  # noqa: ARG005
+    del held
+    assert gone() is None
 
 
 def test_a_forked_process_has_a_pool_of_its_own():

@@ -21,7 +21,7 @@ from prunecell.sparse.checked import N_PARTS, address_of_bias, checked, matrix_o
 from prunecell.sparse.formats import ROWS_AT_ONCE, dense_rows
 from prunecell.sparse.registry import MATRIX, register, register_gradient
 
-ENOUGH_WORK = 1 << 20  # products of an entry with 16 samples, from which a second thread pays: about 0.3 ms
+ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
 
 # In what follows `rest` is the operator's arguments after the first: the five parts of the matrix, then the others.
 

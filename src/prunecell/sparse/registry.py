@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch, _len_torch_dispatch_stack, _len_torch_function_stack
+from torch._C import _functorch, _get_tracing_state, _len_torch_dispatch_stack, _len_torch_function_stack
 from torch.autograd import forward_ad
 
 MATRIX = "Tensor starts, Tensor indices, Tensor values, Tensor? scales, int n_columns"  # its five parts, see checked.py
@@ -46,7 +46,7 @@ def register(
 def _is_plain(x: Tensor) -> bool:
     """Whether nobody has to see the operator: no compiler or tracer, no gradient, no mode, no other device.
 
-    Then only the result counts, and torch's way to an operator written in Python would take longer than a small product.
+    Then only the result counts, and torch's way to an operator in Python would take longer than a small product.
     """
     return (
         not torch.compiler.is_compiling()
@@ -57,7 +57,7 @@ def _is_plain(x: Tensor) -> bool:
         and not _len_torch_function_stack()
         and _functorch.peek_interpreter_stack() is None
         and forward_ad._current_level < 0  # noqa: SLF001 - it has no public name
-        and not torch.jit.is_tracing()
+        and _get_tracing_state() is None
     )
 
 
