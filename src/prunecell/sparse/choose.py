@@ -1,8 +1,9 @@
 """Which form a layer takes: dense, or which compressed format. Decided by times that were measured.
 
 A table holds, for some layers of each kind and for each compressed form, the time of the sparse layer over that of the
-dense one, at several densities and with one sample or many. One table is shipped (`break_even.json`); `tune_runtime`
-measures another on the machine at hand. A layer is judged between the measured ones next to it in size.
+dense one, at several densities and with one sample or many. Two are shipped, one measured with AVX-512 and one with
+AVX2 (`break_even_v4.json`, `break_even_v3.json`), which serves smaller CPUs too; `tune_runtime` measures another on the
+machine at hand. A layer is judged between the measured ones next to it in size.
 """
 
 import json
@@ -19,11 +20,11 @@ from prunecell.errors import OptionError, UnknownNameError, nearest
 from prunecell.sparse.formats import FORMATS, VALUES
 
 DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
-LARGEST_RATIO = 1.0
-"""Times of the dense layer that a sparse one may take; what takes longer stays dense."""
+LARGEST_RATIO = 0.95
+"""Times of the dense layer that a sparse one may take; what gains less, which may be noise, stays dense."""
 
 PREFERENCES = ("speed", "memory")
-SHIPPED = Path(__file__).with_name("break_even.json")
+SHIPPED = {level: Path(__file__).with_name(f"break_even_v{level}.json") for level in (3, 4)}
 _INDEX_BYTES: Mapping[str, Callable[[float], float]] = {
     "columns16": lambda density: 2 * density,
     "gaps8": lambda density: density + 1 / 256,
@@ -159,7 +160,7 @@ def break_even_table() -> Table:
         OptionError: the file of this machine is no such table.
     """
     path = own_table()
-    return read_table(path if path.exists() else SHIPPED)
+    return read_table(path if path.exists() else SHIPPED[max(kernels.cpu_level(), min(SHIPPED))])
 
 
 def own_table() -> Path:

@@ -1,12 +1,12 @@
 """Measuring the table by which layers are chosen to be sparse, on the machine at hand."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from prunecell.sparse.layers import SparseConvolution, SparseLinear
 
 MANY = 32  # samples
 SECONDS = 0.001  # that calls are repeated for one time
+LOST = 1.2  # times of the dense layer, from which on a form is not tried with more entries
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ CASES = tuple(
 )
 
 
-def tune_runtime(*, repeats: int = 5, path: Path | None = None) -> Path:
+def tune_runtime(*, repeats: int = 3, path: Path | None = None) -> Path:
     """Measure the table on this machine, on one thread, and keep it for all later calls of `compact_`.
 
     Args:
@@ -79,31 +80,37 @@ def tune_runtime(*, repeats: int = 5, path: Path | None = None) -> Path:
 @torch.inference_mode()
 def measure(cases: tuple[Case, ...], repeats: int) -> Table:
     """Measure layers at all densities and in all forms."""
-    table = []
-    for case in cases:
-        dense, x = case.make(), torch.randn(case.shape)
-        ratios: dict[str, list[float]] = {f"{form} {values}": [] for form, values in product(FORMATS, VALUES)}
-        for density in DENSITIES:
-            weight = dense.weight * (torch.rand_like(dense.weight) < density)
-            for name, row in ratios.items():
-                form, values = name.split()
-                matrix = compress(weight, format=form, values=values)
-                sparse = (
-                    SparseConvolution(matrix, dense.bias, dense)
-                    if isinstance(dense, nn.Conv2d)
-                    else SparseLinear(matrix, dense.bias)
-                )
-                row.append(_ratio(sparse, dense, x, repeats))
-        # more entries never take less time: what looks so was noise
-        grown = {name: np.maximum.accumulate(row).round(3).tolist() for name, row in ratios.items()}
-        n_weights = dense.weight.numel()
-        table.append(Measured(kind=case.kind, n_samples=case.shape[0], n_weights=n_weights, ratios=grown))
-    return tuple(table)
+    return tuple(_measured(case, repeats) for case in cases)
 
 
-def _ratio(sparse: nn.Module, dense: nn.Module, x: Tensor, repeats: int) -> float:
-    times = [(_seconds(sparse, x), _seconds(dense, x)) for _ in range(repeats)]
-    return min(time for time, _ in times) / min(time for _, time in times)
+def _measured(case: Case, repeats: int) -> Measured:
+    dense, x = case.make(), torch.randn(case.shape)
+    ratios: dict[str, list[float]] = {f"{form} {values}": [] for form, values in product(FORMATS, VALUES)}
+    for density in DENSITIES:
+        weight = dense.weight * (torch.rand_like(dense.weight) < density)
+        layers = {name: _sparse(dense, weight, name) for name, row in ratios.items() if not row or row[-1] < LOST}
+        times = _shortest({"dense": dense, **layers}, x, repeats)
+        for name, row in ratios.items():
+            ratio = times[name] / times["dense"] if name in times else 0.0
+            row.append(round(max([ratio, *row[-1:]]), 3))  # more entries never take less time: what looks so was noise
+    return Measured(kind=case.kind, n_samples=case.shape[0], n_weights=dense.weight.numel(), ratios=ratios)
+
+
+def _sparse(dense: nn.Linear | nn.Conv2d, weight: Tensor, name: str) -> nn.Module:
+    form, values = name.split()
+    matrix = compress(weight, format=form, values=values)
+    if isinstance(dense, nn.Conv2d):
+        return SparseConvolution(matrix, dense.bias, dense)
+    return SparseLinear(matrix, dense.bias)
+
+
+def _shortest(layers: dict[str, nn.Module], x: Tensor, repeats: int) -> dict[str, float]:
+    """The shortest time of each layer in `repeats` rounds, in which they take turns."""
+    shortest = dict.fromkeys(layers, math.inf)
+    for _ in range(repeats):
+        for name, layer in layers.items():
+            shortest[name] = min(shortest[name], _seconds(layer, x))
+    return shortest
 
 
 def _seconds(layer: nn.Module, x: Tensor) -> float:
