@@ -165,6 +165,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_count_bits": [_ADDRESS, _COUNT, _ADDRESS],
     "pc_census": [_ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     "pc_prune_up_to": [_ADDRESS, _COUNT, _BYTES, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_join_bytes": [_ADDRESS, _COUNT, _BYTES, _FLAG, _ADDRESS],
+    "pc_scatter": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _BYTES],
     "pc_random_keys": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS],
 }
 

@@ -11,8 +11,9 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 LAYERS = [
     ["errors"],
-    ["kernels", "idx", "fetch", "codecs"],
-    ["masks", "archive", "data", "images"],
+    ["kernels", "idx", "fetch"],
+    ["codecs", "masks", "data", "images"],
+    ["archive"],
     ["select", "packing", "sharing", "sparse"],
     ["evidence", "export"],
     ["fillers", "schedules", "report"],

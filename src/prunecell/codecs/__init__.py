@@ -5,6 +5,7 @@ streams     numbers <-> bytes, piece by piece: raw, deflate
 pco         the same by the library pcodec
 coders      the table of coders, and which one is best
 positions   where the kept words of a tensor are: gaps, mask
+words       words made of their bytes, and put in their places
 values      what they are: byte planes, whole numbers, codebook
 records     what a file says about an encoded tensor, checked
 encode      tensor -> record and blob, in the smallest form

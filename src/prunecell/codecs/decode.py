@@ -13,6 +13,7 @@ from prunecell.codecs.positions import POSITION_FORMS, Stretch, cover, read_all
 from prunecell.codecs.records import Record, plan
 from prunecell.codecs.streams import Reader, read_exactly
 from prunecell.codecs.values import Codebook, Planes, ValueForm, Whole
+from prunecell.codecs.words import scatter_
 from prunecell.errors import FormatError
 
 
@@ -122,13 +123,11 @@ def decode(record: Record, blob: memoryview) -> Tensor:
     """
     tensor = zeros_of(record.kind, record.shape)
     words = words_of(tensor)
-    signed = f"i{words.itemsize}"  # torch scatters in half the time of numpy, but knows few unsigned types
-    flat = torch.from_numpy(words.view(signed))
     opened = open_blob(record, blob)
     for stretch, stored in read_kept(opened):
         wide = widen(opened, stretch, stored)
         if record.positions == "all":
             words[stretch.start : stretch.stop] = wide
         elif len(wide):
-            flat.scatter_(0, torch.from_numpy(stretch.positions), torch.from_numpy(wide.view(signed)))
+            scatter_(words, stretch.positions, wide)
     return tensor

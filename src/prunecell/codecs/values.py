@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from prunecell.codecs.dtypes import ElementType, Numbers
+from prunecell.codecs.words import join_bytes
 from prunecell.errors import FormatError
 
 MAX_BOOK = 256  # an index is a byte
@@ -54,15 +55,7 @@ class Planes:
 
     def join(self, streams: list[Numbers]) -> Numbers:
         """Planes -> words."""
-        words = streams[-1].astype(self.kind.word)
-        for stream in reversed(streams[:-1]):
-            words <<= 8
-            words |= stream
-        if self._has_sign_below:
-            signs = words << (8 * words.itemsize - 1)
-            words >>= 1
-            words |= signs
-        return words
+        return join_bytes(streams, self.kind.word, sign_below=self._has_sign_below)
 
     @property
     def _has_sign_below(self) -> bool:

@@ -1,0 +1,60 @@
+"""Words made of their bytes, and put in their places: by the compiled kernels, or by numpy and torch without them."""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import torch
+
+from prunecell import kernels
+from prunecell.codecs.dtypes import Numbers
+
+
+def join_bytes(planes: list[Numbers], word: np.dtype[Any], *, sign_below: bool) -> Numbers:
+    """Make words of their bytes.
+
+    Args:
+        planes: uint8, one for each byte of a word, the lowest first; all of one length, each in a row in memory.
+        word: the unsigned dtype of a word.
+        sign_below: whether the lowest bit of what they make is to become the highest.
+
+    >>> planes = [np.array(plane, np.uint8) for plane in ([3, 0], [1, 128])]
+    >>> [hex(word) for word in join_bytes(planes, np.dtype("u2"), sign_below=True)]
+    ['0x8081', '0x4000']
+    """
+    if (library := kernels.library()) is None or word.itemsize == 1:
+        return _join_bytes_twin(planes, word, sign_below=sign_below)
+    words = np.empty(len(planes[0]), word)
+    addresses = (ctypes.c_void_p * len(planes))(*(plane.ctypes.data for plane in planes))
+    library.pc_join_bytes(addresses, len(words), word.itemsize, sign_below, words.ctypes.data)
+    return words
+
+
+def _join_bytes_twin(planes: list[Numbers], word: np.dtype[Any], *, sign_below: bool) -> Numbers:
+    words = planes[-1].astype(word)
+    for plane in reversed(planes[:-1]):
+        words <<= 8
+        words |= plane
+    if sign_below:
+        signs = words << (8 * words.itemsize - 1)
+        words >>= 1
+        words |= signs
+    return words
+
+
+def scatter_(words: Numbers, positions: Numbers, kept: Numbers) -> None:
+    """Write `kept` at `positions`.
+
+    Args:
+        words: of 1, 2, 4 or 8 bytes, in a row in memory.
+        positions: int64, in a row, all inside of `words`: nothing is checked.
+        kept: as many, of the dtype of the words, in a row.
+    """
+    if (library := kernels.library()) is not None:
+        library.pc_scatter(
+            words.ctypes.data, positions.ctypes.data, kept.ctypes.data, len(positions), words.dtype.itemsize
+        )
+    else:
+        signed = f"i{words.itemsize}"  # torch scatters in half the time of numpy, but knows few unsigned types
+        target = torch.from_numpy(words.view(signed))
+        target.scatter_(0, torch.from_numpy(positions), torch.from_numpy(kept.view(signed)))
