@@ -17,7 +17,7 @@ from prunecell.codecs.kmeans import cluster
 from prunecell.codecs.modes import VALUE_MODES, Rounded, SharedValues, value_mode
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS, cover, gap_bytes
 from prunecell.codecs.records import read_record
-from prunecell.codecs.streams import read_exactly
+from prunecell.codecs.streams import Source, read_exactly
 from prunecell.codecs.values import Codebook, Planes, Whole, distinct
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
 
@@ -27,6 +27,10 @@ LOSSY = [name for name in VALUE_MODES if name != "exact"]
 
 def bits(tensor):
     return tensor.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).tolist()
+
+
+def source(data):
+    return Source(memoryview(data))
 
 
 def same_bits(one, other):
@@ -102,7 +106,7 @@ def test_kept_words_come_back_in_stretches_that_cover_the_tensor():
         tensor = random_bits(torch.float32, (2, CHUNK), density)
         encoded = encode(tensor)
         stop, rebuilt = 0, np.zeros(tensor.numel(), np.uint32)
-        for stretch, words in read_kept(open_blob(encoded.record, memoryview(b"".join(encoded.blob)))):
+        for stretch, words in read_kept(open_blob(encoded.record, source(b"".join(encoded.blob)))):
             assert stretch.start == stop
             stop = stretch.stop
             assert all(stretch.start <= p < stretch.stop for p in stretch.positions[[0, -1]]) if len(words) else True
@@ -129,7 +133,7 @@ def test_gap_bytes_equal_the_slow_twin(gaps):
 
 def read_positions(name, numbers, count, n_words):
     form = POSITION_FORMS[name]
-    stream = open_reader("raw", memoryview(numbers.astype(form.dtype).tobytes()), form.dtype, count)
+    stream = open_reader("raw", source(numbers.astype(form.dtype).tobytes()), form.dtype, count)
     return np.concatenate([s.positions for s in cover(form.read(stream, n_words), n_words)])
 
 
@@ -241,16 +245,16 @@ def test_streams_are_read_back_in_any_portions(coder, count):
     for piece in np.array_split(numbers, 7):
         writer.write(piece)
     data = b"".join(writer.finish())
-    stream = open_reader(coder.name, memoryview(data), dtype, count)
+    stream = open_reader(coder.name, source(data), dtype, count)
     portions = [0, 1, 100, count, count]
     found = np.concatenate([stream.read(limit) for limit in portions])
     stream.finish()
     assert found.tolist() == numbers.tolist()
     with pytest.raises(FormatError, match="ends early"):
-        read_exactly(open_reader(coder.name, memoryview(data), dtype, count), count + 1)
+        read_exactly(open_reader(coder.name, source(data), dtype, count), count + 1)
     if count:
         with pytest.raises(FormatError, match="too long"):
-            open_reader(coder.name, memoryview(data), dtype, count).finish()
+            open_reader(coder.name, source(data), dtype, count).finish()
 
 
 @given(st.binary(max_size=3000))

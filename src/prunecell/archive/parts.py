@@ -12,6 +12,7 @@ from prunecell.codecs.decode import check_words, decode, open_blob, read_kept, w
 from prunecell.codecs.dtypes import tensor_of, words_of, zeros_of
 from prunecell.codecs.positions import CHUNK
 from prunecell.codecs.records import Record
+from prunecell.codecs.streams import RawReader, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def read_tensor(item: Record | Plain, data: memoryview) -> Tensor:
     return tensor
 
 
-def read_chunks(item: Record | Plain, data: memoryview) -> Iterator[SparseChunk]:
+def read_chunks(item: Record | Plain, data: Source) -> Iterator[SparseChunk]:
     """Read a tensor stretch by stretch in bounded memory.
 
     Of a complex tensor, positions and values are those of its flattened `torch.view_as_real`.
@@ -84,11 +85,11 @@ def read_chunks(item: Record | Plain, data: memoryview) -> Iterator[SparseChunk]
         )
 
 
-def _plain_chunks(item: Plain, data: memoryview) -> Iterator[SparseChunk]:
-    words = np.frombuffer(data, item.kind.word)
-    check_words(item.kind, words)
-    for start in range(0, len(words), CHUNK):
-        chunk = words[start : start + CHUNK]
+def _plain_chunks(item: Plain, data: Source) -> Iterator[SparseChunk]:
+    stream = RawReader(data, item.kind.word)
+    for start in range(0, len(data) // item.kind.word.itemsize, CHUNK):
+        chunk = stream.read(CHUNK)
+        check_words(item.kind, chunk)
         positions = np.flatnonzero(chunk)
         yield SparseChunk(
             start=start,
@@ -106,13 +107,13 @@ def read_parts(item: Record | Plain, data: memoryview) -> SparseParts:
     """
     positions, values, scales = [torch.empty(0, dtype=torch.int64)], [], None
     if isinstance(item, Record) and item.is_scaled:
-        opened = open_blob(item, data)
+        opened = open_blob(item, Source(data))
         scales = opened.scales
         for stretch, words in read_kept(opened):
             positions.append(torch.from_numpy(stretch.positions))
             values.append(tensor_of(words, item.stored))
     else:
-        for chunk in read_chunks(item, data):
+        for chunk in read_chunks(item, Source(data)):
             positions.append(chunk.positions)
             values.append(chunk.values)
     return SparseParts(

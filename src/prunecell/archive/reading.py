@@ -12,6 +12,7 @@ from prunecell.archive.container import Container
 from prunecell.archive.manifest import Manifest, Plain, TensorFacts, facts_of, read_manifest
 from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_parts, read_tensor
 from prunecell.codecs.records import Record
+from prunecell.codecs.streams import Source
 from prunecell.errors import FormatError, UnknownNameError, nearest
 
 LIMIT_BYTES = 1 << 36  # 64 GiB
@@ -133,9 +134,8 @@ class Archive:
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            for chunk in read_chunks(*self._checked(name)):
-                yield chunk
-                self._container.give_back()
+            item, data = self._checked(name)
+            yield from read_chunks(item, Source(data, self._container.give_back))
 
     def parts(self, name: str) -> SparseParts:
         """Read one tensor as positions and values: never dense; int8 stays int8, beside its scales.

@@ -10,7 +10,7 @@ import numpy as np
 
 from prunecell.codecs.dtypes import Numbers
 from prunecell.codecs.pco import PcoReader, PcoWriter
-from prunecell.codecs.streams import DeflateReader, DeflateWriter, RawReader, RawWriter, Reader, Writer
+from prunecell.codecs.streams import DeflateReader, DeflateWriter, RawReader, RawWriter, Reader, Source, Writer
 from prunecell.errors import FormatError
 
 MAX_EXPANSION = 1032  # bytes that a byte of deflate can become at most (RFC 1951: 258 from 2 bits)
@@ -52,7 +52,7 @@ def coders_for(numbers: Numbers) -> tuple[Coder, ...]:
     return CODERS_OF_BYTES if numbers.dtype.itemsize == 1 else CODERS_OF_NUMBERS
 
 
-def open_reader(coder: str, data: memoryview, dtype: np.dtype[Any], count: int) -> Reader:
+def open_reader(coder: str, data: Source, dtype: np.dtype[Any], count: int) -> Reader:
     """Open a stream for reading; `count` matters to pco only.
 
     Raises:

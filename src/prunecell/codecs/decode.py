@@ -11,7 +11,7 @@ from prunecell.codecs.coders import open_reader
 from prunecell.codecs.dtypes import ElementType, Numbers, tensor_of, words_of, zeros_of
 from prunecell.codecs.positions import POSITION_FORMS, Stretch, cover, read_all
 from prunecell.codecs.records import Record, plan
-from prunecell.codecs.streams import Reader, read_exactly
+from prunecell.codecs.streams import Reader, Source, read_exactly
 from prunecell.codecs.values import Codebook, Planes, ValueForm, Whole
 from prunecell.codecs.words import scatter_
 from prunecell.errors import FormatError
@@ -35,7 +35,7 @@ class Opened:
     values: list[Reader]
 
 
-def open_blob(record: Record, blob: memoryview) -> Opened:
+def open_blob(record: Record, blob: Source) -> Opened:
     """Open the streams of a blob whose record was checked.
 
     Raises:
@@ -44,7 +44,7 @@ def open_blob(record: Record, blob: memoryview) -> Opened:
     streams: dict[str, list[Reader]] = {"positions": [], "scales": [], "book": [], "values": []}
     at = 0
     for want, facts in zip(plan(record), record.streams, strict=True):
-        data = blob[at : at + facts.n_bytes]
+        data = blob.part(at, at + facts.n_bytes)
         streams[want.role].append(open_reader(facts.coder, data, want.dtype, want.count or 0))
         at += facts.n_bytes
     scales = [read_exactly(stream, record.shape[0]).copy() for stream in streams["scales"]]
@@ -123,7 +123,7 @@ def decode(record: Record, blob: memoryview) -> Tensor:
     """
     tensor = zeros_of(record.kind, record.shape)
     words = words_of(tensor)
-    opened = open_blob(record, blob)
+    opened = open_blob(record, Source(blob))
     for stretch, stored in read_kept(opened):
         wide = widen(opened, stretch, stored)
         if record.positions == "all":

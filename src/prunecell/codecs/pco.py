@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from prunecell.codecs.dtypes import Numbers
+from prunecell.codecs.streams import Source
 from prunecell.errors import FormatError, OptionError
 
 FRAME = 1 << 18  # numbers in a frame
@@ -64,7 +65,7 @@ class PcoWriter:
 class PcoReader:
     """Decodes frame by frame into memory of the size of a frame."""
 
-    def __init__(self, data: memoryview, dtype: np.dtype[Any], count: int) -> None:
+    def __init__(self, data: Source, dtype: np.dtype[Any], count: int) -> None:
         self._decompress = _library().standalone.simple_decompress_into
         self._data, self._at = data, 0
         self._left = count

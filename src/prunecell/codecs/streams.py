@@ -4,6 +4,8 @@ A reader never makes more than it is asked for, whatever a file says.
 """
 
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +14,36 @@ from prunecell.codecs.dtypes import Numbers
 from prunecell.errors import FormatError
 
 _FEED = 1 << 16  # compressed bytes given to zlib at once: what it hands back unread is copied each time
+
+
+@dataclass(frozen=True)
+class Source:
+    """Bytes that are read piece by piece.
+
+    Attributes:
+        data: all of them.
+        forget: for a mapped file, of which no more shall stay in memory than what is being read: lets go of it, and
+            pieces are copies then. None: pieces are views.
+    """
+
+    data: memoryview
+    forget: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.data)
+
+    def __getitem__(self, stretch: slice) -> memoryview | bytes:
+        """Return a piece."""
+        if self.forget is None:
+            return self.data[stretch]
+        piece = bytes(self.data[stretch])
+        self.forget()
+        return piece
+
+    def part(self, start: int, stop: int) -> "Source":
+        """Return some of them, to be read in pieces in their turn."""
+        return Source(self.data[start:stop], self.forget)
 
 
 class Writer(Protocol):
@@ -64,21 +96,20 @@ class RawWriter:
 class RawReader:
     """Reads in place what `RawWriter` wrote."""
 
-    def __init__(self, data: memoryview, dtype: np.dtype[Any]) -> None:
+    def __init__(self, data: Source, dtype: np.dtype[Any]) -> None:
         if len(data) % dtype.itemsize:
             raise FormatError(f"a raw stream of {len(data)} bytes holds no whole numbers")
-        self._numbers: Numbers = np.frombuffer(data, dtype)
-        self._at = 0
+        self._data, self._at, self._dtype = data, 0, dtype
 
     def read(self, limit: int) -> Numbers:
-        """Return the next numbers as a view of the file."""
-        numbers = self._numbers[self._at : self._at + limit]
-        self._at += len(numbers)
-        return numbers
+        """Return the next numbers."""
+        piece = self._data[self._at : self._at + limit * self._dtype.itemsize]
+        self._at += len(piece)
+        return np.frombuffer(piece, self._dtype)
 
     def finish(self) -> None:
         """Check that all was read."""
-        if self._at != len(self._numbers):
+        if self._at != len(self._data):
             raise FormatError("a raw stream is too long")
 
 
@@ -101,7 +132,7 @@ class DeflateWriter:
 class DeflateReader:
     """Inflates no more than is asked for: a small file cannot become a large allocation."""
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: Source) -> None:
         self._data, self._at = data, 0
         self._zlib = zlib.decompressobj(-15)
         self._tail = b""
