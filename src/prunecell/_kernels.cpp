@@ -1507,15 +1507,18 @@ EXPORT void pc_random_keys(const void* values, const uint8_t* bits, int64_t n, i
         using Int = decltype(zero);
         auto* v = static_cast<const Int*>(values);
         for_groups(v, n, [=](int64_t start, int count) INLINED {
-            const uint64_t word = read_word(bits + start / 8, count);
+            int32_t drawn[GROUP] = {};
             for (int i = 0; i < count; i++) {
                 uint32_t x = static_cast<uint32_t>(first + start + i) ^ a;
                 x = (x ^ x >> 16) * 0x7feb352du + b;
                 x = (x ^ x >> 16) * 0x7feb352du;
                 x = (x ^ x >> 15) * 0x846ca68bu;
-                int32_t key = static_cast<int32_t>((x ^ x >> 16) >> 3) + 1;
-                keys[start + i] = (key + (key_of(v[start + i]) != 0 ? 1 << 29 : 0)) & -static_cast<int32_t>(word >> i & 1);
+                drawn[i] = static_cast<int32_t>((x ^ x >> 16) >> 3) + 1 + (key_of(v[start + i]) != 0 ? 1 << 29 : 0);
             }
+            for_vectors<int32_t>(read_word(bits + start / 8, count), [&](int i, Vec<int32_t>::Type keep) INLINED {
+                store(drawn + i, load<Vec<int32_t>::Type>(drawn + i) & keep);
+            });
+            memcpy(keys + start, drawn, count * sizeof(int32_t));
         });
     });
 }

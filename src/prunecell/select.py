@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from prunecell.keys import Array, Census, Keys, without_sign
-from prunecell.masks import Mask, chunk_size, compiled_for, n_bytes, pack
+from prunecell.masks import Mask, as_array, chunk_size, compiled_for, n_bytes, pack
 
 _SMALL = 1 << 15
 """Weights below which all are looked at, without a bracket."""
@@ -77,13 +77,13 @@ def _prune_piece(piece: Tensor, cut: int, n_ties: int, bits: Tensor) -> int:
         address = piece.data_ptr(), len(piece), piece.element_size()
         compiled.pc_prune_up_to(*address, cut, ctypes.byref(left), bits.data_ptr())
         return left.value
-    keys = without_sign(piece)
+    keys = as_array(without_sign(piece))
     keep = keys >= cut
     if n_ties > 0:
-        ties = (keys == cut).nonzero().view(-1)[:n_ties]
+        ties = _indices(keys == cut)[:n_ties]
         keep[ties] = False
         n_ties -= len(ties)
-    bits.copy_(pack(keep))
+    bits.copy_(pack(torch.as_tensor(keep)))
     return n_ties
 
 
@@ -136,13 +136,20 @@ def _census_of_piece(piece: Tensor, low: int, high: int) -> tuple[tuple[int, int
         compiled.pc_census(*address, low, high, room.data_ptr(), counts)
         n_below, n_low, n_between, n_high = counts
         return (n_below, n_low, n_high), room.numpy()[:n_between].copy()
-    keys = without_sign(piece)
-    below = keys < low
-    n_below = int(below.count_nonzero())
-    inside = keys[below.logical_not_().logical_and_(keys <= high)].cpu().numpy()
+    keys = as_array(without_sign(piece))
+    n_below = _count(keys < low)
+    inside = torch.as_tensor(keys[(keys >= low) & (keys <= high)]).cpu().numpy()
     between = inside[(inside > low) & (inside < high)]
     n_low = int(np.count_nonzero(inside == low))
     return (n_below, n_low, len(inside) - len(between) - n_low), between
+
+
+def _count(flags: Tensor | Array) -> int:
+    return int(flags.count_nonzero()) if isinstance(flags, Tensor) else int(np.count_nonzero(flags))
+
+
+def _indices(flags: Tensor | Array) -> Tensor | Array:
+    return flags.nonzero().view(-1) if isinstance(flags, Tensor) else np.flatnonzero(flags)
 
 
 def _brackets(weights: Sequence[Keys], m: int) -> Iterator[tuple[int, int]]:
