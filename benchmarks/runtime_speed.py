@@ -2,7 +2,8 @@
 
     python benchmarks/runtime_speed.py [WORD ...]
 
-A table of layers, then one of whole models; with words, only the rows whose name has one of them. Everything takes
+Tables of layers, of threads, of a sweep over sparsities, and of whole models; with words, only the rows whose name has
+one of them (in the second and third with "threads" or "sweep" before it). Everything takes
 turns in one process, on one thread unless the row says otherwise; times are medians of second calls, when caches are
 hot. "cold": so many layers take turns that none is in a cache when its turn comes. A ratio is the time of the fastest
 dense float32 over the sparse one's, copies included. Between sparse linear layers activations are feature-major
@@ -50,30 +51,36 @@ class Row:
     alone: bool = False
 
 
+def linear(size: int) -> Callable[[], nn.Module]:
+    return lambda: nn.Linear(size, size)
+
+
 def conv(channels: int, out: int, kernel: int) -> Callable[[], nn.Module]:
     return lambda: nn.Conv2d(channels, out, kernel, padding=kernel // 2)
 
 
 LAYERS = {
-    "linear 1024, batch 1": Row(make=lambda: nn.Linear(1024, 1024), x=(1, 1024), asked=(2.5, 4.8), rounds=300),
-    "linear 1024, batch 1, cold": Row(
-        make=lambda: nn.Linear(1024, 1024), x=(1, 1024), asked=(6, 10), n_copies=100, rounds=400
-    ),
-    "linear 1024, batch 64": Row(
-        make=lambda: nn.Linear(1024, 1024), x=(64, 1024), asked=(4.9, 9.9), deepsparse=3.4, rounds=100
-    ),
-    "linear 1024, batch 64, alone": Row(make=lambda: nn.Linear(1024, 1024), x=(64, 1024), rounds=100, alone=True),
-    "linear 1024, batch 256": Row(make=lambda: nn.Linear(1024, 1024), x=(256, 1024), rounds=50),
-    "linear 4096, batch 1": Row(make=lambda: nn.Linear(4096, 4096), x=(1, 4096), asked=(5, 10), deepsparse=4.0),
-    "linear 4096, batch 64": Row(
-        make=lambda: nn.Linear(4096, 4096), x=(64, 4096), asked=(4.5, 8), deepsparse=5.3, rounds=15
-    ),
+    "linear 1024, batch 1": Row(make=linear(1024), x=(1, 1024), asked=(2.5, 4.8), rounds=300),
+    "linear 1024, batch 1, cold": Row(make=linear(1024), x=(1, 1024), asked=(6, 10), n_copies=100, rounds=400),
+    "linear 1024, batch 64": Row(make=linear(1024), x=(64, 1024), asked=(4.9, 9.9), deepsparse=3.4, rounds=100),
+    "linear 1024, batch 64, alone": Row(make=linear(1024), x=(64, 1024), rounds=100, alone=True),
+    "linear 1024, batch 256": Row(make=linear(1024), x=(256, 1024), rounds=50),
+    "linear 4096, batch 1": Row(make=linear(4096), x=(1, 4096), asked=(5, 10), deepsparse=4.0),
+    "linear 4096, batch 64": Row(make=linear(4096), x=(64, 4096), asked=(4.5, 8), deepsparse=5.3, rounds=15),
     "conv 3x3 64-64, 32x32": Row(make=conv(64, 64, 3), x=(1, 64, 32, 32), asked=(3.5, 6.5), deepsparse=4.8, rounds=150),
     "conv 3x3 256-256, 14x14": Row(make=conv(256, 256, 3), x=(1, 256, 14, 14), asked=(3.5, 6.5), rounds=100),
     "conv 1x1 256-1024, 14x14": Row(
         make=conv(256, 1024, 1), x=(1, 256, 14, 14), asked=(4, 7.5), deepsparse=3.0, rounds=150
     ),
 }
+SWEEP = {
+    **{
+        f"linear {n}, batch {b}": (lambda n=n: nn.Linear(n, n), (b, n)) for n in (256, 1024, 2048) for b in (1, 16, 128)
+    },
+    **{f"conv 3x3 {c}-{c}, 16x16, batch {b}": (conv(c, c, 3), (b, c, 16, 16)) for c in (16, 64, 256) for b in (1, 8)},
+    **{f"conv 1x1 {c}-{c}, 16x16, batch {b}": (conv(c, c, 1), (b, c, 16, 16)) for c in (64, 256) for b in (1, 8)},
+}
+SWEPT = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 THREADS = {
     "linear 4096, batch 1": LAYERS["linear 4096, batch 1"],
     "linear 4096, batch 64": LAYERS["linear 4096, batch 64"],
@@ -215,6 +222,23 @@ def layer_table(rows: Mapping[str, Row]) -> None:
         print(f"{name:34}{cells}   {ratios:13}{asked:13}{over_half:13}{row.deepsparse or ''}", flush=True)
 
 
+def sweep_table(rows: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]) -> None:
+    print("\nwhat compact_ makes of a layer, as times of the dense one; asked <= 1.05. d: it stays dense")
+    print(f"{'at sparsity':34}{''.join(f'{sparsity:9.0%}' for sparsity in SWEPT)}")
+    for name, (make, shape) in rows.items():
+        dense, x = make().eval(), torch.randn(shape)
+        tasks: dict[str, Task] = {"dense": calling(dense, x)}
+        kept_dense = set()
+        for sparsity in SWEPT:
+            small = compact_(thinned(copy.deepcopy(dense), sparsity))
+            tasks[f"{sparsity}"] = calling(small, x)
+            kept_dense |= {sparsity} if isinstance(small, nn.Linear | nn.Conv2d) else set()
+        with torch.inference_mode():
+            times = interleaved(tasks, 40)
+        marks = ((times[f"{s}"] / times["dense"], "d" if s in kept_dense else " ") for s in SWEPT)
+        print(f"{name:34}{''.join(f'{ratio:8.2f}{mark}' for ratio, mark in marks)}", flush=True)
+
+
 def on(n_threads: int, task: Task) -> Task:
     """The task on so many threads."""
 
@@ -327,6 +351,7 @@ def main(words: list[str]) -> None:
 
     layer_table({name: row for name, row in LAYERS.items() if asked_for(name)})
     thread_table({name: row for name, row in THREADS.items() if asked_for(f"threads {name}")})
+    sweep_table({name: row for name, row in SWEEP.items() if asked_for(f"sweep {name}")})
     model_table({name: model for name, model in MODELS.items() if asked_for(name)})
 
 

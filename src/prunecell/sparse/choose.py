@@ -20,7 +20,7 @@ from prunecell.errors import OptionError, UnknownNameError, nearest
 from prunecell.sparse.formats import FORMATS, VALUES
 
 DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
-LARGEST_RATIO = 0.95
+LARGEST_RATIO = 0.9
 """Times of the dense layer that a sparse one may take; what gains less, which may be noise, stays dense."""
 
 PREFERENCES = ("speed", "memory")
