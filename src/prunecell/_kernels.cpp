@@ -34,7 +34,7 @@
 #endif
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline, unused))
 #define APART __attribute__((noinline))  // within larger functions the loops of these would get fewer registers
 
 INLINE constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -704,7 +704,7 @@ INLINE Floats inputs(const float* x, const uint16_t* column, int, Column&) {
 
 // How far LANES gaps lead, one after the other; those after the first n lead nowhere.
 INLINE void walk(const uint8_t* gap, int n, uint16_t* walked) {
-#if defined(__AVX2__)
+#if defined(__AVX2__) && !defined(__AVX512F__)
     const __m128i lane = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
     __m128i steps = _mm_add_epi16(_mm_cvtepu8_epi16(eight_bytes(gap)), _mm_set1_epi16(1));
     steps = _mm_and_si128(steps, _mm_cmpgt_epi16(_mm_set1_epi16(n), lane));
