@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from measure import interleaved, kernels_at, peak_bytes
+from measure import interleaved, kernels_at, one_core, peak_bytes
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -166,4 +166,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_core():
+        main()

@@ -2,12 +2,13 @@
 
     python benchmarks/runtime_speed.py [WORD ...]
 
-Tables of layers, of threads, of a sweep over sparsities, and of whole models; with words, only the rows whose name has
-one of them (in the second and third with "threads" or "sweep" before it). Everything takes
-turns in one process, on one thread unless the row says otherwise; times are medians of second calls, when caches are
-hot. "cold": so many layers take turns that none is in a cache when its turn comes. A ratio is the time of the fastest
-dense float32 over the sparse one's, copies included. Between sparse linear layers activations are feature-major
-("alone": the layer gets and gives rows). "asked" is what the project promises. OpenVINO runs where it is installed.
+Tables of layers, of a sweep over sparsities, of whole models, and of threads; with words, only the rows whose name has
+one of them ("sweep" or "threads" stands before the names in these tables). Everything takes turns in one process, on
+one thread and one core but for the table of threads; times are medians of calls after others of the same task, when
+caches are hot. "cold": so many layers take turns that none is in a cache when its turn comes. A ratio is the time of
+the fastest dense float32 over the sparse one's, copies included. Between sparse linear layers activations are
+feature-major ("alone": the layer gets and gives rows). "asked" is what the project promises. OpenVINO runs where it is
+installed.
 """
 
 import copy
@@ -17,12 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from statistics import median
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from measure import seconds
+from measure import one_core, seconds
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -46,7 +48,6 @@ class Row:
     asked: tuple[float, float] = (0, 0)
     deepsparse: float | None = None  # at 90 %, measured in 2025 on a machine like ours
     n_copies: int = 1  # that take turns
-    n_threads: int = 1
     rounds: int = 60
     alone: bool = False
 
@@ -121,20 +122,20 @@ def onnx_of(layer: nn.Module) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def in_onnxruntime(layer: nn.Module, x: Tensor, n_threads: int) -> Task:
+def in_onnxruntime(layer: nn.Module, x: Tensor) -> Task:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
     session = onnxruntime.InferenceSession(onnx_of(layer), options, providers=["CPUExecutionProvider"])
     feed = {"x": x.numpy()}
     return lambda: session.run(None, feed)
 
 
-def in_openvino(layer: nn.Module, x: Tensor, n_threads: int) -> Task | None:
+def in_openvino(layer: nn.Module, x: Tensor) -> Task | None:
     try:
         import openvino  # noqa: PLC0415 - not everybody has it
     except ImportError:
         return None
-    options = {"INFERENCE_NUM_THREADS": n_threads, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
+    options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
     model = openvino.Core().read_model(onnx_of(layer))
     model.reshape(list(x.shape))
     request = openvino.compile_model(model, "CPU", options).create_infer_request()
@@ -186,9 +187,9 @@ def tasks_of(row: Row) -> dict[str, Task]:
     tasks = {
         "torch": in_turns([calling(layer, x) for layer in dense]),
         "bf16": in_turns([calling(layer, half_x) for layer in half]),
-        "onnxruntime": in_turns([in_onnxruntime(layer, x, row.n_threads) for layer in dense]),
+        "onnxruntime": in_turns([in_onnxruntime(layer, x) for layer in dense]),
     }
-    if (task := in_openvino(dense[0], x, row.n_threads)) is not None and row.n_copies == 1:
+    if (task := in_openvino(dense[0], x)) is not None and row.n_copies == 1:
         tasks["openvino"] = task
     sparse_x = x.t().contiguous().t() if x.ndim == 2 and not row.alone else x
     for sparsity in SPARSITIES:
@@ -198,7 +199,6 @@ def tasks_of(row: Row) -> dict[str, Task]:
 
 
 def measured(row: Row) -> dict[str, float]:
-    torch.set_num_threads(row.n_threads)
     with torch.inference_mode():
         return interleaved(tasks_of(row), row.rounds, hot=row.n_copies == 1)
 
@@ -346,13 +346,15 @@ def main(words: list[str]) -> None:
     torch.set_num_threads(1)
     np.seterr(all="raise")
 
-    def asked_for(name: str) -> bool:
-        return not words or any(word in name for word in words)
+    def show(table: Callable[[Any], None], rows: Mapping[str, Any], title: str = "") -> None:
+        if chosen := {name: row for name, row in rows.items() if not words or any(w in title + name for w in words)}:
+            table(chosen)
 
-    layer_table({name: row for name, row in LAYERS.items() if asked_for(name)})
-    thread_table({name: row for name, row in THREADS.items() if asked_for(f"threads {name}")})
-    sweep_table({name: row for name, row in SWEEP.items() if asked_for(f"sweep {name}")})
-    model_table({name: model for name, model in MODELS.items() if asked_for(name)})
+    with one_core():
+        show(layer_table, LAYERS)
+        show(sweep_table, SWEEP, "sweep ")
+        show(model_table, MODELS)
+    show(thread_table, THREADS, "threads ")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ Memory: every way in a process of its own (Linux), 192 MiB of weights, above wha
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from statistics import median
 
 import torch
-from measure import interleaved, peak_bytes, seconds
+from measure import interleaved, one_core, peak_bytes, seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize, prune
@@ -220,10 +221,11 @@ def main() -> None:
         return memory_of(*words[1:])
     torch.set_num_threads(int(words[words.index("--threads") + 1]) if "--threads" in words else 1)
     rounds = int(words[0]) if words and words[0].isdigit() else 15
-    for optimizer in (momentum, adam, fused_adam):
-        times(mlp, optimizer, rounds)
-    times(resnet, momentum, rounds)
-    mask_time(rounds)
+    with nullcontext() if "--threads" in words else one_core():
+        for optimizer in (momentum, adam, fused_adam):
+            times(mlp, optimizer, rounds)
+        times(resnet, momentum, rounds)
+        mask_time(rounds)
     return memory()
 
 
