@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import _functorch, _get_tracing_state, _len_torch_dispatch_stack, _len_torch_function_stack
-from torch.autograd import forward_ad
 
 MATRIX = "Tensor starts, Tensor indices, Tensor values, Tensor? scales, int n_columns"  # its five parts, see checked.py
 
@@ -56,7 +55,6 @@ def _is_plain(x: Tensor) -> bool:
         and not _len_torch_dispatch_stack()
         and not _len_torch_function_stack()
         and _functorch.peek_interpreter_stack() is None
-        and forward_ad._current_level < 0  # noqa: SLF001 - it has no public name
         and _get_tracing_state() is None
     )
 

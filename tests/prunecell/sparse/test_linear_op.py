@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecell.errors import OptionError, StateError
 from prunecell.sparse.checked import parts_of
@@ -202,3 +203,35 @@ def test_many_columns_are_worked_on_in_blocks(name, n_samples, n_columns):
         expected = F.linear(x, decompress(matrix), bias).relu()
         y = multiplied(x, parts_of(matrix), bias, relu=True)
         torch.testing.assert_close(y, expected, atol=1e-4, rtol=1e-4)
+
+
+class Seen(TorchDispatchMode):
+    """What operators are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_whoever_must_see_the_operator_sees_it():
+    parts, x = parts_of(compress(sparse(6, 8))), torch.randn(3, 8)
+    expected = multiplied(x, parts)
+    with Seen() as seen:
+        assert torch.equal(multiplied(x, parts), expected)
+    assert "prunecell.sparse_linear.default" in seen.names
+    traced = torch.jit.trace(lambda x: multiplied(x, parts), x, check_trace=False)
+    assert "prunecell::sparse_linear" in str(traced.graph)
+    assert multiplied(x.clone().requires_grad_(), parts).requires_grad
+    with torch.no_grad():
+        assert torch.equal(multiplied(x.clone().requires_grad_(), parts), expected)
+
+
+def test_transformed_functions_see_it_too():
+    parts, x = parts_of(compress(sparse(6, 8))), torch.randn(4, 3, 8)
+    expected = torch.stack([multiplied(one, parts) for one in x])
+    torch.testing.assert_close(torch.func.vmap(lambda x: multiplied(x, parts))(x), expected)
