@@ -562,15 +562,17 @@ struct ColumnBlocks {
     Scratch<int32_t> edges;  // between two blocks, for every row of a group
 
     ColumnBlocks(int64_t n_columns, int64_t block)
-        : size(block), n_blocks(larger(1, (n_columns + block - 1) / larger(1, block))), edges((n_blocks - 1) * GROUP_ROWS) {}
+        : size(block),
+          n_blocks(larger(1, (n_columns + block - 1) / larger(1, block))),
+          edges((n_blocks - 1) * GROUP_ROWS) {}
 
     template <class Column>
     void find(const Decoded& rows, const Column* columns) {
         for (int32_t r = rows.first; r < rows.end; r++) {
             const Column *row = columns + rows.entry(r), *end = columns + rows.entry(r + 1);
             for (int64_t b = 1; b < n_blocks; b++) {
-                int32_t n = 0;
-                for (const Column* c = row; c < end; c++) n += *c < b * size;
+                int32_t n = 0, edge = rows.table ? rows.table[b * size] : b * size;
+                for (const Column* c = row; c < end; c++) n += *c < edge;
                 edges.at[(b - 1) * GROUP_ROWS + r - rows.first] = rows.matrix.starts[r] + n;
             }
         }
@@ -584,8 +586,8 @@ struct ColumnBlocks {
     }
 };
 
-// Sums of value * x[column * width + 0 .. VECTORS * LANES) are added to those that are there. There are several chains of
-// them, because an addition waits for the one before it longer than a processor needs to start the next.
+// Sums of value * x[column * width + 0 .. VECTORS * LANES) are added to those that are there. There are several chains
+// of them, because an addition waits for the one before it longer than a processor needs to start the next.
 template <int VECTORS, class Column>
 INLINE void add_products(const Panel& panel, const Column* column, const float* value, int64_t n, Floats* sums) {
     constexpr int CHAINS = VECTORS == 1 ? 4 : VECTORS < 5 ? 8 / VECTORS : ACCUMULATORS / 8;
@@ -812,7 +814,7 @@ static void one_vector(const Matrix& m, int32_t r0, int32_t r1, const float* x, 
 template <class Column, class Input, class Output>
 APART static int product(Decoded& rows, const Column* const& columns, int32_t r0, int32_t r1, int64_t n, Input& input,
                          const Epilogue& then, const Output& output) {
-    ColumnBlocks blocks(rows.matrix.n_columns, input.table() ? rows.matrix.n_columns : PANEL / input.width);
+    ColumnBlocks blocks(rows.matrix.n_columns, input.columns_at_once());
     Scratch<float> tile(smaller(GROUP_ROWS, r1 - r0) * BLOCK);
     if (!rows.has_memory() || !blocks.edges.at || !tile.at) return -1;
     for (int32_t first = r0; first < r1; first = rows.end) {
@@ -875,6 +877,7 @@ struct LinearInput {
     }
 
     const int32_t* table() const { return nullptr; }
+    int64_t columns_at_once() const { return PANEL / width; }
     const float* panel(int64_t s, int64_t) const { return in_place ? x.at : packed.at + s * n_features; }
 
     void pack() {
@@ -995,10 +998,10 @@ static Geometry as_padding(Geometry g, bool wide) {
 }
 
 // How a convolution is computed. In a plain panel every (channel, kernel position) has its own copy of what the
-// outputs of a block read, at a cache line. In a shared one kernel positions are offsets into fewer copies of the padded
-// input, a chunk of many blocks long, and the outputs are computed as if they were as many as that has elements. There
-// may be a copy for every (channel, kernel column), whose rows begin at a cache line; or, for few channels, of which a
-// block reads little enough for the first-level cache, one for every channel, which is read across cache lines.
+// outputs of a block read, at a cache line. In a shared one kernel positions are offsets into fewer copies of the
+// padded input, a chunk of many blocks long, and the outputs are computed as if they were as many as that has elements.
+// There may be a copy for every (channel, kernel column), whose rows begin at a cache line; or, for few channels, of
+// which a block reads little enough for the second-level cache, one for every channel, read across cache lines.
 struct Layout {
     Geometry real;
     Geometry copied;             // whose panel is made and whose outputs are numbered: the real one, or as_padding
@@ -1045,7 +1048,8 @@ struct Layout {
         return (double)n_positions / chunk * panel_size() / 16 + (double)n_positions / 64 * n_entries * entry;
     }
 
-    static constexpr int64_t SMALL = 1 << 15, CHUNKED_PANEL = 1 << 16, LARGE = 1 << 18;  // floats: about 1st, 2nd, 3rd level
+    // In floats: three quarters of a first-level cache of 32 KiB, parts of the second and the third level.
+    static constexpr int64_t FIRST_LEVEL = 6144, SMALL = 1 << 15, CHUNKED_PANEL = 1 << 16, LARGE = 1 << 18;
 };
 
 static Layout best_layout(const Geometry& g, int64_t samples, const Matrix& m) {
@@ -1094,6 +1098,13 @@ struct ConvolutionInput {
     bool has_memory() const { return segments.at && floats.at && offsets.at; }
 
     const int32_t* table() const { return layout.shared ? offsets.at : nullptr; }
+
+    // The kernel positions of a channel read the same elements: soon enough to find them in the first-level cache.
+    int64_t columns_at_once() const {
+        if (!layout.shared) return PANEL / width;
+        int64_t read_of_a_channel = layout.read_by_a_block() / layout.real.group_channels();
+        return layout.real.kernel_volume() * larger(1, Layout::FIRST_LEVEL / read_of_a_channel);
+    }
 
     void find_offsets() {
         const Geometry& real = layout.real;
