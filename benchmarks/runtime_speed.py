@@ -5,23 +5,21 @@
 Tables of layers, of a sweep over sparsities, of whole models, and of threads; with words, only the rows whose name has
 one of them ("sweep" or "threads" stands before the names in these tables). Everything takes turns in one process, on
 one thread and one core but for the table of threads; times are medians of calls after others of the same task, when
-caches are hot. "cold": so many layers take turns that none is in a cache when its turn comes. A ratio is the time of
-the fastest dense float32 over the sparse one's, copies included. Between sparse linear layers activations are
-feature-major ("alone": the layer gets and gives rows). "asked" is what the project promises. OpenVINO runs where it is
-installed.
+caches are hot. "cold": a layer inside a model of so many, one after the other, that its weights are in no cache when
+its turn comes. A ratio is the time of the fastest dense float32 over the sparse one's, copies included. Between sparse
+linear layers activations are feature-major ("alone": the layer gets and gives rows). "asked" is what the project
+promises. OpenVINO runs where it is installed.
 """
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle
 from statistics import median
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from measure import one_core, seconds
@@ -47,7 +45,7 @@ class Row:
     x: tuple[int, ...]
     asked: tuple[float, float] = (0, 0)
     deepsparse: float | None = None  # at 90 %, measured in 2025 on a machine like ours
-    n_copies: int = 1  # that take turns
+    n_layers: int = 1  # one after the other
     rounds: int = 60
     alone: bool = False
 
@@ -62,7 +60,7 @@ def conv(channels: int, out: int, kernel: int) -> Callable[[], nn.Module]:
 
 LAYERS = {
     "linear 1024, batch 1": Row(make=linear(1024), x=(1, 1024), asked=(2.5, 4.8), rounds=300),
-    "linear 1024, batch 1, cold": Row(make=linear(1024), x=(1, 1024), asked=(6, 10), n_copies=100, rounds=400),
+    "linear 1024, batch 1, cold": Row(make=linear(1024), x=(1, 1024), asked=(6, 10), n_layers=200, rounds=20),
     "linear 1024, batch 64": Row(make=linear(1024), x=(64, 1024), asked=(4.9, 9.9), deepsparse=3.4, rounds=100),
     "linear 1024, batch 64, alone": Row(make=linear(1024), x=(64, 1024), rounds=100, alone=True),
     "linear 1024, batch 256": Row(make=linear(1024), x=(256, 1024), rounds=50),
@@ -101,44 +99,46 @@ def thinned(model: nn.Module, sparsity: float) -> nn.Module:
     return model.eval()
 
 
-def onnx_of(layer: nn.Module) -> bytes:
-    """One dense layer as an ONNX model."""
-    names = ["x", "weight", "bias"]
-    if not isinstance(layer, nn.Conv2d):
-        node = helper.make_node("Gemm", names, ["y"], transB=1)
-    else:
-        pads = [*layer.padding, *layer.padding]
-        node = helper.make_node("Conv", names, ["y"], pads=pads, strides=[*layer.stride], group=layer.groups)
-    rank = layer.weight.ndim
-    graph = helper.make_graph(
-        [node],
-        "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [f"n{i}" for i in range(rank)])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [f"m{i}" for i in range(rank)])],
-        [numpy_helper.from_array(getattr(layer, name).detach().numpy(), name) for name in ("weight", "bias")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+def onnx_of(model: nn.Sequential) -> bytes:
+    """Dense layers, one after the other, as an ONNX model."""
+    nodes = []
+    for i, layer in enumerate(model):
+        names = [f"x{i}", f"{i}.weight", f"{i}.bias"]
+        if isinstance(layer, nn.Conv2d):
+            pads = [*layer.padding, *layer.padding]
+            how = {"pads": pads, "strides": [*layer.stride], "group": layer.groups}
+            nodes.append(helper.make_node("Conv", names, [f"x{i + 1}"], **how))
+        else:
+            nodes.append(helper.make_node("Gemm", names, [f"x{i + 1}"], transB=1))
+    parameters = [numpy_helper.from_array(p.detach().numpy(), name) for name, p in model.named_parameters()]
+    rank = model[0].weight.ndim
+    shapes = ([f"{end}{axis}" for axis in range(rank)] for end in "xy")
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+        for name, shape in zip(("x0", f"x{len(model)}"), shapes, strict=True)
+    ]
+    graph = helper.make_graph(nodes, "layers", *ends, parameters)
+    opset = [helper.make_opsetid("", 18)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
 
 
-def in_onnxruntime(layer: nn.Module, x: Tensor) -> Task:
+def in_onnxruntime(model: nn.Sequential, x: Tensor) -> Task:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
-    session = onnxruntime.InferenceSession(onnx_of(layer), options, providers=["CPUExecutionProvider"])
-    feed = {"x": x.numpy()}
+    session = onnxruntime.InferenceSession(onnx_of(model), options, providers=["CPUExecutionProvider"])
+    feed = {"x0": x.numpy()}
     return lambda: session.run(None, feed)
 
 
-def in_openvino(layer: nn.Module, x: Tensor) -> Task | None:
+def in_openvino(model: nn.Sequential, x: Tensor) -> Task | None:
     try:
         import openvino  # noqa: PLC0415 - not everybody has it
     except ImportError:
         return None
     options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    model = openvino.Core().read_model(onnx_of(layer))
-    model.reshape(list(x.shape))
-    request = openvino.compile_model(model, "CPU", options).create_infer_request()
+    read = openvino.Core().read_model(onnx_of(model))
+    read.reshape(list(x.shape))
+    request = openvino.compile_model(read, "CPU", options).create_infer_request()
     array = x.numpy()
     return lambda: request.infer([array], share_inputs=True)
 
@@ -152,14 +152,14 @@ def sparse_of(layer: nn.Module, *, alone: bool) -> nn.Module:
     return sparse
 
 
-def interleaved(tasks: Mapping[str, Task], rounds: int, *, hot: bool = True) -> dict[str, float]:
+def interleaved(tasks: Mapping[str, Task], rounds: int) -> dict[str, float]:
     """Median seconds of every task over `rounds` in which all take turns."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
             if len(times[name]) >= ENOUGH and sum(times[name]) * (WARM + 1) > PATIENCE:
                 continue
-            for _ in range(WARM if hot else 0):
+            for _ in range(WARM):
                 task()
             times[name].append(seconds(task))
     return {name: median(taken) for name, taken in times.items()}
@@ -169,38 +169,29 @@ def calling(model: nn.Module, x: Tensor) -> Task:
     return partial(model, x)
 
 
-def in_turns(tasks: list[Task]) -> Task:
-    turns: Iterator[Task] = cycle(tasks)
-
-    def run() -> None:
-        next(turns)()
-
-    return run
-
-
 def tasks_of(row: Row) -> dict[str, Task]:
     """Every way to compute a row."""
     x = torch.randn(row.x)
-    dense = [row.make().eval() for _ in range(row.n_copies)]
-    half = [copy.deepcopy(layer).bfloat16() for layer in dense]
-    half_x = x.bfloat16()
+    dense = nn.Sequential(*(row.make() for _ in range(row.n_layers))).eval()
     tasks = {
-        "torch": in_turns([calling(layer, x) for layer in dense]),
-        "bf16": in_turns([calling(layer, half_x) for layer in half]),
-        "onnxruntime": in_turns([in_onnxruntime(layer, x) for layer in dense]),
+        "torch": calling(dense, x),
+        "bf16": calling(copy.deepcopy(dense).bfloat16(), x.bfloat16()),
+        "onnxruntime": in_onnxruntime(dense, x),
     }
-    if (task := in_openvino(dense[0], x)) is not None and row.n_copies == 1:
+    if (task := in_openvino(dense, x)) is not None:
         tasks["openvino"] = task
     sparse_x = x.t().contiguous().t() if x.ndim == 2 and not row.alone else x
     for sparsity in SPARSITIES:
         layers = [sparse_of(thinned(copy.deepcopy(layer), sparsity), alone=row.alone) for layer in dense]
-        tasks[f"{sparsity}"] = in_turns([calling(layer, sparse_x) for layer in layers])
+        tasks[f"{sparsity}"] = calling(nn.Sequential(*layers), sparse_x)
     return tasks
 
 
 def measured(row: Row) -> dict[str, float]:
+    """Median seconds of a layer, computed in every way."""
     with torch.inference_mode():
-        return interleaved(tasks_of(row), row.rounds, hot=row.n_copies == 1)
+        times = interleaved(tasks_of(row), row.rounds)
+    return {name: time / row.n_layers for name, time in times.items()}
 
 
 def best_dense(times: Mapping[str, float]) -> float:

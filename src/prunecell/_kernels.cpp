@@ -429,8 +429,9 @@ EXPORT int32_t pc_what_is_wrong(const Matrix* m) {
 // ---- 5  decoding: any format into offsets and floats ---------------------------------------------------------------
 
 // How many rows are decoded at once: so few that their entries, as offsets and values, and the outputs of a block of
-// positions stay in the second-level cache (512 KiB each), and likewise the part of a panel of inputs that they read.
-constexpr int64_t GROUP_ENTRIES = 1 << 16, GROUP_ROWS = 2048, PANEL = 1 << 17;
+// positions stay in a usual second-level cache (512 KiB each); and how many floats of a panel of inputs they read before
+// they begin again with the next, half of such a cache.
+constexpr int64_t GROUP_ENTRIES = 1 << 16, GROUP_ROWS = 2048, PANEL = 1 << 16;
 
 // Entries that a group of rows may have.
 static int64_t most_entries(const Matrix& m) {
@@ -563,7 +564,7 @@ struct ColumnBlocks {
 
     ColumnBlocks(int64_t n_columns, int64_t block)
         : size(block),
-          n_blocks(larger(1, (n_columns + block - 1) / larger(1, block))),
+          n_blocks(larger(1, (n_columns + block / 4 * 3) / larger(1, block))),  // the last may have a quarter more
           edges((n_blocks - 1) * GROUP_ROWS) {}
 
     template <class Column>
@@ -1024,7 +1025,7 @@ struct Layout {
         n_positions = (samples - 1) * padded.out_volume() + 1 +
                       padded.position(g.out[DEPTH] - 1, g.out[HEIGHT] - 1, g.out[WIDTH] - 1);
         beyond = offset(g.kernel[DEPTH] - 1, g.kernel[HEIGHT] - 1, g.kernel[WIDTH] - 1);
-        int64_t n_blocks = (CHUNKED_PANEL / n_copies() - beyond) / block;
+        int64_t n_blocks = (PANEL / n_copies() - beyond) / block;
         chunk = block * larger(1, smaller(n_blocks, (n_positions + block - 1) / block));
     }
 
@@ -1049,7 +1050,7 @@ struct Layout {
     }
 
     // In floats: three quarters of a first-level cache of 32 KiB, parts of the second and the third level.
-    static constexpr int64_t FIRST_LEVEL = 6144, SMALL = 1 << 15, CHUNKED_PANEL = 1 << 16, LARGE = 1 << 18;
+    static constexpr int64_t FIRST_LEVEL = 6144, SMALL = 1 << 15, LARGE = 1 << 18;
 };
 
 static Layout best_layout(const Geometry& g, int64_t samples, const Matrix& m) {
