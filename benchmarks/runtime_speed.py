@@ -99,46 +99,46 @@ def thinned(model: nn.Module, sparsity: float) -> nn.Module:
     return model.eval()
 
 
-def onnx_of(model: nn.Sequential) -> bytes:
+def onnx_of(layers: list[nn.Module]) -> bytes:
     """Dense layers, one after the other, as an ONNX model."""
-    nodes = []
-    for i, layer in enumerate(model):
-        names = [f"x{i}", f"{i}.weight", f"{i}.bias"]
+    nodes, parameters = [], []
+    for i, layer in enumerate(layers):
+        names = [f"x{i}", f"weight{i}", f"bias{i}"]
         if isinstance(layer, nn.Conv2d):
             pads = [*layer.padding, *layer.padding]
             how = {"pads": pads, "strides": [*layer.stride], "group": layer.groups}
             nodes.append(helper.make_node("Conv", names, [f"x{i + 1}"], **how))
         else:
             nodes.append(helper.make_node("Gemm", names, [f"x{i + 1}"], transB=1))
-    parameters = [numpy_helper.from_array(p.detach().numpy(), name) for name, p in model.named_parameters()]
-    rank = model[0].weight.ndim
+        parameters += [numpy_helper.from_array(p.detach().numpy(), f"{n}{i}") for n, p in layer.named_parameters()]
+    rank = layers[0].get_parameter("weight").ndim
     shapes = ([f"{end}{axis}" for axis in range(rank)] for end in "xy")
     ends = [
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
-        for name, shape in zip(("x0", f"x{len(model)}"), shapes, strict=True)
+        for name, shape in zip(("x0", f"x{len(layers)}"), shapes, strict=True)
     ]
     graph = helper.make_graph(nodes, "layers", *ends, parameters)
     opset = [helper.make_opsetid("", 18)]
     return bytes(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
 
 
-def in_onnxruntime(model: nn.Sequential, x: Tensor) -> Task:
+def in_onnxruntime(layers: list[nn.Module], x: Tensor) -> Task:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
-    session = onnxruntime.InferenceSession(onnx_of(model), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(onnx_of(layers), options, providers=["CPUExecutionProvider"])
     feed = {"x0": x.numpy()}
     return lambda: session.run(None, feed)
 
 
-def in_openvino(model: nn.Sequential, x: Tensor) -> Task | None:
+def in_openvino(layers: list[nn.Module], x: Tensor) -> Task | None:
     try:
         import openvino  # noqa: PLC0415 - not everybody has it
     except ImportError:
         return None
     options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    read = openvino.Core().read_model(onnx_of(model))
-    read.reshape(list(x.shape))
-    request = openvino.compile_model(read, "CPU", options).create_infer_request()
+    model = openvino.Core().read_model(onnx_of(layers))
+    model.reshape(list(x.shape))
+    request = openvino.compile_model(model, "CPU", options).create_infer_request()
     array = x.numpy()
     return lambda: request.infer([array], share_inputs=True)
 
@@ -165,6 +165,10 @@ def interleaved(tasks: Mapping[str, Task], rounds: int) -> dict[str, float]:
     return {name: median(taken) for name, taken in times.items()}
 
 
+def in_a_row(layers: list[nn.Module]) -> nn.Module:
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
 def calling(model: nn.Module, x: Tensor) -> Task:
     return partial(model, x)
 
@@ -172,18 +176,19 @@ def calling(model: nn.Module, x: Tensor) -> Task:
 def tasks_of(row: Row) -> dict[str, Task]:
     """Every way to compute a row."""
     x = torch.randn(row.x)
-    dense = nn.Sequential(*(row.make() for _ in range(row.n_layers))).eval()
+    layers = [row.make().eval() for _ in range(row.n_layers)]
+    dense = in_a_row(layers)
     tasks = {
         "torch": calling(dense, x),
         "bf16": calling(copy.deepcopy(dense).bfloat16(), x.bfloat16()),
-        "onnxruntime": in_onnxruntime(dense, x),
+        "onnxruntime": in_onnxruntime(layers, x),
     }
-    if (task := in_openvino(dense, x)) is not None:
+    if (task := in_openvino(layers, x)) is not None:
         tasks["openvino"] = task
     sparse_x = x.t().contiguous().t() if x.ndim == 2 and not row.alone else x
     for sparsity in SPARSITIES:
-        layers = [sparse_of(thinned(copy.deepcopy(layer), sparsity), alone=row.alone) for layer in dense]
-        tasks[f"{sparsity}"] = calling(nn.Sequential(*layers), sparse_x)
+        sparse = [sparse_of(thinned(copy.deepcopy(layer), sparsity), alone=row.alone) for layer in layers]
+        tasks[f"{sparsity}"] = calling(in_a_row(sparse), sparse_x)
     return tasks
 
 
@@ -201,7 +206,7 @@ def best_dense(times: Mapping[str, float]) -> float:
 def layer_table(rows: Mapping[str, Row]) -> None:
     rivals = ("torch", "onnxruntime", "openvino", "bf16")
     heads = "".join(f"{head:>12}" for head in (*rivals, "90 %", "95 %"))
-    print(f"{'microseconds':34}{heads}   {'ratio':13}{'asked':13}{'over bf16':13}DeepSparse at 90 %")
+    print(f"{'microseconds':34}{heads}   {'ratio':13}{'asked':13}{'over bf16':17}DeepSparse at 90 %")
     for name, row in rows.items():
         times = measured(row)
         cells = "".join(f"{times[rival] * 1e6:12.0f}" if rival in times else f"{'-':>12}" for rival in rivals)
@@ -210,7 +215,7 @@ def layer_table(rows: Mapping[str, Row]) -> None:
         ratios = " / ".join(f"{best_dense(times) / time:.1f}" for time in sparse)
         asked = " / ".join(f"{ratio:g}" for ratio in row.asked) if any(row.asked) else ""
         over_half = " / ".join(f"{times['bf16'] / time:.1f}" for time in sparse)
-        print(f"{name:34}{cells}   {ratios:13}{asked:13}{over_half:13}{row.deepsparse or ''}", flush=True)
+        print(f"{name:34}{cells}   {ratios:13}{asked:13}{over_half:17}{row.deepsparse or ''}", flush=True)
 
 
 def sweep_table(rows: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]) -> None:

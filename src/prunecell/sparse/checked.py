@@ -60,8 +60,13 @@ def checked(starts: Tensor, indices: Tensor, values: Tensor, scales: Tensor | No
         StateError: it would make a kernel read outside of it or of its input.
     """
     state = (
-        *(n_columns, starts.data_ptr(), indices.data_ptr(), values.data_ptr()),
-        *(0 if scales is None else scales.data_ptr(), _version(starts), _version(indices)),
+        n_columns,
+        starts.data_ptr(),
+        indices.data_ptr(),
+        values.data_ptr(),
+        0 if scales is None else scales.data_ptr(),
+        _version(starts),
+        _version(indices),
     )
     known = _checked.get(id(indices))
     if known and known.state == state:

@@ -10,6 +10,8 @@ It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile
 x is the twin's.
 """
 
+import ctypes
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,9 +37,9 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     library = kernels.library()
     if library is None:
         return linear_twin(x, *rest)
-    *parts, bias, relu, feature_major = rest
-    matrix = checked(*parts)
-    n_rows, n_columns, shape, strides = matrix.n_rows, matrix.n_columns, x.shape, x.stride()
+    starts, indices, values, scales, n_columns, bias, relu, feature_major = rest
+    matrix = checked(starts, indices, values, scales, n_columns)
+    n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
     if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
         raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
     n_samples = shape[0]
@@ -45,18 +47,20 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
         x = x.contiguous()
         strides = n_columns, 1
     y = _empty_output(x, n_rows, feature_major=feature_major)
-    before = matrix.address, address_of_bias(bias, n_rows), relu, x.data_ptr(), strides[1], strides[0], n_samples
-    target = y.data_ptr(), *((n_samples, 1) if feature_major else (1, n_rows))
-
-    def compute(begin: int, end: int) -> None:
-        if library.pc_linear(*before, *target, begin, end):
-            raise MemoryError(f"no memory to multiply {n_samples} samples by a sparse matrix")
-
+    from_x = x.data_ptr(), strides[1], strides[0], n_samples
+    to_y = (y.data_ptr(), n_samples, 1) if feature_major else (y.data_ptr(), 1, n_rows)
+    arguments = matrix.address, address_of_bias(bias, n_rows), relu, *from_x, *to_y
     if matrix.n_entries * (n_samples + 15) // 16 > ENOUGH_WORK:
-        kernels.in_parallel(compute, n_rows, n_threads=kernels.n_threads())
+        share = partial(_compute, library, *arguments)
+        kernels.in_parallel(share, n_rows, n_threads=kernels.n_threads())
     elif n_samples:
-        compute(0, n_rows)
+        _compute(library, *arguments, 0, n_rows)
     return y
+
+
+def _compute(library: ctypes.CDLL, *arguments: Any) -> None:  # noqa: ANN401 - the kernel's
+    if library.pc_linear(*arguments):
+        raise MemoryError("no memory to multiply by a sparse matrix")
 
 
 def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
