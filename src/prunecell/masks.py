@@ -120,13 +120,14 @@ class Mask:
             value: what the tensor's dtype can hold.
         """
         self._check_fit(tensor)
-        if (compiled := compiled_for(tensor, self.bits)) is not None:
-            compiled.pc_fill_pruned(*self._addresses(tensor), bits_of(value, tensor.dtype) if value else 0)
-        elif not tensor.is_contiguous():
+        turned, mask = self._as_laid_out(tensor)
+        if (compiled := compiled_for(turned, mask.bits)) is not None:
+            compiled.pc_fill_pruned(*_addresses(turned, mask.bits), bits_of(value, tensor.dtype) if value else 0)
+        elif not turned.is_contiguous():
             tensor.masked_fill_(~self.to_bool(), value)
         else:
-            for start, chunk in chunks(tensor.view(-1)):
-                chunk.masked_fill_(~self.part(start, len(chunk)), value)
+            for start, chunk in chunks(turned.view(-1)):
+                chunk.masked_fill_(~mask.part(start, len(chunk)), value)
 
     def zero_moved_(self, tensor: Tensor, *, turn: int) -> None:
         """Write +0.0 where the mask prunes, as `zero_pruned_` does, if anything else is found there.
@@ -136,8 +137,9 @@ class Mask:
         (one, if it reaches all over the tensor).
         """
         self._check_fit(tensor)
-        if tensor.numel() >= CHUNK and (compiled := compiled_for(tensor, self.bits)) is not None:
-            values, bits, n, size = self._addresses(tensor)
+        turned, mask = self._as_laid_out(tensor)
+        if tensor.numel() >= CHUNK and (compiled := compiled_for(turned, mask.bits)) is not None:
+            values, bits, n, size = _addresses(turned, mask.bits)
             part = -(-n // _TURNS) + 7 & ~7  # of weights: a multiple of 8, so that it starts on a byte
             start = turn % _TURNS * part
             if not compiled.pc_any_pruned(values + start * size, bits + start // 8, min(part, n - start), size):
@@ -152,15 +154,17 @@ class Mask:
             memory: what an earlier call returned and nobody needs any more: used again where it fits.
         """
         self._check_fit(tensor)
-        if (compiled := compiled_for(tensor, self.bits)) is not None:
+        plain = tensor.contiguous()
+        if (compiled := compiled_for(plain, self.bits)) is not None:
             fits = memory is not None and memory.shape == (self.n_pruned,) and memory.dtype == tensor.dtype
             values = memory if memory is not None and fits else tensor.new_empty(self.n_pruned)
-            compiled.pc_take_pruned(*self._addresses(tensor), values.data_ptr(), len(values))
+            compiled.pc_take_pruned(*_addresses(plain, self.bits), values.data_ptr(), len(values))
+            if plain is not tensor:
+                self.zero_pruned_(tensor)
             return values
-        flat = tensor.reshape(-1)
-        parts = [chunk[~self.part(start, len(chunk))] for start, chunk in chunks(flat)]
+        parts = [chunk[~self.part(start, len(chunk))] for start, chunk in chunks(plain.view(-1))]
         self.zero_pruned_(tensor)
-        return torch.cat(parts) if parts else flat.new_empty(0)
+        return torch.cat(parts) if parts else tensor.new_empty(0)
 
     def put_pruned_(self, tensor: Tensor, values: Tensor) -> None:
         """Write `values`, as `take_pruned_` returned them, back where the mask prunes.
@@ -170,26 +174,39 @@ class Mask:
             values: converted to the tensor's dtype and device if they were taken from another.
         """
         self._check_fit(tensor)
-        values = values.to(tensor)
-        if (compiled := compiled_for(tensor, self.bits, values)) is not None:
-            compiled.pc_put_pruned(*self._addresses(tensor), values.data_ptr(), len(values))
-        elif not tensor.is_contiguous():
-            tensor[~self.to_bool()] = values
+        values, plain = values.to(tensor), tensor.contiguous()
+        if (compiled := compiled_for(plain, self.bits, values)) is not None:
+            compiled.pc_put_pruned(*_addresses(plain, self.bits), values.data_ptr(), len(values))
         else:
             done = 0
-            for start, chunk in chunks(tensor.view(-1)):
+            for start, chunk in chunks(plain.view(-1)):
                 pruned = ~self.part(start, len(chunk))
                 count = int(pruned.count_nonzero())
                 chunk[pruned] = values[done : done + count]
                 done += count
+        if plain is not tensor:
+            tensor.copy_(plain)
 
     def _check_fit(self, tensor: Tensor) -> None:
         if tensor.shape != self.shape:
             raise OptionError(f"tensor of shape {tuple(tensor.shape)} is illegal: the mask's is {tuple(self.shape)}")
 
-    def _addresses(self, tensor: Tensor) -> tuple[int, int, int, int]:
-        """The tensor and the mask as a kernel wants them; it trusts that they fit."""
-        return tensor.data_ptr(), self.bits.data_ptr(), tensor.numel(), tensor.element_size()
+    def _as_laid_out(self, tensor: Tensor) -> tuple[Tensor, "Mask"]:
+        """A tensor and this mask, their dimensions in the order in which the tensor's lie in memory (channels_last)."""
+        if tensor.is_contiguous():
+            return tensor, self
+        order = tuple(sorted(range(tensor.ndim), key=tensor.stride, reverse=True))
+        turned = tensor.permute(order)
+        if not turned.is_contiguous():
+            return tensor, self
+        if order not in self._turned:
+            self._turned[order] = Mask.from_bool(self.to_bool().permute(order))
+        return turned, self._turned[order]
+
+    @functools.cached_property
+    def _turned(self) -> dict[tuple[int, ...], "Mask"]:
+        """Order of dimensions -> this mask with them in that order; made once, as nobody writes into a mask."""
+        return {}
 
 
 def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
@@ -204,6 +221,11 @@ def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
         if tensor.element_size() not in INTEGERS or not tensor.is_contiguous():
             return None
     return kernels.library()
+
+
+def _addresses(tensor: Tensor, bits: Tensor) -> tuple[int, int, int, int]:
+    """A tensor and a mask's bits as a kernel wants them; it trusts that they fit."""
+    return tensor.data_ptr(), bits.data_ptr(), tensor.numel(), tensor.element_size()
 
 
 def as_array(tensor: Tensor) -> Any:  # noqa: ANN401 - what the two have in common has no type

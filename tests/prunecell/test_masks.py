@@ -160,6 +160,31 @@ def test_other_strides_are_worked_on_in_the_order_of_the_indices(layout):
     assert torch.equal(weight != 0, mask.to_bool())
     mask.put_pruned_(weight, hidden)
     assert torch.equal(weight, before)
+    assert weight.stride() == before.stride()
+    mask.fill_pruned_(weight, 7)
+    assert torch.equal(weight, before.where(mask.to_bool(), 7))
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_what_moved_is_found_in_any_layout(turn):
+    weight = torch.ones(64, 64, 9, 9).to(memory_format=torch.channels_last)
+    mask = Mask.from_bool(torch.arange(weight.numel()).view(weight.shape) % 3 == 0)
+    mask.zero_pruned_(weight)
+    expected = weight.clone()
+    weight[~mask.to_bool()] = 1
+    mask.zero_moved_(weight, turn=turn)
+    assert weight.numel() >= masks.CHUNK
+    assert torch.equal(weight, expected)
+
+
+def test_views_with_gaps_are_worked_on():
+    memory = torch.ones(6, 10)
+    mask = Mask.from_bool(torch.arange(24).view(6, 4) % 3 == 0)
+    mask.zero_pruned_(memory[:, 2:6])
+    assert torch.equal(memory[:, 2:6] != 0, mask.to_bool())
+    assert bool((memory[:, :2] == 1).all() and (memory[:, 6:] == 1).all())
+    mask.put_pruned_(memory[:, 2:6], torch.full((mask.n_pruned,), 5.0))
+    assert bool((memory[:, 2:6][~mask.to_bool()] == 5).all() and (memory[:, 6:] == 1).all())
 
 
 def test_long_tensors_are_worked_on_in_chunks_that_fit_together():
