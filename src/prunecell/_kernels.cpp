@@ -1042,12 +1042,18 @@ struct Layout {
     int64_t panel_size() const { return n_copies() * extent(); }
     int64_t read_by_a_block() const { return n_copies() * (width + beyond); }
 
-    // About how long it takes, in times of copying 16 floats, with so many entries of the matrix in a group. An entry
-    // times 64 positions takes longer where a block reads much or across cache lines, as every wide vector does.
+    // About how long it takes, in times of copying 16 floats, with so many entries of the matrix in a group. Copies are
+    // made in segments of a row, the last of which may be short, and which are found once for all channels. An entry
+    // times 64 positions takes longer where it reads the second-level cache, or across cache lines, as every second
+    // vector does, and every one of 16 lanes.
     double cost(int64_t n_entries) const {
-        double entry = shared && !has_copy_per_column() ? LANES > 8 ? 1.75 : 1.4
-                                                        : 1.3 + smaller(read_by_a_block(), LARGE) / (3.0 * LARGE);
-        return (double)n_positions / chunk * panel_size() / 16 + (double)n_positions / 64 * n_entries * entry;
+        double whole_segments = (double)round_up(copied.out[WIDTH], LANES) / copied.out[WIDTH];
+        double copy = whole_segments * (1 + 6.0 / real.group_channels());
+        double entry = !shared                ? 1.6 + smaller(read_by_a_block(), LARGE) / (4.0 * LARGE)
+                       : has_copy_per_column() ? 1.3
+                       : LANES > 8             ? 1.75
+                                               : 1.4;
+        return (double)n_positions / chunk * panel_size() / 16 * copy + (double)n_positions / 64 * n_entries * entry;
     }
 
     // In floats: three quarters of a first-level cache of 32 KiB, parts of the second and the third level.

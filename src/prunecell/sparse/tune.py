@@ -35,8 +35,8 @@ def _linear(size: int, n_samples: int) -> Case:
 
 
 def _convolution(channels: int, out: int, kernel: int, shape: tuple[int, ...]) -> Case:
-    kind = "pointwise" if kernel == 1 else "convolution"
-    return Case(kind, lambda: nn.Conv2d(channels, out, kernel, padding=kernel // 2), (shape[0], channels, *shape[1:]))
+    kind, padding = "pointwise" if kernel == 1 else "convolution", 1 if kernel == 3 else 0  # noqa: PLR2004 - 3 x 3
+    return Case(kind, lambda: nn.Conv2d(channels, out, kernel, padding=padding), (shape[0], channels, *shape[1:]))
 
 
 CASES = tuple(
@@ -47,7 +47,9 @@ CASES = tuple(
         _convolution(64, 64, 1, (n_samples, 8, 8)),
         _convolution(64, 256, 1, (n_samples, 8, 8)),
         _convolution(256, 1024, 1, (n_samples, 14, 14)),
+        _convolution(1, 6, 5, (n_samples, 32, 32)),
         _convolution(1, 20, 5, (n_samples, 28, 28)),
+        _convolution(6, 16, 5, (n_samples, 14, 14)),
         _convolution(32, 32, 3, (n_samples, 8, 8)),
         _convolution(64, 64, 3, (n_samples, 32, 32)),
         _convolution(256, 256, 3, (n_samples, 14, 14)),
