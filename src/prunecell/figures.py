@@ -45,7 +45,7 @@ def draw_run(path: Path, progress: Progress, *, title: str, reference: Sequence[
     right.set_ylabel("validation accuracy", color=_ACCURACY)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    right.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    right.yaxis.set_major_formatter(PercentFormatter(1))
     if right.get_legend_handles_labels()[0]:
         right.legend(loc="lower right")
     figure.savefig(path, dpi=130)
