@@ -213,12 +213,12 @@ def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
     """The compiled kernels, where they can work on these tensors in place; None means: torch must.
 
     They can where each is a plain tensor of memory of this process: contiguous, on the CPU, its elements of 1, 2, 4
-    or 8 bytes.
+    or 8 bytes, which are what stands there and not its negative.
     """
     for tensor in tensors:
         if not tensor.is_cpu or type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
             return None
-        if tensor.element_size() not in INTEGERS or not tensor.is_contiguous():
+        if tensor.element_size() not in INTEGERS or not tensor.is_contiguous() or tensor.is_neg() or tensor.is_conj():
             return None
     return kernels.library()
 

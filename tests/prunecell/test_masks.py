@@ -213,8 +213,10 @@ def test_the_kernels_are_used_where_they_can_be(level):
         torch.zeros(2, device="meta"),
         torch.zeros(2).to_sparse(),
         torch.zeros(2).as_subclass(type("Other", (torch.Tensor,), {})),
+        torch.zeros(1, dtype=torch.complex64).conj().imag,
+        torch.zeros(2, dtype=torch.complex64).conj(),
     ],
-    ids=["strides", "16 bytes", "device", "sparse", "subclass"],
+    ids=["strides", "16 bytes", "device", "sparse", "subclass", "negative", "conjugate"],
 )
 def test_what_the_kernels_cannot_work_on_is_left_to_torch(tensor):
     assert masks.compiled_for(torch.zeros(1), tensor) is None
