@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import _functorch, _get_tracing_state, _len_torch_dispatch_stack, _len_torch_function_stack
+from torch.autograd import forward_ad
 
 MATRIX = "Tensor starts, Tensor indices, Tensor values, Tensor? scales, int n_columns"  # its five parts, see checked.py
 
@@ -22,7 +23,8 @@ def register(
 
     Args:
         schema: "name(Tensor x, ...) -> Tensor", in torch's schema language.
-        twin: what runs where nothing faster does: plain torch.
+        twin: what runs where nothing faster does: plain torch. Forward-mode gradients are its own, as torch lets an
+            operator have gradients in reverse only.
         fake: makes an empty result of the right shape and strides; for torch.compile and torch.export.
         compiled: what runs on a CPU; the twin if there is none.
     """
@@ -37,7 +39,9 @@ def register(
         return operator
 
     def call(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - the schema says what
-        return compiled(x, *rest) if _is_plain(x) else operator(x, *rest)
+        if _is_plain(x):
+            return compiled(x, *rest)
+        return (operator if _has_no_tangents() else twin)(x, *rest)
 
     return call
 
@@ -55,8 +59,14 @@ def _is_plain(x: Tensor) -> bool:
         and not _len_torch_dispatch_stack()
         and not _len_torch_function_stack()
         and _functorch.peek_interpreter_stack() is None
+        and _has_no_tangents()
         and _get_tracing_state() is None
     )
+
+
+def _has_no_tangents() -> bool:
+    """Whether nobody differentiates in forward mode."""
+    return forward_ad._current_level < 0  # noqa: SLF001 - it has no public name
 
 
 def register_gradient(

@@ -126,6 +126,14 @@ def test_gradients_reach_the_input(case):
     torch.testing.assert_close(x.grad, twin.grad, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit")  # torch's own
+def test_gradients_in_forward_mode():
+    x, arguments, _ = made("3x3, few channels")
+    tangent, unbiased = torch.randn_like(x), (*arguments[:5], None, *arguments[6:])
+    _, moved = torch.func.jvp(lambda x: convolved(x, *arguments), (x,), (tangent,))
+    torch.testing.assert_close(moved, convolved(tangent, *unbiased), atol=1e-4, rtol=1e-4)
+
+
 def test_other_memory_formats_are_read():
     x, arguments, expected = made("3x3, few channels")
     y = convolved(x.to(memory_format=torch.channels_last), *arguments)

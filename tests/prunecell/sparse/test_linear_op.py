@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -235,3 +236,16 @@ def test_transformed_functions_see_it_too():
     parts, x = parts_of(compress(sparse(6, 8))), torch.randn(4, 3, 8)
     expected = torch.stack([multiplied(one, parts) for one in x])
     torch.testing.assert_close(torch.func.vmap(lambda x: multiplied(x, parts))(x), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")  # torch's own
+def test_gradients_in_forward_mode():
+    parts, x, tangent = parts_of(compress(sparse(6, 8))), torch.randn(3, 8), torch.randn(3, 8)
+    y, moved = torch.func.jvp(lambda x: multiplied(x, parts, relu=True), (x,), (tangent,))
+    torch.testing.assert_close(y, multiplied(x, parts, relu=True))
+    torch.testing.assert_close(moved, multiplied(tangent, parts) * (y > 0))
+    with forward_ad.dual_level():
+        dual = multiplied(forward_ad.make_dual(x, tangent), parts)
+        torch.testing.assert_close(forward_ad.unpack_dual(dual).tangent, multiplied(tangent, parts))
+    jacobian = torch.func.jacfwd(lambda x: multiplied(x, parts))(x)
+    torch.testing.assert_close(torch.einsum("abcd,cd->ab", jacobian, x), multiplied(x, parts))
