@@ -1,6 +1,7 @@
 """What the benchmarks measure with: interleaved runs, and the peak of the process's memory."""
 
 import ctypes
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from time import perf_counter
 
 from prunecell import kernels
 
+ENOUGH = 5  # times of a task
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -34,11 +36,24 @@ def seconds(work: Callable[[], object]) -> float:
     return perf_counter() - start
 
 
-def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of every task over `rounds` in which all take turns; one more round goes before, unmeasured."""
+def interleaved(
+    tasks: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 0, patience: float = math.inf
+) -> dict[str, float]:
+    """Median seconds of every task over `rounds` in which all take turns; one more round goes before, unmeasured.
+
+    Args:
+        tasks: by their names.
+        rounds: >= 1.
+        warm: calls before each one that is timed.
+        patience: seconds after which a slow task has no more turns, if it had `ENOUGH`.
+    """
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds + 1):
         for name, task in tasks.items():
+            if len(times[name]) > ENOUGH and sum(times[name]) * (warm + 1) > patience:
+                continue
+            for _ in range(warm):
+                task()
             times[name].append(seconds(task))
     return {name: median(taken[1:]) for name, taken in times.items()}
 

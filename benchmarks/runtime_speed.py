@@ -16,13 +16,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
-from measure import one_core, seconds
+from measure import interleaved, one_core
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,8 +31,7 @@ from prunecell.sparse.convert import compact_
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
 
 SPARSITIES = (0.9, 0.95)
-WARM = 4  # calls before the one that is timed
-PATIENCE, ENOUGH = 4.0, 5  # seconds after which a slow task has no more turns, if it had so many
+HOT = {"warm": 4, "patience": 4.0}  # caches are, when a call is timed; and nobody waits long for slow rivals
 Task = Callable[[], object]
 
 
@@ -152,19 +150,6 @@ def sparse_of(layer: nn.Module, *, alone: bool) -> nn.Module:
     return sparse
 
 
-def interleaved(tasks: Mapping[str, Task], rounds: int) -> dict[str, float]:
-    """Median seconds of every task over `rounds` in which all take turns."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(rounds):
-        for name, task in tasks.items():
-            if len(times[name]) >= ENOUGH and sum(times[name]) * (WARM + 1) > PATIENCE:
-                continue
-            for _ in range(WARM):
-                task()
-            times[name].append(seconds(task))
-    return {name: median(taken) for name, taken in times.items()}
-
-
 def in_a_row(layers: list[nn.Module]) -> nn.Module:
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
@@ -195,7 +180,7 @@ def tasks_of(row: Row) -> dict[str, Task]:
 def measured(row: Row) -> dict[str, float]:
     """Median seconds of a layer, computed in every way."""
     with torch.inference_mode():
-        times = interleaved(tasks_of(row), row.rounds)
+        times = interleaved(tasks_of(row), row.rounds, **HOT)
     return {name: time / row.n_layers for name, time in times.items()}
 
 
@@ -230,7 +215,7 @@ def sweep_table(rows: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...
             tasks[f"{sparsity}"] = calling(small, x)
             kept_dense |= {sparsity} if isinstance(small, nn.Linear | nn.Conv2d) else set()
         with torch.inference_mode():
-            times = interleaved(tasks, 40)
+            times = interleaved(tasks, 40, **HOT)
         marks = ((times[f"{s}"] / times["dense"], "d" if s in kept_dense else " ") for s in SWEPT)
         print(f"{name:34}{''.join(f'{ratio:8.2f}{mark}' for ratio, mark in marks)}", flush=True)
 
@@ -252,7 +237,7 @@ def thread_table(rows: Mapping[str, Row]) -> None:
         tasks, ratios = tasks_of(row), []
         with torch.inference_mode():
             for task in (tasks["0.9"], tasks["0.95"], tasks["torch"]):
-                times = interleaved({str(n): on(n, task) for n in (1, 2)}, row.rounds)
+                times = interleaved({str(n): on(n, task) for n in (1, 2)}, row.rounds, **HOT)
                 ratios.append(times["1"] / times["2"])
         print(f"{name:34}{''.join(f'{ratio:12.2f}' for ratio in ratios)}", flush=True)
     torch.set_num_threads(1)
@@ -330,7 +315,7 @@ def model_table(models: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, .
             small = compact_(thinned(copy.deepcopy(dense), sparsity))
             tasks[f"{sparsity}"] = calling(small, x)
         with torch.inference_mode():
-            times = interleaved(tasks, 15)
+            times = interleaved(tasks, 15, **HOT)
         cells = "".join(f"{time * 1e3:12.2f}" for time in times.values())
         ratios = " / ".join(f"{times['torch'] / times[f'{sparsity}']:.2f}" for sparsity in (0.0, *SPARSITIES))
         print(f"{name:34}{cells}   {ratios}", flush=True)
