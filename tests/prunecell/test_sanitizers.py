@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.skipif(not shutil.which("c++") or platform.system() != "Linux", reason="wants a compiler and sanitizers")
+@pytest.mark.skipif(
+    not shutil.which("c++") or platform.system() != "Linux", reason="builds kernels with sanitizers that Linux preloads"
+)
 def test_the_kernels_read_and_write_nothing_that_is_not_theirs():
     """At the level that this CPU runs best: wide vectors are where reading outside happens."""
     command = [sys.executable, ROOT / "tools" / "sanitize.py"]
