@@ -35,7 +35,8 @@ def _linear(size: int, n_samples: int) -> Case:
 
 
 def _convolution(channels: int, out: int, kernel: int, shape: tuple[int, ...]) -> Case:
-    kind, padding = "pointwise" if kernel == 1 else "convolution", 1 if kernel == 3 else 0  # noqa: PLR2004 - 3 x 3
+    kind = "pointwise" if kernel == 1 else "convolution"
+    padding = {1: 0, 3: 1, 5: 0}[kernel]  # as in ResNets and in LeNet
     return Case(kind, lambda: nn.Conv2d(channels, out, kernel, padding=padding), (shape[0], channels, *shape[1:]))
 
 
