@@ -47,6 +47,7 @@ CASES = tuple(
         *(_linear(size, n_samples) for size in (256, 512, 1024)),
         _convolution(64, 64, 1, (n_samples, 8, 8)),
         _convolution(64, 256, 1, (n_samples, 8, 8)),
+        _convolution(256, 256, 1, (n_samples, 16, 16)),
         _convolution(256, 1024, 1, (n_samples, 14, 14)),
         _convolution(1, 6, 5, (n_samples, 32, 32)),
         _convolution(1, 20, 5, (n_samples, 28, 28)),
