@@ -22,7 +22,7 @@ format: .venv/installed-dev
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/installed: .venv/bin/python pyproject.toml constraints.txt setup.py src/prunecell/_kernels.cpp
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt setup.py src/prunecell/native/kernels.cpp
 	$(BIN)/pip install -q -c constraints.txt -e '.[data]'
 	touch $@
 
@@ -31,4 +31,4 @@ format: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist runs src/*.egg-info src/prunecell/*.so
+	rm -rf .venv build dist runs src/*.egg-info src/prunecell/native/*.so

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCE = "src/prunecell/_kernels.cpp"
+SOURCE = "src/prunecell/native/kernels.cpp"
 BASELINE = {"v1": ""}
 X86_LEVELS = {"v1": "", "v3": "-march=x86-64-v3", "v4": "-march=x86-64-v4"}
 
@@ -20,7 +20,7 @@ def kernels(level: str, march: str) -> Extension:
     flags = ["-std=c++17", "-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"]
     flags += ["-fno-tree-loop-distribute-patterns"]  # short copies stay loops, instead of calls of memcpy
     return Extension(
-        f"prunecell._kernels_{level}",
+        f"prunecell.native._kernels_{level}",
         [SOURCE],
         define_macros=[("SOURCE_CHECKSUM", f"{checksum}u")],
         extra_compile_args=[*flags, "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", *march.split()],

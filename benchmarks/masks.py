@@ -18,9 +18,9 @@ from torch.nn.utils import prune
 
 from prunecell import IterNonStruct, Magnitude, Random
 from prunecell.allocation import global_magnitude
+from prunecell.bits.mask import Mask
 from prunecell.evidence import Evidence
 from prunecell.fillers import Filler
-from prunecell.masks import Mask
 
 SPARSITY = 0.9
 ROUNDS = next((int(word) for word in sys.argv[1:] if word.isdigit()), 9)

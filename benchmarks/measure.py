@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from prunecell import kernels
+from prunecell import native
 
 ENOUGH = 5  # times of a task
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -74,10 +74,10 @@ def _kilobytes(field: str) -> int:
 @contextmanager
 def kernels_at(level: str) -> Iterator[None]:
     """The compiled kernels of one level ("none": the torch twins) meanwhile; "" is the usual choice."""
-    os.environ[kernels.ENVIRONMENT] = level
-    kernels.library.cache_clear()
+    os.environ[native.ENVIRONMENT] = level
+    native.library.cache_clear()
     try:
         yield
     finally:
-        del os.environ[kernels.ENVIRONMENT]
-        kernels.library.cache_clear()
+        del os.environ[native.ENVIRONMENT]
+        native.library.cache_clear()

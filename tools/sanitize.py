@@ -13,21 +13,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from prunecell import kernels
+from prunecell import native
 
 MARCH = {"v1": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]}
 FLAGS = [
     *("-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     *("-fno-exceptions", "-fno-rtti", "-Wno-psabi", "-DSOURCE_CHECKSUM=0u", "-shared", "-fPIC"),
 ]
-TESTS = [
-    f"tests/prunecell/{name}" for name in ("sparse", "test_masks.py", "test_keys.py", "test_select.py", "test_words.py")
-]
+TESTS = [f"tests/prunecell/{name}" for name in ("sparse", "bits", "test_words.py")]
 PLUGIN = """
 import ctypes
-from prunecell import kernels
-sanitized = kernels._declare(ctypes.CDLL({library!r}))
-kernels.load = lambda level: sanitized
+from prunecell import native
+sanitized = native.structs.declare(ctypes.CDLL({library!r}))
+native.library_of = native.load.library_of = lambda level: sanitized
 """
 
 
@@ -39,10 +37,10 @@ def compiler(*arguments: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Build, and run pytest."""
-    level = arguments.pop(0) if arguments and arguments[0] in MARCH else f"v{kernels.cpu_level()}"
+    level = arguments.pop(0) if arguments and arguments[0] in MARCH else f"v{native.cpu_level()}"
     with tempfile.TemporaryDirectory() as folder:
         library = f"{folder}/kernels.so"
-        compiler(*FLAGS, *MARCH[level], str(kernels.SOURCE), "-o", library)
+        compiler(*FLAGS, *MARCH[level], str(native.SOURCE), "-o", library)
         (Path(folder) / "sanitized.py").write_text(PLUGIN.format(library=library))
         environment = {
             **os.environ,

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from prunecell.bits.mask import Mask
 from prunecell.errors import FormatError
-from prunecell.masks import Mask
 from prunecell.pruner import Pruner
 
 MAX_VALUE_LENGTH = 40

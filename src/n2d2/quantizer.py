@@ -15,10 +15,10 @@ from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
 from n2d2.tensor import Tensor
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell import Gradual, IterNonStruct, Plan, Pruner, PruneSpec, Random, Static
+from prunecell.bits.mask import Mask
 from prunecell.errors import check_count, check_number
 from prunecell.evidence import Evidence
 from prunecell.fillers import Filler, keep_all
-from prunecell.masks import Mask
 from prunecell.schedules import Schedule
 
 if TYPE_CHECKING:

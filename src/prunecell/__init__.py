@@ -3,8 +3,8 @@
 from prunecell.allocation import global_magnitude, uniform
 from prunecell.archive import Archive, load, save
 from prunecell.errors import PrunecellError
+from prunecell.files import pack, unpack
 from prunecell.fillers import IterNonStruct, Magnitude, Random
-from prunecell.packing import pack, unpack
 from prunecell.plan import Plan, PruneSpec
 from prunecell.pruner import Pruner
 from prunecell.schedules import Cubic, Gradual, Static

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from prunecell import select
+from prunecell.bits import select
 from prunecell.errors import PlanError
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunecell import export as exporting
-from prunecell import job, packing
+from prunecell import files, job
 from prunecell.archive import inspect as facts_of
 from prunecell.errors import OptionError, PrunecellError
 from prunecell.sparse import tune_runtime
@@ -71,7 +71,7 @@ def pack(
     if target.suffix != ".pcell":
         raise OptionError(f"{target}: the archive's name must end in .pcell")
     n_bytes = source.stat().st_size
-    packing.pack(source, target, values=values, backend=backend)
+    files.pack(source, target, values=values, backend=backend)
     typer.echo(f"{source}: {n_bytes:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
@@ -81,7 +81,7 @@ def unpack(
     target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or else a torch state_dict.")],
 ) -> None:
     """Give back the dense checkpoint, bit for bit."""
-    packing.unpack(source, target)
+    files.unpack(source, target)
     typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
@@ -111,7 +111,7 @@ def export(
     target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or .npz with CSR arrays.")],
 ) -> None:
     """Write the tensors of a file for other programs; ONNX and .pt2 need the model: prunecell.export."""
-    exporting.export(packing.read(source), target)
+    exporting.export(files.read(source), target)
     typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 

@@ -6,8 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from prunecell.keys import Magnitudes
-from prunecell.masks import Mask
+from prunecell.bits.mask import Mask
+from prunecell.bits.order import Magnitudes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell import select
+from prunecell.bits import select
+from prunecell.bits.mask import Mask
+from prunecell.bits.order import Draws, Keys, key_at_most, value_of_key
 from prunecell.errors import check_number
 from prunecell.evidence import Evidence
-from prunecell.keys import Draws, Keys, key_at_most, value_of_key
-from prunecell.masks import Mask
 
 Filler = Callable[[Evidence, float], Mask | Tensor]
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunecell.bits.mask import Mask
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count
 from prunecell.evidence import Evidence
-from prunecell.masks import Mask
 from prunecell.plan import Plan, PruneSpec, label, resolve
-from prunecell.pruned import REST_EVERY, PrunedWeight, hidden_during, revealed
-from prunecell.report import Report, WeightFacts
+from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock
+from prunecell.weight import REST_EVERY, PrunedWeight, hidden_during, revealed
 
 _VERSION = 1
 

@@ -4,19 +4,19 @@ import os
 
 import pytest
 
-from prunecell import kernels
+from prunecell import native
 
 
 @pytest.fixture(
-    scope="module", params=["none", *(name for name, rank in kernels.LEVELS.items() if rank <= kernels.cpu_level())]
+    scope="module", params=["none", *(name for name, rank in native.LEVELS.items() if rank <= native.cpu_level())]
 )
 def level(request):
     """All tests of a module that uses it run once a level."""
-    before = os.environ.get(kernels.ENVIRONMENT)
-    os.environ[kernels.ENVIRONMENT] = request.param
-    kernels.library.cache_clear()
+    before = os.environ.get(native.ENVIRONMENT)
+    os.environ[native.ENVIRONMENT] = request.param
+    native.library.cache_clear()
     yield request.param
-    del os.environ[kernels.ENVIRONMENT]
+    del os.environ[native.ENVIRONMENT]
     if before is not None:
-        os.environ[kernels.ENVIRONMENT] = before
-    kernels.library.cache_clear()
+        os.environ[native.ENVIRONMENT] = before
+    native.library.cache_clear()

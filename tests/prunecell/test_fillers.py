@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunecell import IterNonStruct, Magnitude, Random
+from prunecell.bits.mask import Mask
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count, float32_count, keep_all
-from prunecell.masks import Mask
 
 DATA = Path(__file__).parents[1] / "data"
 FILLERS = [Magnitude(), Magnitude(revives=True), IterNonStruct(), IterNonStruct(delta=0.1), Random()]

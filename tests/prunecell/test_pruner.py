@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Cubic, Gradual, IterNonStruct, Magnitude, Pruner, PruneSpec, Random, Static, pruned
+from prunecell import Cubic, Gradual, IterNonStruct, Magnitude, Pruner, PruneSpec, Random, Static, weight
+from prunecell.bits.mask import Mask
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import keep_all
-from prunecell.masks import Mask
 
 DATA = Path(__file__).parents[1] / "data"
 REVIVING = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.9, start=0.3, gamma=0.1, every_samples=32))
@@ -85,7 +85,7 @@ KEEPING = [
 @pytest.mark.parametrize("make", KEEPING)
 def test_optimizers_that_are_said_to_keep_zeros_do(mlp, make, monkeypatch):
     mlp.train(solver := make(mlp.model.parameters()), steps=3)
-    assert type(solver) in pruned._KEEP_ZEROS
+    assert type(solver) in weight._KEEP_ZEROS
     pruner = Pruner(mlp.model, PruneSpec(schedule=Static(sparsity=0.7)), optimizer=solver)
     monkeypatch.setattr(Mask, "zero_moved_", lambda *_, **__: None)
     mlp.train(solver, pruner, steps=5)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.codecs.dtypes import Numbers
 
 
@@ -22,7 +22,7 @@ def join_bytes(planes: list[Numbers], word: np.dtype[Any], *, sign_below: bool) 
     >>> [hex(word) for word in join_bytes(planes, np.dtype("u2"), sign_below=True)]
     ['0x8081', '0x4000']
     """
-    if (library := kernels.library()) is None or word.itemsize == 1:
+    if (library := native.library()) is None or word.itemsize == 1:
         return _join_bytes_twin(planes, word, sign_below=sign_below)
     words = np.empty(len(planes[0]), word)
     addresses = (ctypes.c_void_p * len(planes))(*(plane.ctypes.data for plane in planes))
@@ -50,7 +50,7 @@ def scatter_(words: Numbers, positions: Numbers, kept: Numbers) -> None:
         positions: int64, in a row, all inside of `words`: nothing is checked.
         kept: as many, of the dtype of the words, in a row.
     """
-    if (library := kernels.library()) is not None:
+    if (library := native.library()) is not None:
         library.pc_scatter(
             words.ctypes.data, positions.ctypes.data, kept.ctypes.data, len(positions), words.dtype.itemsize
         )

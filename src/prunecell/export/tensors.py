@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prunecell.archive.container import replacing
 from prunecell.export.subject import state_of
-from prunecell.packing import write_safetensors
+from prunecell.files import write_safetensors
 
 Array: TypeAlias = NDArray[Any]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.formats import Compressed, as_argument, check
 
@@ -25,7 +25,7 @@ class Checked:
     """A matrix that was checked, as a kernel takes it.
 
     Attributes:
-        address: of the `kernels.Matrix`; valid as long as the matrix's tensors live.
+        address: of the `native.Matrix`; valid as long as the matrix's tensors live.
         argument: that matrix.
         tensors, state: what it is made of, and in what state that was.
     """
@@ -34,7 +34,7 @@ class Checked:
     n_rows: int
     n_columns: int
     n_entries: int
-    argument: kernels.Matrix
+    argument: native.Matrix
     tensors: tuple[weakref.ref[Tensor], ...]
     state: tuple[int, ...]
 

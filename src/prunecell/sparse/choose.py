@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import OptionError, UnknownNameError, nearest
 from prunecell.sparse.formats import FORMATS, VALUES
 
@@ -160,13 +160,13 @@ def break_even_table() -> Table:
         OptionError: the file of this machine is no such table.
     """
     path = own_table()
-    return read_table(path if path.exists() else SHIPPED[max(kernels.cpu_level(), min(SHIPPED))])
+    return read_table(path if path.exists() else SHIPPED[max(native.cpu_level(), min(SHIPPED))])
 
 
 def own_table() -> Path:
     """Where this machine's table is kept: one for each CPU and kernel level."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cpu = f"{platform.machine()} v{kernels.cpu_level()} {platform.node()}"
+    cpu = f"{platform.machine()} v{native.cpu_level()} {platform.node()}"
     return cache / "prunecell" / f"break_even {cpu}.json".replace(" ", "-")
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn import grad
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import N_PARTS, address_of_bias, checked, matrix_of
 from prunecell.sparse.formats import Compressed, decompress
@@ -54,7 +54,7 @@ def _geometry(
     n_rows: int,
     n_columns: int,
     *kernel_and_groups: Any,  # noqa: ANN401 - see above
-) -> tuple[kernels.Geometry, list[int]]:
+) -> tuple[native.Geometry, list[int]]:
     """The convolution as a kernel takes it, checked, and the size of its output.
 
     Raises:
@@ -79,7 +79,7 @@ def _geometry(
     def three(numbers: Sequence[int], missing: int = 1) -> tuple[int, ...]:
         return (missing,) * (AXES - n_axes) + tuple(numbers)
 
-    geometry = kernels.Geometry(
+    geometry = native.Geometry(
         *(groups, shape[1], n_rows),
         *(three(shape[2:]), three(out), three(kernel_size)),
         *(three(stride), three(padding, missing=0), three(dilation)),
@@ -88,7 +88,7 @@ def _geometry(
 
 
 def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
-    library = kernels.library()
+    library = native.library()
     if library is None:
         return convolution_twin(x, *rest)
     bias, *kernel, groups, relu = rest[N_PARTS:]
@@ -109,13 +109,13 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
             raise MemoryError(f"no memory to convolve an input of shape {tuple(x.shape)}")
 
     work = matrix.n_entries * n_samples * (math.prod(out) + 15) // 16
-    n_threads = kernels.n_threads() if work > ENOUGH_WORK else 1
+    n_threads = native.n_threads() if work > ENOUGH_WORK else 1
     if n_threads == 1 and n_samples:
         compute(0, n_samples, 0, n_rows)
     elif n_samples >= n_threads:
-        kernels.in_parallel(lambda s0, s1: compute(s0, s1, 0, n_rows), n_samples, n_threads=n_threads)
+        native.in_parallel(lambda s0, s1: compute(s0, s1, 0, n_rows), n_samples, n_threads=n_threads)
     elif n_samples:
-        kernels.in_parallel(lambda r0, r1: compute(0, n_samples, r0, r1), n_rows, n_threads=n_threads)
+        native.in_parallel(lambda r0, r1: compute(0, n_samples, r0, r1), n_rows, n_threads=n_threads)
     return y
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import StateError, UnknownNameError, nearest
 
 ROWS_AT_ONCE = 256  # that the twins make dense
@@ -63,7 +63,7 @@ class Format:
 
     Attributes:
         name: "columns16", "gaps8" or "bitmask".
-        code: what `_kernels.cpp` calls it.
+        code: what `kernels.cpp` calls it.
         index_dtype: of the indices.
         columns: reads the column of every entry of a matrix, int64.
         index_shape: (n_rows, n_columns, n_entries) -> the shape of the indices.
@@ -196,7 +196,7 @@ def check(matrix: Compressed) -> None:
         StateError: what is wrong: dtypes, shapes, starts, or columns.
     """
     _check_tensors(matrix)
-    library, argument = kernels.library(), as_argument(matrix)
+    library, argument = native.library(), as_argument(matrix)
     on_cpu = matrix.values.device.type == "cpu"
     wrong = library.pc_what_is_wrong(argument.address) if library and on_cpu else what_is_wrong(matrix)
     if wrong:
@@ -248,9 +248,9 @@ def what_is_wrong(matrix: Compressed) -> int:
     return 0 if counted.all() and clean.all() else 4
 
 
-def as_argument(matrix: Compressed) -> kernels.Matrix:
+def as_argument(matrix: Compressed) -> native.Matrix:
     """The matrix as the kernels take it: addresses, which the caller must keep alive and contiguous."""
-    return kernels.Matrix(
+    return native.Matrix(
         starts=matrix.starts.data_ptr(),
         indices=matrix.indices.data_ptr(),
         values=matrix.values.data_ptr(),

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import N_PARTS, address_of_bias, checked, matrix_of
 from prunecell.sparse.formats import ROWS_AT_ONCE, dense_rows
@@ -34,7 +34,7 @@ def _empty_output(x: Tensor, n_rows: int, *, feature_major: bool) -> Tensor:
 
 
 def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
-    library = kernels.library()
+    library = native.library()
     if library is None:
         return linear_twin(x, *rest)
     starts, indices, values, scales, n_columns, bias, relu, feature_major = rest
@@ -52,7 +52,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     arguments = matrix.address, address_of_bias(bias, n_rows), relu, *from_x, *to_y
     if matrix.n_entries * (n_samples + 15) // 16 > ENOUGH_WORK:
         share = partial(_compute, library, *arguments)
-        kernels.in_parallel(share, n_rows, n_threads=kernels.n_threads())
+        native.in_parallel(share, n_rows, n_threads=native.n_threads())
     elif n_samples:
         _compute(library, *arguments, 0, n_rows)
     return y

@@ -3,25 +3,25 @@
 import pytest
 import torch
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.sparse.choose import DENSITIES, Measured, own_table, write_table
 from prunecell.sparse.formats import FORMATS, VALUES
 
-LEVELS = [level for level, rank in kernels.LEVELS.items() if rank <= kernels.cpu_level()]
+LEVELS = [level for level, rank in native.LEVELS.items() if rank <= native.cpu_level()]
 
 
 @pytest.fixture(params=[*LEVELS, "none"])
 def level(request, monkeypatch):
     """The operators run at this level, or as their twins for "none"."""
-    chosen = None if request.param == "none" else kernels.load(request.param)
-    monkeypatch.setattr(kernels, "library", lambda: chosen)
+    chosen = None if request.param == "none" else native.library_of(request.param)
+    monkeypatch.setattr(native, "library", lambda: chosen)
     return request.param
 
 
 @pytest.fixture(params=LEVELS)
 def compiled_level(request, monkeypatch):
     """The operators run at this level; for what the twins, which are dense inside, need not do."""
-    monkeypatch.setattr(kernels, "library", lambda: kernels.load(request.param))
+    monkeypatch.setattr(native, "library", lambda: native.library_of(request.param))
     return request.param
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError
 from prunecell.sparse import compact_, tune
 from prunecell.sparse.choose import (
@@ -143,7 +143,7 @@ def test_the_shipped_tables_have_every_kind_and_their_layers_win_when_they_are_s
 @pytest.mark.parametrize(("cpu", "level"), [(1, 3), (3, 3), (4, 4)])
 def test_every_cpu_has_a_table(monkeypatch, tmp_path, cpu, level):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(kernels, "cpu_level", lambda: cpu)
+    monkeypatch.setattr(native, "cpu_level", lambda: cpu)
     assert break_even_table() == read_table(SHIPPED[level])
 
 

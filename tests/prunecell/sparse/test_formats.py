@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import StateError
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS, as_argument, check, what_is_wrong
@@ -72,7 +72,7 @@ def test_a_sound_matrix_is_not(name):
 @settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_the_compiled_check_and_its_twin_agree(data):
-    library = kernels.library()
+    library = native.library()
     name = data.draw(st.sampled_from(list(FORMATS)))
     matrix = compress((torch.arange(60).view(5, 12) % data.draw(st.integers(1, 7)) == 0).float(), format=name)
     array = data.draw(st.sampled_from([matrix.starts, matrix.indices])).view(-1)

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunecell import masks, select
-from prunecell.keys import Draws, Magnitudes, keys
-from prunecell.masks import Mask
+from prunecell.bits import mask as masks
+from prunecell.bits import select
+from prunecell.bits.mask import Mask
+from prunecell.bits.order import Draws, Magnitudes, keys
 
 pytestmark = pytest.mark.usefixtures("level")
 

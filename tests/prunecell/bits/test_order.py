@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prunecell.bits.mask import Mask
+from prunecell.bits.order import LARGEST_DRAW, Draws, Magnitudes, key_at_most, keys, value_of_key
 from prunecell.errors import OptionError, OptionTypeError
-from prunecell.keys import LARGEST_DRAW, Draws, Magnitudes, key_at_most, keys, value_of_key
-from prunecell.masks import Mask
 
 pytestmark = pytest.mark.usefixtures("level")
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from prunecell.archive import Archive, inspect, load, save
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
-from prunecell.packing import pack, unpack
+from prunecell.files import pack, unpack
 
 
 def sparse(*shape, dtype=torch.float32):

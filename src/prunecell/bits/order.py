@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunecell.bits.mask import INTEGERS, Mask, compiled_for
 from prunecell.errors import OptionError, OptionTypeError
-from prunecell.masks import INTEGERS, Mask, compiled_for
 
 Array = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 

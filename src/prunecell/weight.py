@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
+from prunecell.bits.mask import Mask
 from prunecell.errors import OptionError
-from prunecell.masks import Mask
 from prunecell.plan import PruneSpec
 
 _KEEP_ZEROS = {

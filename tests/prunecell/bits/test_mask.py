@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from prunecell import kernels, masks
+from prunecell import native
+from prunecell.bits import mask as masks
+from prunecell.bits.mask import Mask
 from prunecell.errors import OptionError
-from prunecell.masks import Mask
 
 pytestmark = pytest.mark.usefixtures("level")
 
@@ -223,4 +224,4 @@ def test_what_the_kernels_cannot_work_on_is_left_to_torch(tensor):
 
 
 def test_a_library_is_there_unless_it_is_not_wanted(level):
-    assert (kernels.library() is None) == (level == "none")
+    assert (native.library() is None) == (level == "none")

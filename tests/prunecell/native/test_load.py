@@ -9,75 +9,76 @@ import zlib
 
 import pytest
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import OptionError, UnknownNameError
+from prunecell.native import load
 
 
 @pytest.fixture(autouse=True)
 def _choose_again(monkeypatch):
     """Every test chooses the library anew, and leaves the choice open for the next."""
-    monkeypatch.delenv(kernels.ENVIRONMENT, raising=False)
-    cached = kernels.library, kernels.load
-    kernels.library.cache_clear()
+    monkeypatch.delenv(native.ENVIRONMENT, raising=False)
+    cached = load.library, load.library_of
+    native.library.cache_clear()
     yield
     for function in cached:
         function.cache_clear()
 
 
 def test_the_best_level_that_the_cpu_runs_is_loaded():
-    best = kernels.library()
+    best = native.library()
     assert best is not None
-    assert f"_kernels_v{kernels.cpu_level()}" in best._name
+    assert f"_kernels_v{native.cpu_level()}" in best._name
 
 
-@pytest.mark.parametrize("level", list(kernels.LEVELS))
+@pytest.mark.parametrize("level", list(native.LEVELS))
 def test_the_environment_names_the_level(monkeypatch, level):
-    if kernels.LEVELS[level] > kernels.cpu_level():
-        monkeypatch.setenv(kernels.ENVIRONMENT, level)
-        with pytest.raises(OptionError, match=f"{kernels.ENVIRONMENT}='{level}' is illegal: this CPU runs no more"):
-            kernels.library()
+    if native.LEVELS[level] > native.cpu_level():
+        monkeypatch.setenv(native.ENVIRONMENT, level)
+        with pytest.raises(OptionError, match=f"{native.ENVIRONMENT}='{level}' is illegal: this CPU runs no more"):
+            native.library()
     else:
-        monkeypatch.setenv(kernels.ENVIRONMENT, level)
-        assert f"_kernels_{level}" in kernels.library()._name
+        monkeypatch.setenv(native.ENVIRONMENT, level)
+        assert f"_kernels_{level}" in native.library()._name
 
 
 def test_none_means_the_twins_without_a_warning(monkeypatch):
-    monkeypatch.setenv(kernels.ENVIRONMENT, "none")
-    assert kernels.library() is None
+    monkeypatch.setenv(native.ENVIRONMENT, "none")
+    assert native.library() is None
 
 
 def test_an_unknown_level_is_refused_by_name(monkeypatch):
-    monkeypatch.setenv(kernels.ENVIRONMENT, "v5")
+    monkeypatch.setenv(native.ENVIRONMENT, "v5")
     with pytest.raises(UnknownNameError, match=r"PRUNECELL_KERNELS='v5' is illegal; Legal: none, v1"):
-        kernels.library()
+        native.library()
 
 
 def test_without_libraries_one_warning_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(kernels, "load", lambda _level: None)
+    monkeypatch.setattr(load, "library_of", lambda _level: None)
     with pytest.warns(RuntimeWarning, match="Install a C\\+\\+ compiler and reinstall") as seen:
-        assert [kernels.library(), kernels.library()] == [None, None]
+        assert [native.library(), native.library()] == [None, None]
     assert len(seen) == 1
 
 
 def test_a_library_that_is_older_than_its_source_is_not_loaded(monkeypatch, tmp_path):
-    edited = tmp_path / "_kernels.cpp"
-    edited.write_bytes(kernels.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(kernels, "SOURCE", edited)
-    kernels.load.cache_clear()
-    assert kernels.load("v1") is None
+    edited = tmp_path / "kernels.cpp"
+    edited.write_bytes(native.SOURCE.read_bytes() + b"\n")
+    monkeypatch.setattr(load, "SOURCE", edited)
+    load.library_of.cache_clear()
+    assert native.library_of("v1") is None
 
 
 def test_every_library_carries_the_checksum_of_the_source():
-    for level in kernels.LEVELS:
-        if (found := kernels.load(level)) is not None:
-            assert found.pc_source_checksum() == zlib.crc32(kernels.SOURCE.read_bytes())
+    for level in native.LEVELS:
+        if (found := native.library_of(level)) is not None:
+            assert found.pc_source_checksum() == zlib.crc32(native.SOURCE.read_bytes())
 
 
 @pytest.mark.parametrize("n_items", [0, 1, 2, 7, 100])
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
 def test_shares_cover_every_item_once(n_items, n_threads):
     seen = []
-    kernels.in_parallel(lambda begin, end: seen.extend(range(begin, end)), n_items, n_threads=n_threads)
+    native.in_parallel(lambda begin, end: seen.extend(range(begin, end)), n_items, n_threads=n_threads)
     assert sorted(seen) == list(range(n_items))
 
 
@@ -88,7 +89,7 @@ def test_what_a_share_raises_reaches_the_caller(broken):
             raise ValueError(begin)
 
     with pytest.raises(ValueError, match=r"^[03]$"):
-        kernels.in_parallel(task, 6, n_threads=2)
+        native.in_parallel(task, 6, n_threads=2)
 
 
 def test_what_several_callers_want_at_once_is_all_done():
@@ -96,7 +97,7 @@ def test_what_several_callers_want_at_once_is_all_done():
 
     def call(mine):
         for _ in range(50):
-            kernels.in_parallel(lambda begin, end: mine.extend(range(begin, end)), 6, n_threads=3)
+            native.in_parallel(lambda begin, end: mine.extend(range(begin, end)), 6, n_threads=3)
 
     callers = [threading.Thread(target=call, args=(mine,)) for mine in seen]
     for caller in callers:
@@ -112,7 +113,7 @@ def test_nothing_is_held_when_the_work_is_done():
 
     held = Held()
     gone = weakref.ref(held)
-    kernels.in_parallel(lambda begin, end, held=held: None, 2, n_threads=2)  # noqa: ARG005
+    native.in_parallel(lambda begin, end, held=held: None, 2, n_threads=2)  # noqa: ARG005
     del held
     assert gone() is None
 
@@ -120,7 +121,7 @@ def test_nothing_is_held_when_the_work_is_done():
 def test_a_forked_process_has_a_pool_of_its_own():
     code = """if True:
         import os, sys
-        from prunecell.kernels import in_parallel
+        from prunecell.native import in_parallel
         in_parallel(lambda a, b: None, 4, n_threads=2)
         child = os.fork()
         if child == 0:

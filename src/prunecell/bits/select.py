@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.keys import Array, Census, Keys, without_sign
-from prunecell.masks import Mask, as_array, chunk_size, compiled_for, n_bytes, pack
+from prunecell.bits.mask import Mask, as_array, chunk_size, compiled_for, n_bytes, pack
+from prunecell.bits.order import Array, Census, Keys, without_sign
 
 _SMALL = 1 << 15
 """Weights below which all are looked at, without a bracket."""

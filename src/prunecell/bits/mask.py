@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunecell import kernels
+from prunecell import native
 from prunecell.errors import OptionError
 
 CHUNK = 1 << 18
@@ -220,7 +220,7 @@ def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
             return None
         if tensor.element_size() not in INTEGERS or not tensor.is_contiguous() or tensor.is_neg() or tensor.is_conj():
             return None
-    return kernels.library()
+    return native.library()
 
 
 def _addresses(tensor: Tensor, bits: Tensor) -> tuple[int, int, int, int]:

@@ -1,0 +1,18 @@
+"""The compiled kernels: which library runs on this CPU, how it is called, on how many threads."""
+
+from prunecell.native.load import ENVIRONMENT, LEVELS, SOURCE, cpu_level, library, library_of
+from prunecell.native.structs import Geometry, Matrix
+from prunecell.native.threads import in_parallel, n_threads
+
+__all__ = [
+    "ENVIRONMENT",
+    "LEVELS",
+    "SOURCE",
+    "Geometry",
+    "Matrix",
+    "cpu_level",
+    "in_parallel",
+    "library",
+    "library_of",
+    "n_threads",
+]

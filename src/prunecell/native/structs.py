@@ -1,0 +1,88 @@
+"""How a kernel is called: the structures that it takes, and the arguments of every function."""
+
+import ctypes
+import functools
+from typing import Any
+
+
+class Argument(ctypes.Structure):
+    """A structure that kernels take by its address."""
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where it lies."""
+        return ctypes.addressof(self)
+
+
+class Matrix(Argument):
+    """A compressed matrix: the fields of `Matrix` in kernels.cpp, in its order."""
+
+    _fields_ = (
+        ("starts", ctypes.c_void_p),
+        ("indices", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("n_entries", ctypes.c_int64),
+        ("n_rows", ctypes.c_int32),
+        ("n_columns", ctypes.c_int32),
+        ("format", ctypes.c_int32),
+        ("value_type", ctypes.c_int32),
+    )
+
+
+class Geometry(Argument):
+    """A convolution: the fields of `Geometry` in kernels.cpp, in its order."""
+
+    _fields_ = (
+        ("groups", ctypes.c_int32),
+        ("in_channels", ctypes.c_int32),
+        ("out_channels", ctypes.c_int32),
+        ("size", ctypes.c_int32 * 3),
+        ("out", ctypes.c_int32 * 3),
+        ("kernel", ctypes.c_int32 * 3),
+        ("stride", ctypes.c_int32 * 3),
+        ("padding", ctypes.c_int32 * 3),
+        ("dilation", ctypes.c_int32 * 3),
+    )
+
+
+_ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
+    ctypes.c_void_p,
+    ctypes.c_int32,
+    ctypes.c_int64,
+    ctypes.c_int32,
+    ctypes.c_int32,
+)
+
+# Function -> its arguments; every result is an int32, if there is one. What they mean is written where the function is.
+SIGNATURES: dict[str, list[Any]] = {
+    "pc_cpu_level": [],
+    "pc_what_is_wrong": [_ADDRESS],
+    "pc_linear": [
+        *[_ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _COUNT],
+        *[_ADDRESS, _COUNT, _COUNT, _ROW, _ROW],
+    ],
+    "pc_convolution": [
+        *[_ADDRESS, _ADDRESS, _FLAG, _ADDRESS],
+        *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW],
+    ],
+    "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
+    "pc_any_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES],
+    "pc_take_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
+    "pc_put_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
+    "pc_count_bits": [_ADDRESS, _COUNT, _ADDRESS],
+    "pc_census": [_ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_prune_up_to": [_ADDRESS, _COUNT, _BYTES, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_join_bytes": [_ADDRESS, _COUNT, _BYTES, _FLAG, _ADDRESS],
+    "pc_scatter": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _BYTES],
+    "pc_random_keys": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS],
+}
+
+
+def declare(found: ctypes.CDLL) -> ctypes.CDLL:
+    """Tell ctypes the arguments of every function of a library; the same library."""
+    for name, arguments in SIGNATURES.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = ctypes.c_int32, arguments
+    return found
