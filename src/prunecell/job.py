@@ -18,10 +18,10 @@ from torch import nn
 
 from prunecell.archive import inspect, load, save
 from prunecell.errors import FormatError, OptionError, StateError
+from prunecell.figures import draw_run
 from prunecell.problem import Problem
 from prunecell.pruner import Pruner
 from prunecell.report import Report
-from prunecell.figures import draw_run
 from prunecell.sparse.convert import compact_
 from prunecell.training import Checkpoint, Epoch, Progress, Task, evaluate, fit
 
