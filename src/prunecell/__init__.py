@@ -1,15 +1,16 @@
 """Pruning that really makes a PyTorch model smaller: on disk, in memory, and in time on a CPU."""
 
-from prunecell.allocation import global_magnitude, uniform
+from prunecell.allocation import global_ranking, uniform
 from prunecell.archive import Archive, load, save
 from prunecell.errors import PrunecellError
 from prunecell.files import pack, unpack
-from prunecell.fillers import IterNonStruct, Magnitude, Random
-from prunecell.plan import Plan, PruneSpec
+from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, Random
+from prunecell.plan import Plan
 from prunecell.pruner import Pruner
 from prunecell.schedules import Cubic, Gradual, Static
 from prunecell.sharing import share_
 from prunecell.sparse import compact_, tune_runtime
+from prunecell.spec import PruneSpec
 from prunecell.training import Checkpoint, Task, evaluate, fit
 
 __all__ = [
@@ -18,7 +19,8 @@ __all__ = [
     "Cubic",
     "Gradual",
     "IterNonStruct",
-    "Magnitude",
+    "KeepZeros",
+    "Lowest",
     "Plan",
     "PruneSpec",
     "PrunecellError",
@@ -29,7 +31,7 @@ __all__ = [
     "compact_",
     "evaluate",
     "fit",
-    "global_magnitude",
+    "global_ranking",
     "load",
     "pack",
     "save",

@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunecell import IterNonStruct, Magnitude, Random
+from prunecell import IterNonStruct, Lowest, Random
 from prunecell.bits.mask import Mask
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count, float32_count, keep_all
 
 DATA = Path(__file__).parents[1] / "data"
-FILLERS = [Magnitude(), Magnitude(revives=True), IterNonStruct(), IterNonStruct(delta=0.1), Random()]
+FILLERS = [Lowest(), Lowest(revives=True), IterNonStruct(), IterNonStruct(delta=0.1), Random()]
 SPARSITIES = [0.0, 0.01, 0.1, 0.3, 0.5, 0.77, 0.9, 0.999, 1.0]
 
 
@@ -76,14 +76,14 @@ def test_the_float32_count_is_not_a_float64_ceil():
 
 def test_magnitude_prunes_exactly_with_ties():
     weight = torch.ones(10, 10)
-    keep = Magnitude()(evidence(weight), 0.35).to_bool().view(-1)
+    keep = Lowest()(evidence(weight), 0.35).to_bool().view(-1)
     assert keep.tolist() == [False] * 35 + [True] * 65
 
 
 def test_magnitude_takes_nan_and_inf_last():
     weight = torch.tensor([math.nan, math.inf, -math.inf, 1e30, 0.0])
-    assert Magnitude()(evidence(weight), 0.4).to_bool().tolist() == [True, True, True, False, False]
-    assert Magnitude()(evidence(weight), 1.0).n_kept == 0
+    assert Lowest()(evidence(weight), 0.4).to_bool().tolist() == [True, True, True, False, False]
+    assert Lowest()(evidence(weight), 1.0).n_kept == 0
 
 
 def test_iter_non_struct_never_prunes_nan_and_inf():

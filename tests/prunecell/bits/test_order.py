@@ -43,8 +43,8 @@ def draws(n, seed=0):
 
 
 def test_draws_are_the_same_on_every_machine():
-    assert draws(4).piece(0, 4).tolist() == [536870913, 994003206, 914272780, 691874397]
-    assert draws(4, seed=(1 << 62) - 1).piece(0, 4).tolist() == [608235731, 762482420, 1046836668, 877545428]
+    assert draws(4).chunk(0, 4).tolist() == [536870913, 994003206, 914272780, 691874397]
+    assert draws(4, seed=(1 << 62) - 1).chunk(0, 4).tolist() == [608235731, 762482420, 1046836668, 877545428]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int8, torch.complex64])
@@ -56,7 +56,7 @@ def test_what_is_pruned_comes_first_then_zeros_then_the_rest(dtype, n):
     weight[: n // 6] *= -1
     keep = torch.arange(n) % 4 != 0
     drawn = Draws(weight, Mask.from_bool(keep), 12345)
-    got, plain = drawn.piece(0, n), draws(n, 12345).piece(0, n) - LARGEST_DRAW
+    got, plain = drawn.chunk(0, n), draws(n, 12345).chunk(0, n) - LARGEST_DRAW
     assert got.dtype == torch.int32
     assert torch.equal(got, (plain + (weight != 0) * LARGEST_DRAW) * keep)
     index = torch.randperm(n)
@@ -68,13 +68,13 @@ def test_a_mask_of_another_shape_is_refused():
         Draws(torch.ones(9), Mask.full(torch.Size([8])), 0)
 
 
-def test_a_piece_is_what_it_is_within_the_whole():
+def test_a_chunk_is_what_it_is_within_the_whole():
     whole = draws(5000, 7)
-    assert torch.equal(whole.piece(1024, 4999), whole.piece(0, 5000)[1024:4999])
+    assert torch.equal(whole.chunk(1024, 4999), whole.chunk(0, 5000)[1024:4999])
 
 
 def test_draws_are_uniform():
-    drawn = draws(1 << 16, 3).piece(0, 1 << 16) - LARGEST_DRAW
+    drawn = draws(1 << 16, 3).chunk(0, 1 << 16) - LARGEST_DRAW
     assert drawn.min() >= 1
     assert drawn.max() <= LARGEST_DRAW
     counts = torch.histc((drawn - 1).double(), bins=256, min=0, max=LARGEST_DRAW)
@@ -85,7 +85,7 @@ def test_draws_are_uniform():
 def test_draws_of_other_seeds_and_of_neighbouring_weights_are_unrelated():
     n = 1 << 16
     seeds = (0, 1, 2, 1 << 31, 1 << 32, 1 << 33, (1 << 32) + 1, 987654321 << 30)
-    of_seeds = [draws(n, seed).piece(0, n).double() for seed in seeds]
+    of_seeds = [draws(n, seed).chunk(0, n).double() for seed in seeds]
     of_neighbours = [of_seeds[0].roll(shift) for shift in (0, 1, 2, 3, 64, 256, 1024)]
     for drawn in (of_seeds, of_neighbours):
         correlation = torch.corrcoef(torch.stack(drawn))
