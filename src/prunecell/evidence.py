@@ -93,7 +93,5 @@ class Evidence:
 
     def _collected(self, need: Needs) -> Tensor:
         if need not in self.collected:
-            raise OptionError(
-                f"{need.name} of {self.name!r} was not collected: the criterion must declare that it needs it"
-            )
+            raise OptionError(f"{need.name} of {self.name!r} was not collected: the criterion must declare that need")
         return self.collected[need]

@@ -183,8 +183,8 @@ def test_what_is_no_model_optimizer_or_state_is_refused(mlp):
         pruner.attach("sgd")
     with pytest.raises(OptionTypeError, match="state is a NoneType"):
         pruner.load_state_dict(None)
-    with pytest.raises(StateError, match="it lacks samples, steps, weights"):
-        pruner.load_state_dict({"version": 1})
+    with pytest.raises(StateError, match="it lacks n_samples, samples, specs, steps, weights"):
+        pruner.load_state_dict({"version": 2})
     state = pruner.state_dict()
     del state["weights"]["0.weight"]["bits"]
     with pytest.raises(StateError, match=r"0\.weight: the state is not whole: it lacks bits"):

@@ -14,6 +14,7 @@ from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, nearest
+from prunecell.names import plain_names
 
 _RECORD_BYTES = 64  # what a record takes in the header, about: to encode a tensor must save more
 
@@ -36,7 +37,8 @@ def save(
     """Write a model to a small file. The file appears when it is complete, or not at all.
 
     Args:
-        model_or_state_dict: a module, or what its `state_dict()` gives. Tied tensors are stored once.
+        model_or_state_dict: a module, whose tensors are named as in the plain model (see `prunecell.names`), or what
+            its `state_dict()` gives. Tied tensors are stored once.
         path: where; an existing file is replaced.
         values: what may be lost: "exact" (nothing, not a bit), "fp16", "bf16", "int8" (per output channel),
             "codebook1" .. "codebook8" (so many bits for the shared values), or a function (name, tensor).
@@ -58,7 +60,8 @@ def save(
     """
     state = model_or_state_dict
     if isinstance(state, nn.Module):
-        state = state.state_dict()
+        names = plain_names(state)
+        state = {names.get(name, name): tensor for name, tensor in state.state_dict().items()}
     write(tied(state), path, values=values, backend=backend, metadata=metadata)
 
 
