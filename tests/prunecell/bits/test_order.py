@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunecell.bits.mask import Mask
-from prunecell.bits.order import LARGEST_DRAW, Draws, Magnitudes, key_at_most, keys, value_of_key
+from prunecell.bits.order import LARGEST_DRAW, Draws, Magnitudes, Scores, key_at_most, keys, value_of_key
 from prunecell.errors import OptionError, OptionTypeError
 
 pytestmark = pytest.mark.usefixtures("level")
@@ -20,6 +20,39 @@ def test_keys_order_as_magnitudes_do(values):
     order = keys(weight).argsort()
     magnitudes = weight.abs()[order].nan_to_num(nan=math.inf)
     assert bool((magnitudes.diff().nan_to_num(nan=0) >= 0).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int32, torch.int8, torch.bool])
+def test_keys_of_scores_order_as_the_scores_do(dtype):
+    special = [0.0, -0.0, math.nan, -math.nan, math.inf, -math.inf, 1e-45, -1e-45]
+    scores = torch.randn(500).mul(100)
+    scores = (torch.cat([scores, torch.tensor(special)]) if dtype.is_floating_point else scores).to(dtype)
+    keys_of_scores = Scores(scores).chunk(0, len(scores))
+    assert keys_of_scores.dtype == torch.int64
+    assert keys_of_scores.min() >= 0
+    a, b = scores.double().unsqueeze(0), scores.double().unsqueeze(1)
+    lower = ~a.isnan() & (b.isnan() | (a < b))
+    assert torch.equal(keys_of_scores.unsqueeze(0) < keys_of_scores.unsqueeze(1), lower)
+    index = torch.randperm(len(scores))
+    assert torch.equal(Scores(scores).at(index), keys_of_scores[index])
+
+
+def test_scores_of_64_bits_are_ordered_but_for_the_last_bit():
+    scores = torch.tensor(
+        [-1e300, -1.0, -1e-300, -0.0, 0.0, 1e-300, 1.0, 1 + 2**-50, math.inf, math.nan], dtype=torch.float64
+    )
+    ordered = Scores(scores).chunk(0, 10)
+    assert ordered[3] == ordered[4]
+    assert bool((ordered.diff() > 0).sum() == 8)
+    assert bool((ordered >= 0).all())
+    whole = torch.tensor([-(2**63), -2, 0, 2, 2**63 - 1])
+    assert bool((Scores(whole).chunk(0, 5).diff() > 0).all())
+    assert bool((Scores(whole).chunk(0, 5) >= 0).all())
+
+
+def test_complex_scores_are_refused():
+    with pytest.raises(OptionTypeError, match=r"scores of dtype torch\.complex64 are illegal"):
+        Scores(torch.zeros(3, dtype=torch.complex64))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
