@@ -1,8 +1,9 @@
 """Group: the weights under one spec, whose masks are filled together."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,8 +17,13 @@ from prunecell.schedules import Clock, sparsity_at, update_at
 from prunecell.spec import PruneSpec
 from prunecell.weight import PrunedWeight, revealed
 
-ClearMoments = Callable[[Iterable[PrunedWeight], bool], None]
-"""(weights, rest): reset the moments of their pruned weights, to rest or to begin anew."""
+
+class ClearMoments(Protocol):
+    """Resets the moments of pruned weights, to rest or to begin anew: `Enforcement.clear_moments`."""
+
+    def __call__(self, weights: Iterable[PrunedWeight], *, rest: bool) -> None:
+        """See the class."""
+        ...
 
 
 @dataclass(eq=False)
@@ -67,14 +73,14 @@ class Group:
             self.put(masks, clock, clear_moments)
             for weight in self.weights:
                 weight.target_sparsity = sparsity
-        clear_moments(self.weights, True)  # noqa: FBT003 - see ClearMoments
+        clear_moments(self.weights, rest=True)
         for weight in self.weights:
             weight.collector.end()
 
     def put(self, masks: Sequence[Mask], clock: Clock, clear_moments: ClearMoments) -> None:
         """Give each weight its mask."""
         pairs = list(zip(self.weights, masks, strict=True))
-        clear_moments([weight for weight, mask in pairs if mask.revives(weight.mask)], False)  # noqa: FBT003
+        clear_moments([weight for weight, mask in pairs if mask.revives(weight.mask)], rest=False)
         update = update_at(self.spec.schedule, clock)
         for weight, mask in pairs:
             weight.mask, weight.update = mask, update

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.described import shown
+from prunecell.enforcement import Enforcement
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
 from prunecell.fillers import traits_of
 from prunecell.group import groups_of
@@ -23,7 +24,7 @@ from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock, counts_epochs
 from prunecell.spec import PruneSpec
 from prunecell.state import check_state, state_of
-from prunecell.weight import REST_EVERY, PrunedWeight, hidden_during
+from prunecell.weight import REST_EVERY, PrunedWeight
 
 
 class Pruner:
@@ -68,18 +69,14 @@ class Pruner:
         self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._weights.values()))
         self._n_samples: int | None = None  # of the last step; as many are expected in the next
         self._model, self._finalized = model, False
-        self._optimizers: list[Optimizer] = []
-        self._hooks: list[Any] = []
-        self._watched: set[str] = set()
-        for weight in self._weights.values():
-            weight.check_alone()
+        self._enforcement = Enforcement([*self._weights.values()])
         try:
             if optimizer is not None:
                 self.attach(optimizer)
             self.refill()
-            self._watch_gradients()
+            self._enforcement.watch_gradients()
         except Exception:
-            self._remove_hooks()  # a Pruner that was never made holds nothing
+            self._enforcement.end()  # a Pruner that was never made holds nothing
             raise
 
     def attach(self, optimizer: Optimizer) -> None:
@@ -90,17 +87,7 @@ class Pruner:
             StateError: this pruner was finalized.
         """
         self._check_active()
-        if not isinstance(optimizer, Optimizer):
-            raise OptionTypeError(f"optimizer is a {type(optimizer).__name__}: it must be a torch.optim.Optimizer")
-        if any(optimizer is known for known in self._optimizers):
-            raise OptionError(f"optimizer {type(optimizer).__name__} is attached already")
-        if not self._held_by(optimizer):
-            raise OptionError(
-                f"optimizer {type(optimizer).__name__} holds none of the pruned weights: was it made of another model?"
-            )
-        self._optimizers.append(optimizer)
-        self._watch_steps(optimizer)
-        self._clear_moments(self._held_by(optimizer))
+        self._enforcement.attach(optimizer)
 
     def step(self, n_samples: int) -> None:
         """Advance the clock by one optimizer step over `n_samples` >= 1 samples, and prune more where it is time.
@@ -111,15 +98,12 @@ class Pruner:
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         self._check_still_there()
-        self._watch_gradients()
+        self._enforcement.watch_gradients()
         self._clock, self._n_samples = self._clock.advanced(n_samples), n_samples
         self._update()
         if self._clock.steps % REST_EVERY == 1:
-            self._clear_moments(self._weights.values())
-        held = {id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]}
-        for weight in self._weights.values():
-            if id(weight.parameter) not in held:
-                weight.hide_()
+            self._enforcement.clear_moments(self._weights.values(), rest=True)
+        self._enforcement.zero_the_others_()
 
     def refill(self) -> None:
         """Fill every mask afresh, on the weights that are there now: after an import of other weights, say.
@@ -127,7 +111,7 @@ class Pruner:
         Where the criterion needs gradients or inputs, the weight is dense until the end of the next step.
         """
         self._check_active()
-        self._clear_moments(self._weights.values(), rest=False)
+        self._enforcement.clear_moments(self._weights.values(), rest=False)
         for weight in self._weights.values():
             weight.hidden, weight.update, weight.target_sparsity = None, None, 0.0
             weight.mask = Mask.full(weight.mask.shape, weight.mask.bits.device)
@@ -150,14 +134,16 @@ class Pruner:
         """
         self._check_active()
         packed = {name: self._packed(name, keep) for name, keep in masks.items()}
-        self._clear_moments((self._weights[name] for name in packed), rest=False)
+        self._enforcement.clear_moments((self._weights[name] for name in packed), rest=False)
         for group in self._groups:
             weights = [weight for weight in group.weights if weight.name in packed]
-            replace(group, weights=weights).put([packed[w.name] for w in weights], self._clock, self._clear_moments_of)
+            replace(group, weights=weights).put(
+                [packed[w.name] for w in weights], self._clock, self._enforcement.clear_moments
+            )
             for weight in weights:
                 weight.target_sparsity = weight.mask.n_pruned / max(weight.mask.shape.numel(), 1)
                 weight.take_as_it_stands_()
-        self._clear_moments(self._weights[name] for name in packed)
+        self._enforcement.clear_moments((self._weights[name] for name in packed), rest=True)
 
     @torch.no_grad()
     def zero_pruned_(self) -> None:
@@ -172,7 +158,7 @@ class Pruner:
         self._check_active()
         for weight in self._weights.values():
             weight.take_as_it_stands_()
-        self._clear_moments(self._weights.values())
+        self._enforcement.clear_moments(self._weights.values(), rest=True)
 
     @property
     def epoch_size(self) -> int | None:
@@ -229,13 +215,12 @@ class Pruner:
         if self._finalized:
             return report
         self._finalized = True
-        self._clear_moments(self._weights.values(), rest=False)
+        self._enforcement.clear_moments(self._weights.values(), rest=False)
         for weight in self._weights.values():
             weight.hide_()
             weight.hidden = weight.memory = None
             weight.collector.end()
-        self._remove_hooks()
-        self._optimizers.clear()
+        self._enforcement.end()
         return report
 
     def state_dict(self) -> dict[str, Any]:
@@ -265,32 +250,10 @@ class Pruner:
             weight.collector.end()
         self._prepare()
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy, made together with the model and the optimizers, hangs its own hooks on them.
-        return vars(self) | {"_hooks": [], "_watched": set()}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if not self._finalized:
-            self._watch_gradients()
-            for weight in self._weights.values():
-                weight.collector.watch_inputs()
-            for optimizer in self._optimizers:
-                self._watch_steps(optimizer)
-
-    def _watch_gradients(self) -> None:
-        """Mask the gradients of all weights that have some by now: frozen ones may thaw."""
-        for name, weight in self._weights.items():
-            if name not in self._watched and weight.parameter.requires_grad and weight.parameter.is_leaf:
-                hook = weight.parameter.register_post_accumulate_grad_hook(weight.mask_gradient_)  # type: ignore[no-untyped-call] # torch's
-                self._hooks.append(hook)
-                self._watched.add(name)
-
-    def _watch_steps(self, optimizer: Optimizer) -> None:
-        self._hooks += [
-            optimizer.register_step_pre_hook(self._before_optimizer),
-            optimizer.register_step_post_hook(self._after_optimizer),
-        ]
+            self._enforcement.begin_again()
 
     def _check_active(self) -> None:
         if self._finalized:
@@ -311,7 +274,7 @@ class Pruner:
         """Fill the masks of all weights for which it is time, as far as what they need was collected."""
         for group in self._groups:
             if group.is_due(self._clock) and group.is_ready:
-                group.fill(self._clock, self._clear_moments_of)
+                group.fill(self._clock, self._enforcement.clear_moments)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -331,40 +294,6 @@ class Pruner:
         if keep.shape != shape:
             raise OptionError(f"the mask of {name} is illegal: its shape is {tuple(keep.shape)}, not {tuple(shape)}")
         return Mask.from_bool(keep.to(device))
-
-    def _remove_hooks(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-
-    def _held_by(self, optimizer: Optimizer) -> list[PrunedWeight]:
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return [w for w in self._weights.values() if id(w.parameter) in held]
-
-    def _clear_moments(self, weights: Iterable[PrunedWeight], *, rest: bool = True) -> None:
-        for weight in weights:
-            for optimizer in self._optimizers:
-                weight.clear_moments_(optimizer, rest=rest)
-
-    def _clear_moments_of(self, weights: Iterable[PrunedWeight], rest: bool) -> None:  # noqa: FBT001 - see group.py
-        self._clear_moments(weights, rest=rest)
-
-    @torch.no_grad()
-    def _before_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:  # noqa: ANN401 - torch's hook
-        """Show the solver the hidden values, so that momentum and decay act on them; a closure still sees zeros."""
-        parked = [w for w in self._held_by(optimizer) if w.spec.parks]
-        for weight in parked:
-            weight.reveal_()
-        if not parked or ("closure" not in kwargs and len(args) < 2):  # noqa: PLR2004 - args[0] is the optimizer
-            return None
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": hidden_during(parked, kwargs["closure"])}
-        return (args[0], hidden_during(parked, args[1]), *args[2:]), kwargs
-
-    @torch.no_grad()
-    def _after_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002 - torch's hook
-        for weight in self._held_by(optimizer):
-            weight.after_step_(optimizer)
 
 
 def _weight(target: Target) -> PrunedWeight:

@@ -125,7 +125,7 @@ def solver_moves(pruner, model, hidden):
                 model.weight.copy_(hidden)
 
     solver = Jump(model.parameters(), {})
-    pruner._optimizers.clear()
+    pruner._enforcement.end()
     pruner.attach(solver)
     solver.step()
 
