@@ -24,3 +24,10 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
 def test_files_that_a_page_names_exist(page):
     named = re.findall(r"`((?:docs|examples|benchmarks|tests|tools|src)/[\w./-]+)`", page.read_text())
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("thing", ["criterion", "granularity", "allocation", "schedule", "filler"])
+def test_a_recipe_takes_ten_lines_at_most(thing):
+    recipe = re.search(rf"^### an? {thing}\n(.*?)(?=^#|\Z)", (ROOT / "docs/pruning.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+    (code,) = re.findall(r"^```python\n(.*?)^```", recipe.partition("They go together")[0], re.MULTILINE | re.DOTALL)
+    assert 1 <= len([line for line in code.splitlines() if line and not line.startswith("from")]) <= 10
