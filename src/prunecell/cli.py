@@ -1,23 +1,28 @@
-"""The command `prunecell`: every subcommand is one call of the library."""
+"""The command `prunecell`: every subcommand is one call of the library.
+
+The library is reached through the package, whose names are imported when they are used: `--help` needs no torch.
+"""
 
 import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prunecell import export as exporting
-from prunecell import files, job
-from prunecell.archive import inspect as facts_of
+import prunecell
 from prunecell.errors import OptionError, PrunecellError
-from prunecell.sparse import tune_runtime
+
+if TYPE_CHECKING:
+    import prunecell.archive
+    import prunecell.export
+    import prunecell.files
+    import prunecell.job
 
 app = typer.Typer(
     help="Pruning that really makes a PyTorch model smaller.",
@@ -46,13 +51,15 @@ def run(  # noqa: PLR0913 - options of a command
     lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys instead of refusing them.")] = False,
 ) -> None:
     """Train a network with pruning, write the small file, load it back and report."""
+    import torch  # noqa: PLC0415 - one second, and only this command needs it here
+
     from n2d2.deepnet import problem  # noqa: PLC0415 - the only place of prunecell that knows n2d2, and only if asked
 
     torch.set_num_threads(threads)
     folder = out or Path("runs") / network.stem
     described = problem(network, data_path=data, lenient=lenient, seed=seed)
     try:
-        job.run(described, folder, epochs=epochs, seed=seed, reference=reference, resume=resume)
+        prunecell.job.run(described, folder, epochs=epochs, seed=seed, reference=reference, resume=resume)
     except KeyboardInterrupt:
         words = sys.argv if "--resume" in sys.argv else [*sys.argv, "--resume"]
         typer.echo(f"interrupted; to go on: {shlex.join(['prunecell', *words[1:]])}", err=True)
@@ -71,7 +78,7 @@ def pack(
     if target.suffix != ".pcell":
         raise OptionError(f"{target}: the archive's name must end in .pcell")
     n_bytes = source.stat().st_size
-    files.pack(source, target, values=values, backend=backend)
+    prunecell.pack(source, target, values=values, backend=backend)
     typer.echo(f"{source}: {n_bytes:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
@@ -81,14 +88,14 @@ def unpack(
     target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or else a torch state_dict.")],
 ) -> None:
     """Give back the dense checkpoint, bit for bit."""
-    files.unpack(source, target)
+    prunecell.unpack(source, target)
     typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
 @app.command()
 def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> None:
     """Show what a file holds, without decoding it."""
-    rows = facts_of(source)
+    rows = prunecell.archive.inspect(source)
     table = Table(
         show_footer=True, box=SIMPLE_HEAD, pad_edge=False, caption="dense, stored: bytes", caption_justify="left"
     )
@@ -111,14 +118,14 @@ def export(
     target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or .npz with CSR arrays.")],
 ) -> None:
     """Write the tensors of a file for other programs; ONNX and .pt2 need the model: prunecell.export."""
-    exporting.export(files.read(source), target)
+    prunecell.export.export(prunecell.files.read(source), target)
     typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
 @app.command("tune-runtime")
 def tune() -> None:
     """Measure on this machine where sparse layers win; compact_ uses it from then on."""
-    typer.echo(f"times of this machine: {tune_runtime()}")
+    typer.echo(f"times of this machine: {prunecell.tune_runtime()}")
 
 
 def main() -> None:
