@@ -85,7 +85,7 @@ def pack(
 @app.command()
 def unpack(
     source: Annotated[Path, typer.Argument(help="A .pcell file.")],
-    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or else a torch state_dict.")],
+    target: Annotated[Path, typer.Argument(help="The file to write: .pt, .safetensors, .npz with CSR arrays.")],
 ) -> None:
     """Give back the dense checkpoint, bit for bit."""
     prunecell.unpack(source, target)
@@ -115,7 +115,7 @@ def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> N
 @app.command()
 def export(
     source: Annotated[Path, typer.Argument(help="A state_dict, safetensors (an index too) or .pcell file.")],
-    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or .npz with CSR arrays.")],
+    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, .npz with CSR arrays, .pt.")],
 ) -> None:
     """Write the tensors of a file for other programs; ONNX and .pt2 need the model: prunecell.export."""
     prunecell.export.export(prunecell.files.read(source), target)

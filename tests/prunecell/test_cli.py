@@ -241,7 +241,10 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
     [
         (["pack", "missing.pt", "a.pcell"], "missing.pt: No such file or directory"),
         (["pack", "empty.pt", "a.pcell"], "empty.pt: torch reads no plain weights from it (EOFError)"),
-        (["pack", "data", "a.pcell"], "data: its ending is none that can be read or written here"),
+        (
+            ["pack", "data", "a.pcell"],
+            "data: its ending is none that can be read; Legal: .bin, .ckpt, .pcell, .pt, .pth, .safetensors",
+        ),
         (["pack", "eye.pt", "a.pcell", "--values", "int9"], "values='int9' is illegal; did you mean 'int8'?"),
         (["unpack", "empty.pcell", "a.pt"], "empty.pcell: a file of 0 bytes"),
         (["unpack", "eye.pt", "a.pt"], "eye.pt: "),

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 LAYERS = [
     ["errors"],
-    ["native"],
+    ["native", "atomic", "choices"],
     ["codecs", "bits", "data"],
     ["archive"],
     ["files", "sharing", "sparse"],

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
+from prunecell.atomic import replacing
 from prunecell.errors import FormatError
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library
@@ -62,6 +63,19 @@ class Body:
         self.places[name] = Place(dtype=dtype, shape=shape, start=start, stop=self._size)
         return checksum
 
+    def repeat(self, name: str, of: str) -> None:
+        """Write the bytes of a tensor that was written before once more, under another name."""
+        before = self.places[of]
+        self.append(name, before.dtype, before.shape, self._written(before.start, before.stop))
+
+    def _written(self, start: int, stop: int) -> Iterator[bytes]:
+        """Read bytes that were written; between two of them the stream stands at its end."""
+        for at in range(start, stop, _AT_ONCE):
+            self._stream.seek(at)
+            data = self._stream.read(min(_AT_ONCE, stop - at))
+            self._stream.seek(0, os.SEEK_END)
+            yield data
+
 
 @contextmanager
 def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
@@ -94,24 +108,6 @@ def _header(places: Mapping[str, Place], metadata: dict[str, str]) -> bytes:
 
 def _seal(checksum: int) -> bytes:
     return f'"{SEAL}":"{checksum:08x}"'.encode()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path` when it is complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name too must survive a loss of power
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
 
 
 class Container:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from prunecell.archive.container import METADATA, UNSEALED, Body, writing
 from prunecell.archive.manifest import CRC, FORMAT, VERSION, pack_list
+from prunecell.choices import chosen
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, nearest
+from prunecell.errors import OptionError, OptionTypeError
 
 _RECORD_BYTES = 64  # what a record takes in the header, about: to encode a tensor must save more
 
@@ -101,8 +102,7 @@ def write(
     Like `save`, with pairs of name and tensor (or `Alias` of a name before it) in place of a state_dict.
     """
     mode = value_mode(values)
-    if backend not in BACKENDS:
-        raise UnknownNameError(f"backend={backend!r} is illegal{nearest(backend, BACKENDS)}")
+    chosen("backend", backend, BACKENDS)
     user = _user_metadata(metadata)
     tensors: dict[str, dict[str, object]] = {}
     header = {"format": FORMAT, "version": VERSION, **UNSEALED}
@@ -122,10 +122,10 @@ def write(
 
 def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str) -> dict[str, object]:
     """Write one tensor, encoded or, where that is not larger, as it is; return its record."""
-    chosen = _chosen(mode, name, tensor)
-    encoded = encode(chosen, backend=backend)
+    replaced = _replaced(mode, name, tensor)
+    encoded = encode(replaced, backend=backend)
     record = encoded.record.to_json()
-    plain = tensor if isinstance(chosen, Scaled) else chosen
+    plain = tensor if isinstance(replaced, Scaled) else replaced
     kind = element_type(plain.dtype)
     dense_bytes = plain.numel() * kind.itemsize
     if kind.container is not None and dense_bytes <= encoded.record.n_bytes + _RECORD_BYTES:
@@ -133,16 +133,16 @@ def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str
     return record | {CRC: body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)}
 
 
-def _chosen(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
+def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
     """Apply a value mode; refuse what is no replacement of the tensor."""
-    chosen = mode(name, tensor)
-    shape = chosen.integers.shape if isinstance(chosen, Scaled) else chosen.shape
-    if (shape, chosen.dtype) != (tensor.shape, tensor.dtype):
+    replaced = mode(name, tensor)
+    shape = replaced.integers.shape if isinstance(replaced, Scaled) else replaced.shape
+    if (shape, replaced.dtype) != (tensor.shape, tensor.dtype):
         raise OptionError(
-            f"values={mode!r} is illegal: it made {chosen.dtype} {tuple(shape)} of {name!r}, which is {tensor.dtype} "
+            f"values={mode!r} is illegal: it made {replaced.dtype} {tuple(shape)} of {name!r}, which is {tensor.dtype} "
             f"{tuple(tensor.shape)}"
         )
-    return chosen
+    return replaced
 
 
 def _user_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:

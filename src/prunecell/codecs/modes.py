@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunecell.choices import chosen
 from prunecell.codecs.dtypes import words_of
 from prunecell.codecs.encode import Scaled
 from prunecell.codecs.kmeans import Clusters, cluster
 from prunecell.codecs.values import distinct
-from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, check_count, nearest
+from prunecell.errors import OptionError, OptionTypeError, check_count
 
 
 class ValueMode(Protocol):
@@ -147,9 +148,7 @@ def value_mode(mode: str | ValueMode) -> ValueMode:
         OptionTypeError: it is neither a name nor callable.
     """
     if isinstance(mode, str):
-        if mode not in VALUE_MODES:
-            raise UnknownNameError(f"values={mode!r} is illegal{nearest(mode, VALUE_MODES)}")
-        return VALUE_MODES[mode]
+        return chosen("values", mode, VALUE_MODES)
     if not callable(mode):
         raise OptionTypeError(f"values={mode!r} is illegal: it must be a name or a function (name, tensor)")
     return mode

@@ -7,13 +7,13 @@ none is           -> `cache_folder(name)`; MNIST is fetched into it when it is n
 import hashlib
 import os
 import tempfile
-import uuid
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from prunecell.atomic import replacing
 from prunecell.data.fetch import fetch
 from prunecell.data.idx import read_idx
 from prunecell.errors import DataError, FormatError
@@ -182,16 +182,9 @@ def _fetch_mnist(folder: Path) -> None:
 
 
 def _put(path: Path, content: bytes, md5: str) -> None:
-    """Write a file beside its place, then rename it into place: a reader sees the whole file or none."""
+    """Check the digest of what was fetched and write it: a reader sees the whole file or none."""
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if digest != md5:
         raise DataError(f"the {path.name} that was fetched has MD5 {digest}, not {md5}")
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with draft.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())  # or a power cut leaves a file of the right length, full of zeros
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(content)

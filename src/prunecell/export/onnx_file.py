@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves  # as torch's exporter flattens what a model returns
 
-from prunecell.archive.container import replacing
+from prunecell.atomic import replacing
 from prunecell.errors import OptionError
 from prunecell.export.subject import Example, arguments, counts_samples, evaluating, refuse_compact
 
