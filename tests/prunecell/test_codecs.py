@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prunecell.codecs.coders import CODERS_OF_BYTES, CODERS_OF_NUMBERS, RAW, choose_coder, encoded_size, open_reader
+from prunecell.codecs.coders import CODERS, RAW, choose_setting, encoded_size, open_reader
 from prunecell.codecs.decode import decode, open_blob, read_kept
 from prunecell.codecs.dtypes import ELEMENT_TYPES, element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
@@ -18,7 +18,7 @@ from prunecell.codecs.modes import VALUE_MODES, Rounded, SharedValues, value_mod
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS, cover, gap_bytes
 from prunecell.codecs.records import read_record
 from prunecell.codecs.streams import Source, read_exactly
-from prunecell.codecs.values import Codebook, Planes, Whole, distinct
+from prunecell.codecs.values import VALUE_FORMS, Codebook, Planes, distinct
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
 
 SHAPES = [(), (0,), (1,), (7,), (3, 0, 2), (5, 9), (2, 3, 4, 5), (101, 90)]
@@ -101,16 +101,16 @@ def test_a_tensor_of_many_chunks_comes_back(density, backend):
     assert same_bits(there_and_back(tensor, backend)[1], tensor)
 
 
-def test_kept_words_come_back_in_stretches_that_cover_the_tensor():
+def test_kept_words_come_back_in_chunks_that_cover_the_tensor():
     for density in (0.0, 0.001, 0.4, 1.0):
         tensor = random_bits(torch.float32, (2, CHUNK), density)
         encoded = encode(tensor)
         stop, rebuilt = 0, np.zeros(tensor.numel(), np.uint32)
-        for stretch, words in read_kept(open_blob(encoded.record, source(b"".join(encoded.blob)))):
-            assert stretch.start == stop
-            stop = stretch.stop
-            assert all(stretch.start <= p < stretch.stop for p in stretch.positions[[0, -1]]) if len(words) else True
-            rebuilt[stretch.positions] = words
+        for chunk, words in read_kept(open_blob(encoded.record, source(b"".join(encoded.blob)))):
+            assert chunk.start == stop
+            stop = chunk.stop
+            assert all(chunk.start <= p < chunk.stop for p in chunk.positions[[0, -1]]) if len(words) else True
+            rebuilt[chunk.positions] = words
         assert stop == tensor.numel()
         assert np.array_equal(rebuilt, words_of(tensor))
 
@@ -185,7 +185,7 @@ def test_gaps_must_not_end_with_a_skip():
 def test_values_split_and_join(name):
     kind = ELEMENT_TYPES[name]
     words = words_of(random_bits(kind.torch, (50,), 1.0))
-    for form in (Planes(kind=kind), Whole(kind=kind), Codebook(book=np.unique(words))):
+    for form in (form(kind=kind, book=np.unique(words)) for form in VALUE_FORMS.values()):
         streams = form.split(words)
         assert [s.dtype for s in streams] == list(form.dtypes)
         assert form.join(streams).tolist() == words.tolist()
@@ -205,7 +205,7 @@ def test_distinct_words_are_numpys_unique_ones(values, dtype):
 
 def test_an_index_outside_of_the_codebook_is_refused():
     with pytest.raises(FormatError, match="index 3 into a codebook of 3"):
-        Codebook(book=np.array([1, 2, 5], np.uint32)).join([np.array([0, 3], np.uint8)])
+        Codebook(kind=ELEMENT_TYPES["float32"], book=np.array([1, 2, 5], np.uint32)).join([np.array([0, 3], np.uint8)])
 
 
 def test_values_that_fit_a_narrower_float_are_stored_so():
@@ -236,32 +236,41 @@ def test_few_distinct_values_become_a_codebook():
 # --- coders
 
 
-@pytest.mark.parametrize("coder", [RAW, *CODERS_OF_BYTES, *CODERS_OF_NUMBERS], ids=lambda coder: coder.name)
+SETTINGS = [RAW, *(setting for coder in CODERS.values() for setting in coder.settings)]
+
+
+@pytest.mark.parametrize("dtype", [np.dtype("u1"), np.dtype("<u4")], ids=str)
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.coder)
 @pytest.mark.parametrize("count", [0, 1, 1000, (1 << 18) + 5])
-def test_streams_are_read_back_in_any_portions(coder, count):
-    dtype = np.dtype("<u4") if coder in CODERS_OF_NUMBERS else np.dtype("u1")
+def test_streams_are_read_back_in_any_portions(setting, dtype, count):
+    coder = CODERS[setting.coder]
+    if not coder.codes(dtype.itemsize):
+        with pytest.raises(FormatError, match=f"coder '{setting.coder}' does not code numbers of {dtype.itemsize} b"):
+            open_reader(setting.coder, source(b""), dtype, count)
+        return
     numbers = np.random.default_rng(0).geometric(0.1, count).astype(dtype)
-    writer = coder.writer()
-    for piece in np.array_split(numbers, 7):
-        writer.write(piece)
+    writer = setting.writer()
+    for some in np.array_split(numbers, 7):
+        writer.write(some)
     data = b"".join(writer.finish())
-    stream = open_reader(coder.name, source(data), dtype, count)
+    assert coder.holds(len(data), numbers.nbytes)
+    stream = open_reader(setting.coder, source(data), dtype, count)
     portions = [0, 1, 100, count, count]
     found = np.concatenate([stream.read(limit) for limit in portions])
     stream.finish()
     assert found.tolist() == numbers.tolist()
     with pytest.raises(FormatError, match="ends early"):
-        read_exactly(open_reader(coder.name, source(data), dtype, count), count + 1)
+        read_exactly(open_reader(setting.coder, source(data), dtype, count), count + 1)
     if count:
         with pytest.raises(FormatError, match="too long"):
-            open_reader(coder.name, source(data), dtype, count).finish()
+            open_reader(setting.coder, source(data), dtype, count).finish()
 
 
 @given(st.binary(max_size=3000))
 def test_the_chosen_coder_makes_no_more_than_raw(data):
     numbers = np.frombuffer(data, np.uint8)
-    coder, _ = choose_coder(numbers)
-    assert encoded_size(coder, numbers) <= max(len(data), 2)  # 2: deflate of nothing
+    setting, _ = choose_setting(numbers)
+    assert encoded_size(setting, numbers) <= max(len(data), 2)  # 2: deflate of nothing
 
 
 def test_pcodec_is_asked_for_by_name_when_it_is_missing(monkeypatch):

@@ -41,7 +41,7 @@ def inspect(path: str | Path) -> list[TensorFacts]:
     """Say what a file holds, without decoding any of it.
 
     Raises:
-        FormatError: the header is damaged, hostile, of an unknown version, or no archive's.
+        FormatError: the header is damaged, hostile, of an unknown version, or that of another format.
 
     >>> import tempfile, torch
     >>> from prunecell.archive import save
@@ -127,15 +127,15 @@ class Archive:
             return read_tensor(*self._checked(name))
 
     def chunks(self, name: str) -> Iterator[SparseChunk]:
-        """Read one tensor stretch by stretch as positions and values: never dense, in bounded memory.
+        """Read one tensor chunk by chunk as positions and values: never dense, in bounded memory.
 
         Raises:
             FormatError: its bytes are damaged; then what was given before must not be used either.
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            item, data = self._checked(name)
-            yield from read_chunks(item, Source(data, self._container.give_back))
+            record, data = self._checked(name)
+            yield from read_chunks(record, Source(data, self._container.give_back))
 
     def parts(self, name: str) -> SparseParts:
         """Read one tensor as positions and values: never dense; int8 stays int8, beside its scales.
@@ -172,7 +172,7 @@ class Archive:
         stored, data = self._manifest.stored[target], self._container.data(target)
         if self._container.checksum(target) != stored.checksum:
             raise FormatError("its bytes are damaged: their checksum is wrong")
-        return stored.form, data
+        return stored.record, data
 
     def _naming(self, name: str) -> AbstractContextManager[None]:
         return _naming(f"{self._path}: tensor {name!r}")
@@ -180,7 +180,7 @@ class Archive:
 
 @contextmanager
 def _naming(what: str) -> Iterator[None]:
-    """Put in front of a short fact what it is about."""
+    """Put what an error is about before its message."""
     try:
         yield
     except FormatError as e:

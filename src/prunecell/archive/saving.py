@@ -16,7 +16,7 @@ from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.errors import OptionError, OptionTypeError
 
-_RECORD_BYTES = 64  # what a record takes in the header, about: to encode a tensor must save more
+_RECORD_BYTES = 64  # what a record takes in the header, about; a tensor is encoded only if that saves more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,17 @@ def save(
 
 
 def tied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Alias]]:
-    """Go through a state_dict; where a tensor is one that was there before, give an alias of that one."""
+    """Go through a state_dict; give an alias where a tensor is the same as one before it."""
     first: dict[tuple[object, ...], str] = {}
     for name, tensor in state.items():
         _check(name, tensor)
-        place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
-        key = (*place, tensor.shape, tensor.stride(), tensor.dtype)
+        key = (
+            tensor.untyped_storage().data_ptr(),
+            tensor.storage_offset(),
+            tensor.shape,
+            tensor.stride(),
+            tensor.dtype,
+        )
         if tensor.numel() and key in first:
             yield name, Alias(of=first[key])
         else:
