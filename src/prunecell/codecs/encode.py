@@ -15,7 +15,7 @@ from prunecell.codecs.values import VALUE_FORMS, ValueForm, distinct
 
 _SAMPLE = 1 << 18  # words of a sample on which forms are tried; a sample with few kept words is larger
 _SAMPLE_KEPT = 1 << 17  # kept words that a sample should have, because with fewer the tables of a coder weigh too much
-_WINDOWS = 16  # places of a large tensor from which its sample is taken
+_WINDOWS = 16  # runs of words, spread over a large tensor, that its sample is made of
 
 
 @dataclass(frozen=True, kw_only=True)
