@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
+"""The exit status after Ctrl-C, as in shells."""
 
 
 @app.command()
@@ -43,15 +43,15 @@ def run(  # noqa: PLR0913 - options of a command
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the data set; else it is fetched or in the cache.")
+        Path | None, typer.Option(help="Folder of the data set; without it, the cache, or the data set is fetched.")
     ] = None,
     reference: Annotated[bool, typer.Option(help="Train the dense network too, for comparison.")] = True,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads; the same bits every time on one.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; with one, the bits are the same every time.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys instead of refusing them.")] = False,
 ) -> None:
     """Train a network with pruning, write the small file, load it back and report."""
-    import torch  # noqa: PLC0415 - one second, and only this command needs it here
+    import torch  # noqa: PLC0415 - it takes a second, which `--help` must not
 
     from n2d2.deepnet import problem  # noqa: PLC0415 - the only place of prunecell that knows n2d2, and only if asked
 
@@ -71,8 +71,10 @@ def pack(
     source: Annotated[Path, typer.Argument(help="A state_dict, safetensors (an index too) or .pcell file.")],
     target: Annotated[Path, typer.Argument(help="The .pcell file to write.")],
     *,
-    values: Annotated[str, typer.Option(help="exact, fp16, bf16, int8 or codebookN.")] = "exact",
-    backend: Annotated[str, typer.Option(help="zlib, or pcodec: smaller, needs the package to be read.")] = "zlib",
+    values: Annotated[str, typer.Option(help="exact, fp16, bf16, int8 or codebook1 to codebook8.")] = "exact",
+    backend: Annotated[
+        str, typer.Option(help="zlib, or pcodec, which is smaller, but needs the package pcodec to be read.")
+    ] = "zlib",
 ) -> None:
     """Write a checkpoint as a small file."""
     if target.suffix != ".pcell":
@@ -145,7 +147,7 @@ def main() -> None:
 
 
 def _told(error: Exception) -> str:
-    """What happened, without the number that the system has for it."""
+    """Say what happened, without the system's error number."""
     if isinstance(error, OSError) and error.strerror:
-        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+        return ": ".join(str(fact) for fact in (error.filename, error.strerror) if fact)
     return str(error)

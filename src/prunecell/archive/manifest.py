@@ -59,7 +59,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFacts:
-    """What a file says about one tensor, known without decoding it.
+    """What a file says about one tensor, without decoding it.
 
     Attributes:
         name: its key in the state_dict.
@@ -105,7 +105,7 @@ def facts_of(manifest: Manifest, name: str) -> TensorFacts:
 
 
 def pack_list(tensors: Mapping[str, object], metadata: Mapping[str, object]) -> str:
-    """Write the list of tensors and the user's metadata as base64 of deflate of JSON: a third of the JSON itself."""
+    """Write the list of tensors and the user's metadata as JSON, deflated and in base64: a third of the JSON itself."""
     text = json.dumps({"tensors": tensors, "metadata": metadata}, separators=(",", ":"), ensure_ascii=False)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     return base64.b64encode(deflate.compress(text.encode()) + deflate.flush()).decode()

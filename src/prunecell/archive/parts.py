@@ -1,4 +1,4 @@
-"""The bytes of one tensor -> the tensor, or its positions and values, never dense: what sparse layers are made from."""
+"""The bytes of one tensor -> the tensor, or its positions and values, from which sparse layers are made."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

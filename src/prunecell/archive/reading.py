@@ -19,7 +19,7 @@ LIMIT_BYTES = 1 << 36  # 64 GiB
 
 
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:
-    """Read a whole file into plain dense tensors: the keys in their order, shapes, dtypes and bits as saved.
+    """Read a whole file into plain dense tensors. Keys, their order, shapes, dtypes and bits are as they were saved.
 
     Args:
         path: a file that `save` wrote.
@@ -56,7 +56,7 @@ def inspect(path: str | Path) -> list[TensorFacts]:
 
 
 class Archive:
-    """An open file: names and dense tensors as in a dict, but a tensor is read when it is asked for.
+    """An open file, with names and dense tensors as in a dict. A tensor is read when it is asked for.
 
     The file is mapped into memory and must not be changed while it is open. Use it in a `with` statement.
 
@@ -99,7 +99,7 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; what was read stays."""
+        """Let go of the file; tensors that were read stay."""
         self._container.close()
 
     @property
@@ -138,7 +138,7 @@ class Archive:
             yield from read_chunks(record, Source(data, self._container.give_back))
 
     def parts(self, name: str) -> SparseParts:
-        """Read one tensor as positions and values: never dense; int8 stays int8, beside its scales.
+        """Read one tensor as positions and values, never dense. Scaled integers stay int8, beside their scales.
 
         Raises:
             FormatError: its bytes are damaged.
@@ -167,7 +167,7 @@ class Archive:
         return self._manifest.target[name]
 
     def _checked(self, name: str) -> tuple[Record | Plain, memoryview]:
-        """Return how a tensor is stored, and its bytes if they are those that were written."""
+        """Return how a tensor is stored, and its bytes; refuse bytes that are not those that were written."""
         target = self.target(name)
         stored, data = self._manifest.stored[target], self._container.data(target)
         if self._container.checksum(target) != stored.checksum:

@@ -21,7 +21,7 @@ _RECORD_BYTES = 64  # what a record takes in the header, about; a tensor is enco
 
 @dataclass(frozen=True, kw_only=True)
 class Alias:
-    """In place of a tensor that is the same as one before it (tied weights): it is stored once."""
+    """Stands for a tensor that is the same as one before it (tied weights), which is stored once."""
 
     of: str
 
@@ -102,9 +102,9 @@ def write(
     backend: str = "zlib",
     metadata: Mapping[str, object] | None = None,
 ) -> None:
-    """Write tensors one by one as they come: only one of them needs to be in memory at a time.
+    """Write tensors one by one as they come, so that only one of them needs to be in memory at a time.
 
-    Like `save`, with pairs of name and tensor (or `Alias` of a name before it) in place of a state_dict.
+    It is like `save`, but takes pairs of a name and a tensor, or a name and an `Alias` of a name before it.
     """
     mode = value_mode(values)
     chosen("backend", backend, BACKENDS)
@@ -126,7 +126,7 @@ def write(
 
 
 def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str) -> dict[str, object]:
-    """Write one tensor, encoded or, where that is not larger, as it is; return its record."""
+    """Write one tensor, encoded if that is smaller and as it is otherwise; return its record."""
     replaced = _replaced(mode, name, tensor)
     encoded = encode(replaced, backend=backend)
     record = encoded.record.to_json()
@@ -139,7 +139,7 @@ def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str
 
 
 def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
-    """Apply a value mode; refuse what is no replacement of the tensor."""
+    """Apply a value mode; refuse what has another shape or dtype than the tensor."""
     replaced = mode(name, tensor)
     shape = replaced.integers.shape if isinstance(replaced, Scaled) else replaced.shape
     if (shape, replaced.dtype) != (tensor.shape, tensor.dtype):

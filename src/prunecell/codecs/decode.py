@@ -60,10 +60,10 @@ def open_blob(record: Record, blob: Source) -> Opened:
 
 
 def read_kept(opened: Opened) -> Iterator[tuple[Chunk, Numbers]]:
-    """Give chunk after chunk, together the whole tensor, and the kept words of each, as stored.
+    """Give the chunks of the whole tensor in their order, each with its kept words as they are stored.
 
     Raises:
-        FormatError: the blob is not what its record says; what was given before must not be used either.
+        FormatError: the blob is not what its record says; the chunks that were given before must not be used either.
     """
     record, left = opened.record, opened.record.count
     for chunk in cover(_chunks(opened), record.n_words):
@@ -94,7 +94,7 @@ def _words(opened: Opened, count: int) -> Numbers:
 
 
 def check_words(kind: ElementType, words: Numbers) -> None:
-    """Refuse words that torch must never see.
+    """Refuse words that no tensor may hold.
 
     Raises:
         FormatError: a bool is neither 0 nor 1.

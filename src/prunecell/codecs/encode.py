@@ -75,7 +75,7 @@ class _Positions:
 
 
 def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
-    """Encode one tensor; what is decoded has the same bits.
+    """Encode one tensor without loss: the decoded tensor has the same bits.
 
     Args:
         tensor: a dtype of `ELEMENT_TYPES`, any shape and strides.
@@ -127,7 +127,7 @@ def _narrowed(words: Numbers, kind: ElementType) -> tuple[Numbers, ElementType]:
 
 
 def _cast(words: Numbers, kind: ElementType, narrow: ElementType) -> Numbers | None:
-    """Cast words to a narrower float; None where a bit would change, or NaN makes that uncertain."""
+    """Cast words to a narrower float; None if a bit would change, or if there is a NaN, whose bits casts may change."""
     wide = tensor_of(words, kind)
     cast = wide.to(narrow.torch)
     exact = np.array_equal(words_of(cast.to(kind.torch)), words) and not bool(wide.isnan().any())
@@ -144,7 +144,7 @@ def _sample(words: Numbers, total: int) -> Numbers:
 
 
 def _choose(words: Numbers, stored: ElementType, backend: Backend) -> tuple[_Positions | None, _Values]:
-    """Try every form on a sample; return the smallest (without positions where all words are kept)."""
+    """Try every form on a sample; return the smallest ones, with None for positions if all words are to be kept."""
     sample = _sample(words, _SAMPLE)
     book = None if stored.itemsize == 1 or distinct(sample) is None else distinct(words)
     dense = _best_values(sample, stored, backend, book)
@@ -167,7 +167,7 @@ def _best_values(words: Numbers, stored: ElementType, backend: Backend, book: Nu
 
 
 def _forms(stored: ElementType, backend: Backend, book: Numbers | None) -> Iterator[tuple[str, ValueForm]]:
-    """Make the forms that are tried; one that has a book only where there is a book."""
+    """Make the forms that are tried; one that needs a book is tried only if there is one."""
     for name in backend.values:
         form = VALUE_FORMS[name]
         if not form.has_book:

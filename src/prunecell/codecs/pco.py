@@ -24,7 +24,7 @@ def _library() -> Any:  # noqa: ANN401 - pcodec has no types
 
 
 class PcoWriter:
-    """Frames of `FRAME` numbers (the last may hold fewer): a 32-bit length, then a standalone pcodec file.
+    """Writes frames of `FRAME` numbers (the last may hold fewer): a 32-bit length, then a standalone pcodec file.
 
     Args:
         search: let pcodec look for structure (multiples, deltas); trained weights have none, and the time is lost.
@@ -84,7 +84,7 @@ class PcoReader:
             progress = self._decompress(bytes(self._data[start : self._at]), numbers)
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
-        except BaseException as e:  # noqa: BLE001 - a panic in Rust is no Exception
+        except BaseException as e:  # noqa: BLE001 - a panic in Rust is not an Exception
             raise FormatError(f"a pco frame is damaged ({type(e).__name__})") from None
         if progress.n_processed != len(numbers) or not progress.finished:
             raise FormatError("a pco frame holds another count of numbers than it should")

@@ -17,8 +17,8 @@ from prunecell.errors import FormatError
 
 CHUNK = 1 << 17  # words in a chunk, so few that they and what is made of them stay in the cache
 GAPS = CHUNK >> 4  # gaps in a chunk; a gap spans several words
-LITERALS = 240  # a byte b below it: b zeros, then a kept word
-SKIPS = 256 - LITERALS  # a byte 240 + k: 240 << k zeros, and no word
+LITERALS = 240  # a byte b below this one means b zeros, then a kept word
+SKIPS = 256 - LITERALS  # a byte 240 + k means 240 << k zeros, and no kept word
 _BYTE: np.dtype[Any] = np.dtype("u1")
 _ADVANCE = np.array([b + 1 for b in range(LITERALS)] + [LITERALS << k for k in range(SKIPS)], np.int64)
 _NOWHERE: Numbers = np.empty(0, np.int64)
@@ -37,7 +37,7 @@ class PositionWriter(Protocol):
     """Turns chunk after chunk of a tensor into numbers."""
 
     def numbers(self, positions: Numbers, size: int) -> Numbers:
-        """Write where the kept words of the next chunk are, of `size` words, counted from its start.
+        """Write the positions of the kept words of the next chunk, which has `size` words, counted from its start.
 
         `size` is a multiple of 8 in all chunks but the last.
         """
@@ -76,7 +76,7 @@ def gap_bytes(gaps: Numbers) -> Numbers:
 
 
 class _Gaps:
-    """Counts the zeros before each kept word; those at the end of a chunk are carried to the next."""
+    """Counts the zeros before each kept word; the zeros at the end of a chunk count for the next one."""
 
     def __init__(self) -> None:
         self._carried = 0

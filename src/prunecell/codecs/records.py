@@ -19,7 +19,7 @@ NARROWER = {  # what a dtype may be stored as: a float that holds the same value
     "float16": ("int8",),
     "bfloat16": ("int8",),
 }
-_MAX_DIMS = 64  # as many as torch has
+_MAX_DIMS = 64  # the most that torch allows
 _MAX_COUNT = 1 << 62
 _KEYS = ("dtype", "shape", "stored", "positions", "values", "count", "streams")
 
@@ -116,7 +116,7 @@ def plan(record: Record) -> list[StreamPlan]:
 
 
 def read_record(entry: Mapping[str, object]) -> Record:
-    """Check a record as it stands in a file.
+    """Check a record as a file has it.
 
     Raises:
         FormatError: something is missing, unknown, of the wrong type, or contradicts the rest.
@@ -141,7 +141,7 @@ def read_record(entry: Mapping[str, object]) -> Record:
 
 
 def read_shape(value: object) -> tuple[int, ...]:
-    """Check a shape: at most 64 sizes whose product, zeros apart, is below 2^62, so that strides are numbers.
+    """Check a shape: at most 64 sizes, whose product without zeros is below 2^62, so that strides can be computed.
 
     Raises:
         FormatError: it is not one.
@@ -168,7 +168,7 @@ def _check_words(record: Record) -> None:
 
 
 def _check_streams(record: Record) -> None:
-    """Check the streams against what the rest of the record demands."""
+    """Check that the streams are those that the rest of the record demands."""
     wanted = plan(record)
     if len(wanted) != len(record.streams):
         raise FormatError(f"{len(record.streams)} streams where there must be {len(wanted)}")

@@ -18,7 +18,7 @@ Example: TypeAlias = Tensor | tuple[Tensor, ...]
 def arguments(example: Example) -> tuple[Tensor, ...]:
     """The positional arguments, of two samples at least.
 
-    A single sample is doubled: whoever traces a model takes a dimension of 1 for one that is always 1.
+    A single sample is doubled, because tracers assume that a dimension of 1 is always 1.
 
     Raises:
         OptionTypeError: the example is neither a tensor nor a tuple of tensors.
@@ -46,7 +46,7 @@ def counts_samples(tensor: Tensor, inputs: tuple[Tensor, ...]) -> bool:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode, without gradients and without the warnings that tracers give about torch.
 
-    torch's fused transformer layers are switched off: no other program knows them.
+    torch's fused transformer layers are switched off, because no other program knows them.
     """
     modes = {module: module.training for module in model.modules()}
     fused = torch.backends.mha.get_fastpath_enabled()
