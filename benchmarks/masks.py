@@ -16,8 +16,8 @@ from measure import interleaved, kernels_at, one_core, peak_bytes
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from prunecell import IterNonStruct, Magnitude, Random
-from prunecell.allocation import global_magnitude
+from prunecell import IterNonStruct, Lowest, Random
+from prunecell.allocation import global_ranking
 from prunecell.bits.mask import Mask
 from prunecell.evidence import Evidence
 from prunecell.fillers import Filler
@@ -94,7 +94,7 @@ def torch_prune_global(weights: Sequence[Tensor]) -> Task:
 
 def making(weight: Tensor) -> dict[str, Task]:
     tasks: dict[str, Task] = {}
-    fillers: list[Filler] = [Magnitude(), IterNonStruct(), Random()]
+    fillers: list[Filler] = [Lowest(), IterNonStruct(), Random()]
     for filler in fillers:
         tasks |= both(f"{type(filler).__name__}", lambda filler=filler: filler(evidence(weight), SPARSITY))  # type: ignore[misc]
     return tasks
@@ -110,7 +110,7 @@ def others_making(weight: Tensor) -> dict[str, Task]:
 
 
 def applying(weight: Tensor) -> dict[str, Task]:
-    mask = Magnitude()(evidence(weight), SPARSITY)
+    mask = Lowest()(evidence(weight), SPARSITY)
     hidden = mask.take_pruned_(weight)
     return {
         **both("zero_pruned_", lambda: mask.zero_pruned_(weight)),
@@ -145,8 +145,8 @@ def resnet50_shapes() -> list[tuple[int, ...]]:
 
 def globally(weights: Sequence[Tensor]) -> list[Mask]:
     evidences = [evidence(weight, str(i)) for i, weight in enumerate(weights)]
-    shares = global_magnitude(evidences, SPARSITY)
-    return [Magnitude()(e, share) for e, share in zip(evidences, shares, strict=True)]
+    shares = global_ranking(evidences, SPARSITY)
+    return [Lowest()(e, share) for e, share in zip(evidences, shares, strict=True)]
 
 
 def main() -> None:
@@ -156,11 +156,11 @@ def main() -> None:
     table("A mask of 4096 x 4096 fp32 weights, 90 %", [weight], making(weight), others_making(weight))
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         other = torch.randn(4096, 4096).to(dtype)
-        tasks = both("Magnitude", lambda other=other: Magnitude()(evidence(other), SPARSITY))  # type: ignore[misc]
+        tasks = both("Magnitude", lambda other=other: Lowest()(evidence(other), SPARSITY))  # type: ignore[misc]
         table(f"The same in {dtype}", [other], tasks, {})
     table("Applying it", [weight], applying(weight), others_applying(weight))
     weights = [torch.randn(shape) for shape in resnet50_shapes()]
-    ours, others = both("global_magnitude", lambda: globally(weights)), torch_prune_global(weights)
+    ours, others = both("global_ranking", lambda: globally(weights)), torch_prune_global(weights)
     title = f"One threshold over the {len(weights)} weights of ResNet-50, 90 %"
     table(title, weights, ours, {"torch.nn.utils.prune.global_unstructured": others})
 

@@ -31,8 +31,9 @@ from n2d2.provider import DataProvider
 from n2d2.quantizer import PruneCell
 from n2d2.solver import build_optimizer
 from n2d2.target import IGNORED, Score, squared_error
-from prunecell.plan import Key, Plan, PruneSpec
+from prunecell.plan import Key, Plan
 from prunecell.problem import Problem
+from prunecell.spec import PruneSpec
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

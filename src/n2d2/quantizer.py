@@ -18,7 +18,7 @@ from prunecell import Gradual, IterNonStruct, Plan, Pruner, PruneSpec, Random, S
 from prunecell.bits.mask import Mask
 from prunecell.errors import check_count, check_number
 from prunecell.evidence import Evidence
-from prunecell.fillers import Filler, keep_all
+from prunecell.fillers import Filler, Traits, keep_all, traits_of
 from prunecell.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class PruneCell(Declared):
         """The sparsity that the masks were last filled to; 0 before."""
         if self._pruner is None:
             return 0.0
-        return self._pruner.current_threshold(next(iter(self._weights)))
+        return self._pruner.target_sparsity(next(iter(self._weights)))
 
     def add_weights(self, weights: Tensor, diff_weights: Tensor | None = None) -> None:  # noqa: ARG002 - N2D2's signature
         """Prune this tensor too, in its own memory."""
@@ -233,14 +233,9 @@ class Connected:
     connections: torch.Tensor = field(repr=False)
 
     @property
-    def revives(self) -> bool:
-        """As the filler within."""
-        return bool(getattr(self.filler, "revives", False))
-
-    @property
-    def n_absent(self) -> int:
-        """How many weights are not connected: they do not count as pruned."""
-        return int((~self.connections).sum())
+    def traits(self) -> Traits:
+        """As those of the filler within; weights that are not connected do not count as pruned."""
+        return replace(traits_of(self.filler), n_absent=int((~self.connections).sum()))
 
     def __call__(self, evidence: Evidence, sparsity: float) -> torch.Tensor:
         """Fill one mask; see the class."""

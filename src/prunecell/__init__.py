@@ -8,16 +8,17 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prunecell.allocation import global_magnitude, uniform
+    from prunecell.allocation import global_ranking, uniform
     from prunecell.archive import Archive, load, save
     from prunecell.errors import PrunecellError
     from prunecell.files import pack, unpack
-    from prunecell.fillers import IterNonStruct, Magnitude, Random
-    from prunecell.plan import Plan, PruneSpec
+    from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, Random
+    from prunecell.plan import Plan
     from prunecell.pruner import Pruner
     from prunecell.schedules import Cubic, Gradual, Static
     from prunecell.sharing import share_
     from prunecell.sparse import compact_, tune_runtime
+    from prunecell.spec import PruneSpec
     from prunecell.training import Checkpoint, Task, evaluate, fit
 
 __all__ = [
@@ -26,7 +27,8 @@ __all__ = [
     "Cubic",
     "Gradual",
     "IterNonStruct",
-    "Magnitude",
+    "KeepZeros",
+    "Lowest",
     "Plan",
     "PruneSpec",
     "PrunecellError",
@@ -37,7 +39,7 @@ __all__ = [
     "compact_",
     "evaluate",
     "fit",
-    "global_magnitude",
+    "global_ranking",
     "load",
     "pack",
     "save",
@@ -53,9 +55,10 @@ _MODULES = {
     "Cubic": "schedules",
     "Gradual": "schedules",
     "IterNonStruct": "fillers",
-    "Magnitude": "fillers",
+    "KeepZeros": "fillers",
+    "Lowest": "fillers",
     "Plan": "plan",
-    "PruneSpec": "plan",
+    "PruneSpec": "spec",
     "PrunecellError": "errors",
     "Pruner": "pruner",
     "Random": "fillers",
@@ -64,7 +67,7 @@ _MODULES = {
     "compact_": "sparse",
     "evaluate": "training",
     "fit": "training",
-    "global_magnitude": "allocation",
+    "global_ranking": "allocation",
     "load": "archive",
     "pack": "files",
     "save": "archive",

@@ -1,13 +1,51 @@
-"""What a filler may look at when it decides which weights of one tensor live."""
+"""Evidence: what a criterion may look at when it decides which weights of one tensor live."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Flag, auto
 
 import torch
 from torch import Tensor
 
 from prunecell.bits.mask import Mask
-from prunecell.bits.order import Magnitudes
+from prunecell.bits.order import Keys
+from prunecell.errors import OptionError
+
+
+class Needs(Flag):
+    """What a criterion asks for beside the values; it is collected in the steps before an update, and only then.
+
+    Attributes:
+        GRADIENT: the gradient of all weights, also of those that are pruned.
+        SQUARED_GRADIENT: its square, summed over the backward passes of the step.
+        INPUTS: the norm of every input feature of the layer.
+    """
+
+    NOTHING = 0
+    GRADIENT = auto()
+    SQUARED_GRADIENT = auto()
+    INPUTS = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """The order in which the weights of a tensor are pruned, the lowest key first.
+
+    Attributes:
+        keys: one for every group of weights that live and die together.
+        group_size: weights in a group.
+    """
+
+    keys: Keys
+    group_size: int = 1
+
+    @property
+    def n_groups(self) -> int:
+        """How many groups there are."""
+        return self.keys.shape.numel()
+
+
+Rank = Callable[["Evidence"], Ranking]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,19 +53,45 @@ class Evidence:
     """All that is known of one weight tensor at the moment when its mask is filled.
 
     Attributes:
-        name: the parameter's name in the model.
+        name: the parameter's name in the model, without the prefixes of wrappers.
         weight: its values, the hidden ones under the mask included; not to be written to.
         mask: the mask of until now; it keeps everything before the first filling.
         generator: for random choices; on the CPU, seeded from the spec's seed, the name and the time, so that
             every process draws the same.
+        rank: how the filler ranks the weights, for allocations; None where it does not rank.
+        collected: what the filler needs beside the values, and nothing else.
     """
 
     name: str
     weight: Tensor
     mask: Mask
     generator: torch.Generator
+    rank: Rank | None = None
+    collected: dict[Needs, Tensor] = field(default_factory=dict)
+    _rankings: dict[Rank, Ranking] = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
-    def magnitudes(self) -> Magnitudes:
-        """The magnitudes of `weight` for selection; what an allocation learned of them helps the filler."""
-        return Magnitudes(self.weight)
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of the loss, of the weight's shape, before any masking or clipping."""
+        return self._collected(Needs.GRADIENT)
+
+    @property
+    def squared_gradient(self) -> Tensor:
+        """The sum over the step's backward passes of the squared gradient, of the weight's shape."""
+        return self._collected(Needs.SQUARED_GRADIENT)
+
+    @property
+    def input_norms(self) -> Tensor:
+        """The L2 norm of each input feature over the step's samples (and positions); it broadcasts to the weight."""
+        return self._collected(Needs.INPUTS)
+
+    def ranked(self, rank: Rank) -> Ranking:
+        """The ranking that `rank` makes of this evidence: made once, for the allocation and the filler."""
+        if rank not in self._rankings:
+            self._rankings[rank] = rank(self)
+        return self._rankings[rank]
+
+    def _collected(self, need: Needs) -> Tensor:
+        if need not in self.collected:
+            raise OptionError(f"{need.name} of {self.name!r} was not collected: the criterion must declare that need")
+        return self.collected[need]

@@ -1,50 +1,137 @@
 """Fillers: (Evidence, sparsity) -> mask. They decide which weights of one tensor are pruned.
 
-A filler is any callable of that form; it returns a `Mask` or a bool tensor of the weight's shape (True keeps). One
-that wants to look at pruned weights again, and so may revive some, has an attribute `revives = True`; one that masks
-weights which do not exist in the network (missing connections) has their number as `n_absent`: they do not count.
+A filler is any callable of that form; it returns a `Mask` or a bool tensor of the weight's shape (True keeps). One with
+a field `traits` says more of itself, and one with a method `rank` can be ruled by a global allocation.
 """
 
 import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from prunecell.bits import select
 from prunecell.bits.mask import Mask
-from prunecell.bits.order import Draws, Keys, key_at_most, value_of_key
-from prunecell.errors import check_number
-from prunecell.evidence import Evidence
+from prunecell.bits.order import Keys, key_at_most, value_of_key
+from prunecell.criteria import Criterion, keys_of, magnitude, needs_of, random
+from prunecell.described import shown
+from prunecell.errors import OptionTypeError, check_number
+from prunecell.evidence import Evidence, Needs, Rank, Ranking
+from prunecell.granularity import SINGLE, Granularity
 
 Filler = Callable[[Evidence, float], Mask | Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Magnitude:
-    """Prune the weights of smallest magnitude: the exact count, ties by index.
+class Traits:
+    """What the Pruner must know of a filler.
 
-    Prunes the smallest m with m / n >= sparsity. NaN and inf count as the largest magnitudes.
+    Attributes:
+        needs: what it looks at beside the values.
+        revives: whether it looks at pruned weights again and may revive some, so their hidden values are kept.
+        n_absent: how many weights it masks that do not exist in the network (missing connections): they do not count.
+    """
+
+    needs: Needs = Needs.NOTHING
+    revives: bool = False
+    n_absent: int = 0
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A filler that says more of itself."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the Pruner must know."""
+        ...
+
+
+@runtime_checkable
+class Ranks(Protocol):
+    """A filler that prunes the lowest of a ranking, which an allocation may look at."""
+
+    def rank(self, evidence: Evidence) -> Ranking:
+        """The order in which it prunes."""
+        ...
+
+
+def traits_of(filler: Filler) -> Traits:
+    """What a filler says of itself; a plain function has no wishes."""
+    return filler.traits if isinstance(filler, Described) else Traits()
+
+
+def rank_of(filler: Filler) -> Rank | None:
+    """How a filler ranks the weights, if it does."""
+    return filler.rank if isinstance(filler, Ranks) else None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Lowest:
+    """Prune what scores lowest by a criterion: the exact count, ties by index.
+
+    Prunes the fewest groups whose weights make up the sparsity: with single weights, the smallest m with
+    m / n >= sparsity. NaN scores highest.
 
     Args:
+        criterion: Evidence -> scores, higher keeps.
+        granularity: which weights live and die together.
         revives: whether pruned weights are judged by their hidden values at the next filling, and may come back
             (Zhu & Gupta 2017, https://arxiv.org/abs/1710.01878, let them); otherwise they are zeros and stay pruned.
 
     >>> from prunecell import PruneSpec, Pruner, Static
     >>> net = torch.nn.Linear(10, 10)
-    >>> Pruner(net, PruneSpec(filler=Magnitude(), schedule=Static(sparsity=0.9))).masks["weight"].sum().item()
+    >>> Pruner(net, PruneSpec(filler=Lowest(), schedule=Static(sparsity=0.9))).masks["weight"].sum().item()
     10
     """
 
+    criterion: Criterion = magnitude
+    granularity: Granularity = SINGLE
     revives: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.criterion):
+            raise OptionTypeError(f"criterion={self.criterion!r} is illegal: it must be callable")
+
+    def __repr__(self) -> str:
+        return shown(self)
+
+    @property
+    def traits(self) -> Traits:
+        """See `Described`."""
+        return Traits(needs=needs_of(self.criterion), revives=self.revives)
+
+    def rank(self, evidence: Evidence) -> Ranking:
+        """See `Ranks`."""
+        groups = self.granularity.group(keys_of(self.criterion, evidence))
+        return Ranking(keys=groups, group_size=evidence.weight.numel() // max(groups.shape.numel(), 1))
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""
-        return prune_smallest(evidence.magnitudes, exact_count(sparsity, evidence.weight.numel()))
+        ranking = evidence.ranked(self.rank)
+        groups = prune_smallest(ranking.keys, exact_count(sparsity, ranking.n_groups))
+        return self.granularity.spread(groups, evidence.weight.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepZeros:
+    """Prune what is zero already, and the smallest magnitudes beside it where more is asked for.
+
+    For a model that is sparse before it comes here, and is to be trained on: `Static(sparsity=0)` keeps its zeros.
+    """
+
+    def rank(self, evidence: Evidence) -> Ranking:
+        """See `Ranks`."""
+        return Ranking(keys=magnitude(evidence))
+
+    def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
+        """Fill one mask; see the class."""
+        n = evidence.weight.numel()
+        n_zero = n - int(evidence.weight.count_nonzero())
+        return prune_smallest(evidence.ranked(self.rank).keys, max(n_zero, exact_count(sparsity, n)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +148,21 @@ class IterNonStruct:
     """
 
     delta: float = 0.001
-    revives: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(revives=True)
 
     def __post_init__(self) -> None:
         check_number("delta", self.delta, low=0, open_low=True)
 
+    def rank(self, evidence: Evidence) -> Ranking:
+        """See `Ranks`."""
+        return Ranking(keys=magnitude(evidence))
+
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""
-        dtype, weight = evidence.weight.dtype, evidence.magnitudes
-        m = float32_count(sparsity, weight.shape.numel())
-        edge = key_at_most(self.edge(value_of_key(select.smallest([weight], m).key, dtype)), dtype) if m else 0
-        return select.prune_up_to(weight, select.Cut(edge + 1, 0), n_ties=0)
+        dtype, keys = evidence.weight.dtype, evidence.ranked(self.rank).keys
+        m = float32_count(sparsity, keys.shape.numel())
+        edge = key_at_most(self.edge(value_of_key(select.smallest([keys], m).key, dtype)), dtype) if m else 0
+        return select.prune_up_to(keys, select.Cut(edge + 1, 0), n_ties=0)
 
     def edge(self, value: float) -> float:
         """The smallest fl32(delta k), k >= 1 whole, that is not below `value` >= 0 (NaN counts as inf).
@@ -88,20 +179,22 @@ class IterNonStruct:
 
 @dataclass(frozen=True, kw_only=True)
 class Random:
-    """Prune weights at random, uniformly, to an exact count.
+    """N2D2's random filler: prune weights uniformly, to a count in float32.
 
     After a filling max(already pruned, ceil(fl32(sparsity n))) weights are pruned: N2D2's count, whose product is
     a float32 (0.3 of 840 gives 253). Weights pruned before stay pruned; exact zeros go first, so that pruning a
     sparse tensor further ends at the sparsity asked for.
     """
 
+    def rank(self, evidence: Evidence) -> Ranking:
+        """See `Ranks`."""
+        return Ranking(keys=random(evidence))
+
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""
         n = evidence.weight.numel()
         wanted = min(math.ceil(np.float32(sparsity) * np.float32(n)), n)
-        seed = int(torch.randint(1 << 62, (), generator=evidence.generator))
-        draws = Draws(evidence.weight, evidence.mask, seed)
-        return prune_smallest(draws, max(wanted, evidence.mask.n_pruned))
+        return prune_smallest(evidence.ranked(self.rank).keys, max(wanted, evidence.mask.n_pruned))
 
 
 def keep_all(evidence: Evidence, sparsity: float) -> Mask:  # noqa: ARG001 - the form of a filler
@@ -109,12 +202,12 @@ def keep_all(evidence: Evidence, sparsity: float) -> Mask:  # noqa: ARG001 - the
     return evidence.mask
 
 
-def prune_smallest(weight: Keys, m: int) -> Mask:
+def prune_smallest(keys: Keys, m: int) -> Mask:
     """The mask that prunes the m smallest keys, ties by index (C order)."""
     if m == 0:
-        return Mask.full(weight.shape, weight.device)
-    cut = select.smallest([weight], m)
-    return select.prune_up_to(weight, cut, m - cut.n_below)
+        return Mask.full(keys.shape, keys.device)
+    cut = select.smallest([keys], m)
+    return select.prune_up_to(keys, cut, m - cut.n_below)
 
 
 def exact_count(sparsity: float, n: int) -> int:
@@ -131,3 +224,13 @@ def float32_count(sparsity: float, n: int) -> int:
     """The smallest m with m / n >= sparsity where all three are float32, as N2D2 compares them."""
     threshold, size = np.float32(sparsity), np.float32(n)
     return min(bisect_left(range(n + 1), x=True, key=lambda m: bool(np.float32(m) / size >= threshold)), n)
+
+
+FILLERS: dict[str, Filler | Callable[[], Filler]] = {
+    "Lowest": Lowest,
+    "KeepZeros": KeepZeros,
+    "IterNonStruct": IterNonStruct,
+    "Random": Random,
+    "keep_all": keep_all,
+}
+"""Name -> filler: a class, or a function that is one itself."""

@@ -2,69 +2,38 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from fnmatch import translate
 
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from prunecell.allocation import Allocation, uniform
-from prunecell.errors import OptionTypeError, PlanError, check_count, nearest
-from prunecell.fillers import Filler, Magnitude
-from prunecell.schedules import Schedule
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class PruneSpec:
-    """How weights are pruned.
-
-    Args:
-        schedule: when: (Clock) -> sparsity in [0, 1].
-        filler: which weights of a tensor: (Evidence, sparsity) -> mask.
-        allocation: how one sparsity is shared by the tensors that have this spec.
-        seed: >= 0, for fillers that draw.
-
-    >>> from prunecell import Static
-    >>> PruneSpec(schedule=Static(sparsity=0.9)).filler
-    Magnitude(revives=False)
-    """
-
-    schedule: Schedule
-    filler: Filler = field(default_factory=Magnitude)
-    allocation: Allocation = uniform
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("schedule", "filler", "allocation"):
-            if not callable(getattr(self, name)):
-                raise OptionTypeError(f"{name}={getattr(self, name)!r} is illegal: it must be callable")
-        check_count("seed", self.seed)
-
-    def __repr__(self) -> str:
-        # States on disk compare this text: no addresses in it.
-        return f"PruneSpec({', '.join(f'{f.name}={label(getattr(self, f.name))}' for f in fields(self))})"
-
-    @property
-    def parks(self) -> bool:
-        """Whether hidden values must be kept, because the filler may revive a weight later."""
-        return getattr(self.filler, "revives", False) and not getattr(self.schedule, "constant", False)
-
+from prunecell.errors import OptionTypeError, PlanError, nearest
+from prunecell.names import plain_names
+from prunecell.spec import PruneSpec
 
 Key = str | type[nn.Module]
 Plan = Mapping[Key, PruneSpec | None]
 """From a parameter's name, a pattern of names, or a type of module, to a spec; None: leave these alone.
 
-The first key that fits a parameter decides. A pattern (`*`, `?`, `[seq]`) or a type reaches the weights that are
+The first key that fits a parameter decides. Parameters under the same spec object share its allocation's budget; equal
+specs that are two objects are two budgets. A pattern (`*`, `?`, `[seq]`) or a type reaches the weights that are
 pruned by default: matrices and kernels, not biases, norms or embeddings. A literal name reaches any parameter.
 """
 
 
 @dataclass(frozen=True)
 class Target:
-    """One parameter that a plan prunes: under its first name if it has several (tied weights)."""
+    """One parameter that a plan prunes.
+
+    Attributes:
+        name: without the prefixes of wrappers; the first if it has several (tied weights).
+        owner: the module that has it under that name.
+    """
 
     name: str
     parameter: nn.Parameter
+    owner: nn.Module
     spec: PruneSpec
 
 
@@ -78,6 +47,8 @@ class Skipped:
 
 @dataclass(frozen=True)
 class _Candidate:
+    """A parameter, all its names (without the prefixes of wrappers, then with them) and the modules that have it."""
+
     names: tuple[str, ...]
     owners: tuple[nn.Module, ...]
     parameter: nn.Parameter
@@ -107,13 +78,13 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
         name, reason = candidate.names[0], _reason_to_skip(candidate)
         if not fitting:
             skipped.append(Skipped(name, reason or "the plan does not name it"))
-        elif keys[fitting[0]] is None:
+        elif (spec := keys[fitting[0]]) is None:
             skipped.append(Skipped(name, "the plan leaves it alone"))
         elif impossible := _why_impossible(candidate.parameter):
             raise PlanError(f"parameter {name!r} cannot be pruned: {impossible}")
         else:
-            targets.append(Target(name, candidate.parameter, keys[fitting[0]]))  # type: ignore[arg-type] # not None
-    for key in unused - {"*"}:
+            targets.append(Target(name, candidate.parameter, candidate.owners[0], spec))
+    for key in (key for key in keys if key in unused and key != "*"):
         raise PlanError(_nothing_fits(key, candidates))
     if not targets:
         raise PlanError(
@@ -121,11 +92,6 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
             + ("; ".join(f"{s.name}: {s.reason}" for s in skipped[:8]) or "it has no parameters")
         )
     return targets, skipped
-
-
-def label(value: object) -> str:
-    """A filler, schedule or allocation as its author would write it: plain functions by name."""
-    return getattr(value, "__name__", None) or repr(value)
 
 
 def _check_types(keys: Plan) -> None:
@@ -144,11 +110,13 @@ def _check_types(keys: Plan) -> None:
 
 def _candidates(model: nn.Module) -> Iterator[_Candidate]:
     found: dict[int, _Candidate] = {}
+    plain = plain_names(model)
     for path, module in model.named_modules(remove_duplicate=False):
         for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             name = f"{path}.{leaf}" if path else leaf
             known = found.get(id(parameter), _Candidate((), (), parameter))
-            found[id(parameter)] = _Candidate((*known.names, name), (*known.owners, module), parameter)
+            names = dict.fromkeys((*known.names, plain[name], name))
+            found[id(parameter)] = _Candidate(tuple(names), (*known.owners, module), parameter)
     yield from found.values()
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from prunecell.plan import Plan, PruneSpec
+from prunecell.plan import Plan
+from prunecell.spec import PruneSpec
 from prunecell.training import Batches
 
 

@@ -4,24 +4,27 @@ The model stays as it is: no module and no parameter is wrapped or renamed. Thre
 parameters (gradients are masked as they accumulate) and on the optimizers (before and after each step).
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prunecell.bits.mask import Mask
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count
-from prunecell.evidence import Evidence
-from prunecell.plan import Plan, PruneSpec, label, resolve
+from prunecell.collect import Collector
+from prunecell.described import shown
+from prunecell.enforcement import Enforcement
+from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
+from prunecell.fillers import traits_of
+from prunecell.group import groups_of
+from prunecell.plan import Plan, Target, resolve
 from prunecell.report.facts import Report, WeightFacts
-from prunecell.schedules import Clock
-from prunecell.weight import REST_EVERY, PrunedWeight, hidden_during, revealed
-
-_VERSION = 1
+from prunecell.schedules import Clock, counts_epochs
+from prunecell.spec import PruneSpec
+from prunecell.state import check_state, state_of
+from prunecell.weight import REST_EVERY, PrunedWeight
 
 
 class Pruner:
@@ -60,21 +63,21 @@ class Pruner:
         epoch_size: int | None = None,
     ) -> None:
         targets, self.skipped = resolve(model, plan)
-        self._weights = {
-            t.name: PrunedWeight(t.name, t.parameter, t.spec, Mask.full(t.parameter.shape, t.parameter.device))
-            for t in targets
-        }
+        self._weights = {target.name: _weight(target) for target in targets}
+        specs = [plan] if isinstance(plan, PruneSpec) else [spec for spec in plan.values() if spec is not None]
+        self._groups = groups_of(self._weights.values(), specs)
         self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._weights.values()))
+        self._n_samples: int | None = None  # of the last step; as many are expected in the next
         self._model, self._finalized = model, False
-        self._optimizers: list[Optimizer] = []
-        self._hooks: list[Any] = []
-        self._watched: set[str] = set()
-        for weight in self._weights.values():
-            weight.check_alone()
-        self._watch_gradients()
-        if optimizer is not None:
-            self.attach(optimizer)
-        self.refill()
+        self._enforcement = Enforcement([*self._weights.values()])
+        try:
+            if optimizer is not None:
+                self.attach(optimizer)
+            self.refill()
+            self._enforcement.watch_gradients()
+        except Exception:
+            self._enforcement.end()  # a Pruner that was never made holds nothing
+            raise
 
     def attach(self, optimizer: Optimizer) -> None:
         """Act around the steps of one more optimizer.
@@ -84,17 +87,7 @@ class Pruner:
             StateError: this pruner was finalized.
         """
         self._check_active()
-        if not isinstance(optimizer, Optimizer):
-            raise OptionTypeError(f"optimizer is a {type(optimizer).__name__}: it must be a torch.optim.Optimizer")
-        if any(optimizer is known for known in self._optimizers):
-            raise OptionError(f"optimizer {type(optimizer).__name__} is attached already")
-        if not self._held_by(optimizer):
-            raise OptionError(
-                f"optimizer {type(optimizer).__name__} holds none of the pruned weights: was it made of another model?"
-            )
-        self._optimizers.append(optimizer)
-        self._watch_steps(optimizer)
-        self._clear_moments(self._held_by(optimizer))
+        self._enforcement.attach(optimizer)
 
     def step(self, n_samples: int) -> None:
         """Advance the clock by one optimizer step over `n_samples` >= 1 samples, and prune more where it is time.
@@ -105,26 +98,67 @@ class Pruner:
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         self._check_still_there()
-        self._watch_gradients()
-        self._clock = self._clock.advanced(n_samples)
-        due = [w for w in self._weights.values() if _wanted(w.spec, self._clock) != w.sparsity]
-        if due:
-            self._fill({w.spec for w in due})
+        self._enforcement.watch_gradients()
+        self._clock, self._n_samples = self._clock.advanced(n_samples), n_samples
+        self._update()
         if self._clock.steps % REST_EVERY == 1:
-            self._clear_moments(self._weights.values())
-        held = {id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]}
-        for weight in self._weights.values():
-            if id(weight.parameter) not in held:
-                weight.hide_()
+            self._enforcement.clear_moments(self._weights.values(), rest=True)
+        self._enforcement.zero_the_others_()
 
     def refill(self) -> None:
-        """Fill every mask afresh, on the weights that are there now: after an import of other weights, say."""
+        """Fill every mask afresh, on the weights that are there now: after an import of other weights, say.
+
+        Where the criterion needs gradients or inputs, the weight is dense until the end of the next step.
+        """
         self._check_active()
-        self._clear_moments(self._weights.values(), rest=False)
+        self._enforcement.clear_moments(self._weights.values(), rest=False)
         for weight in self._weights.values():
-            weight.hidden = None
+            weight.hidden, weight.update, weight.target_sparsity = None, None, 0.0
             weight.mask = Mask.full(weight.mask.shape, weight.mask.bits.device)
-        self._fill({w.spec for w in self._weights.values()})
+            weight.collector.end()
+        self._update()
+
+    @torch.no_grad()
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Go on with masks from outside, until the next update is due: a lottery ticket's, another program's.
+
+        The weights are taken as they stand in the model now: what the masks prune becomes zero, what they keep stays.
+
+        Args:
+            masks: name of a pruned weight -> bool tensor of its shape, True keeps; all of them or some.
+
+        Raises:
+            OptionError: a name is none of the pruned weights', or a mask has another shape.
+            OptionTypeError: a mask is no bool tensor. Nothing was changed.
+            StateError: this pruner was finalized.
+        """
+        self._check_active()
+        packed = {name: self._packed(name, keep) for name, keep in masks.items()}
+        self._enforcement.clear_moments((self._weights[name] for name in packed), rest=False)
+        for group in self._groups:
+            weights = [weight for weight in group.weights if weight.name in packed]
+            replace(group, weights=weights).put(
+                [packed[w.name] for w in weights], self._clock, self._enforcement.clear_moments
+            )
+            for weight in weights:
+                weight.target_sparsity = weight.mask.n_pruned / max(weight.mask.shape.numel(), 1)
+                weight.take_as_it_stands_()
+        self._enforcement.clear_moments((self._weights[name] for name in packed), rest=True)
+
+    @torch.no_grad()
+    def zero_pruned_(self) -> None:
+        """Apply the masks of now to the weights of now: after weights were rewound, or loaded, or merged.
+
+        The masks stay; `refill` makes others. Where weights may revive, the values that stand in the model are what
+        the masks hide from now on.
+
+        Raises:
+            StateError: this pruner was finalized.
+        """
+        self._check_active()
+        for weight in self._weights.values():
+            weight.take_as_it_stands_()
+        self._enforcement.clear_moments(self._weights.values(), rest=True)
 
     @property
     def epoch_size(self) -> int | None:
@@ -145,11 +179,13 @@ class Pruner:
         """The fraction of all prunable weights that is pruned now."""
         return self.report().sparsity
 
-    def current_threshold(self, name: str) -> float:
-        """The sparsity that the schedule asked for when this weight's mask was last filled."""
-        if name not in self._weights:
-            raise OptionError(f"name={name!r} is illegal: the pruned weights are {', '.join(self._weights)}")
-        return self._weights[name].sparsity
+    def target_sparsity(self, name: str) -> float:
+        """The sparsity that the schedule asked for when this weight's mask was last filled; 0 before.
+
+        Raises:
+            OptionError: no pruned weight has this name.
+        """
+        return self._named(name).target_sparsity
 
     def report(self) -> Report:
         """The facts: every pruned weight, and what was left alone and why."""
@@ -158,11 +194,11 @@ class Pruner:
                 WeightFacts(
                     name=w.name,
                     shape=tuple(w.mask.shape),
-                    n_weights=w.mask.shape.numel() - getattr(w.spec.filler, "n_absent", 0),
+                    n_weights=w.mask.shape.numel() - traits_of(w.spec.filler).n_absent,
                     n_kept=w.mask.n_kept,
-                    threshold=w.sparsity,
-                    filler=label(w.spec.filler),
-                    schedule=label(w.spec.schedule),
+                    target_sparsity=w.target_sparsity,
+                    filler=shown(w.spec.filler),
+                    schedule=shown(w.spec.schedule),
                     bytes_dense=w.mask.shape.numel() * w.parameter.element_size(),
                 )
                 for w in self._weights.values()
@@ -179,14 +215,12 @@ class Pruner:
         if self._finalized:
             return report
         self._finalized = True
-        self._clear_moments(self._weights.values(), rest=False)
+        self._enforcement.clear_moments(self._weights.values(), rest=False)
         for weight in self._weights.values():
             weight.hide_()
             weight.hidden = weight.memory = None
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-        self._optimizers.clear()
+            weight.collector.end()
+        self._enforcement.end()
         return report
 
     def state_dict(self) -> dict[str, Any]:
@@ -194,20 +228,7 @@ class Pruner:
 
         It holds numbers, text and tensors only, so `torch.load(weights_only=True)` reads it back.
         """
-        return {
-            "version": _VERSION,
-            "samples": self._clock.samples,
-            "steps": self._clock.steps,
-            "weights": {
-                name: {
-                    "spec": repr(w.spec),
-                    "sparsity": w.sparsity,
-                    "bits": w.mask.bits.clone(),
-                    "hidden": None if w.hidden is None else w.hidden.clone(),
-                }
-                for name, w in self._weights.items()
-            },
-        }
+        return state_of(self._clock, self._n_samples, self._groups)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`; load the model's own state too, before or after.
@@ -217,39 +238,22 @@ class Pruner:
                 changed.
         """
         self._check_active()
-        saved = _checked_state(state, self._weights)
+        saved = check_state(state, self._groups)
         self._clock = replace(self._clock, samples=state["samples"], steps=state["steps"])
+        self._n_samples = state["n_samples"]
         for name, weight in self._weights.items():
             entry, device = saved[name], weight.parameter.device
             weight.mask = Mask(entry["bits"].to(device, copy=True), weight.mask.shape)
-            weight.sparsity = entry["sparsity"]
+            weight.target_sparsity, weight.update = entry["target_sparsity"], entry["update"]
             weight.hidden = None if entry["hidden"] is None else entry["hidden"].to(device, copy=True)
             weight.mask.zero_pruned_(weight.parameter.data)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy, made together with the model and the optimizers, hangs its own hooks on them.
-        return vars(self) | {"_hooks": [], "_watched": set()}
+            weight.collector.end()
+        self._prepare()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if not self._finalized:
-            self._watch_gradients()
-            for optimizer in self._optimizers:
-                self._watch_steps(optimizer)
-
-    def _watch_gradients(self) -> None:
-        """Mask the gradients of all weights that have some by now: frozen ones may thaw."""
-        for name, weight in self._weights.items():
-            if name not in self._watched and weight.parameter.requires_grad and weight.parameter.is_leaf:
-                hook = weight.parameter.register_post_accumulate_grad_hook(weight.mask_gradient_)  # type: ignore[no-untyped-call] # torch's
-                self._hooks.append(hook)
-                self._watched.add(name)
-
-    def _watch_steps(self, optimizer: Optimizer) -> None:
-        self._hooks += [
-            optimizer.register_step_pre_hook(self._before_optimizer),
-            optimizer.register_step_post_hook(self._after_optimizer),
-        ]
+            self._enforcement.begin_again()
 
     def _check_active(self) -> None:
         if self._finalized:
@@ -266,76 +270,38 @@ class Pruner:
                 )
 
     @torch.no_grad()
-    def _fill(self, specs: set[PruneSpec]) -> None:
-        """Fill the masks of all weights that have one of these specs, at the sparsity of now."""
-        for spec in specs:
-            group = [w for w in self._weights.values() if w.spec == spec]
-            sparsity = _wanted(spec, self._clock)
-            with revealed(group):
-                evidences = [self._evidence(w) for w in group]
-                shares = spec.allocation(evidences, sparsity)
-                masks = [_as_mask(spec.filler(e, s), e) for e, s in zip(evidences, shares, strict=True)]
-                revived = [w for w, mask in zip(group, masks, strict=True) if mask.revives(w.mask)]
-                self._clear_moments(revived, rest=False)
-                for weight, mask in zip(group, masks, strict=True):
-                    weight.mask, weight.sparsity = mask, sparsity
-            self._clear_moments(group)
+    def _update(self) -> None:
+        """Fill the masks of all weights for which it is time, as far as what they need was collected."""
+        for group in self._groups:
+            if group.is_due(self._clock) and group.is_ready:
+                group.fill(self._clock, self._enforcement.clear_moments)
+        self._prepare()
 
-    def _evidence(self, weight: PrunedWeight) -> Evidence:
-        # The draw depends on seed, name and time only: resumed and parallel runs draw the same.
-        text = f"{weight.spec.seed}/{weight.name}/{self._clock.samples}"
-        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
-        return Evidence(
-            name=weight.name,
-            weight=weight.parameter.detach(),
-            mask=weight.mask,
-            generator=torch.Generator().manual_seed(seed),
-        )
+    def _prepare(self) -> None:
+        for group in self._groups:
+            group.prepare(self._clock, self._n_samples)
 
-    def _held_by(self, optimizer: Optimizer) -> list[PrunedWeight]:
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return [w for w in self._weights.values() if id(w.parameter) in held]
+    def _named(self, name: str) -> PrunedWeight:
+        if name not in self._weights:
+            raise OptionError(f"name={name!r} is illegal: no pruned weight has it{nearest(name, self._weights)}")
+        return self._weights[name]
 
-    def _clear_moments(self, weights: Iterable[PrunedWeight], *, rest: bool = True) -> None:
-        for weight in weights:
-            for optimizer in self._optimizers:
-                weight.clear_moments_(optimizer, rest=rest)
-
-    @torch.no_grad()
-    def _before_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:  # noqa: ANN401 - torch's hook
-        """Show the solver the hidden values, so that momentum and decay act on them; a closure still sees zeros."""
-        parked = [w for w in self._held_by(optimizer) if w.spec.parks]
-        for weight in parked:
-            weight.reveal_()
-        if not parked or ("closure" not in kwargs and len(args) < 2):  # noqa: PLR2004 - args[0] is the optimizer
-            return None
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": hidden_during(parked, kwargs["closure"])}
-        return (args[0], hidden_during(parked, args[1]), *args[2:]), kwargs
-
-    @torch.no_grad()
-    def _after_optimizer(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002 - torch's hook
-        for weight in self._held_by(optimizer):
-            weight.after_step_(optimizer)
+    def _packed(self, name: str, keep: Tensor) -> Mask:
+        shape, device = self._named(name).mask.shape, self._named(name).parameter.device
+        if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
+            kind = keep.dtype if isinstance(keep, Tensor) else type(keep).__name__
+            raise OptionTypeError(f"the mask of {name} is illegal: it must be a bool tensor, not {kind}")
+        if keep.shape != shape:
+            raise OptionError(f"the mask of {name} is illegal: its shape is {tuple(keep.shape)}, not {tuple(shape)}")
+        return Mask.from_bool(keep.to(device))
 
 
-def _wanted(spec: PruneSpec, clock: Clock) -> float:
-    sparsity = spec.schedule(clock)
-    if not 0 <= sparsity <= 1:
-        raise OptionError(f"{spec.schedule} returned the sparsity {sparsity!r}: it must be a number in [0, 1]")
-    return sparsity
-
-
-def _as_mask(filled: Mask | Tensor, evidence: Evidence) -> Mask:
-    """Accept what a filler returned, or say what is wrong with it."""
-    if isinstance(filled, Mask) and filled.shape == evidence.weight.shape:
-        return filled
-    if isinstance(filled, Tensor) and filled.dtype == torch.bool and filled.shape == evidence.weight.shape:
-        return Mask.from_bool(filled.to(evidence.weight.device))
-    raise OptionTypeError(
-        f"the filler returned {type(filled).__name__} for {evidence.name}: it must be a Mask or a bool tensor"
-        f" of shape {tuple(evidence.weight.shape)}"
-    )
+def _weight(target: Target) -> PrunedWeight:
+    """The weight of a target, with nothing pruned yet."""
+    parameter, spec = target.parameter, target.spec
+    collector = Collector(spec.needs, target.owner)
+    collector.check(target.name, parameter)
+    return PrunedWeight(target.name, parameter, spec, Mask.full(parameter.shape, parameter.device), collector)
 
 
 def _checked_epoch_size(epoch_size: int | None, weights: Iterable[PrunedWeight]) -> int | None:
@@ -343,33 +309,9 @@ def _checked_epoch_size(epoch_size: int | None, weights: Iterable[PrunedWeight])
         check_count("epoch_size", epoch_size, low=1)
         return epoch_size
     for weight in weights:
-        if getattr(weight.spec.schedule, "needs_epoch_size", False):
+        if counts_epochs(weight.spec.schedule):
             raise OptionError(
-                f"epoch_size=None is illegal: {label(weight.spec.schedule)} of {weight.name} counts epochs;"
+                f"epoch_size=None is illegal: {shown(weight.spec.schedule)} of {weight.name} counts epochs;"
                 " give the number of samples in one epoch, a whole number >= 1"
             )
     return None
-
-
-def _checked_state(state: Mapping[str, Any], weights: Mapping[str, PrunedWeight]) -> Mapping[str, dict[str, Any]]:
-    if not isinstance(state, Mapping):
-        raise OptionTypeError(f"state is a {type(state).__name__}: it must be what Pruner.state_dict() returned")
-    if state.get("version") != _VERSION:
-        raise StateError(f"version={state.get('version')!r} of the pruner's state is unknown: it must be {_VERSION}")
-    if missing := {"samples", "steps", "weights"} - state.keys():
-        raise StateError(f"the state is not whole: it lacks {', '.join(sorted(missing))}")
-    saved = cast("Mapping[str, dict[str, Any]]", state["weights"])
-    if saved.keys() != weights.keys():
-        raise StateError(f"the state prunes {sorted(saved)}, this pruner {sorted(weights)}")
-    for name, weight in weights.items():
-        entry = saved[name]
-        if missing := {"spec", "sparsity", "bits", "hidden"} - entry.keys():
-            raise StateError(f"{name}: the state is not whole: it lacks {', '.join(sorted(missing))}")
-        if entry["spec"] != repr(weight.spec):
-            raise StateError(f"{name}: the state was made under {entry['spec']}, this pruner has {weight.spec!r}")
-        if entry["bits"].shape != weight.mask.bits.shape:
-            raise StateError(f"{name}: the saved mask does not fit a weight of shape {tuple(weight.mask.shape)}")
-        n_hidden = Mask(entry["bits"], weight.mask.shape).n_pruned if weight.spec.parks else None
-        if n_hidden != (None if entry["hidden"] is None else len(entry["hidden"])):
-            raise StateError(f"{name}: the state holds the wrong number of hidden values")
-    return saved

@@ -1,13 +1,14 @@
-"""Schedules: Clock -> sparsity. When weights are pruned. Time is counted in samples.
+"""Schedules: when masks are filled, and to what sparsity. Time is counted in samples.
 
-A schedule is any callable of that form. One that is constant has `constant = True`: its masks are filled once; one
-that counts in epochs has `needs_epoch_size = True`.
+A schedule is any callable from `Clock` to a sparsity in [0, 1]; masks are filled again when it returns another. One
+that is a `Timed` says itself when an update is due, which may be at a constant sparsity too.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar
+from numbers import Real
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +46,57 @@ class Clock:
 Schedule = Callable[[Clock], float]
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """A schedule that says when an update of the masks is due.
+
+    Attributes:
+        moves: whether there are updates after the first filling.
+        counts_epochs: whether it reads `clock.samples_per_epoch`.
+    """
+
+    @property
+    def moves(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def counts_epochs(self) -> bool:
+        """See the class."""
+        ...
+
+    def update(self, clock: Clock) -> float:
+        """A number that is another one from each update to the next: how many were due until now, say."""
+        ...
+
+
+def moves(schedule: Schedule) -> bool:
+    """Whether masks are filled more than once; a plain function is believed to want it."""
+    return schedule.moves if isinstance(schedule, Timed) else True
+
+
+def counts_epochs(schedule: Schedule) -> bool:
+    """Whether an epoch's size must be known from the beginning."""
+    return schedule.counts_epochs if isinstance(schedule, Timed) else False
+
+
+def sparsity_at(schedule: Schedule, clock: Clock) -> float:
+    """What a schedule asks for at that time.
+
+    Raises:
+        OptionError: it returned something else than a number in [0, 1].
+    """
+    sparsity = schedule(clock)
+    if not isinstance(sparsity, Real) or not 0 <= sparsity <= 1:
+        raise OptionError(f"{schedule} returned the sparsity {sparsity!r}: it must be a number in [0, 1]")
+    return float(sparsity)
+
+
+def update_at(schedule: Schedule, clock: Clock) -> float:
+    """The number of the last update that was due by then; of a plain function, the sparsity that it asks for."""
+    return schedule.update(clock) if isinstance(schedule, Timed) else sparsity_at(schedule, clock)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Static:
     """The whole sparsity from the beginning.
@@ -57,7 +109,8 @@ class Static:
     """
 
     sparsity: float
-    constant: ClassVar[bool] = True
+    moves: ClassVar[bool] = False
+    counts_epochs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_number("sparsity", self.sparsity, low=0, high=1)
@@ -65,6 +118,10 @@ class Static:
     def __call__(self, clock: Clock) -> float:  # noqa: ARG002 - the form of a schedule
         """The sparsity at any time."""
         return float(self.sparsity)
+
+    def update(self, clock: Clock) -> float:  # noqa: ARG002 - the form of a schedule
+        """See `Timed`: there is only the first filling."""
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +146,7 @@ class Gradual:
     start: float = 0.1
     gamma: float = 0.05
     every_samples: int | None = None
+    moves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_number("sparsity", self.sparsity, low=0, high=1)
@@ -98,18 +156,22 @@ class Gradual:
             check_count("every_samples", self.every_samples, low=1)
 
     @property
-    def needs_epoch_size(self) -> bool:
-        """Whether an update is due once per epoch."""
+    def counts_epochs(self) -> bool:
+        """See `Timed`: an update is due once per epoch."""
         return self.every_samples is None
 
     def n_updates(self, clock: Clock) -> int:
         """How many updates have been due until now, also those that came after the last sparsity was reached."""
         return min(clock.steps, clock.samples // (self.every_samples or clock.samples_per_epoch))
 
+    def update(self, clock: Clock) -> int:
+        """See `Timed`: the updates that changed the sparsity."""
+        last = len(_float32_steps(self.start, self.gamma, self.sparsity)) - 1
+        return min(self.n_updates(clock), last) if clock.samples else 0
+
     def __call__(self, clock: Clock) -> float:
         """The sparsity at that time."""
-        steps = _float32_steps(self.start, self.gamma, self.sparsity)
-        return steps[min(self.n_updates(clock), len(steps) - 1)] if clock.samples else steps[0]
+        return _float32_steps(self.start, self.gamma, self.sparsity)[self.update(clock)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +200,7 @@ class Cubic:
     samples: int | None = None
     begin: float = 0
     n_updates: int = 100
+    moves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_number("sparsity", self.sparsity, low=0, high=1)
@@ -152,12 +215,12 @@ class Cubic:
             check_number(unit, length, low=0, open_low=True)
 
     @property
-    def needs_epoch_size(self) -> bool:
-        """Whether the length is in epochs."""
+    def counts_epochs(self) -> bool:
+        """See `Timed`: the length is in epochs."""
         return self.epochs is not None
 
-    def __call__(self, clock: Clock) -> float:
-        """The sparsity at that time."""
+    def update(self, clock: Clock) -> int:
+        """See `Timed`: how many of the `n_updates` steps of t were made."""
         if self.epochs is not None:
             now, length = clock.samples / clock.samples_per_epoch, self.epochs
         elif self.steps is not None:
@@ -165,7 +228,11 @@ class Cubic:
         else:
             now, length = float(clock.samples), float(self.samples or 1)
         done = min(max((now - self.begin) / length, 0.0), 1.0)
-        t = int(done * self.n_updates) / self.n_updates
+        return int(done * self.n_updates)
+
+    def __call__(self, clock: Clock) -> float:
+        """The sparsity at that time."""
+        t = self.update(clock) / self.n_updates
         return self.sparsity + (self.start - self.sparsity) * (1 - t) ** 3
 
 
@@ -180,3 +247,7 @@ def _float32_steps(start: float, gamma: float, sparsity: float) -> list[float]:
             raise OptionError(f"gamma={gamma!r} is illegal: too small to change {values[-1]} in float32")
         values.append(following)
     return [float(str(value)) for value in values]
+
+
+SCHEDULES: dict[str, type[Schedule]] = {"Static": Static, "Gradual": Gradual, "Cubic": Cubic}
+"""Name -> schedule; the laws of the tests run over all of them."""

@@ -246,7 +246,7 @@ def _finish_epoch(
             loss=progress.loss_sum / max(progress.samples, 1),
             accuracy=accuracy,
             sparsity=0.0 if task.pruner is None else task.pruner.sparsity,
-            threshold=0.0 if task.pruner is None else max(w.threshold for w in task.pruner.report().weights),
+            threshold=0.0 if task.pruner is None else max(w.target_sparsity for w in task.pruner.report().weights),
             seconds=time.perf_counter() - started,
         )
     )

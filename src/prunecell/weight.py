@@ -9,8 +9,9 @@ from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
 from prunecell.bits.mask import Mask
+from prunecell.collect import Collector
 from prunecell.errors import OptionError
-from prunecell.plan import PruneSpec
+from prunecell.spec import PruneSpec
 
 _KEEP_ZEROS = {
     optim.SGD,
@@ -40,7 +41,9 @@ class PrunedWeight:
     """One parameter under a mask.
 
     Attributes:
-        sparsity: what the schedule asked for when the mask was filled.
+        collector: of what the spec's criterion needs beside the values.
+        target_sparsity: what the schedule asked for when the mask was filled.
+        update: the schedule's number of the update that filled it; None before the first.
         hidden: where weights may revive, the values under the mask, (n_pruned,); None while they stand in the
             parameter, and always None where nothing revives.
         memory: where they were until then, to be used again.
@@ -51,7 +54,9 @@ class PrunedWeight:
     parameter: nn.Parameter
     spec: PruneSpec
     mask: Mask
-    sparsity: float = 0.0
+    collector: Collector
+    target_sparsity: float = 0.0
+    update: float | None = None
     hidden: Tensor | None = None
     memory: Tensor | None = None
     n_steps: int = 0
@@ -76,6 +81,11 @@ class PrunedWeight:
         else:
             self.mask.zero_pruned_(self.parameter.data)
 
+    def take_as_it_stands_(self) -> None:
+        """Forget older hidden values; what stands in the parameter now is what the mask hides."""
+        self.hidden = None
+        self.hide_()
+
     def after_step_(self, optimizer: Optimizer) -> None:
         """Undo what an optimizer did to the pruned weights."""
         self.follow()
@@ -83,12 +93,13 @@ class PrunedWeight:
             self.hide_()
         else:
             self.n_steps += 1
-            self.mask.zero_moved_(self.parameter.data, turn=self.n_steps)
+            self.mask.zero_moved_(self.parameter.data, step=self.n_steps)
 
     def mask_gradient_(self, parameter: Tensor) -> None:
         """Hook: called when a gradient has been accumulated."""
         self.follow()
         if parameter.grad is not None and not parameter.grad.is_sparse:
+            self.collector.add_gradient(parameter.grad, self.mask)
             self.mask.zero_pruned_(parameter.grad)
 
     def clear_moments_(self, optimizer: Optimizer, *, rest: bool) -> None:

@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Pruner, PruneSpec, Random, Static, global_magnitude
+from prunecell import Lowest, Pruner, PruneSpec, Random, Static, global_ranking
+from prunecell.allocation import ALLOCATIONS
 from prunecell.errors import PlanError
+from prunecell.granularity import Slices
 
 
 def net():
@@ -11,11 +13,31 @@ def net():
     return nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 20), nn.Linear(20, 7))
 
 
+@pytest.mark.parametrize("allocation", ALLOCATIONS.values(), ids=ALLOCATIONS)
+@pytest.mark.parametrize("filler", [Lowest(), Random(), Lowest(granularity=Slices(dims=(0,)))], ids=repr)
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_laws_that_hold_for_every_allocation(allocation, filler, sparsity):
+    spec = PruneSpec(schedule=Static(sparsity=sparsity), allocation=allocation, filler=filler)
+    first, second = (Pruner(net(), spec) for _ in range(2))
+    assert sparsity <= first.sparsity < sparsity + 0.1
+    assert all(torch.equal(mask, second.masks[name]) for name, mask in first.masks.items())
+
+
+def test_a_global_budget_of_groups_of_unequal_size_is_counted_in_weights():
+    model = nn.Sequential(nn.Linear(10, 4), nn.Linear(4, 10))
+    for i, module in enumerate(model):
+        nn.init.constant_(module.weight, 2.0 - i)
+    spec = PruneSpec(
+        schedule=Static(sparsity=0.6), allocation=global_ranking, filler=Lowest(granularity=Slices(dims=(0,)))
+    )
+    assert [w.n_kept for w in Pruner(model, spec).report().weights] == [30, 0]
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.123, 0.5, 0.9, 1.0])
 def test_a_global_budget_is_one_threshold_over_all_weights(sparsity):
     model = net()
     before = torch.cat([m.weight.detach().view(-1).clone() for m in model])
-    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=sparsity), allocation=global_magnitude))
+    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=sparsity), allocation=global_ranking))
     keep = torch.cat([mask.view(-1) for mask in pruner.masks.values()])
     m = -int(-sparsity * len(before) // 1)
     assert int((~keep).sum()) == m
@@ -28,17 +50,23 @@ def test_ties_over_several_tensors_are_still_exact():
     model = net()
     for module in model:
         nn.init.ones_(module.weight)
-    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.7), allocation=global_magnitude))
+    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.7), allocation=global_ranking))
     kept = [w.n_kept for w in pruner.report().weights]
     assert kept == [0, 1940 * 3 // 10 - 140, 140]
 
 
 def test_a_global_budget_serves_other_fillers_too():
-    pruner = Pruner(net(), PruneSpec(schedule=Static(sparsity=0.7), allocation=global_magnitude, filler=Random()))
+    pruner = Pruner(net(), PruneSpec(schedule=Static(sparsity=0.7), allocation=global_ranking, filler=Random()))
     assert pruner.sparsity == pytest.approx(0.7, abs=0.002)
 
 
 def test_weights_that_cannot_be_compared_are_refused():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, dtype=torch.float64))
     with pytest.raises(PlanError, match=r"torch.float32 on cpu \(0.weight\), torch.float64 on cpu \(1.weight\)"):
-        Pruner(model, PruneSpec(schedule=Static(sparsity=0.7), allocation=global_magnitude))
+        Pruner(model, PruneSpec(schedule=Static(sparsity=0.7), allocation=global_ranking))
+
+
+def test_a_filler_that_does_not_rank_is_refused():
+    spec = PruneSpec(schedule=Static(sparsity=0.7), allocation=global_ranking, filler=lambda e, _: e.weight > 0)
+    with pytest.raises(PlanError, match=r"global_ranking needs a filler that ranks the weights of 0\.weight"):
+        Pruner(net(), spec)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Magnitude, Pruner, PruneSpec, Random, Static
+from prunecell import Lowest, Pruner, PruneSpec, Random, Static
 from prunecell.errors import OptionError, OptionTypeError, PlanError
 from prunecell.plan import resolve
 
@@ -121,6 +121,6 @@ def test_a_spec_checks_its_fields():
 
 
 def test_hidden_values_are_kept_only_where_something_may_come_back():
-    assert not PruneSpec(schedule=Static(sparsity=0.5), filler=Magnitude(revives=True)).parks
+    assert not PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(revives=True)).parks
     assert not PruneSpec(schedule=lambda _: 0.5).parks
-    assert PruneSpec(schedule=lambda _: 0.5, filler=Magnitude(revives=True)).parks
+    assert PruneSpec(schedule=lambda _: 0.5, filler=Lowest(revives=True)).parks

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Cubic, IterNonStruct, Magnitude, Pruner, PruneSpec, Static
+from prunecell import Cubic, IterNonStruct, Lowest, Pruner, PruneSpec, Static
 from prunecell.errors import OptionError, OptionTypeError, StateError
 
 HALF = PruneSpec(schedule=Static(sparsity=0.5))
-REVIVING = PruneSpec(filler=Magnitude(revives=True), schedule=Cubic(sparsity=0.9, steps=8))
+REVIVING = PruneSpec(filler=Lowest(revives=True), schedule=Cubic(sparsity=0.9, steps=8))
 
 
 def second_moments(solver, model):
@@ -54,7 +54,7 @@ def test_second_moments_of_weights_that_come_back_start_anew(mlp):
     assert second_moments(solver, mlp.model)[pruner.masks["0.weight"]].max() < 0.1
 
 
-@pytest.mark.parametrize("filler", [Magnitude(revives=True), IterNonStruct()], ids=repr)
+@pytest.mark.parametrize("filler", [Lowest(revives=True), IterNonStruct()], ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_hidden_values_follow_the_dtype_of_the_model(mlp, dtype, filler):
     pruner = Pruner(mlp.model, PruneSpec(filler=filler, schedule=Cubic(sparsity=0.9, steps=8)))
@@ -183,8 +183,8 @@ def test_what_is_no_model_optimizer_or_state_is_refused(mlp):
         pruner.attach("sgd")
     with pytest.raises(OptionTypeError, match="state is a NoneType"):
         pruner.load_state_dict(None)
-    with pytest.raises(StateError, match="it lacks samples, steps, weights"):
-        pruner.load_state_dict({"version": 1})
+    with pytest.raises(StateError, match="it lacks n_samples, samples, specs, steps, weights"):
+        pruner.load_state_dict({"version": 2})
     state = pruner.state_dict()
     del state["weights"]["0.weight"]["bits"]
     with pytest.raises(StateError, match=r"0\.weight: the state is not whole: it lacks bits"):
@@ -195,7 +195,7 @@ PROCESS = """
 import sys
 import torch
 from torch import nn
-from prunecell import Cubic, Magnitude, Pruner, PruneSpec, Random
+from prunecell import Cubic, Lowest, Pruner, PruneSpec, Random
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)
@@ -203,7 +203,7 @@ torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet"
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
 solver = torch.optim.AdamW(model.parameters(), lr=0.01)
-fillers = {"0.weight": Random(), "2.weight": Magnitude(revives=True)}
+fillers = {"0.weight": Random(), "2.weight": Lowest(revives=True)}
 plan = {name: PruneSpec(filler=filler, schedule=Cubic(sparsity=0.75, steps=6)) for name, filler in fillers.items()}
 pruner = Pruner(model, plan, optimizer=solver)
 parallel = nn.parallel.DistributedDataParallel(model)

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from prunecell import Cubic, Gradual, Static
 from prunecell.errors import OptionError, OptionTypeError
-from prunecell.schedules import Clock
+from prunecell.schedules import SCHEDULES, Clock, moves, update_at
 
 DATA = Path(__file__).parents[1] / "data"
-SCHEDULES = [
+EXAMPLES = [
+    *(kind(sparsity=0.9, **({"steps": 50} if kind is Cubic else {})) for kind in SCHEDULES.values()),
     Static(sparsity=0.5),
     Gradual(sparsity=0.9, start=0.0, gamma=0.07, every_samples=30),
     Gradual(sparsity=0.9),
@@ -28,13 +29,27 @@ def clocks(batch, steps, epoch_size=100):
         clock = clock.advanced(batch)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
 def test_laws_that_hold_for_every_schedule(schedule):
     values = [schedule(clock) for clock in clocks(16, 400)]
     assert all(0 <= v <= 1 for v in values)
     assert values == sorted(values)
     assert values[-1] == schedule.sparsity
     assert [schedule(clock) for clock in clocks(16, 400)] == values
+
+
+@pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
+def test_an_update_is_due_where_the_sparsity_changes(schedule):
+    every = [(update_at(schedule, clock), schedule(clock)) for clock in clocks(16, 400)]
+    assert [update for update, _ in every] == sorted(update for update, _ in every)
+    assert len({update for update, _ in every}) == len(set(every)) == len({sparsity for _, sparsity in every})
+    assert moves(schedule) == (len(set(every)) > 1)
+
+
+def test_a_plain_function_is_due_when_it_returns_another_sparsity():
+    schedule = lambda clock: min(clock.steps // 2 / 10, 0.9)  # noqa: E731 - a function without a name
+    assert [update_at(schedule, clock) for clock in clocks(1, 5)] == [0, 0, 0.1, 0.1, 0.2]
+    assert moves(schedule)
 
 
 def test_gradual_fires_when_n2d2_fires():

@@ -111,7 +111,7 @@ class Logbook:
                 learning=learning,
                 validation=validation,
                 sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
-                threshold=max((weight.threshold for weight in weights), default=0.0),
+                threshold=max((weight.target_sparsity for weight in weights), default=0.0),
             )
         )
         self.say(line(self.rows[-1], self.network.provider.epoch_size))

@@ -195,7 +195,7 @@ def report(session: Session) -> None:
         weights = (replace(one, name=cells[one.name], bytes_stored=stored[one.name]) for one in found.weights)
         session.say()
         session.say(replace(found, weights=tuple(weights), skipped=()))
-        tell_unreached(session, {cells[one.name]: one.threshold for one in found.weights})
+        tell_unreached(session, {cells[one.name]: one.target_sparsity for one in found.weights})
     dense, small = sum(one.bytes_dense for one in facts), archive.stat().st_size
     session.say(f"\n{archive}: {small:,} bytes; all parameters, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
     folders = [

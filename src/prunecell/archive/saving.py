@@ -15,6 +15,7 @@ from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.errors import OptionError, OptionTypeError
+from prunecell.names import plain_names
 
 _RECORD_BYTES = 64  # what a record takes in the header, about; a tensor is encoded only if that saves more
 
@@ -37,7 +38,8 @@ def save(
     """Write a model to a small file. The file appears when it is complete, or not at all.
 
     Args:
-        model_or_state_dict: a module, or what its `state_dict()` gives. Tied tensors are stored once.
+        model_or_state_dict: a module, whose tensors are named as in the plain model (see `prunecell.names`), or what
+            its `state_dict()` gives. Tied tensors are stored once.
         path: where; an existing file is replaced.
         values: what may be lost: "exact" (nothing, not a bit), "fp16", "bf16", "int8" (per output channel),
             "codebook1" .. "codebook8" (so many bits for the shared values), or a function (name, tensor).
@@ -57,10 +59,15 @@ def save(
     ...     load(f"{folder}/small.pcell")["weight"].equal(weight)
     True
     """
-    state = model_or_state_dict
-    if isinstance(state, nn.Module):
-        state = state.state_dict()
-    write(tied(state), path, values=values, backend=backend, metadata=metadata)
+    write(tied(plain_state(model_or_state_dict)), path, values=values, backend=backend, metadata=metadata)
+
+
+def plain_state(model_or_state_dict: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the tensors of a module, named as in the plain model; a state_dict is returned as it is."""
+    if not isinstance(model_or_state_dict, nn.Module):
+        return model_or_state_dict
+    names = plain_names(model_or_state_dict)
+    return {names.get(name, name): tensor for name, tensor in model_or_state_dict.state_dict().items()}
 
 
 def tied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Alias]]:

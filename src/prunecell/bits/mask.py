@@ -25,7 +25,8 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 _PLAIN = {Tensor, nn.Parameter}
 
-_TURNS = 8
+_SHARES = 8
+"""Of a long tensor one share is looked at in a step, another in the next."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +70,10 @@ class Mask:
         """A bool tensor of the weight's shape, True keeps."""
         keep = torch.empty(self.shape.numel(), dtype=torch.bool, device=self.bits.device)
         for start, chunk in chunks(keep):
-            chunk.copy_(self.part(start, len(chunk)))
+            chunk.copy_(self.chunk(start, len(chunk)))
         return keep.view(self.shape)
 
-    def part(self, start: int, count: int) -> Tensor:
+    def chunk(self, start: int, count: int) -> Tensor:
         """The weights [start, start + count), start a multiple of 8, as a flat bool tensor."""
         return unpack(self.bits[start // 8 : n_bytes(start + count)], count)
 
@@ -120,29 +121,29 @@ class Mask:
             value: what the tensor's dtype can hold.
         """
         self._check_fit(tensor)
-        turned, mask = self._as_laid_out(tensor)
-        if (compiled := compiled_for(turned, mask.bits)) is not None:
-            compiled.pc_fill_pruned(*_addresses(turned, mask.bits), bits_of(value, tensor.dtype) if value else 0)
-        elif not turned.is_contiguous():
+        permuted, mask = self._as_laid_out(tensor)
+        if (compiled := compiled_for(permuted, mask.bits)) is not None:
+            compiled.pc_fill_pruned(*_addresses(permuted, mask.bits), bits_of(value, tensor.dtype) if value else 0)
+        elif not permuted.is_contiguous():
             tensor.masked_fill_(~self.to_bool(), value)
         else:
-            for start, chunk in chunks(turned.view(-1)):
-                chunk.masked_fill_(~mask.part(start, len(chunk)), value)
+            for start, chunk in chunks(permuted.view(-1)):
+                chunk.masked_fill_(~mask.chunk(start, len(chunk)), value)
 
-    def zero_moved_(self, tensor: Tensor, *, turn: int) -> None:
+    def zero_moved_(self, tensor: Tensor, *, step: int) -> None:
         """Write +0.0 where the mask prunes, as `zero_pruned_` does, if anything else is found there.
 
         For tensors whose pruned values stay +0.0 by themselves, but for accidents. Of a long one only an eighth is
-        looked at, which saves the pass over it: another at every `turn`, so that an accident lasts eight turns at most
+        looked at, which saves the pass over it: another in every `step`, so an accident lasts eight steps at most
         (one, if it reaches all over the tensor).
         """
         self._check_fit(tensor)
-        turned, mask = self._as_laid_out(tensor)
-        if tensor.numel() >= CHUNK and (compiled := compiled_for(turned, mask.bits)) is not None:
-            values, bits, n, size = _addresses(turned, mask.bits)
-            part = -(-n // _TURNS) + 7 & ~7  # of weights: a multiple of 8, so that it starts on a byte
-            start = turn % _TURNS * part
-            if not compiled.pc_any_pruned(values + start * size, bits + start // 8, min(part, n - start), size):
+        permuted, mask = self._as_laid_out(tensor)
+        if tensor.numel() >= CHUNK and (compiled := compiled_for(permuted, mask.bits)) is not None:
+            values, bits, n, size = _addresses(permuted, mask.bits)
+            share = -(-n // _SHARES) + 7 & ~7  # of weights: a multiple of 8, so that it starts on a byte
+            start = step % _SHARES * share
+            if not compiled.pc_any_pruned(values + start * size, bits + start // 8, min(share, n - start), size):
                 return
         self.zero_pruned_(tensor)
 
@@ -162,7 +163,7 @@ class Mask:
             if plain is not tensor:
                 self.zero_pruned_(tensor)
             return values
-        parts = [chunk[~self.part(start, len(chunk))] for start, chunk in chunks(plain.view(-1))]
+        parts = [chunk[~self.chunk(start, len(chunk))] for start, chunk in chunks(plain.view(-1))]
         self.zero_pruned_(tensor)
         return torch.cat(parts) if parts else tensor.new_empty(0)
 
@@ -180,7 +181,7 @@ class Mask:
         else:
             done = 0
             for start, chunk in chunks(plain.view(-1)):
-                pruned = ~self.part(start, len(chunk))
+                pruned = ~self.chunk(start, len(chunk))
                 count = int(pruned.count_nonzero())
                 chunk[pruned] = values[done : done + count]
                 done += count
@@ -196,15 +197,15 @@ class Mask:
         if tensor.is_contiguous():
             return tensor, self
         order = tuple(sorted(range(tensor.ndim), key=tensor.stride, reverse=True))
-        turned = tensor.permute(order)
-        if not turned.is_contiguous():
+        permuted = tensor.permute(order)
+        if not permuted.is_contiguous():
             return tensor, self
-        if order not in self._turned:
-            self._turned[order] = Mask.from_bool(self.to_bool().permute(order))
-        return turned, self._turned[order]
+        if order not in self._permuted:
+            self._permuted[order] = Mask.from_bool(self.to_bool().permute(order))
+        return permuted, self._permuted[order]
 
     @functools.cached_property
-    def _turned(self) -> dict[tuple[int, ...], "Mask"]:
+    def _permuted(self) -> dict[tuple[int, ...], "Mask"]:
         """Order of dimensions -> this mask with them in that order; made once, as nobody writes into a mask."""
         return {}
 

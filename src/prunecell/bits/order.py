@@ -1,7 +1,10 @@
-"""Keys: one integer a weight, by which the m smallest are pruned.
+"""Keys: one integer a weight, or a group of weights, in the order in which they are pruned.
 
-A float's bits without its sign order like its magnitude (-0.0 equals 0.0, NaN comes after inf), so selection works on
-these integers, the *keys*, and no rounding ever enters. Keys that are drawn make a random choice of the same machinery.
+Selection works on integers, the *keys*, so no rounding ever enters it: the m smallest keys are pruned. Three kinds:
+
+    Magnitudes   a float's bits without its sign: they order as its magnitude does, exactly, in every dtype
+    Draws        a hash of the weight's index: a random choice by the same machinery
+    Scores       numbers of any sign that a criterion returned: higher keeps
 """
 
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ Array = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 
 LARGEST_DRAW = 1 << 29
 _32_BITS = 0xFFFFFFFF
+INT64_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Census:
 
 
 class Keys(Protocol):
-    """Keys of one weight tensor, made piece by piece, so that they never stand in memory all at once.
+    """Keys of one weight tensor, made chunk by chunk, so that they never stand in memory all at once.
 
     Attributes:
         shape: of the weight.
@@ -60,12 +64,16 @@ class Keys(Protocol):
     dtype: torch.dtype
     census: Census | None
 
-    def piece(self, start: int, stop: int) -> Tensor:
-        """The keys of the weights [start, stop) in C order; the sign bit may hold anything. Not to be written to."""
+    def chunk(self, start: int, stop: int) -> Tensor:
+        """The keys of the weights [start, stop), in C order; sign bits are not looked at. Not to be written to."""
         ...
 
     def at(self, index: Tensor) -> Tensor:
         """The keys of some weights, index int64 (any,)."""
+        ...
+
+    def scores(self) -> Tensor:
+        """What the keys order, as floats of the weight's shape: for sums over groups of weights."""
         ...
 
 
@@ -79,16 +87,21 @@ class Magnitudes:
     def __init__(self, weight: Tensor) -> None:
         self.shape, self.device = weight.shape, weight.device
         self.census: Census | None = None
-        self._bits = _bits_of(weight.detach().reshape(-1))
+        self._flat = weight.detach().reshape(-1)
+        self._bits = _bits_of(self._flat)
         self.dtype = self._bits.dtype
 
-    def piece(self, start: int, stop: int) -> Tensor:
+    def chunk(self, start: int, stop: int) -> Tensor:
         """See `Keys`."""
         return self._bits[start:stop]
 
     def at(self, index: Tensor) -> Tensor:
         """See `Keys`."""
         return without_sign(self._bits[index])
+
+    def scores(self) -> Tensor:
+        """See `Keys`."""
+        return self._flat.view(self.shape).abs()
 
 
 class Draws:
@@ -117,13 +130,13 @@ class Draws:
         self._flat = weight.detach().reshape(-1)
         self._mask, self._seed = mask, seed
 
-    def piece(self, start: int, stop: int) -> Tensor:
+    def chunk(self, start: int, stop: int) -> Tensor:
         """See `Keys`."""
         values, bits = self._flat[start:stop], self._mask.bits[start // 8 :]
         compiled = compiled_for(values, bits) if values.is_floating_point() else None
         if compiled is None:
             index = np.arange(stop - start, dtype=np.uint32) + np.uint32(start & _32_BITS)
-            return _ranked(self._drawn(index), values, self._mask.part(start, stop - start))
+            return _ranked(self._drawn(index), values, self._mask.chunk(start, stop - start))
         keys = torch.empty(stop - start, dtype=self.dtype)
         size = values.element_size()
         compiled.pc_random_keys(
@@ -135,6 +148,10 @@ class Draws:
         """See `Keys`."""
         keep = self._mask.bits[index // 8] >> (index % 8) & 1
         return _ranked(self._drawn(index.cpu().numpy().astype(np.uint32)), self._flat[index], keep)
+
+    def scores(self) -> Tensor:
+        """See `Keys`."""
+        return self.chunk(0, len(self._flat)).view(self.shape).double()
 
     def _drawn(self, x: "np.ndarray[tuple[int], np.dtype[np.uint32]]") -> Tensor:
         """Indices, modulo 2^32, -> numbers uniform in [1, LARGEST_DRAW], int32."""
@@ -149,6 +166,52 @@ class Draws:
         x ^= x >> 16
         x >>= 3
         return torch.from_numpy(x.view(np.int32)).add_(1).to(self.device)
+
+
+class Scores:
+    """The keys of scores of any sign: the m smallest are the m lowest scores. -0.0 equals 0.0, NaN is the highest.
+
+    Of numbers of 64 bits the last bit is not looked at, because a key has 63.
+
+    Args:
+        scores: any real dtype, of the weight's shape or one a group.
+
+    Raises:
+        OptionTypeError: they are complex.
+    """
+
+    dtype = torch.int64
+
+    def __init__(self, scores: Tensor) -> None:
+        if scores.is_complex():
+            raise OptionTypeError(f"scores of dtype {scores.dtype} are illegal: they must be real")
+        self.shape, self.device = scores.shape, scores.device
+        self.census: Census | None = None
+        self._flat = scores.detach().reshape(-1)
+
+    def chunk(self, start: int, stop: int) -> Tensor:
+        """See `Keys`."""
+        return _ordered(self._flat[start:stop])
+
+    def at(self, index: Tensor) -> Tensor:
+        """See `Keys`."""
+        return _ordered(self._flat[index])
+
+    def scores(self) -> Tensor:
+        """See `Keys`."""
+        return self._flat.view(self.shape)
+
+
+def _ordered(values: Tensor) -> Tensor:
+    """Numbers -> int64 in [0, 2^63), in the same order."""
+    if not values.is_floating_point():
+        return (values.long() >> 1) + (1 << 62) if values.element_size() == INT64_BYTES else values.long() + (1 << 31)
+    numbers = values if values.element_size() == INT64_BYTES else values.float()
+    numbers = (numbers + 0.0).masked_fill(numbers.isnan(), torch.nan)  # -0.0 + 0.0 is 0.0; one NaN for all
+    bits = numbers.view(INTEGERS[numbers.element_size()])
+    largest = torch.iinfo(bits.dtype).max
+    ascending = bits ^ ((bits >> bits.element_size() * 8 - 1) & largest)  # from the most negative to NaN
+    return (ascending >> 1) + (1 << 62) if bits.dtype == torch.int64 else ascending.long() + (1 << 31)
 
 
 def keys(weight: Tensor) -> Tensor:

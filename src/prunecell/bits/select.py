@@ -60,24 +60,29 @@ def shares(weights: Sequence[Keys], m: int) -> list[int]:
     return counts
 
 
+def all_keys(weight: Keys) -> Array:
+    """All keys at once, (n,): for few of them."""
+    chunks = [without_sign(chunk).cpu().numpy() for _, chunk in _chunks(weight)]
+    return np.concatenate(chunks) if chunks else np.empty(0, np.int8)
+
+
 def prune_up_to(weight: Keys, cut: Cut, n_ties: int) -> Mask:
     """The mask that prunes every key below the cut's and the first `n_ties` (C order) equal to it."""
     n = weight.shape.numel()
     bits = torch.empty(n_bytes(n), dtype=torch.uint8, device=weight.device)
-    for start, piece in _pieces(weight):
-        part = bits[start // 8 : n_bytes(start + len(piece))]
-        n_ties = _prune_piece(piece, cut.key, n_ties, part)
+    for start, chunk in _chunks(weight):
+        n_ties = _prune_chunk(chunk, cut.key, n_ties, bits[start // 8 : n_bytes(start + len(chunk))])
     return Mask(bits, weight.shape)
 
 
-def _prune_piece(piece: Tensor, cut: int, n_ties: int, bits: Tensor) -> int:
-    """Write the bits of one piece; returns how many ties are left for the next."""
-    if (compiled := compiled_for(piece, bits)) is not None:
+def _prune_chunk(chunk: Tensor, cut: int, n_ties: int, bits: Tensor) -> int:
+    """Write the bits of one chunk; returns how many ties are left for the next."""
+    if (compiled := compiled_for(chunk, bits)) is not None:
         left = ctypes.c_int64(n_ties)
-        address = piece.data_ptr(), len(piece), piece.element_size()
+        address = chunk.data_ptr(), len(chunk), chunk.element_size()
         compiled.pc_prune_up_to(*address, cut, ctypes.byref(left), bits.data_ptr())
         return left.value
-    keys = as_array(without_sign(piece))
+    keys = as_array(without_sign(chunk))
     keep = keys >= cut
     if n_ties > 0:
         ties = _indices(keys == cut)[:n_ties]
@@ -120,23 +125,23 @@ def _find(censuses: list[Census], m: int) -> int | None:
 
 def _census(weight: Keys, low: int, high: int) -> Census:
     counts, between = np.zeros(3, np.int64), []
-    for _, piece in _pieces(weight):
-        counts_here, between_here = _census_of_piece(piece, low, high)
+    for _, chunk in _chunks(weight):
+        counts_here, between_here = _census_of_chunk(chunk, low, high)
         counts += counts_here
         between.append(between_here)
     n_below, n_low, n_high = counts.tolist()
     return Census(low, high, n_below, n_low, n_high, np.concatenate(between) if between else np.empty(0, np.int8))
 
 
-def _census_of_piece(piece: Tensor, low: int, high: int) -> tuple[tuple[int, int, int], Array]:
+def _census_of_chunk(chunk: Tensor, low: int, high: int) -> tuple[tuple[int, int, int], Array]:
     """The counts below low, at low and at high, and the keys between."""
-    if (compiled := compiled_for(piece)) is not None:
-        counts, room = (ctypes.c_int64 * 4)(), torch.empty_like(piece)
-        address = piece.data_ptr(), len(piece), piece.element_size()
+    if (compiled := compiled_for(chunk)) is not None:
+        counts, room = (ctypes.c_int64 * 4)(), torch.empty_like(chunk)
+        address = chunk.data_ptr(), len(chunk), chunk.element_size()
         compiled.pc_census(*address, low, high, room.data_ptr(), counts)
         n_below, n_low, n_between, n_high = counts
         return (n_below, n_low, n_high), room.numpy()[:n_between].copy()
-    keys = as_array(without_sign(piece))
+    keys = as_array(without_sign(chunk))
     n_below = _count(keys < low)
     inside = torch.as_tensor(keys[(keys >= low) & (keys <= high)]).cpu().numpy()
     between = inside[(inside > low) & (inside < high)]
@@ -174,15 +179,15 @@ def _sample(weights: Sequence[Keys], n: int) -> Array:
     """About n^(2/3) sorted keys, each weight tensor contributing in proportion to its size."""
     size = min(max(4096, int(n ** (2 / 3))), 1 << 18)
     generator = torch.Generator().manual_seed(0)
-    parts = []
+    samples = []
     for weight in weights:
         n_here = weight.shape.numel()
         index = torch.randint(max(n_here, 1), (math.ceil(size * n_here / n),), generator=generator)
-        parts.append(weight.at(index.to(weight.device)).cpu().numpy())
-    return np.sort(np.concatenate(parts))
+        samples.append(weight.at(index.to(weight.device)).cpu().numpy())
+    return np.sort(np.concatenate(samples))
 
 
-def _pieces(weight: Keys) -> Iterator[tuple[int, Tensor]]:
+def _chunks(weight: Keys) -> Iterator[tuple[int, Tensor]]:
     n, size = weight.shape.numel(), chunk_size(weight.device)
     for start in range(0, n, size):
-        yield start, weight.piece(start, min(start + size, n))
+        yield start, weight.chunk(start, min(start + size, n))

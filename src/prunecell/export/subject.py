@@ -8,6 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from prunecell.archive.saving import plain_state
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.sparse.layers import SparseMatrix
 
@@ -77,13 +78,11 @@ def refuse_compact(model: nn.Module) -> None:
 
 
 def state_of(model_or_state_dict: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tensors by name.
+    """The tensors by name; those of a model are named as in the plain model, as `save` names them.
 
     Raises:
         OptionError: `compact_` made a layer of the model.
     """
     if isinstance(model_or_state_dict, nn.Module):
         refuse_compact(model_or_state_dict)
-        state: Mapping[str, Tensor] = model_or_state_dict.state_dict()
-        return state
-    return model_or_state_dict
+    return plain_state(model_or_state_dict)

@@ -15,7 +15,7 @@ class WeightFacts:
     """One pruned weight.
 
     Attributes:
-        threshold: the sparsity that was asked for.
+        target_sparsity: what the schedule asked for.
         bytes_dense: what it takes as a dense tensor.
         bytes_stored: what it takes in the archive, or None where none was written.
     """
@@ -24,7 +24,7 @@ class WeightFacts:
     shape: tuple[int, ...]
     n_weights: int
     n_kept: int
-    threshold: float
+    target_sparsity: float
     filler: str
     schedule: str
     bytes_dense: int

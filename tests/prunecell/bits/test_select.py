@@ -128,7 +128,7 @@ def test_a_random_choice_is_a_selection_of_drawn_keys():
     weight[: n // 10] = 0
     old = Mask.from_bool(torch.arange(n) % 5 > 0)
     draws = Draws(weight, old, 99)
-    every = draws.piece(0, n)
+    every = draws.chunk(0, n)
     for m in (old.n_pruned, n // 4, n // 2, n):
         keep = pruned(draws, m)
         assert torch.equal(keep, expected_mask(every, m))

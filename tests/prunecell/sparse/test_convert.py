@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Magnitude, Pruner, PruneSpec, Static
+from prunecell import Lowest, Pruner, PruneSpec, Static
 from prunecell.archive import save
 from prunecell.errors import StateError, UnknownNameError
 from prunecell.sparse.convert import compact_
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("everything_wins")
 
 
 def pruned(model, sparsity=0.95):
-    Pruner(model, PruneSpec(schedule=Static(sparsity=sparsity), filler=Magnitude())).finalize()
+    Pruner(model, PruneSpec(schedule=Static(sparsity=sparsity), filler=Lowest())).finalize()
     return model.eval()
 
 

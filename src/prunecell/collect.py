@@ -1,0 +1,129 @@
+"""Collecting what a criterion needs beside the values: gradients and inputs, in the steps before an update only."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from prunecell.bits.mask import Mask
+from prunecell.errors import OptionError
+from prunecell.evidence import Needs
+
+_OF_GRADIENTS = Needs.GRADIENT | Needs.SQUARED_GRADIENT
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(eq=False)
+class Collector:
+    """What is collected for one weight, between `begin` and `end`.
+
+    Args:
+        needs: what the criterion asks for.
+        owner: the module that has the weight.
+    """
+
+    needs: Needs
+    owner: nn.Module
+    active: bool = False
+    _gradient: Tensor | None = None
+    _squares: Tensor | None = None
+    _inputs: Tensor | None = None
+    _hooks: list[RemovableHandle] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Collect in the next step; what is whole already is kept as it is."""
+        if self.complete:
+            self._stop()
+        else:
+            self.end()
+            self.active = True
+            self.watch_inputs()
+
+    def end(self) -> None:
+        """Forget all, and collect nothing more."""
+        self._stop()
+        self._gradient = self._squares = self._inputs = None
+
+    def _stop(self) -> None:
+        self.active = False
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def watch_inputs(self) -> None:
+        """Put a hook on the owner's forward, where inputs are asked for."""
+        if self.active and Needs.INPUTS in self.needs:
+            self._hooks.append(self.owner.register_forward_pre_hook(self._add_inputs))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is needed is there."""
+        found = {Needs.GRADIENT: self._gradient, Needs.SQUARED_GRADIENT: self._squares, Needs.INPUTS: self._inputs}
+        return all(tensor is not None for need, tensor in found.items() if need in self.needs)
+
+    def evidence(self, shape: torch.Size) -> dict[Needs, Tensor]:
+        """What was collected for a weight of this shape."""
+        found: dict[Needs, Tensor] = {}
+        if Needs.GRADIENT in self.needs and self._gradient is not None:
+            found[Needs.GRADIENT] = self._gradient
+        if Needs.SQUARED_GRADIENT in self.needs and self._squares is not None:
+            found[Needs.SQUARED_GRADIENT] = self._squares
+        if Needs.INPUTS in self.needs and self._inputs is not None:
+            found[Needs.INPUTS] = _as_the_weight(self._inputs.sqrt(), self.owner, shape)
+        return found
+
+    def add_gradient(self, gradient: Tensor, mask: Mask) -> None:
+        """Take what has accumulated until now in a step.
+
+        Where the mask prunes, `gradient` holds the last backward pass only, because it was masked after those before.
+        """
+        if not self.active or not self.needs & _OF_GRADIENTS:
+            return
+        gradient = gradient.detach()
+        before = torch.zeros_like(gradient) if self._gradient is None else self._gradient
+        seen_before = before.clone()
+        mask.zero_pruned_(seen_before)
+        newly = gradient - seen_before
+        self._gradient = before + newly
+        if Needs.SQUARED_GRADIENT in self.needs:
+            self._squares = newly.square() if self._squares is None else self._squares + newly.square()
+
+    def check(self, name: str, parameter: Tensor) -> None:
+        """Refuse a weight for which what is needed never comes.
+
+        Raises:
+            OptionError: it is frozen and gradients are needed, or its layer has no inputs that are known.
+        """
+        if self.needs & _OF_GRADIENTS and not parameter.requires_grad:
+            raise OptionError(f"the criterion of {name!r} needs gradients, and this parameter is frozen")
+        if Needs.INPUTS in self.needs and not isinstance(self.owner, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            raise OptionError(
+                f"the criterion of {name!r} needs the inputs of its layer: they are known for Linear and Conv1d to"
+                f" Conv3d, not for {type(self.owner).__name__}"
+            )
+
+    @torch.no_grad()
+    def _add_inputs(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Add up the squares of every input feature or channel, float32 (features,)."""
+        x = args[0].detach().float()
+        squares = x.square()
+        if isinstance(module, _CONVOLUTIONS):
+            channel = x.ndim - len(module.kernel_size) - 1
+            total = squares.movedim(channel, -1).flatten(0, -2).sum(0)
+        else:
+            total = squares.reshape(-1, x.shape[-1]).sum(0)
+        self._inputs = total if self._inputs is None else self._inputs + total
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy hangs its own hooks on the copied module.
+        return vars(self) | {"_hooks": []}
+
+
+def _as_the_weight(norms: Tensor, owner: nn.Module, shape: torch.Size) -> Tensor:
+    """(in_features,) -> (1, in_features), or of a convolution (out_channels, in_channels / groups, 1, ...)."""
+    if not isinstance(owner, _CONVOLUTIONS):
+        return norms.unsqueeze(0)
+    per_group = norms.view(owner.groups, -1).repeat_interleave(shape[0] // owner.groups, 0)
+    return per_group.view(shape[0], shape[1], *[1] * (len(shape) - 2))

@@ -1,0 +1,132 @@
+"""Granularities: which weights live and die together.
+
+A granularity turns the keys of single weights into those of groups, and a mask of groups back into one of weights. The
+score of a group is the mean of its weights' scores.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from prunecell.bits.mask import Mask
+from prunecell.bits.order import Keys, Scores
+from prunecell.errors import OptionError, check_count
+
+
+class Granularity(Protocol):
+    """How the weights of a tensor are grouped; all groups of a tensor have the same size."""
+
+    def group(self, keys: Keys) -> Keys:
+        """The keys of all weights -> one a group."""
+        ...
+
+    def spread(self, groups: Mask, shape: torch.Size) -> Mask:
+        """A mask of groups -> the mask of a weight of that shape."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Each weight for itself: unstructured pruning."""
+
+    def group(self, keys: Keys) -> Keys:
+        """See `Granularity`."""
+        return keys
+
+    def spread(self, groups: Mask, shape: torch.Size) -> Mask:  # noqa: ARG002 - the form of a granularity
+        """See `Granularity`."""
+        return groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slices:
+    """All weights with the same index in some dimensions.
+
+    Args:
+        dims: dimensions of the weight, ascending, >= 0: (0,) are filters or rows, (1,) channels or columns, (0, 1)
+            kernels.
+
+    Raises:
+        OptionError: the dimensions do not ascend, or the weight has fewer.
+
+    >>> Slices(dims=(0,)).spread(Mask.from_bool(torch.tensor([True, False])), torch.Size([2, 3])).to_bool().tolist()
+    [[True, True, True], [False, False, False]]
+    """
+
+    dims: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for dim in self.dims:
+            check_count("dims", dim)
+        if not self.dims or list(self.dims) != sorted(set(self.dims)):
+            raise OptionError(f"dims={self.dims!r} is illegal: it must be dimensions in ascending order")
+
+    def group(self, keys: Keys) -> Keys:
+        """See `Granularity`."""
+        scores = keys.scores()
+        self._check(scores.shape)
+        others = [dim for dim in range(scores.ndim) if dim not in self.dims]
+        return Scores(_mean(scores, others))
+
+    def spread(self, groups: Mask, shape: torch.Size) -> Mask:
+        """See `Granularity`."""
+        view = [size if dim in self.dims else 1 for dim, size in enumerate(shape)]
+        return Mask.from_bool(groups.to_bool().view(view).expand(shape))
+
+    def _check(self, shape: torch.Size) -> None:
+        if self.dims[-1] >= len(shape):
+            raise OptionError(f"dims={self.dims!r} is illegal for a weight of shape {tuple(shape)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """Blocks of neighbouring rows and columns; all dimensions but the first are columns.
+
+    Args:
+        rows, columns: >= 1, of a block; they must divide those of the weight.
+
+    Raises:
+        OptionError: they do not.
+    """
+
+    rows: int = 1
+    columns: int = 4
+
+    def __post_init__(self) -> None:
+        check_count("rows", self.rows, low=1)
+        check_count("columns", self.columns, low=1)
+
+    def group(self, keys: Keys) -> Keys:
+        """See `Granularity`."""
+        scores = keys.scores()
+        return Scores(_mean(scores.reshape(self._blocks(scores.shape)), [1, 3]))
+
+    def spread(self, groups: Mask, shape: torch.Size) -> Mask:
+        """See `Granularity`."""
+        blocks = self._blocks(shape)
+        keep = groups.to_bool().view(blocks[0], 1, blocks[2], 1).expand(blocks)
+        return Mask.from_bool(keep.reshape(shape))
+
+    def _blocks(self, shape: torch.Size) -> tuple[int, int, int, int]:
+        n_rows, n_columns = shape[0] if shape else 1, math.prod(shape[1:])
+        if n_rows % self.rows or n_columns % self.columns:
+            raise OptionError(
+                f"blocks of {self.rows} x {self.columns} do not divide a weight of shape {tuple(shape)},"
+                f" {n_rows} rows of {n_columns}"
+            )
+        return n_rows // self.rows, self.rows, n_columns // self.columns, self.columns
+
+
+SINGLE = Weights()
+
+
+def _mean(scores: Tensor, dims: list[int]) -> Tensor:
+    """In float64, so that the order of the additions, which differs between machines, shows in no float32."""
+    return scores.double().mean(dims).float() if dims else scores
+
+
+GRANULARITIES: dict[str, type[Granularity]] = {"Weights": Weights, "Slices": Slices, "Blocks": Blocks}
+"""Name -> granularity; the laws of the tests run over all of them."""

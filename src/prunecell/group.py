@@ -1,0 +1,126 @@
+"""Group: the weights under one spec, whose masks are filled together."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from prunecell.allocation import shares_of
+from prunecell.bits.mask import Mask
+from prunecell.errors import OptionTypeError
+from prunecell.evidence import Evidence
+from prunecell.fillers import rank_of
+from prunecell.schedules import Clock, sparsity_at, update_at
+from prunecell.spec import PruneSpec
+from prunecell.weight import PrunedWeight, revealed
+
+
+class ClearMoments(Protocol):
+    """Resets the moments of pruned weights, to rest or to begin anew: `Enforcement.clear_moments`."""
+
+    def __call__(self, weights: Iterable[PrunedWeight], *, rest: bool) -> None:
+        """See the class."""
+        ...
+
+
+@dataclass(eq=False)
+class Group:
+    """The weights under one spec, in the model's order; one budget is shared by all of them."""
+
+    spec: PruneSpec
+    weights: list[PrunedWeight]
+
+    def is_due(self, clock: Clock) -> bool:
+        """Whether the masks must be filled at that time: an update came since they were filled, or they never were."""
+        update = update_at(self.spec.schedule, clock)
+        return any(weight.update != update for weight in self.weights)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all that the criterion needs was collected."""
+        return all(weight.collector.complete for weight in self.weights)
+
+    def prepare(self, clock: Clock, n_samples: int | None) -> None:
+        """Collect in the next step what an update at its end will need.
+
+        Args:
+            clock: of now.
+            n_samples: expected in the next step; None: unknown.
+        """
+        if not self.spec.needs:
+            return
+        late = self.is_due(clock)  # something is still missing: what is whole is kept
+        soon = n_samples is not None and self.is_due(clock.advanced(n_samples))
+        for weight in self.weights:
+            if not late:
+                weight.collector.end()
+            if late or soon:
+                weight.collector.begin()
+
+    def fill(self, clock: Clock, clear_moments: ClearMoments) -> None:
+        """Fill all masks at the sparsity of now; nothing is changed if filler or allocation fail.
+
+        Raises:
+            OptionError: schedule or allocation returned no sparsity.
+            OptionTypeError: the filler returned no mask of the weight's shape.
+        """
+        sparsity = sparsity_at(self.spec.schedule, clock)
+        with revealed(self.weights):
+            masks = self._masks(clock, sparsity)
+            self.put(masks, clock, clear_moments)
+            for weight in self.weights:
+                weight.target_sparsity = sparsity
+        clear_moments(self.weights, rest=True)
+        for weight in self.weights:
+            weight.collector.end()
+
+    def put(self, masks: Sequence[Mask], clock: Clock, clear_moments: ClearMoments) -> None:
+        """Give each weight its mask."""
+        pairs = list(zip(self.weights, masks, strict=True))
+        clear_moments([weight for weight, mask in pairs if mask.revives(weight.mask)], rest=False)
+        update = update_at(self.spec.schedule, clock)
+        for weight, mask in pairs:
+            weight.mask, weight.update = mask, update
+
+    def _masks(self, clock: Clock, sparsity: float) -> list[Mask]:
+        evidences = [self._evidence(weight, clock) for weight in self.weights]
+        shares = shares_of(self.spec.allocation, evidences, sparsity)
+        return [_as_mask(self.spec.filler(e, share), e) for e, share in zip(evidences, shares, strict=True)]
+
+    def _evidence(self, weight: PrunedWeight, clock: Clock) -> Evidence:
+        # The draw depends on seed, name and time only: resumed and parallel runs draw the same.
+        text = f"{self.spec.seed}/{weight.name}/{clock.samples}"
+        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+        return Evidence(
+            name=weight.name,
+            weight=weight.parameter.detach(),
+            mask=weight.mask,
+            generator=torch.Generator().manual_seed(seed),
+            rank=rank_of(self.spec.filler),
+            collected=weight.collector.evidence(weight.mask.shape),
+        )
+
+
+def groups_of(weights: Iterable[PrunedWeight], specs: Iterable[PruneSpec]) -> list[Group]:
+    """The weights by the spec object that they are under, in the order of the specs: the plan's."""
+    by_spec: dict[int, Group] = {}
+    for spec in specs:
+        by_spec.setdefault(id(spec), Group(spec, []))
+    for weight in weights:
+        by_spec[id(weight.spec)].weights.append(weight)
+    return [group for group in by_spec.values() if group.weights]
+
+
+def _as_mask(filled: Mask | Tensor, evidence: Evidence) -> Mask:
+    """Accept what a filler returned, or say what is wrong with it."""
+    if isinstance(filled, Mask) and filled.shape == evidence.weight.shape:
+        return filled
+    if isinstance(filled, Tensor) and filled.dtype == torch.bool and filled.shape == evidence.weight.shape:
+        return Mask.from_bool(filled.to(evidence.weight.device))
+    raise OptionTypeError(
+        f"the filler returned {type(filled).__name__} for {evidence.name}: it must be a Mask or a bool tensor"
+        f" of shape {tuple(evidence.weight.shape)}"
+    )

@@ -1,0 +1,132 @@
+"""Laws over every criterion of the table, with every granularity."""
+
+import pytest
+import torch
+
+from prunecell.bits.mask import Mask
+from prunecell.bits.order import Keys
+from prunecell.criteria import CRITERIA, keys_of, needs, needs_of
+from prunecell.errors import OptionError, OptionTypeError
+from prunecell.evidence import Evidence, Needs
+from prunecell.fillers import Lowest
+from prunecell.granularity import GRANULARITIES, Slices
+
+SHAPE = (12, 8, 2, 2)
+SPARSITIES = (0.0, 0.01, 0.3, 0.5, 0.9, 1.0)
+
+
+def evidence(criterion, shape=SHAPE, seed=0, **given):
+    """All that the criterion needs, and nothing else."""
+    draw = torch.Generator().manual_seed(seed)
+    known = {
+        Needs.GRADIENT: torch.randn(shape, generator=draw),
+        Needs.SQUARED_GRADIENT: torch.rand(shape, generator=draw),
+        Needs.INPUTS: torch.rand(shape[1], generator=draw).view(1, -1, *[1] * (len(shape) - 2)),
+    }
+    weight = given.pop("weight", torch.randn(shape, generator=draw))
+    return Evidence(
+        name="weight",
+        weight=weight,
+        mask=Mask.full(weight.shape),
+        generator=torch.Generator().manual_seed(seed),
+        collected={need: value for need, value in known.items() if need in needs_of(criterion)},
+        **given,
+    )
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("name", CRITERIA)
+def test_laws_that_hold_for_every_criterion(name, granularity):
+    filler = Lowest(criterion=CRITERIA[name], granularity=GRANULARITIES[granularity]())
+    sizes = set()
+    for sparsity in SPARSITIES:
+        found = evidence(CRITERIA[name])
+        before = found.weight.clone()
+        mask = filler(found, sparsity)
+        assert mask.shape == SHAPE
+        assert sparsity <= mask.n_pruned / mask.shape.numel() < sparsity + 1 / 8
+        assert mask.equals(filler(evidence(CRITERIA[name]), sparsity)), "the same evidence, the same mask"
+        assert torch.equal(found.weight, before)
+        sizes.add(found.ranked(filler.rank).group_size)
+    assert len(sizes) == 1
+    assert mask.n_kept == 0
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_what_is_pruned_never_scores_above_what_is_kept(name):
+    found = evidence(CRITERIA[name])
+    keys = keys_of(CRITERIA[name], found)
+    every = keys.chunk(0, found.weight.numel()) & torch.iinfo(keys.dtype).max
+    keep = Lowest(criterion=CRITERIA[name])(evidence(CRITERIA[name]), 0.4).to_bool().view(-1)
+    assert every[~keep].max() <= every[keep].min()
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_criterion_gives_keys_or_real_scores_of_the_weights_shape(name):
+    scores = CRITERIA[name](evidence(CRITERIA[name]))
+    assert scores.shape == SHAPE
+    assert isinstance(scores, torch.Tensor) or all(hasattr(scores, member) for member in Keys.__annotations__)
+
+
+@pytest.mark.parametrize("name", [name for name, criterion in CRITERIA.items() if needs_of(criterion)])
+def test_what_was_not_collected_is_named(name):
+    found = evidence(lambda _: None)
+    with pytest.raises(OptionError, match=r"of 'weight' was not collected: the criterion must declare that need"):
+        CRITERIA[name](found)
+
+
+@needs(Needs.GRADIENT | Needs.INPUTS)
+def everything(evidence):
+    return evidence.weight + evidence.gradient + evidence.input_norms
+
+
+def test_needs_are_declared_by_functions_and_by_values():
+    class Value:
+        needs = Needs.INPUTS
+
+        def __call__(self, evidence):
+            return evidence.weight
+
+    assert needs_of(everything) == Needs.GRADIENT | Needs.INPUTS
+    assert needs_of(Value()) == Needs.INPUTS
+    assert needs_of(lambda e: e.weight) == Needs.NOTHING
+    assert Lowest(criterion=everything).traits.needs == Needs.GRADIENT | Needs.INPUTS
+
+
+@pytest.mark.parametrize("scores", [None, torch.ones(3), torch.ones(SHAPE, dtype=torch.complex64)])
+def test_scores_that_are_none_are_refused(scores):
+    with pytest.raises(OptionTypeError, match=r"the criterion returned .* for weight: it must be a real tensor"):
+        Lowest(criterion=lambda _: scores)(evidence(lambda _: None), 0.5)
+
+
+def test_a_criterion_that_cannot_be_called_is_refused():
+    with pytest.raises(OptionTypeError, match="criterion='magnitude' is illegal: it must be callable"):
+        Lowest(criterion="magnitude")
+
+
+def test_scores_of_any_sign_are_ordered_by_value_not_by_magnitude():
+    weight = torch.tensor([[3.0, -4.0, 1.0, -0.5]])
+    keep = Lowest(criterion=lambda e: e.weight)(evidence(lambda _: None, weight=weight), 0.5).to_bool()
+    assert keep.tolist() == [[True, False, True, False]]
+
+
+def test_integer_scores_are_exact():
+    big = torch.tensor([[(1 << 24) + 1, 1 << 24, -5, -6]], dtype=torch.int32)
+    keep = Lowest(criterion=lambda _: big)(evidence(lambda _: None, weight=torch.ones(1, 4)), 0.75).to_bool()
+    assert keep.tolist() == [[True, False, False, False]]
+
+
+def test_taylor_is_the_product_and_fisher_its_square():
+    found = evidence(CRITERIA["taylor"])
+    assert torch.equal(CRITERIA["taylor"](found), (found.weight * found.gradient).abs())
+    found = evidence(CRITERIA["fisher"])
+    assert torch.equal(CRITERIA["fisher"](found), found.weight.square() * found.squared_gradient)
+    found = evidence(CRITERIA["wanda"])
+    assert torch.equal(CRITERIA["wanda"](found), found.weight.abs() * found.input_norms)
+
+
+def test_filters_of_the_lowest_mean_magnitude_go():
+    weight = torch.arange(1.0, 25.0).view(4, 3, 2, 1)[torch.tensor([2, 0, 3, 1])]
+    keep = Lowest(granularity=Slices(dims=(0,)))(evidence(lambda _: None, weight=weight), 0.5).to_bool()
+    assert keep.flatten(1).all(1).tolist() == [True, False, True, False]
+    assert keep.flatten(1).any(1).tolist() == [True, False, True, False]

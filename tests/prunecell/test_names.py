@@ -1,0 +1,71 @@
+"""A weight's name is that of the plain model, whatever is around it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+from torch.optim.swa_utils import AveragedModel
+
+from prunecell import Pruner, PruneSpec, Random, Static, load, save
+from prunecell.names import plain_names
+
+DRAWN = PruneSpec(schedule=Static(sparsity=0.5), filler=Random(), seed=1)
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
+
+
+WRAPPED = {
+    "compiled": lambda: torch.compile(net(), backend="eager"),
+    "a compiled part": lambda: nn.Sequential(torch.compile(net()[0], backend="eager"), nn.ReLU(), net()[2]),
+    "averaged": lambda: AveragedModel(net()),
+    "parallel": lambda: nn.DataParallel(net()),
+    "both": lambda: torch.compile(nn.DataParallel(net()), backend="eager"),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_a_wrapped_model_draws_the_masks_of_the_plain_one(wrap):
+    plain, wrapped = Pruner(net(), DRAWN), Pruner(wrap(), DRAWN)
+    assert list(wrapped.masks) == ["0.weight", "2.weight"]
+    for name, mask in plain.masks.items():
+        assert torch.equal(mask, wrapped.masks[name])
+    wrapped.load_state_dict(plain.state_dict())
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_a_wrapped_model_is_saved_under_the_plain_names(wrap, tmp_path):
+    save(wrap(), tmp_path / "net.pcell")
+    found = load(tmp_path / "net.pcell")
+    assert found.keys() - {"n_averaged"} == net().state_dict().keys()
+
+
+def test_plans_reach_weights_by_either_name():
+    for name in ("0.weight", "_orig_mod.0.weight", "_orig_mod.0.*", "0.*"):
+        assert list(Pruner(WRAPPED["compiled"](), {name: DRAWN}).masks) == ["0.weight"]
+
+
+def test_a_module_of_ones_own_called_module_keeps_its_name():
+    own = nn.Module()
+    own.module = net()
+    assert plain_names(own)["module.0.weight"] == "module.0.weight"
+
+
+def test_a_parametrized_weight_is_called_by_its_name():
+    layer = parametrizations.orthogonal(nn.Linear(4, 4))
+    assert plain_names(layer) == {
+        "bias": "bias",
+        "parametrizations.weight.original": "weight",
+        **{name: name for name in plain_names(layer) if ".0." in name},
+    }
+    normed = parametrizations.weight_norm(nn.Linear(4, 4))
+    assert set(plain_names(normed).values()) == {"bias", "weight.original0", "weight.original1"}
+
+
+def test_two_that_would_be_called_alike_keep_their_names():
+    model = nn.Module()
+    model.a = nn.DataParallel(nn.Linear(2, 2))
+    model.a.register_parameter("weight", nn.Parameter(torch.ones(2, 2)))
+    assert {"a.module.weight", "a.weight"} <= set(plain_names(model).values())
