@@ -44,6 +44,12 @@ def test_every_public_name_is_there_in_a_fresh_interpreter():
     assert run(code).split() == [word for name in prunecell.__all__ for word in (name, "True")]
 
 
+def test_the_public_names_load_no_library_for_printing_and_drawing():
+    code = "import sys, prunecell\nfor name in prunecell.__all__: getattr(prunecell, name)\n"
+    unwanted = ["matplotlib", "jinja2", "PIL", "rich", "typer", "onnx", "pcodec", "sklearn"]
+    assert run(f"{code}print([name for name in {unwanted} if name in sys.modules])") == "[]\n"
+
+
 @pytest.mark.parametrize("name", prunecell.__all__)
 def test_a_public_name_is_always_the_same_object_and_can_be_pickled(name):
     found = getattr(prunecell, name)
