@@ -137,7 +137,15 @@ cli.main()
     assert Path("killed/net.pcell").read_bytes() == Path("whole/net.pcell").read_bytes()
 
 
-@pytest.mark.usefixtures("workplace")
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where the tests run in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("workplace", "interruptible")
 def test_after_ctrl_c_it_says_how_to_go_on(command, capsys, monkeypatch):
     command("run", "net.ini", "--epochs", "2", "--out", "whole")
     with monkeypatch.context() as context:
