@@ -79,21 +79,23 @@ _MODULES = {
 """Public name -> the module of this package that defines it."""
 
 
-def __getattr__(name: str) -> object:
-    """Import what is asked for: a public name from its module, or a module of this package.
+if not TYPE_CHECKING:  # a type checker then finds names that are not there
 
-    Raises:
-        AttributeError: it is neither; the nearest public name is offered.
-    """
-    if name in _MODULES:
-        found: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-        globals()[name] = found  # the next use does not come here
-        return found
-    if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
-        return import_module(f"{__name__}.{name}")
-    from prunecell.errors import nearest  # noqa: PLC0415 - only a mistake needs it
+    def __getattr__(name: str) -> object:
+        """Import what is asked for: a public name from its module, or a module of this package.
 
-    raise AttributeError(f"prunecell has no {name!r}{nearest(name, __all__)}")
+        Raises:
+            AttributeError: it is neither; the nearest public name is offered.
+        """
+        if name in _MODULES:
+            found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+            globals()[name] = found  # the next use does not come here
+            return found
+        if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
+        from prunecell.errors import nearest  # noqa: PLC0415 - only a mistake needs it
+
+        raise AttributeError(f"prunecell has no {name!r}{nearest(name, __all__)}")
 
 
 def __dir__() -> list[str]:

@@ -21,7 +21,7 @@ from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import VALUE_MODES
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests" / "data"
 
 

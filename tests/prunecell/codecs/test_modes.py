@@ -17,7 +17,7 @@ from prunecell.codecs.modes import VALUE_MODES, Rounded, SharedValues, value_mod
 from prunecell.codecs.records import read_record
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError
 
-GUIDE = Path(__file__).parents[2] / "docs" / "archive.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "archive.md"
 RECIPE = next(b for b in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL) if "class Signs" in b)
 
 
