@@ -97,9 +97,9 @@ def widened(words: Array, stored: str, dtype: str, scales: Array | None) -> Arra
 def tensor(entry: dict[str, Any], blob: bytes) -> Array:
     """Decode one tensor."""
     dtype, shape, count, form = entry["dtype"], entry["shape"], entry["count"], entry["positions"]
-    stored, parts = entry.get("stored", dtype), 2 if dtype.startswith("complex") else 1
-    n_words = math.prod(shape) * parts
-    size = np.dtype(NUMPY[stored]).itemsize // parts
+    stored, per_element = entry.get("stored", dtype), 2 if dtype.startswith("complex") else 1
+    n_words = math.prod(shape) * per_element
+    size = np.dtype(NUMPY[stored]).itemsize // per_element
     out = np.zeros(n_words, f"<u{size}" if stored == dtype else NUMPY[dtype])
     if count:
         streams, at = [], 0
@@ -135,13 +135,13 @@ def _read(data: bytes, left: int) -> dict[str, Array]:
         if "alias" in entry:
             out[name] = out[entry["alias"]]
             continue
-        place = {**header[name], **entry}
-        blob = data[stop + place["data_offsets"][0] : stop + place["data_offsets"][1]]
+        info = {**header[name], **entry}
+        blob = data[stop + info["data_offsets"][0] : stop + info["data_offsets"][1]]
         need(zlib.crc32(blob) == entry["crc32"], f"{name}: damaged")
-        dtype, n_bytes = NUMPY[place["dtype"]], math.prod(place["shape"]) * np.dtype(NUMPY[place["dtype"]]).itemsize
+        dtype, n_bytes = NUMPY[info["dtype"]], math.prod(info["shape"]) * np.dtype(NUMPY[info["dtype"]]).itemsize
         need(0 <= n_bytes <= left, f"{name}: more than limit_bytes")
         left -= n_bytes
-        out[name] = tensor(entry, blob) if "streams" in entry else np.frombuffer(blob, dtype).reshape(place["shape"])
+        out[name] = tensor(entry, blob) if "streams" in entry else np.frombuffer(blob, dtype).reshape(info["shape"])
     return out
 
 

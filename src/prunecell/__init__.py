@@ -1,17 +1,25 @@
-"""Pruning that really makes a PyTorch model smaller: on disk, in memory, and in time on a CPU."""
+"""Pruning that really makes a PyTorch model smaller: on disk, in memory, and in time on a CPU.
 
-from prunecell.allocation import global_ranking, uniform
-from prunecell.archive import Archive, load, save
-from prunecell.errors import PrunecellError
-from prunecell.files import pack, unpack
-from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, Random
-from prunecell.plan import Plan
-from prunecell.pruner import Pruner
-from prunecell.schedules import Cubic, Gradual, Static
-from prunecell.sharing import share_
-from prunecell.sparse import compact_, tune_runtime
-from prunecell.spec import PruneSpec
-from prunecell.training import Checkpoint, Task, evaluate, fit
+A public name is imported from its module when it is first used, so that the command line starts without torch.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prunecell.allocation import global_ranking, uniform
+    from prunecell.archive import Archive, load, save
+    from prunecell.errors import PrunecellError
+    from prunecell.files import pack, unpack
+    from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, Random
+    from prunecell.plan import Plan
+    from prunecell.pruner import Pruner
+    from prunecell.schedules import Cubic, Gradual, Static
+    from prunecell.sharing import share_
+    from prunecell.sparse import compact_, tune_runtime
+    from prunecell.spec import PruneSpec
+    from prunecell.training import Checkpoint, Task, evaluate, fit
 
 __all__ = [
     "Archive",
@@ -40,3 +48,56 @@ __all__ = [
     "uniform",
     "unpack",
 ]
+
+_MODULES = {
+    "Archive": "archive",
+    "Checkpoint": "training",
+    "Cubic": "schedules",
+    "Gradual": "schedules",
+    "IterNonStruct": "fillers",
+    "KeepZeros": "fillers",
+    "Lowest": "fillers",
+    "Plan": "plan",
+    "PruneSpec": "spec",
+    "PrunecellError": "errors",
+    "Pruner": "pruner",
+    "Random": "fillers",
+    "Static": "schedules",
+    "Task": "training",
+    "compact_": "sparse",
+    "evaluate": "training",
+    "fit": "training",
+    "global_ranking": "allocation",
+    "load": "archive",
+    "pack": "files",
+    "save": "archive",
+    "share_": "sharing",
+    "tune_runtime": "sparse",
+    "uniform": "allocation",
+    "unpack": "files",
+}
+"""Public name -> the module of this package that defines it."""
+
+
+if not TYPE_CHECKING:  # a type checker then finds names that are not there
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for: a public name from its module, or a module of this package.
+
+        Raises:
+            AttributeError: it is neither; the nearest public name is offered.
+        """
+        if name in _MODULES:
+            found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+            globals()[name] = found  # the next use does not come here
+            return found
+        if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
+        from prunecell.errors import nearest  # noqa: PLC0415 - only a mistake needs it
+
+        raise AttributeError(f"prunecell has no {name!r}{nearest(name, __all__)}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

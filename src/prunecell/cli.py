@@ -1,23 +1,28 @@
-"""The command `prunecell`: every subcommand is one call of the library."""
+"""The command `prunecell`: every subcommand is one call of the library.
+
+The library is reached through the package, whose names are imported when they are used: `--help` needs no torch.
+"""
 
 import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prunecell import export as exporting
-from prunecell import files, job
-from prunecell.archive import inspect as facts_of
+import prunecell
 from prunecell.errors import OptionError, PrunecellError
-from prunecell.sparse import tune_runtime
+
+if TYPE_CHECKING:
+    import prunecell.archive
+    import prunecell.export
+    import prunecell.files
+    import prunecell.job
 
 app = typer.Typer(
     help="Pruning that really makes a PyTorch model smaller.",
@@ -27,7 +32,7 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
+"""The exit status after Ctrl-C, as in shells."""
 
 
 @app.command()
@@ -38,21 +43,23 @@ def run(  # noqa: PLR0913 - options of a command
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the data set; else it is fetched or in the cache.")
+        Path | None, typer.Option(help="Folder of the data set; without it, the cache, or the data set is fetched.")
     ] = None,
     reference: Annotated[bool, typer.Option(help="Train the dense network too, for comparison.")] = True,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads; the same bits every time on one.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; with one, the bits are the same every time.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys instead of refusing them.")] = False,
 ) -> None:
     """Train a network with pruning, write the small file, load it back and report."""
+    import torch  # noqa: PLC0415 - it takes a second, which `--help` must not
+
     from n2d2.deepnet import problem  # noqa: PLC0415 - the only place of prunecell that knows n2d2, and only if asked
 
     torch.set_num_threads(threads)
     folder = out or Path("runs") / network.stem
     described = problem(network, data_path=data, lenient=lenient, seed=seed)
     try:
-        job.run(described, folder, epochs=epochs, seed=seed, reference=reference, resume=resume)
+        prunecell.job.run(described, folder, epochs=epochs, seed=seed, reference=reference, resume=resume)
     except KeyboardInterrupt:
         words = sys.argv if "--resume" in sys.argv else [*sys.argv, "--resume"]
         typer.echo(f"interrupted; to go on: {shlex.join(['prunecell', *words[1:]])}", err=True)
@@ -64,31 +71,33 @@ def pack(
     source: Annotated[Path, typer.Argument(help="A state_dict, safetensors (an index too) or .pcell file.")],
     target: Annotated[Path, typer.Argument(help="The .pcell file to write.")],
     *,
-    values: Annotated[str, typer.Option(help="exact, fp16, bf16, int8 or codebookN.")] = "exact",
-    backend: Annotated[str, typer.Option(help="zlib, or pcodec: smaller, needs the package to be read.")] = "zlib",
+    values: Annotated[str, typer.Option(help="exact, fp16, bf16, int8 or codebook1 to codebook8.")] = "exact",
+    backend: Annotated[
+        str, typer.Option(help="zlib, or pcodec, which is smaller, but needs the package pcodec to be read.")
+    ] = "zlib",
 ) -> None:
     """Write a checkpoint as a small file."""
     if target.suffix != ".pcell":
         raise OptionError(f"{target}: the archive's name must end in .pcell")
     n_bytes = source.stat().st_size
-    files.pack(source, target, values=values, backend=backend)
+    prunecell.pack(source, target, values=values, backend=backend)
     typer.echo(f"{source}: {n_bytes:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
 @app.command()
 def unpack(
     source: Annotated[Path, typer.Argument(help="A .pcell file.")],
-    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or else a torch state_dict.")],
+    target: Annotated[Path, typer.Argument(help="The file to write: .pt, .safetensors, .npz with CSR arrays.")],
 ) -> None:
     """Give back the dense checkpoint, bit for bit."""
-    files.unpack(source, target)
+    prunecell.unpack(source, target)
     typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
 @app.command()
 def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> None:
     """Show what a file holds, without decoding it."""
-    rows = facts_of(source)
+    rows = prunecell.archive.inspect(source)
     table = Table(
         show_footer=True, box=SIMPLE_HEAD, pad_edge=False, caption="dense, stored: bytes", caption_justify="left"
     )
@@ -108,17 +117,17 @@ def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> N
 @app.command()
 def export(
     source: Annotated[Path, typer.Argument(help="A state_dict, safetensors (an index too) or .pcell file.")],
-    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, or .npz with CSR arrays.")],
+    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, .npz with CSR arrays, .pt.")],
 ) -> None:
     """Write the tensors of a file for other programs; ONNX and .pt2 need the model: prunecell.export."""
-    exporting.export(files.read(source), target)
+    prunecell.export.export(prunecell.files.read(source), target)
     typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
 
 
 @app.command("tune-runtime")
 def tune() -> None:
     """Measure on this machine where sparse layers win; compact_ uses it from then on."""
-    typer.echo(f"times of this machine: {tune_runtime()}")
+    typer.echo(f"times of this machine: {prunecell.tune_runtime()}")
 
 
 def main() -> None:
@@ -138,7 +147,7 @@ def main() -> None:
 
 
 def _told(error: Exception) -> str:
-    """What happened, without the number that the system has for it."""
+    """Say what happened, without the system's error number."""
     if isinstance(error, OSError) and error.strerror:
-        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+        return ": ".join(str(fact) for fact in (error.filename, error.strerror) if fact)
     return str(error)

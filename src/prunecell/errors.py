@@ -50,11 +50,11 @@ class DataError(PrunecellError, RuntimeError):
 
 
 class DivergedError(PrunecellError, ArithmeticError):
-    """Training came to nothing: the loss is no number any more."""
+    """Training came to nothing: the loss is not a number any more."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say what is legal in place of `name`, the nearest match first.
+    """Say what is legal instead of `name`, the nearest match first.
 
     >>> nearest("Magnitud", ["Random", "Magnitude"])
     "; did you mean 'Magnitude'? Legal: Magnitude, Random"

@@ -47,7 +47,7 @@ class _SharedWeight:
         numbers.copy_(per_cluster.to(numbers.dtype)[self.cluster.int()])
 
     def project_(self) -> None:
-        """Put the mean of each cluster in place of its weights."""
+        """Replace the weights of each cluster by their mean."""
         self.spread_(self.parameter.data, self.totals(self.parameter.data) / self.sizes)
 
 
@@ -61,20 +61,20 @@ def share_(
 ) -> "Sharing":
     """Let the weights of each matrix and kernel share at most 2^bits values; zeros stay zero.
 
-    The shared values minimise the squared error, at the price of the bits that the indices take (see
-    `prunecell.codecs.kmeans`). The parameters stay the same objects; prune before, not after.
+    The shared values minimise the squared error and the bits that the indices take (see `prunecell.codecs.kmeans`). The
+    parameters stay the same objects. Prune before sharing, not after it.
 
     Args:
         model: changed in place.
         bits: 1 to 8.
         optimizer: the optimizer of the weights, made before or after; more by `attach`.
         names: which parameters; all floating-point ones of two or more dimensions by default.
-        sum_gradients: move a shared value by the sum of the gradients of its weights, which is its derivative
-            (Deep Compression), in place of their mean. The learning rate must then be smaller by about the number
-            of weights that share a value; with the mean the one that the model was trained with serves on.
+        sum_gradients: whether a shared value moves by the sum of the gradients of its weights, which is its derivative
+            (Deep Compression), or by their mean. With the sum, the learning rate must be smaller by about the number of
+            weights that share a value; with the mean, the learning rate that the model was trained with is right.
 
     Returns:
-        What keeps the weights shared while training goes on.
+        The object that keeps the weights shared while training goes on.
 
     Raises:
         OptionError: bits out of range, a name that no parameter has or that is no float, inf or NaN in a weight.
@@ -129,11 +129,10 @@ def _with_cluster(parameter: nn.Parameter, index: Tensor) -> _SharedWeight:
 
 
 class Sharing:
-    """Keeps the weights of a model shared: hooks on the optimizers reduce gradients and repair after each step.
+    """Keeps the weights of a model shared, by hooks on the optimizers. `share_` makes it.
 
-    Made by `share_`. The gradients of the weights of a cluster are replaced by their mean (or sum) before a step,
-    so that the optimizer moves them together; after it the cluster's mean takes their place, whatever momentum or
-    decay did.
+    Before a step, the gradients of the weights of a cluster are replaced by their mean (or sum), so that the optimizer
+    moves the weights together. After the step, the weights are replaced by their mean, whatever momentum or decay did.
     """
 
     def __init__(self, weights: Mapping[str, _SharedWeight], *, sum_gradients: bool) -> None:
@@ -182,7 +181,7 @@ class Sharing:
         return {"version": _VERSION, "clusters": {name: w.cluster.clone() for name, w in self._weights.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the clusters of another run; load the model's weights before.
+        """Take the clusters of another run. The model's weights must be loaded before.
 
         Raises:
             StateError: it is no state of a sharing, or of other parameters.

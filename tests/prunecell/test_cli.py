@@ -137,7 +137,15 @@ cli.main()
     assert Path("killed/net.pcell").read_bytes() == Path("whole/net.pcell").read_bytes()
 
 
-@pytest.mark.usefixtures("workplace")
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where the tests run in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("workplace", "interruptible")
 def test_after_ctrl_c_it_says_how_to_go_on(command, capsys, monkeypatch):
     command("run", "net.ini", "--epochs", "2", "--out", "whole")
     with monkeypatch.context() as context:
@@ -241,7 +249,10 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
     [
         (["pack", "missing.pt", "a.pcell"], "missing.pt: No such file or directory"),
         (["pack", "empty.pt", "a.pcell"], "empty.pt: torch reads no plain weights from it (EOFError)"),
-        (["pack", "data", "a.pcell"], "data: its ending is none that can be read or written here"),
+        (
+            ["pack", "data", "a.pcell"],
+            "data: its ending is none that can be read; Legal: .bin, .ckpt, .pcell, .pt, .pth, .safetensors",
+        ),
         (["pack", "eye.pt", "a.pcell", "--values", "int9"], "values='int9' is illegal; did you mean 'int8'?"),
         (["unpack", "empty.pcell", "a.pt"], "empty.pcell: a file of 0 bytes"),
         (["unpack", "eye.pt", "a.pt"], "eye.pt: "),

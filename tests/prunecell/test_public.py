@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 LAYERS = [
     ["errors"],
-    ["native"],
+    ["native", "atomic", "choices"],
     ["codecs", "bits", "data"],
     ["archive"],
     ["files", "sharing", "sparse"],
@@ -39,11 +39,13 @@ def imports(path):
 
 
 def test_all_lists_every_public_name():
-    assert all(hasattr(prunecell, name) for name in prunecell.__all__)
     assert len(prunecell.__all__) <= 30
-    modules = {path.stem for path in (SOURCE / "prunecell").iterdir()}
-    public = {name for name in vars(prunecell) if not name.startswith("_")} - modules
-    assert public == set(prunecell.__all__)
+    assert sorted(prunecell.__all__) == dir(prunecell) == sorted(prunecell._MODULES)
+    typed = {name for name in imports(SOURCE / "prunecell" / "__init__.py") if name.startswith("prunecell.")}
+    homes = set(prunecell._MODULES.values())
+    assert typed == {f"prunecell.{home}.{name}" for name, home in prunecell._MODULES.items()} | {
+        f"prunecell.{home}" for home in homes
+    } | {"prunecell.errors.nearest"}
 
 
 def test_imports_point_one_way():

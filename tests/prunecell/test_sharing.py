@@ -1,6 +1,7 @@
 """Weights that share values keep sharing them while they train."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -173,8 +174,11 @@ def test_what_is_illegal_is_named(mlp):
     for bits in (0, 9):
         with pytest.raises(OptionError, match=f"bits={bits} is illegal"):
             share_(mlp.model, bits=bits)
-    with pytest.raises(OptionTypeError, match=r"bits=2\.5 is illegal"):
-        share_(mlp.model, bits=2.5)
+    for bits in (2.5, [4], None, True, "4"):
+        with pytest.raises(
+            OptionTypeError, match=f"bits={re.escape(repr(bits))} is illegal: it must be a whole number"
+        ):
+            share_(mlp.model, bits=bits)
     with pytest.raises(OptionError, match=r"no parameter '0\.weigth'; did you mean '0\.weight'"):
         share_(mlp.model, names=["0.weigth"])
     with pytest.raises(OptionTypeError, match=r"it must be a torch\.optim\.Optimizer"):

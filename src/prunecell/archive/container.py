@@ -1,8 +1,8 @@
 """A safetensors file, written in one stream and read in place: names, dtypes, shapes and bytes, no codecs.
 
 https://github.com/huggingface/safetensors: 8 bytes with the length of a JSON header, the header, the data.
-The safetensors library opens these files. They are read by our own few lines, because every byte of the
-header is checked (twice the same key, holes, overlaps) and nothing is copied.
+The safetensors library opens these files. They are read by our own few lines, because these check every byte of the
+header (a key that is there twice, holes, overlaps) and copy nothing.
 """
 
 import json
@@ -16,21 +16,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
+from prunecell.atomic import replacing
 from prunecell.errors import FormatError
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library
 METADATA = "__metadata__"
 SEAL = "crc32"
-UNSEALED = {SEAL: "00000000"}  # in the metadata: room for the checksum of the header
-_AT_ONCE = 1 << 18  # bytes that a checksum is taken of
-_IN_MEMORY = 1 << 26  # a body up to so many bytes waits for its header in memory, a larger one on disk
+UNSEALED = {SEAL: "00000000"}  # in the metadata, to be replaced by the checksum of the header
+_AT_ONCE = 1 << 18  # bytes that are read at a time
+_IN_MEMORY = 1 << 26  # bytes of the largest body that waits for its header in memory; a larger one waits on disk
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a tensor of the container is.
+class TensorInfo:
+    """What the header says about a tensor.
 
     Attributes:
         dtype: safetensors' name of the dtype.
@@ -45,36 +46,49 @@ class Place:
 
 
 class Body:
-    """Takes the bytes of one tensor after the other, and remembers where each is."""
+    """Takes the bytes of one tensor after the other, and remembers where they are."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._size = 0
-        self.places: dict[str, Place] = {}
+        self.tensors: dict[str, TensorInfo] = {}
 
-    def append(self, name: str, dtype: str, shape: tuple[int, ...], pieces: Iterable[bytes | memoryview]) -> int:
-        """Write the bytes of a tensor; return their CRC-32."""
+    def append(self, name: str, dtype: str, shape: tuple[int, ...], data: Iterable[bytes | memoryview]) -> int:
+        """Write the bytes of a tensor, in several `bytes`; return their CRC-32."""
         start, checksum = self._size, 0
-        for piece in pieces:
-            self._stream.write(piece)
-            self._size += len(piece)
-            checksum = zlib.crc32(piece, checksum)
-        self.places[name] = Place(dtype=dtype, shape=shape, start=start, stop=self._size)
+        for some in data:
+            self._stream.write(some)
+            self._size += len(some)
+            checksum = zlib.crc32(some, checksum)
+        self.tensors[name] = TensorInfo(dtype=dtype, shape=shape, start=start, stop=self._size)
         return checksum
+
+    def repeat(self, name: str, of: str) -> None:
+        """Write the bytes of a tensor again, under another name."""
+        before = self.tensors[of]
+        self.append(name, before.dtype, before.shape, self._written(before.start, before.stop))
+
+    def _written(self, start: int, stop: int) -> Iterator[bytes]:
+        """Read bytes back, some at a time; the stream is at its end whenever some are given."""
+        for at in range(start, stop, _AT_ONCE):
+            self._stream.seek(at)
+            some = self._stream.read(min(_AT_ONCE, stop - at))
+            self._stream.seek(0, os.SEEK_END)
+            yield some
 
 
 @contextmanager
 def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
     """Write a container; the file appears under its name when it is complete, or not at all.
 
-    `metadata` is read when the body is complete, so it may be filled in the meantime; where it is `UNSEALED`,
-    the checksum of the header takes its place. The header stands before the data and holds its sizes; so the
-    body waits in memory, or on disk if it is large.
+    `metadata` is read when the body is complete, so the caller may fill it until then. If it contains `UNSEALED`, the
+    checksum of the header takes the place of those zeros. The body waits in memory, or on disk if it is large, because
+    the header is written first and holds the sizes of the data.
     """
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(path.parent)) as stream:
         body = Body(stream)
         yield body
-        header = _header(body.places, metadata)
+        header = _header(body.tensors, metadata)
         stream.seek(0)
         with replacing(path) as file:
             file.write(struct.pack("<Q", len(header)))
@@ -82,11 +96,11 @@ def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
             shutil.copyfileobj(stream, file, 1 << 20)
 
 
-def _header(places: Mapping[str, Place], metadata: dict[str, str]) -> bytes:
+def _header(tensors: Mapping[str, TensorInfo], metadata: dict[str, str]) -> bytes:
     header: dict[str, object] = {METADATA: metadata}
-    for name, place in places.items():
-        offsets = [place.start, place.stop]
-        header[name] = {"dtype": place.dtype, "shape": list(place.shape), "data_offsets": offsets}
+    for name, info in tensors.items():
+        offsets = [info.start, info.stop]
+        header[name] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return text.replace(_seal(0), _seal(zlib.crc32(text)), 1)
@@ -96,29 +110,11 @@ def _seal(checksum: int) -> bytes:
     return f'"{SEAL}":"{checksum:08x}"'.encode()
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path` when it is complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name too must survive a loss of power
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-
-
 class Container:
     """A container mapped into memory, its header checked.
 
     Attributes:
-        places: what is in it, in the order of the header.
+        tensors: what is in it, in the order of the header.
         metadata: the strings of the header's `__metadata__`.
         n_bytes: the size of the file.
     """
@@ -130,12 +126,12 @@ class Container:
                 raise FormatError(f"a file of {self.n_bytes} bytes")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
-            self.metadata, self.places, self._start = self._read_header()
+            self.metadata, self.tensors, self._start = self._read_header()
         except BaseException:
             self.close()
             raise
 
-    def _read_header(self) -> tuple[dict[str, str], dict[str, Place], int]:
+    def _read_header(self) -> tuple[dict[str, str], dict[str, TensorInfo], int]:
         (size,) = struct.unpack("<Q", self._map[:8])
         if size > min(MAX_HEADER, self.n_bytes - 8):
             raise FormatError(f"a header of {size} bytes in a file of {self.n_bytes}; at most {MAX_HEADER}")
@@ -143,12 +139,12 @@ class Container:
         metadata = header.pop(METADATA, {})
         if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
             raise FormatError("__metadata__ must hold strings only")
-        places = {name: _place(name, value) for name, value in header.items()}
-        _check_cover(places, self.n_bytes - 8 - size)
-        return metadata, places, 8 + size
+        tensors = {name: _read_info(name, value) for name, value in header.items()}
+        _check_cover(tensors, self.n_bytes - 8 - size)
+        return metadata, tensors, 8 + size
 
     def check_seal(self) -> None:
-        """Check the header against the CRC-32 that its metadata hold, taken with zeros in its own place.
+        """Check the header against the CRC-32 that its metadata hold, taken with zeros in its place.
 
         Raises:
             FormatError: the header was changed, or has no checksum.
@@ -160,9 +156,9 @@ class Container:
             raise FormatError("the header is damaged: its checksum is wrong")
 
     def data(self, name: str) -> memoryview:
-        """Return the bytes of a tensor, in place. Let go of them before the container is closed."""
-        place = self.places[name]
-        return memoryview(self._map)[self._start + place.start : self._start + place.stop]
+        """Return the bytes of a tensor, in place. They must be let go before the container is closed."""
+        info = self.tensors[name]
+        return memoryview(self._map)[self._start + info.start : self._start + info.stop]
 
     def checksum(self, name: str) -> int:
         """Return the CRC-32 of the bytes of a tensor."""
@@ -173,12 +169,12 @@ class Container:
         return checksum
 
     def give_back(self) -> None:
-        """Let the operating system have the memory of what was read; whoever looks again reads it again."""
+        """Let the operating system have the memory of what was read; to look again is to read again."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
-        """Let go of the file; who still holds a view of it keeps its memory alive."""
+        """Let go of the file; a view of it that somebody still holds keeps its memory alive."""
         with suppress(BufferError):
             self._map.close()
 
@@ -214,7 +210,7 @@ def read_json(text: bytes | str) -> dict[str, object]:
     return value
 
 
-def _place(name: str, value: object) -> Place:
+def _read_info(name: str, value: object) -> TensorInfo:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"tensor {name!r}: an entry must have dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
@@ -225,16 +221,16 @@ def _place(name: str, value: object) -> Place:
             raise FormatError(f"tensor {name!r}: {what} must be whole numbers in [0, 2^62)")
     if len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 - start, stop
         raise FormatError(f"tensor {name!r}: data_offsets must be a start and a stop")
-    return Place(dtype=dtype, shape=tuple(shape), start=offsets[0], stop=offsets[1])
+    return TensorInfo(dtype=dtype, shape=tuple(shape), start=offsets[0], stop=offsets[1])
 
 
-def _check_cover(places: Mapping[str, Place], size: int) -> None:
+def _check_cover(tensors: Mapping[str, TensorInfo], size: int) -> None:
     """Check that the tensors cover the data without a hole or an overlap."""
     at = 0
-    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
-        if place.start != at:
-            what = "a hole" if place.start > at else "an overlap"
+    for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if info.start != at:
+            what = "a hole" if info.start > at else "an overlap"
             raise FormatError(f"tensor {name!r}: {what} in the data at byte {at}")
-        at = place.stop
+        at = info.stop
     if at != size:
         raise FormatError(f"the tensors take {at} bytes, the file holds {size}")

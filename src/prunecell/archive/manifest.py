@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from prunecell.archive.container import Container, Place, read_json
+from prunecell.archive.container import Container, TensorInfo, read_json
 from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType
 from prunecell.codecs.records import Record, read_record, read_shape
 from prunecell.errors import FormatError
@@ -16,7 +16,7 @@ from prunecell.errors import FormatError
 FORMAT = "pcell"
 VERSION = "1"
 CRC = "crc32"
-_MAX_LIST = 1 << 24  # bytes of JSON that any file may have; more only in a file of more
+_MAX_LIST = 1 << 24  # bytes of JSON that any file may have; a larger file may have as many as its own bytes
 _PLAIN = {e.container: e for e in ELEMENT_TYPES.values() if e.container is not None}
 
 
@@ -30,9 +30,9 @@ class Plain:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """How a tensor is stored, and the CRC-32 of its bytes."""
+    """How a tensor is stored, encoded or plain, and the CRC-32 of its bytes."""
 
-    form: Record | Plain
+    record: Record | Plain
     checksum: int
 
 
@@ -53,23 +53,23 @@ class Manifest:
     @property
     def n_bytes(self) -> int:
         """Bytes of all tensors, dense."""
-        forms = [stored.form for stored in self.stored.values()]
-        return sum(math.prod(form.shape) * form.kind.itemsize for form in forms)
+        records = [stored.record for stored in self.stored.values()]
+        return sum(math.prod(record.shape) * record.kind.itemsize for record in records)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFacts:
-    """What a file says about one tensor, known without decoding it.
+    """What a file says about one tensor, without decoding it.
 
     Attributes:
         name: its key in the state_dict.
         dtype: torch's name of its dtype.
         shape: its shape.
         n_weights: elements.
-        n_nonzero: elements whose bits are not all zero; None where nobody counted them.
+        n_nonzero: elements whose bits are not all zero; None where they were not counted.
         encoding: how it is stored: "plain", "gaps8 codebook", "alias of encoder.weight" and so on.
         bytes_dense: bytes in memory.
-        bytes_stored: bytes in the file, its lines in the header not counted.
+        bytes_stored: bytes in the file, without those in the header.
     """
 
     name: str
@@ -85,27 +85,27 @@ class TensorFacts:
 def facts_of(manifest: Manifest, name: str) -> TensorFacts:
     """Say what the header says about the tensor `name`, which it lists."""
     target = manifest.target[name]
-    form = manifest.stored[target].form
-    n_weights = math.prod(form.shape)
-    stored, n_nonzero, encoding = n_weights * form.kind.itemsize, None, "plain"
-    if isinstance(form, Record):
-        stored, encoding = form.n_bytes, f"{form.positions} {form.values}"
-        if form.positions != "all" and form.kind.words == 1:
-            n_nonzero = form.count
+    record = manifest.stored[target].record
+    n_weights = math.prod(record.shape)
+    stored, n_nonzero, encoding = n_weights * record.kind.itemsize, None, "plain"
+    if isinstance(record, Record):
+        stored, encoding = record.n_bytes, f"{record.positions} {record.values}"
+        if record.positions != "all" and record.kind.words == 1:
+            n_nonzero = record.count
     return TensorFacts(
         name=name,
-        dtype=form.kind.name,
-        shape=form.shape,
+        dtype=record.kind.name,
+        shape=record.shape,
         n_weights=n_weights,
         n_nonzero=n_nonzero,
         encoding=encoding if target == name else f"alias of {target}",
-        bytes_dense=n_weights * form.kind.itemsize,
+        bytes_dense=n_weights * record.kind.itemsize,
         bytes_stored=stored if target == name else 0,
     )
 
 
 def pack_list(tensors: Mapping[str, object], metadata: Mapping[str, object]) -> str:
-    """Write the list of tensors and the user's metadata as base64 of deflate of JSON: a third of the JSON itself."""
+    """Write the list of tensors and the user's metadata as JSON, deflated and in base64: a third of the JSON itself."""
     text = json.dumps({"tensors": tensors, "metadata": metadata}, separators=(",", ":"), ensure_ascii=False)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     return base64.b64encode(deflate.compress(text.encode()) + deflate.flush()).decode()
@@ -125,7 +125,7 @@ def unpack_list(packed: str, limit_bytes: int) -> dict[str, dict[str, object]]:
     if len(text) > limit_bytes or not inflate.eof or inflate.unused_data:
         raise FormatError(f"the list of tensors is cut, or takes more than {limit_bytes} bytes")
     header = read_json(text)
-    if header.keys() != {"tensors", "metadata"} or not all(isinstance(part, dict) for part in header.values()):
+    if header.keys() != {"tensors", "metadata"} or not all(isinstance(value, dict) for value in header.values()):
         raise FormatError("the list must be a JSON object of two, tensors and metadata")
     return cast("dict[str, dict[str, object]]", header)
 
@@ -147,45 +147,45 @@ def read_manifest(container: Container) -> Manifest:
     target: dict[str, str] = {}
     for name, entry in header["tensors"].items():
         try:
-            target[name] = _read_entry(name, entry, container.places, stored)
+            target[name] = _read_entry(name, entry, container.tensors, stored)
         except FormatError as e:
             raise FormatError(f"tensor {name!r}: {e}") from None
-    if extra := sorted(container.places.keys() - stored.keys()):
+    if extra := sorted(container.tensors.keys() - stored.keys()):
         raise FormatError(f"tensor {extra[0]!r}: it is not in the list of tensors")
     return Manifest(stored=stored, target=target, metadata=header["metadata"])
 
 
-def _read_entry(name: str, entry: object, places: Mapping[str, Place], stored: dict[str, Stored]) -> str:
+def _read_entry(name: str, entry: object, infos: Mapping[str, TensorInfo], stored: dict[str, Stored]) -> str:
     """Add one tensor to `stored` unless it is an alias; return the name under which it is stored."""
     if not isinstance(entry, dict):
         raise FormatError("its entry must be a JSON object")
     if "alias" in entry:
         alias = entry["alias"]
-        if len(entry) > 1 or not isinstance(alias, str) or alias not in stored or name in places:
+        if len(entry) > 1 or not isinstance(alias, str) or alias not in stored or name in infos:
             raise FormatError(f"an alias of {str(alias)[:80]!r}, which is not stored before it")
         return alias
     checksum = entry.pop(CRC, None)
     if type(checksum) is not int or not 0 <= checksum < 1 << 32:
         raise FormatError(f"its {CRC} must be a whole number in [0, 2^32)")
-    if name not in places:
+    if name not in infos:
         raise FormatError("its bytes are missing")
-    form = _encoded(places[name], entry) if entry else _plain(places[name])
-    stored[name] = Stored(form=form, checksum=checksum)
+    record = _encoded(infos[name], entry) if entry else _plain(infos[name])
+    stored[name] = Stored(record=record, checksum=checksum)
     return name
 
 
-def _encoded(place: Place, entry: dict[str, object]) -> Record:
+def _encoded(info: TensorInfo, entry: dict[str, object]) -> Record:
     record = read_record(entry)
-    n_bytes = place.stop - place.start
-    if place.dtype != "U8" or place.shape != (n_bytes,) or record.n_bytes != n_bytes:
-        raise FormatError(f"{record.n_bytes} bytes of streams in {n_bytes} bytes of {place.dtype}")
+    n_bytes = info.stop - info.start
+    if info.dtype != "U8" or info.shape != (n_bytes,) or record.n_bytes != n_bytes:
+        raise FormatError(f"{record.n_bytes} bytes of streams in {n_bytes} bytes of {info.dtype}")
     return record
 
 
-def _plain(place: Place) -> Plain:
-    if place.dtype not in _PLAIN:
-        raise FormatError(f"unknown dtype {place.dtype!r}")
-    kind, shape = _PLAIN[place.dtype], read_shape(list(place.shape))
-    if math.prod(shape) * kind.itemsize != place.stop - place.start:
-        raise FormatError(f"shape {list(shape)} of {place.dtype} in {place.stop - place.start} bytes")
+def _plain(info: TensorInfo) -> Plain:
+    if info.dtype not in _PLAIN:
+        raise FormatError(f"unknown dtype {info.dtype!r}")
+    kind, shape = _PLAIN[info.dtype], read_shape(list(info.shape))
+    if math.prod(shape) * kind.itemsize != info.stop - info.start:
+        raise FormatError(f"shape {list(shape)} of {info.dtype} in {info.stop - info.start} bytes")
     return Plain(kind=kind, shape=shape)

@@ -1,4 +1,4 @@
-"""The bytes of one tensor -> the tensor, or its positions and values, never dense: what sparse layers are made from."""
+"""The bytes of one tensor -> the tensor, or its positions and values, from which sparse layers are made."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from prunecell.codecs.streams import RawReader, Source
 
 @dataclass(frozen=True, kw_only=True)
 class SparseChunk:
-    """The kept elements of a stretch [start, stop) of the flattened tensor.
+    """The kept elements of a chunk of the flattened tensor.
 
     Attributes:
-        start, stop: the stretch; those of a tensor follow one another and cover it.
-        positions: int64, ascending, in [start, stop). Every other element of the stretch is +0.
+        start, stop: the chunk is the elements [start, stop). The chunks of a tensor follow one another and cover it.
+        positions: int64, ascending, in [start, stop). Every other element of the chunk is +0.
         values: as many, of the tensor's dtype.
     """
 
@@ -49,77 +49,77 @@ class SparseParts:
     scales: Tensor | None
 
 
-def read_tensor(item: Record | Plain, data: memoryview) -> Tensor:
+def read_tensor(record: Record | Plain, data: memoryview) -> Tensor:
     """Read a tensor into new memory.
 
     Raises:
         FormatError: the bytes are damaged.
     """
-    if isinstance(item, Record):
-        return decode(item, data)
-    words = np.frombuffer(data, item.kind.word)
-    check_words(item.kind, words)
-    tensor = zeros_of(item.kind, item.shape)
+    if isinstance(record, Record):
+        return decode(record, data)
+    words = np.frombuffer(data, record.kind.word)
+    check_words(record.kind, words)
+    tensor = zeros_of(record.kind, record.shape)
     words_of(tensor)[:] = words
     return tensor
 
 
-def read_chunks(item: Record | Plain, data: Source) -> Iterator[SparseChunk]:
-    """Read a tensor stretch by stretch in bounded memory.
+def read_chunks(record: Record | Plain, data: Source) -> Iterator[SparseChunk]:
+    """Read a tensor chunk by chunk in bounded memory.
 
-    Of a complex tensor, positions and values are those of its flattened `torch.view_as_real`.
+    Positions and values of a complex tensor are those of its flattened `torch.view_as_real`.
 
     Raises:
         FormatError: the bytes are damaged; then what was given before must not be used either.
     """
-    if isinstance(item, Plain):
-        yield from _plain_chunks(item, data)
+    if isinstance(record, Plain):
+        yield from _plain_chunks(record, data)
         return
-    opened = open_blob(item, data)
-    for stretch, words in read_kept(opened):
+    opened = open_blob(record, data)
+    for chunk, words in read_kept(opened):
         yield SparseChunk(
-            start=stretch.start,
-            stop=stretch.stop,
-            positions=torch.from_numpy(stretch.positions),
-            values=tensor_of(widen(opened, stretch, words), item.kind),
+            start=chunk.start,
+            stop=chunk.stop,
+            positions=torch.from_numpy(chunk.positions),
+            values=tensor_of(widen(opened, chunk, words), record.kind),
         )
 
 
-def _plain_chunks(item: Plain, data: Source) -> Iterator[SparseChunk]:
-    stream = RawReader(data, item.kind.word)
-    for start in range(0, len(data) // item.kind.word.itemsize, CHUNK):
-        chunk = stream.read(CHUNK)
-        check_words(item.kind, chunk)
-        positions = np.flatnonzero(chunk)
+def _plain_chunks(record: Plain, data: Source) -> Iterator[SparseChunk]:
+    stream = RawReader(data, record.kind.word)
+    for start in range(0, len(data) // record.kind.word.itemsize, CHUNK):
+        words = stream.read(CHUNK)
+        check_words(record.kind, words)
+        positions = np.flatnonzero(words)
         yield SparseChunk(
             start=start,
-            stop=start + len(chunk),
+            stop=start + len(words),
             positions=torch.from_numpy(positions + start),
-            values=tensor_of(chunk[positions], item.kind),
+            values=tensor_of(words[positions], record.kind),
         )
 
 
-def read_parts(item: Record | Plain, data: memoryview) -> SparseParts:
+def read_parts(record: Record | Plain, data: memoryview) -> SparseParts:
     """Read a tensor as positions and values; scaled integers stay integers, beside their scales.
 
     Raises:
         FormatError: the bytes are damaged.
     """
     positions, values, scales = [torch.empty(0, dtype=torch.int64)], [], None
-    if isinstance(item, Record) and item.is_scaled:
-        opened = open_blob(item, Source(data))
+    if isinstance(record, Record) and record.is_scaled:
+        opened = open_blob(record, Source(data))
         scales = opened.scales
-        for stretch, words in read_kept(opened):
-            positions.append(torch.from_numpy(stretch.positions))
-            values.append(tensor_of(words, item.stored))
+        for chunk, words in read_kept(opened):
+            positions.append(torch.from_numpy(chunk.positions))
+            values.append(tensor_of(words, record.stored))
     else:
-        for chunk in read_chunks(item, Source(data)):
-            positions.append(chunk.positions)
-            values.append(chunk.values)
+        for sparse in read_chunks(record, Source(data)):
+            positions.append(sparse.positions)
+            values.append(sparse.values)
     return SparseParts(
-        shape=item.shape,
-        dtype=item.kind.torch,
+        shape=record.shape,
+        dtype=record.kind.torch,
         positions=torch.cat(positions),
-        values=torch.cat(values) if values else torch.empty(0, dtype=item.kind.torch),
+        values=torch.cat(values) if values else torch.empty(0, dtype=record.kind.torch),
         scales=scales,
     )

@@ -19,7 +19,7 @@ LIMIT_BYTES = 1 << 36  # 64 GiB
 
 
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:
-    """Read a whole file into plain dense tensors: the keys in their order, shapes, dtypes and bits as saved.
+    """Read a whole file into plain dense tensors. Keys, their order, shapes, dtypes and bits are as they were saved.
 
     Args:
         path: a file that `save` wrote.
@@ -41,7 +41,7 @@ def inspect(path: str | Path) -> list[TensorFacts]:
     """Say what a file holds, without decoding any of it.
 
     Raises:
-        FormatError: the header is damaged, hostile, of an unknown version, or no archive's.
+        FormatError: the header is damaged, hostile, of an unknown version, or that of another format.
 
     >>> import tempfile, torch
     >>> from prunecell.archive import save
@@ -56,7 +56,7 @@ def inspect(path: str | Path) -> list[TensorFacts]:
 
 
 class Archive:
-    """An open file: names and dense tensors as in a dict, but a tensor is read when it is asked for.
+    """An open file, with names and dense tensors as in a dict. A tensor is read when it is asked for.
 
     The file is mapped into memory and must not be changed while it is open. Use it in a `with` statement.
 
@@ -99,7 +99,7 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; what was read stays."""
+        """Let go of the file; tensors that were read stay."""
         self._container.close()
 
     @property
@@ -127,18 +127,18 @@ class Archive:
             return read_tensor(*self._checked(name))
 
     def chunks(self, name: str) -> Iterator[SparseChunk]:
-        """Read one tensor stretch by stretch as positions and values: never dense, in bounded memory.
+        """Read one tensor chunk by chunk as positions and values: never dense, in bounded memory.
 
         Raises:
             FormatError: its bytes are damaged; then what was given before must not be used either.
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            item, data = self._checked(name)
-            yield from read_chunks(item, Source(data, self._container.give_back))
+            record, data = self._checked(name)
+            yield from read_chunks(record, Source(data, self._container.give_back))
 
     def parts(self, name: str) -> SparseParts:
-        """Read one tensor as positions and values: never dense; int8 stays int8, beside its scales.
+        """Read one tensor as positions and values, never dense. Scaled integers stay int8, beside their scales.
 
         Raises:
             FormatError: its bytes are damaged.
@@ -167,12 +167,12 @@ class Archive:
         return self._manifest.target[name]
 
     def _checked(self, name: str) -> tuple[Record | Plain, memoryview]:
-        """Return how a tensor is stored, and its bytes if they are those that were written."""
+        """Return how a tensor is stored, and its bytes; refuse bytes that are not those that were written."""
         target = self.target(name)
         stored, data = self._manifest.stored[target], self._container.data(target)
         if self._container.checksum(target) != stored.checksum:
             raise FormatError("its bytes are damaged: their checksum is wrong")
-        return stored.form, data
+        return stored.record, data
 
     def _naming(self, name: str) -> AbstractContextManager[None]:
         return _naming(f"{self._path}: tensor {name!r}")
@@ -180,7 +180,7 @@ class Archive:
 
 @contextmanager
 def _naming(what: str) -> Iterator[None]:
-    """Put in front of a short fact what it is about."""
+    """Put what an error is about before its message."""
     try:
         yield
     except FormatError as e:

@@ -10,18 +10,19 @@ from torch import Tensor, nn
 
 from prunecell.archive.container import METADATA, UNSEALED, Body, writing
 from prunecell.archive.manifest import CRC, FORMAT, VERSION, pack_list
+from prunecell.choices import chosen
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, nearest
+from prunecell.errors import OptionError, OptionTypeError
 from prunecell.names import plain_names
 
-_RECORD_BYTES = 64  # what a record takes in the header, about: to encode a tensor must save more
+_RECORD_BYTES = 64  # what a record takes in the header, about; a tensor is encoded only if that saves more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alias:
-    """In place of a tensor that is the same as one before it (tied weights): it is stored once."""
+    """Stands for a tensor that is the same as one before it (tied weights), which is stored once."""
 
     of: str
 
@@ -58,20 +59,29 @@ def save(
     ...     load(f"{folder}/small.pcell")["weight"].equal(weight)
     True
     """
-    state = model_or_state_dict
-    if isinstance(state, nn.Module):
-        names = plain_names(state)
-        state = {names.get(name, name): tensor for name, tensor in state.state_dict().items()}
-    write(tied(state), path, values=values, backend=backend, metadata=metadata)
+    write(tied(plain_state(model_or_state_dict)), path, values=values, backend=backend, metadata=metadata)
+
+
+def plain_state(model_or_state_dict: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the tensors of a module, named as in the plain model; a state_dict is returned as it is."""
+    if not isinstance(model_or_state_dict, nn.Module):
+        return model_or_state_dict
+    names = plain_names(model_or_state_dict)
+    return {names.get(name, name): tensor for name, tensor in model_or_state_dict.state_dict().items()}
 
 
 def tied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Alias]]:
-    """Go through a state_dict; where a tensor is one that was there before, give an alias of that one."""
+    """Go through a state_dict; give an alias where a tensor is the same as one before it."""
     first: dict[tuple[object, ...], str] = {}
     for name, tensor in state.items():
         _check(name, tensor)
-        place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
-        key = (*place, tensor.shape, tensor.stride(), tensor.dtype)
+        key = (
+            tensor.untyped_storage().data_ptr(),
+            tensor.storage_offset(),
+            tensor.shape,
+            tensor.stride(),
+            tensor.dtype,
+        )
         if tensor.numel() and key in first:
             yield name, Alias(of=first[key])
         else:
@@ -99,13 +109,12 @@ def write(
     backend: str = "zlib",
     metadata: Mapping[str, object] | None = None,
 ) -> None:
-    """Write tensors one by one as they come: only one of them needs to be in memory at a time.
+    """Write tensors one by one as they come, so that only one of them needs to be in memory at a time.
 
-    Like `save`, with pairs of name and tensor (or `Alias` of a name before it) in place of a state_dict.
+    It is like `save`, but takes pairs of a name and a tensor, or a name and an `Alias` of a name before it.
     """
     mode = value_mode(values)
-    if backend not in BACKENDS:
-        raise UnknownNameError(f"backend={backend!r} is illegal{nearest(backend, BACKENDS)}")
+    chosen("backend", backend, BACKENDS)
     user = _user_metadata(metadata)
     tensors: dict[str, dict[str, object]] = {}
     header = {"format": FORMAT, "version": VERSION, **UNSEALED}
@@ -124,11 +133,11 @@ def write(
 
 
 def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str) -> dict[str, object]:
-    """Write one tensor, encoded or, where that is not larger, as it is; return its record."""
-    chosen = _chosen(mode, name, tensor)
-    encoded = encode(chosen, backend=backend)
+    """Write one tensor, encoded if that is smaller and as it is otherwise; return its record."""
+    replaced = _replaced(mode, name, tensor)
+    encoded = encode(replaced, backend=backend)
     record = encoded.record.to_json()
-    plain = tensor if isinstance(chosen, Scaled) else chosen
+    plain = tensor if isinstance(replaced, Scaled) else replaced
     kind = element_type(plain.dtype)
     dense_bytes = plain.numel() * kind.itemsize
     if kind.container is not None and dense_bytes <= encoded.record.n_bytes + _RECORD_BYTES:
@@ -136,16 +145,16 @@ def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str
     return record | {CRC: body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)}
 
 
-def _chosen(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
-    """Apply a value mode; refuse what is no replacement of the tensor."""
-    chosen = mode(name, tensor)
-    shape = chosen.integers.shape if isinstance(chosen, Scaled) else chosen.shape
-    if (shape, chosen.dtype) != (tensor.shape, tensor.dtype):
+def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
+    """Apply a value mode; refuse what has another shape or dtype than the tensor."""
+    replaced = mode(name, tensor)
+    shape = replaced.integers.shape if isinstance(replaced, Scaled) else replaced.shape
+    if (shape, replaced.dtype) != (tensor.shape, tensor.dtype):
         raise OptionError(
-            f"values={mode!r} is illegal: it made {chosen.dtype} {tuple(shape)} of {name!r}, which is {tensor.dtype} "
+            f"values={mode!r} is illegal: it made {replaced.dtype} {tuple(shape)} of {name!r}, which is {tensor.dtype} "
             f"{tuple(tensor.shape)}"
         )
-    return chosen
+    return replaced
 
 
 def _user_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:

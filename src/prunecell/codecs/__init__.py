@@ -1,15 +1,18 @@
-"""Tensor <-> encoded parts: everything about bits, nothing about files.
+"""Tensor <-> record and blob: everything about bits, nothing about files.
+
+A tensor is seen as words. The kept words, those that are not zero, are written as streams: where they are (positions)
+and what they are (values). The streams, one after the other, are the blob; the record says what they are.
 
 dtypes      the element types of the format, as words of bits
-streams     numbers <-> bytes, piece by piece: raw, deflate
+streams     numbers <-> bytes, some at a time: raw, deflate
 pco         the same by the library pcodec
 coders      the table of coders, and which one is best
-positions   where the kept words of a tensor are: gaps, mask
-words       words made of their bytes, and put in their places
-values      what they are: byte planes, whole numbers, codebook
+positions   the table of the forms of positions: gaps, mask
+values      the table of the forms of values: byte planes, whole numbers, codebook
+words       words joined from their bytes, and scattered to their positions
 records     what a file says about an encoded tensor, checked
-encode      tensor -> record and blob, in the smallest form
-decode      record and blob -> tensor, or its kept words stretch by stretch
+encode      tensor -> record and blob, in the smallest forms
+decode      record and blob -> tensor, or its kept words chunk by chunk
 kmeans      few shared values in place of many
-modes       what may be lost before encoding: exact, fp16, bf16, int8, codebookN
+modes       the table of value modes, what may be lost before encoding: exact, fp16, bf16, int8, codebookN
 """

@@ -1,4 +1,4 @@
-"""The coders of streams: their names in a file, what writes and reads each, and which one is best."""
+"""The table of coders: their names in a file, what reads and writes each, and which one is best."""
 
 import zlib
 from collections.abc import Callable
@@ -18,77 +18,111 @@ _GLANCE = 1 << 14  # numbers on which a slow search is tried
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coder:
-    """A way to write a stream.
+class Setting:
+    """A way to write a stream with a coder.
 
     Attributes:
-        name: what a file calls it; several coders may write what one reader reads.
+        coder: the coder's name.
         writer: makes a writer.
-        worth: it is chosen if its bytes are at most this fraction of what the coders before it leave.
-        is_search: it is slow, and judged by the first numbers alone.
+        worth: the setting is chosen if its bytes are at most this fraction of those of the best setting before it.
+        is_search: the setting is slow, and judged by the first numbers alone.
     """
 
-    name: str
+    coder: str
     writer: Callable[[], Writer]
     worth: float
     is_search: bool = False
 
 
-RAW = Coder(name="raw", writer=RawWriter, worth=1)
-CODERS_OF_BYTES = (
-    # weights do not repeat, but some of their bytes are frequent: Huffman codes alone are fast and enough
-    Coder(name="deflate", writer=partial(DeflateWriter, 1, zlib.Z_HUFFMAN_ONLY), worth=0.99),
-    Coder(name="deflate", writer=partial(DeflateWriter, 6, zlib.Z_DEFAULT_STRATEGY), worth=0.97, is_search=True),
-)
-CODERS_OF_NUMBERS = (
-    Coder(name="pco", writer=PcoWriter, worth=0.999),
-    Coder(name="pco", writer=partial(PcoWriter, search=True), worth=0.97, is_search=True),
-)
-CODER_NAMES = ("raw", "deflate", "pco")
+@dataclass(frozen=True, kw_only=True)
+class Coder:
+    """A way in which numbers become bytes in a file.
+
+    Attributes:
+        codes: itemsize -> whether it codes numbers of so many bytes.
+        open: (source, dtype, count) -> a reader; only pco looks at the count.
+        holds: (bytes of a stream, bytes of its numbers) -> whether so many numbers can come from such a stream.
+        settings: with which it is tried, beside raw.
+    """
+
+    codes: Callable[[int], bool]
+    open: Callable[[Source, np.dtype[Any], int], Reader]
+    holds: Callable[[int, int], bool]
+    settings: tuple[Setting, ...] = ()
 
 
-def coders_for(numbers: Numbers) -> tuple[Coder, ...]:
-    """Return the coders that can write numbers of this dtype, other than raw."""
-    return CODERS_OF_BYTES if numbers.dtype.itemsize == 1 else CODERS_OF_NUMBERS
+RAW = Setting(coder="raw", writer=RawWriter, worth=1)
+CODERS = {
+    "raw": Coder(
+        codes=lambda _itemsize: True,
+        open=lambda source, dtype, _count: RawReader(source, dtype),
+        holds=lambda n_bytes, size: n_bytes == size,
+    ),
+    "deflate": Coder(
+        codes=lambda itemsize: itemsize == 1,
+        open=lambda source, _dtype, _count: DeflateReader(source),
+        holds=lambda n_bytes, size: size <= n_bytes * MAX_EXPANSION,
+        settings=(
+            # weights do not repeat, but some of their bytes are frequent: Huffman codes alone are fast and enough
+            Setting(coder="deflate", writer=partial(DeflateWriter, 1, zlib.Z_HUFFMAN_ONLY), worth=0.99),
+            Setting(
+                coder="deflate", writer=partial(DeflateWriter, 6, zlib.Z_DEFAULT_STRATEGY), worth=0.97, is_search=True
+            ),
+        ),
+    ),
+    "pco": Coder(
+        codes=lambda itemsize: itemsize > 1,
+        open=PcoReader,
+        holds=lambda _n_bytes, _size: True,
+        settings=(
+            Setting(coder="pco", writer=PcoWriter, worth=0.999),
+            Setting(coder="pco", writer=partial(PcoWriter, search=True), worth=0.97, is_search=True),
+        ),
+    ),
+}
+"""Name in a file -> coder."""
 
 
-def open_reader(coder: str, data: Source, dtype: np.dtype[Any], count: int) -> Reader:
-    """Open a stream for reading; `count` matters to pco only.
+def open_reader(coder: str, source: Source, dtype: np.dtype[Any], count: int) -> Reader:
+    """Open a stream for reading.
+
+    Args:
+        coder: a name in `CODERS`.
+        source: the bytes of the stream.
+        dtype: of its numbers.
+        count: how many there are; 0 where only the stream itself tells, and the coder does not ask.
 
     Raises:
-        FormatError: the coder is unknown, or codes no numbers of this dtype.
+        FormatError: the coder does not code numbers of this dtype.
         OptionError: the library that the coder needs is not installed.
     """
-    if coder == "raw":
-        return RawReader(data, dtype)
-    if coder == "deflate" and dtype.itemsize == 1:
-        return DeflateReader(data)
-    if coder == "pco" and dtype.itemsize > 1:
-        return PcoReader(data, dtype, count)
-    raise FormatError(f"no coder {coder!r} for numbers of {dtype.itemsize} bytes; legal: {', '.join(CODER_NAMES)}")
+    if not CODERS[coder].codes(dtype.itemsize):
+        raise FormatError(f"coder {coder!r} does not code numbers of {dtype.itemsize} bytes")
+    return CODERS[coder].open(source, dtype, count)
 
 
-def encoded_size(coder: Coder, numbers: Numbers) -> int:
-    """Count the bytes that a coder makes of these numbers."""
-    writer = coder.writer()
+def encoded_size(setting: Setting, numbers: Numbers) -> int:
+    """Count the bytes that a setting makes of these numbers."""
+    writer = setting.writer()
     writer.write(numbers)
     return sum(map(len, writer.finish()))
 
 
-def choose_coder(numbers: Numbers) -> tuple[Coder, int]:
-    """Return the best coder for `numbers` and the bytes that it makes of them, about."""
-    coders = coders_for(numbers)
+def choose_setting(numbers: Numbers) -> tuple[Setting, int]:
+    """Return the best setting for `numbers` and the bytes that it makes of them, about."""
+    coders = [coder for coder in CODERS.values() if coder.codes(numbers.dtype.itemsize)]
+    settings = [setting for coder in coders for setting in coder.settings]
     if not len(numbers):
-        return coders[0], 0
+        return settings[0], 0
     best, size = RAW, numbers.nbytes
-    for coder in coders:
-        tried = _glance(coder, numbers, best, size) if coder.is_search else encoded_size(coder, numbers)
-        if tried < coder.worth * size:
-            best, size = coder, tried
+    for setting in settings:
+        tried = _glance(setting, numbers, best, size) if setting.is_search else encoded_size(setting, numbers)
+        if tried < setting.worth * size:
+            best, size = setting, tried
     return best, size
 
 
-def _glance(coder: Coder, numbers: Numbers, best: Coder, size: int) -> int:
-    """Judge a slow coder by the first numbers: scale what the best one so far makes of all."""
+def _glance(setting: Setting, numbers: Numbers, best: Setting, size: int) -> int:
+    """Judge a slow setting by the first numbers: scale the bytes that the best one so far makes of all numbers."""
     start = numbers[:_GLANCE]
-    return size * encoded_size(coder, start) // encoded_size(best, start)
+    return size * encoded_size(setting, start) // encoded_size(best, start)

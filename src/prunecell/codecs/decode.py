@@ -1,4 +1,4 @@
-"""A checked record and its blob -> the tensor, or its kept words stretch by stretch."""
+"""A checked record and its blob -> the tensor, or its kept words chunk by chunk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from prunecell.codecs.coders import open_reader
 from prunecell.codecs.dtypes import ElementType, Numbers, tensor_of, words_of, zeros_of
-from prunecell.codecs.positions import POSITION_FORMS, Stretch, cover, read_all
+from prunecell.codecs.positions import POSITION_FORMS, Chunk, cover, read_all
 from prunecell.codecs.records import Record, plan
 from prunecell.codecs.streams import Reader, Source, read_exactly
-from prunecell.codecs.values import Codebook, Planes, ValueForm, Whole
+from prunecell.codecs.values import VALUE_FORMS, Planes, ValueForm
 from prunecell.codecs.words import scatter_
 from prunecell.errors import FormatError
 
@@ -39,46 +39,46 @@ def open_blob(record: Record, blob: Source) -> Opened:
     """Open the streams of a blob whose record was checked.
 
     Raises:
-        FormatError: what is read at once, the scales and the codebook, is damaged.
+        FormatError: the scales or the codebook, which are read at once, are damaged.
     """
     streams: dict[str, list[Reader]] = {"positions": [], "scales": [], "book": [], "values": []}
     at = 0
     for want, facts in zip(plan(record), record.streams, strict=True):
-        data = blob.part(at, at + facts.n_bytes)
-        streams[want.role].append(open_reader(facts.coder, data, want.dtype, want.count or 0))
+        source = blob.section(at, at + facts.n_bytes)
+        streams[want.role].append(open_reader(facts.coder, source, want.dtype, want.count or 0))
         at += facts.n_bytes
     scales = [read_exactly(stream, record.shape[0]).copy() for stream in streams["scales"]]
     books = [stream.read(len(blob)).copy() for stream in streams["book"]]
-    form = Whole if record.values == "numbers" else Planes
+    form = VALUE_FORMS.get(record.values, Planes)  # where there are no values, nothing is joined
     return Opened(
         record=record,
         positions=streams["positions"][0] if streams["positions"] else None,
         scales=torch.from_numpy(scales[0]) if scales else None,
-        form=Codebook(book=books[0]) if books else form(kind=record.stored),
+        form=form(kind=record.stored, book=books[0]) if books else form(kind=record.stored),
         values=streams["values"],
     )
 
 
-def read_kept(opened: Opened) -> Iterator[tuple[Stretch, Numbers]]:
-    """Give stretch after stretch, together the whole tensor, and the kept words of each, as stored.
+def read_kept(opened: Opened) -> Iterator[tuple[Chunk, Numbers]]:
+    """Give the chunks of the whole tensor in their order, each with its kept words as they are stored.
 
     Raises:
-        FormatError: the blob is not what its record says; what was given before must not be used either.
+        FormatError: the blob is not what its record says; the chunks that were given before must not be used either.
     """
     record, left = opened.record, opened.record.count
-    for stretch in cover(_stretches(opened), record.n_words):
-        count = len(stretch.positions)
+    for chunk in cover(_chunks(opened), record.n_words):
+        count = len(chunk.positions)
         left -= count
         if left < 0:
             raise FormatError(f"more positions than the {record.count} kept words")
-        yield stretch, _words(opened, count)
+        yield chunk, _words(opened, count)
     if left:
         raise FormatError(f"{record.count - left} positions for {record.count} kept words")
     for stream in opened.values if opened.positions is None else [opened.positions, *opened.values]:
         stream.finish()
 
 
-def _stretches(opened: Opened) -> Iterator[Stretch]:
+def _chunks(opened: Opened) -> Iterator[Chunk]:
     record = opened.record
     if opened.positions is not None:
         return POSITION_FORMS[record.positions].read(opened.positions, record.n_words)
@@ -94,7 +94,7 @@ def _words(opened: Opened, count: int) -> Numbers:
 
 
 def check_words(kind: ElementType, words: Numbers) -> None:
-    """Refuse words that torch must never see.
+    """Refuse words that no tensor may hold.
 
     Raises:
         FormatError: a bool is neither 0 nor 1.
@@ -103,14 +103,14 @@ def check_words(kind: ElementType, words: Numbers) -> None:
         raise FormatError("a bool that is neither 0 nor 1")
 
 
-def widen(opened: Opened, stretch: Stretch, words: Numbers) -> Numbers:
+def widen(opened: Opened, chunk: Chunk, words: Numbers) -> Numbers:
     """Turn kept words as stored into words of the tensor's own type."""
     record = opened.record
     if record.stored is record.kind:
         return words
     narrow = tensor_of(words, record.stored)
     if opened.scales is not None:
-        rows = stretch.positions // (record.n_words // record.shape[0])
+        rows = chunk.positions // (record.n_words // record.shape[0])
         narrow = narrow.to(torch.float32) * opened.scales[torch.from_numpy(rows)]
     return words_of(narrow.to(record.kind.torch))
 
@@ -124,10 +124,10 @@ def decode(record: Record, blob: memoryview) -> Tensor:
     tensor = zeros_of(record.kind, record.shape)
     words = words_of(tensor)
     opened = open_blob(record, Source(blob))
-    for stretch, stored in read_kept(opened):
-        wide = widen(opened, stretch, stored)
-        if record.positions == "all":
-            words[stretch.start : stretch.stop] = wide
+    for chunk, stored in read_kept(opened):
+        wide = widen(opened, chunk, stored)
+        if record.positions == "all":  # a copy is faster than a scatter
+            words[chunk.start : chunk.stop] = wide
         elif len(wide):
-            scatter_(words, stretch.positions, wide)
+            scatter_(words, chunk.positions, wide)
     return tensor

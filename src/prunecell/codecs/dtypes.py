@@ -11,7 +11,8 @@ from torch import Tensor
 
 from prunecell.errors import FormatError, OptionTypeError
 
-Numbers: TypeAlias = NDArray[Any]  # flat; the dtype is said where it matters
+Numbers: TypeAlias = NDArray[Any]
+"""A flat array. Its dtype is said where it matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class ElementType:
         word: numpy's unsigned dtype of one word; a complex element is two words.
         number: numpy's dtype of the same meaning, or the word where numpy has none (bfloat16, float8).
         container: safetensors' name of it, None where it has none.
-        is_float: the sign moves from the top bit of a word to the bottom bit before bytes are split:
-            the exponent, which compresses, then has the top byte for itself.
+        is_float: whether it is a floating-point or complex type. The sign of such a word is moved from the highest bit
+            to the lowest before bytes are split, so that the exponent, which compresses, is alone in the highest byte.
     """
 
     name: str
@@ -113,7 +114,7 @@ def element_type_named(name: object) -> ElementType:
 
 
 def words_of(tensor: Tensor) -> Numbers:
-    """View the elements in row-major order as unsigned words; a copy only where they are not contiguous.
+    """View the elements in row-major order as unsigned words; they are copied only if they are not contiguous.
 
     >>> [hex(word) for word in words_of(torch.tensor([1.0, -0.0]))]
     ['0x3f800000', '0x80000000']
@@ -129,7 +130,8 @@ def words_of(tensor: Tensor) -> Numbers:
 def zeros_of(kind: ElementType, shape: tuple[int, ...]) -> Tensor:
     """Make a tensor of zero words.
 
-    The memory is numpy's, which asks the system for huge pages: to write it first costs a quarter of torch's.
+    The memory is numpy's, because numpy asks the system for huge pages: the first write then takes a quarter of the
+    time that it takes in torch's memory.
 
     >>> zeros_of(element_type(torch.float16), (2, 1))
     tensor([[0.],
@@ -143,7 +145,7 @@ def zeros_of(kind: ElementType, shape: tuple[int, ...]) -> Tensor:
 
 def tensor_of(words: Numbers, kind: ElementType) -> Tensor:
     """Copy words into a flat tensor; complex words become the real numbers that they are made of."""
-    part = {"complex64": torch.float32, "complex128": torch.float64}.get(kind.name, kind.torch)
-    tensor = torch.empty(words.nbytes // part.itemsize, dtype=part)
+    real = {"complex64": torch.float32, "complex128": torch.float64}.get(kind.name, kind.torch)
+    tensor = torch.empty(words.nbytes // real.itemsize, dtype=real)
     words_of(tensor)[:] = words
     return tensor

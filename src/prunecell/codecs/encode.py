@@ -1,35 +1,34 @@
-"""One tensor -> its record and its blob, in the form that is smallest."""
+"""One tensor -> its record and its blob, in the forms that are smallest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.codecs.coders import RAW, Coder, choose_coder
+from prunecell.codecs.coders import RAW, Setting, choose_setting
 from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType, Numbers, element_type, tensor_of, words_of
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS
 from prunecell.codecs.records import NARROWER, Record, StreamFacts
-from prunecell.codecs.values import Codebook, Planes, ValueForm, Whole, distinct
+from prunecell.codecs.values import VALUE_FORMS, ValueForm, distinct
 
-_SAMPLE = 1 << 18  # words on which forms are tried, and more where few of them are kept
-_SAMPLE_KEPT = 1 << 17  # kept words that such a sample should have: with fewer, tables weigh too much
-_BLOCKS = 16  # stretches that the sample of a large tensor is made of
+_SAMPLE = 1 << 18  # words of a sample on which forms are tried; a sample with few kept words is larger
+_SAMPLE_KEPT = 1 << 17  # kept words that a sample should have, because with fewer the tables of a coder weigh too much
+_WINDOWS = 16  # runs of words, spread over a large tensor, that its sample is made of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """What a file may be written with: the forms of positions and of values that are tried."""
+    """What a file may be written with: names in `POSITION_FORMS` and `VALUE_FORMS`. The first of equal sizes wins."""
 
     positions: tuple[str, ...]
-    values: dict[str, Callable[..., ValueForm]]
+    values: tuple[str, ...]
 
 
-_DEFAULT: dict[str, Callable[..., ValueForm]] = {"planes": Planes}
 BACKENDS = {
-    "zlib": Backend(positions=("gaps8", "mask"), values=_DEFAULT),
-    "pcodec": Backend(positions=("gaps8", "gaps32", "mask"), values={**_DEFAULT, "numbers": Whole}),
+    "zlib": Backend(positions=("gaps8", "mask"), values=("planes", "codebook")),
+    "pcodec": Backend(positions=("gaps8", "gaps32", "mask"), values=("planes", "numbers", "codebook")),
 }
 
 
@@ -50,7 +49,7 @@ class Scaled:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """A record and the pieces of its blob."""
+    """A record and its blob, in several `bytes`."""
 
     record: Record
     blob: list[bytes]
@@ -58,30 +57,25 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True)
 class _Values:
-    """A chosen form of values: its name, its coders, and the bytes that it makes of the sample."""
+    """A chosen form of values: its name, the settings of its streams, and the bytes that it makes of the sample."""
 
     name: str
     form: ValueForm
-    coders: tuple[Coder, ...]
+    settings: tuple[Setting, ...]
     n_bytes: int
-
-    @property
-    def book(self) -> list[Numbers]:
-        """The codebook, if the form has one."""
-        return [self.form.book] if isinstance(self.form, Codebook) else []
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Positions:
-    """A chosen form of positions: its name, its coder, and the bytes that it makes of the sample."""
+    """A chosen form of positions: its name, the setting of its stream, and the bytes that it makes of the sample."""
 
     name: str
-    coder: Coder
+    setting: Setting
     n_bytes: int
 
 
 def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
-    """Encode one tensor; what is decoded has the same bits.
+    """Encode one tensor without loss: the decoded tensor has the same bits.
 
     Args:
         tensor: a dtype of `ELEMENT_TYPES`, any shape and strides.
@@ -89,26 +83,27 @@ def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
     """
     if isinstance(tensor, Scaled):
         shape, kind, stored = tensor.integers.shape, element_type(tensor.dtype), ELEMENT_TYPES["int8"]
-        words, aside = words_of(tensor.integers), [words_of(tensor.scales)]
+        words, before = words_of(tensor.integers), [words_of(tensor.scales)]
     else:
-        shape, kind, aside = tensor.shape, element_type(tensor.dtype), []
+        shape, kind, before = tensor.shape, element_type(tensor.dtype), []
         words, stored = _narrowed(words_of(tensor), kind)
     record = Record(kind=kind, shape=tuple(shape), stored=kind, positions="none", values="none", count=0, streams=())
     if not words.any():
         return Encoded(record=record, blob=[])
     positions, values = _choose(words, stored, BACKENDS[backend])
     count, streams = _write(words, positions, values)
+    before += [values.form.book] if values.form.has_book else []
     at = 0 if positions is None else 1
-    streams[at:at] = [(RAW, [numbers.tobytes()]) for numbers in aside + values.book]
+    streams[at:at] = [(RAW, [numbers.tobytes()]) for numbers in before]
     record = replace(
         record,
         stored=stored,
         positions="all" if positions is None else positions.name,
         values=values.name,
         count=count,
-        streams=tuple(StreamFacts(coder=c.name, n_bytes=sum(map(len, pieces))) for c, pieces in streams),
+        streams=tuple(StreamFacts(coder=s.coder, n_bytes=sum(map(len, written))) for s, written in streams),
     )
-    return Encoded(record=record, blob=[piece for _, pieces in streams for piece in pieces])
+    return Encoded(record=record, blob=[data for _, written in streams for data in written])
 
 
 def _chunks(words: Numbers) -> Iterator[Numbers]:
@@ -119,38 +114,38 @@ def _chunks(words: Numbers) -> Iterator[Numbers]:
 def _narrowed(words: Numbers, kind: ElementType) -> tuple[Numbers, ElementType]:
     """Store floats in the first narrower type that holds every one of them exactly, if there is any."""
     for narrow in map(ELEMENT_TYPES.__getitem__, NARROWER.get(kind.name, ())):
-        pieces = []
+        narrowed = []
         for chunk in _chunks(words) if narrow.is_float else ():
             cast = _cast(chunk, kind, narrow)
             if cast is None:
                 break
-            pieces.append(cast)
+            narrowed.append(cast)
         else:
-            if pieces:
-                return np.concatenate(pieces), narrow
+            if narrowed:
+                return np.concatenate(narrowed), narrow
     return words, kind
 
 
 def _cast(words: Numbers, kind: ElementType, narrow: ElementType) -> Numbers | None:
-    """Cast words to a narrower float; None where a bit would change, or NaN makes that uncertain."""
+    """Cast words to a narrower float; None if a bit would change, or if there is a NaN, whose bits casts may change."""
     wide = tensor_of(words, kind)
     cast = wide.to(narrow.torch)
     exact = np.array_equal(words_of(cast.to(kind.torch)), words) and not bool(wide.isnan().any())
     return words_of(cast) if exact else None
 
 
-def _stretches(words: Numbers, total: int) -> Numbers:
-    """Return all of a small tensor, and stretches spread evenly over a large one."""
+def _sample(words: Numbers, total: int) -> Numbers:
+    """Return all words of a small tensor, and those in windows spread evenly over a large one."""
     if len(words) <= total:
         return words
-    size = total // _BLOCKS
-    starts = np.linspace(0, len(words) - size, _BLOCKS).astype(np.int64)
+    size = total // _WINDOWS
+    starts = np.linspace(0, len(words) - size, _WINDOWS).astype(np.int64)
     return np.concatenate([words[start : start + size] for start in starts])
 
 
 def _choose(words: Numbers, stored: ElementType, backend: Backend) -> tuple[_Positions | None, _Values]:
-    """Try every form on a sample; return the smallest (without positions where all words are kept)."""
-    sample = _stretches(words, _SAMPLE)
+    """Try every form on a sample; return the smallest ones, with None for positions if all words are to be kept."""
+    sample = _sample(words, _SAMPLE)
     book = None if stored.itemsize == 1 or distinct(sample) is None else distinct(words)
     dense = _best_values(sample, stored, backend, book)
     n_kept = np.count_nonzero(sample)
@@ -158,7 +153,7 @@ def _choose(words: Numbers, stored: ElementType, backend: Backend) -> tuple[_Pos
         return None, dense
     price = dense.n_bytes / len(sample)
     if n_kept < _SAMPLE_KEPT:
-        sample = _stretches(words, _SAMPLE * _SAMPLE_KEPT // (int(n_kept) + 1))
+        sample = _sample(words, _SAMPLE * _SAMPLE_KEPT // (int(n_kept) + 1))
     positions = np.flatnonzero(sample != 0)
     sparse = _best_values(sample[positions], stored, backend, None if book is None else book[book != 0])
     where = [_try_positions(name, positions, len(sample)) for name in backend.positions]
@@ -167,39 +162,45 @@ def _choose(words: Numbers, stored: ElementType, backend: Backend) -> tuple[_Pos
 
 
 def _best_values(words: Numbers, stored: ElementType, backend: Backend, book: Numbers | None) -> _Values:
-    forms: dict[str, ValueForm] = {name: form(kind=stored) for name, form in backend.values.items()}
-    if book is not None:
-        forms["codebook"] = Codebook(book=book)
-    return min((_try_values(name, form, words) for name, form in forms.items()), key=lambda tried: tried.n_bytes)
+    tried = [_try_values(name, form, words) for name, form in _forms(stored, backend, book)]
+    return min(tried, key=lambda values: values.n_bytes)
+
+
+def _forms(stored: ElementType, backend: Backend, book: Numbers | None) -> Iterator[tuple[str, ValueForm]]:
+    """Make the forms that are tried; one that needs a book is tried only if there is one."""
+    for name in backend.values:
+        form = VALUE_FORMS[name]
+        if not form.has_book:
+            yield name, form(kind=stored)
+        elif book is not None:
+            yield name, form(kind=stored, book=book)
 
 
 def _try_values(name: str, form: ValueForm, words: Numbers) -> _Values:
-    chosen = [choose_coder(numbers) for numbers in form.split(words)]
-    aside = form.book.nbytes if isinstance(form, Codebook) else 0
-    n_bytes = aside + sum(size for _, size in chosen)
-    return _Values(name=name, form=form, coders=tuple(coder for coder, _ in chosen), n_bytes=n_bytes)
+    chosen = [choose_setting(numbers) for numbers in form.split(words)]
+    n_bytes = form.book.nbytes + sum(size for _, size in chosen)
+    return _Values(name=name, form=form, settings=tuple(setting for setting, _ in chosen), n_bytes=n_bytes)
 
 
 def _try_positions(name: str, positions: Numbers, size: int) -> _Positions:
-    coder, n_bytes = choose_coder(POSITION_FORMS[name].writer().numbers(positions, size))
-    return _Positions(name=name, coder=coder, n_bytes=n_bytes)
+    setting, n_bytes = choose_setting(POSITION_FORMS[name].writer().numbers(positions, size))
+    return _Positions(name=name, setting=setting, n_bytes=n_bytes)
 
 
 def _write(
     words: Numbers, positions: _Positions | None, values: _Values
-) -> tuple[int, list[tuple[Coder, list[bytes]]]]:
+) -> tuple[int, list[tuple[Setting, list[bytes]]]]:
     """Write all words in the chosen forms; return how many are kept, and the streams."""
     where = None if positions is None else POSITION_FORMS[positions.name].writer()
-    coders = values.coders if positions is None else (positions.coder, *values.coders)
-    writers = [coder.writer() for coder in coders]
+    settings = values.settings if positions is None else (positions.setting, *values.settings)
+    writers = [setting.writer() for setting in settings]
     count = 0
     for chunk in _chunks(words):
-        if where is None:
-            kept, parts = chunk, []
-        else:
+        streams, kept = [], chunk
+        if where is not None:
             at = np.flatnonzero(chunk != 0)
-            kept, parts = chunk[at], [where.numbers(at, len(chunk))]
+            streams, kept = [where.numbers(at, len(chunk))], chunk[at]
         count += len(kept)
-        for writer, numbers in zip(writers, parts + values.form.split(kept), strict=True):
+        for writer, numbers in zip(writers, streams + values.form.split(kept), strict=True):
             writer.write(numbers)
-    return count, [(coder, writer.finish()) for coder, writer in zip(coders, writers, strict=True)]
+    return count, [(setting, writer.finish()) for setting, writer in zip(settings, writers, strict=True)]

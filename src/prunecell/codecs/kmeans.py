@@ -1,4 +1,4 @@
-"""Few shared values in place of many: k-means on a line that also counts the bits."""
+"""Few shared values instead of many: k-means in one dimension, which also counts the bits."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from prunecell.codecs.dtypes import Numbers
 
 _ROUNDS = 100
-_ROUNDS_WITHOUT_PRICE = 10  # the squared error that sets the price must first settle
+_ROUNDS_WITHOUT_PRICE = 10  # rounds before the price is set, because the squared error must settle first
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,11 +25,11 @@ class Clusters:
 def cluster(values: Numbers, most: int) -> Clusters:
     """Find at most `most` shared values.
 
-    Lloyd's rounds from centers spread evenly between the extremes, the start that Deep Compression found best,
-    because it keeps the few large weights (Han et al. 2016, https://arxiv.org/abs/1510.00149). What is
-    minimised is squared error + price * bits, with bits = -log2(share of the cluster), as the indices are
-    entropy coded (Choi et al. 2017, https://arxiv.org/abs/1612.01543). The price is 2 ln 2 times the squared
-    error, what one more bit saves in a fine quantizer: it takes 5 to 10 % off the indices of a trained net.
+    Lloyd's rounds start from centers spread evenly between the extremes. Deep Compression found this start best: it
+    keeps the few large weights (Han et al. 2016, https://arxiv.org/abs/1510.00149). They minimise squared error +
+    price * bits, with bits = -log2(share of the cluster), because the indices are entropy coded (Choi et al. 2017,
+    https://arxiv.org/abs/1612.01543). The price is 2 ln 2 times the squared error, which is what one more bit saves in
+    a fine quantizer. It makes the indices of a trained net 5 to 10 % smaller.
 
     Args:
         values: finite numbers, any count, in any order.
@@ -41,7 +41,7 @@ def cluster(values: Numbers, most: int) -> Clusters:
     ordered = np.sort(np.asarray(values, np.float64))
     if not len(ordered):
         return Clusters(centers=ordered, bounds=ordered)
-    scale = max(-ordered[0], ordered[-1], np.finfo(float).tiny)  # the squares of what is left are numbers
+    scale = max(-ordered[0], ordered[-1], np.finfo(float).tiny)  # so that no square overflows
     ordered /= scale
     sums, squares = _running(ordered), _running(ordered * ordered)
     centers, bits, price = np.linspace(ordered[0], ordered[-1], most), np.zeros(most), 0.0
@@ -67,7 +67,7 @@ def _running(values: Numbers) -> Numbers:
 
 
 def _bounds(centers: Numbers, bits: Numbers, price: float) -> Numbers:
-    """Return where two neighbouring clusters cost the same; ascending."""
+    """Return the values, ascending, at which two neighbouring clusters cost the same."""
     gaps = np.maximum(np.diff(centers), np.finfo(float).tiny)
     bounds = (centers[1:] + centers[:-1]) / 2 + price * np.diff(bits) / (2 * gaps)
     return np.maximum.accumulate(bounds)

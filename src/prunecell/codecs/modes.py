@@ -7,27 +7,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunecell.choices import chosen
 from prunecell.codecs.dtypes import words_of
 from prunecell.codecs.encode import Scaled
 from prunecell.codecs.kmeans import Clusters, cluster
 from prunecell.codecs.values import distinct
-from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, check_count, nearest
+from prunecell.errors import OptionError, OptionTypeError, check_count
 
 
 class ValueMode(Protocol):
-    """A function (name, tensor) -> what is stored in its place; modes are frozen dataclasses with `__call__`."""
+    """A function (name, tensor) -> what is stored instead; those of the table are frozen dataclasses."""
 
     def __call__(self, name: str, tensor: Tensor) -> Tensor | Scaled:
         """Return the tensor itself, a tensor of the same shape and dtype, or scaled integers."""
 
 
-def _is_weight(tensor: Tensor) -> bool:
-    """Tell what a lossy mode may change: biases, norms, statistics, counters stay exact; they cost little."""
+def is_weight(tensor: Tensor) -> bool:
+    """Tell whether a lossy mode may change a tensor: biases, norms, statistics and counters stay exact."""
     return tensor.is_floating_point() and tensor.dim() > 1 and tensor.numel() > 0 and tensor.itemsize > 1
 
 
-def _finite(name: str, tensor: Tensor, mode: str) -> Tensor:
-    """Return the tensor in float64 or its own dtype if every element is finite."""
+def finite(name: str, tensor: Tensor, mode: str) -> Tensor:
+    """Return the tensor, detached, if every element is finite.
+
+    Raises:
+        OptionError: one is not; the message names the tensor and the mode.
+    """
     if not bool(tensor.isfinite().all()):
         raise OptionError(f"values={mode!r} needs finite weights, and {name!r} holds inf or NaN")
     return tensor.detach()
@@ -59,7 +64,7 @@ class Rounded:
     def __call__(self, name: str, tensor: Tensor) -> Tensor:
         """Round a weight; refuse one that holds a number too large for the dtype."""
         narrow: torch.dtype = getattr(torch, self.dtype)
-        if not _is_weight(tensor) or tensor.itemsize <= narrow.itemsize:
+        if not is_weight(tensor) or tensor.itemsize <= narrow.itemsize:
             return tensor
         rounded = tensor.detach().to(narrow)
         if not torch.equal(rounded.isinf(), tensor.isinf()):
@@ -73,13 +78,13 @@ class ScaledIntegers:
 
     def __call__(self, name: str, tensor: Tensor) -> Tensor | Scaled:
         """Round a weight to integers of its channel."""
-        if not _is_weight(tensor):
+        if not is_weight(tensor):
             return tensor
-        rows = _finite(name, tensor, "int8").reshape(tensor.shape[0], -1).to(torch.float32)
+        rows = finite(name, tensor, "int8").reshape(tensor.shape[0], -1).to(torch.float32)
         if not bool(rows.isfinite().all()):
             raise OptionError(f"{name!r} holds a number too large for float32; store it with another mode")
         scales = rows.abs().amax(dim=1) / 127
-        # 0 / 0 where a row holds zeros only, or numbers so small that their scale is zero: they become zero
+        # a row of zeros, or of numbers so small that their scale is zero, gives 0 / 0 or x / 0, which become zero
         integers = (rows / scales[:, None]).nan_to_num(0.0, 0.0, 0.0).round_().clamp_(-127, 127)
         return Scaled(integers=integers.to(torch.int8).reshape(tensor.shape), scales=scales, dtype=tensor.dtype)
 
@@ -104,9 +109,9 @@ class SharedValues:
 
     def __call__(self, name: str, tensor: Tensor) -> Tensor:
         """Replace each weight by the shared value nearest to it."""
-        if not _is_weight(tensor):
+        if not is_weight(tensor):
             return tensor
-        weight = _finite(name, tensor, f"codebook{self.bits}").cpu()
+        weight = finite(name, tensor, f"codebook{self.bits}").cpu()
         kept = weight != 0
         values = words_of(weight[kept])
         if (few := distinct(values)) is not None and len(few) <= 1 << self.bits:
@@ -119,9 +124,9 @@ class SharedValues:
 
 
 def rounded_centers(clusters: Clusters, dtype: torch.dtype) -> Tensor:
-    """Give shared values in `dtype`, but wide ones with the 8 digits (bits) that bfloat16 has.
+    """Return shared values in `dtype`, rounded to the 8 significant bits of bfloat16 if it has more.
 
-    A codebook then takes two bytes a value; the error is far below the width of a cluster.
+    A value of a codebook then takes two bytes; the error is far smaller than a cluster is wide.
     """
     centers = clusters.centers
     if dtype.itemsize > 2:  # noqa: PLR2004 - bytes
@@ -137,6 +142,7 @@ VALUE_MODES: dict[str, ValueMode] = {
     "int8": ScaledIntegers(),
     **{f"codebook{bits}": SharedValues(bits=bits) for bits in range(1, 9)},
 }
+"""Name -> mode."""
 
 
 def value_mode(mode: str | ValueMode) -> ValueMode:
@@ -147,9 +153,7 @@ def value_mode(mode: str | ValueMode) -> ValueMode:
         OptionTypeError: it is neither a name nor callable.
     """
     if isinstance(mode, str):
-        if mode not in VALUE_MODES:
-            raise UnknownNameError(f"values={mode!r} is illegal{nearest(mode, VALUE_MODES)}")
-        return VALUE_MODES[mode]
+        return chosen("values", mode, VALUE_MODES)
     if not callable(mode):
         raise OptionTypeError(f"values={mode!r} is illegal: it must be a name or a function (name, tensor)")
     return mode

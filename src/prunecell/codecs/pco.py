@@ -1,4 +1,4 @@
-"""Streams of numbers in the form of the library pcodec: smaller than deflate and faster to read, an extra."""
+"""Streams of numbers written by the library pcodec, an extra: smaller than deflate and faster to read."""
 
 import struct
 from typing import Any
@@ -24,10 +24,10 @@ def _library() -> Any:  # noqa: ANN401 - pcodec has no types
 
 
 class PcoWriter:
-    """Frames of `FRAME` numbers (the last may hold fewer): a 32-bit length, then a standalone pcodec file.
+    """Writes frames of `FRAME` numbers (the last may hold fewer): a 32-bit length, then a standalone pcodec file.
 
     Args:
-        search: let pcodec look for structure (multiples, deltas). Trained weights have none; then it is time lost.
+        search: let pcodec look for structure (multiples, deltas); trained weights have none, and the time is lost.
     """
 
     def __init__(self, *, search: bool = False) -> None:
@@ -37,7 +37,7 @@ class PcoWriter:
         self._config = pcodec.ChunkConfig(**({} if search else plain))
         self._waiting: list[Numbers] = []
         self._count = 0
-        self._pieces: list[bytes] = []
+        self._written: list[bytes] = []
 
     def write(self, numbers: Numbers) -> None:
         """Append numbers."""
@@ -51,7 +51,7 @@ class PcoWriter:
         whole = len(numbers) // FRAME * FRAME or len(numbers)
         for start in range(0, whole, FRAME):
             frame = self._compress(numbers[start : start + FRAME], self._config)
-            self._pieces += [_LENGTH.pack(len(frame)), frame]
+            self._written += [_LENGTH.pack(len(frame)), frame]
         self._waiting = [numbers[whole:]]
         self._count = len(numbers) - whole
 
@@ -59,7 +59,7 @@ class PcoWriter:
         """Return the frames."""
         if self._count:
             self._emit()
-        return self._pieces
+        return self._written
 
 
 class PcoReader:
@@ -84,7 +84,7 @@ class PcoReader:
             progress = self._decompress(bytes(self._data[start : self._at]), numbers)
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
-        except BaseException as e:  # noqa: BLE001 - a panic in Rust is no Exception
+        except BaseException as e:  # noqa: BLE001 - a panic in Rust is not an Exception
             raise FormatError(f"a pco frame is damaged ({type(e).__name__})") from None
         if progress.n_processed != len(numbers) or not progress.finished:
             raise FormatError("a pco frame holds another count of numbers than it should")
@@ -93,12 +93,12 @@ class PcoReader:
 
     def read(self, limit: int) -> Numbers:
         """Return the next numbers."""
-        pieces = [self._ready]
+        frames = [self._ready]
         have = len(self._ready)
         while have < limit and self._left:
-            pieces.append(self._frame())
-            have += len(pieces[-1])
-        numbers = np.concatenate(pieces) if len(pieces) > 1 else self._ready
+            frames.append(self._frame())
+            have += len(frames[-1])
+        numbers = np.concatenate(frames) if len(frames) > 1 else self._ready
         self._ready = numbers[limit:]
         return numbers[:limit]
 

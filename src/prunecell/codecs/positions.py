@@ -1,8 +1,8 @@
 """Where the kept words of a tensor are: gaps between them, or one bit for every word.
 
-A kept word is one whose bits are not all zero, so -0.0 is kept. `gaps8` spends a byte on the zeros before
-each kept word, and more bytes on a long gap; `gaps32` a 32-bit number; `mask` a bit on every word.
-Entropy-coded, a mask is smallest below about 75 % sparsity, gaps above.
+A kept word is one whose bits are not all zero, so -0.0 is kept. `gaps8` spends a byte on the zeros before each kept
+word, and more bytes on a long gap; `gaps32` spends a 32-bit number, and `mask` spends a bit on every word. When they
+are entropy coded, a mask is smallest below about 75 % sparsity, and gaps are smallest above.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,18 +15,18 @@ from prunecell.codecs.dtypes import Numbers
 from prunecell.codecs.streams import Reader, read_exactly
 from prunecell.errors import FormatError
 
-CHUNK = 1 << 17  # words worked on in one go: they and what is made of them stay in the cache
-GAPS = CHUNK >> 4  # gaps read in one go, of which each stands for some words
-LITERALS = 240  # a byte b below it: b zeros, then a kept word
-SKIPS = 256 - LITERALS  # a byte 240 + k: 240 << k zeros, and no word
+CHUNK = 1 << 17  # words in a chunk, so few that they and what is made of them stay in the cache
+GAPS = CHUNK >> 4  # gaps in a chunk; a gap spans several words
+LITERALS = 240  # a byte b below this one means b zeros, then a kept word
+SKIPS = 256 - LITERALS  # a byte 240 + k means 240 << k zeros, and no kept word
 _BYTE: np.dtype[Any] = np.dtype("u1")
 _ADVANCE = np.array([b + 1 for b in range(LITERALS)] + [LITERALS << k for k in range(SKIPS)], np.int64)
 _NOWHERE: Numbers = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """A stretch [start, stop) of the flat tensor and the positions of its kept words, int64, ascending."""
+class Chunk:
+    """The words [start, stop) of the flattened tensor, and the positions of the kept ones, int64, ascending."""
 
     start: int
     stop: int
@@ -37,7 +37,7 @@ class PositionWriter(Protocol):
     """Turns chunk after chunk of a tensor into numbers."""
 
     def numbers(self, positions: Numbers, size: int) -> Numbers:
-        """Write where the kept words of the next chunk are, of `size` words, counted from its start.
+        """Write the positions of the kept words of the next chunk, which has `size` words, counted from its start.
 
         `size` is a multiple of 8 in all chunks but the last.
         """
@@ -45,14 +45,19 @@ class PositionWriter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PositionForm:
-    """A way to write positions: the dtype of its numbers, what makes them, and what reads them.
+    """A way to write positions as one stream of numbers.
 
-    `read(stream, n_words)` gives stretches that cover the tensor from its start, and may end before its end.
+    Attributes:
+        dtype: of its numbers.
+        count: (kept words, words of the tensor) -> how many numbers there are; None where only the stream itself tells.
+        writer: makes what turns positions into numbers.
+        read: (stream, words of the tensor) -> chunks that cover the tensor from its start, and may end before its end.
     """
 
     dtype: np.dtype[Any]
+    count: Callable[[int, int], int | None]
     writer: Callable[[], PositionWriter]
-    read: Callable[[Reader, int], Iterator[Stretch]]
+    read: Callable[[Reader, int], Iterator[Chunk]]
 
 
 def gap_bytes(gaps: Numbers) -> Numbers:
@@ -71,7 +76,7 @@ def gap_bytes(gaps: Numbers) -> Numbers:
 
 
 class _Gaps:
-    """Counts the zeros before each kept word; those at the end of a chunk are carried to the next."""
+    """Counts the zeros before each kept word; the zeros at the end of a chunk count for the next one."""
 
     def __init__(self) -> None:
         self._carried = 0
@@ -95,7 +100,7 @@ class GapByteWriter(_Gaps):
         gaps = self.gaps(positions, size)
         if not len(gaps):
             return gaps.astype(_BYTE)
-        longest = LITERALS << (SKIPS - 1)  # a gap that even all skips cannot reach begins with some of the last
+        longest = LITERALS << (SKIPS - 1)  # a gap longer than all skips together begins with several of the longest
         n_longest, gaps[0] = divmod(int(gaps[0]), 2 * longest)
         return np.insert(gap_bytes(gaps), 0, np.full(2 * n_longest, 255, _BYTE))
 
@@ -118,40 +123,40 @@ class MaskWriter:
         return np.packbits(kept, bitorder="little")
 
 
-def read_gap_bytes(stream: Reader, n_words: int) -> Iterator[Stretch]:
+def read_gap_bytes(stream: Reader, n_words: int) -> Iterator[Chunk]:
     """Turn gap bytes back into positions."""
     start, last = 0, 0
     while len(symbols := stream.read(GAPS)):
         plain = symbols.max() < LITERALS
         ends = np.cumsum(symbols.astype(np.int64) + 1) if plain else np.cumsum(_ADVANCE[symbols])
         ends += start
-        stop, last = _stretch_end(ends, n_words), int(symbols[-1])
+        stop, last = _end_of_chunk(ends, n_words), int(symbols[-1])
         ends -= 1
-        yield Stretch(start=start, stop=stop, positions=ends if plain else ends[symbols < LITERALS])
+        yield Chunk(start=start, stop=stop, positions=ends if plain else ends[symbols < LITERALS])
         start = stop
     if last >= LITERALS:
         raise FormatError("the gaps end with a skip")
 
 
-def read_gap_numbers(stream: Reader, n_words: int) -> Iterator[Stretch]:
+def read_gap_numbers(stream: Reader, n_words: int) -> Iterator[Chunk]:
     """Turn whole gaps back into positions."""
     start = 0
     while len(gaps := stream.read(GAPS)):
         ends = np.cumsum(gaps.astype(np.int64) + 1)
         ends += start
-        stop = _stretch_end(ends, n_words)
+        stop = _end_of_chunk(ends, n_words)
         ends -= 1
-        yield Stretch(start=start, stop=stop, positions=ends)
+        yield Chunk(start=start, stop=stop, positions=ends)
         start = stop
 
 
-def _stretch_end(ends: Numbers, n_words: int) -> int:
+def _end_of_chunk(ends: Numbers, n_words: int) -> int:
     if ends[-1] > n_words:
         raise FormatError(f"the gaps lead past the end of {n_words} words")
     return int(ends[-1])
 
 
-def read_mask(stream: Reader, n_words: int) -> Iterator[Stretch]:
+def read_mask(stream: Reader, n_words: int) -> Iterator[Chunk]:
     """Turn a mask back into positions."""
     for start in range(0, n_words, CHUNK):
         size = min(CHUNK, n_words - start)
@@ -160,28 +165,33 @@ def read_mask(stream: Reader, n_words: int) -> Iterator[Stretch]:
             raise FormatError(f"the mask has bits set past the end of {n_words} words")
         positions = np.flatnonzero(kept)
         positions += start
-        yield Stretch(start=start, stop=start + size, positions=positions)
+        yield Chunk(start=start, stop=start + size, positions=positions)
 
 
 POSITION_FORMS = {
-    "gaps8": PositionForm(dtype=_BYTE, writer=GapByteWriter, read=read_gap_bytes),
-    "gaps32": PositionForm(dtype=np.dtype("<u4"), writer=GapNumberWriter, read=read_gap_numbers),
-    "mask": PositionForm(dtype=_BYTE, writer=MaskWriter, read=read_mask),
+    "gaps8": PositionForm(dtype=_BYTE, count=lambda _n_kept, _n_words: None, writer=GapByteWriter, read=read_gap_bytes),
+    "gaps32": PositionForm(
+        dtype=np.dtype("<u4"), count=lambda n_kept, _n_words: n_kept, writer=GapNumberWriter, read=read_gap_numbers
+    ),
+    "mask": PositionForm(
+        dtype=_BYTE, count=lambda _n_kept, n_words: (n_words + 7) // 8, writer=MaskWriter, read=read_mask
+    ),
 }
+"""Name in a file -> form of positions. "all" and "none" have no stream."""
 
 
-def read_all(n_words: int) -> Iterator[Stretch]:
-    """Give every position: all words are kept."""
+def read_all(n_words: int) -> Iterator[Chunk]:
+    """Give every position, because all words are kept."""
     for start in range(0, n_words, CHUNK):
         stop = min(start + CHUNK, n_words)
-        yield Stretch(start=start, stop=stop, positions=np.arange(start, stop))
+        yield Chunk(start=start, stop=stop, positions=np.arange(start, stop))
 
 
-def cover(stretches: Iterator[Stretch], n_words: int) -> Iterator[Stretch]:
-    """Give the stretches, and one more for the zeros after the last of them."""
+def cover(chunks: Iterator[Chunk], n_words: int) -> Iterator[Chunk]:
+    """Give the chunks, and one more for the zeros after the last of them."""
     stop = 0
-    for stretch in stretches:
-        yield stretch
-        stop = stretch.stop
+    for chunk in chunks:
+        yield chunk
+        stop = chunk.stop
     if stop < n_words or not n_words:
-        yield Stretch(start=stop, stop=n_words, positions=_NOWHERE)
+        yield Chunk(start=stop, stop=n_words, positions=_NOWHERE)

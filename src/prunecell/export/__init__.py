@@ -4,7 +4,7 @@ subject         what is exported: a model, its example, its tensors
 onnx_file       ONNX; sparse_onnx: with sparse initializers where they are smaller
 program         torch.export
 tensors         safetensors; CSR arrays for numpy and scipy
-formats         the table of them all; export
+formats         all that a model is written as; export
 """
 
 from prunecell.export.formats import FORMATS, export

@@ -1,4 +1,4 @@
-"""The table of the forms a model is exported in, and the one place where a name or a file's ending becomes one."""
+"""The forms that a model is exported in: programs, made by running it once, and files of its tensors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,36 +7,42 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, nearest
+from prunecell.choices import chosen
+from prunecell.errors import OptionError, OptionTypeError
 from prunecell.export.onnx_file import to_onnx
 from prunecell.export.program import to_torch_export
-from prunecell.export.subject import Example
-from prunecell.export.tensors import to_csr, to_safetensors
+from prunecell.export.subject import Example, state_of
+from prunecell.files.contents import Contents, contents_of
+from prunecell.files.formats import FILE_FORMATS, by_ending
 
 
 @dataclass(frozen=True, kw_only=True)
-class Format:
-    """A form that a model is exported in.
+class ProgramFormat:
+    """A kind of file that holds the computation too: the model is run once with an example.
 
     Attributes:
-        ending: of its files; the first format with an ending is the one that the ending stands for.
-        write: (model, example, path) where it is traced, else (model or state_dict, path).
-        traced: whether the model is called once with an example.
+        endings: of its names; the first format that has an ending is the one that the ending names.
+        write: (model, example, path); the file appears when it is complete, or not at all.
     """
 
-    ending: str
-    write: Callable[..., None]
-    traced: bool
+    endings: tuple[str, ...]
+    write: Callable[[nn.Module, Example, str | Path], None]
 
 
-FORMATS: dict[str, Format] = {
-    "onnx": Format(ending=".onnx", write=to_onnx, traced=True),
-    "onnx-dense": Format(ending=".onnx", write=partial(to_onnx, sparse=False), traced=True),
-    "torch-export": Format(ending=".pt2", write=to_torch_export, traced=True),
-    "safetensors": Format(ending=".safetensors", write=to_safetensors, traced=False),
-    "csr": Format(ending=".npz", write=to_csr, traced=False),
+PROGRAM_FORMATS = {
+    "onnx": ProgramFormat(endings=(".onnx",), write=to_onnx),
+    "onnx-dense": ProgramFormat(endings=(".onnx",), write=partial(to_onnx, sparse=False)),
+    "torch-export": ProgramFormat(endings=(".pt2",), write=to_torch_export),
 }
-"""Name -> format. To add one: a function, a line here, a law in the tests."""
+FORMATS: dict[str, ProgramFormat | Callable[[Contents, Path], None]] = {
+    **PROGRAM_FORMATS,
+    **{name: known.write for name, known in FILE_FORMATS.items() if known.write},
+}
+"""Name -> a format of programs, or what writes tensors: all of `FILE_FORMATS` that is written."""
+
+_NAMES = {ending: name for name, known in FILE_FORMATS.items() if known.write for ending in known.endings} | {
+    ending: name for name, known in reversed(PROGRAM_FORMATS.items()) for ending in known.endings
+}
 
 
 def export(
@@ -53,9 +59,9 @@ def export(
             mode, and left as it was.
         path: where; an existing file is replaced.
         example: what the model is called with: a tensor, or a tuple of its positional arguments, whose first dimension
-            counts samples. "onnx" and "torch-export" need it, the others do not look at it.
-        format: "onnx" (sparse initializers where they are smaller), "onnx-dense", "torch-export", "safetensors" or
-            "csr"; None: what the ending of `path` says: .onnx, .pt2, .safetensors, .npz.
+            counts samples. "onnx" and "torch-export" need it, the others ignore it.
+        format: "onnx" (sparse initializers where they are smaller), "onnx-dense", "torch-export", or a name in
+            `FILE_FORMATS`: "safetensors", "csr", "torch", "pcell". None: what the ending of `path` says.
 
     Raises:
         UnknownNameError: no such format, or no format has such an ending.
@@ -65,26 +71,17 @@ def export(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     export(nn.Linear(3, 2), f"{folder}/model.npz")
-    ...     export(nn.Linear(3, 2), f"{folder}/model.onxx")
+    ...     export(nn.Linear(3, 2), "model.onxx")
     Traceback (most recent call last):
-    prunecell.errors.UnknownNameError: the ending '.onxx' is unknown; did you mean '.onnx'? Legal: .npz, .onnx, ...
+    prunecell.errors.UnknownNameError: model.onxx: its ending is none that can be written; did you mean '.onnx'? ...
     """
-    name = _of_ending(Path(path)) if format is None else format
-    if name not in FORMATS:
-        raise UnknownNameError(f"format={name!r} is unknown{nearest(name, FORMATS)}")
-    chosen = FORMATS[name]
-    if not chosen.traced:
-        chosen.write(model, path)
-        return
-    if not isinstance(model, nn.Module):
+    name = by_ending(Path(path), _NAMES, "written") if format is None else format
+    known = chosen("format", name, FORMATS)
+    if not isinstance(known, ProgramFormat):
+        known(contents_of(state_of(model)), Path(path))
+    elif not isinstance(model, nn.Module):
         raise OptionTypeError(f"format {name!r} needs the model itself, not a {type(model).__name__} of its tensors")
-    if example is None:
+    elif example is None:
         raise OptionError(f"example=None is illegal with format {name!r}: it must be what the model is called with")
-    chosen.write(model, example, path)
-
-
-def _of_ending(path: Path) -> str:
-    names = {known.ending: name for name, known in reversed(FORMATS.items())}
-    if path.suffix not in names:
-        raise UnknownNameError(f"the ending {path.suffix!r} is unknown{nearest(path.suffix, names)}")
-    return names[path.suffix]
+    else:
+        known.write(model, example, path)

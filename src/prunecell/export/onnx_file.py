@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves  # as torch's exporter flattens what a model returns
+from torch.utils._pytree import tree_leaves  # torch's exporter flattens what a model returns with it
 
-from prunecell.archive.container import replacing
+from prunecell.atomic import replacing
 from prunecell.errors import OptionError
 from prunecell.export.subject import Example, arguments, counts_samples, evaluating, refuse_compact
 
@@ -17,10 +17,10 @@ MAX_BYTES = (1 << 31) - 1  # of one protocol buffer
 
 
 def to_onnx(model: nn.Module, example: Example, path: str | Path, *, sparse: bool = True) -> None:
-    """Write an ONNX file, for batches of any size; pruned weights are zeros in it or, if sparse, not there at all.
+    """Write an ONNX file for batches of any size. Pruned weights are zeros in it, or absent if it is sparse.
 
-    Inputs are called "input", or "input_0", "input_1" ...; outputs likewise. What is written has passed ONNX's checker.
-    Normalisations are folded into the convolutions before them.
+    Inputs are called "input", or "input_0", "input_1" ...; outputs likewise. Normalisations are folded into the
+    convolutions before them. The network passes ONNX's checker before it is written.
 
     Args:
         model: any that torch's TorchScript exporter takes; exported as it is in evaluation mode.
@@ -28,14 +28,14 @@ def to_onnx(model: nn.Module, example: Example, path: str | Path, *, sparse: boo
         path: where; an existing file is replaced.
         sparse: write a weight of two or more dimensions as a sparse initializer where that takes fewer bytes, in
             float32 below a density of about 57 %. ONNX Runtime makes it dense when it loads the file: the file is
-            smaller, not the model in memory. Where another program reads no sparse initializers: False.
+            smaller, not the model in memory. False: for programs that read no sparse initializers.
 
     Raises:
         OptionError: the package onnx is missing, the model is larger than 2 GiB, or `compact_` made a layer of it.
         OptionTypeError: the example is neither a tensor nor a tuple of tensors.
     """
     try:
-        from prunecell.export.sparse_onnx import checked  # noqa: PLC0415 - wants an extra
+        from prunecell.export.sparse_onnx import checked  # noqa: PLC0415 - needs an extra
     except ImportError:
         raise OptionError("ONNX files need the library onnx: pip install 'prunecell[onnx]'") from None
     refuse_compact(model)

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunecell.archive.container import replacing
+from prunecell.atomic import replacing
 from prunecell.export.subject import Example, arguments, counts_samples, evaluating
 
 
 def to_torch_export(model: nn.Module, example: Example, path: str | Path) -> None:
     """Write a program of `torch.export` (.pt2), for batches of any size where the model allows it.
 
-    A model after `compact_` keeps its sparse layers: its file is small, and `import prunecell` must come before
-    `torch.export.load`.
+    A model after `compact_` keeps its sparse layers: its file is small, and `import prunecell.sparse`, which registers
+    their operators, must come before `torch.export.load`.
 
     Args:
         model: any that torch.export takes; exported as it is in evaluation mode.

@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 
 
 def checked(network: bytes, *, sparse: bool) -> bytes:
-    """Make the weights of a network sparse, where that is asked for and smaller, and pass it through ONNX's checker."""
+    """Make the weights of a network sparse if that is asked for and smaller; pass it through ONNX's checker."""
     model = onnx.load_model_from_string(network)
     if sparse:
         _make_sparse_(model.graph)
@@ -19,7 +19,7 @@ def checked(network: bytes, *, sparse: bool) -> bytes:
 
 
 def _make_sparse_(graph: onnx.GraphProto) -> None:
-    """Put a sparse initializer in the place of every dense one of two or more dimensions that takes more bytes."""
+    """Replace every dense initializer of two or more dimensions by a sparse one that takes fewer bytes."""
     dense = list(graph.initializer)
     del graph.initializer[:]
     for tensor in dense:
@@ -33,9 +33,9 @@ def _make_sparse_(graph: onnx.GraphProto) -> None:
 def _sparse(tensor: onnx.TensorProto) -> onnx.SparseTensorProto:
     """The same tensor as its non-zero values and their positions in the flattened tensor.
 
-    A -0.0 is a zero too: they come up where a pruned weight is multiplied by a negative scale of a normalisation.
-    Positions must be int64. Raw they would take 8 bytes each; as a list, a protocol buffer writes them with 7 bits to
-    the byte: 3 bytes each in a matrix of up to 2 million weights, 4 in one of up to 268 million.
+    -0.0 is a zero too: it arises where a pruned weight is multiplied by a negative scale of a normalisation. Positions
+    must be int64. As raw bytes they would take 8 bytes each; a list of them is written with 7 bits to the byte by a
+    protocol buffer: 3 bytes each in a matrix of up to 2 million weights, 4 bytes in one of up to 268 million.
     """
     values = numpy_helper.to_array(tensor).reshape(-1)
     kept = np.flatnonzero(values)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from prunecell.archive.saving import plain_state
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.sparse.layers import SparseMatrix
 
@@ -18,7 +19,7 @@ Example: TypeAlias = Tensor | tuple[Tensor, ...]
 def arguments(example: Example) -> tuple[Tensor, ...]:
     """The positional arguments, of two samples at least.
 
-    A single sample is doubled: whoever traces a model takes a dimension of 1 for one that is always 1.
+    A single sample is doubled, because tracers assume that a dimension of 1 is always 1.
 
     Raises:
         OptionTypeError: the example is neither a tensor nor a tuple of tensors.
@@ -46,7 +47,7 @@ def counts_samples(tensor: Tensor, inputs: tuple[Tensor, ...]) -> bool:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode, without gradients and without the warnings that tracers give about torch.
 
-    torch's fused transformer layers are switched off: no other program knows them.
+    torch's fused transformer layers are switched off, because no other program knows them.
     """
     modes = {module: module.training for module in model.modules()}
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -77,13 +78,11 @@ def refuse_compact(model: nn.Module) -> None:
 
 
 def state_of(model_or_state_dict: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tensors by name.
+    """The tensors by name; those of a model are named as in the plain model, as `save` names them.
 
     Raises:
         OptionError: `compact_` made a layer of the model.
     """
     if isinstance(model_or_state_dict, nn.Module):
         refuse_compact(model_or_state_dict)
-        state: Mapping[str, Tensor] = model_or_state_dict.state_dict()
-        return state
-    return model_or_state_dict
+    return plain_state(model_or_state_dict)

@@ -21,7 +21,7 @@ from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import VALUE_MODES
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests" / "data"
 
 
@@ -189,7 +189,7 @@ def test_a_tensor_is_read_when_it_is_asked_for(path):
 
 
 @pytest.mark.parametrize("values", ["exact", "int8", "codebook3"])
-def test_stretches_and_parts_are_the_tensor(path, values):
+def test_chunks_and_parts_are_the_tensor(path, values):
     save(everything(), path, values=values)
     with Archive.open(path) as archive:
         for name in archive:
@@ -245,7 +245,7 @@ def test_inspection_says_how_and_how_much(path):
     assert row.n_nonzero == int((everything()["gaps"] != 0).sum())
     assert rows["dense"].n_nonzero is None
     container = Container(path)
-    stored = sum(place.stop - place.start for place in container.places.values())
+    stored = sum(info.stop - info.start for info in container.tensors.values())
     container.close()
     assert sum(row.bytes_stored for row in rows.values()) == stored
 

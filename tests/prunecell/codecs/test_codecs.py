@@ -2,6 +2,8 @@
 
 import math
 import sys
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,20 +11,19 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prunecell.codecs.coders import CODERS_OF_BYTES, CODERS_OF_NUMBERS, RAW, choose_coder, encoded_size, open_reader
+from prunecell.codecs.coders import CODERS, RAW, Coder, Setting, choose_setting, encoded_size, open_reader
 from prunecell.codecs.decode import decode, open_blob, read_kept
 from prunecell.codecs.dtypes import ELEMENT_TYPES, element_type, words_of
-from prunecell.codecs.encode import BACKENDS, Scaled, encode
+from prunecell.codecs.encode import BACKENDS, Backend, encode
 from prunecell.codecs.kmeans import cluster
-from prunecell.codecs.modes import VALUE_MODES, Rounded, SharedValues, value_mode
+from prunecell.codecs.modes import SharedValues
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS, cover, gap_bytes
 from prunecell.codecs.records import read_record
-from prunecell.codecs.streams import Source, read_exactly
-from prunecell.codecs.values import Codebook, Planes, Whole, distinct
-from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
+from prunecell.codecs.streams import RawReader, Source, read_exactly
+from prunecell.codecs.values import VALUE_FORMS, Codebook, Planes, distinct
+from prunecell.errors import FormatError, OptionError, OptionTypeError
 
 SHAPES = [(), (0,), (1,), (7,), (3, 0, 2), (5, 9), (2, 3, 4, 5), (101, 90)]
-LOSSY = [name for name in VALUE_MODES if name != "exact"]
 
 
 def bits(tensor):
@@ -101,16 +102,16 @@ def test_a_tensor_of_many_chunks_comes_back(density, backend):
     assert same_bits(there_and_back(tensor, backend)[1], tensor)
 
 
-def test_kept_words_come_back_in_stretches_that_cover_the_tensor():
+def test_kept_words_come_back_in_chunks_that_cover_the_tensor():
     for density in (0.0, 0.001, 0.4, 1.0):
         tensor = random_bits(torch.float32, (2, CHUNK), density)
         encoded = encode(tensor)
         stop, rebuilt = 0, np.zeros(tensor.numel(), np.uint32)
-        for stretch, words in read_kept(open_blob(encoded.record, source(b"".join(encoded.blob)))):
-            assert stretch.start == stop
-            stop = stretch.stop
-            assert all(stretch.start <= p < stretch.stop for p in stretch.positions[[0, -1]]) if len(words) else True
-            rebuilt[stretch.positions] = words
+        for chunk, words in read_kept(open_blob(encoded.record, source(b"".join(encoded.blob)))):
+            assert chunk.start == stop
+            stop = chunk.stop
+            assert all(chunk.start <= p < chunk.stop for p in chunk.positions[[0, -1]]) if len(words) else True
+            rebuilt[chunk.positions] = words
         assert stop == tensor.numel()
         assert np.array_equal(rebuilt, words_of(tensor))
 
@@ -185,7 +186,7 @@ def test_gaps_must_not_end_with_a_skip():
 def test_values_split_and_join(name):
     kind = ELEMENT_TYPES[name]
     words = words_of(random_bits(kind.torch, (50,), 1.0))
-    for form in (Planes(kind=kind), Whole(kind=kind), Codebook(book=np.unique(words))):
+    for form in (form(kind=kind, book=np.unique(words)) for form in VALUE_FORMS.values()):
         streams = form.split(words)
         assert [s.dtype for s in streams] == list(form.dtypes)
         assert form.join(streams).tolist() == words.tolist()
@@ -205,7 +206,7 @@ def test_distinct_words_are_numpys_unique_ones(values, dtype):
 
 def test_an_index_outside_of_the_codebook_is_refused():
     with pytest.raises(FormatError, match="index 3 into a codebook of 3"):
-        Codebook(book=np.array([1, 2, 5], np.uint32)).join([np.array([0, 3], np.uint8)])
+        Codebook(kind=ELEMENT_TYPES["float32"], book=np.array([1, 2, 5], np.uint32)).join([np.array([0, 3], np.uint8)])
 
 
 def test_values_that_fit_a_narrower_float_are_stored_so():
@@ -233,35 +234,95 @@ def test_few_distinct_values_become_a_codebook():
     assert same_bits(back, shared)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Differences:
+    """A form of values that is none of ours: the difference of each word to the one before it."""
+
+    has_book: ClassVar[bool] = False
+    kind: object
+    book: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+
+    @property
+    def dtypes(self):
+        return (self.kind.word,)
+
+    def split(self, words):
+        return [np.diff(words, prepend=words.dtype.type(0))]
+
+    def join(self, streams):
+        return np.cumsum(streams[0], dtype=self.kind.word)
+
+
+@dataclass
+class NotWriter:
+    """A coder that is none of ours: all bits of the bytes are inverted."""
+
+    numbers: list = field(default_factory=list)
+
+    def write(self, numbers):
+        self.numbers.append(numbers)
+
+    def finish(self):
+        return [(~numbers.view(np.uint8)).tobytes() for numbers in self.numbers]
+
+
+def test_a_form_of_values_and_a_coder_are_added_by_an_entry_each(monkeypatch):
+    inverted = Setting(coder="not", writer=NotWriter, worth=1.1)
+    coder = Coder(
+        codes=lambda _: True,
+        open=lambda data, dtype, _: RawReader(source(bytes(255 - byte for byte in data[:])), dtype),
+        holds=lambda n_bytes, size: n_bytes == size,
+        settings=(inverted,),
+    )
+    monkeypatch.setitem(CODERS, "not", coder)
+    monkeypatch.setitem(VALUE_FORMS, "differences", Differences)
+    monkeypatch.setitem(BACKENDS, "own", Backend(positions=("mask",), values=("differences",)))
+    for density in (0.0, 0.3, 1.0):
+        tensor = random_bits(torch.int32, (37, 40), density)
+        record, back = there_and_back(tensor, "own")
+        assert same_bits(back, tensor)
+        assert record.values == ("differences" if density else "none")
+        assert {stream.coder for stream in record.streams} == ({"not"} if density else set())
+
+
 # --- coders
 
 
-@pytest.mark.parametrize("coder", [RAW, *CODERS_OF_BYTES, *CODERS_OF_NUMBERS], ids=lambda coder: coder.name)
+SETTINGS = [RAW, *(setting for coder in CODERS.values() for setting in coder.settings)]
+
+
+@pytest.mark.parametrize("dtype", [np.dtype("u1"), np.dtype("<u4")], ids=str)
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.coder)
 @pytest.mark.parametrize("count", [0, 1, 1000, (1 << 18) + 5])
-def test_streams_are_read_back_in_any_portions(coder, count):
-    dtype = np.dtype("<u4") if coder in CODERS_OF_NUMBERS else np.dtype("u1")
+def test_streams_are_read_back_in_any_portions(setting, dtype, count):
+    coder = CODERS[setting.coder]
+    if not coder.codes(dtype.itemsize):
+        with pytest.raises(FormatError, match=f"coder '{setting.coder}' does not code numbers of {dtype.itemsize} b"):
+            open_reader(setting.coder, source(b""), dtype, count)
+        return
     numbers = np.random.default_rng(0).geometric(0.1, count).astype(dtype)
-    writer = coder.writer()
-    for piece in np.array_split(numbers, 7):
-        writer.write(piece)
+    writer = setting.writer()
+    for some in np.array_split(numbers, 7):
+        writer.write(some)
     data = b"".join(writer.finish())
-    stream = open_reader(coder.name, source(data), dtype, count)
+    assert coder.holds(len(data), numbers.nbytes)
+    stream = open_reader(setting.coder, source(data), dtype, count)
     portions = [0, 1, 100, count, count]
     found = np.concatenate([stream.read(limit) for limit in portions])
     stream.finish()
     assert found.tolist() == numbers.tolist()
     with pytest.raises(FormatError, match="ends early"):
-        read_exactly(open_reader(coder.name, source(data), dtype, count), count + 1)
+        read_exactly(open_reader(setting.coder, source(data), dtype, count), count + 1)
     if count:
         with pytest.raises(FormatError, match="too long"):
-            open_reader(coder.name, source(data), dtype, count).finish()
+            open_reader(setting.coder, source(data), dtype, count).finish()
 
 
 @given(st.binary(max_size=3000))
 def test_the_chosen_coder_makes_no_more_than_raw(data):
     numbers = np.frombuffer(data, np.uint8)
-    coder, _ = choose_coder(numbers)
-    assert encoded_size(coder, numbers) <= max(len(data), 2)  # 2: deflate of nothing
+    setting, _ = choose_setting(numbers)
+    assert encoded_size(setting, numbers) <= max(len(data), 2)  # 2: deflate of nothing
 
 
 def test_pcodec_is_asked_for_by_name_when_it_is_missing(monkeypatch):
@@ -291,89 +352,7 @@ def test_random_sparse_weights_take_little_more_than_their_entropy(sparsity, bac
     assert encode(weight, backend=backend).record.n_bytes <= within * limit
 
 
-# --- value modes
-
-
-@pytest.mark.parametrize("mode", LOSSY)
-def test_only_weights_of_two_dimensions_are_changed(mode):
-    for tensor in (torch.randn(9), torch.randn(()), torch.arange(12).reshape(3, 4), torch.empty(0, 3)):
-        assert VALUE_MODES[mode]("t", tensor) is tensor
-
-
-@pytest.mark.parametrize("mode", LOSSY)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_zeros_stay_zeros_and_minus_zero_becomes_one(mode, dtype):
-    weight = torch.randn(20, 30).to(dtype) * (torch.rand(20, 30) < 0.3)
-    weight[0, 0], weight[1] = -0.0, 0.0
-    chosen = VALUE_MODES[mode]("w", weight)
-    back = there_and_back(chosen)[1]
-    assert back.dtype == dtype
-    assert back.shape == weight.shape
-    assert not back[weight == 0].any()
-    if chosen is not weight:
-        assert not back[weight == 0].signbit().any()
-
-
-@pytest.mark.parametrize(("mode", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
-def test_rounding_is_torchs(mode, dtype):
-    weight = torch.randn(50, 40)
-    assert torch.equal(there_and_back(VALUE_MODES[mode]("w", weight))[1], weight.to(dtype).float())
-
-
-def test_a_number_too_large_for_fp16_is_refused_by_name():
-    with pytest.raises(OptionError, match=r"'big' holds a number too large for float16"):
-        VALUE_MODES["fp16"]("big", torch.full((2, 2), 1e5))
-    infinite = torch.tensor([[math.inf, 1.0]])
-    assert torch.equal(VALUE_MODES["fp16"]("w", infinite), infinite)
-
-
-def test_int8_is_within_half_a_step_of_its_channel():
-    weight = torch.randn(30, 4, 5) * torch.logspace(-3, 3, 30)[:, None, None]
-    scaled = VALUE_MODES["int8"]("w", weight)
-    assert isinstance(scaled, Scaled)
-    back = there_and_back(scaled)[1]
-    assert torch.equal(back, scaled.integers * scaled.scales[:, None, None])
-    assert bool(((back - weight).abs() <= scaled.scales[:, None, None] * 0.5001).all())
-    assert bool((scaled.integers.abs().amax((1, 2)) == 127).all())
-
-
-def test_int8_of_tiny_and_of_zero_channels():
-    weight = torch.tensor([[1e-45, 0.0], [0.0, 0.0], [1e-38, -1e-38]])
-    back = there_and_back(VALUE_MODES["int8"]("w", weight))[1]
-    assert bool(back.isfinite().all())
-    assert there_and_back(VALUE_MODES["int8"]("w", torch.zeros(3, 4)))[1].tolist() == torch.zeros(3, 4).tolist()
-
-
-@pytest.mark.parametrize("mode", ["int8", "codebook3"])
-@pytest.mark.parametrize("bad", [math.inf, math.nan])
-def test_modes_that_need_finite_weights_say_so(mode, bad):
-    with pytest.raises(OptionError, match=f"values='{mode}' needs finite weights, and 'layer' holds inf or NaN"):
-        VALUE_MODES[mode]("layer", torch.tensor([[1.0, bad]]))
-
-
-@pytest.mark.parametrize("bits_", range(1, 9))
-def test_shared_values_are_few_and_stay_as_they_are(bits_):
-    weight = torch.randn(60, 50) * (torch.rand(60, 50) < 0.5)
-    mode = SharedValues(bits=bits_)
-    shared = mode("w", weight)
-    assert len(shared[shared != 0].unique()) <= 2**bits_
-    assert torch.equal(mode("w", shared), shared)
-    assert torch.equal(shared.bfloat16().float(), shared)
-
-
-@pytest.mark.parametrize("scale", [1e-300, 1e-40, 1e200])
-def test_values_of_any_size_are_shared(scale):
-    weight = torch.randn(40, 40, dtype=torch.float64) * scale
-    shared = SharedValues(bits=6)("w", weight)
-    assert bool(((shared - weight).abs() < 0.3 * scale).all())
-    assert same_bits(there_and_back(shared)[1], shared)
-
-
-def test_more_bits_share_with_less_error():
-    weight = torch.randn(100, 100)
-    errors = [float((SharedValues(bits=b)("w", weight) - weight).square().mean()) for b in range(1, 9)]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[4] < 0.01 * float(weight.var())
+# --- clusters
 
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=200), st.integers(1, 20))
@@ -388,19 +367,6 @@ def test_clusters_are_ordered_and_hold_their_own_values(values, most):
         assert np.isfinite(clusters.centers).all()
         assert numbers.min() - 1e-3 <= clusters.centers.min()
         assert clusters.centers.max() <= numbers.max() + 1e-3
-
-
-def test_a_mode_by_name_or_by_value():
-    assert value_mode("fp16") == Rounded(dtype="float16")
-    assert value_mode(SharedValues(bits=3)) == VALUE_MODES["codebook3"]
-    with pytest.raises(UnknownNameError, match="did you mean 'codebook5'"):
-        value_mode("codebok5")
-    with pytest.raises(OptionTypeError, match="values=3 is illegal"):
-        value_mode(3)
-    with pytest.raises(OptionError, match=r"bits=9 is illegal: it must be a whole number in \[1, 8\]"):
-        SharedValues(bits=9)
-    with pytest.raises(OptionError, match="'float8' is illegal"):
-        Rounded(dtype="float8")
 
 
 def test_a_dtype_that_cannot_be_stored_is_refused_by_name():

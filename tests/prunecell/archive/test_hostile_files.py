@@ -81,7 +81,7 @@ class Forgery:
         self.header = json.loads(data[8 : 8 + size])
         self.strings = self.header.pop("__metadata__")
         self.list = unpack_list(self.strings.pop("header"), MEBIBYTE)["tensors"]
-        self.data = {n: data[8 + size :][slice(*place["data_offsets"])] for n, place in self.header.items()}
+        self.data = {n: data[8 + size :][slice(*info["data_offsets"])] for n, info in self.header.items()}
 
     def build(self, header_text=lambda text: text, list_text=lambda text: text):
         """Put it together: offsets and checksums follow the data; the texts are changed before they are sealed."""
@@ -210,7 +210,7 @@ LIES = {
     "gaps that end with a skip": (stream("gaps", 0, "raw", bytes([1] * 67 + [240])), "end with a skip"),
     "too few gaps": (stream("gaps", 0, "raw", bytes([1] * 60)), "60 positions for 67 kept words"),
     "too many gaps": (stream("gaps", 0, "raw", bytes([1] * 70)), "more positions than the 67 kept words"),
-    "a mask too short": (stream("mask", 0, "raw", bytes(74)), "75 raw positions of 1 bytes in 74 bytes"),
+    "a mask too short": (stream("mask", 0, "raw", bytes(74)), "74 bytes of raw cannot hold 75 positions of 1 bytes"),
     "a mask of too few bits": (stream("mask", 0, "raw", bytes(75)), "0 positions for 300 kept words"),
     "an index outside of the book": (stream("book", 2, "raw", bytes([5] * 100)), "index 5 into a codebook of 5 words"),
     "an empty book": (stream("book", 1, "raw", b""), "a codebook of 0 bytes"),
@@ -223,7 +223,7 @@ LIES = {
     "deflate too short": (stream("mask", 0, "deflate", deflate(b"\1" * 74)), "a stream ends early"),
     "deflate with more behind": (stream("mask", 0, "deflate", deflate(b"\x55" * 75) + b"\0"), "cut or too long"),
     "deflate that goes on": (stream("mask", 0, "deflate", deflate(b"\x55" * 76)), "cut or too long"),
-    "planes of another coder": (stream("gaps", 1, "pco", b"\0" * 9), "no coder 'pco' for numbers of 1 bytes"),
+    "planes of another coder": (stream("gaps", 1, "pco", b"\0" * 9), "coder 'pco' does not code numbers of 1 bytes"),
 }
 
 

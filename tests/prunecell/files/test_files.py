@@ -11,7 +11,8 @@ from torch import nn
 
 from prunecell.archive import Archive, inspect, load, save
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
-from prunecell.files import pack, unpack
+from prunecell.files import FILE_FORMATS, pack, read, unpack
+from prunecell.files.formats import READERS, WRITERS
 
 
 def sparse(*shape, dtype=torch.float32):
@@ -82,6 +83,32 @@ def test_safetensors_in_shards(tmp_path, state):
     assert_same(state, load(tmp_path / "model.pcell"), in_order=False)
 
 
+def test_tied_tensors_are_in_safetensors_as_often_as_they_have_names(tmp_path):
+    large = torch.randn(300, 300)  # more bytes than are copied at once
+    save({"one": large, "other": torch.ones(3), "two": large, "last": torch.zeros(2)}, tmp_path / "model.pcell")
+    unpack(tmp_path / "model.pcell", tmp_path / "out.safetensors")
+    found = load_file(tmp_path / "out.safetensors")
+    assert torch.equal(found["two"], large)
+    assert torch.equal(found["one"], large)
+    assert found["last"].tolist() == [0, 0]
+
+
+def test_every_ending_is_of_one_format_only():
+    endings = [ending for known in FILE_FORMATS.values() for ending in known.endings]
+    assert len(endings) == len(set(endings))
+    assert set(endings) == READERS.keys() | WRITERS.keys()
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_what_every_writer_writes_its_reader_reads(tmp_path, state, ending):
+    save(state | {"tied": state["b.weight"]}, tmp_path / "model.pcell")
+    unpack(tmp_path / "model.pcell", tmp_path / f"out{ending}")
+    if ending in READERS:
+        assert_same(state | {"tied": state["b.weight"]}, read(tmp_path / f"out{ending}"), in_order=False)
+        pack(tmp_path / f"out{ending}", tmp_path / "again.pcell")
+        assert_same(state | {"tied": state["b.weight"]}, load(tmp_path / "again.pcell"), in_order=False)
+
+
 def test_an_archive_is_packed_again(tmp_path, state):
     save(state | {"tied": state["b.weight"]}, tmp_path / "in.pcell", metadata={"epoch": 1})
     rows = pack(tmp_path / "in.pcell", tmp_path / "out.pcell", values="codebook4", backend="pcodec")
@@ -141,7 +168,7 @@ def test_shards_outside_of_the_folder_or_missing_are_refused(tmp_path, state):
 
 def test_unknown_endings_are_refused(tmp_path, state):
     save(state, tmp_path / "model.pcell")
-    with pytest.raises(UnknownNameError, match=r"in\.onnx: its ending is none .*Legal: "):
+    with pytest.raises(UnknownNameError, match=r"in\.onnx: its ending is none that can be read; Legal: "):
         pack(tmp_path / "in.onnx", tmp_path / "out.pcell")
     with pytest.raises(UnknownNameError, match=r"out\.safetensor: its ending .*did you mean '\.safetensors'"):
         unpack(tmp_path / "model.pcell", tmp_path / "out.safetensor")
