@@ -1,9 +1,9 @@
 """Which compiled library runs on this CPU.
 
-`kernels.cpp`, which includes the headers beside it, is built for up to three x86-64 levels (`v1` is the baseline and the
-only one elsewhere, `v3` has AVX2, `v4` has AVX-512). The best that the CPU runs is loaded at first use, through ctypes,
-which frees the GIL while a kernel runs. Where no compiler was at hand when prunecell was installed there is no library:
-every kernel has a slower twin in torch, which then runs instead, and one warning says so.
+`kernels.cpp`, which includes the headers beside it, is built for up to three x86-64 levels (`v1` is the baseline and
+the only one elsewhere, `v3` has AVX2, `v4` has AVX-512). The best that the CPU runs is loaded at first use, through
+ctypes, which frees the GIL while a kernel runs. Where no compiler was at hand when prunecell was installed there is no
+library: every kernel has a slower twin in torch, which then runs instead, and one warning says so.
 
 `PRUNECELL_KERNELS` overrules the choice: `none` (the twins, without a warning), `v1`, `v3` or `v4`.
 """

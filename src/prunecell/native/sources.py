@@ -1,4 +1,7 @@
-"""The C++ files that the libraries are built from, and their checksum; setup.py runs this file before torch is there."""
+"""The C++ files that the libraries are built from, and their checksum.
+
+It imports nothing of prunecell, because setup.py runs it before torch is there.
+"""
 
 import zlib
 from pathlib import Path

@@ -29,12 +29,18 @@ def matrices(format, values):  # noqa: A002
             yield compress(weight, format=format, values=values)
 
 
+def found_wrong(library, matrix):
+    """What the compiled check says."""
+    argument = as_argument(matrix)
+    return library.pc_what_is_wrong(argument.address)
+
+
 def product(library, matrix, inputs):
     """Inputs (n_samples, n_columns) times the transposed matrix."""
-    n_samples = len(inputs)
+    n_samples, argument = len(inputs), as_argument(matrix)
     outputs = torch.full((n_samples, matrix.n_rows), torch.nan)
     failed = library.pc_linear(
-        *(as_argument(matrix).address, None, 0),
+        *(argument.address, None, 0),
         *(inputs.data_ptr(), 1, matrix.n_columns, n_samples),
         *(outputs.data_ptr(), 1, matrix.n_rows, 0, matrix.n_rows),
     )
@@ -60,7 +66,7 @@ def test_the_product_with_one_vector_reads_what_the_twin_decodes(library, format
 
 def test_a_sound_matrix_is_found_sound(library, format, values):  # noqa: A002
     for matrix in matrices(format, values):
-        assert library.pc_what_is_wrong(as_argument(matrix).address) == what_is_wrong(matrix) == 0
+        assert found_wrong(library, matrix) == what_is_wrong(matrix) == 0
 
 
 def test_what_is_found_wrong_is_what_the_twin_finds(library, format, values):  # noqa: A002
@@ -72,7 +78,7 @@ def test_what_is_found_wrong_is_what_the_twin_finds(library, format, values):  #
             at = int(torch.randint(len(raw), (), generator=generator))
             kept = raw[at].clone()
             raw[at] = int(torch.randint(256, (), generator=generator))
-            wrong = library.pc_what_is_wrong(as_argument(matrix).address)
+            wrong = found_wrong(library, matrix)
             assert wrong == what_is_wrong(matrix)
             seen.add(wrong)
             raw[at] = kept
