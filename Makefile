@@ -1,6 +1,7 @@
 # Two commands do all the set-up on a bare Debian with Python 3.11 and a C compiler: make run, make test.
 PYTHON ?= python3
 BIN = .venv/bin
+KERNELS = $(shell find src/prunecell/native -name '*.cpp' -o -name '*.h')
 
 .PHONY: run test check format benchmarks clean
 
@@ -22,7 +23,7 @@ format: .venv/installed-dev
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/installed: .venv/bin/python pyproject.toml constraints.txt setup.py src/prunecell/native/kernels.cpp
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt setup.py $(KERNELS)
 	$(BIN)/pip install -q -c constraints.txt -e '.[data]'
 	touch $@
 

@@ -1,12 +1,12 @@
 """The compiled kernels, where there is a C++ compiler; everything else is in pyproject.toml."""
 
 import platform
-import zlib
-from pathlib import Path
+import runpy
 
 from setuptools import Extension, setup
 
-SOURCE = "src/prunecell/native/kernels.cpp"
+NATIVE = "src/prunecell/native"
+SOURCES = runpy.run_path(f"{NATIVE}/sources.py")  # not imported, because that would import torch
 BASELINE = {"v1": ""}
 X86_LEVELS = {"v1": "", "v3": "-march=x86-64-v3", "v4": "-march=x86-64-v4"}
 
@@ -14,15 +14,15 @@ X86_LEVELS = {"v1": "", "v3": "-march=x86-64-v3", "v4": "-march=x86-64-v4"}
 def kernels(level: str, march: str) -> Extension:
     """The shared library of one instruction-set level; an install without a compiler goes on without it.
 
-    The library carries the checksum of its source, by which the loader knows a stale one.
+    The library carries the checksum of all C++ files, by which the loader knows a stale one.
     """
-    checksum = zlib.crc32(Path(SOURCE).read_bytes())
     flags = ["-std=c++17", "-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"]
     flags += ["-fno-tree-loop-distribute-patterns"]  # short copies stay loops, instead of calls of memcpy
     return Extension(
         f"prunecell.native._kernels_{level}",
-        [SOURCE],
-        define_macros=[("SOURCE_CHECKSUM", f"{checksum}u")],
+        [f"{NATIVE}/kernels.cpp"],
+        depends=[f"{NATIVE}/{path.relative_to(SOURCES['FOLDER']).as_posix()}" for path in SOURCES["files"]()],
+        define_macros=[("SOURCE_CHECKSUM", f"{SOURCES['checksum']()}u")],
         extra_compile_args=[*flags, "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", *march.split()],
         py_limited_api=True,
         optional=True,

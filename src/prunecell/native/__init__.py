@@ -1,6 +1,7 @@
 """The compiled kernels: which library runs on this CPU, how it is called, on how many threads."""
 
-from prunecell.native.load import ENVIRONMENT, LEVELS, SOURCE, cpu_level, library, library_of
+from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
+from prunecell.native.sources import SOURCE
 from prunecell.native.structs import Geometry, Matrix
 from prunecell.native.threads import in_parallel, n_threads
 

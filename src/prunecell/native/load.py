@@ -1,9 +1,9 @@
 """Which compiled library runs on this CPU.
 
-`kernels.cpp` is built for up to three x86-64 levels (`v1` is the baseline and the only one elsewhere, `v3` has AVX2,
-`v4` has AVX-512). The best that the CPU runs is loaded at first use, through ctypes, which frees the GIL while a
-kernel runs. Where no compiler was at hand when prunecell was installed there is no library: every kernel has a slower
-twin in torch, which then runs instead, and one warning says so.
+`kernels.cpp`, which includes the headers beside it, is built for up to three x86-64 levels (`v1` is the baseline and
+the only one elsewhere, `v3` has AVX2, `v4` has AVX-512). The best that the CPU runs is loaded at first use, through
+ctypes, which frees the GIL while a kernel runs. Where no compiler was at hand when prunecell was installed there is no
+library: every kernel has a slower twin in torch, which then runs instead, and one warning says so.
 
 `PRUNECELL_KERNELS` overrules the choice: `none` (the twins, without a warning), `v1`, `v3` or `v4`.
 """
@@ -13,15 +13,13 @@ import functools
 import importlib.util
 import os
 import warnings
-import zlib
-from pathlib import Path
 
 from prunecell.errors import OptionError, UnknownNameError, nearest
+from prunecell.native import sources
 from prunecell.native.structs import declare
 
 LEVELS = {"v4": 4, "v3": 3, "v1": 1}
 ENVIRONMENT = "PRUNECELL_KERNELS"
-SOURCE = Path(__file__).with_name("kernels.cpp")
 
 
 @functools.cache
@@ -81,5 +79,6 @@ def cpu_level() -> int:
 
 
 def _is_stale(found: ctypes.CDLL) -> bool:
+    """Whether the library is older than its source; never where the source is not installed."""
     found.pc_source_checksum.restype = ctypes.c_uint32
-    return SOURCE.exists() and int(found.pc_source_checksum()) != zlib.crc32(SOURCE.read_bytes())
+    return bool(sources.files()) and int(found.pc_source_checksum()) != sources.checksum()

@@ -15,7 +15,7 @@ class Argument(ctypes.Structure):
 
 
 class Matrix(Argument):
-    """A compressed matrix: the fields of `Matrix` in kernels.cpp, in its order."""
+    """A compressed matrix: the fields of `Matrix` in matrix.h, in its order."""
 
     _fields_ = (
         ("starts", ctypes.c_void_p),
@@ -31,7 +31,7 @@ class Matrix(Argument):
 
 
 class Geometry(Argument):
-    """A convolution: the fields of `Geometry` in kernels.cpp, in its order."""
+    """A convolution: the fields of `Geometry` in convolution/geometry.h, in its order."""
 
     _fields_ = (
         ("groups", ctypes.c_int32),

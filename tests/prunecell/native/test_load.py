@@ -1,17 +1,17 @@
 """Which library is loaded, when none is, and how work is shared between threads."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import weakref
-import zlib
 
 import pytest
 
 from prunecell import native
 from prunecell.errors import OptionError, UnknownNameError
-from prunecell.native import load
+from prunecell.native import load, sources
 
 
 @pytest.fixture(autouse=True)
@@ -60,10 +60,13 @@ def test_without_libraries_one_warning_says_what_to_do(monkeypatch):
     assert len(seen) == 1
 
 
-def test_a_library_that_is_older_than_its_source_is_not_loaded(monkeypatch, tmp_path):
-    edited = tmp_path / "kernels.cpp"
-    edited.write_bytes(native.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(load, "SOURCE", edited)
+@pytest.mark.parametrize("edited", [path.relative_to(sources.FOLDER).as_posix() for path in sources.files()])
+def test_a_library_that_is_older_than_any_file_of_its_source_is_not_loaded(monkeypatch, tmp_path, edited):
+    shutil.copytree(sources.FOLDER, tmp_path / "native")
+    with (tmp_path / "native" / edited).open("ab") as file:
+        file.write(b"\n")
+    stale = sources.checksum(tmp_path / "native")
+    monkeypatch.setattr(sources, "checksum", lambda: stale)
     load.library_of.cache_clear()
     assert native.library_of("v1") is None
 
@@ -71,7 +74,19 @@ def test_a_library_that_is_older_than_its_source_is_not_loaded(monkeypatch, tmp_
 def test_every_library_carries_the_checksum_of_the_source():
     for level in native.LEVELS:
         if (found := native.library_of(level)) is not None:
-            assert found.pc_source_checksum() == zlib.crc32(native.SOURCE.read_bytes())
+            assert found.pc_source_checksum() == sources.checksum()
+
+
+def test_the_checksum_does_not_depend_on_where_the_source_lies_or_on_files_that_are_not_cpp(tmp_path):
+    shutil.copytree(sources.FOLDER, tmp_path / "native")
+    (tmp_path / "native" / "notes.txt").write_text("not compiled")
+    assert sources.checksum(tmp_path / "native") == sources.checksum()
+
+
+def test_the_checksum_knows_a_file_that_was_renamed(tmp_path):
+    shutil.copytree(sources.FOLDER, tmp_path / "native")
+    (tmp_path / "native" / "words.h").rename(tmp_path / "native" / "zwords.h")
+    assert sources.checksum(tmp_path / "native") != sources.checksum()
 
 
 @pytest.mark.parametrize("n_items", [0, 1, 2, 7, 100])

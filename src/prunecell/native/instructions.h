@@ -1,0 +1,237 @@
+// All code that depends on the instruction set: how wide vectors are, intrinsics, and the portable twin of each.
+//
+// A function is here because not every compiler makes its instruction from portable code: gather and expand of
+// AVX-512, widening and shuffles of AVX2, the conversion of half precision. With these instructions the product with
+// one vector takes 0.6 of the time.
+#pragma once
+
+#include "language.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define HAS_SHUFFLEVECTOR 1
+#endif
+#endif
+#if defined(__AVX512F__) && HAS_SHUFFLEVECTOR
+#define WIDE 1
+#endif
+
+// ACCUMULATORS: the sums that a product can keep in registers beside what it multiplies.
+#if defined(__AVX512F__)
+constexpr int LANES = 16, ACCUMULATORS = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8, ACCUMULATORS = 8;
+#else
+constexpr int LANES = 4, ACCUMULATORS = 8;
+#endif
+
+#define VECTOR(type, n) __attribute__((vector_size((n) * sizeof(type))))
+typedef float Floats VECTOR(float, LANES);
+typedef int32_t Ints VECTOR(int32_t, LANES);
+typedef uint32_t Words VECTOR(uint32_t, LANES);
+
+// A vector may lie at any address: memcpy of its size becomes one instruction that asks for no alignment.
+template <class Vector, class T>
+INLINE Vector load(const T* from) {
+    Vector value;
+    memcpy(&value, from, sizeof(value));
+    return value;
+}
+
+template <class Vector, class T>
+INLINE void store(T* to, Vector value) {
+    memcpy(to, &value, sizeof(value));
+}
+
+template <class To, class From>
+INLINE To same_bits(From from) {
+    static_assert(sizeof(To) == sizeof(From), "same_bits keeps the size");
+    To to;
+    memcpy(&to, &from, sizeof(to));
+    return to;
+}
+
+#if defined(__AVX2__)
+INLINE __m128i eight_bytes(const void* v) { return _mm_loadl_epi64(static_cast<const __m128i*>(v)); }
+#endif
+
+// LANES small integers as 32-bit integers.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+INLINE Ints widen(const uint16_t* v) { return same_bits<Ints>(_mm256_cvtepu16_epi32(load<__m128i>(v))); }
+INLINE Ints widen(const uint8_t* v) { return same_bits<Ints>(_mm256_cvtepu8_epi32(eight_bytes(v))); }
+INLINE Ints widen(const int8_t* v) { return same_bits<Ints>(_mm256_cvtepi8_epi32(eight_bytes(v))); }
+#else
+typedef uint16_t Shorts VECTOR(uint16_t, LANES);
+typedef int16_t SignedShorts VECTOR(int16_t, LANES);
+typedef uint8_t Bytes VECTOR(uint8_t, LANES);
+typedef int8_t Chars VECTOR(int8_t, LANES);
+INLINE Ints widen(const uint16_t* v) { return __builtin_convertvector(load<Shorts>(v), Ints); }
+// Bytes are widened in two steps, each of which is one instruction; GCC does one large step byte by byte.
+INLINE Ints widen(const uint8_t* v) {
+    return __builtin_convertvector(__builtin_convertvector(load<Bytes>(v), Shorts), Ints);
+}
+INLINE Ints widen(const int8_t* v) {
+    return __builtin_convertvector(__builtin_convertvector(load<Chars>(v), SignedShorts), Ints);
+}
+#endif
+
+// LANES half precision numbers (IEEE binary16), given by their bits, as floats.
+INLINE Floats from_halves(const uint16_t* v) {
+#if defined(__AVX512F__)
+    return same_bits<Floats>(_mm512_maskz_cvtph_ps(0xffff, load<__m256i>(v)));
+#elif defined(__F16C__)
+    return same_bits<Floats>(_mm256_cvtph_ps(load<__m128i>(v)));
+#else
+    Words half = same_bits<Words>(widen(v));
+    Words magnitude = (half & 0x7fff) << 13, sign = (half & 0x8000) << 16;
+    Words special = same_bits<Words>(magnitude >= 0x0f800000u) & 0x7f800000u;  // infinity and NaN
+    Floats scaled = same_bits<Floats>(magnitude) * 0x1p112f;  // changes the exponent's bias, of subnormals too
+    return same_bits<Floats>(same_bits<Words>(scaled) | special | sign);
+#endif
+}
+
+// Eight lanes in another order, where the compiler has an instruction for it; else CAN_SHUFFLE is false.
+#if defined(__AVX2__) && !defined(__clang__)
+typedef int32_t EightInts VECTOR(int32_t, 8);
+typedef int16_t EightShorts VECTOR(int16_t, 8);
+
+template <class Int>
+constexpr bool CAN_SHUFFLE = sizeof(Int) == 2 || sizeof(Int) == 4;
+
+template <class Vector>
+INLINE Vector shuffled(Vector values, const int8_t* order) {
+    if constexpr (sizeof(Vector) == 32)
+        return __builtin_shuffle(values, same_bits<EightInts>(_mm256_cvtepi8_epi32(eight_bytes(order))));
+    else
+        return __builtin_shuffle(values, same_bits<EightShorts>(_mm_cvtepi8_epi16(eight_bytes(order))));
+}
+#else
+template <class Int>
+constexpr bool CAN_SHUFFLE = false;
+
+template <class Vector>
+Vector shuffled(Vector values, const int8_t*) {
+    return values;
+}
+#endif
+
+// With AVX-512 these are instructions. HAS_GATHER says so, because elsewhere there are better ways than their twins.
+//   gather           x[at[0]], x[at[1]], ...
+//   expand_lanes     the next of `values` in every lane whose bit is set, 0 elsewhere
+//   running_sum      v[0], v[0] + v[1], v[0] + v[1] + v[2], ...
+//   last_everywhere  the last lane of v in every lane
+//   every_second     from[0], from[2], from[4], ...
+//   sum              of all lanes
+#if WIDE
+constexpr bool HAS_GATHER = true;
+
+INLINE Floats gather(const float* x, Ints at) {
+    __m512i offsets = same_bits<__m512i>(at);
+    return same_bits<Floats>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, offsets, x, sizeof(float)));
+}
+
+INLINE Floats expand_lanes(uint32_t bits, Floats values) {
+    return same_bits<Floats>(_mm512_maskz_expand_ps(bits, same_bits<__m512>(values)));
+}
+
+INLINE float sum(Floats v) {
+    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    v += __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    return v[0];
+}
+
+INLINE Ints running_sum(Ints v) {
+    Ints o{};
+    v += __builtin_shufflevector(o, v, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
+    v += __builtin_shufflevector(o, v, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29);
+    v += __builtin_shufflevector(o, v, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27);
+    v += __builtin_shufflevector(o, v, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23);
+    return v;
+}
+
+INLINE Ints last_everywhere(Ints v) {
+    return __builtin_shufflevector(v, v, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15);
+}
+
+INLINE Floats every_second(const float* from) {
+    Floats a = load<Floats>(from), b = load<Floats>(from + LANES);
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+#else
+constexpr bool HAS_GATHER = false;
+
+INLINE Floats gather(const float* x, Ints at) {
+    Floats values{};
+    for (int i = 0; i < LANES; i++) values[i] = x[at[i]];
+    return values;
+}
+
+INLINE Floats expand_lanes(uint32_t bits, Floats values) {
+    Floats expanded{};
+    for (int i = 0, next = 0; i < LANES; next += bits >> i++ & 1) expanded[i] = bits >> i & 1 ? values[next] : 0.0f;
+    return expanded;
+}
+
+INLINE Ints running_sum(Ints v) {
+    for (int i = 1; i < LANES; i++) v[i] += v[i - 1];
+    return v;
+}
+
+INLINE Ints last_everywhere(Ints v) { return v[LANES - 1] - Ints{}; }
+
+INLINE Floats every_second(const float* from) {
+    Floats v;
+    for (int i = 0; i < LANES; i++) v[i] = from[i * 2];
+    return v;
+}
+
+INLINE float sum(Floats v) {
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) v[i] += v[i + half];
+    return v[0];
+}
+#endif
+
+// walked[i] = gap[0] + 1 + ... + gap[i] + 1, where gaps after the first n count nothing.
+INLINE void walk(const uint8_t* gap, int n, uint16_t* walked) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    const __m128i lane = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
+    __m128i steps = _mm_add_epi16(_mm_cvtepu8_epi16(eight_bytes(gap)), _mm_set1_epi16(1));
+    steps = _mm_and_si128(steps, _mm_cmpgt_epi16(_mm_set1_epi16(n), lane));
+    steps = _mm_add_epi16(steps, _mm_slli_si128(steps, 2));
+    steps = _mm_add_epi16(steps, _mm_slli_si128(steps, 4));
+    store(walked, _mm_add_epi16(steps, _mm_slli_si128(steps, 8)));
+#else
+    uint16_t sum = 0;
+    for (int i = 0; i < LANES; i++) walked[i] = sum += i < n ? gap[i] + 1 : 0;
+#endif
+}
+
+// The lower and the higher halves of two vectors, element by element in turn: a[0], b[0], a[1], b[1], ...
+#if HAS_SHUFFLEVECTOR
+constexpr bool HAS_INTERLEAVE = true;
+
+#if defined(__AVX512F__)
+#define LOWER_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGHER_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif defined(__AVX__)
+#define LOWER_HALVES 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGHER_HALVES 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define LOWER_HALVES 0, 4, 1, 5
+#define HIGHER_HALVES 2, 6, 3, 7
+#endif
+INLINE Floats interleave_lower(Floats a, Floats b) { return __builtin_shufflevector(a, b, LOWER_HALVES); }
+INLINE Floats interleave_higher(Floats a, Floats b) { return __builtin_shufflevector(a, b, HIGHER_HALVES); }
+#else
+constexpr bool HAS_INTERLEAVE = false;
+
+INLINE Floats interleave_lower(Floats a, Floats) { return a; }   // never called
+INLINE Floats interleave_higher(Floats a, Floats) { return a; }  // never called
+#endif
