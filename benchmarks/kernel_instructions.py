@@ -18,7 +18,9 @@ import torch
 from prunecell import native
 from prunecell.native.structs import declare
 from prunecell.sparse.compress import compress
-from prunecell.sparse.formats import FORMATS, VALUES, Compressed, as_argument
+from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.matrix import Compressed, as_argument
+from prunecell.sparse.values import VALUES
 
 SEED, SPARSITY = 0, 0.9
 KERNELS = [

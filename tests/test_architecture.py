@@ -48,7 +48,9 @@ def test_every_file_stands_in_the_list_and_every_name_is_a_file():
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_one_way(module):
-    wrong = [name for name in imported(MODULES[module]) if name in MODULES and name != module and ROWS[name] >= ROWS[module]]
+    wrong = [
+        name for name in imported(MODULES[module]) if name in MODULES and name != module and ROWS[name] >= ROWS[module]
+    ]
     assert not [name for name in wrong if (module, name) not in ALLOWED], f"{module} imports upwards: {wrong}"
 
 

@@ -20,9 +20,7 @@ FLAGS = [
     *("-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     *("-fno-exceptions", "-fno-rtti", "-Wno-psabi", "-DSOURCE_CHECKSUM=0u", "-shared", "-fPIC"),
 ]
-TESTS = [
-    f"tests/prunecell/{name}" for name in ("native/test_formats.py", "sparse", "bits", "codecs/test_words.py")
-]
+TESTS = [f"tests/prunecell/{name}" for name in ("native/test_formats.py", "sparse", "bits", "codecs/test_words.py")]
 PLUGIN = """
 import ctypes
 from prunecell import native

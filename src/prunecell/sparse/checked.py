@@ -1,9 +1,10 @@
-"""Compressed matrices on their way into a kernel: checked before it sees them, once for every set of tensors.
+"""Sparse matrices on their way into a kernel: checked before it sees them, once for every matrix.
 
-The operators get a matrix as its five parts, (starts, indices, values, scales, n_columns), from wherever it came: a
-layer, an exported program, a caller. A kernel believes what it reads, so nothing reaches it unchecked; and as a check
-reads the whole matrix, it is remembered until a tensor is gone or lies elsewhere, or the starts or indices were written
-to. (The values and scales are only multiplied: no value of theirs is dangerous.)
+The operators get a matrix as its parts, from wherever it came: a layer, an exported program, a caller. A kernel
+believes what it reads, so nothing reaches it unchecked; and as a check reads the whole matrix, it is remembered with
+the tensors that were checked. It holds as long as they are the same objects over the same memory, which is kept from
+being freed meanwhile, and nobody wrote to the starts or the indices. (The values and scales are only multiplied: no
+value is dangerous.)
 """
 
 import ctypes
@@ -15,9 +16,7 @@ from torch import Tensor
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.formats import Compressed, as_argument, check
-
-N_PARTS = 5
+from prunecell.sparse.matrix import Compressed, as_argument, check, matrix_of
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -25,9 +24,11 @@ class Checked:
     """A matrix that was checked, as a kernel takes it.
 
     Attributes:
-        address: of the `native.Matrix`; valid as long as the matrix's tensors live.
+        address: of the `native.Matrix`; valid as long as this object lives.
         argument: that matrix.
-        tensors, state: what it is made of, and in what state that was.
+        tensors: what it is made of: starts, indices, values, and scales where there are some.
+        memory: tensors over the same memory, which keep it from being freed and given to another.
+        state: in what state the tensors were.
     """
 
     address: int
@@ -36,60 +37,79 @@ class Checked:
     n_entries: int
     argument: native.Matrix
     tensors: tuple[weakref.ref[Tensor], ...]
-    state: tuple[int, ...]
+    memory: tuple[Tensor, ...]
+    state: tuple[object, ...]
 
 
-# By the identity of the indices. An entry goes when they do.
+# What was checked, by the identity of its indices. An entry goes when they do, before their number is used again.
 _checked: dict[int, Checked] = {}
 
 
-def matrix_of(starts: Tensor, indices: Tensor, values: Tensor, scales: Tensor | None, n_columns: int) -> Compressed:
-    """The matrix of five parts."""
-    return Compressed(starts=starts, indices=indices, values=values, scales=scales, n_columns=n_columns)
-
-
-def parts_of(matrix: Compressed) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
-    """The five parts of a matrix, as the operators take them."""
-    return matrix.starts, matrix.indices, matrix.values, matrix.scales, matrix.n_columns
-
-
-def checked(starts: Tensor, indices: Tensor, values: Tensor, scales: Tensor | None, n_columns: int) -> Checked:
-    """The matrix of five parts as a kernel takes it.
+def checked(
+    starts: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    scales: Tensor | None,
+    n_columns: int,
+    format: str,  # noqa: A002
+) -> Checked:
+    """The matrix of its parts as a kernel takes it.
 
     Raises:
         StateError: it would make a kernel read outside of it or of its input.
+        OptionError: no format has this name.
     """
-    state = (
+    known = _checked.get(id(indices))
+    if known is not None and known.state == _state(starts, indices, values, scales, n_columns, format):
+        tensors = known.tensors
+        if (
+            tensors[0]() is starts
+            and tensors[1]() is indices
+            and tensors[2]() is values
+            and (scales is None or tensors[3]() is scales)
+        ):
+            return known
+    return _check_and_remember(matrix_of(starts, indices, values, scales, n_columns, format))
+
+
+def _state(
+    starts: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    scales: Tensor | None,
+    n_columns: int,
+    format: str,  # noqa: A002
+) -> tuple[object, ...]:
+    """All that tells that nothing changed; it is made in every call, so it takes as little time as it can."""
+    return (
         n_columns,
+        format,
         starts.data_ptr(),
         indices.data_ptr(),
         values.data_ptr(),
-        0 if scales is None else scales.data_ptr(),
+        None if scales is None else scales.data_ptr(),
         _version(starts),
         _version(indices),
     )
-    known = _checked.get(id(indices))
-    if known and known.state == state:
-        known_starts, known_indices, known_values = known.tensors
-        if known_starts() is starts and known_indices() is indices and known_values() is values:
-            return known
-    return _check_and_remember(matrix_of(starts, indices, values, scales, n_columns), state)
 
 
-def _check_and_remember(matrix: Compressed, state: tuple[int, ...]) -> Checked:
+def _check_and_remember(matrix: Compressed) -> Checked:
     check(matrix)
-    key, argument = id(matrix.indices), as_argument(matrix)
-    indices = weakref.ref(matrix.indices, lambda _: _checked.pop(key, None))
-    _checked[key] = Checked(
+    starts, indices, values, scales, *_ = matrix.parts
+    tensors = [t for t in (starts, indices, values, scales) if t is not None]
+    key, argument = id(indices), as_argument(matrix)
+    found = Checked(
         address=ctypes.addressof(argument),
         n_rows=matrix.n_rows,
         n_columns=matrix.n_columns,
-        n_entries=len(matrix.values),
+        n_entries=len(values),
         argument=argument,
-        tensors=(weakref.ref(matrix.starts), indices, weakref.ref(matrix.values)),
-        state=state,
+        tensors=tuple(weakref.ref(t, lambda _: _checked.pop(key, None)) for t in tensors),
+        memory=tuple(t.detach() for t in tensors),
+        state=_state(*matrix.parts),
     )
-    return _checked[key]
+    _checked[key] = found
+    return found
 
 
 def _version(tensor: Tensor) -> int:

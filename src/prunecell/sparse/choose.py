@@ -9,15 +9,18 @@ machine at hand. A layer is judged between the measured ones next to it in size.
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from prunecell import native
+from prunecell.atomic import replacing
 from prunecell.errors import OptionError, UnknownNameError, nearest
-from prunecell.sparse.formats import FORMATS, VALUES
+from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.formats.format import Format
+from prunecell.sparse.values import FP32, VALUES, ValueType
 
 DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 LARGEST_RATIO = 0.9
@@ -25,12 +28,6 @@ LARGEST_RATIO = 0.9
 
 PREFERENCES = ("speed", "memory")
 SHIPPED = {level: Path(__file__).with_name(f"break_even_v{level}.json") for level in (3, 4)}
-_INDEX_BYTES: Mapping[str, Callable[[float], float]] = {
-    "columns16": lambda density: 2 * density,
-    "gaps8": lambda density: density + 1 / 256,
-    "bitmask": lambda density: 1 / 8,  # noqa: ARG005 - the same at any density
-}
-"""Format -> bytes of its indices for each element of the matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +52,17 @@ Table = tuple[Measured, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A compressed form of a matrix."""
+    """A compressed form of a matrix: how its columns and how its values are written."""
 
-    format: str
-    values: str
+    format: Format
+    values: ValueType
+
+    def __str__(self) -> str:
+        return f"{self.format.name} {self.values.name}"
 
     def n_bytes(self, density: float) -> float:
         """Bytes for each element of the matrix, about."""
-        return _INDEX_BYTES[self.format](density) + density * VALUES[self.values].itemsize
+        return self.format.index_bytes(density) + density * self.values.itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | 
     >>> table = (Measured(kind="linear", n_samples=1, n_weights=100, ratios={"gaps8 fp32": [0.2] * 7,
     ...     "columns16 fp32": [0.1] * 5 + [0.9, 1.5], "bitmask fp32": [1.3] * 7}),)
     >>> weight = Weight(kind="linear", n_rows=20, n_columns=20, n_kept=40)
-    >>> [choose(weight, prefer=prefer, values="fp32", table=table).format for prefer in PREFERENCES]
+    >>> [choose(weight, prefer=prefer, values="fp32", table=table).format.name for prefer in PREFERENCES]
     ['columns16', 'gaps8']
     """
     check_wish(prefer, values)
@@ -122,14 +122,14 @@ def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | 
     if not sizes or (prefer == "speed" and weight.n_weights < min(sizes)):
         return None
     rank: dict[Form, float] = {}
-    for name, form in FORMATS.items():
-        candidate = Form(format=name, values=values)
+    for format in FORMATS.values():  # noqa: A001 - what it is
+        candidate = Form(format=format, values=VALUES[values])
         ratios = _ratios(table, weight, candidate)
         ratio = max(ratios.values()) if prefer == "speed" else ratios[max(ratios)]
-        if ratio <= LARGEST_RATIO and (form.max_columns is None or weight.n_columns <= form.max_columns):
+        if ratio <= LARGEST_RATIO and (format.max_columns is None or weight.n_columns <= format.max_columns):
             rank[candidate] = ratio if prefer == "speed" else candidate.n_bytes(weight.density)
     best = min(rank, key=lambda form: rank[form], default=None)
-    if best is None or (prefer == "memory" and best.n_bytes(weight.density) >= VALUES["fp32"].itemsize):
+    if best is None or (prefer == "memory" and best.n_bytes(weight.density) >= FP32.itemsize):
         return None
     return best
 
@@ -147,7 +147,7 @@ def _ratios(table: Table, weight: Weight, form: Form) -> dict[int, float]:
 
 
 def _times(measured: Measured, form: Form) -> list[float]:
-    return measured.ratios[f"{form.format} {form.values}"]
+    return measured.ratios[str(form)]
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def read_table(path: Path) -> Table:
     try:
         table = tuple(Measured(**row) for row in json.loads(path.read_text()))
         sound = all(
-            {*row.ratios} == {f"{form} {values}" for form in FORMATS for values in VALUES}
+            {*row.ratios} == {f"{name} {values}" for name in FORMATS for values in VALUES}
             and all(len(ratios) == len(DENSITIES) for ratios in row.ratios.values())
             for row in table
         )
@@ -191,7 +191,7 @@ def read_table(path: Path) -> Table:
 
 
 def write_table(path: Path, table: Table) -> None:
-    """Write a table, one line for each form of a layer."""
+    """Write a table, one line for each form of a layer; the file is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for measured in table:
@@ -201,4 +201,5 @@ def write_table(path: Path, table: Table) -> None:
             f'  {{"kind": "{measured.kind}", "n_samples": {measured.n_samples}, "n_weights": {measured.n_weights}, '
             f'"ratios": {{\n    {ratios}\n  }}}}'
         )
-    path.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+    with replacing(path) as file:
+        file.write(("[\n" + ",\n".join(rows) + "\n]\n").encode())

@@ -1,30 +1,31 @@
-"""Making a compressed matrix from a stream of kept elements, never dense on the way.
+"""Making a sparse matrix from a stream of kept elements, in one pass and never dense on the way.
 
-The stream is a function that gives, each time it is called, the chunks of a weight in order, as an archive reads them
-or `chunks_of` cuts them from a dense tensor. It is called once to three times; beyond the result, the memory of one
-chunk is needed.
+The stream gives the kept elements of a weight chunk by chunk, in order, as an archive reads them or `chunks_of` cuts
+them from a dense tensor. Beyond the result, the memory of a chunk is needed.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
-from prunecell.errors import OptionError, UnknownNameError, nearest
-from prunecell.sparse.formats import VALUES, Compressed, Format, format_named
+from prunecell.choices import chosen
+from prunecell.errors import OptionError
+from prunecell.sparse.formats import format_named
+from prunecell.sparse.formats.format import Elements, Format
+from prunecell.sparse.matrix import Compressed
+from prunecell.sparse.values import VALUES, ValueType, scales_of
 
 CHUNK = 1 << 17  # elements of a dense tensor that are looked at in one go
-PIECE = 1 << 13  # kept elements that are written in one go
-LONGEST_GAP = 255
-MAX_INT8 = 127
+BATCH = 1 << 13  # kept elements that are written in one go
+GROWTH = 16  # an array that is too short grows by a sixteenth
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """The kept elements of a stretch of a flattened tensor.
+    """The kept elements among consecutive ones of a flattened tensor.
 
     Attributes:
         positions: int64, ascending, from the start of the tensor.
@@ -35,12 +36,9 @@ class Chunk:
     values: Tensor
 
 
-Chunks = Callable[[], Iterable[Chunk]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How many rows and columns a matrix has, and how many of its elements are kept."""
+    """How many rows and columns a matrix has, and about how many of its elements are kept."""
 
     n_rows: int
     n_columns: int
@@ -48,12 +46,12 @@ class Shape:
 
 
 def chunks_of(weight: Tensor) -> Iterator[Chunk]:
-    """The non-zero elements of a dense tensor, stretch by stretch of its flattened form."""
+    """The non-zero elements of a dense tensor, chunk by chunk of its flattened form."""
     flat = weight.detach().flatten()
     for start in range(0, len(flat), CHUNK):
-        stretch = flat[start : start + CHUNK]
-        positions = stretch.nonzero().flatten()
-        yield Chunk(positions=positions + start, values=stretch[positions])
+        chunk = flat[start : start + CHUNK]
+        positions = chunk.nonzero().flatten()
+        yield Chunk(positions=positions + start, values=chunk[positions])
 
 
 def compress(weight: Tensor, *, format: str = "columns16", values: str = "fp32") -> Compressed:  # noqa: A002
@@ -75,127 +73,95 @@ def compress(weight: Tensor, *, format: str = "columns16", values: str = "fp32")
     """
     n_columns = math.prod(weight.shape[1:])
     shape = Shape(n_rows=weight.shape[0], n_columns=n_columns, n_kept=int(torch.count_nonzero(weight)))
-    return compress_chunks(lambda: chunks_of(weight), shape, format=format, values=values)
+    return compress_chunks(
+        chunks_of(weight), shape, format=format_named(format), values=chosen("values", values, VALUES)
+    )
 
 
-def compress_chunks(chunks: Chunks, shape: Shape, *, format: str, values: str) -> Compressed:  # noqa: A002
+def compress_chunks(chunks: Iterable[Chunk], shape: Shape, *, format: Format, values: ValueType) -> Compressed:  # noqa: A002
     """Compress a stream of kept elements; see `compress`.
 
     Raises:
-        UnknownNameError: format or values is no such name.
         OptionError: the format or the values cannot hold this weight.
     """
-    form = format_named(format)
-    if form.max_columns and shape.n_columns > form.max_columns:
+    if format.max_columns is not None and shape.n_columns > format.max_columns:
         raise OptionError(
-            f"format={format!r} is illegal for {shape.n_columns} columns: at most {form.max_columns} can be written"
+            f"format={format.name!r} is illegal for {shape.n_columns} columns:"
+            f" at most {format.max_columns} can be written"
         )
-    narrow = narrowing(values, chunks, shape)
-    writer = _Writer(form, shape, narrow, n_entries=shape.n_kept).write(chunks)
-    if writer.n_written > shape.n_kept:  # long gaps were bridged, and now it is known how many
-        writer = _Writer(form, shape, narrow, n_entries=writer.n_written).write(chunks)
+    writer = _Writer(format, values, shape)
+    for chunk in _whole_rows(chunks, shape.n_columns) if values.is_scaled else chunks:
+        writer.write(chunk)
     return writer.result()
 
 
-# ---- values ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Narrowing:
-    """How values are stored: their dtype, and for int8 the scale of every row.
-
-    A call takes values and the row of each, and gives them as they are stored.
-    """
-
-    dtype: torch.dtype
-    scales: Tensor | None = None
-
-    def __call__(self, values: Tensor, rows: Tensor) -> Tensor:
-        """Values as they are stored; OptionError where float16 cannot hold one."""
-        if self.scales is not None:
-            return (values.float() / self.scales[rows]).round().clamp(-MAX_INT8, MAX_INT8).to(self.dtype)
-        narrow = values.to(self.dtype)
-        if bool((narrow.isinf() & values.isfinite()).any()):
-            raise OptionError(
-                f"values='fp16' is illegal for a weight of {float(values.abs().max()):.6g}: at most 65504 fits"
-            )
-        return narrow
-
-
-def narrowing(values: str, chunks: Chunks, shape: Shape) -> Narrowing:
-    """How values of a name ("fp32", "fp16", "int8") are stored.
-
-    Raises:
-        UnknownNameError: there is no such name.
-    """
-    if values not in VALUES:
-        raise UnknownNameError(f"values={values!r} is illegal{nearest(values, VALUES)}")
-    if values != "int8":
-        return Narrowing(dtype=VALUES[values])
-    largest = torch.zeros(shape.n_rows)
-    for chunk in chunks():
-        largest.scatter_reduce_(0, chunk.positions // shape.n_columns, chunk.values.float().abs(), "amax")
-    scales = largest / MAX_INT8
-    return Narrowing(dtype=torch.int8, scales=torch.where(scales > 0, scales, 1.0))
-
-
-# ---- columns ---------------------------------------------------------------------------------------------------------
+def _whole_rows(chunks: Iterable[Chunk], n_columns: int) -> Iterator[Chunk]:
+    """The same elements in chunks that end with a row, so that the largest of a row is known when it is written."""
+    waiting = Chunk(positions=torch.empty(0, dtype=torch.int64), values=torch.empty(0))
+    for chunk in chunks:
+        values = chunk.values.float()
+        positions, values = torch.cat([waiting.positions, chunk.positions]), torch.cat([waiting.values, values])
+        last_row = int(positions[-1]) // n_columns if len(positions) else 0
+        n = int(torch.searchsorted(positions, last_row * n_columns))
+        yield Chunk(positions=positions[:n], values=values[:n])
+        waiting = Chunk(positions=positions[n:], values=values[n:])
+    yield waiting
 
 
 class _Writer:
-    """Arrays of their final size, filled chunk by chunk."""
+    """A matrix that is written chunk by chunk."""
 
-    def __init__(self, form: Format, shape: Shape, narrow: Narrowing, *, n_entries: int) -> None:
-        self._form, self._shape, self._narrow = form, shape, narrow
+    def __init__(self, format: Format, values: ValueType, shape: Shape) -> None:  # noqa: A002
+        self._format, self._type, self._shape = format, values, shape
         self._counts = torch.zeros(shape.n_rows + 1, dtype=torch.int64)
-        self._indices = torch.zeros(form.index_shape(shape.n_rows, shape.n_columns, n_entries), dtype=form.index_dtype)
-        self._values = torch.zeros(n_entries, dtype=narrow.dtype)
-        self._last = torch.tensor([0, -1])  # row and column of the entry before
-        self.n_written = 0  # more than there is room for where long gaps were bridged
+        indices = format.index_shape(shape.n_rows, shape.n_columns, shape.n_kept)
+        self._indices = torch.zeros(indices, dtype=format.index_dtype)
+        self._values = torch.zeros(shape.n_kept, dtype=values.dtype)
+        self._largest = torch.zeros(shape.n_rows) if values.is_scaled else None
+        self._before = (0, -1)
+        self._n_written = 0
 
-    def write(self, chunks: Chunks) -> Self:
-        for chunk in chunks():
-            for start in range(0, len(chunk.positions), PIECE):
-                self._add(chunk.positions[start : start + PIECE], chunk.values[start : start + PIECE])
-        return self
+    def write(self, chunk: Chunk) -> None:
+        """Write the elements of a chunk; where rows are scaled, it has whole rows."""
+        if self._largest is not None:
+            self._largest.scatter_reduce_(0, chunk.positions // self._shape.n_columns, chunk.values.abs(), "amax")
+        for start in range(0, len(chunk.positions), BATCH):
+            self._add(chunk.positions[start : start + BATCH], chunk.values[start : start + BATCH])
 
     def _add(self, positions: Tensor, values: Tensor) -> None:
         rows = positions // self._shape.n_columns
         columns = positions - rows * self._shape.n_columns
-        values = self._narrow(values, rows)
-        if self._form.name == "bitmask":
-            bytes_ = rows * self._indices.shape[1] + columns // 8
-            self._indices.view(-1).index_add_(0, bytes_, (1 << columns % 8).to(torch.uint8))
-        if self._form.name == "columns16":
-            self._put(self._indices, columns)
-        if self._form.name == "gaps8":
-            rows, gaps, values = self._bridged(rows, columns, values)
-            self._put(self._indices, gaps)
-        self._put(self._values, values)
-        self._counts.index_add_(0, rows + 1, torch.ones_like(rows))
-        self.n_written += len(rows)
+        scales = None if self._largest is None else scales_of(self._largest[rows])
+        elements = Elements(rows=rows, columns=columns, values=self._type.stored(values, scales), before=self._before)
+        self._before = int(rows[-1]), int(columns[-1])
+        entries = self._format.encode(elements, self._indices)
+        if entries.indices is not None:
+            self._indices = self._appended(self._indices, entries.indices)
+        self._values = self._appended(self._values, entries.values)
+        self._counts.index_add_(0, entries.rows + 1, torch.ones_like(entries.rows))
+        self._n_written += len(entries.rows)
 
-    def _put(self, array: Tensor, new: Tensor) -> None:
-        room = array[self.n_written : self.n_written + len(new)]
-        room.copy_(new[: len(room)])
-
-    def _bridged(self, rows: Tensor, columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn columns into gaps, with entries of value 0 between those that lie too far apart for one byte."""
-        before_row, before = torch.cat([self._last[:, None], torch.stack([rows, columns])[:, :-1]], dim=1)
-        self._last = torch.stack([rows[-1], columns[-1]])
-        gaps = columns - 1 - torch.where(rows == before_row, before, -1)
-        n_bridges = gaps // (LONGEST_GAP + 1)
-        last = (n_bridges + 1).cumsum(0) - 1
-        rows = rows.repeat_interleave(n_bridges + 1)
-        all_gaps, all_values = torch.full_like(rows, LONGEST_GAP), values.new_zeros(len(rows))
-        all_gaps[last], all_values[last] = gaps % (LONGEST_GAP + 1), values
-        return rows, all_gaps, all_values
+    def _appended(self, array: Tensor, new: Tensor) -> Tensor:
+        """The array with new elements behind those that were written, longer if it must be."""
+        end = self._n_written + len(new)
+        if end > len(array):
+            room = array.new_zeros(end + end // GROWTH)
+            room[: self._n_written] = array[: self._n_written]
+            array = room
+        array[self._n_written : end] = new.to(array.dtype)
+        return array
 
     def result(self) -> Compressed:
+        """The matrix."""
+        shape = self._format.index_shape(self._shape.n_rows, self._shape.n_columns, self._n_written)
         return Compressed(
             starts=self._counts.cumsum(0).to(torch.int32),
-            indices=self._indices,
-            values=self._values,
-            scales=self._narrow.scales,
+            indices=self._cut(self._indices) if self._indices.shape != shape else self._indices,
+            values=self._cut(self._values),
+            scales=None if self._largest is None else scales_of(self._largest),
             n_columns=self._shape.n_columns,
+            format=self._format,
         )
+
+    def _cut(self, array: Tensor) -> Tensor:
+        return array if len(array) == self._n_written else array[: self._n_written].clone()

@@ -1,7 +1,7 @@
 """The operator `prunecell::sparse_convolution`: a convolution of 1 to 3 axes with a compressed weight.
 
     x            float32 (samples, in_channels, *size), contiguous or copied
-    the matrix   its five parts (checked.py): a row for every output channel, a column for every (input channel of the
+    the matrix   its parts (matrix.py): a row for every output channel, a column for every (input channel of the
                  group, kernel position)
     bias         float32 (out_channels,) or None
     kernel_size, stride, padding, dilation   one number an axis; the padding is zeros on both sides
@@ -24,9 +24,9 @@ from torch.nn import grad
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import N_PARTS, address_of_bias, checked, matrix_of
-from prunecell.sparse.formats import Compressed, decompress
+from prunecell.sparse.checked import address_of_bias, checked
 from prunecell.sparse.linear_op import ENOUGH_WORK
+from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_of
 from prunecell.sparse.registry import MATRIX, register, register_gradient
 
 AXES = 3
@@ -37,7 +37,7 @@ INPUT_GRADIENTS: dict[int, Any] = {1: grad.conv1d_input, 2: grad.conv2d_input, 3
 _KERNEL = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int groups"
 
 
-# In what follows `rest` is the operator's arguments after the first: the five parts of the matrix, then the others.
+# In what follows `rest` is the operator's arguments after the first: the parts of the matrix, then the others.
 
 
 def _output_size(size: Sequence[int], kernel: Sequence[Sequence[int]]) -> list[int]:
@@ -164,7 +164,7 @@ _input_gradient = register(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
-    x, starts, indices, values, scales, ctx.n_columns, _, *ctx.kernel, ctx.relu = inputs
+    x, starts, indices, values, scales, ctx.n_columns, ctx.format, _, *ctx.kernel, ctx.relu = inputs
     ctx.input_shape = x.shape
     ctx.save_for_backward(starts, indices, values, scales, output if ctx.relu else None)
 
@@ -173,7 +173,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     *parts, output = ctx.saved_tensors
     if ctx.relu:
         gradient = gradient * (output > 0)
-    return _input_gradient(gradient, ctx.input_shape, *parts, ctx.n_columns, *ctx.kernel), *[None] * 12
+    return _input_gradient(gradient, ctx.input_shape, *parts, ctx.n_columns, ctx.format, *ctx.kernel), *[None] * 13
 
 
 register_gradient("sparse_convolution", _backward, remember=_remember)

@@ -10,16 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunecell.sparse.checked import matrix_of
+from prunecell.errors import StateError
 from prunecell.sparse.convolution_op import sparse_convolution
-from prunecell.sparse.formats import Compressed, check, decompress
+from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.formats.format import Format
 from prunecell.sparse.linear_op import sparse_linear
+from prunecell.sparse.matrix import Compressed, Parts, check, decompress, matrix_of
 
 _PARTS = ("starts", "indices", "values", "scales")
 
 
 class SparseMatrix(nn.Module):
-    """A compressed matrix as buffers: `starts`, `indices`, `values`, `scales` (formats.py says what they are).
+    """A compressed matrix as buffers: `starts`, `indices`, `values`, `scales` (matrix.py says what they are).
+
+    A fifth, `format_code`, says in a state_dict how the columns are written; a layer becomes what is loaded into it.
 
     Args:
         matrix: checked before anything is made of it.
@@ -33,6 +37,8 @@ class SparseMatrix(nn.Module):
     indices: Tensor
     values: Tensor
     scales: Tensor | None
+    format_code: Tensor
+    format: Format
 
     def __init__(self, matrix: Compressed, weight_shape: Sequence[int]) -> None:
         super().__init__()
@@ -41,17 +47,19 @@ class SparseMatrix(nn.Module):
         self.weight_shape = torch.Size(weight_shape)
         for name in _PARTS:
             self.register_buffer(name, getattr(matrix, name))
+        self.format = matrix.format
+        self.register_buffer("format_code", torch.tensor(matrix.format.code, dtype=torch.uint8))
 
     @property
     def matrix(self) -> Compressed:
         """The matrix that the buffers are."""
-        return matrix_of(self.starts, self.indices, self.values, self.scales, self.n_columns)
+        return matrix_of(*self.parts)
 
     @property
-    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
+    def parts(self) -> Parts:
         """The matrix as the operators take it."""
         parts = self._buffers  # directly: attributes of a module take their time
-        return parts["starts"], parts["indices"], parts["values"], parts["scales"], self.n_columns  # type: ignore[return-value]
+        return parts["starts"], parts["indices"], parts["values"], parts["scales"], self.n_columns, self.format.name  # type: ignore[return-value]
 
     @property
     def weight(self) -> Tensor:
@@ -60,10 +68,16 @@ class SparseMatrix(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401 - torch's
         """Take parts of other lengths too, but only as a whole and if they make a sound matrix."""
-        parts: list[Any] = [state_dict.get(prefix + name) for name in _PARTS]
-        if all(isinstance(part, Tensor) for part in parts[:3]):
+        given = [prefix + name for name in _PARTS if prefix + name in state_dict]
+        if given:
+            own = (
+                dict.fromkeys(_PARTS) if len(given) >= len(_PARTS) - 1 else self._buffers
+            )  # some: with the rest of ours
+            parts: list[Any] = [state_dict.get(prefix + name, own[name]) for name in _PARTS]
             starts, indices, values, scales = parts
-            check(matrix_of(starts, indices, values, scales, self.n_columns))
+            loaded = _format_of(state_dict.get(prefix + "format_code"), self.format)
+            check(matrix_of(starts, indices, values, scales, self.n_columns, loaded.name))
+            self.format = loaded
             for name, part in zip(_PARTS, parts, strict=True):
                 setattr(self, name, None if part is None else torch.empty_like(part, device=self.starts.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -98,6 +112,20 @@ class SparseMatrix(nn.Module):
         dtype = str(matrix.values.dtype).removeprefix("torch.")
         shape = " x ".join(map(str, self.weight_shape))
         return f"{shape}, {matrix.format.name}, {dtype}, density {len(matrix.values) / n_weights:.1%}"
+
+
+def _format_of(code: object, otherwise: Format) -> Format:
+    """The format that a state_dict names; `otherwise` where it names none.
+
+    Raises:
+        StateError: there is no format of this code.
+    """
+    if not isinstance(code, Tensor):
+        return otherwise
+    known = {format.code: format for format in FORMATS.values()}  # noqa: A001 - what it is
+    if code.numel() != 1 or int(code) not in known:
+        raise StateError(f"format_code={code.tolist()} is illegal: the formats are {', '.join(FORMATS)}")
+    return known[int(code)]
 
 
 class SparseLinear(SparseMatrix):

@@ -1,7 +1,7 @@
 """The operator `prunecell::sparse_linear`: y = x W^T + bias with a compressed W, then max(0, y) where asked.
 
     x              float32 (samples, n_columns), in rows or feature-major: x.t() contiguous
-    the matrix     its five parts (checked.py)
+    the matrix     its parts (matrix.py)
     bias           float32 (n_rows,) or None
     relu           whether max(0, .) is taken of the result
     feature_major  whether y.t() is contiguous, which the next sparse layer reads without a copy, or y is
@@ -19,13 +19,13 @@ from torch import Tensor
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import N_PARTS, address_of_bias, checked, matrix_of
-from prunecell.sparse.formats import ROWS_AT_ONCE, dense_rows
+from prunecell.sparse.checked import address_of_bias, checked
+from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, dense_rows, matrix_of
 from prunecell.sparse.registry import MATRIX, register, register_gradient
 
 ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
 
-# In what follows `rest` is the operator's arguments after the first: the five parts of the matrix, then the others.
+# In what follows `rest` is the operator's arguments after the first: the parts of the matrix, then the others.
 
 
 def _empty_output(x: Tensor, n_rows: int, *, feature_major: bool) -> Tensor:
@@ -37,8 +37,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     library = native.library()
     if library is None:
         return linear_twin(x, *rest)
-    starts, indices, values, scales, n_columns, bias, relu, feature_major = rest
-    matrix = checked(starts, indices, values, scales, n_columns)
+    starts, indices, values, scales, n_columns, format_name, bias, relu, feature_major = rest
+    matrix = checked(starts, indices, values, scales, n_columns, format_name)
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
     if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
         raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
@@ -89,7 +89,7 @@ def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - s
 
 
 def _gradient_fake(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
-    return gradient.new_empty(gradient.shape[0], parts[-1])
+    return gradient.new_empty(gradient.shape[0], parts[-2])
 
 
 sparse_linear = register(
@@ -107,7 +107,7 @@ _input_gradient = register(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
-    _, starts, indices, values, scales, ctx.n_columns, _, ctx.relu, _ = inputs
+    _, starts, indices, values, scales, ctx.n_columns, ctx.format, _, ctx.relu, _ = inputs
     ctx.save_for_backward(starts, indices, values, scales, output if ctx.relu else None)
 
 
@@ -115,7 +115,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     *parts, output = ctx.saved_tensors
     if ctx.relu:
         gradient = gradient * (output > 0)
-    return _input_gradient(gradient, *parts, ctx.n_columns), *[None] * 8
+    return _input_gradient(gradient, *parts, ctx.n_columns, ctx.format), *[None] * 9
 
 
 register_gradient("sparse_linear", _backward, remember=_remember)

@@ -5,10 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch, _get_tracing_state, _len_torch_dispatch_stack, _len_torch_function_stack
-from torch.autograd import forward_ad
 
-MATRIX = "Tensor starts, Tensor indices, Tensor values, Tensor? scales, int n_columns"  # its five parts, see checked.py
+MATRIX = "Tensor starts, Tensor indices, Tensor values, Tensor? scales, int n_columns, str format"  # see matrix.Parts
 
 Implementation = Callable[..., Tensor]
 
@@ -46,6 +44,38 @@ def register(
     return call
 
 
+def _watchers() -> Callable[[], bool] | None:
+    """Make a function that says whether a tracer, a mode or a transform watches what is called.
+
+    Torch has no public names for these. Where another version lacks one of them it is None, and every call takes
+    torch's own way, which is slower and always right.
+    """
+    try:
+        from torch._C import (  # noqa: PLC0415 - they may be missing
+            _functorch,
+            _get_tracing_state,
+            _len_torch_dispatch_stack,
+            _len_torch_function_stack,
+        )
+
+        peek = _functorch.peek_interpreter_stack
+    except (ImportError, AttributeError):
+        return None
+
+    def watched() -> bool:
+        return bool(
+            _len_torch_dispatch_stack()
+            or _len_torch_function_stack()
+            or peek() is not None
+            or _get_tracing_state() is not None
+        )
+
+    return watched
+
+
+_is_watched = _watchers()
+
+
 def _is_plain(x: Tensor) -> bool:
     """Whether nobody has to see the operator: no compiler or tracer, no gradient, no mode, no other device.
 
@@ -56,17 +86,15 @@ def _is_plain(x: Tensor) -> bool:
         and type(x) is Tensor
         and x.is_cpu
         and not (x.requires_grad and torch.is_grad_enabled())
-        and not _len_torch_dispatch_stack()
-        and not _len_torch_function_stack()
-        and _functorch.peek_interpreter_stack() is None
+        and _is_watched is not None
+        and not _is_watched()
         and _has_no_tangents()
-        and _get_tracing_state() is None
     )
 
 
 def _has_no_tangents() -> bool:
-    """Whether nobody differentiates in forward mode."""
-    return forward_ad._current_level < 0  # noqa: SLF001 - it has no public name
+    """Whether nobody differentiates in forward mode; True where torch's name for it is another one."""
+    return getattr(torch.autograd.forward_ad, "_current_level", -1) < 0
 
 
 def register_gradient(

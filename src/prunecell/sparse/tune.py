@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from prunecell.errors import check_count
 from prunecell.sparse.choose import DENSITIES, Measured, Table, own_table, write_table
 from prunecell.sparse.compress import compress
-from prunecell.sparse.formats import FORMATS, VALUES
+from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
+from prunecell.sparse.values import VALUES
 
 MANY = 32  # samples
 SECONDS = 0.001  # that calls are repeated for one time

@@ -5,7 +5,8 @@ import torch
 
 from prunecell import native
 from prunecell.sparse.choose import DENSITIES, Measured, own_table, write_table
-from prunecell.sparse.formats import FORMATS, VALUES
+from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.values import VALUES
 
 LEVELS = [level for level, rank in native.LEVELS.items() if rank <= native.cpu_level()]
 

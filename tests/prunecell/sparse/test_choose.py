@@ -22,8 +22,9 @@ from prunecell.sparse.choose import (
     read_table,
     write_table,
 )
-from prunecell.sparse.formats import FORMATS, VALUES
+from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseLinear
+from prunecell.sparse.values import VALUES
 
 
 def row(n_weights, n_samples=1, kind="linear", **ratios):

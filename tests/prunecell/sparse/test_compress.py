@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from prunecell.errors import OptionError, UnknownNameError
 from prunecell.sparse.compress import CHUNK, chunks_of, compress
-from prunecell.sparse.formats import FORMATS, decompress
+from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.matrix import decompress
 
 
 def sparse(*shape, density=0.3):

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import matrix_of, parts_of
 from prunecell.sparse.compress import compress
 from prunecell.sparse.convolution_op import CONVOLUTIONS, sparse_convolution
-from prunecell.sparse.formats import FORMATS, VALUES, decompress
+from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.linear_op import ENOUGH_WORK
+from prunecell.sparse.matrix import decompress, matrix_of
+from prunecell.sparse.values import VALUES
 
 # in, out, kernel, stride, padding, dilation, groups, samples, size
 CASES = {
@@ -51,7 +52,7 @@ def made(case, *, density=0.4, **how):
     weight *= torch.rand_like(weight) < density
     matrix = compress(weight, **how)
     x, bias = torch.randn(n_samples, channels, *size), torch.randn(out)
-    arguments = (*parts_of(matrix), bias, kernel, stride, padding, dilation, groups)
+    arguments = (*matrix.parts, bias, kernel, stride, padding, dilation, groups)
     dense = decompress(matrix).view_as(weight)
     expected = CONVOLUTIONS[len(kernel)](x, dense, bias, stride, padding, dilation, groups)
     return x, arguments, expected
@@ -82,7 +83,7 @@ def test_every_size_around_a_vector_and_a_block():
         ("columns16", "gaps8"), ((1, 1), (1, 15), (2, 8), (1, 17), (4, 16), (5, 13), (8, 16), (3, 43))
     ):
         x = torch.randn(2, 2, height, width)
-        arguments = (*parts_of(compress(weight, format=name)), None, [3, 3], [1, 1], [1, 1], [1, 1], 1)
+        arguments = (*compress(weight, format=name).parts, None, [3, 3], [1, 1], [1, 1], [1, 1], 1)
         expected = nn.functional.conv2d(x, weight, padding=1)
         torch.testing.assert_close(convolved(x, *arguments), expected, atol=1e-5, rtol=1e-4)
 
@@ -91,20 +92,20 @@ def test_every_size_around_a_vector_and_a_block():
 @pytest.mark.parametrize("case", ["3x3, few channels", "3x3, many channels"])
 def test_all_formats_give_the_same_bits(case):
     x, arguments, _ = made(case)
-    matrices = [parts_of(compress(dense_weight(arguments), format=name)) for name in FORMATS]
+    matrices = [compress(dense_weight(arguments), format=name).parts for name in FORMATS]
     first, *others = [convolved(x, *matrix, *arguments[5:]) for matrix in matrices]
     assert all(torch.equal(first, other) for other in others)
 
 
 def dense_weight(arguments):
-    return decompress(matrix_of(*arguments[:5]))
+    return decompress(matrix_of(*arguments[:6]))
 
 
 @pytest.mark.usefixtures("compiled_level")
 @pytest.mark.parametrize("n_samples", [1, 3])
 def test_two_threads_share_the_rows_or_the_samples(n_samples):
     weight = torch.randn(96, 96, 3, 3)
-    arguments = (*parts_of(compress(weight)), None, [3, 3], [1, 1], [1, 1], [1, 1], 1)
+    arguments = (*compress(weight).parts, None, [3, 3], [1, 1], [1, 1], [1, 1], 1)
     x = torch.randn(n_samples, 96, 17, 18)
     assert weight.numel() * 17 * 18 / 16 > ENOUGH_WORK
     one = convolved(x, *arguments)
@@ -129,7 +130,7 @@ def test_gradients_reach_the_input(case):
 @pytest.mark.filterwarnings("ignore:.torch.jit")  # torch's own
 def test_gradients_in_forward_mode():
     x, arguments, _ = made("3x3, few channels")
-    tangent, unbiased = torch.randn_like(x), (*arguments[:5], None, *arguments[6:])
+    tangent, unbiased = torch.randn_like(x), (*arguments[:6], None, *arguments[6:])
     _, moved = torch.func.jvp(lambda x: convolved(x, *arguments), (x,), (tangent,))
     torch.testing.assert_close(moved, convolved(tangent, *unbiased), atol=1e-4, rtol=1e-4)
 

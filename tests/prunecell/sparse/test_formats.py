@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from prunecell import native
 from prunecell.errors import StateError
 from prunecell.sparse.compress import compress
-from prunecell.sparse.formats import FORMATS, as_argument, check, what_is_wrong
+from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.matrix import as_argument, check, what_is_wrong
 
 WEIGHT = torch.tensor([[0.0, 1, 0, 2], [0, 0, 0, 0], [3, 0, 0, 4]])
 

@@ -9,10 +9,11 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecell.errors import OptionError, StateError
-from prunecell.sparse.checked import parts_of
 from prunecell.sparse.compress import compress
-from prunecell.sparse.formats import FORMATS, VALUES, decompress
+from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.linear_op import ENOUGH_WORK, sparse_linear
+from prunecell.sparse.matrix import decompress
+from prunecell.sparse.values import VALUES
 
 EDGES = [1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 64, 65, 100, 128, 130]
 
@@ -34,7 +35,7 @@ def with_features_first(x):
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_number_of_samples_in_every_layout(n_samples, name):
     weight, bias, x = sparse(37, 50), torch.randn(37), torch.randn(n_samples, 50)
-    parts = parts_of(compress(weight, format=name))
+    parts = compress(weight, format=name).parts
     expected = F.linear(x, weight, bias)
     for given in (x, with_features_first(x), x.repeat(1, 2)[:, :50]):
         for out in (False, True):
@@ -51,7 +52,7 @@ def test_every_number_of_columns_and_kind_of_values(n_columns, name, values):
     matrix = compress(sparse(9, n_columns), format=name, values=values)
     for n_samples in (1, 5):
         x = torch.randn(n_samples, n_columns)
-        y = multiplied(x, parts_of(matrix))
+        y = multiplied(x, matrix.parts)
         torch.testing.assert_close(y, x @ decompress(matrix).t(), atol=2e-5, rtol=1e-5)
 
 
@@ -61,7 +62,7 @@ def test_every_number_of_columns_and_kind_of_values(n_columns, name, values):
 def test_empty_and_full_rows(density, n_rows):
     weight, x = sparse(n_rows, 600, density=density), torch.randn(20, 600)
     for name in FORMATS:
-        parts = parts_of(compress(weight, format=name))
+        parts = compress(weight, format=name).parts
         torch.testing.assert_close(multiplied(x, parts), F.linear(x, weight), atol=2e-4, rtol=1e-4)
         torch.testing.assert_close(multiplied(x[:1], parts), F.linear(x[:1], weight), atol=2e-4, rtol=1e-4)
         assert multiplied(x[:0], parts).shape == (0, n_rows)
@@ -71,14 +72,14 @@ def test_empty_and_full_rows(density, n_rows):
 @pytest.mark.parametrize("n_samples", [1, 20])
 def test_relu_is_done_on_the_way(n_samples):
     weight, bias, x = sparse(30, 40), torch.randn(30), torch.randn(n_samples, 40)
-    y = multiplied(x, parts_of(compress(weight)), bias, relu=True)
+    y = multiplied(x, compress(weight).parts, bias, relu=True)
     torch.testing.assert_close(y, F.linear(x, weight, bias).relu())
     assert (y == 0).any()
 
 
 @pytest.mark.usefixtures("compiled_level")
 def test_what_is_not_finite_meets_only_the_weights_that_are_kept():
-    parts = parts_of(compress(torch.tensor([[1.0, 0.0], [2.0, 3.0]]), values="fp16"))
+    parts = compress(torch.tensor([[1.0, 0.0], [2.0, 3.0]]), values="fp16").parts
     x = torch.tensor([[float("inf"), 1.0], [float("nan"), 1.0], [1.0, -float("inf")]])
     expected = torch.tensor([[torch.inf, torch.inf], [torch.nan, torch.nan], [1.0, -torch.inf]])
     for rows in (x, x.repeat(10, 1)):
@@ -91,7 +92,7 @@ def test_what_is_not_finite_meets_only_the_weights_that_are_kept():
 def test_every_half_precision_number_is_read_as_torch_reads_it():
     values = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
     values = values[values.isfinite() & (values != 0)].view(-1, 2)
-    parts = parts_of(compress(values.float(), values="fp16"))
+    parts = compress(values.float(), values="fp16").parts
     y = multiplied(torch.eye(2), parts)
     assert torch.equal(y.t(), values.float())
 
@@ -101,7 +102,7 @@ def test_every_half_precision_number_is_read_as_torch_reads_it():
 @pytest.mark.parametrize("values", VALUES)
 def test_all_formats_give_the_same_bits(n_samples, values):
     weight, x = sparse(40, 200), torch.randn(n_samples, 200)
-    results = [multiplied(x, parts_of(compress(weight, format=name, values=values))) for name in FORMATS]
+    results = [multiplied(x, compress(weight, format=name, values=values).parts) for name in FORMATS]
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
 
@@ -110,7 +111,7 @@ def test_all_formats_give_the_same_bits(n_samples, values):
 @pytest.mark.parametrize("n_samples", [1, 70])
 def test_two_threads_give_the_bits_of_one(n_samples):
     weight, x = sparse(2100, 1500, density=0.4), torch.randn(n_samples, 1500)
-    parts = parts_of(compress(weight))
+    parts = compress(weight).parts
     assert len(parts[2]) > ENOUGH_WORK
     one = multiplied(x, parts)
     torch.set_num_threads(2)
@@ -122,7 +123,7 @@ def test_gradients_reach_the_input():
     weight, bias = sparse(20, 30), torch.randn(20)
     for relu in (False, True):
         x = torch.randn(6, 30, requires_grad=True)
-        multiplied(x, parts_of(compress(weight)), bias, relu=relu).square().sum().backward()
+        multiplied(x, compress(weight).parts, bias, relu=relu).square().sum().backward()
         twin = x.detach().clone().requires_grad_()
         y = F.linear(twin, weight, bias)
         (y.relu() if relu else y).square().sum().backward()
@@ -132,14 +133,14 @@ def test_gradients_reach_the_input():
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("out", [False, True])
 def test_it_is_a_well_behaved_operator(name, out):
-    parts = parts_of(compress(sparse(6, 9), format=name, values="int8"))
+    parts = compress(sparse(6, 9), format=name, values="int8").parts
     x = torch.randn(5, 9, requires_grad=True)
     relu = True
     torch.library.opcheck(torch.ops.prunecell.sparse_linear.default, (x, *parts, torch.randn(6), relu, out))
 
 
 def test_compiled_and_exported_programs_hold_it():
-    parts = parts_of(compress(sparse(20, 30)))
+    parts = compress(sparse(20, 30)).parts
 
     class Net(torch.nn.Module):
         def forward(self, x):
@@ -156,25 +157,25 @@ def test_compiled_and_exported_programs_hold_it():
 def test_a_matrix_that_was_written_to_is_checked_again():
     matrix = compress(sparse(10, 20))
     x = torch.randn(1, 20)
-    multiplied(x, parts_of(matrix))
+    multiplied(x, matrix.parts)
     matrix.indices[-1] = 60000
     with pytest.raises(StateError, match="smaller than the number of columns"):
-        multiplied(x, parts_of(matrix))
+        multiplied(x, matrix.parts)
 
 
 def test_a_matrix_is_not_taken_for_the_one_that_lay_there_before():
     x = torch.randn(1, 20)
     for _ in range(20):
         matrix = compress(sparse(10, 20))
-        multiplied(x, parts_of(matrix))
+        multiplied(x, matrix.parts)
         hostile = dataclasses.replace(matrix, starts=matrix.starts * 1000)
         with pytest.raises(StateError, match="never fall"):
-            multiplied(x, parts_of(hostile))
+            multiplied(x, hostile.parts)
         del matrix, hostile
 
 
 def test_what_does_not_fit_is_refused():
-    parts = parts_of(compress(sparse(10, 20)))
+    parts = compress(sparse(10, 20)).parts
     with pytest.raises(OptionError, match=r"x must be float32 \(samples, 20\), not torch.float32 \(3, 21\)"):
         multiplied(torch.randn(3, 21), parts)
     with pytest.raises(OptionError, match=r"not torch.float64 \(3, 20\)"):
@@ -184,7 +185,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_other_devices_give_the_same_layout():
-    parts = parts_of(compress(sparse(10, 20)))
+    parts = compress(sparse(10, 20)).parts
     meta = [p.to("meta") if isinstance(p, torch.Tensor) else p for p in parts]
     for out in (False, True):
         y = multiplied(torch.randn(3, 20), parts, feature_major=out)
@@ -202,7 +203,7 @@ def test_many_columns_are_worked_on_in_blocks(name, n_samples, n_columns):
     for values in ("fp32", "int8"):
         matrix = compress(weight, format=name, values=values)
         expected = F.linear(x, decompress(matrix), bias).relu()
-        y = multiplied(x, parts_of(matrix), bias, relu=True)
+        y = multiplied(x, matrix.parts, bias, relu=True)
         torch.testing.assert_close(y, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -220,7 +221,7 @@ class Seen(TorchDispatchMode):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_whoever_must_see_the_operator_sees_it():
-    parts, x = parts_of(compress(sparse(6, 8))), torch.randn(3, 8)
+    parts, x = compress(sparse(6, 8)).parts, torch.randn(3, 8)
     expected = multiplied(x, parts)
     with Seen() as seen:
         assert torch.equal(multiplied(x, parts), expected)
@@ -233,14 +234,14 @@ def test_whoever_must_see_the_operator_sees_it():
 
 
 def test_transformed_functions_see_it_too():
-    parts, x = parts_of(compress(sparse(6, 8))), torch.randn(4, 3, 8)
+    parts, x = compress(sparse(6, 8)).parts, torch.randn(4, 3, 8)
     expected = torch.stack([multiplied(one, parts) for one in x])
     torch.testing.assert_close(torch.func.vmap(lambda x: multiplied(x, parts))(x), expected)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")  # torch's own
 def test_gradients_in_forward_mode():
-    parts, x, tangent = parts_of(compress(sparse(6, 8))), torch.randn(3, 8), torch.randn(3, 8)
+    parts, x, tangent = compress(sparse(6, 8)).parts, torch.randn(3, 8), torch.randn(3, 8)
     y, moved = torch.func.jvp(lambda x: multiplied(x, parts, relu=True), (x,), (tangent,))
     torch.testing.assert_close(y, multiplied(x, parts, relu=True))
     torch.testing.assert_close(moved, multiplied(tangent, parts) * (y > 0))

@@ -1,0 +1,190 @@
+"""A sparse matrix as it is stored: its parts, how it is read back, and what is checked before a kernel reads it.
+
+A matrix keeps its non-zero entries row by row, columns ascending. Its format says how their columns are written, its
+value type how their values are.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from prunecell import native
+from prunecell.errors import OptionError, StateError
+from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.formats.format import Format, Where
+from prunecell.sparse.values import VALUES_OF
+
+ROWS_AT_ONCE = 256  # that the twins make dense
+STARTS_RULE = "starts must begin with 0, never fall, and end with the number of values"
+LARGEST = (1 << 31) - 1  # rows, columns or entries
+
+Parts = tuple[Tensor, Tensor, Tensor, Tensor | None, int, str]
+"""(starts, indices, values, scales, n_columns, the format's name): a matrix as torch's operators take it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compressed:
+    """A sparse matrix of shape (n_rows, n_columns).
+
+    Attributes:
+        starts: int32, n_rows + 1: the entries [starts[r], starts[r + 1]) are row r's.
+        indices: where the entries are, as the format writes it.
+        values: n_entries: float32, float16 or int8.
+        scales: float32, n_rows, that a row's values are multiplied by; with int8 values only, else None.
+        n_columns: how many there are.
+        format: how the columns are written.
+    """
+
+    starts: Tensor
+    indices: Tensor
+    values: Tensor
+    scales: Tensor | None
+    n_columns: int
+    format: Format
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.starts) - 1
+
+    @property
+    def where(self) -> Where:
+        """Where the entries are."""
+        return Where(starts=self.starts, indices=self.indices, n_columns=self.n_columns)
+
+    @property
+    def n_bytes(self) -> int:
+        """The memory that it takes."""
+        return sum(t.nbytes for t in (self.starts, self.indices, self.values, self.scales) if t is not None)
+
+    @property
+    def parts(self) -> Parts:
+        """The matrix as the operators take it."""
+        return self.starts, self.indices, self.values, self.scales, self.n_columns, self.format.name
+
+
+def matrix_of(
+    starts: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    scales: Tensor | None,
+    n_columns: int,
+    format: str,  # noqa: A002
+) -> Compressed:
+    """The matrix of its parts.
+
+    Raises:
+        OptionError: no format has this name.
+    """
+    if format not in FORMATS:
+        raise OptionError(f"format={format!r} is illegal: a sparse matrix is of {', '.join(FORMATS)}")
+    return Compressed(
+        starts=starts, indices=indices, values=values, scales=scales, n_columns=n_columns, format=FORMATS[format]
+    )
+
+
+N_PARTS = len(fields(Compressed))
+
+
+# ---- reading back: the slow twins of the decoders --------------------------------------------------------------------
+
+
+def dense_rows(matrix: Compressed, begin: int, end: int) -> Tensor:
+    """Rows [begin, end) as a dense float32 tensor (end - begin, n_columns)."""
+    rows = rows_between(matrix, begin, end)
+    dense = torch.zeros(end - begin, matrix.n_columns, device=rows.values.device)
+    dense[rows.where.rows, rows.format.columns(rows.where)] = rows.values.float()
+    return dense if rows.scales is None else dense * rows.scales[:, None]
+
+
+def rows_between(matrix: Compressed, begin: int, end: int) -> Compressed:
+    """Rows [begin, end) as a matrix of their own that shares memory with this one (but for `starts`)."""
+    entries = slice(int(matrix.starts[begin]), int(matrix.starts[end]))
+    return Compressed(
+        starts=matrix.starts[begin : end + 1] - matrix.starts[begin],
+        indices=matrix.indices[begin:end] if matrix.indices.ndim > 1 else matrix.indices[entries],
+        values=matrix.values[entries],
+        scales=None if matrix.scales is None else matrix.scales[begin:end],
+        n_columns=matrix.n_columns,
+        format=matrix.format,
+    )
+
+
+def decompress(matrix: Compressed) -> Tensor:
+    """The whole matrix as a dense float32 tensor (n_rows, n_columns).
+
+    >>> matrix = Compressed(starts=torch.tensor([0, 1, 3], dtype=torch.int32), scales=None, n_columns=4,
+    ...     indices=torch.tensor([2, 0, 2], dtype=torch.uint8), values=torch.tensor([1.0, 2.0, 3.0]),
+    ...     format=FORMATS["gaps8"])
+    >>> decompress(matrix)
+    tensor([[0., 0., 1., 0.],
+            [2., 0., 0., 3.]])
+    """
+    return dense_rows(matrix, 0, matrix.n_rows)
+
+
+# ---- checking --------------------------------------------------------------------------------------------------------
+
+
+def check(matrix: Compressed) -> None:
+    """Refuse a matrix that would make a kernel read outside of it, or outside of an input of `n_columns` features.
+
+    Raises:
+        StateError: what is wrong: dtypes, shapes, starts, or columns.
+    """
+    _check_tensors(matrix)
+    library, on_cpu = native.library(), matrix.values.device.type == "cpu"
+    argument = as_argument(matrix)  # it must live as long as its address is used
+    wrong = library.pc_what_is_wrong(argument.address) if library and on_cpu else what_is_wrong(matrix)
+    if wrong:
+        rule = STARTS_RULE if wrong == 1 else matrix.format.rule
+        raise StateError(f"a sparse matrix {matrix.n_rows} x {matrix.n_columns} is damaged: {rule}")
+
+
+def _check_tensors(matrix: Compressed) -> None:
+    starts, indices, values, scales = matrix.starts, matrix.indices, matrix.values, matrix.scales
+    if not all(t.is_contiguous() for t in (starts, indices, values, scales) if t is not None):
+        raise StateError("starts, indices, values and scales must be contiguous")
+    if starts.dtype != torch.int32 or starts.ndim != 1 or len(starts) == 0:
+        raise StateError(f"starts must be a vector of int32 with one element or more, not {_kind(starts)}")
+    if values.dtype not in VALUES_OF or values.ndim != 1 or len(values) > LARGEST:
+        raise StateError(f"values must be a vector of float32, float16 or int8 shorter than 2**31, not {_kind(values)}")
+    if not 0 <= matrix.n_columns <= LARGEST:
+        raise StateError(f"n_columns={matrix.n_columns} is illegal: it must be in [0, {LARGEST}]")
+    if matrix.format.max_columns is not None and matrix.n_columns > matrix.format.max_columns:
+        raise StateError(f"{matrix.format.name} cannot write {matrix.n_columns} columns")
+    shape = matrix.format.index_shape(matrix.n_rows, matrix.n_columns, len(values))
+    if indices.dtype != matrix.format.index_dtype or indices.shape != shape:
+        wanted = f"{str(matrix.format.index_dtype).removeprefix('torch.')} of shape {shape}"
+        raise StateError(f"the indices of {matrix.format.name} must be {wanted}, not {_kind(indices)}")
+    given = None if scales is None else (scales.dtype, scales.shape)
+    if given != ((torch.float32, (matrix.n_rows,)) if VALUES_OF[values.dtype].is_scaled else None):
+        raise StateError(f"scales must be float32, one for each of the {matrix.n_rows} rows, with int8 values only")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+def what_is_wrong(matrix: Compressed) -> int:
+    """The twin of the compiled check: 0, 1 where the starts are wrong, 2 + the format's code where the indices are."""
+    starts = matrix.starts.long()
+    if starts[0] != 0 or starts[-1] != len(matrix.values) or (starts.diff() < 0).any():
+        return 1
+    return 0 if matrix.format.is_sound(matrix.where) else 2 + matrix.format.code
+
+
+def as_argument(matrix: Compressed) -> native.Matrix:
+    """The matrix as the kernels take it: addresses, which the caller must keep alive and contiguous."""
+    return native.Matrix(
+        starts=matrix.starts.data_ptr(),
+        indices=matrix.indices.data_ptr(),
+        values=matrix.values.data_ptr(),
+        scales=None if matrix.scales is None else matrix.scales.data_ptr(),
+        n_entries=len(matrix.values),
+        n_rows=matrix.n_rows,
+        n_columns=matrix.n_columns,
+        format=matrix.format.code,
+        value_type=VALUES_OF[matrix.values.dtype].code,
+    )
