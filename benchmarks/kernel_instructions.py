@@ -2,99 +2,132 @@
 
     python benchmarks/kernel_instructions.py [LIBRARY ...]
 
-Every kernel runs under `valgrind --tool=callgrind`, which must be installed and which counts up to the level v3. A
-LIBRARY is a compiled file, to compare two builds; the default is the installed v3, elsewhere v1.
+Every kernel runs under `valgrind --tool=callgrind`, which must be installed and which knows levels up to v3. A LIBRARY
+is a compiled file, to compare builds; the default is the installed one of level v3, elsewhere v1.
 """
 
-import ctypes
-import re
+import os
+import pickle
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from prunecell import native
-from prunecell.native.structs import declare
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS
-from prunecell.sparse.matrix import Compressed, as_argument
+from prunecell.sparse.matrix import as_argument
 from prunecell.sparse.values import VALUES
 
-SEED, SPARSITY = 0, 0.9
-KERNELS = [
-    *[f"linear {samples} {name} {values}" for samples in (1, 64) for name in FORMATS for values in VALUES],
-    *[f"convolution {size} {name} fp32" for size in (1, 3) for name in FORMATS],
-    *["census", "take_pruned", "join_bytes"],
-]
+# What runs under callgrind imports no torch, because that would take minutes. An argument is a number, None, the bytes
+# of a buffer, or a pair: buffers whose addresses begin a structure, and the bytes that follow them there.
+CHILD = """if True:
+    import ctypes, pickle, sys
+
+    held = []
+
+    def address(contents):
+        held.append(ctypes.create_string_buffer(contents, len(contents) + 64))
+        return ctypes.addressof(held[-1])
+
+    def value(argument):
+        if isinstance(argument, tuple):
+            buffers, rest = argument
+            pointers = [0 if buffer is None else address(buffer) for buffer in buffers]
+            argument = b"".join(pointer.to_bytes(8, "little") for pointer in pointers) + rest
+        return ctypes.c_int64(address(argument) if isinstance(argument, bytes) else argument or 0)
+
+    library = ctypes.CDLL(sys.argv[1])
+    function, arguments = pickle.load(open(sys.argv[2], "rb"))
+    values = [value(argument) for argument in arguments]
+    for _ in range(int(sys.argv[3])):
+        getattr(library, function)(*values)
+"""
+SPARSITY, N_ROWS, N_COLUMNS, N_WEIGHTS, N_TIMES = 0.9, 512, 1000, 1 << 18, 10
 
 
-def matrix_of(n_rows: int, n_columns: int, name: str, values: str) -> Compressed:
+def raw(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
+
+
+def matrix(n_rows: int, n_columns: int, name: str, values: str) -> tuple[list[bytes | None], bytes]:
     weight = torch.randn(n_rows, n_columns) * (torch.rand(n_rows, n_columns) > SPARSITY)
-    return compress(weight, format=name, values=values)
+    made = compress(weight, format=name, values=values)
+    buffers = [made.starts, made.indices, made.values, made.scales]
+    return [None if t is None else raw(t) for t in buffers], bytes(as_argument(made))[32:]
 
 
-def linear(library: ctypes.CDLL, n_samples: str, name: str, values: str) -> None:
-    n, matrix = int(n_samples), matrix_of(512, 1000, name, values)
-    argument, x, y = as_argument(matrix), torch.randn(n, 1000), torch.empty(n, 512)
-    library.pc_linear(argument.address, None, 0, x.data_ptr(), 1, 1000, n, y.data_ptr(), 1, 512, 0, 512)
+def linear(n: int, name: str, values: str) -> tuple[str, list]:
+    x, y = raw(torch.randn(n, N_COLUMNS)), bytes(4 * n * N_ROWS)
+    strides = [x, 1, N_COLUMNS, n, y, 1, N_ROWS]
+    return "pc_linear", [matrix(N_ROWS, N_COLUMNS, name, values), None, 0, *strides, 0, N_ROWS]
 
 
-def convolution(library: ctypes.CDLL, kernel: str, name: str, values: str) -> None:
-    k, axes = int(kernel), ctypes.c_int32 * 3
-    matrix = matrix_of(64, 64 * k * k, name, values)
-    one, size = axes(1, 1, 1), axes(1, 28, 28)
-    geometry = native.Geometry(1, 64, 64, size, size, axes(1, k, k), one, axes(0, k // 2, k // 2), one)
-    argument, x, y = as_argument(matrix), torch.randn(64, 28, 28), torch.empty(64, 28, 28)
-    library.pc_convolution(argument.address, None, 0, geometry.address, x.data_ptr(), y.data_ptr(), 1, 0, 64)
+def convolution(k: int, name: str) -> tuple[str, list]:
+    channels, size = 64, 28
+    axes = [1, size, size, 1, size, size, 1, k, k, 1, 1, 1, 0, k // 2, k // 2, 1, 1, 1]
+    geometry = raw(torch.tensor([1, channels, channels, *axes], dtype=torch.int32))
+    x = raw(torch.randn(channels, size, size))
+    packed = matrix(channels, channels * k * k, name, "fp32")
+    return "pc_convolution", [packed, None, 0, geometry, x, bytes(len(x)), 1, 0, channels]
 
 
-def census(library: ctypes.CDLL) -> None:
-    values, between, counts = torch.randn(1 << 18), torch.empty(1 << 18), torch.empty(4, dtype=torch.int64)
+def census() -> tuple[str, list]:
     low, high = torch.tensor([0.1, 0.2]).view(torch.int32).tolist()
-    library.pc_census(values.data_ptr(), 1 << 18, 4, low, high, between.data_ptr(), counts.data_ptr())
+    return "pc_census", [raw(torch.randn(N_WEIGHTS)), N_WEIGHTS, 4, low, high, bytes(4 * N_WEIGHTS), bytes(32)]
 
 
-def take_pruned(library: ctypes.CDLL) -> None:
-    values, bits = torch.randn(1 << 18), torch.full((1 << 15,), 0b00010001, dtype=torch.uint8)
-    taken = torch.empty(6 << 15)
-    library.pc_take_pruned(values.data_ptr(), bits.data_ptr(), 1 << 18, 4, taken.data_ptr(), 6 << 15)
+def take_pruned() -> tuple[str, list]:
+    """Three of four weights are pruned."""
+    n_pruned = N_WEIGHTS // 4 * 3
+    bits = b"\x11" * (N_WEIGHTS // 8)
+    return "pc_take_pruned", [raw(torch.randn(N_WEIGHTS)), bits, N_WEIGHTS, 4, bytes(4 * n_pruned), n_pruned]
 
 
-def join_bytes(library: ctypes.CDLL) -> None:
-    planes, words = torch.randint(256, (4, 1 << 18), dtype=torch.uint8), torch.empty(1 << 18)
-    addresses = (ctypes.c_void_p * 4)(*[plane.data_ptr() for plane in planes])
-    library.pc_join_bytes(ctypes.addressof(addresses), 1 << 18, 4, 1, words.data_ptr())
+def join_bytes() -> tuple[str, list]:
+    planes = [raw(torch.randint(256, (N_WEIGHTS,), dtype=torch.uint8)) for _ in range(4)]
+    return "pc_join_bytes", [(planes, b""), N_WEIGHTS, 4, 1, bytes(4 * N_WEIGHTS)]
 
 
-def run_all(path: str) -> None:
-    """Run every kernel once, in the order of `KERNELS`."""
-    torch.set_num_threads(1)
-    library = declare(ctypes.CDLL(path))
-    for kernel in KERNELS:
-        torch.manual_seed(SEED)
-        name, *arguments = kernel.split()
-        globals()[name](library, *arguments)
+def calls() -> dict[str, tuple[str, list]]:
+    """What is counted -> the function and its arguments."""
+    torch.manual_seed(0)
+    return {
+        **{f"linear {n} {name} {v}": linear(n, name, v) for n in (1, 64) for name in FORMATS for v in VALUES},
+        **{f"convolution {k}x{k} {name}": convolution(k, name) for k in (1, 3) for name in FORMATS},
+        "census": census(),
+        "take_pruned": take_pruned(),
+        "join_bytes": join_bytes(),
+    }
 
 
-def counted(path: str) -> list[int]:
-    """Instructions of every kernel, in the order of `KERNELS`: callgrind writes a file whenever one returns."""
+def total(library: str, call: tuple[str, list], n_times: int) -> int:
+    """Instructions of a Python that makes one call so many times."""
     with tempfile.TemporaryDirectory() as folder:
-        tool = ["valgrind", "--tool=callgrind", "--toggle-collect=pc_*", "--dump-after=pc_*", "--quiet"]
-        command = [*tool, f"--callgrind-out-file={folder}/out", sys.executable, __file__, "--run", path]
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-        dumps = sorted(Path(folder).iterdir(), key=lambda file: int(file.suffix[1:] or 0))
-        totals = [re.search(r"^(?:summary|totals): (\d+)", dump.read_text(), re.MULTILINE) for dump in dumps]
-        return [int(total[1]) for total in totals if total and int(total[1])]
+        file = Path(folder) / "call"
+        file.write_bytes(pickle.dumps(call))
+        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
+        command = [*tool, sys.executable, "-S", "-c", CHILD, library, str(file), str(n_times)]
+        same = {**os.environ, "PYTHONHASHSEED": "0"}  # else Python itself takes more or fewer instructions every time
+        printed = subprocess.run(command, check=True, capture_output=True, text=True, env=same).stderr  # noqa: S603
+    return int(printed.split("Collected :")[1].split()[0])
 
 
-def main(paths: list[str]) -> None:
+def counted(library: str, call: tuple[str, list]) -> int:
+    """Instructions of one call, with the few thousand that Python takes to make it."""
+    return (total(library, call, 1 + N_TIMES) - total(library, call, 1)) // N_TIMES
+
+
+def main(libraries: list[str]) -> None:
     best = native.library_of("v3" if native.cpu_level() > 1 else "v1")
-    columns = [counted(path) for path in paths or [best._name]]  # noqa: SLF001
-    for kernel, *counts in zip(KERNELS, *columns, strict=True):
-        print(f"{kernel:34}", *[f"{count:12,}" for count in counts], *[f"{c / counts[0]:8.4f}" for c in counts[1:]])
+    for name, call in calls().items():
+        counts = [counted(library, call) for library in libraries or [best._name]]  # noqa: SLF001
+        ratios = [f"{n / counts[0]:8.4f}" for n in counts[1:]]
+        print(f"{name:28}", *[f"{n:12,}" for n in counts], *ratios, flush=True)
 
 
 if __name__ == "__main__":
-    run_all(sys.argv[2]) if sys.argv[1:2] == ["--run"] else main(sys.argv[1:])
+    main(sys.argv[1:])

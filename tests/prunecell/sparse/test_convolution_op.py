@@ -93,7 +93,7 @@ def test_every_size_around_a_vector_and_a_block():
 def test_all_formats_give_the_same_bits(case):
     x, arguments, _ = made(case)
     matrices = [compress(dense_weight(arguments), format=name).parts for name in FORMATS]
-    first, *others = [convolved(x, *matrix, *arguments[5:]) for matrix in matrices]
+    first, *others = [convolved(x, *matrix, *arguments[6:]) for matrix in matrices]
     assert all(torch.equal(first, other) for other in others)
 
 
@@ -130,7 +130,7 @@ def test_gradients_reach_the_input(case):
 @pytest.mark.filterwarnings("ignore:.torch.jit")  # torch's own
 def test_gradients_in_forward_mode():
     x, arguments, _ = made("3x3, few channels")
-    tangent, unbiased = torch.randn_like(x), (*arguments[:6], None, *arguments[6:])
+    tangent, unbiased = torch.randn_like(x), (*arguments[:6], None, *arguments[7:])
     _, moved = torch.func.jvp(lambda x: convolved(x, *arguments), (x,), (tangent,))
     torch.testing.assert_close(moved, convolved(tangent, *unbiased), atol=1e-4, rtol=1e-4)
 
