@@ -2,6 +2,7 @@
 
 from prunecell.allocation import global_magnitude, uniform
 from prunecell.archive import Archive, load, save
+from prunecell.checkpoint import Checkpoint
 from prunecell.errors import PrunecellError
 from prunecell.files import pack, unpack
 from prunecell.fillers import IterNonStruct, Magnitude, Random
@@ -10,7 +11,7 @@ from prunecell.pruner import Pruner
 from prunecell.schedules import Cubic, Gradual, Static
 from prunecell.sharing import share_
 from prunecell.sparse import compact_, tune_runtime
-from prunecell.training import Checkpoint, Task, evaluate, fit
+from prunecell.training import Task, evaluate, fit
 
 __all__ = [
     "Archive",

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunecell import export as exporting
-from prunecell import files, job
+from prunecell import files
 from prunecell.archive import inspect as facts_of
 from prunecell.errors import OptionError, PrunecellError
 from prunecell.sparse import tune_runtime
@@ -46,13 +46,14 @@ def run(  # noqa: PLR0913 - options of a command
     lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys instead of refusing them.")] = False,
 ) -> None:
     """Train a network with pruning, write the small file, load it back and report."""
-    from n2d2.deepnet import problem  # noqa: PLC0415 - the only place of prunecell that knows n2d2, and only if asked
+    from n2d2.experiment.experiment import read  # noqa: PLC0415 - only `run` knows n2d2, and only if asked
+    from n2d2.experiment.run import run as run_experiment  # noqa: PLC0415
 
     torch.set_num_threads(threads)
     folder = out or Path("runs") / network.stem
-    described = problem(network, data_path=data, lenient=lenient, seed=seed)
+    experiment = read(network, data_path=data, lenient=lenient, seed=seed)
     try:
-        job.run(described, folder, epochs=epochs, seed=seed, reference=reference, resume=resume)
+        run_experiment(experiment, folder, epochs=epochs, reference=reference, resume=resume)
     except KeyboardInterrupt:
         words = sys.argv if "--resume" in sys.argv else [*sys.argv, "--resume"]
         typer.echo(f"interrupted; to go on: {shlex.join(['prunecell', *words[1:]])}", err=True)

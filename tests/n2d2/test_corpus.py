@@ -12,7 +12,7 @@ import prunecell as pc
 from n2d2 import ini
 from n2d2.cells import Conv, Fc
 from n2d2.cells.summary import summarize
-from n2d2.deepnet import Network, build
+from n2d2.experiment.experiment import Experiment, build
 from n2d2.solver import build_optimizer
 from prunecell.archive import load, save
 
@@ -29,7 +29,7 @@ PUBLISHED = {  # parameters that exist; multiplications of one stimulus; Conv an
 }
 
 
-def network_of(name: str, *, size: int | None = None) -> Network:
+def network_of(name: str, *, size: int | None = None) -> Experiment:
     """Build the network of an example; with `size`, for smaller images and with shorter vectors, to be fast."""
     text = (EXAMPLES / name).read_text()
     if size is not None:
@@ -45,21 +45,21 @@ def test_parameters_and_shapes_are_those_that_were_published(name):
     n_parameters, n_macs, n_prunable = PUBLISHED[name]
     assert sum(row.parameters for row in summary.rows) == n_parameters
     assert sum(row.macs for row in summary.rows) == n_macs
-    assert network.n_classes == (1000 if "imagenet" in network.document.sections else 10)
-    assert len(network.quantizers) == n_prunable
+    assert network.network.n_classes == (1000 if "imagenet" in network.network.document.sections else 10)
+    assert len(network.network.quantizers) == n_prunable
 
 
-def lived(network: Network, folder: Path) -> None:
+def lived(network: Experiment, folder: Path) -> None:
     """Two steps of learning under the masks; pruned, saved, loaded, and into a network that was just made."""
     model = network.model
-    assert [*network.quantizers] == [cell.name for cell in model if isinstance(cell, Conv | Fc)]
+    assert [*network.network.quantizers] == [cell.name for cell in model if isinstance(cell, Conv | Fc)]
     optimizer = build_optimizer(model, batch_size=2)
-    pruner = pc.Pruner(model, network.plan(), optimizer=optimizer, epoch_size=2)
+    pruner = pc.Pruner(model, network.plan, optimizer=optimizer, epoch_size=2)
     x, labels = torch.rand(2, *network.provider.shape()[1:]), torch.tensor([0, 1])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for _ in range(2):
         optimizer.zero_grad()
-        network.loss(model(x), labels).backward()
+        network.network.loss(model(x), labels).backward()
         optimizer.step()
         pruner.step(2)
     for name, mask in pruner.masks.items():
@@ -100,5 +100,5 @@ def test_thresholds_of_single_cells_hold():
 def test_lenet_ends_at_more_than_nine_tenths():
     network = network_of("lenet.ini")
     sizes = {row.layer.split()[0]: row.kept for row in summarize(network.model).rows}
-    kept = {name: sizes[name] * (1 - quantizer.threshold) for name, quantizer in network.quantizers.items()}
+    kept = {name: sizes[name] * (1 - quantizer.threshold) for name, quantizer in network.network.quantizers.items()}
     assert 1 - sum(kept.values()) / sum(sizes[name] for name in kept) > 0.9

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import n2d2
-from n2d2 import cells, cli, deepnet, exports
+from n2d2 import cells, cli, exports
 from n2d2.activation import ACTIVATIONS
 from n2d2.command import options
 from n2d2.database import DATABASES
@@ -15,7 +15,7 @@ from n2d2.filler import FILLERS
 from n2d2.ini.effort import LIMITS
 from n2d2.ini.expressions import FUNCTIONS
 from n2d2.ini.lines import MAX_FILE_BYTES
-from n2d2.network import keys, layers
+from n2d2.network import keys, layers, refused, targets
 from n2d2.quantizer import PruneCell
 from n2d2.solver import POLICIES, SOLVERS
 from n2d2.transform import TRANSFORMATIONS
@@ -27,16 +27,16 @@ KINDS = [*ACTIVATIONS.values(), *DATABASES.values(), *FILLERS.values(), *SOLVERS
 TABLES = {
     "options": [*cli.OPTIONS, *cli.REFUSED, *cli.IDLE],
     "exports": [*exports.EXPORTS, *exports.REFUSED_EXPORTS],
-    "what keys.py refuses or ignores": [
+    "what refused.py refuses or ignores": [
         name
-        for table, names in vars(keys).items()
+        for table, names in vars(refused).items()
         if table.startswith(("REFUSED_", "IDLE_", "MODELS", "DATATYPES")) and table != "REFUSED_DATABASES"
         for name in names
     ],
     "parameters": [key for kind in KINDS for key in keys.ini_keys(kind)],
     "pruning": ["QWeight", *(f"QWeight.{key}" for key in keys.ini_keys(PruneCell))],
     "cells": [*layers.KINDS, *chain.from_iterable(kind.options for kind in layers.KINDS.values())],
-    "targets": [*deepnet._TARGET],
+    "targets": [*targets.TARGET],
     "values": [*ACTIVATIONS, *DATABASES, *TRANSFORMATIONS, *POLICIES, *(f"{name}Filler" for name in FILLERS)],
     "solvers": [f"{name}Solver" for name in SOLVERS],
     "classes": [*cells.__all__[:5], *cells.nn.__all__, *(kind.__name__ for kind in DATABASES.values())],

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from prunecell import Gradual, IterNonStruct, Pruner, PruneSpec
+from prunecell.checkpoint import Checkpoint
 from prunecell.errors import FormatError, OptionError
-from prunecell.training import Checkpoint, Progress, Task, evaluate, fit
+from prunecell.training import Progress, Task, evaluate, fit
 
 SPEC = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.8, start=0.2, gamma=0.1, every_samples=24))
 
