@@ -93,7 +93,7 @@ def test_so_does_a_network_that_comes_from_an_onnx_file(tmp_path):
 
 def test_thresholds_of_single_cells_hold():
     """A configuration section overrides the cell: what cells have of their own must not stand in one."""
-    assert network_of("n2d2/cifar10.ini").quantizers["conv1.1"].threshold == 0.5
+    assert network_of("n2d2/cifar10.ini").network.quantizers["conv1.1"].threshold == 0.5
     assert network_of("n2d2/mobilenet_v1.ini", size=32).quantizers["conv2_3_dw"].threshold == 0.3
 
 

@@ -34,7 +34,7 @@ class Row:
     threshold: float
 
 
-CURVES = ("learning", "validation", "sparsity")
+CURVES = ("learning", "validation")
 """What is drawn of the rows."""
 
 TITLES = f"{'samples':>11} {'epoch':>7} {'loss':>8} {'learning':>9} {'validation':>10} {'sparsity':>9} {'threshold':>9}"
@@ -139,8 +139,8 @@ class Logbook:
         self.rows = [Row(**row) for row in state["rows"]]
         self.say(f"going on after {self.samples:,} samples")
 
-    def write(self, path: Path, title: str) -> None:
-        """Write the rows to `path`.dat, and draw them as `path`.png."""
+    def write(self, path: Path, title: str, progress: Progress) -> None:
+        """Write the rows to `path`.dat, and draw them as `path`.png, with each change of the sparsity in between."""
         names = " ".join(one.name for one in fields(Row))
         np.savetxt(f"{path}.dat", [astuple(row) for row in self.rows], fmt="%.9g", header=names)
         size = self.experiment.provider.epoch_size
@@ -148,7 +148,7 @@ class Logbook:
         draw_run(
             path.with_name(f"{path.name}.png"),
             title=title,
-            sparsity=found["sparsity"] if self.pruner else (),
-            accuracies={name: [p for p in found[name] if not isnan(p[1])] for name in CURVES[:2]},
-            n_epochs=self.total / size,
+            sparsity=[(samples / size, sparsity) for samples, sparsity in progress.sparsity],
+            accuracies={name: [p for p in found[name] if not isnan(p[1])] for name in CURVES},
+            n_epochs=self.samples / size or 1,
         )

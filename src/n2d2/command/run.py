@@ -24,7 +24,7 @@ from n2d2.files import load_weights, put_masks
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint
 from prunecell.errors import DataError
-from prunecell.training import Batches, Task
+from prunecell.training import Batches, Progress, Task
 
 WEIGHTS, BEST, PRUNED = Path("weights"), Path("weights_validation"), Path("weights_pruned")
 NO_WEIGHTS = Path("/dev/null")
@@ -177,10 +177,10 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0) ->
         watch=logbook.watch,
     )
     session.say(f"{progress.total_samples:,} samples in {sum(epoch.seconds for epoch in progress.epochs):.1f} s")
-    draw(session, logbook, "validation" if name == "learning" else name)
+    draw(session, logbook, progress, "validation" if name == "learning" else name)
 
 
-def draw(session: Session, logbook: Logbook, name: str) -> None:
+def draw(session: Session, logbook: Logbook, progress: Progress, name: str) -> None:
     """Draw success and validation of a training into the folders of the targets."""
     session.network.provider.set_partition("Validation")
     for target in session.network.targets:
@@ -188,7 +188,7 @@ def draw(session: Session, logbook: Logbook, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if target.get_confusion_matrix().size:
             target.log_confusion_matrix(folder / f"ConfusionMatrix_{name}")
-    logbook.write(Path(session.network.targets[0].name) / f"Success_{name}", session.options.net.stem)
+    logbook.write(Path(session.network.targets[0].name) / f"Success_{name}", session.options.net.stem, progress)
 
 
 def report(session: Session) -> None:

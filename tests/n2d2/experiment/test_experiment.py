@@ -169,9 +169,7 @@ def test_load_gives_a_network_that_fits_and_tests_itself(path, data, capsys):
 
 
 def test_the_same_seed_gives_the_same_network():
-    networks = []
-    for _ in range(2):
-        networks.append(build(lenet(), seed=3).model.state_dict())
+    networks = [build(lenet(), seed=3).model.state_dict() for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in networks), strict=True))
 
 
