@@ -94,7 +94,7 @@ def test_so_does_a_network_that_comes_from_an_onnx_file(tmp_path):
 def test_thresholds_of_single_cells_hold():
     """A configuration section overrides the cell: what cells have of their own must not stand in one."""
     assert network_of("n2d2/cifar10.ini").network.quantizers["conv1.1"].threshold == 0.5
-    assert network_of("n2d2/mobilenet_v1.ini", size=32).quantizers["conv2_3_dw"].threshold == 0.3
+    assert network_of("n2d2/mobilenet_v1.ini", size=32).network.quantizers["conv2_3_dw"].threshold == 0.3
 
 
 def test_lenet_ends_at_more_than_nine_tenths():

@@ -17,7 +17,7 @@ def checkpoint(tmp_path):
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_makes_the_checkpoint_due_and_then_stops(checkpoint):
-    with pytest.raises(KeyboardInterrupt), saved_on_interrupt(checkpoint) as check:
+    with pytest.raises(KeyboardInterrupt), saved_on_interrupt(checkpoint) as check:  # noqa: PT012 - the last one stops
         check()
         os.kill(os.getpid(), signal.SIGINT)
         assert not checkpoint.due
