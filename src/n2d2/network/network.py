@@ -100,6 +100,7 @@ def read_network(document: Document, *, data_path: str | Path | None = None) -> 
     Raises:
         IniError: something is unknown, missing, illegal, refused or not used; with its file and line.
 
+    >>> from n2d2 import ini
     >>> network = read_network(ini.parse('''
     ...     [database]
     ...     Type=MNIST_IDX_Database
