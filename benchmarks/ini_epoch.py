@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from n2d2.deepnet import problem
+from n2d2.experiment.experiment import read
 from prunecell import Pruner
 from prunecell.data import mnist
 from prunecell.training import Batches, Task, fit
 
-JOB = problem(Path(__file__).parents[1] / "examples" / "lenet.ini")
+JOB = read(Path(__file__).parents[1] / "examples" / "lenet.ini")
 
 
 class ByHand:
@@ -56,15 +56,14 @@ class FromIni:
     """The network of the file in the loop of `prunecell run`."""
 
     def __init__(self, *, pruned: bool) -> None:
-        self.model = JOB.build()
-        self.optimizer = JOB.make_optimizer(self.model)
-        self.pruner = (
-            Pruner(self.model, JOB.plan, optimizer=self.optimizer, epoch_size=JOB.epoch_size) if pruned else None
-        )
+        self.model = JOB.fresh()
+        self.optimizer = JOB.optimizer(self.model)
+        size = JOB.provider.epoch_size
+        self.pruner = Pruner(self.model, JOB.plan, optimizer=self.optimizer, epoch_size=size) if pruned else None
 
     def train(self, batches: Batches) -> None:
         """Learn from these batches."""
-        fit(Task(**vars(self), train=lambda _: batches, loss=JOB.loss), 1)
+        fit(Task(**vars(self), train=lambda _: batches, loss=JOB.network.loss), 1)
 
 
 def main(rounds: int = 15, steps: int = 100) -> None:

@@ -156,7 +156,7 @@ def main() -> None:
     table("A mask of 4096 x 4096 fp32 weights, 90 %", [weight], making(weight), others_making(weight))
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         other = torch.randn(4096, 4096).to(dtype)
-        tasks = both("Magnitude", lambda other=other: Lowest()(evidence(other), SPARSITY))  # type: ignore[misc]
+        tasks = both("Lowest", lambda other=other: Lowest()(evidence(other), SPARSITY))  # type: ignore[misc]
         table(f"The same in {dtype}", [other], tasks, {})
     table("Applying it", [weight], applying(weight), others_applying(weight))
     weights = [torch.randn(shape) for shape in resnet50_shapes()]

@@ -1,10 +1,20 @@
 """The models on which every behaviour is shown, and what trains them."""
 
+import signal
+
 import pytest
 import torch
 from torch import nn
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT as a terminal has it: under nohup or in the background the tests would inherit that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Residual(nn.Module):

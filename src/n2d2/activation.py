@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from n2d2.declared import Declared, number
+from n2d2.fields import Declared, number
 
 
 class Linear(Declared):

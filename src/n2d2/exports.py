@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from n2d2.deepnet import Network
+from n2d2.experiment.experiment import Experiment
 from prunecell.archive import save
 from prunecell.errors import OptionError, UnknownNameError, nearest
 from prunecell.export import to_onnx
@@ -15,22 +15,22 @@ PCELL_BITS = {EXACT: "exact", -16: "fp16", 8: "int8", **{bits: f"codebook{bits}"
 """`-nbbits` -> the values of a .pcell."""
 
 
-def export_pcell(network: Network, path: Path, nbbits: int) -> Path:
+def export_pcell(experiment: Experiment, path: Path, nbbits: int) -> Path:
     """Write `path`.pcell."""
     file = path.with_name(f"{path.name}.pcell")
-    save(network.model, file, values=PCELL_BITS[nbbits])
+    save(experiment.model, file, values=PCELL_BITS[nbbits])
     return file
 
 
-def export_onnx(network: Network, path: Path, nbbits: int) -> Path:  # noqa: ARG001 - as it is, always
+def export_onnx(experiment: Experiment, path: Path, nbbits: int) -> Path:  # noqa: ARG001 - as it is, always
     """Write `path`.onnx, for batches of any size; pruned weights are zeros in it, which any compiler reads."""
     file = path.with_name(f"{path.name}.onnx")
-    stimulus = next(network.model.parameters()).new_zeros(1, *network.provider.shape()[1:])
-    to_onnx(network.model, stimulus, file, sparse=False)
+    stimulus = next(experiment.model.parameters()).new_zeros(1, *experiment.provider.shape()[1:])
+    to_onnx(experiment.model, stimulus, file, sparse=False)
     return file
 
 
-EXPORTS: dict[str, tuple[Callable[[Network, Path, int], Path], Collection[int]]] = {
+EXPORTS: dict[str, tuple[Callable[[Experiment, Path, int], Path], Collection[int]]] = {
     "pcell": (export_pcell, PCELL_BITS),
     "ONNX": (export_onnx, [EXACT]),
 }
@@ -55,8 +55,8 @@ def check_export(name: str, nbbits: int | None) -> None:
         raise OptionError(f"-nbbits {nbbits} is illegal with -export {name}; legal: {', '.join(map(str, legal))}")
 
 
-def export(network: Network, name: str, nbbits: int | None, stem: str) -> Path:
+def export(experiment: Experiment, name: str, nbbits: int | None, stem: str) -> Path:
     """Write `export_NAME/STEM` with the suffix of its kind, and return it; `check_export` has passed the arguments."""
     path = Path(f"export_{name}") / stem
     path.parent.mkdir(exist_ok=True)
-    return EXPORTS[name][0](network, path, EXACT if nbbits is None else nbbits)
+    return EXPORTS[name][0](experiment, path, EXACT if nbbits is None else nbbits)

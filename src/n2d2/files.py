@@ -225,7 +225,7 @@ def _load(
     if "weights" in tensors:
         cell.refill()
         if mask is not None and cell.quantizer is not None and cell.quantizer.pruner is not None:
-            put_masks(cell.quantizer.pruner, {"weight": mask})
+            put_masks(cell.quantizer.pruner, {cell.weight_name: mask})
     return mask
 
 

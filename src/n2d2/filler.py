@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import init
 
-from n2d2.declared import Declared, choice, number
+from n2d2.fields import Declared, choice, number
 
 NORMS = ("FanIn", "Average", "FanOut")
 ANY = float("-inf")

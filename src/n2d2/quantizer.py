@@ -1,28 +1,38 @@
 """PruneCell: N2D2's way to say how the weights of one cell are pruned. It translates to prunecell's Pruner."""
 
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from n2d2 import global_variables
-from n2d2.declared import Declared, accepted, choice, count, number
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
+from n2d2.fields import Declared, accepted, choice, count, number
+from n2d2.pruning import of_cell, spec_of
 from n2d2.tensor import Tensor
 from n2d2.updating import UNKNOWN_EPOCH
-from prunecell import Gradual, IterNonStruct, Plan, Pruner, PruneSpec, Random, Static
-from prunecell.bits.mask import Mask
+from prunecell import Plan, Pruner, PruneSpec
 from prunecell.errors import check_count, check_number
-from prunecell.evidence import Evidence
-from prunecell.fillers import Filler, Traits, keep_all, traits_of
-from prunecell.schedules import Schedule
 
-if TYPE_CHECKING:
-    from n2d2.cells.weights import WeightCell
+
+class Prunable(Protocol):
+    """What a PruneCell needs of the cell that it is on."""
+
+    name: str
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The weights, which are pruned in place."""
+
+    @property
+    def weight_name(self) -> str:
+        """The name of the weight in a network, on which draws hang."""
+
+    @property
+    def connections(self) -> torch.Tensor | None:
+        """Bool, of the weight's shape: which weights there are; None where all are."""
 
 
 class PruneCell(Declared):
@@ -80,33 +90,23 @@ class PruneCell(Declared):
     @property
     def spec(self) -> PruneSpec | None:
         """The same in prunecell's words; None where nothing is pruned."""
-        if self.prune_mode == "Identity":
-            return None
-        fillers: dict[str, Filler] = {
-            "None": keep_all,
-            "Random": Random(),
-            "IterNonStruct": IterNonStruct(delta=self.delta),
-        }
-        schedules: dict[str, Callable[[], Schedule]] = {
-            "Static": lambda: Static(sparsity=self.threshold),
-            "Gradual": lambda: Gradual(
-                sparsity=self.threshold, start=self.start, gamma=self.gamma, every_samples=self.stepsize or None
-            ),
-        }
-        return PruneSpec(
-            filler=fillers[self.prune_filler], schedule=schedules[self.prune_mode](), seed=global_variables.seed
-        )
+        return spec_of(self.settings(), global_variables.seed)
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether the masks are updated once an epoch, so that somebody must say how many samples that is."""
+        return self.prune_mode == "Gradual" and not self.stepsize
 
     # ---- on a cell
 
-    def attach(self, cell: "WeightCell") -> None:
+    def attach(self, cell: Prunable) -> None:
         """Prune the weights of this cell from now on; `cell.quantizer = ...` calls it."""
         if self._weights:
             raise WrongValue(
                 f"this PruneCell is on {self._owner or 'weights of its own'!r} already"
                 f": give {cell.name!r} one of its own"
             )
-        self._owner, self._weights = cell.name, {"weight": cell.weight}
+        self._owner, self._weights = cell.name, {cell.weight_name: cell.weight}
         self._connections = cell.connections
         self._prune()
 
@@ -120,22 +120,12 @@ class PruneCell(Declared):
         if self._pruner is not None:
             self._pruner.finalize()
         self._pruner = None
-        if self.spec is not None:
-            plan: Plan = dict.fromkeys(self._weights, self._own_spec(self._owner, self._connections))
-            self._pruner = Pruner(nn.ParameterDict(self._weights), plan, epoch_size=UNKNOWN_EPOCH)
+        spec = self.spec
+        if spec is not None:
+            plan: Plan = dict.fromkeys(self._weights, of_cell(spec, self._owner, self._connections))
+            self._pruner = Pruner(_module_of(self._weights), plan, epoch_size=UNKNOWN_EPOCH)
             if self._optimizer is not None:
                 self._pruner.attach(self._optimizer)
-
-    def spec_for(self, cell: "WeightCell") -> PruneSpec | None:
-        """The spec for this cell: it draws apart from other cells, and leaves out what is not connected."""
-        return self._own_spec(cell.name, cell.connections)
-
-    def _own_spec(self, owner: str | None, connections: torch.Tensor | None) -> PruneSpec | None:
-        spec = self.spec
-        if spec is None:
-            return None
-        filler = spec.filler if connections is None else Connected(spec.filler, connections)
-        return replace(spec, filler=filler, seed=zlib.crc32(f"{spec.seed}/{owner}".encode()))
 
     @property
     def pruner(self) -> Pruner | None:
@@ -162,9 +152,8 @@ class PruneCell(Declared):
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Go on from a `state_dict`."""
         if self._pruner is not None and state is not None:
-            weights = self._pruner.state_dict()["weights"]  # a shared Pruner has other cells' too
-            weights[next(iter(self._weights))] = state["weights"]["weight"]
-            self._pruner.load_state_dict({**state, "weights": weights})
+            weights = dict(zip(self._weights, state["weights"].values(), strict=False))  # a copy may have another name
+            self._pruner.load_state_dict({**state, "weights": self._pruner.state_dict()["weights"] | weights})
 
     # ---- N2D2's methods
 
@@ -220,32 +209,13 @@ class PruneCell(Declared):
         return {**self.__dict__, **free}
 
 
-@dataclass(frozen=True, eq=False)
-class Connected:
-    """A filler of the connected weights only; unconnected ones are zero anyway, and no part of the fraction.
-
-    Args:
-        filler: what fills the mask of the connected weights.
-        connections: bool, of the weight's shape.
-    """
-
-    filler: Filler
-    connections: torch.Tensor = field(repr=False)
-
-    @property
-    def traits(self) -> Traits:
-        """As those of the filler within; weights that are not connected do not count as pruned."""
-        return replace(traits_of(self.filler), n_absent=int((~self.connections).sum()))
-
-    def __call__(self, evidence: Evidence, sparsity: float) -> torch.Tensor:
-        """Fill one mask; see the class."""
-        there = self.connections
-        within = replace(
-            evidence,
-            weight=evidence.weight[there],
-            mask=Mask.from_bool(evidence.mask.to_bool()[there]),
-        )
-        filled = self.filler(within, sparsity)
-        keep = torch.zeros_like(there)
-        keep[there] = filled.to_bool() if isinstance(filled, Mask) else filled
-        return keep
+def _module_of(weights: Mapping[str, nn.Parameter]) -> nn.Module:
+    """A module with these parameters under these names, whose dots lead into modules within."""
+    root = nn.Module()
+    for name, weight in weights.items():
+        owner = root
+        *path, leaf = name.split(".")
+        for part in path:
+            owner = owner._modules.setdefault(part, nn.Module())  # type: ignore[assignment] # noqa: SLF001 - a cell may be called like a method
+        owner.register_parameter(leaf, weight)
+    return root

@@ -10,16 +10,13 @@ The rate is inside M: after a change of it, torch.optim.SGD would go on otherwis
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from n2d2.declared import Declared, accepted, choice, count, flag, number
 from n2d2.error_handler import WrongValue
-
-if TYPE_CHECKING:
-    from n2d2.cells.cell import Cell
+from n2d2.fields import Declared, accepted, choice, count, flag, number
 
 Settings = Mapping[str, Any]
 
@@ -158,7 +155,7 @@ def parse_clamping(clamping: object) -> tuple[float, float] | None:
     return ends
 
 
-def build_optimizer(cells: "nn.Module | Iterable[Cell]", batch_size: int | None = None) -> "SolverOptimizer":
+def build_optimizer(cells: nn.Module | Iterable[nn.Module], batch_size: int | None = None) -> "SolverOptimizer":
     """One optimizer for all parameters of the cells, those with equal solvers in one group.
 
     Args:

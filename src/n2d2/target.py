@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from n2d2.declared import Declared, accepted, count, number
+from n2d2.cells.cell import Cell
+from n2d2.cells.summary import summary_of
 from n2d2.error_handler import WrongInputType
+from n2d2.fields import Declared, accepted, count, number
 from n2d2.tensor import Tensor
-
-if TYPE_CHECKING:
-    from n2d2.cells.cell import Cell
 
 IGNORED = -1
 """The label of a stimulus that counts for nothing."""
@@ -92,9 +91,9 @@ class Score:
         scores = output.values.reshape(len(output.values), -1)
         loss = self._loss_of(output, scores, labels)
         self.count(scores.detach(), labels, loss.item())
-        self._cells = output.graph.cells
+        self._cells = tuple(cell for cell in output.trace.cells if isinstance(cell, Cell))
         made = Tensor.from_torch(loss)
-        made.graph = output.graph
+        made.trace = output.trace
         return made
 
     def _loss_of(self, output: Tensor, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -174,8 +173,6 @@ class Score:
 
     def log_stats(self, path: str | Path) -> None:
         """Write the table of the cells that made the last output, as `summary()` prints it, to `path`.log."""
-        from n2d2.cells.summary import summary_of  # noqa: PLC0415 - cells build on targets
-
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(f"{path}.log").write_text(f"{summary_of(self._cells)}\n", encoding="utf-8")
 

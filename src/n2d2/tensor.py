@@ -1,18 +1,15 @@
-"""n2d2.Tensor: numbers, and the graph that made them."""
+"""n2d2.Tensor: numbers, and the trace of what made them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import numpy as np
 import torch
 
 from n2d2 import global_variables
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice
-from n2d2.updating import update
-
-if TYPE_CHECKING:
-    from n2d2.cells.cell import Cell
+from n2d2.updating import Updatable, update
 
 DATATYPES: dict[str, torch.dtype] = {
     "float": torch.float32,
@@ -33,18 +30,18 @@ DATATYPES: dict[str, torch.dtype] = {
 
 
 @dataclass(frozen=True)
-class Graph:
+class Trace:
     """What took part in making a tensor: the provider of the data, the samples, and the cells in their order."""
 
     provider: Any = None
     n_samples: int = 1
-    cells: tuple["Cell", ...] = ()
+    cells: tuple[Updatable, ...] = ()
 
     @classmethod
-    def after(cls, cell: "Cell", before: "Sequence[Graph]", n_samples: int) -> "Graph":
+    def after(cls, cell: Updatable, before: "Sequence[Trace]", n_samples: int) -> "Trace":
         """What took part after a cell made one tensor of those that came before."""
-        provider = next((graph.provider for graph in before if graph.provider is not None), None)
-        cells = [one for graph in before for one in graph.cells]
+        provider = next((trace.provider for trace in before if trace.provider is not None), None)
+        cells = [one for trace in before for one in trace.cells]
         return cls(provider, n_samples, tuple(dict.fromkeys([*cells, cell])))
 
 
@@ -79,7 +76,7 @@ class Tensor:
             raise WrongValue(f"dims={dims!r} is illegal: sizes are whole numbers >= 0")
         sizes = list(dims) if dim_format == "Numpy" else list(reversed(dims))
         self.values = torch.full([int(n) for n in sizes], value, dtype=DATATYPES[datatype])
-        self.graph = Graph()
+        self.trace = Trace()
         self.logits: torch.Tensor | None = None  # what a Softmax with loss leaves for the Target
         if cuda:
             self.cuda()
@@ -88,7 +85,7 @@ class Tensor:
     def from_torch(cls, values: torch.Tensor, source: Any = None) -> "Tensor":  # noqa: ANN401 - any provider
         """Wrap a torch tensor, without a copy. `source` is the provider that the data came from."""
         made = cls.__new__(cls)
-        made.values, made.graph, made.logits = values, Graph(provider=source), None
+        made.values, made.trace, made.logits = values, Trace(provider=source), None
         return made
 
     @classmethod
@@ -148,12 +145,12 @@ class Tensor:
         self.values = torch.zeros(list(new_dims), dtype=self.values.dtype, device=self.values.device)
 
     def copy(self) -> "Tensor":
-        """A tensor of the same values, on its own memory and without a graph."""
+        """A tensor of the same values, on its own memory and without a trace."""
         return Tensor.from_torch(self.values.detach().clone())
 
     def detach(self) -> None:
         """Forget the cells that made it, in place: no gradient goes back to them, and no update reaches them."""
-        self.values, self.logits, self.graph = self.values.detach(), None, replace(self.graph, cells=())
+        self.values, self.logits, self.trace = self.values.detach(), None, replace(self.trace, cells=())
 
     def mean(self) -> float:
         """The mean of all values."""
@@ -215,5 +212,5 @@ class Tensor:
 
     def update(self) -> None:
         """Step the solvers of all cells that took part, then the clocks of their PruneCells."""
-        epoch_size = getattr(self.graph.provider, "epoch_size", None)
-        update(self.graph.cells, self.graph.n_samples, epoch_size)
+        epoch_size = getattr(self.trace.provider, "epoch_size", None)
+        update(self.trace.cells, self.trace.n_samples, epoch_size)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prunecell.allocation import global_ranking, uniform
     from prunecell.archive import Archive, load, save
+    from prunecell.checkpoint import Checkpoint
     from prunecell.errors import PrunecellError
     from prunecell.files import pack, unpack
     from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, Random
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from prunecell.sharing import share_
     from prunecell.sparse import compact_, tune_runtime
     from prunecell.spec import PruneSpec
-    from prunecell.training import Checkpoint, Task, evaluate, fit
+    from prunecell.training import Task, evaluate, fit
 
 __all__ = [
     "Archive",
@@ -51,7 +52,7 @@ __all__ = [
 
 _MODULES = {
     "Archive": "archive",
-    "Checkpoint": "training",
+    "Checkpoint": "checkpoint",
     "Cubic": "schedules",
     "Gradual": "schedules",
     "IterNonStruct": "fillers",

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import prunecell.archive
     import prunecell.export
     import prunecell.files
-    import prunecell.job
 
 app = typer.Typer(
     help="Pruning that really makes a PyTorch model smaller.",
@@ -53,13 +52,14 @@ def run(  # noqa: PLR0913 - options of a command
     """Train a network with pruning, write the small file, load it back and report."""
     import torch  # noqa: PLC0415 - it takes a second, which `--help` must not
 
-    from n2d2.deepnet import problem  # noqa: PLC0415 - the only place of prunecell that knows n2d2, and only if asked
+    from n2d2.experiment.experiment import read  # noqa: PLC0415 - only `run` knows n2d2, and only if asked
+    from n2d2.experiment.run import run as run_experiment  # noqa: PLC0415
 
     torch.set_num_threads(threads)
     folder = out or Path("runs") / network.stem
-    described = problem(network, data_path=data, lenient=lenient, seed=seed)
+    experiment = read(network, data_path=data, lenient=lenient, seed=seed)
     try:
-        prunecell.job.run(described, folder, epochs=epochs, seed=seed, reference=reference, resume=resume)
+        run_experiment(experiment, folder, epochs=epochs, reference=reference, resume=resume)
     except KeyboardInterrupt:
         words = sys.argv if "--resume" in sys.argv else [*sys.argv, "--resume"]
         typer.echo(f"interrupted; to go on: {shlex.join(['prunecell', *words[1:]])}", err=True)

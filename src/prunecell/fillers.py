@@ -222,8 +222,8 @@ def exact_count(sparsity: float, n: int) -> int:
 
 def float32_count(sparsity: float, n: int) -> int:
     """The smallest m with m / n >= sparsity where all three are float32, as N2D2 compares them."""
-    threshold, size = np.float32(sparsity), np.float32(n)
-    return min(bisect_left(range(n + 1), x=True, key=lambda m: bool(np.float32(m) / size >= threshold)), n)
+    wanted, size = np.float32(sparsity), np.float32(n)
+    return min(bisect_left(range(n + 1), x=True, key=lambda m: bool(np.float32(m) / size >= wanted)), n)
 
 
 FILLERS: dict[str, Filler | Callable[[], Filler]] = {

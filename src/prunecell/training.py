@@ -5,20 +5,19 @@ resumed ends with the same bits as one that was not (one thread, CPU).
 """
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from prunecell.errors import DivergedError, FormatError, check_count
+from prunecell.checkpoint import Checkpoint
+from prunecell.errors import DivergedError, check_count
 from prunecell.pruner import Pruner
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -61,7 +60,7 @@ class Epoch:
         number: from 1.
         loss: the mean over its training samples.
         accuracy: on the validation samples, in [0, 1]; None without any.
-        sparsity: of the prunable weights, at its end; threshold: the highest that a schedule asked for by then.
+        sparsity: of the prunable weights, at its end; target_sparsity: the highest that a schedule asked for by then.
         seconds: wall clock, validation included.
     """
 
@@ -69,7 +68,7 @@ class Epoch:
     loss: float
     accuracy: float | None
     sparsity: float
-    threshold: float
+    target_sparsity: float
     seconds: float
 
 
@@ -103,72 +102,6 @@ class Progress:
         """Remember a change of sparsity."""
         if not self.sparsity or self.sparsity[-1][1] != sparsity:
             self.sparsity.append((self.total_samples, sparsity))
-
-
-@dataclass(kw_only=True)
-class Checkpoint:
-    """A file from which a run goes on; written whole or not at all.
-
-    Args:
-        path: where.
-        every_seconds: > 0, the longest time between two writings; one is made at each epoch's end in any case.
-    """
-
-    path: Path
-    every_seconds: float = 60.0
-    _written: float = field(default_factory=time.monotonic, init=False)
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time to write."""
-        return time.monotonic() - self._written > self.every_seconds
-
-    def save(self, parts: dict[str, Any]) -> None:
-        """Write the state of all parts and of torch's random generator."""
-        states = {name: part.state_dict() for name, part in parts.items()} | {"random": torch.get_rng_state()}
-        new = self.path.with_suffix(".new")
-        try:
-            with new.open("wb") as file:
-                _save(states, file)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            new.unlink(missing_ok=True)
-            raise
-        new.replace(self.path)
-        self._written = time.monotonic()
-
-    def load(self, parts: dict[str, Any]) -> bool:
-        """Give every part its state back; False where no file is.
-
-        Raises:
-            FormatError: the file is not one of ours, or of another task.
-        """
-        if not self.path.exists():
-            return False
-        try:
-            states = torch.load(self.path, weights_only=True)
-            random = states.pop("random")
-        except Exception as error:  # torch raises what its parsers raise
-            raise FormatError(f"{self.path} is no checkpoint of prunecell: {error}") from error
-        if states.keys() != parts.keys():
-            raise FormatError(f"{self.path} is of another run: it holds {sorted(states)}, not {sorted(parts)}")
-        for name, part in parts.items():
-            try:
-                part.load_state_dict(states[name])
-            except (RuntimeError, ValueError, KeyError) as error:  # what torch's modules and optimizers raise
-                raise FormatError(f"{self.path} is of another run: {name} does not fit: {error}") from None
-        torch.set_rng_state(random)
-        return True
-
-
-def _save(states: dict[str, Any], file: BinaryIO) -> None:
-    try:
-        torch.save(states, file)
-    except RuntimeError as error:  # with which torch hides that the disk is full
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise
 
 
 def fit(
@@ -246,7 +179,9 @@ def _finish_epoch(
             loss=progress.loss_sum / max(progress.samples, 1),
             accuracy=accuracy,
             sparsity=0.0 if task.pruner is None else task.pruner.sparsity,
-            threshold=0.0 if task.pruner is None else max(w.target_sparsity for w in task.pruner.report().weights),
+            target_sparsity=0.0
+            if task.pruner is None
+            else max(w.target_sparsity for w in task.pruner.report().weights),
             seconds=time.perf_counter() - started,
         )
     )

@@ -380,7 +380,7 @@ def test_sequence_iteration_is_one_level_deep_and_get_cells_all_the_way():
 def test_a_cell_that_did_not_take_part_is_not_updated():
     x, one, two = n2d2.Tensor.from_torch(torch.ones(2, 3)), Fc(3, 1), Fc(3, 1)
     first, _ = one(x), two(x)
-    assert first.graph.cells == (one,)
+    assert first.trace.cells == (one,)
 
 
 def test_unnamed_containers_can_be_nested():
@@ -461,7 +461,7 @@ def test_a_graph_computes_in_order():
     assert net.outputs == ["head"]
     net.outputs = ["sum", "head"]
     assert [y.shape[1] for y in net(x)] == [3, 2]
-    assert list(net(n2d2.Tensor.from_torch(x))[1].graph.cells) == list(net)
+    assert list(net(n2d2.Tensor.from_torch(x))[1].trace.cells) == list(net)
     assert torch.equal(copy.deepcopy(net)(x)[1], net(x)[1])
 
 

@@ -12,7 +12,7 @@ import prunecell as pc
 from n2d2 import ini
 from n2d2.cells import Conv, Fc
 from n2d2.cells.summary import summarize
-from n2d2.deepnet import Network, build
+from n2d2.experiment.experiment import Experiment, build
 from n2d2.solver import build_optimizer
 from prunecell.archive import load, save
 
@@ -29,7 +29,7 @@ PUBLISHED = {  # parameters that exist; multiplications of one stimulus; Conv an
 }
 
 
-def network_of(name: str, *, size: int | None = None) -> Network:
+def network_of(name: str, *, size: int | None = None) -> Experiment:
     """Build the network of an example; with `size`, for smaller images and with shorter vectors, to be fast."""
     text = (EXAMPLES / name).read_text()
     if size is not None:
@@ -45,27 +45,27 @@ def test_parameters_and_shapes_are_those_that_were_published(name):
     n_parameters, n_macs, n_prunable = PUBLISHED[name]
     assert sum(row.parameters for row in summary.rows) == n_parameters
     assert sum(row.macs for row in summary.rows) == n_macs
-    assert network.n_classes == (1000 if "imagenet" in network.document.sections else 10)
-    assert len(network.quantizers) == n_prunable
+    assert network.network.n_classes == (1000 if "imagenet" in network.network.document.sections else 10)
+    assert len(network.network.quantizers) == n_prunable
 
 
-def lived(network: Network, folder: Path) -> None:
+def lived(network: Experiment, folder: Path) -> None:
     """Two steps of learning under the masks; pruned, saved, loaded, and into a network that was just made."""
     model = network.model
-    assert [*network.quantizers] == [cell.name for cell in model if isinstance(cell, Conv | Fc)]
+    assert [*network.network.quantizers] == [cell.name for cell in model if isinstance(cell, Conv | Fc)]
     optimizer = build_optimizer(model, batch_size=2)
-    pruner = pc.Pruner(model, network.plan(), optimizer=optimizer, epoch_size=2)
+    pruner = pc.Pruner(model, network.plan, optimizer=optimizer, epoch_size=2)
     x, labels = torch.rand(2, *network.provider.shape()[1:]), torch.tensor([0, 1])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for _ in range(2):
         optimizer.zero_grad()
-        network.loss(model(x), labels).backward()
+        network.network.loss(model(x), labels).backward()
         optimizer.step()
         pruner.step(2)
     for name, mask in pruner.masks.items():
         weight = model.get_parameter(name)
         assert not weight[~mask].any()
-        assert mask.float().mean() <= 1 - pruner.current_threshold(name) + 1e-6
+        assert mask.float().mean() <= 1 - pruner.target_sparsity(name) + 1e-6
         assert not torch.equal(weight[mask], before[name][mask])
     pruner.finalize()
     save(model, folder / "net.pcell")
@@ -93,12 +93,12 @@ def test_so_does_a_network_that_comes_from_an_onnx_file(tmp_path):
 
 def test_thresholds_of_single_cells_hold():
     """A configuration section overrides the cell: what cells have of their own must not stand in one."""
-    assert network_of("n2d2/cifar10.ini").quantizers["conv1.1"].threshold == 0.5
-    assert network_of("n2d2/mobilenet_v1.ini", size=32).quantizers["conv2_3_dw"].threshold == 0.3
+    assert network_of("n2d2/cifar10.ini").network.quantizers["conv1.1"].threshold == 0.5
+    assert network_of("n2d2/mobilenet_v1.ini", size=32).network.quantizers["conv2_3_dw"].threshold == 0.3
 
 
 def test_lenet_ends_at_more_than_nine_tenths():
     network = network_of("lenet.ini")
     sizes = {row.layer.split()[0]: row.kept for row in summarize(network.model).rows}
-    kept = {name: sizes[name] * (1 - quantizer.threshold) for name, quantizer in network.quantizers.items()}
+    kept = {name: sizes[name] * (1 - quantizer.threshold) for name, quantizer in network.network.quantizers.items()}
     assert 1 - sum(kept.values()) / sum(sizes[name] for name in kept) > 0.9

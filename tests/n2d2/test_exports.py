@@ -9,7 +9,7 @@ import torch
 
 import prunecell.archive
 from n2d2 import ini
-from n2d2.deepnet import build
+from n2d2.experiment.experiment import build
 from n2d2.exports import EXACT, EXPORTS, PCELL_BITS, export
 from prunecell.pruner import Pruner
 
@@ -18,7 +18,7 @@ from prunecell.pruner import Pruner
 def network(workplace):
     torch.manual_seed(0)
     made = build(ini.read(workplace / "net.ini"))
-    Pruner(made.model, made.plan()).finalize()
+    Pruner(made.model, made.plan).finalize()
     return made
 
 

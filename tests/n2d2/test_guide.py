@@ -1,13 +1,14 @@
 """docs/n2d2.md speaks of every key, option and class, and of none that is not there."""
 
 import re
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
 import n2d2
-from n2d2 import cells, cli, deepnet, exports
+from n2d2 import cells, cli, exports, ini
 from n2d2.activation import ACTIVATIONS
 from n2d2.command import options
 from n2d2.database import DATABASES
@@ -15,7 +16,7 @@ from n2d2.filler import FILLERS
 from n2d2.ini.effort import LIMITS
 from n2d2.ini.expressions import FUNCTIONS
 from n2d2.ini.lines import MAX_FILE_BYTES
-from n2d2.network import keys, layers
+from n2d2.network import keys, layers, parts, refused, targets
 from n2d2.quantizer import PruneCell
 from n2d2.solver import POLICIES, SOLVERS
 from n2d2.transform import TRANSFORMATIONS
@@ -27,16 +28,16 @@ KINDS = [*ACTIVATIONS.values(), *DATABASES.values(), *FILLERS.values(), *SOLVERS
 TABLES = {
     "options": [*cli.OPTIONS, *cli.REFUSED, *cli.IDLE],
     "exports": [*exports.EXPORTS, *exports.REFUSED_EXPORTS],
-    "what keys.py refuses or ignores": [
+    "what refused.py refuses or ignores": [
         name
-        for table, names in vars(keys).items()
+        for table, names in vars(refused).items()
         if table.startswith(("REFUSED_", "IDLE_", "MODELS", "DATATYPES")) and table != "REFUSED_DATABASES"
         for name in names
     ],
     "parameters": [key for kind in KINDS for key in keys.ini_keys(kind)],
     "pruning": ["QWeight", *(f"QWeight.{key}" for key in keys.ini_keys(PruneCell))],
     "cells": [*layers.KINDS, *chain.from_iterable(kind.options for kind in layers.KINDS.values())],
-    "targets": [*deepnet._TARGET],
+    "targets": [*targets.TARGET],
     "values": [*ACTIVATIONS, *DATABASES, *TRANSFORMATIONS, *POLICIES, *(f"{name}Filler" for name in FILLERS)],
     "solvers": [f"{name}Solver" for name in SOLVERS],
     "classes": [*cells.__all__[:5], *cells.nn.__all__, *(kind.__name__ for kind in DATABASES.values())],
@@ -71,3 +72,15 @@ def test_the_guide_tells_the_limits_of_the_dialect():
     assert f"{LIMITS['properties, inherited ones included']:,} properties" in told
     assert f"{LIMITS['template steps']:,} template steps" in told
     assert not sorted(name for name in FUNCTIONS if f"`{name}`" not in GUIDE)
+
+
+def test_a_key_is_added_by_the_one_line_that_the_guide_shows(monkeypatch):
+    recipe = GUIDE.partition("## How to add an N2D2 key")[2].partition("\n## ")[0]
+    (line,) = re.findall(r"^    (.+)$", recipe, re.MULTILINE)
+    fc = layers.KINDS["Fc"]
+    monkeypatch.setitem(layers.KINDS, "Fc", replace(fc, options={**fc.options}))
+    text = "[fc]\nInput=sp\nType=Fc\nNbOutputs=10\nBiasFree=1"
+    inputs = parts.Inputs(("sp",), ((1, 2, 2),))
+    assert layers.read_cell(ini.parse(text).section("fc"), inputs).bias is not None
+    exec(line, {"KINDS": layers.KINDS, "Section": ini.Section})  # noqa: S102 - our own page
+    assert layers.read_cell(ini.parse(text).section("fc"), inputs).bias is None

@@ -182,7 +182,7 @@ def test_iterating_in_order_and_by_chance():
     assert feed.batch_number() == 6
     first = next(iter(feed))
     assert isinstance(first, Tensor)
-    assert first.graph.provider is feed
+    assert first.trace.provider is feed
     feed.set_reading_randomly(True)
     assert [int(x) for batch in feed for x in batch.values[:, 0, 0, 0]] != list(range(23))
 

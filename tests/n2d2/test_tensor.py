@@ -107,7 +107,7 @@ def test_a_detached_tensor_goes_back_no_further():
     x = frozen(Tensor.from_torch(torch.ones(4, 3)))
     x.detach()
     y = head(x)
-    assert list(y.graph.cells) == [head]
+    assert list(y.trace.cells) == [head]
     y.values.sum().backward()
     assert frozen.weight.grad is None
     assert head.weight.grad is not None
@@ -123,10 +123,10 @@ def test_what_took_part_is_updated_once():
     x = Tensor.from_torch(torch.ones(4, 3), source=Provider())
     y = two(one(one(x)))
     assert y.shape() == [4, 2, 1, 1]
-    assert list(y.graph.cells) == [one, two]
-    assert y.graph.n_samples == 4
+    assert list(y.trace.cells) == [one, two]
+    assert y.trace.n_samples == 4
     loss = Tensor.from_torch(y.values.sum())
-    loss.graph = y.graph
+    loss.trace = y.trace
     loss.back_propagate()
     gradient = one.weight.grad.clone()
     loss.update()

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from n2d2 import pixels
 from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.network.keys import ini_keys
 from n2d2.transform import (
@@ -29,6 +28,7 @@ from n2d2.transform import (
     Rescale,
     SliceExtraction,
     Transformation,
+    pixels,
 )
 
 NUMPY_MODES = {

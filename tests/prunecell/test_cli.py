@@ -115,17 +115,18 @@ def test_a_killed_run_goes_on_to_the_same_bytes(command):
     command("run", "net.ini", "--epochs", "3", "--out", "whole")
     script = """
 import os, signal, sys
-from prunecell import cli, job
-from prunecell.training import Checkpoint
+from prunecell import cli
+from n2d2.experiment import fitting
+from prunecell.checkpoint import Checkpoint
 Checkpoint.due = property(lambda self: True)
-fit = job.fit
+fit = fitting.fit
 def dying(task, epochs, *, checkpoint, watch):
     def fatal(progress):
         watch(progress)
         if task.pruner is not None and progress.total_samples == 32 * 17:
             os.kill(os.getpid(), signal.SIGKILL)
     return fit(task, epochs, checkpoint=checkpoint, watch=fatal)
-job.fit = dying
+fitting.fit = dying
 cli.main()
 """
     words = ["run", "net.ini", "--epochs", "3", "--out", "killed"]
@@ -137,15 +138,7 @@ cli.main()
     assert Path("killed/net.pcell").read_bytes() == Path("whole/net.pcell").read_bytes()
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C interrupts, also where the tests run in the background, with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("workplace", "interruptible")
+@pytest.mark.usefixtures("workplace", "ctrl_c")
 def test_after_ctrl_c_it_says_how_to_go_on(command, capsys, monkeypatch):
     command("run", "net.ini", "--epochs", "2", "--out", "whole")
     with monkeypatch.context() as context:
@@ -172,6 +165,14 @@ def test_a_run_goes_on_under_the_same_setting_only(command, refusal):
     assert problem + change in again("--epochs", "2")
     Path("net.ini").write_text("; other words only\n" + INI)
     assert "was read back bit for bit" in command("run", "net.ini", "--out", "out", "--resume", "--epochs", "3")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_without_a_dense_network_nothing_is_compared_with_it(command):
+    out = command("run", "net.ini", "--epochs", "1", "--no-reference")
+    assert "gzip of dense" not in out
+    assert "bytes, gzip of it" not in out
+    assert json.loads(Path("runs/net/report.json").read_text())["sizes"]["dense_gzip"] is None
 
 
 @pytest.mark.usefixtures("workplace")

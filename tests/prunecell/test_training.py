@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from prunecell import Gradual, IterNonStruct, Pruner, PruneSpec
+from prunecell.checkpoint import Checkpoint
 from prunecell.errors import FormatError, OptionError
-from prunecell.training import Checkpoint, Progress, Task, evaluate, fit
+from prunecell.training import Progress, Task, evaluate, fit
 
 SPEC = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.8, start=0.2, gamma=0.1, every_samples=24))
 
@@ -42,7 +43,7 @@ def test_it_learns_and_prunes():
     assert progress.epochs[-1].loss < progress.epochs[0].loss / 2
     assert progress.epochs[-1].accuracy > 0.7
     assert progress.epochs[-1].sparsity == pytest.approx(0.8, abs=0.01)
-    assert progress.epochs[-1].threshold == 0.8
+    assert progress.epochs[-1].target_sparsity == 0.8
     assert progress.total_samples == 12 * 48
     sparsities = [sparsity for _, sparsity in progress.sparsity]
     assert len(sparsities) == len(set(sparsities)) > 5
@@ -50,7 +51,7 @@ def test_it_learns_and_prunes():
 
 def test_a_dense_run_reports_no_sparsity():
     progress = fit(task(pruned=False), 1)
-    assert progress.epochs[0].sparsity == progress.epochs[0].threshold == 0
+    assert progress.epochs[0].sparsity == progress.epochs[0].target_sparsity == 0
     assert progress.sparsity == []
 
 

@@ -1,8 +1,9 @@
 """Cells, and containers of cells. Those that compute are in `n2d2.cells.nn` too, as in N2D2."""
 
 from n2d2.cells import nn
+from n2d2.cells.block import Block
 from n2d2.cells.cell import Cell
-from n2d2.cells.containers import Block, Layer, Sequence
+from n2d2.cells.containers import Layer, Sequence
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.nn import *  # noqa: F403 - every name of nn.__all__, listed there
 from n2d2.error_handler import UndefinedParameterError

@@ -1,6 +1,5 @@
 """Cell: a node of a network. A torch.nn.Module with N2D2's name, options, solvers, fillers and PruneCell."""
 
-from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,25 +11,17 @@ from torch import nn
 
 from n2d2 import global_variables
 from n2d2.activation import ACTIVATIONS, Activation
-from n2d2.declared import Check, Declared
+from n2d2.cells.naming import default_name
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, n2d2_errors, refuse_unknown
+from n2d2.fields import Check, Declared
 from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver, SolverOptimizer, build_optimizer, with_parameter
-from n2d2.tensor import Graph, Tensor
+from n2d2.tensor import Tensor, Trace
 from n2d2.updating import update
 
 COMMON: Mapping[str, Any] = {"activation": None, "back_propagate": True, "model": None, "datatype": None}
 """Options of every cell; the last two are accepted without effect."""
-
-_made: Counter[str] = Counter()  # how many cells of each class have got a default name: N2D2 counts them too
-
-
-def default_name(kind: str) -> str:
-    """`Conv_0`, `Conv_1`, ...: the name of the next cell of this class that has none."""
-    name = f"{kind}_{_made[kind]}"
-    _made[kind] += 1
-    return name
 
 
 class Cell(nn.Module):
@@ -87,14 +78,14 @@ class Cell(nn.Module):
         given = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else inputs
         if not any(isinstance(x, Tensor) for x in given):
             return super().__call__(*given)
-        graph = Graph.after(self, [x.graph for x in given], len(_batched(given[0].values)))
+        trace = Trace.after(self, [x.trace for x in given], len(_batched(given[0].values)))
         with torch.set_grad_enabled(self.training):
-            return self.wrap(super().__call__(*(_batched(x.values) for x in given)), graph)
+            return self.wrap(super().__call__(*(_batched(x.values) for x in given)), trace)
 
-    def wrap(self, values: torch.Tensor, graph: Graph) -> Tensor:
+    def wrap(self, values: torch.Tensor, trace: Trace) -> Tensor:
         """An n2d2.Tensor of this cell's output: four dimensions at least, (batch, channels, 1, 1) of vectors."""
         made = Tensor.from_torch(values.reshape(*values.shape, 1, 1) if values.dim() == 2 else values)  # noqa: PLR2004
-        made.graph = graph
+        made.trace = trace
         self.__dict__["_outputs"] = made.values.detach()  # torch's __setattr__ takes longer
         return made
 

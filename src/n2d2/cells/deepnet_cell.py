@@ -8,8 +8,12 @@ from typing import Any
 
 import torch
 
-from n2d2.cells.containers import Block, Item, key_of
+from n2d2 import ini
+from n2d2.cells.block import Block, Item
+from n2d2.cells.naming import key_of
+from n2d2.cells.wiring import ends
 from n2d2.error_handler import WrongValue, refuse_unknown
+from n2d2.network.network import Network, read_network
 from n2d2.target import Score
 
 FIT_OPTIONS = ("log_epoch", "avg_window", "bench", "ban_multi_device", "valid_metric", "stop_valid", "log_kernels")
@@ -45,8 +49,7 @@ class DeepNetCell(Block):
                 raise WrongValue(f"cell {cell!r} has no inputs")
         super().__init__((by_name[cell] for cell in _in_order(inputs) if cell in by_name), name)
         self.inputs = {cell.name: list(inputs[cell.name]) for cell in self}
-        taken = {source for sources in self.inputs.values() for source in sources}
-        self.outputs = list(outputs) if outputs is not None else [c for c in self.inputs if c not in taken]
+        self.outputs = list(ends(self.inputs) if outputs is None else outputs)
         self.provider, self.target = provider, target
 
     def forward(self, x: Any) -> Any:  # noqa: ANN401 - torch tensors or ours
@@ -77,22 +80,54 @@ class DeepNetCell(Block):
             self.inputs[cell] = [new for old in self.inputs[cell] for new in (sources if old == name else [old])]
         ends = [new for old in self.outputs for new in (sources if old == name else [old])]
         self.outputs = [cell for cell in dict.fromkeys(ends) if cell in self.inputs]
-        del self._modules[key_of(removed)]
+        del self._modules[key_of(removed.name)]
 
     @classmethod
-    def load_from_INI(cls, path: str | Path, **options: Any) -> "DeepNetCell":  # noqa: ANN401, N802 - N2D2's name
-        """Build the network that an INI file describes; options as for `n2d2.deepnet.load`."""
-        from n2d2.deepnet import load  # noqa: PLC0415 - deepnet builds on cells
-
-        network: DeepNetCell = load(path, **options)
-        return network
+    def of(cls, network: Network) -> "DeepNetCell":
+        """Assemble the cells of a network: dense, with neither provider nor target, so that it can be copied."""
+        graph = network.graph
+        return cls(graph.cells.values(), graph.inputs, outputs=[network.output], name=network.name)
 
     @classmethod
-    def load_from_ONNX(cls, provider: Any, path: str | Path, **options: Any) -> Block:  # noqa: ANN401, N802
-        """Build the network of an ONNX file; see `n2d2.cells.onnx`."""
-        from n2d2.cells.onnx import load_onnx  # noqa: PLC0415 - wants onnx2torch
+    def load_from_INI(  # noqa: N802 - N2D2's name
+        cls, path: str | Path, *, data_path: str | Path | None = None, lenient: bool = False
+    ) -> "DeepNetCell":
+        """Read an INI file: its network with its PruneCells on, its provider and its target.
 
-        return load_onnx(path, provider=provider, **options)
+        Args:
+            path: the file.
+            data_path: the folder of the data, in place of the file's `DataPath`.
+            lenient: keys that nothing reads are warnings.
+        """
+        network = read_network(ini.read(path, lenient=lenient), data_path=data_path)
+        made = cls.of(network)
+        for name, quantizer in network.quantizers.items():
+            made[name].quantizer = quantizer
+        made.provider, made.target = network.provider, network.targets[0]
+        return made
+
+    @classmethod
+    def load_from_ONNX(  # noqa: N802 - N2D2's name
+        cls,
+        provider: Any,  # noqa: ANN401 - any provider
+        path: str | Path,
+        *,
+        ignore: Sequence[str] = (),
+    ) -> "DeepNetCell":
+        """Build the network of an ONNX file; Conv and Fc cells can be pruned, and all that it holds can learn.
+
+        Args:
+            provider: what the network reads.
+            path: the file.
+            ignore: first outputs of operators to leave out; what these take comes out of the network.
+
+        Raises:
+            WrongValue: the file cannot be read as a network, or there is nothing to ignore.
+        """
+        from n2d2.cells.onnx import read_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
+
+        wiring = read_onnx(path, ignore=ignore)
+        return cls(wiring.cells.values(), wiring.inputs, provider=provider, name=Path(path).stem)
 
     def fit(self, learn_epoch: int, **options: Any) -> None:  # noqa: ANN401 - N2D2's, without effect
         """Learn for so many epochs; after each, measure the validation partition, if there is one.

@@ -15,10 +15,10 @@ import torch
 from torch import fx, nn
 
 from n2d2.cells.cell import Cell
-from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.mapping import grouped
 from n2d2.cells.operators import Softmax
 from n2d2.cells.weights import BatchNorm2d, Conv, Fc
+from n2d2.cells.wiring import Wiring
 from n2d2.error_handler import WrongValue
 from prunecell.errors import nearest
 
@@ -74,12 +74,11 @@ CELLS: dict[type[nn.Module], Callable[[Any, str], Cell]] = {
 }
 
 
-def load_onnx(path: str | Path, *, provider: Any = None, ignore: Sequence[str] = ()) -> DeepNetCell:  # noqa: ANN401 - any provider
-    """Build the network of an ONNX file; Conv and Fc cells can be pruned, and all that it holds can learn.
+def read_onnx(path: str | Path, *, ignore: Sequence[str] = ()) -> Wiring:
+    """Read the network of an ONNX file; Conv and Fc cells can be pruned, and all that it holds can learn.
 
     Args:
         path: the file.
-        provider: what the network reads.
         ignore: first outputs of operators to leave out; what these take comes out of the network.
 
     Raises:
@@ -96,13 +95,13 @@ def load_onnx(path: str | Path, *, provider: Any = None, ignore: Sequence[str] =
         raise
     except Exception as error:  # three libraries, and each has its own tree of exceptions
         raise WrongValue(f"{path} cannot be read as a network: {error}") from error
-    cells, inputs = [], {}
+    cells, inputs = {}, {}
     names = {node: outputs[str(node.target)] for node in module.graph.nodes if node.op == "call_module" and node.args}
     for node, name in names.items():
         constants = {i: _constant(module, arg) for i, arg in enumerate(node.args) if _is_constant(arg)}
-        cells.append(_cell(module.get_submodule(str(node.target)), name, constants))
+        cells[name] = _cell(module.get_submodule(str(node.target)), name, constants)
         inputs[name] = [names.get(arg, "input") for arg in node.args if not _is_constant(arg)]
-    return DeepNetCell(cells, inputs, provider=provider, name=Path(path).stem)
+    return Wiring(cells, inputs)
 
 
 def _onnx2torch() -> ModuleType:

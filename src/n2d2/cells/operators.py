@@ -12,10 +12,10 @@ from n2d2.activation import Activation as ActivationFunction
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import to_mapping
 from n2d2.cells.weights import dims
-from n2d2.declared import Check
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors
-from n2d2.tensor import Graph
+from n2d2.fields import Check
 from n2d2.tensor import Tensor as N2D2Tensor
+from n2d2.tensor import Trace
 from prunecell.errors import check_count, check_number
 
 POOLS: dict[tuple[str, int], Callable[..., nn.Module]] = {
@@ -149,11 +149,11 @@ class Softmax(Cell):
         done = self.options["with_loss"] and isinstance(inputs[0], N2D2Tensor) and inputs[0].logits is not None
         return inputs[0] if done else super().__call__(*inputs)
 
-    def wrap(self, values: Tensor, graph: Graph) -> N2D2Tensor:
+    def wrap(self, values: Tensor, trace: Trace) -> N2D2Tensor:
         """Probabilities, with the logits for the Target beside them."""
         if not self.options["with_loss"]:
-            return super().wrap(values, graph)
-        made = super().wrap(self._softmax(values) if self.training else values, graph)
+            return super().wrap(values, trace)
+        made = super().wrap(self._softmax(values) if self.training else values, trace)
         made.logits = values if self.training else values.clamp_min(torch.finfo(values.dtype).tiny).log()
         return made
 

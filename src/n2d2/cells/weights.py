@@ -11,8 +11,9 @@ from torch import nn
 from n2d2 import global_variables
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import n_groups, to_mapping
-from n2d2.declared import Check
+from n2d2.cells.naming import weight_name
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
+from n2d2.fields import Check
 from n2d2.filler import FILLERS, Filler, Normal
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SGD, SOLVERS, Solver
@@ -69,6 +70,11 @@ class WeightCell(Cell):
         """The weights, (out, in / groups, *kernel)."""
         weight: nn.Parameter = self.layer.weight
         return weight
+
+    @property
+    def weight_name(self) -> str:
+        """The name of the weights in a network."""
+        return weight_name(self.name)
 
     @property
     def bias(self) -> nn.Parameter | None:

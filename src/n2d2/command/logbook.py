@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from n2d2.deepnet import Network
+from n2d2.experiment.experiment import Experiment
 from prunecell.pruner import Pruner
+from prunecell.report.picture import draw_run
 from prunecell.training import Progress
 
 
@@ -36,6 +34,9 @@ class Row:
     threshold: float
 
 
+CURVES = ("learning", "validation")
+"""What is drawn of the rows."""
+
 TITLES = f"{'samples':>11} {'epoch':>7} {'loss':>8} {'learning':>9} {'validation':>10} {'sparsity':>9} {'threshold':>9}"
 
 
@@ -48,15 +49,15 @@ def line(row: Row, epoch_size: int) -> str:
 
 
 @torch.no_grad()
-def measure(network: Network, partition: str) -> list[float]:
+def measure(experiment: Experiment, partition: str) -> list[float]:
     """The success of each target on a partition, in [0, 1]; NaN without stimuli. The targets keep what they counted."""
-    provider = network.provider
+    network, provider = experiment.network, experiment.provider
     provider.set_partition(partition)
-    network.model.eval()
+    experiment.model.eval()
     for target in network.targets:
         target.clear_success(partition)
     for images, labels in provider.batches(partition, shuffle=False):
-        scores = network.model(images)
+        scores = experiment.model(images)
         for target in network.targets:
             target.count(scores, labels)
     seen = provider.database.get_nb_stimuli(partition)
@@ -68,14 +69,14 @@ class Logbook:
     """Counts and logs while a network learns; `loss` and `watch` are for `prunecell.training`.
 
     Args:
-        network: what learns. pruner: of its model, if there is one.
+        experiment: what learns. pruner: of its model, if there is one.
         every: >= 1, samples between two logs. total: samples of the whole learning; its end is logged too.
         say: prints a line.
         keep: called when the validation was never as good at the threshold of that moment. Every higher threshold
             begins anew, so what was kept last is pruned as far as it came.
     """
 
-    network: Network
+    experiment: Experiment
     pruner: Pruner | None
     every: int
     total: int
@@ -87,8 +88,8 @@ class Logbook:
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The network's loss; every target counts."""
-        loss = self.network.loss(scores, labels)
-        for target in self.network.targets:
+        loss = self.experiment.network.loss(scores, labels)
+        for target in self.experiment.network.targets:
             target.count(scores.detach(), labels, loss.item())
         return loss
 
@@ -100,9 +101,9 @@ class Logbook:
             self._log()
 
     def _log(self) -> None:
-        target = self.network.targets[0]
+        target = self.experiment.network.targets[0]
         loss, learning = target.average_loss(), target.get_average_success()
-        validation = measure(self.network, "Validation")[0]
+        validation = measure(self.experiment, "Validation")[0]
         weights = () if self.pruner is None else self.pruner.report().weights
         self.rows.append(
             Row(
@@ -114,7 +115,7 @@ class Logbook:
                 threshold=max((weight.target_sparsity for weight in weights), default=0.0),
             )
         )
-        self.say(line(self.rows[-1], self.network.provider.epoch_size))
+        self.say(line(self.rows[-1], self.experiment.provider.epoch_size))
         reached = (self.rows[-1].threshold, validation)
         if not isnan(validation) and reached > self.best:
             self.best = reached
@@ -123,9 +124,9 @@ class Logbook:
 
     def begin(self) -> None:
         """Learn, from now on."""
-        self.network.provider.set_partition("Learn")
-        self.network.model.train()
-        for one in self.network.targets:
+        self.experiment.provider.set_partition("Learn")
+        self.experiment.model.train()
+        for one in self.experiment.network.targets:
             one.clear_success("Learn")
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,17 +139,16 @@ class Logbook:
         self.rows = [Row(**row) for row in state["rows"]]
         self.say(f"going on after {self.samples:,} samples")
 
-    def write(self, path: Path, title: str) -> None:
-        """Write the rows to `path`.dat, and draw them as `path`.png."""
+    def write(self, path: Path, title: str, progress: Progress) -> None:
+        """Write the rows to `path`.dat, and draw them as `path`.png, with each change of the sparsity in between."""
         names = " ".join(one.name for one in fields(Row))
         np.savetxt(f"{path}.dat", [astuple(row) for row in self.rows], fmt="%.9g", header=names)
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        for name, color in (("learning", "tab:gray"), ("validation", "tab:orange"), ("sparsity", "tab:blue")):
-            values = [getattr(row, name) for row in self.rows]
-            axes.plot([row.samples for row in self.rows], values, marker=".", color=color, label=name)
-        axes.set(xlabel="samples", ylabel="success, sparsity", ylim=(0, 1), title=title)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.legend(loc="lower right")
-        figure.savefig(f"{path}.png", dpi=130)
+        size = self.experiment.provider.epoch_size
+        found = {name: [(row.samples / size, getattr(row, name)) for row in self.rows] for name in CURVES}
+        draw_run(
+            path.with_name(f"{path.name}.png"),
+            title=title,
+            sparsity=[(samples / size, sparsity) for samples, sparsity in progress.sparsity],
+            accuracies={name: [p for p in found[name] if not isnan(p[1])] for name in CURVES},
+            n_epochs=self.samples / size or 1,
+        )

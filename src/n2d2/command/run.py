@@ -13,17 +13,18 @@ from rich.console import Console
 from torch import Tensor
 
 from n2d2.cells.weights import WeightCell
-from n2d2.command.learning import learn
 from n2d2.command.logbook import TITLES, Logbook, measure
 from n2d2.command.options import FILLERS, Options
 from n2d2.command.session import Session, prepare_checkpoints, show, start
 from n2d2.database.base import PARTITIONS
+from n2d2.experiment.fitting import fit_shown
+from n2d2.experiment.storing import store
 from n2d2.exports import export
 from n2d2.files import load_weights, put_masks
 from n2d2.quantizer import PruneCell
-from prunecell.archive import inspect, save
+from prunecell.checkpoint import Checkpoint
 from prunecell.errors import DataError
-from prunecell.training import Batches, Checkpoint, Task
+from prunecell.training import Batches, Progress, Task
 
 WEIGHTS, BEST, PRUNED = Path("weights"), Path("weights_validation"), Path("weights_pruned")
 NO_WEIGHTS = Path("/dev/null")
@@ -54,7 +55,7 @@ def run(options: Options, console: Console) -> None:
     if options.test:
         examine(session)
     if options.export:
-        session.say(f"written: {export(session.network, options.export, options.nbbits, options.net.stem)}")
+        session.say(f"written: {export(session.experiment, options.export, options.nbbits, options.net.stem)}")
 
 
 def check_data(session: Session) -> None:
@@ -69,7 +70,7 @@ def check_data(session: Session) -> None:
 
 def read_weights(session: Session) -> None:
     """Read the folder that `-w` names, or that an earlier learning wrote; the weights are pruned, if they are to be."""
-    options, cells = session.options, session.network.model.get_cells().values()
+    options, cells = session.options, session.model.get_cells().values()
     folder = options.w or written_before(options)
     if folder in (None, NO_WEIGHTS):
         return
@@ -123,7 +124,7 @@ def prune_afterwards(session: Session) -> None:
     threshold = options.pruning_threshold or 0.0
     network.quantizers = {
         cell.name: PruneCell(prune_mode="Static", prune_filler=FILLERS[options.pruning], threshold=threshold)
-        for cell in network.model
+        for cell in session.model
         if isinstance(cell, WeightCell)
     }
     session.prune()
@@ -143,7 +144,7 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0) ->
     network, options, provider = session.network, session.options, session.network.provider
     size = provider.epoch_size
     logbook = Logbook(
-        network=network,
+        experiment=session.experiment,
         pruner=session.pruner,
         every=options.log or (options.log_epoch or 1) * size,
         total=total,
@@ -156,7 +157,7 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0) ->
         return islice(provider.epoch(epochs_before + epoch, options.seed), n_batches)
 
     task = Task(
-        model=network.model,
+        model=session.model,
         optimizer=session.optimizer,
         train=batches,
         loss=logbook.loss,
@@ -167,12 +168,19 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0) ->
     session.say(f"\n{name}{f': {total:,} samples' if total else ''} (stimuli: {sizes})\n{TITLES}")
     logbook.begin()
     checkpoint = Checkpoint(path=options.checkpoints[name])
-    progress = learn(task, ceil(total / size), checkpoint=checkpoint, logbook=logbook, console=session.console)
+    progress = fit_shown(
+        task,
+        ceil(total / size),
+        checkpoint=checkpoint,
+        epoch_size=size,
+        console=session.console,
+        watch=logbook.watch,
+    )
     session.say(f"{progress.total_samples:,} samples in {sum(epoch.seconds for epoch in progress.epochs):.1f} s")
-    draw(session, logbook, "validation" if name == "learning" else name)
+    draw(session, logbook, progress, "validation" if name == "learning" else name)
 
 
-def draw(session: Session, logbook: Logbook, name: str) -> None:
+def draw(session: Session, logbook: Logbook, progress: Progress, name: str) -> None:
     """Draw success and validation of a training into the folders of the targets."""
     session.network.provider.set_partition("Validation")
     for target in session.network.targets:
@@ -180,23 +188,21 @@ def draw(session: Session, logbook: Logbook, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if target.get_confusion_matrix().size:
             target.log_confusion_matrix(folder / f"ConfusionMatrix_{name}")
-    logbook.write(Path(session.network.targets[0].name) / f"Success_{name}", session.options.net.stem)
+    logbook.write(Path(session.network.targets[0].name) / f"Success_{name}", session.options.net.stem, progress)
 
 
 def report(session: Session) -> None:
     """Write the small file, and print what every layer and the file came to."""
     archive = Path(f"{session.options.net.stem}.pcell")
-    save(session.network.model, archive)
-    facts = inspect(archive)
-    stored = {one.name: one.bytes_stored for one in facts}
+    stored = store(session.model, archive)
     if session.pruner is not None:
         cells = {name: cell for cell, name in session.parameter_names.items()}
-        found = session.pruner.finalize()
-        weights = (replace(one, name=cells[one.name], bytes_stored=stored[one.name]) for one in found.weights)
+        found = stored.entered(session.pruner.finalize())
+        weights = (replace(one, name=cells[one.name]) for one in found.weights)
         session.say()
         session.say(replace(found, weights=tuple(weights), skipped=()))
         tell_unreached(session, {cells[one.name]: one.target_sparsity for one in found.weights})
-    dense, small = sum(one.bytes_dense for one in facts), archive.stat().st_size
+    small, dense = stored.n_bytes, stored.n_bytes_dense
     session.say(f"\n{archive}: {small:,} bytes; all parameters, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
     folders = [
         path for path in (WEIGHTS, BEST, PRUNED, *(Path(t.name) for t in session.network.targets)) if path.is_dir()
@@ -217,7 +223,7 @@ def measure_test(session: Session, when: str) -> None:
     """Measure the test stimuli, and print the success of every target."""
     n = session.network.provider.database.get_nb_stimuli("Test")
     session.say()
-    for target, success in zip(session.network.targets, measure(session.network, "Test"), strict=True):
+    for target, success in zip(session.network.targets, measure(session.experiment, "Test"), strict=True):
         session.say(f"{target.name}: test success {success:.2%} of {n:,} stimuli, {when}")
         session.successes.setdefault(target.name, []).append((when, success))
 

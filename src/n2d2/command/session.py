@@ -8,14 +8,16 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from n2d2 import global_variables, ini
-from n2d2.cells.containers import key_of
+from n2d2 import global_variables
+from n2d2.cells.deepnet_cell import DeepNetCell
+from n2d2.cells.naming import weight_name
 from n2d2.cells.summary import summarize
 from n2d2.command.options import Options
-from n2d2.deepnet import Network, build
+from n2d2.experiment.experiment import Experiment, read
 from n2d2.files import save_weights
+from n2d2.network.network import Network
 from n2d2.quantizer import PruneCell
-from n2d2.solver import SolverOptimizer, build_optimizer
+from n2d2.solver import SolverOptimizer
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell.errors import DataError, OptionError
 from prunecell.pruner import Pruner
@@ -34,11 +36,21 @@ class Session:
 
     options: Options
     console: Console
-    network: Network
+    experiment: Experiment
     inputs: dict[str, list[int]]
     optimizer: SolverOptimizer
     pruner: Pruner | None = None
     successes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+
+    @property
+    def network(self) -> Network:
+        """What the INI file describes."""
+        return self.experiment.network
+
+    @property
+    def model(self) -> DeepNetCell:
+        """What learns."""
+        return self.experiment.model
 
     def say(self, text: object = "") -> None:
         """Print it as it is."""
@@ -47,7 +59,7 @@ class Session:
     @property
     def parameter_names(self) -> dict[str, str]:
         """Cell -> the name of its weight in the model."""
-        return {cell.name: f"{key_of(cell)}.layer.weight" for cell in self.network.model}
+        return {cell.name: weight_name(cell.name) for cell in self.model}
 
     @property
     def masks(self) -> dict[str, Tensor]:
@@ -57,15 +69,15 @@ class Session:
 
     def prune(self) -> None:
         """Put one Pruner on all cells that have a PruneCell."""
-        plan = self.network.plan(self.options.seed)
+        plan = self.experiment.plan
         if any(plan.values()):
             learns = self.options.learns or self.options.finetuning
             size = self.network.provider.epoch_size if learns else UNKNOWN_EPOCH  # asking for it opens the data
-            self.pruner = Pruner(self.network.model, plan, optimizer=self.optimizer, epoch_size=size)
+            self.pruner = Pruner(self.model, plan, optimizer=self.optimizer, epoch_size=size)
 
     def save_weights(self, folder: Path) -> None:
         """Write the `.syntxt` files of the network."""
-        save_weights(self.network.model.get_cells().values(), folder, self.inputs, self.masks)
+        save_weights(self.model.get_cells().values(), folder, self.inputs, self.masks)
 
 
 def start(options: Options, console: Console) -> Session:
@@ -74,8 +86,8 @@ def start(options: Options, console: Console) -> Session:
         if options.dev >= torch.cuda.device_count():
             raise OptionError(f"-dev {options.dev} is illegal: torch finds {torch.cuda.device_count()} CUDA devices")
         global_variables.default_model, global_variables.cuda_device = "Frame_CUDA", options.dev
-    torch.manual_seed(options.seed)
-    network = build(ini.read(options.net, lenient=options.lenient))
+    experiment = read(options.net, lenient=options.lenient, seed=options.seed)
+    network = experiment.network
     for target in network.targets:
         if not Path(target.name).resolve().is_relative_to(Path.cwd()):
             raise OptionError(f"section [{target.name}] is illegal: its folder would lie outside of {Path.cwd()}")
@@ -83,13 +95,13 @@ def start(options: Options, console: Console) -> Session:
         raise OptionError(
             f"-pruning {options.pruning} is illegal here: {options.net} has QWeight=Prune; prune by one of the two"
         )
-    optimizer = build_optimizer(network.model, batch_size=network.provider.batch_size)
-    return Session(options, console, network, input_channels(network), optimizer)
+    optimizer = experiment.optimizer(experiment.model)
+    return Session(options, console, experiment, input_channels(experiment), optimizer)
 
 
-def input_channels(network: Network) -> dict[str, list[int]]:
+def input_channels(experiment: Experiment) -> dict[str, list[int]]:
     """Cell -> the channels that each of its inputs brings, where it has several."""
-    shape, model = network.provider.shape()[1:], network.model
+    shape, model = experiment.provider.shape()[1:], experiment.model
     channels = {cell.name: row.shape[0] for cell, row in zip(model, summarize(model, shape).rows, strict=True)}
     several = {cell: sources for cell, sources in model.inputs.items() if len(sources) > 1}
     return {cell: [channels.get(source, shape[0]) for source in sources] for cell, sources in several.items()}
@@ -100,7 +112,7 @@ def show(session: Session) -> None:
     network, options = session.network, session.options
     session.say(f"{options.net} on {global_variables.device()}, seed {options.seed}")
     session.say(f"{network.provider.database}, {network.provider.batch_size} stimuli in a batch\n")
-    session.say(summarize(network.model, network.provider.shape()[1:]))
+    session.say(summarize(session.model, network.provider.shape()[1:]))
     if network.quantizers:
         lines = [PRUNING, *(pruning_of(cell, quantizer) for cell, quantizer in network.quantizers.items())]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from n2d2.declared import flag
 from n2d2.error_handler import WrongValue, check_choice
-from n2d2.network.keys import check_fields, printed
+from n2d2.fields import check_fields, flag, printed
 from prunecell.data.images import read_image
 
 PARTITIONS = ("Learn", "Validation", "Test", "Unpartitioned")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from n2d2.database.base import Database, Stimuli, dealt, drawn
 from n2d2.database.published import Divided, Folder, PublishedSet
-from n2d2.declared import count, flag, number
 from n2d2.error_handler import WrongValue, n2d2_errors
+from n2d2.fields import count, flag, number
 from prunecell.data import cache_folder
 from prunecell.data.images import list_images
 from prunecell.errors import DataError, FormatError, check_number

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from n2d2.database.base import PARTITIONS, Database, Stimuli, dealt, drawn
-from n2d2.declared import count, flag, number
 from n2d2.error_handler import check_choice
+from n2d2.fields import count, flag, number
 from prunecell.data import DataSet, cache_folder, fashion_mnist, mnist
 from prunecell.data.cifar import cifar10, cifar100
 from prunecell.errors import DataError, FormatError

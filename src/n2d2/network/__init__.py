@@ -1,9 +1,12 @@
-"""An INI document to a network of cells; `n2d2.deepnet` is the door.
+"""An INI document to what it describes.
 
-keys, parameters     how a class's parameters are spelt as keys; what is refused or has no effect
+keys, parameters     how a class's parameters are spelt as keys, and read
+refused              what N2D2 knows and is refused here, or has no effect
 parts, connections   what sections of several types share; the Mapping keys
 layers               a section to a cell
 environment          [database], [sp] and transformations to a provider
 imported             Type=ONNX
 graph                all cells, in the order of their Input
+targets              whose output is measured, and how
+network              all of it; `n2d2.cells.DeepNetCell` is assembled of it, `n2d2.experiment` trains it
 """

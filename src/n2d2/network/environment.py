@@ -10,7 +10,8 @@ from typing import Any
 from n2d2.database import DATABASES, Database
 from n2d2.ini import Document, IniError, IniWarning, Section
 from n2d2.ini.document import PROVIDERS
-from n2d2.network.keys import (
+from n2d2.network.parameters import GLOBAL_VALUE, chosen, configured, located, refuse, warn_of_idle
+from n2d2.network.refused import (
     IDLE_DATABASE,
     IDLE_PROVIDER,
     IDLE_STIMULI_DATA,
@@ -19,7 +20,6 @@ from n2d2.network.keys import (
     REFUSED_PROVIDER_KEYS,
     REFUSED_TRANSFORMATIONS,
 )
-from n2d2.network.parameters import GLOBAL_VALUE, chosen, configured, located, refuse, warn_of_idle
 from n2d2.provider import DataProvider
 from n2d2.transform import TRANSFORMATIONS, Channels, Transformation
 

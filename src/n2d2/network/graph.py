@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from n2d2.cells.cell import Cell
-from n2d2.cells.deepnet_cell import DeepNetCell
+from n2d2.cells.wiring import Wiring
 from n2d2.global_variables import device, dtype
 from n2d2.ini import Document, IniError, Section
 from n2d2.ini.document import PROVIDERS
 from n2d2.ini.errors import hint
 from n2d2.network.environment import Environment
-from n2d2.network.imported import configure, read_onnx
+from n2d2.network.imported import configure, read_imported
 from n2d2.network.layers import PRUNABLE, read_cell
 from n2d2.network.parts import Inputs, Shape, read_quantizer
 from n2d2.quantizer import PruneCell
@@ -65,7 +65,7 @@ def read_graph(document: Document, environment: Environment) -> Graph:
     source = environment.section.name
     graph = Graph(shapes={source: tuple(environment.provider.shape()[1:])})
     sections = document.having("Input")
-    files = {one.name: read_onnx(document, one) for one in sections if one.get_str("Type") == "ONNX"}
+    files = {one.name: read_imported(document, one) for one in sections if one.get_str("Type") == "ONNX"}
     for section in _in_order(document, sections, files, source):
         inputs = graph.taken(section, source)
         if section.name in files:
@@ -95,11 +95,11 @@ def output_shape(cell: Cell, shapes: Sequence[Shape], section: Section) -> Shape
 
 
 def _in_order(
-    document: Document, sections: Sequence[Section], files: Mapping[str, DeepNetCell], source: str
+    document: Document, sections: Sequence[Section], files: Mapping[str, Wiring], source: str
 ) -> list[Section]:
     """The sections, each after all that it takes."""
     by_name = {section.name: section for section in sections}
-    owners = {cell: file for file, network in files.items() for cell in network.inputs}
+    owners = {cell: file for file, wiring in files.items() for cell in wiring.inputs}
     taken = {name: [owners.get(one, one) for one in _inputs_of(section, source)] for name, section in by_name.items()}
     for name, inputs in taken.items():
         for one in inputs:
@@ -130,15 +130,15 @@ def _missing(document: Document, name: str, known: Sequence[str]) -> str:
     return f"there is no section [{name}]{hint(name, known)}"
 
 
-def _add_file(document: Document, graph: Graph, section: Section, came: Inputs, network: DeepNetCell) -> None:
+def _add_file(document: Document, graph: Graph, section: Section, came: Inputs, wiring: Wiring) -> None:
     """Add the cells of an ONNX file."""
-    for name, cell in network.get_cells().items():
+    for name, cell in wiring.cells.items():
         names = tuple(
-            one for source in network.inputs[name] for one in ((source,) if source in network.inputs else came.names)
+            one for source in wiring.inputs[name] for one in ((source,) if source in wiring.inputs else came.names)
         )
         inputs = Inputs(names, tuple(graph.shapes[one] for one in names))
         graph.add(cell, inputs, section, configure(document, section, cell))
-    graph.outputs[section.name] = tuple(network.outputs)
+    graph.outputs[section.name] = wiring.outputs
 
 
 def _check_outputs(section: Section, shape: Shape) -> None:

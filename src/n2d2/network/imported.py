@@ -8,16 +8,16 @@ learns by and how it is pruned stands in `[NAME]`, a section without `Input`, or
 from pathlib import Path
 
 from n2d2.cells.cell import Cell
-from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.weights import BatchNorm2d, WeightCell
+from n2d2.cells.wiring import Wiring
 from n2d2.ini import Document, Section
-from n2d2.network.keys import IDLE_ONNX, REFUSED_ONNX_KEYS
 from n2d2.network.parameters import located, refuse, warn_of_idle
 from n2d2.network.parts import read_quantizer, read_solver
+from n2d2.network.refused import IDLE_ONNX, REFUSED_ONNX_KEYS
 from n2d2.quantizer import PruneCell
 
 
-def read_onnx(document: Document, section: Section) -> DeepNetCell:
+def read_imported(document: Document, section: Section) -> Wiring:
     """Read the file that a section names; a relative path starts at the folder of the INI file.
 
     Raises:
@@ -29,11 +29,11 @@ def read_onnx(document: Document, section: Section) -> DeepNetCell:
         raise section.refuse("ONNX_init", "the weights are those of the file")
     path = Path(document.file).parent / section.get_str("File")
     try:
-        from n2d2.cells.onnx import load_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
+        from n2d2.cells.onnx import read_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
     except ImportError as error:
         raise section.refuse("File", f"it needs {error.name}: pip install 'prunecell[onnx]'") from None
     with located(section.place, section):
-        return load_onnx(path, ignore=section.get_str("Ignore", "").split())
+        return read_onnx(path, ignore=section.get_str("Ignore", "").split())
 
 
 def configure(document: Document, owner: Section, cell: Cell) -> PruneCell | None:

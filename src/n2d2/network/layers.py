@@ -4,11 +4,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from n2d2.cells import nn
 from n2d2.cells.cell import Cell
-from n2d2.cells.operators import GLOBAL_POOLS, MODES, OPERATIONS
+from n2d2.cells.operators import (
+    GLOBAL_POOLS,
+    MODES,
+    OPERATIONS,
+    Activation,
+    Dropout,
+    ElemWise,
+    Padding,
+    Pool,
+    Reshape,
+    Softmax,
+    Transpose,
+)
+from n2d2.cells.weights import BatchNorm2d, Conv, Deconv, Fc
 from n2d2.ini import Section
-from n2d2.network.keys import DATATYPES, IDLE_CELL, MODELS, REFUSED_CELL_KEYS, REFUSED_CELLS, REFUSED_MODELS
 from n2d2.network.parameters import chosen, located, refuse, warn_of_idle
 from n2d2.network.parts import (
     Inputs,
@@ -26,6 +37,7 @@ from n2d2.network.parts import (
     values,
     window,
 )
+from n2d2.network.refused import DATATYPES, IDLE_CELL, MODELS, REFUSED_CELL_KEYS, REFUSED_CELLS, REFUSED_MODELS
 
 
 @dataclass(frozen=True)
@@ -96,16 +108,16 @@ _CONV = (
 )
 
 KINDS: dict[str, Kind] = {
-    "Conv": Kind(nn.Conv, _LEARNS, _CONV),
-    "Deconv": Kind(nn.Deconv, _LEARNS, _CONV),
-    "Fc": Kind(nn.Fc, _LEARNS, (values, outputs, activated, *_WEIGHTS)),
+    "Conv": Kind(Conv, _LEARNS, _CONV),
+    "Deconv": Kind(Deconv, _LEARNS, _CONV),
+    "Fc": Kind(Fc, _LEARNS, (values, outputs, activated, *_WEIGHTS)),
     "Pool": Kind(
-        nn.Pool,
+        Pool,
         {"Pooling": ("pooling", _one_of(GLOBAL_POOLS))},
         (window, geometry("Pool", **_STEPS), pooled, activated),
     ),
     "BatchNorm": Kind(
-        nn.BatchNorm2d,
+        BatchNorm2d,
         {
             "Epsilon": ("epsilon", _fraction),
             "MovingAverageMomentum": ("moving_average_momentum", _fraction),
@@ -113,9 +125,9 @@ KINDS: dict[str, Kind] = {
         },
         (channels, solvers(scale_solver="ScaleSolver", bias_solver="BiasSolver"), activated),
     ),
-    "Dropout": Kind(nn.Dropout, {"Dropout": ("dropout", _fraction)}, ()),
+    "Dropout": Kind(Dropout, {"Dropout": ("dropout", _fraction)}, ()),
     "ElemWise": Kind(
-        nn.ElemWise,
+        ElemWise,
         {
             "Operation": ("operation", _one_of(OPERATIONS)),
             "Weights": ("weights", Section.get_floats),
@@ -125,13 +137,13 @@ KINDS: dict[str, Kind] = {
         (activated,),
     ),
     "Softmax": Kind(
-        nn.Softmax,
+        Softmax,
         {"WithLoss": ("with_loss", Section.get_bool), "GroupSize": ("group_size", Section.get_int)},
         (),
     ),
-    "Activation": Kind(nn.Activation, {}, (activated,)),
+    "Activation": Kind(Activation, {}, (activated,)),
     "Padding": Kind(
-        nn.Padding,
+        Padding,
         {
             "TopPadding": ("top_pad", _integer),
             "BottomPadding": ("bot_pad", _integer),
@@ -140,7 +152,7 @@ KINDS: dict[str, Kind] = {
         },
         (activated,),
     ),
-    "Reshape": Kind(nn.Reshape, {}, (lambda section, _: {"dims": section.get_ints("Dims", low=-1)}, activated)),
-    "Transpose": Kind(nn.Transpose, {}, (lambda section, _: {"perm": section.get_ints("Perm")}, activated)),
+    "Reshape": Kind(Reshape, {}, (lambda section, _: {"dims": section.get_ints("Dims", low=-1)}, activated)),
+    "Transpose": Kind(Transpose, {}, (lambda section, _: {"perm": section.get_ints("Perm")}, activated)),
 }
 PRUNABLE = ("Conv", "Deconv", "Fc")

@@ -68,7 +68,7 @@ def configured(section: Section, kind: type[T], *prefixes: str, **given: object)
 
     Args:
         section: asked for `prefix + key` of every parameter, so all of them are legal there.
-        kind: a dataclass whose fields may carry a check (`n2d2.declared`).
+        kind: a dataclass whose fields may carry a check (`n2d2.fields`).
         prefixes: the first one under which a key is given decides; by default one, empty.
         given: parameters whose keys, legal though they are, are not read.
 

@@ -12,8 +12,8 @@ from n2d2.activation import ACTIVATIONS, Activation, Tanh
 from n2d2.filler import FILLERS, Filler
 from n2d2.ini import IniWarning, Section
 from n2d2.network.connections import is_mapped, read_mapping
-from n2d2.network.keys import REFUSED_ACTIVATIONS, REFUSED_QUANTIZERS
 from n2d2.network.parameters import chosen, configured
+from n2d2.network.refused import REFUSED_ACTIVATIONS, REFUSED_QUANTIZERS
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SGD, SOLVERS, Solver
 

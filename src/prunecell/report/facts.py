@@ -1,4 +1,4 @@
-"""The facts of a pruned model; `page` prints them."""
+"""The facts of a pruned model; they print as a table, and give JSON."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -66,13 +66,13 @@ class Report:
         return json.dumps(asdict(self) | {"sparsity": self.sparsity}, indent=1)
 
     def __rich__(self) -> "Group":
-        """The table, and one line for each reason to leave parameters alone."""
-        from prunecell.report.page import page  # noqa: PLC0415 - rich takes 20 ms, which only a printed report needs
+        """One row a weight, and one line for each reason to leave parameters alone."""
+        from prunecell.report.table import rendered  # noqa: PLC0415 - rich takes 20 ms, which only a printed report needs
 
-        return page(self)
+        return rendered(self)
 
     def __str__(self) -> str:
         """The same as plain text."""
-        from prunecell.report.page import text  # noqa: PLC0415
+        from prunecell.report.table import plain  # noqa: PLC0415
 
-        return text(self)
+        return plain(self)

@@ -44,7 +44,7 @@ def contents(*folders):
 
 
 def interrupt_at(monkeypatch, step, number=signal.SIGINT):
-    """Let the process be interrupted while a batch is read."""
+    """Let the process be interrupted while a batch is read, by a SIGINT that is not ignored."""
     seen = 0
     true_epoch = DataProvider.epoch
 
@@ -206,7 +206,7 @@ def test_weights_that_are_there_can_be_pruned(capsys):
     assert Path("weights_pruned/conv1_masks.syntxt").exists()
 
 
-@pytest.mark.usefixtures("workplace")
+@pytest.mark.usefixtures("workplace", "ctrl_c")
 @pytest.mark.parametrize("step", [1, 10, 11, 25])
 def test_ctrl_c_leaves_a_state_that_goes_on_to_the_same_end(capsys, monkeypatch, step):
     with monkeypatch.context() as context:
@@ -221,7 +221,7 @@ def test_ctrl_c_leaves_a_state_that_goes_on_to_the_same_end(capsys, monkeypatch,
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.usefixtures("workplace")
+@pytest.mark.usefixtures("workplace", "ctrl_c")
 def test_ctrl_c_while_fine_tuning(capsys, monkeypatch):
     words = ["dense.ini", "-learn-epoch", "2", "-pruning", "Random", "-pruning-threshold", "0.7", "-finetuning", "2"]
     with monkeypatch.context() as context:
@@ -239,7 +239,7 @@ def test_a_killed_run_goes_on_to_the_same_end(capsys):
 import os, signal, torch
 from n2d2.cli import main
 from n2d2.command.logbook import Logbook
-from prunecell.training import Checkpoint
+from prunecell.checkpoint import Checkpoint
 torch.set_num_threads(1)
 Checkpoint.due = property(lambda self: True)
 watch = Logbook.watch

@@ -9,7 +9,7 @@ import torch
 
 from n2d2 import ini
 from n2d2.cells import Conv, Fc
-from n2d2.deepnet import build
+from n2d2.experiment.experiment import build
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "n2d2"
 
@@ -33,10 +33,10 @@ def test_cells_of_the_file_are_cells_of_the_network(folder):
 
 def test_sections_say_how_they_learn_and_are_pruned(folder):
     network = build(ini.read(folder / "onnx.ini"))
-    thresholds = {name: quantizer.threshold for name, quantizer in network.quantizers.items()}
+    thresholds = {name: quantizer.threshold for name, quantizer in network.network.quantizers.items()}
     assert thresholds == {"conv1": 0.6, "conv2": 0.6, "fc1": 0.9, "fc2": 0.9}
     assert network.model["fc1"].weights_solver.momentum == 0.9
-    network.attach()
+    network.model["fc1"].quantizer = network.network.quantizers["fc1"]
     assert (network.model["fc1"].weight == 0).float().mean() >= 0.9
 
 
@@ -45,7 +45,7 @@ def test_a_section_of_one_cell_goes_before_that_of_its_type(folder):
         folder / "onnx.ini"
     ).read_text() + "\n[fc2]\nQWeight=Prune\nQWeight.Threshold=0.2\nBiasSolver.Momentum=0.1\n"
     network = build(ini.parse(text, file=str(folder / "net.ini")))
-    assert (network.quantizers["fc2"].threshold, network.quantizers["fc1"].threshold) == (0.2, 0.9)
+    assert (network.network.quantizers["fc2"].threshold, network.network.quantizers["fc1"].threshold) == (0.2, 0.9)
     assert network.model["fc2"].bias_solver.momentum == 0.1
 
 

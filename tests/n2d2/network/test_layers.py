@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from n2d2 import activation, cells, filler, ini, solver
-from n2d2.network.keys import REFUSED_CELLS, REFUSED_MODELS
 from n2d2.network.layers import KINDS, read_cell
 from n2d2.network.parts import Inputs, read_quantizer
+from n2d2.network.refused import REFUSED_CELLS, REFUSED_MODELS
 from n2d2.quantizer import PruneCell
 
 INPUTS = Inputs(("a",), ((4, 8, 8),))

@@ -39,7 +39,10 @@ HOSTILE = {
     "no starts": (damaged("columns16", starts=([], torch.int32)), "starts must be a vector of"),
     "values of another type": (damaged("columns16", values=([1.0] * 4, torch.float64)), "values must be a vector of"),
     "values in rows": (damaged("columns16", values=([[1.0] * 4], torch.float32)), "values must be a vector of"),
-    "indices of another type": (damaged("columns16", indices=([1, 3, 0, 3], torch.int16)), "columns16 must be uint16 of"),
+    "indices of another type": (
+        damaged("columns16", indices=([1, 3, 0, 3], torch.int16)),
+        "columns16 must be uint16 of",
+    ),
     "indices too short": (damaged("columns16", indices=([1, 3], torch.uint16)), "must be uint16 of shape"),
     "a mask too narrow": (damaged("bitmask", indices=([[], [], []], torch.uint8)), "of bitmask must be uint8 of shape"),
     "scales without int8": (damaged("columns16", scales=([1.0] * 3, torch.float32)), "with int8 values only"),

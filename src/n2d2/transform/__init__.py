@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from n2d2 import pixels
-from n2d2.declared import choice, count, flag, number
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice
-from n2d2.network.keys import check_fields, printed
+from n2d2.fields import check_fields, choice, count, flag, number, printed
+from n2d2.transform import pixels
 from prunecell.errors import check_count, check_number
 
 APPLY_TO = {

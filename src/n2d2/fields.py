@@ -1,4 +1,4 @@
-"""Objects of N2D2's kind: parameters by keyword, checked whenever they are set, printed as `Name(key=value, ...)`."""
+"""Parameters of N2D2's kind: the fields of a dataclass, checked and printed as `Name(key=value, ...)`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -104,3 +104,23 @@ dataclass(kw_only=True, repr=False)(Declared)
 
 def _names(kind: type) -> list[str]:
     return [one.name for one in fields(kind)]
+
+
+def check_fields(one: Any) -> None:  # noqa: ANN401 (any dataclass)
+    """Run the checks that the fields of a dataclass carry (`n2d2.fields`); errors are N2D2's."""
+    for part in fields(one):
+        if "check" in part.metadata:
+            with n2d2_errors():
+                part.metadata["check"](part.name, getattr(one, part.name))
+
+
+def printed(one: Any) -> str:  # noqa: ANN401 (any dataclass)
+    """Print a dataclass with the parameters that are not at their defaults, those by keyword last.
+
+    >>> from n2d2.transform import PadCrop
+    >>> PadCrop(24, 24, apply_to="LearnOnly")
+    PadCrop(width=24, height=24, apply_to='LearnOnly')
+    """
+    told = [part for part in fields(one) if part.repr and getattr(one, part.name) != part.default]
+    pairs = (f"{part.name}={getattr(one, part.name)!r}" for part in sorted(told, key=lambda part: part.kw_only is True))
+    return f"{type(one).__name__}({', '.join(pairs)})"

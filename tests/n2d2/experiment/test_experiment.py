@@ -2,16 +2,19 @@
 
 import struct
 import warnings
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import n2d2
 import prunecell as pc
 from n2d2 import ini
 from n2d2.cells import DeepNetCell
-from n2d2.deepnet import build, load, problem
+from n2d2.experiment.experiment import build, read
+from n2d2.experiment.run import run
 from prunecell.data.sets import MNIST_MD5
 from prunecell.errors import DataError
 from prunecell.training import Task, evaluate, fit
@@ -130,16 +133,18 @@ def test_the_documented_section_inside_a_whole_lenet():
     names = [name for name, _ in network.model.named_parameters()]
     assert names == [f"{cell}.layer.weight" for cell in ("conv1", "conv2", "fc1", "fc2")]
     assert network.model["conv1"].weights_solver.momentum == 0.9
-    spec = network.plan()["conv1.layer.weight"]
+    spec = network.plan["conv1.layer.weight"]
     assert (spec.schedule, spec.filler) == (pc.Static(sparsity=0.3), pc.IterNonStruct(delta=0.001))
 
 
 def test_it_is_dense_until_its_prune_cells_are_put_on():
     network = build(lenet())
     assert all(bool(parameter.all()) for parameter in network.model.parameters())
-    model = network.attach()
+    model = network.model
+    for name, quantizer in network.network.quantizers.items():
+        model[name].quantizer = quantizer
     for name in ("conv1", "conv2"):
-        assert model[name].quantizer is network.quantizers[name]
+        assert model[name].quantizer is network.network.quantizers[name]
         assert 0.3 <= (model[name].weight == 0).float().mean() < 0.35
     assert model["fc1"].weight.all()
 
@@ -164,10 +169,7 @@ def test_load_gives_a_network_that_fits_and_tests_itself(path, data, capsys):
 
 
 def test_the_same_seed_gives_the_same_network():
-    networks = []
-    for _ in range(2):
-        torch.manual_seed(3)
-        networks.append(build(lenet()).model.state_dict())
+    networks = [build(lenet(), seed=3).model.state_dict() for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in networks), strict=True))
 
 
@@ -176,7 +178,7 @@ def test_unconnected_weights_are_zero_and_no_part_of_what_is_pruned():
     network = build(lenet(**{"Input=pool1": f"Input=pool1\n{table}"}))
     there = network.model["conv2"].connections
     assert int((~there).sum()) == 8 * 25
-    report = pc.Pruner(network.model, network.plan()).report()
+    report = pc.Pruner(network.model, network.plan).report()
     facts = {weight.name: weight for weight in report.weights}["conv2.layer.weight"]
     assert facts.n_weights == (16 * 6 - 8) * 25
     assert 0.3 <= 1 - facts.n_kept / facts.n_weights < 0.32
@@ -186,14 +188,14 @@ def test_a_target_at_another_cell_than_the_last_decides_the_output():
     network = build(lenet(**{"[softmax.Target]": "[fc2.Target]\nTargetValue=2\nDefaultValue=-1"}))
     assert network.model.outputs == ["fc2"]
     scores = torch.tensor([[2.0, -1, -1, -1], [-1, 2, -1, 1]], requires_grad=True)
-    loss = network.loss(scores, torch.tensor([0, 1]))
+    loss = network.network.loss(scores, torch.tensor([0, 1]))
     assert loss.item() == 1  # half of 2 squared, over 2 stimuli
     loss.backward()
     assert scores.grad.tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
 
 
 def test_softmax_with_loss_means_cross_entropy():
-    loss = build(lenet()).loss
+    loss = build(lenet()).network.loss
     logits, labels = torch.randn(3, 4), torch.tensor([1, -1, 2])  # -1: no label
     wanted = torch.nn.functional.cross_entropy(logits[[0, 2]], labels[[0, 2]])
     assert torch.equal(loss(logits, labels), wanted)
@@ -202,31 +204,31 @@ def test_softmax_with_loss_means_cross_entropy():
 
 def test_several_targets_at_one_cell_measure_it_in_several_ways():
     network = build(lenet(**{"[softmax.Target]": "[softmax.Target]\n[softmax.Target-Top3]\nTopN=3"}))
-    assert [target.options.top_n for target in network.targets] == [1, 3]
+    assert [target.options.top_n for target in network.network.targets] == [1, 3]
 
 
 # ---- jobs
 
 
 def test_a_job_of_a_file(path, data):
-    job = problem(path, data_path=data)
-    assert (job.name, job.epoch_size) == ("lenet", 12)
+    job = read(path, data_path=data)
+    assert (job.name, job.provider.epoch_size) == ("lenet", 12)
     inputs = torch.cat([x for x, _ in job.train(0)])
     assert inputs.shape == (12, 1, 32, 32)
     assert (inputs.min(), inputs.max()) == (0, 1)
-    assert [len(labels) for _, labels in job.validation()] == [3, 1]
-    assert sum(len(labels) for _, labels in job.test()) == 4
+    assert [len(labels) for _, labels in job.stimuli("Validation")] == [3, 1]
+    assert sum(len(labels) for _, labels in job.stimuli("Test")) == 4
 
 
 def test_a_job_without_validation(path, data):
     path.write_text(LENET.replace("Validation=0.25", ""))
-    job = problem(path, data_path=data)
-    assert (job.validation, job.epoch_size) == (None, 16)
+    job = read(path, data_path=data)
+    assert (list(job.stimuli("Validation")), job.provider.epoch_size) == ([], 16)
 
 
 def test_the_batches_of_an_epoch_are_a_function_of_seed_and_epoch(path, data):
     def order(seed, epoch):
-        return torch.cat([x for x, _ in problem(path, data_path=data, seed=seed).train(epoch)])
+        return torch.cat([x for x, _ in read(path, data_path=data, seed=seed).train(epoch)])
 
     assert torch.equal(order(0, 1), order(0, 1))
     assert not torch.equal(order(0, 1), order(0, 2))
@@ -235,34 +237,36 @@ def test_the_batches_of_an_epoch_are_a_function_of_seed_and_epoch(path, data):
 
 def test_a_job_learns_under_its_plan(path, data):
     torch.manual_seed(0)
-    job = problem(path, data_path=data)
-    model = job.build()
+    job = read(path, data_path=data)
+    model = job.fresh()
     assert model.provider is None  # a copy of the model is no copy of the data
-    optimizer = job.make_optimizer(model)
-    pruner = pc.Pruner(model, job.plan, optimizer=optimizer, epoch_size=job.epoch_size)
-    task = Task(model=model, optimizer=optimizer, train=job.train, validation=job.validation, pruner=pruner)
+    optimizer = job.optimizer(model)
+    pruner = pc.Pruner(model, job.plan, optimizer=optimizer, epoch_size=job.provider.epoch_size)
+    validation = partial(job.stimuli, "Validation")
+    task = Task(model=model, optimizer=optimizer, train=job.train, validation=validation, pruner=pruner)
     assert fit(task, 20).epochs[-1].accuracy == 1
-    assert evaluate(model, job.test()) == 1
+    assert evaluate(model, job.stimuli("Test")) == 1
     assert 0.3 <= pruner.sparsity < 0.32
 
 
 def test_seeds_of_drawn_masks_differ_by_cell_and_by_seed():
     network = build(lenet(**{"PruningFiller=IterNonStruct": "PruningFiller=Random"}))
-    seeds = {spec.seed for seed in (0, 1) for spec in network.plan(seed).values()}
+    seeds = {spec.seed for seed in (0, 1) for spec in network.network.plan(seed).values()}
     assert len(seeds) == 4
 
 
 def test_labels_without_an_output_are_told_before_anything_is_learned(path, data):
     path.write_text(LENET.replace("NbOutputs=4", "NbOutputs=3"))
     with pytest.raises(ini.IniError, match=r"lenet.ini:\d+: \[softmax\] has 3 outputs, and the data has 4 labels"):
-        next(iter(problem(path, data_path=data).train(0)))
+        next(iter(read(path, data_path=data).train(0)))
 
 
 @pytest.mark.parametrize(("old", "new"), [("QWeight", ";"), ("PruningMode=Static", "PruningMode=Identity")])
 def test_a_job_that_prunes_nothing_is_refused(path, old, new):
     path.write_text(LENET.replace(old, new))
     with pytest.raises(ini.IniError, match=r"lenet.ini: nothing is pruned: no section has QWeight=Prune"):
-        problem(path)
+        run(read(path), path.parent / "out", epochs=1)
+    assert not (path.parent / "out").exists()
 
 
 # ---- what is wrong with a file
@@ -311,7 +315,7 @@ def test_without_cells_there_is_no_network():
 def test_lenient_warns_of_keys_that_nothing_reads(path):
     path.write_text(LENET.replace("Solvers.Momentum", "Solvers.Momentun"))
     with pytest.warns(ini.IniWarning, match="Solvers.Momentun"):
-        model = load(path, lenient=True)
+        model = DeepNetCell.load_from_INI(path, lenient=True)
     assert model["fc1"].weights_solver.momentum == 0
 
 
@@ -326,9 +330,9 @@ def test_weights_that_begin_as_zeros_are_told_where_all_would_be_pruned():
 
 
 def test_data_that_is_not_there_is_told_when_it_is_read(path, tmp_path):
-    job = problem(path, data_path=tmp_path / "nowhere")
+    job = read(path, data_path=tmp_path / "nowhere")
     with pytest.raises(DataError, match="nowhere"):
-        next(iter(job.test()))
+        next(iter(job.stimuli("Test")))
 
 
 VALUES = [
@@ -376,3 +380,25 @@ def test_any_file_is_built_or_refused_with_its_line(changes):
             build(ini.parse("\n".join(lines), file="net.ini"), data_path="/nowhere")
         except ini.IniError as error:
             assert str(error).startswith("net.ini:")  # noqa: PT017 - it may as well be built
+
+
+def test_a_copy_begins_as_the_first_did_and_the_generator_too():
+    experiment = build(lenet())
+    first = torch.rand(3)
+    copied = experiment.fresh()
+    assert torch.equal(torch.rand(3), first)
+    assert all(torch.equal(a, b) for a, b in zip(copied.parameters(), experiment.model.parameters(), strict=True))
+
+
+def test_a_script_and_an_ini_file_draw_the_same_masks_under_one_seed(path):
+    path.write_text(LENET.replace("PruningFiller=IterNonStruct", "PruningFiller=Random"))
+    experiment = read(path, seed=7)
+    masks = pc.Pruner(experiment.model, experiment.plan).masks
+    n2d2.global_variables.seed = 7
+    try:
+        script = DeepNetCell.load_from_INI(path)
+    finally:
+        n2d2.global_variables.seed = 0
+    for name in ("conv1", "conv2"):
+        mask = script[name].quantizer.get_pruned_masks().to_torch().bool()
+        assert torch.equal(mask, masks[f"{name}.layer.weight"])

@@ -1,4 +1,4 @@
-"""The arithmetic under n2d2.transform: windows, resizing, turning and colours of batches of images.
+"""The arithmetic under the transformations: windows, resizing, turning and colours of batches of images.
 
 A batch is uint8 or float32, (n, channels, height, width). What goes in as uint8 comes out as uint8, rounded.
 """

@@ -2,8 +2,8 @@ import copy
 
 import pytest
 
-from n2d2.declared import Declared, accepted, choice, count, flag, number
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
+from n2d2.fields import Declared, accepted, choice, count, flag, number
 
 
 class Thing(Declared):

@@ -1,0 +1,87 @@
+"""What `prunecell run` found: the facts, as JSON, and the closing page."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from prunecell.report import Report
+from prunecell.training import Epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Bytes of one network in several forms.
+
+    Attributes:
+        dense: of the state_dict as torch writes it.
+        dense_gzip: gzip of that of the dense network; None where none was trained, for drawn weights tell nothing.
+        pruned_gzip: gzip of that of the pruned network. stored: the `.pcell` file.
+    """
+
+    dense: int
+    dense_gzip: int | None
+    pruned_gzip: int
+    stored: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run found.
+
+    Attributes:
+        accuracy: on the test set, of the pruned network; accuracy_runtime: of the sparse runtime that was loaded
+            from the file; accuracy_dense: of the same network, trained alike without pruning, if it was asked for.
+        seconds_dense, seconds_runtime: one pass over the test set, one thread.
+        epochs, epochs_dense: of the pruned and of the dense network.
+    """
+
+    report: Report
+    sizes: Sizes
+    accuracy: float
+    accuracy_runtime: float
+    seconds_dense: float
+    seconds_runtime: float
+    accuracy_dense: float | None = None
+    epochs: list[Epoch] = field(default_factory=list)
+    epochs_dense: list[Epoch] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """All of it, readable by machines."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def print_result(result: Result, archive: Path, console: Console) -> None:
+    """The closing page of a run; its other files are beside the archive."""
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column()
+    facts.add_column(justify="right")
+    for line in _lines(result, archive):
+        facts.add_row(*line)
+    console.print(result.report)
+    console.print()
+    console.print(facts)
+    console.print(f"\n{archive} was read back bit for bit", soft_wrap=True, highlight=False)
+    console.print(f"picture: {archive.parent / 'run.png'}", soft_wrap=True, highlight=False)
+    console.print(f"all figures: {archive.parent / 'report.json'}", soft_wrap=True, highlight=False)
+
+
+def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:
+    sizes = result.sizes
+    lines = [
+        ("test accuracy, pruned", f"{result.accuracy:.2%}"),
+        ("test accuracy, file loaded into the sparse runtime", f"{result.accuracy_runtime:.2%}"),
+        ("seconds for the test set, dense / sparse", f"{result.seconds_dense:.2f} / {result.seconds_runtime:.2f}"),
+        ("bytes, dense state_dict", f"{sizes.dense:,}"),
+        ("bytes, gzip of the pruned one", f"{sizes.pruned_gzip:,}"),
+        (f"bytes, {archive.name}", f"{sizes.stored:,}"),
+        ("smaller than dense", f"{sizes.dense / sizes.stored:.1f} x"),
+    ]
+    if result.accuracy_dense is not None:
+        lines.insert(0, ("test accuracy, dense network", f"{result.accuracy_dense:.2%}"))
+    if sizes.dense_gzip is not None:
+        lines.insert(-3, ("bytes, gzip of it", f"{sizes.dense_gzip:,}"))
+        lines.append(("smaller than gzip of dense", f"{sizes.dense_gzip / sizes.stored:.1f} x"))
+    return lines

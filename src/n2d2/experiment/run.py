@@ -1,0 +1,168 @@
+"""What `prunecell run` does: train densely, train with pruning, write the small file, load it back, report."""
+
+import gzip
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from n2d2.experiment.experiment import Experiment
+from n2d2.experiment.fitting import fit_shown
+from n2d2.experiment.result import Result, Sizes, print_result
+from n2d2.experiment.storing import Stored, store
+from n2d2.ini import IniError
+from prunecell.checkpoint import Checkpoint
+from prunecell.errors import OptionError
+from prunecell.pruner import Pruner
+from prunecell.report.picture import draw_run
+from prunecell.sparse.convert import compact_
+from prunecell.training import Epoch, Progress, Task, evaluate
+
+
+def run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool = True, resume: bool = False) -> Result:
+    """Do all of it, print what happens, and leave the files in `folder`.
+
+    Args:
+        experiment: what is learned.
+        folder: gets `NAME.pcell`, `run.png`, `report.json` and the checkpoints.
+        epochs: >= 1.
+        reference: whether the dense network is trained too, for comparison.
+        resume: go on from the checkpoints in `folder`; without it they are removed first.
+
+    Raises:
+        IniError: nothing in the file is pruned.
+        OptionError: a checkpoint has more epochs than are asked for.
+        FormatError: what was read back is not what was written, or a checkpoint is of another run.
+        DivergedError: the loss is NaN or infinite.
+        KeyboardInterrupt: Ctrl-C; the checkpoints have all that was learned.
+    """
+    if not any(experiment.plan.values()):
+        file = experiment.network.document.file
+        raise IniError(f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity")
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
+    if not resume:
+        for checkpoint in checkpoints.values():
+            checkpoint.path.unlink(missing_ok=True)
+    console = Console()
+    dense, dense_epochs = None, list[Epoch]()
+    if reference:
+        console.rule(f"{experiment.name}: dense")
+        task = _task(experiment)
+        dense, dense_epochs = task.model, _fit(task, experiment, epochs, checkpoints["dense"], console).epochs
+    console.rule(f"{experiment.name}: pruned")
+    task = _task(experiment)
+    task.pruner = Pruner(
+        task.model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size
+    )
+    progress = _fit(task, experiment, epochs, checkpoints["pruned"], console)
+    report = task.pruner.finalize()
+    stored = store(task.model, folder / f"{experiment.name}.pcell")
+    tests = _tested(experiment, task.model, stored)
+    result = Result(
+        report=stored.entered(report),
+        sizes=_sizes(task.model, dense, stored),
+        accuracy=tests["dense"][0],
+        accuracy_runtime=tests["sparse"][0],
+        seconds_dense=tests["dense"][1],
+        seconds_runtime=tests["sparse"][1],
+        accuracy_dense=None if dense is None else evaluate(dense, experiment.stimuli("Test")),
+        epochs=progress.epochs,
+        epochs_dense=dense_epochs,
+    )
+    _draw(folder / "run.png", experiment, progress, result)
+    (folder / "report.json").write_text(result.to_json())
+    print_result(result, stored.path, console)
+    return result
+
+
+def _task(experiment: Experiment) -> Task:
+    """The network with the first weights that belong to the seed."""
+    model = experiment.fresh()
+    validated = experiment.provider.database.get_nb_stimuli("Validation") > 0
+    return Task(
+        model=model,
+        optimizer=experiment.optimizer(model),
+        train=experiment.train,
+        validation=(lambda: experiment.stimuli("Validation")) if validated else None,
+        loss=experiment.network.loss,
+        beside={"setting": experiment.setting},
+    )
+
+
+def _fit(task: Task, experiment: Experiment, epochs: int, checkpoint: Checkpoint, console: Console) -> Progress:
+    """Train; print one line an epoch."""
+    printed = 0
+
+    def watch(progress: Progress) -> None:
+        nonlocal printed
+        for epoch in progress.epochs[printed:]:
+            console.print(_line(epoch, pruned=task.pruner is not None), highlight=False, soft_wrap=True)
+        printed = len(progress.epochs)
+
+    size = experiment.provider.epoch_size
+    progress = fit_shown(task, epochs, checkpoint=checkpoint, epoch_size=size, console=console, watch=watch)
+    if len(progress.epochs) > epochs:
+        raise OptionError(f"epochs={epochs} is illegal: {checkpoint.path} has {len(progress.epochs)} already")
+    return progress
+
+
+def _line(epoch: Epoch, *, pruned: bool) -> str:
+    accuracy = "" if epoch.accuracy is None else f"  accuracy {epoch.accuracy:.2%}"
+    pruning = f"  sparsity {epoch.sparsity:.2%}  target {epoch.target_sparsity:.2%}" if pruned else ""
+    return f"epoch {epoch.number:3d}  loss {epoch.loss:.4f}{accuracy}{pruning}  {epoch.seconds:.1f} s"
+
+
+def _tested(experiment: Experiment, model: nn.Module, stored: Stored) -> dict[str, tuple[float, float]]:
+    """Accuracy and seconds over the test set: of the model, and of the file loaded into the sparse runtime."""
+    found = {"dense": _timed(lambda: evaluate(model, experiment.stimuli("Test")))}
+    small = compact_(experiment.fresh(), stored.path)
+    found["sparse"] = _timed(lambda: evaluate(small, experiment.stimuli("Test")))
+    return found
+
+
+def _timed(evaluation: Callable[[], float]) -> tuple[float, float]:
+    """The accuracy, and the seconds that it took on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    try:
+        return evaluation(), time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _sizes(model: nn.Module, dense: nn.Module | None, stored: Stored) -> Sizes:
+    pruned = _bytes_of(model)
+    return Sizes(
+        dense=len(pruned),
+        dense_gzip=None if dense is None else len(gzip.compress(_bytes_of(dense))),
+        pruned_gzip=len(gzip.compress(pruned)),
+        stored=stored.n_bytes,
+    )
+
+
+def _bytes_of(model: nn.Module) -> bytes:
+    """The state_dict as torch.save writes it."""
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    return file.getvalue()
+
+
+def _draw(path: Path, experiment: Experiment, progress: Progress, result: Result) -> None:
+    size = experiment.provider.epoch_size
+    runs = {"validation, dense": result.epochs_dense, "validation, pruned": result.epochs}
+    draw_run(
+        path,
+        title=f"{experiment.name}: {result.report.sparsity:.1%} sparse, test accuracy {result.accuracy:.2%}",
+        sparsity=[(samples / size, sparsity) for samples, sparsity in progress.sparsity],
+        accuracies={
+            name: [(one.number, one.accuracy) for one in epochs if one.accuracy is not None]
+            for name, epochs in runs.items()
+        },
+        n_epochs=len(progress.epochs),
+    )

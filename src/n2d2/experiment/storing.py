@@ -1,0 +1,53 @@
+"""The small file of a pruned network: written, read back bit for bit, and entered into the report."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from prunecell.archive import inspect, load, save
+from prunecell.errors import FormatError
+from prunecell.report import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A file that holds a network.
+
+    Attributes:
+        path: of the file.
+        tensors: name -> its bytes within the file.
+        n_bytes: of the whole file. n_bytes_dense: of all its tensors, dense.
+    """
+
+    path: Path
+    tensors: dict[str, int]
+    n_bytes: int
+    n_bytes_dense: int
+
+    def entered(self, report: Report) -> Report:
+        """The report of the network, with the bytes that each weight takes in the file."""
+        weights = (replace(one, bytes_stored=self.tensors[one.name]) for one in report.weights)
+        return replace(report, weights=tuple(weights))
+
+
+def store(model: nn.Module, path: Path) -> Stored:
+    """Write a network as a `.pcell` file, and read it back.
+
+    Raises:
+        FormatError: a tensor is not the same bits; a defect of ours, or of the disk.
+    """
+    save(model, path)
+    reloaded = load(path)
+    for name, tensor in model.state_dict().items():
+        there = tensor.cpu().contiguous().view(-1).view(torch.uint8)
+        if not torch.equal(there, reloaded[name].view(-1).view(torch.uint8)):
+            raise FormatError(f"{path}: {name} was not read back as it was written")
+    facts = inspect(path)
+    return Stored(
+        path=path,
+        tensors={one.name: one.bytes_stored for one in facts},
+        n_bytes=path.stat().st_size,
+        n_bytes_dense=sum(one.bytes_dense for one in facts),
+    )

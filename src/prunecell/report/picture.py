@@ -1,0 +1,46 @@
+"""The picture of a run: sparsity and accuracy over its epochs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+Points = Sequence[tuple[float, float]]
+"""(epochs since the beginning, a value in [0, 1])."""
+
+_SPARSITY = "tab:blue"
+_ACCURACIES = (("tab:gray", "--"), ("tab:orange", "-"), ("tab:green", ":"))
+
+
+def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[str, Points], n_epochs: float) -> None:
+    """Draw it into a PNG file.
+
+    Args:
+        path: where.
+        title: one line.
+        sparsity: at each of its changes; nothing of a dense run.
+        accuracies: label -> points, at most three, the main one second; those without points are left out.
+        n_epochs: > 0, where the picture ends.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
+    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left = figure.add_subplot()
+    right = left.twinx()
+    if sparsity:
+        times, values = zip(*sparsity, (n_epochs, sparsity[-1][1]), strict=True)
+        left.step(times, values, where="post", color=_SPARSITY)
+        left.fill_between(times, values, step="post", color=_SPARSITY, alpha=0.12)
+    for (label, points), (color, style) in zip(accuracies.items(), _ACCURACIES, strict=False):
+        if points:
+            right.plot(*zip(*points, strict=True), style, marker="o", markersize=4, color=color, label=label)
+    left.set(xlabel="epoch", ylim=(0, 1), xlim=(0, n_epochs), title=title)
+    left.set_ylabel("sparsity of the prunable weights", color=_SPARSITY)
+    right.set_ylabel("accuracy", color=_ACCURACIES[1][0])
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    right.yaxis.set_major_formatter(PercentFormatter(1))
+    if right.get_legend_handles_labels()[0]:
+        right.legend(loc="lower right")
+    figure.savefig(path, dpi=130)
