@@ -82,6 +82,7 @@ class Lowest:
         revives: whether pruned weights are judged by their hidden values at the next filling, and may come back
             (Zhu & Gupta 2017, https://arxiv.org/abs/1710.01878, let them); otherwise they are zeros and stay pruned.
 
+    >>> import torch
     >>> from prunecell import PruneSpec, Pruner, Static
     >>> net = torch.nn.Linear(10, 10)
     >>> Pruner(net, PruneSpec(filler=Lowest(), schedule=Static(sparsity=0.9))).masks["weight"].sum().item()

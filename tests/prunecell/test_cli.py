@@ -100,7 +100,7 @@ def refusal(capsys, monkeypatch):
 def test_a_run_reports_and_leaves_its_files(command):
     out = command("run", "net.ini", "--epochs", "4")
     assert "net: dense" in out
-    assert re.search(r"epoch   4  loss \d\.\d+  accuracy \d+\.\d\d%  sparsity 60\.\d+%  threshold 0\.600", out)
+    assert re.search(r"epoch   4  loss \d\.\d+  accuracy \d+\.\d\d%  sparsity 60\.\d+%  target 60\.00%", out)
     assert "not pruned (a bias)" in out
     result = json.loads(Path("runs/net/report.json").read_text())
     assert len(result["epochs"]) == len(result["epochs_dense"]) == 4

@@ -1,0 +1,98 @@
+"""A check holds for one matrix in one state, and for nothing that comes to lie in its place."""
+
+import copy
+import gc
+
+import pytest
+import torch
+
+from prunecell.errors import OptionError, StateError
+from prunecell.sparse import checked as checking
+from prunecell.sparse.checked import checked
+from prunecell.sparse.compress import compress
+from prunecell.sparse.layers import SparseLinear
+
+
+def matrix(values="int8", name="columns16"):
+    return compress(torch.randn(10, 20) * (torch.rand(10, 20) < 0.3), values=values, format=name)
+
+
+def test_a_check_is_remembered_and_goes_with_the_matrix():
+    one = matrix()
+    assert checked(*one.parts) is checked(*one.parts)
+    key = id(one.indices)
+    assert key in checking._checked
+    del one
+    gc.collect()
+    assert key not in checking._checked
+
+
+@pytest.mark.parametrize("scales", [None, torch.ones(9), torch.ones(10, dtype=torch.float64)])
+def test_wrong_scales_are_refused_after_a_good_call(scales):
+    starts, indices, values, good, n_columns, name = matrix().parts
+    checked(starts, indices, values, good, n_columns, name)
+    with pytest.raises(StateError, match="scales must be float32, one for each of the 10 rows"):
+        checked(starts, indices, values, scales, n_columns, name)
+
+
+def test_other_scales_at_a_freed_address_are_checked():
+    layer, x = SparseLinear(matrix(), None), torch.randn(2, 20)
+    for _ in range(20):
+        layer(x)
+        layer.scales = None
+        layer.scales = torch.ones(9)
+        with pytest.raises(StateError, match="one for each of the 10 rows"):
+            layer(x)
+        layer.scales = torch.ones(10)
+
+
+@pytest.mark.parametrize("name", ["starts", "indices"])
+@pytest.mark.parametrize("way", ["in place", "data", "another buffer", "freed and made again"])
+def test_a_layer_is_checked_again_when_it_is_changed(name, way):
+    layer, x = SparseLinear(matrix(), None), torch.randn(2, 20)
+    layer(x)
+    bad = torch.full_like(getattr(layer, name), 30000)
+    if way == "in place":
+        getattr(layer, name).copy_(bad)
+    elif way == "data":
+        getattr(layer, name).data = bad
+    elif way == "another buffer":
+        setattr(layer, name, bad)
+    else:
+        tensor = getattr(layer, name)
+        tensor.data = torch.empty(0, dtype=tensor.dtype)
+        tensor.data = torch.full(bad.shape, 30000, dtype=bad.dtype)
+    with pytest.raises(StateError, match="is damaged"):
+        layer(x)
+
+
+def test_a_name_that_is_no_format_is_refused():
+    *parts, _ = matrix().parts
+    with pytest.raises(OptionError, match="format='rows' is illegal: a sparse matrix is of columns16, gaps8, bitmask"):
+        checked(*parts, "rows")
+
+
+@pytest.mark.parametrize("n_columns", [-1, (1 << 32) + 256, 1 << 31])
+def test_a_number_of_columns_that_the_kernels_cannot_hold_is_refused(n_columns):
+    starts, indices, values, scales, _, name = matrix(name="gaps8").parts
+    with pytest.raises(StateError, match="n_columns="):
+        checked(starts, indices, values, scales, n_columns, name)
+
+
+def test_a_state_dict_brings_its_format():
+    weight, x = torch.randn(10, 20), torch.randn(2, 20)
+    layer, other = (SparseLinear(compress(weight, format=name), None) for name in ("gaps8", "bitmask"))
+    layer.load_state_dict(other.state_dict())
+    assert layer.format.name == "bitmask"
+    assert torch.equal(layer(x), other(x))
+    assert torch.equal(copy.deepcopy(layer)(x), other(x))
+    with pytest.raises(StateError, match="format_code=9 is illegal: the formats are columns16, gaps8, bitmask"):
+        layer.load_state_dict({**other.state_dict(), "format_code": torch.tensor(9)})
+
+
+def test_a_part_of_a_state_is_checked_with_the_rest_of_the_layer():
+    layer = SparseLinear(matrix(), None)
+    before = layer(x := torch.randn(2, 20))
+    with pytest.raises(StateError, match="is damaged"):
+        layer.load_state_dict({"indices": torch.full_like(layer.indices, 30000)}, strict=False)
+    assert torch.equal(layer(x), before)
