@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prunecell.archive import Archive
 from prunecell.errors import StateError
+from prunecell.names import plain_names
 from prunecell.sparse.choose import Weight, break_even_table, check_wish, choose
 from prunecell.sparse.compress import Shape, compress_chunks
 from prunecell.sparse.converters import Rows, converter
@@ -57,7 +58,8 @@ def compact_(
     >>> torch.allclose(compact_(net)(x), before, atol=1e-5)
     True
     """
-    tensors = model.state_dict(keep_vars=True)
+    names = plain_names(model)
+    tensors = {names.get(name, name): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
     with ExitStack() as stack:
         source: Weights = Own(tensors)
         if path is not None:
