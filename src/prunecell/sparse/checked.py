@@ -9,6 +9,7 @@ value is dangerous.)
 
 import ctypes
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.matrix import Compressed, as_argument, check, matrix_of
 
+_Known = Callable[[], Tensor | None]
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Checked:
@@ -26,7 +29,7 @@ class Checked:
     Attributes:
         address: of the `native.Matrix`; valid as long as this object lives.
         argument: that matrix.
-        tensors: what it is made of: starts, indices, values, and scales where there are some.
+        tensors: what it is made of: each gives the starts, indices, values and scales (or None), while they live.
         memory: tensors over the same memory, which keep it from being freed and given to another.
         state: in what state the tensors were.
     """
@@ -36,7 +39,7 @@ class Checked:
     n_columns: int
     n_entries: int
     argument: native.Matrix
-    tensors: tuple[weakref.ref[Tensor], ...]
+    tensors: tuple[_Known, _Known, _Known, _Known]
     memory: tuple[Tensor, ...]
     state: tuple[object, ...]
 
@@ -59,29 +62,7 @@ def checked(
         StateError: it would make a kernel read outside of it or of its input.
         OptionError: no format has this name.
     """
-    known = _checked.get(id(indices))
-    if known is not None and known.state == _state(starts, indices, values, scales, n_columns, format):
-        tensors = known.tensors
-        if (
-            tensors[0]() is starts
-            and tensors[1]() is indices
-            and tensors[2]() is values
-            and (scales is None or tensors[3]() is scales)
-        ):
-            return known
-    return _check_and_remember(matrix_of(starts, indices, values, scales, n_columns, format))
-
-
-def _state(
-    starts: Tensor,
-    indices: Tensor,
-    values: Tensor,
-    scales: Tensor | None,
-    n_columns: int,
-    format: str,  # noqa: A002
-) -> tuple[object, ...]:
-    """All that tells that nothing changed; it is made in every call, so it takes as little time as it can."""
-    return (
+    state = (  # all that tells that nothing changed; it is made in every call, so it takes as little time as it can
         n_columns,
         format,
         starts.data_ptr(),
@@ -91,25 +72,48 @@ def _state(
         _version(starts),
         _version(indices),
     )
+    known = _checked.get(id(indices))
+    if known is not None and known.state == state:
+        known_starts, known_indices, known_values, known_scales = known.tensors
+        if (
+            known_starts() is starts
+            and known_indices() is indices
+            and known_values() is values
+            and known_scales() is scales
+        ):
+            return known
+    return _check_and_remember(matrix_of(starts, indices, values, scales, n_columns, format), state)
 
 
-def _check_and_remember(matrix: Compressed) -> Checked:
+def _check_and_remember(matrix: Compressed, state: tuple[object, ...]) -> Checked:
     check(matrix)
     starts, indices, values, scales, *_ = matrix.parts
-    tensors = [t for t in (starts, indices, values, scales) if t is not None]
     key, argument = id(indices), as_argument(matrix)
+
+    def known_by(tensor: Tensor) -> weakref.ref[Tensor]:
+        return weakref.ref(tensor, lambda _: _checked.pop(key, None))
+
     found = Checked(
         address=ctypes.addressof(argument),
         n_rows=matrix.n_rows,
         n_columns=matrix.n_columns,
         n_entries=len(values),
         argument=argument,
-        tensors=tuple(weakref.ref(t, lambda _: _checked.pop(key, None)) for t in tensors),
-        memory=tuple(t.detach() for t in tensors),
-        state=_state(*matrix.parts),
+        tensors=(
+            known_by(starts),
+            known_by(indices),
+            known_by(values),
+            _nothing if scales is None else known_by(scales),
+        ),
+        memory=tuple(t.detach() for t in (starts, indices, values, scales) if t is not None),
+        state=state,
     )
     _checked[key] = found
     return found
+
+
+def _nothing() -> None:
+    """In place of scales that there are none of."""
 
 
 def _version(tensor: Tensor) -> int:
