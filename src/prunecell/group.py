@@ -13,7 +13,7 @@ from prunecell.bits.mask import Mask
 from prunecell.errors import OptionTypeError
 from prunecell.evidence import Evidence
 from prunecell.fillers import rank_of
-from prunecell.schedules import Clock, sparsity_at, update_at
+from prunecell.schedules import Clock, sparsity_at, updates_of
 from prunecell.spec import PruneSpec
 from prunecell.weight import PrunedWeight, revealed
 
@@ -33,9 +33,13 @@ class Group:
     spec: PruneSpec
     weights: list[PrunedWeight]
 
+    def __post_init__(self) -> None:
+        self._needs = self.spec.needs  # asked for here, because a step without an update must cost next to nothing
+        self._update_at = updates_of(self.spec.schedule)
+
     def is_due(self, clock: Clock) -> bool:
         """Whether the masks must be filled at that time: an update came since they were filled, or they never were."""
-        update = update_at(self.spec.schedule, clock)
+        update = self._update_at(clock)
         return any(weight.update != update for weight in self.weights)
 
     @property
@@ -50,7 +54,7 @@ class Group:
             clock: of now.
             n_samples: expected in the next step; None: unknown.
         """
-        if not self.spec.needs:
+        if not self._needs:
             return
         late = self.is_due(clock)  # something is still missing: what is whole is kept
         soon = n_samples is not None and self.is_due(clock.advanced(n_samples))
@@ -81,7 +85,7 @@ class Group:
         """Give each weight its mask."""
         pairs = list(zip(self.weights, masks, strict=True))
         clear_moments([weight for weight, mask in pairs if mask.revives(weight.mask)], rest=False)
-        update = update_at(self.spec.schedule, clock)
+        update = self._update_at(clock)
         for weight, mask in pairs:
             weight.mask, weight.update = mask, update
 

@@ -6,7 +6,7 @@ that is a `Timed` says itself when an update is due, which may be at a constant 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Real
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -92,9 +92,9 @@ def sparsity_at(schedule: Schedule, clock: Clock) -> float:
     return float(sparsity)
 
 
-def update_at(schedule: Schedule, clock: Clock) -> float:
-    """The number of the last update that was due by then; of a plain function, the sparsity that it asks for."""
-    return schedule.update(clock) if isinstance(schedule, Timed) else sparsity_at(schedule, clock)
+def updates_of(schedule: Schedule) -> Callable[[Clock], float]:
+    """From the clock to the number of the last update that was due; of a plain function, the sparsity it asks for."""
+    return schedule.update if isinstance(schedule, Timed) else partial(sparsity_at, schedule)
 
 
 @dataclass(frozen=True, kw_only=True)

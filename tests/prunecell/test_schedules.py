@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from prunecell import Cubic, Gradual, Static
 from prunecell.errors import OptionError, OptionTypeError
-from prunecell.schedules import SCHEDULES, Clock, moves, update_at
+from prunecell.schedules import SCHEDULES, Clock, moves, updates_of
 
 DATA = Path(__file__).parents[1] / "data"
 EXAMPLES = [
@@ -40,7 +40,7 @@ def test_laws_that_hold_for_every_schedule(schedule):
 
 @pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
 def test_an_update_is_due_where_the_sparsity_changes(schedule):
-    every = [(update_at(schedule, clock), schedule(clock)) for clock in clocks(16, 400)]
+    every = [(updates_of(schedule)(clock), schedule(clock)) for clock in clocks(16, 400)]
     assert [update for update, _ in every] == sorted(update for update, _ in every)
     assert len({update for update, _ in every}) == len(set(every)) == len({sparsity for _, sparsity in every})
     assert moves(schedule) == (len(set(every)) > 1)
@@ -48,7 +48,7 @@ def test_an_update_is_due_where_the_sparsity_changes(schedule):
 
 def test_a_plain_function_is_due_when_it_returns_another_sparsity():
     schedule = lambda clock: min(clock.steps // 2 / 10, 0.9)  # noqa: E731 - a function without a name
-    assert [update_at(schedule, clock) for clock in clocks(1, 5)] == [0, 0, 0.1, 0.1, 0.2]
+    assert [updates_of(schedule)(clock) for clock in clocks(1, 5)] == [0, 0, 0.1, 0.1, 0.2]
     assert moves(schedule)
 
 
