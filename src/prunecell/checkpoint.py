@@ -54,7 +54,13 @@ class Checkpoint:
         for name, part in parts.items():
             try:
                 part.load_state_dict(states[name])
-            except (RuntimeError, ValueError, KeyError) as error:  # what torch's modules and optimizers raise
+            except (
+                RuntimeError,
+                ValueError,
+                TypeError,
+                LookupError,
+                AttributeError,
+            ) as error:  # what torch's modules and optimizers raise
                 raise FormatError(f"{self.path} is of another run: {name} does not fit: {error}") from None
         torch.set_rng_state(random)
         return True

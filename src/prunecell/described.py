@@ -6,11 +6,13 @@ different things are described differently; the same value is described alike in
 """
 
 import functools
+import json
 import types
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -56,9 +58,7 @@ def described(value: object, *, depth: int = 0) -> Any:  # noqa: ANN401 - plain 
     for kinds, describe in _KINDS:
         if isinstance(value, kinds):
             return describe(value, within)
-    if is_dataclass(value):
-        return {"type": _path(type(value)), "fields": {f.name: within(getattr(value, f.name)) for f in fields(value)}}
-    return {"type": _path(type(value)), "attributes": within(getattr(value, "__dict__", {}))}
+    return {"type": _path(type(value)), **_contents(value, within)}
 
 
 def rebuilt(data: object, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - what was described
@@ -93,13 +93,26 @@ def rebuilt(data: object, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - wh
         raise StateError(f"{name}: the fields do not fit: {error}") from None
 
 
+def _contents(value: object, within: Callable[[object], Any]) -> dict[str, Any]:
+    """What an object consists of."""
+    if is_dataclass(value):
+        return {"fields": {f.name: within(getattr(value, f.name)) for f in fields(value)}}
+    if hasattr(value, "__dict__"):
+        return {"attributes": within(vars(value))}
+    try:
+        made = value.__reduce_ex__(2)  # how pickle would make it
+    except TypeError:
+        return {}
+    return {"made": within(made[1:3] if isinstance(made, tuple) else made)}
+
+
 def _function(function: types.FunctionType, within: Callable[[object], Any]) -> dict[str, Any]:
     told: dict[str, Any] = {"function": _path(function)}
     if "<" in function.__qualname__:  # a lambda, or a function inside another: the name alone is no name
         code = function.__code__
         told["code"] = zlib.crc32(repr((code.co_code, code.co_names, _constants(code))).encode())
         told["closure"] = [within(cell.cell_contents) for cell in function.__closure__ or ()]
-        told["defaults"] = within(function.__defaults__)
+        told["defaults"] = within([function.__defaults__, function.__kwdefaults__])
     return told
 
 
@@ -130,6 +143,7 @@ _KINDS: tuple[tuple[Any, _Describe], ...] = (
     (types.MethodType, lambda v, within: {"method": v.__func__.__qualname__, "of": within(v.__self__)}),
     (types.FunctionType, _function),
     ((type, types.BuiltinFunctionType), lambda value, _: {"name": _path(value)}),
-    ((Enum, torch.dtype, torch.device, np.generic), lambda value, _: str(value)),
+    ((Enum, torch.dtype, torch.device, np.generic, bytes, bytearray, complex, range, PurePath), lambda v, _: repr(v)),
+    ((set, frozenset), lambda value, within: {"set": sorted(json.dumps(within(item)) for item in value)}),
 )
 """(types, (value, how to describe what is in it) -> plain data); the first that fits."""

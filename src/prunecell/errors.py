@@ -56,8 +56,8 @@ class DivergedError(PrunecellError, ArithmeticError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say what is legal instead of `name`, the nearest match first.
 
-    >>> nearest("Magnitud", ["Random", "Magnitude"])
-    "; did you mean 'Magnitude'? Legal: Magnitude, Random"
+    >>> nearest("magnitud", ["random", "magnitude"])
+    "; did you mean 'magnitude'? Legal: magnitude, random"
     """
     names = sorted(map(str, known))
     close = get_close_matches(str(name), names, n=1) or get_close_matches(

@@ -56,7 +56,7 @@ class Group:
         """
         if not self._needs:
             return
-        late = self.is_due(clock)  # something is still missing: what is whole is kept
+        late = self.is_due(clock)  # an update is overdue: what was collected is kept, and the rest is collected now
         soon = n_samples is not None and self.is_due(clock.advanced(n_samples))
         for weight in self.weights:
             if not late:

@@ -17,7 +17,6 @@ from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement import Enforcement
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
-from prunecell.fillers import traits_of
 from prunecell.group import groups_of
 from prunecell.plan import Plan, Target, resolve
 from prunecell.report.facts import Report, WeightFacts
@@ -141,7 +140,7 @@ class Pruner:
                 [packed[w.name] for w in weights], self._clock, self._enforcement.clear_moments
             )
             for weight in weights:
-                weight.target_sparsity = weight.mask.n_pruned / max(weight.mask.shape.numel(), 1)
+                weight.target_sparsity = max(1 - weight.mask.n_kept / max(weight.n_weights, 1), 0.0)
                 weight.take_as_it_stands_()
         self._enforcement.clear_moments((self._weights[name] for name in packed), rest=True)
 
@@ -177,10 +176,13 @@ class Pruner:
     @property
     def sparsity(self) -> float:
         """The fraction of all prunable weights that is pruned now."""
-        return self.report().sparsity
+        n_kept = sum(weight.mask.n_kept for weight in self._weights.values())
+        return 1 - n_kept / max(sum(weight.n_weights for weight in self._weights.values()), 1)
 
     def target_sparsity(self, name: str) -> float:
         """The sparsity that the schedule asked for when this weight's mask was last filled; 0 before.
+
+        After `set_masks` it is the fraction that those masks prune.
 
         Raises:
             OptionError: no pruned weight has this name.
@@ -194,7 +196,7 @@ class Pruner:
                 WeightFacts(
                     name=w.name,
                     shape=tuple(w.mask.shape),
-                    n_weights=w.mask.shape.numel() - traits_of(w.spec.filler).n_absent,
+                    n_weights=w.n_weights,
                     n_kept=w.mask.n_kept,
                     target_sparsity=w.target_sparsity,
                     filler=shown(w.spec.filler),

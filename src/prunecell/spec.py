@@ -61,7 +61,7 @@ class PruneSpec:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> "PruneSpec":
-        """The spec that `to_data` wrote, where all that it is made of is ours.
+        """The spec that `to_data` wrote; only functions and classes of prunecell can be made again.
 
         Raises:
             StateError: it is of another version, or its fields do not fit.

@@ -6,7 +6,9 @@ specs       each once, by its fields
 weights     name -> spec (its number), target_sparsity, update, bits (the packed mask), hidden (values or None)
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -61,8 +63,10 @@ def check_state(state: Mapping[str, Any], groups: Sequence[Group]) -> Mapping[st
         _check_count("n_samples", state["n_samples"])
     saved: Mapping[str, Mapping[str, Any]] = state["weights"]
     names = {weight.name for group in groups for weight in group.weights}
-    if not isinstance(saved, Mapping) or saved.keys() != names:
-        raise StateError(f"the state prunes {sorted(saved)}, this pruner {sorted(names)}")
+    if not isinstance(saved, Mapping) or not isinstance(state["specs"], Sequence):
+        raise StateError("weights of the pruner's state must be a mapping, and specs a list")
+    if saved.keys() != names:
+        raise StateError(f"the state prunes {sorted(map(str, saved))}, this pruner {sorted(names)}")
     for group in groups:
         _check_group(group, saved, state["specs"])
     return saved
@@ -79,6 +83,10 @@ def _check_group(group: Group, saved: Mapping[str, Mapping[str, Any]], specs: Se
         if (then := specs[entry["spec"]]) != spec:
             raise StateError(f"{name}: the state was made under another spec: {_differences(then, spec)}")
         bits, hidden = entry["bits"], entry["hidden"]
+        for number in ("target_sparsity", "update"):
+            _check_number(f"{name}: {number}", entry[number])
+        if hidden is not None and not (isinstance(hidden, Tensor) and hidden.is_floating_point() and hidden.ndim == 1):
+            raise StateError(f"{name}: hidden values must be a vector of floats, not {type(hidden).__name__}")
         if not isinstance(bits, Tensor) or bits.shape != weight.mask.bits.shape or bits.dtype != weight.mask.bits.dtype:
             raise StateError(f"{name}: the saved mask does not fit a weight of shape {tuple(weight.mask.shape)}")
         n_pruned = Mask(bits, weight.mask.shape).n_pruned if group.spec.parks else 0
@@ -89,6 +97,12 @@ def _check_group(group: Group, saved: Mapping[str, Mapping[str, Any]], specs: Se
 def _check_count(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise StateError(f"{name}={value!r} of the pruner's state is illegal: it must be a whole number >= 0")
+
+
+def _check_number(name: str, value: object) -> None:
+    missing = value is None and name.endswith("update")  # it was never filled
+    if not missing and (isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)):
+        raise StateError(f"{name}={value!r} of the pruner's state is illegal: it must be a finite number")
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """One parameter under a mask: zeros that stay, hidden values that may come back, moments that are cleared."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.errors import OptionError
+from prunecell.fillers import traits_of
 from prunecell.spec import PruneSpec
 
 _KEEP_ZEROS = {
@@ -33,7 +35,7 @@ Any number serves, as the first moment is 0. But on a CPU the square roots of ze
 take are so slow that a pruned model would take 1.4 times as long a step.
 """
 REST_EVERY = 100
-"""Steps after which they are reset, since they decay; the first time after the step that makes them."""
+"""Second moments decay, so they are reset every so many steps, first after step 1."""
 
 
 @dataclass(eq=False)
@@ -46,8 +48,8 @@ class PrunedWeight:
         update: the schedule's number of the update that filled it; None before the first.
         hidden: where weights may revive, the values under the mask, (n_pruned,); None while they stand in the
             parameter, and always None where nothing revives.
-        memory: where they were until then, to be used again.
-        n_steps: of optimizers that keep zeros.
+        memory: the buffer that last held `hidden`; it is reused.
+        n_steps: how many steps of optimizers that keep zeros were made.
     """
 
     name: str
@@ -60,6 +62,11 @@ class PrunedWeight:
     hidden: Tensor | None = None
     memory: Tensor | None = None
     n_steps: int = 0
+
+    @functools.cached_property
+    def n_weights(self) -> int:
+        """How many weights there are; what the filler calls absent does not count."""
+        return self.mask.shape.numel() - traits_of(self.spec.filler).n_absent
 
     def follow(self) -> None:
         """Take the mask to where the parameter is now: models are moved between devices."""

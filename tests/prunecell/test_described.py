@@ -1,9 +1,12 @@
 """Specs as data: equal where they do the same, different where they do not, alike in every process."""
 
+import copy
 import functools
 import json
 import subprocess
 import sys
+from operator import itemgetter
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,6 +62,24 @@ def test_lambdas_and_objects_are_known_by_what_they_do():
     assert described(functools.partial(make, 2)) != described(functools.partial(make, 3))
     assert described(torch.tensor([1.0])) == described(torch.tensor([1.0])) != described(torch.tensor([2.0]))
     assert "0x" not in json.dumps([described(Filler(2)), described(make(2)), described(Filler(2).__call__)])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({1, 2}, {3}),
+        (frozenset({1}), frozenset({2})),
+        (b"a", b"b"),
+        (Path("a"), Path("b")),
+        (range(3), range(4)),
+        (1 + 2j, 2j),
+        (itemgetter(1), itemgetter(2)),
+        (lambda e, *, k=1: k, lambda e, *, k=2: k),  # noqa: ARG005
+    ],
+)
+def test_what_has_no_attributes_is_told_apart_too(one, other):
+    assert described(one) == described(copy.deepcopy(one)) != described(other)
+    json.dumps(described(one))
 
 
 def test_a_description_is_the_same_in_another_process():

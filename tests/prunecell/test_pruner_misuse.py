@@ -228,3 +228,30 @@ def test_processes_that_train_together_agree(tmp_path):
         assert int(mask.sum()) == mask.numel() // 4
         assert not one["model"][name][~mask].any()
         assert one["model"][name][mask].all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(samples="x"), "samples='x' of the pruner's state is illegal"),
+        (lambda s: s.update(steps=-1), "steps=-1 of the pruner's state is illegal"),
+        (lambda s: s.update(n_samples=1.5), r"n_samples=1\.5 of the pruner's state is illegal"),
+        (lambda s: s.update(weights=3), "weights of the pruner's state must be a mapping"),
+        (lambda s: s["weights"]["0.weight"].update(target_sparsity="x"), r"0\.weight: target_sparsity='x'"),
+        (lambda s: s["weights"]["0.weight"].update(update=float("nan")), r"0\.weight: update=nan"),
+        (lambda s: s["weights"]["0.weight"].update(hidden=[]), r"0\.weight: hidden values must be a vector of floats"),
+        (lambda s: s["weights"]["0.weight"].update(bits=None), r"0\.weight: the saved mask does not fit"),
+        (lambda s: s["weights"]["0.weight"].update(spec=7), r"0\.weight: the state has no spec number 7"),
+    ],
+)
+def test_a_state_with_one_wrong_value_is_refused_and_nothing_is_changed(mlp, change, message):
+    pruner = Pruner(mlp.model, REVIVING)
+    mlp.train(torch.optim.SGD(mlp.model.parameters(), lr=0.1), pruner, steps=3)
+    before, state = copy.deepcopy((pruner.state_dict(), mlp.model.state_dict())), pruner.state_dict()
+    change(state)
+    with pytest.raises(StateError, match=message):
+        pruner.load_state_dict(state)
+    after = (pruner.state_dict(), mlp.model.state_dict())
+    torch.testing.assert_close(after[0]["weights"], before[0]["weights"])
+    torch.testing.assert_close(dict(after[1]), dict(before[1]))
+    assert after[0]["samples"] == before[0]["samples"]

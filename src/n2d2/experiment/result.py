@@ -65,7 +65,7 @@ def print_result(result: Result, archive: Path, console: Console) -> None:
     console.print(facts)
     console.print(f"\n{archive} was read back bit for bit", soft_wrap=True, highlight=False)
     console.print(f"picture: {archive.parent / 'run.png'}", soft_wrap=True, highlight=False)
-    console.print(f"all figures: {archive.parent / 'report.json'}", soft_wrap=True, highlight=False)
+    console.print(f"all numbers: {archive.parent / 'report.json'}", soft_wrap=True, highlight=False)
 
 
 def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:

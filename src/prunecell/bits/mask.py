@@ -26,7 +26,7 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _PLAIN = {Tensor, nn.Parameter}
 
 _SHARES = 8
-"""Of a long tensor one share is looked at in a step, another in the next."""
+"""A long tensor is looked at in so many shares, one a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +133,9 @@ class Mask:
     def zero_moved_(self, tensor: Tensor, *, step: int) -> None:
         """Write +0.0 where the mask prunes, as `zero_pruned_` does, if anything else is found there.
 
-        For tensors whose pruned values stay +0.0 by themselves, but for accidents. Of a long one only an eighth is
-        looked at, which saves the pass over it: another in every `step`, so an accident lasts eight steps at most
-        (one, if it reaches all over the tensor).
+        Use it where pruned values should still be +0.0 and only an accident changes them. Of a long tensor only an
+        eighth is looked at, which saves the pass over it: another in every `step`, so an accident lasts eight steps at
+        most (one, if it reaches all over the tensor).
         """
         self._check_fit(tensor)
         permuted, mask = self._as_laid_out(tensor)

@@ -31,7 +31,7 @@ class WeightFacts:
     @property
     def sparsity(self) -> float:
         """The fraction that is pruned."""
-        return 1 - self.n_kept / self.n_weights
+        return 1 - self.n_kept / max(self.n_weights, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Report:
     @property
     def sparsity(self) -> float:
         """The fraction of the prunable weights that is pruned."""
-        return 1 - self.n_kept / self.n_weights
+        return 1 - self.n_kept / max(self.n_weights, 1)
 
     def to_json(self) -> str:
         """All facts, readable by machines."""

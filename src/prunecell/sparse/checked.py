@@ -3,8 +3,8 @@
 The operators get a matrix as its parts, from wherever it came: a layer, an exported program, a caller. A kernel
 believes what it reads, so nothing reaches it unchecked; and as a check reads the whole matrix, it is remembered with
 the tensors that were checked. It holds as long as they are the same objects over the same memory, which is kept from
-being freed meanwhile, and nobody wrote to the starts or the indices. (The values and scales are only multiplied: no
-value is dangerous.)
+being freed meanwhile, and nobody wrote to the starts or the indices; writing through `.data`, through numpy or under
+inference mode is not seen. (The values and scales are only multiplied: no value is dangerous.)
 """
 
 import ctypes

@@ -21,7 +21,7 @@ def join_(sequential: nn.Sequential) -> None:
 
 
 def keep_to_modules_(module: nn.Module) -> None:
-    """Close the way around the modules that torch's transformer layers take, reading dense weights, when evaluating."""
+    """Make torch's transformer layers call their modules; in evaluation they would read dense weights directly."""
     if isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False
     if isinstance(module, nn.TransformerEncoderLayer):

@@ -68,13 +68,17 @@ class SparseMatrix(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401 - torch's
         """Take parts of other lengths too, but only as a whole and if they make a sound matrix."""
-        given = [prefix + name for name in _PARTS if prefix + name in state_dict]
-        if given:
+        if any(prefix + name in state_dict for name in _PARTS):
+            whole = all(prefix + name in state_dict for name in _PARTS[:3])
             own = (
-                dict.fromkeys(_PARTS) if len(given) >= len(_PARTS) - 1 else self._buffers
-            )  # some: with the rest of ours
+                dict.fromkeys(_PARTS) if whole else self._buffers
+            )  # where only some are given, ours serve for the rest
             parts: list[Any] = [state_dict.get(prefix + name, own[name]) for name in _PARTS]
             starts, indices, values, scales = parts
+            if not all(
+                isinstance(part, Tensor) for part in (starts, indices, values, *([] if scales is None else [scales]))
+            ):
+                raise StateError(f"{prefix}starts, indices, values and scales must be tensors")
             loaded = _format_of(state_dict.get(prefix + "format_code"), self.format)
             check(matrix_of(starts, indices, values, scales, self.n_columns, loaded.name))
             self.format = loaded

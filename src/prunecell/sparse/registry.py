@@ -93,8 +93,8 @@ def _is_plain(x: Tensor) -> bool:
 
 
 def _has_no_tangents() -> bool:
-    """Whether nobody differentiates in forward mode; True where torch's name for it is another one."""
-    return getattr(torch.autograd.forward_ad, "_current_level", -1) < 0
+    """Whether nobody differentiates in forward mode; False, which is always right, where torch cannot be asked."""
+    return getattr(torch.autograd.forward_ad, "_current_level", 0) < 0
 
 
 def register_gradient(

@@ -19,7 +19,7 @@ from prunecell.sparse.values import VALUES
 
 MANY = 32  # samples
 SECONDS = 0.001  # that calls are repeated for one time
-LOST = 1.2  # times of the dense layer, from which on a form is not tried with more entries
+LOST = 1.2  # a form that is this many times slower than dense is not measured at higher densities
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ class ValueType:
         narrow = values.to(self.dtype)
         if bool((narrow.isinf() & values.isfinite()).any()):
             largest = float(values.abs().max())
-            raise OptionError(f"values={self.name!r} is illegal for a weight of {largest:.6g}: at most 65504 fits")
+            most = torch.finfo(self.dtype).max
+            raise OptionError(f"values={self.name!r} is illegal for a weight of {largest:.6g}: at most {most:.6g} fits")
         return narrow
 
 
