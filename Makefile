@@ -1,4 +1,4 @@
-# Two commands do all the set-up on a bare Debian with Python 3.11 and a C compiler: make run, make test.
+# Two commands do all the set-up on a bare Debian with Python 3.11 and a C++ compiler: make run, make test.
 PYTHON ?= python3
 BIN = .venv/bin
 KERNELS = $(shell find src/prunecell/native -name '*.cpp' -o -name '*.h')

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.utils.hooks import RemovableHandle
 
 from prunecell.bits.mask import Mask
@@ -53,15 +54,19 @@ class Collector:
         self._hooks.clear()
 
     def watch_inputs(self) -> None:
-        """Put a hook on the owner's forward, where inputs are asked for."""
+        """Put a hook on the owner's forward, where inputs are asked for, in place of one that a copy brought along."""
         if self.active and Needs.INPUTS in self.needs:
+            for number, hook in list(self.owner._forward_pre_hooks.items()):  # noqa: SLF001 - no public name
+                if getattr(hook, "__func__", None) is Collector._add_inputs:
+                    del self.owner._forward_pre_hooks[number]  # noqa: SLF001
             self._hooks.append(self.owner.register_forward_pre_hook(self._add_inputs))
 
     @property
     def complete(self) -> bool:
-        """Whether all that is needed is there."""
+        """Whether all that is needed is there and finite: of a step that overflowed nothing is believed."""
         found = {Needs.GRADIENT: self._gradient, Needs.SQUARED_GRADIENT: self._squares, Needs.INPUTS: self._inputs}
-        return all(tensor is not None for need, tensor in found.items() if need in self.needs)
+        needed = [tensor for need, tensor in found.items() if need in self.needs]
+        return all(tensor is not None and bool(tensor.isfinite().all()) for tensor in needed)
 
     def evidence(self, shape: torch.Size) -> dict[Needs, Tensor]:
         """What was collected for a weight of this shape."""
@@ -88,14 +93,21 @@ class Collector:
         newly = gradient - seen_before
         self._gradient = before + newly
         if Needs.SQUARED_GRADIENT in self.needs:
-            self._squares = newly.square() if self._squares is None else self._squares + newly.square()
+            squares = newly.square() if newly.dtype == torch.float64 else newly.float().square()
+            self._squares = squares if self._squares is None else self._squares + squares
 
     def check(self, name: str, parameter: Tensor) -> None:
         """Refuse a weight for which what is needed never comes.
 
         Raises:
-            OptionError: it is frozen and gradients are needed, or its layer has no inputs that are known.
+            OptionError: it is frozen and gradients are needed, its layer has no inputs that are known, or several
+                processes train together, whose gradients and inputs differ.
         """
+        if self.needs and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            raise OptionError(
+                f"the criterion of {name!r} needs {self.needs.name}, which every process has of its own samples only:"
+                " the masks would differ; use one that needs nothing, such as magnitude"
+            )
         if self.needs & _OF_GRADIENTS and not parameter.requires_grad:
             raise OptionError(f"the criterion of {name!r} needs gradients, and this parameter is frozen")
         if Needs.INPUTS in self.needs and not isinstance(self.owner, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
@@ -106,7 +118,9 @@ class Collector:
 
     @torch.no_grad()
     def _add_inputs(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Add up the squares of every input feature or channel, float32 (features,)."""
+        """Add up the squares of every input feature or channel, float32 (features,), while the module trains."""
+        if not module.training or not args:
+            return
         x = args[0].detach().float()
         squares = x.square()
         if isinstance(module, _CONVOLUTIONS):

@@ -80,16 +80,21 @@ def random(evidence: Evidence) -> Draws:
     return Draws(evidence.weight, evidence.mask, seed)
 
 
+def _wide(tensor: Tensor) -> Tensor:
+    """In float32 at least, because products of half precision underflow."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 @needs(Needs.GRADIENT)
 def taylor(evidence: Evidence) -> Tensor:
     """|w g|: the change of the loss without the weight, to first order (Molchanov 2017, arxiv.org/abs/1611.06440)."""
-    return (evidence.weight * evidence.gradient).abs()
+    return (_wide(evidence.weight) * _wide(evidence.gradient)).abs()
 
 
 @needs(Needs.SQUARED_GRADIENT)
 def fisher(evidence: Evidence) -> Tensor:
     """w^2 g^2: to second order, by the empirical Fisher matrix's diagonal (Theis 2018, arxiv.org/abs/1801.05787)."""
-    return evidence.weight.square() * evidence.squared_gradient
+    return _wide(evidence.weight).square() * evidence.squared_gradient
 
 
 @needs(Needs.INPUTS)

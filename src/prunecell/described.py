@@ -50,6 +50,8 @@ def described(value: object, *, depth: int = 0) -> Any:  # noqa: ANN401 - plain 
     >>> described(Static(sparsity=0.5))
     {'type': 'prunecell.schedules.Static', 'fields': {'sparsity': 0.5}}
     """
+    if isinstance(value, np.generic):
+        return described(value.item(), depth=depth)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if depth > _DEEPEST:
@@ -118,7 +120,14 @@ def _function(function: types.FunctionType, within: Callable[[object], Any]) -> 
 
 def _constants(code: types.CodeType) -> list[object]:
     """The constants of a function; those that are code themselves (lambdas inside it) by what they do."""
-    return [(c.co_code, _constants(c)) if isinstance(c, types.CodeType) else c for c in code.co_consts]
+    return [_constant(constant) for constant in code.co_consts]
+
+
+def _constant(constant: object) -> object:
+    """Sets in an order of their own, which differs between processes."""
+    if isinstance(constant, types.CodeType):
+        return constant.co_code, constant.co_names, _constants(constant)
+    return sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
 
 
 def _array(value: "Tensor | np.ndarray[Any, Any]") -> dict[str, Any]:
@@ -143,7 +152,7 @@ _KINDS: tuple[tuple[Any, _Describe], ...] = (
     (types.MethodType, lambda v, within: {"method": v.__func__.__qualname__, "of": within(v.__self__)}),
     (types.FunctionType, _function),
     ((type, types.BuiltinFunctionType), lambda value, _: {"name": _path(value)}),
-    ((Enum, torch.dtype, torch.device, np.generic, bytes, bytearray, complex, range, PurePath), lambda v, _: repr(v)),
+    ((Enum, torch.dtype, torch.device, bytes, bytearray, complex, range, PurePath), lambda v, _: repr(v)),
     ((set, frozenset), lambda value, within: {"set": sorted(json.dumps(within(item)) for item in value)}),
 )
 """(types, (value, how to describe what is in it) -> plain data); the first that fits."""

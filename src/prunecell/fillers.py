@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prunecell.bits import select
 from prunecell.bits.mask import Mask
-from prunecell.bits.order import Keys, key_at_most, value_of_key
+from prunecell.bits.order import Keys, Scores, key_at_most, value_of_key
 from prunecell.criteria import Criterion, keys_of, magnitude, needs_of, random
 from prunecell.described import shown
 from prunecell.errors import OptionTypeError, check_number
@@ -107,7 +107,10 @@ class Lowest:
 
     def rank(self, evidence: Evidence) -> Ranking:
         """See `Ranks`."""
-        groups = self.granularity.group(keys_of(self.criterion, evidence))
+        keys = keys_of(self.criterion, evidence)
+        if isinstance(keys, Scores) and not self.revives and evidence.mask.n_pruned:
+            keys = keys.after(evidence.mask)
+        groups = self.granularity.group(keys)
         return Ranking(keys=groups, group_size=evidence.weight.numel() // max(groups.shape.numel(), 1))
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:

@@ -125,7 +125,10 @@ SINGLE = Weights()
 
 def _mean(scores: Tensor, dims: list[int]) -> Tensor:
     """In float64, so that the order of the additions, which differs between machines, shows in no float32."""
-    return scores.double().mean(dims).float() if dims else scores
+    if not dims:
+        return scores
+    means = scores.double().mean(dims)
+    return means if scores.dtype == torch.float64 else means.float()
 
 
 GRANULARITIES: dict[str, type[Granularity]] = {"Weights": Weights, "Slices": Slices, "Blocks": Blocks}

@@ -1,6 +1,7 @@
 """Group: the weights under one spec, whose masks are filled together."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,9 @@ from prunecell.fillers import rank_of
 from prunecell.schedules import Clock, sparsity_at, updates_of
 from prunecell.spec import PruneSpec
 from prunecell.weight import PrunedWeight, revealed
+
+PATIENCE = 10
+"""Steps after which a warning says that what a criterion needs does not come."""
 
 
 class ClearMoments(Protocol):
@@ -36,6 +40,7 @@ class Group:
     def __post_init__(self) -> None:
         self._needs = self.spec.needs  # asked for here, because a step without an update must cost next to nothing
         self._update_at = updates_of(self.spec.schedule)
+        self._n_late = 0
 
     def is_due(self, clock: Clock) -> bool:
         """Whether the masks must be filled at that time: an update came since they were filled, or they never were."""
@@ -57,6 +62,15 @@ class Group:
         if not self._needs:
             return
         late = self.is_due(clock)  # an update is overdue: what was collected is kept, and the rest is collected now
+        self._n_late = self._n_late + 1 if late else 0
+        if self._n_late == PATIENCE:
+            waiting = [weight.name for weight in self.weights if not weight.collector.complete]
+            warnings.warn(
+                f"no {self._needs.name} of {', '.join(waiting[:5])} came in {PATIENCE} steps, so no mask of this spec"
+                " is filled: are they unused or frozen, or is the model compiled?",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         soon = n_samples is not None and self.is_due(clock.advanced(n_samples))
         for weight in self.weights:
             if not late:
@@ -87,7 +101,7 @@ class Group:
         clear_moments([weight for weight, mask in pairs if mask.revives(weight.mask)], rest=False)
         update = self._update_at(clock)
         for weight, mask in pairs:
-            weight.mask, weight.update = mask, update
+            weight.mask, weight.update = mask, float(update)
 
     def _masks(self, clock: Clock, sparsity: float) -> list[Mask]:
         evidences = [self._evidence(weight, clock) for weight in self.weights]

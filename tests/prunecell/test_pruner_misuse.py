@@ -213,7 +213,14 @@ for _ in range(8):
     parallel(torch.randn(4, 8)).square().mean().backward()
     solver.step()
     pruner.step(8)
-torch.save({"model": model.state_dict(), "masks": pruner.masks}, f"{folder}/{rank}.pt")
+from prunecell import Lowest, Static
+from prunecell.criteria import taylor
+try:
+    Pruner(nn.Linear(4, 4), PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor)))
+    refused = ""
+except ValueError as error:
+    refused = str(error)
+torch.save({"model": model.state_dict(), "masks": pruner.masks, "refused": refused}, f"{folder}/{rank}.pt")
 torch.distributed.destroy_process_group()
 """
 
@@ -222,6 +229,7 @@ def test_processes_that_train_together_agree(tmp_path):
     together = [subprocess.Popen([sys.executable, "-c", PROCESS, str(rank), str(tmp_path)]) for rank in range(2)]
     assert [process.wait(60) for process in together] == [0, 0]
     one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert "which every process has of its own samples only" in one["refused"]
     for kind in ("model", "masks"):
         assert all(torch.equal(value, two[kind][name]) for name, value in one[kind].items())
     for name, mask in one["masks"].items():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -315,3 +316,96 @@ def test_masks_that_do_not_fit_change_nothing(mlp):
     for late in (lambda: pruner.set_masks({}), pruner.zero_pruned_):
         with pytest.raises(StateError, match="this Pruner was finalized"):
             late()
+
+
+# ---- what does not come, or is not to be believed --------------------------------------------------------------------
+
+
+def test_what_is_pruned_stays_pruned_where_nothing_revives(mlp):
+    @needs(Needs.GRADIENT)
+    def movement(evidence):
+        return -evidence.weight * evidence.gradient
+
+    for criterion in (movement, taylor, lambda e: -e.weight.abs()):
+        task = type(mlp)("mlp")
+        spec = PruneSpec(schedule=Cubic(sparsity=0.9, steps=6), filler=Lowest(criterion=criterion))
+        solver, pruner = trainer(task.model, spec)
+        before = pruner.masks
+        for _ in range(8):
+            task.train(solver, pruner, steps=1)
+            assert not any((mask & ~before[name]).any() for name, mask in pruner.masks.items())
+            before = pruner.masks
+        zeros = sum(int((task.model[i].weight == 0).sum()) for i in (0, 2))
+        assert pruner.sparsity == pytest.approx(zeros / 512, abs=0.01)
+
+
+def test_gradients_that_overflowed_are_waited_for(mlp):
+    solver, pruner = trainer(mlp.model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor)))
+    for factor in (float("inf"), float("nan")):
+        solver.zero_grad()
+        (mlp.loss() * factor).backward()
+        pruner.step(16)
+        assert pruner.sparsity == 0
+    mlp.train(solver, pruner, steps=1)
+    assert pruner.sparsity == 0.5
+
+
+def test_a_layer_that_is_never_used_is_told_of_by_name(mlp):
+    model = nn.Sequential(mlp.model, nn.Linear(4, 4))
+    solver, pruner = trainer(model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor)))
+    with pytest.warns(RuntimeWarning, match=r"no GRADIENT of 1\.weight came in 10 steps, so no mask of this spec"):
+        mlp.train(solver, pruner, steps=12, model=mlp.model)
+    assert pruner.sparsity == 0
+
+
+def test_products_of_half_precision_do_not_underflow():
+    torch.manual_seed(0)
+    weight, gradient = torch.randn(64, 64) * 1e-2, torch.randn(64, 64) * 1e-4
+    masks = []
+    for dtype in (torch.float16, torch.float32):
+        layer = nn.Linear(64, 64, bias=False).to(dtype)
+        layer.weight.data = weight.half().to(dtype)
+        pruner = Pruner(layer, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=fisher)))
+        (layer.weight * gradient.half().to(dtype)).sum().backward()
+        pruner.step(1)
+        masks.append(pruner.masks["weight"])
+    assert float((masks[0] != masks[1]).float().mean()) < 0.01
+
+
+def test_validation_is_no_training(mlp):
+    solver, pruner = trainer(mlp.model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=wanda)))
+    mlp.model.eval()
+    with torch.no_grad():
+        mlp.model(torch.randn(50, 12) * 1e6)
+    mlp.model.train()
+    mlp.train(solver, pruner, steps=1)
+    other = type(mlp)("mlp")
+    solver, alone = trainer(other.model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=wanda)))
+    other.train(solver, alone, steps=1)
+    assert all(torch.equal(mask, alone.masks[name]) for name, mask in pruner.masks.items())
+
+
+def test_a_copy_that_collects_has_one_hook_and_lets_go_of_it(mlp):
+    solver, pruner = trainer(mlp.model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=wanda)))
+    model, _, other = copy.deepcopy((mlp.model, solver, pruner))
+    assert len(model[0]._forward_pre_hooks) == 1
+    other.finalize()
+    assert not model[0]._forward_pre_hooks
+    assert len(mlp.model[0]._forward_pre_hooks) == 1
+
+
+def test_states_hold_plain_numbers_only(mlp, tmp_path):
+    class Numpy:
+        moves, counts_epochs = True, False
+
+        def __call__(self, _):
+            return np.float64(0.5)
+
+        def update(self, clock):
+            return np.int64(clock.steps)
+
+    for schedule in (Numpy(), Static(sparsity=np.float64(0.5)), Static(sparsity=np.float32(0.5))):
+        pruner = Pruner(mlp.make(), PruneSpec(schedule=schedule))
+        pruner.step(1)
+        torch.save(pruner.state_dict(), tmp_path / "state.pt")
+        pruner.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))

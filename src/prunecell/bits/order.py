@@ -7,6 +7,7 @@ Selection works on integers, the *keys*, so no rounding ever enters it: the m sm
     Scores       numbers of any sign that a criterion returned: higher keeps
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -200,6 +201,12 @@ class Scores:
     def scores(self) -> Tensor:
         """See `Keys`."""
         return self._flat.view(self.shape)
+
+    def after(self, mask: Mask) -> "Scores":
+        """The same scores, but that what a mask prunes comes before all others."""
+        scores = self.scores()
+        lowest = -math.inf if scores.is_floating_point() else torch.iinfo(scores.dtype).min
+        return Scores(scores.masked_fill(~mask.to_bool(), lowest))
 
 
 def _ordered(values: Tensor) -> Tensor:

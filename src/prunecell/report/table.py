@@ -61,10 +61,12 @@ def plain(facts: Facts) -> str:
 
 
 def _table(facts: Facts) -> Table:
+    weights = facts.weights
+    stored = any(w.bytes_stored is not None for w in weights)
     table = Table(
         "weight",
         "shape",
-        caption="dense, stored: bytes",
+        caption="dense, stored: bytes" if stored else "dense: bytes",
         caption_justify="left",
         show_footer=True,
         box=SIMPLE_HEAD,
@@ -79,7 +81,7 @@ def _table(facts: Facts) -> Table:
         ("sparsity", [f"{w.sparsity:.2%}" for w in weights], f"{facts.sparsity:.2%}"),
         ("dense", [f"{w.bytes_dense:,}" for w in weights], f"{sum(w.bytes_dense for w in weights):,}"),
     ]
-    if any(w.bytes_stored is not None for w in weights):
+    if stored:
         total = sum(w.bytes_stored or 0 for w in weights)
         columns.append(("stored", [f"{w.bytes_stored or 0:,}" for w in weights], f"{total:,}"))
     for title, _, footer in columns:

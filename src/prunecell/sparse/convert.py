@@ -6,6 +6,7 @@ the layers of an nn.Sequential are joined (joints).
 
 import ctypes
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -115,12 +116,19 @@ class Conversion:
         return self._made[name]
 
     def _compressed(self, kind: str, name: str, size: torch.Size) -> Compressed | None:
-        n_rows, n_columns, n_kept = size[0], size[1:].numel(), self._source.n_kept(name)
-        form = self._choose(Weight(kind=kind, n_rows=n_rows, n_columns=n_columns, n_kept=n_kept))
+        weight = Weight(kind=kind, n_rows=size[0], n_columns=size[1:].numel(), n_kept=self._source.n_kept(name))
+        form = self._choose(weight)
+        if form is None and weight.n_kept:  # a file may count -0.0 as kept
+            weight = replace(weight, n_kept=sum(len(chunk.positions) for chunk in self._source.chunks(name)))
+            form = self._choose(weight)
         if form is None:
             return None
-        shape = Shape(n_rows=n_rows, n_columns=n_columns, n_kept=n_kept)
+        shape = Shape(n_rows=weight.n_rows, n_columns=weight.n_columns, n_kept=weight.n_kept)
         made = compress_chunks(self._source.chunks(name), shape, format=form.format, values=form.values)
+        n_kept = int(made.values.count_nonzero())
+        better = self._choose(replace(weight, n_kept=n_kept)) if n_kept < weight.n_kept else form
+        if better not in (form, None):
+            made = compress_chunks(self._source.chunks(name), shape, format=better.format, values=better.values)
         _give_back_memory()
         return made
 

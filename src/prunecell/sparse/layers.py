@@ -79,6 +79,8 @@ class SparseMatrix(nn.Module):
                 isinstance(part, Tensor) for part in (starts, indices, values, *([] if scales is None else [scales]))
             ):
                 raise StateError(f"{prefix}starts, indices, values and scales must be tensors")
+            if len(starts) != len(self.starts):
+                raise StateError(f"{prefix}starts are of {len(starts) - 1} rows, the layer has {len(self.starts) - 1}")
             loaded = _format_of(state_dict.get(prefix + "format_code"), self.format)
             check(matrix_of(starts, indices, values, scales, self.n_columns, loaded.name))
             self.format = loaded

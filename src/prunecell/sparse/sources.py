@@ -34,7 +34,7 @@ class Own:
     tensors: dict[str, Tensor]
 
     def n_kept(self, name: str) -> int:
-        """See `Weights`."""
+        """See `Weights`: exactly."""
         return int(self.tensors[name].count_nonzero())
 
     def chunks(self, name: str) -> Iterator[Chunk]:
@@ -53,7 +53,7 @@ class Stored:
     archive: Archive
 
     def n_kept(self, name: str) -> int:
-        """See `Weights`; a tensor that is stored dense is read for it."""
+        """See `Weights`: what is not +0.0; a tensor that is stored dense is read for it."""
         n_nonzero = self.archive.facts(name).n_nonzero
         return sum(len(chunk.positions) for chunk in self.chunks(name)) if n_nonzero is None else n_nonzero
 

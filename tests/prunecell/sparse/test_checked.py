@@ -96,3 +96,13 @@ def test_a_part_of_a_state_is_checked_with_the_rest_of_the_layer():
     with pytest.raises(StateError, match="is damaged"):
         layer.load_state_dict({"indices": torch.full_like(layer.indices, 30000)}, strict=False)
     assert torch.equal(layer(x), before)
+
+
+@pytest.mark.parametrize("bias", [None, torch.zeros(10)])
+def test_a_state_of_another_number_of_rows_is_refused_and_nothing_is_changed(bias):
+    layer = SparseLinear(matrix(), bias)
+    before = layer(x := torch.randn(2, 20))
+    other = SparseLinear(compress(torch.randn(6, 20)), None if bias is None else torch.zeros(6))
+    with pytest.raises(StateError, match="starts are of 6 rows, the layer has 10"):
+        layer.load_state_dict(other.state_dict())
+    assert torch.equal(layer(x), before)

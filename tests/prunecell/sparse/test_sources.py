@@ -1,5 +1,6 @@
 """Weights on their way from an archive: decoded once, and what is int8 already stays as it is."""
 
+import copy
 import importlib
 import sys
 
@@ -53,6 +54,19 @@ def test_negative_zeros_of_an_archive_are_no_entries(tmp_path):
     small = compact_(nn.Sequential(nn.Linear(300, 400)), tmp_path / "net.pcell")[0]
     assert len(small.values) == 400
     assert torch.equal(small.weight, model[0].weight)
+
+
+def test_masks_by_multiplication_leave_negative_zeros_and_become_sparse_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.undo()  # the times that are shipped
+    model = nn.Sequential(nn.Linear(512, 512))
+    model[0].weight.data *= torch.rand(512, 512) < 0.02
+    assert int(torch.signbit(model[0].weight[model[0].weight == 0]).sum()) > 100_000
+    save(model, tmp_path / "net.pcell")
+    for prefer in ("speed", "memory"):
+        stored = compact_(nn.Sequential(nn.Linear(512, 512)), tmp_path / "net.pcell", prefer=prefer)[0]
+        own = compact_(copy.deepcopy(model), prefer=prefer)[0]
+        assert stored.format == own.format
+        assert len(stored.values) == len(own.values)
 
 
 def test_without_torchs_private_names_every_call_takes_torchs_own_way(monkeypatch):
