@@ -21,9 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prunecell.bits.mask import Mask
 from prunecell.errors import FormatError
-from prunecell.pruner import Pruner
 
 MAX_VALUE_LENGTH = 40
 """Characters of one value with its space: no line of a file is read beyond what its values can need."""
@@ -155,17 +153,6 @@ def load_weights(
     return masks
 
 
-def put_masks(pruner: Pruner, masks: Mapping[str, Tensor]) -> None:
-    """Let a Pruner go on with these masks (parameter name -> bool); what they prune is gone, and not hidden."""
-    state = pruner.state_dict()
-    for name, mask in masks.items():
-        saved = state["weights"][name]
-        saved["bits"] = Mask.from_bool(mask).bits
-        if saved["hidden"] is not None:
-            saved["hidden"] = saved["hidden"].new_zeros(int((~mask).sum()))
-    pruner.load_state_dict(state)
-
-
 def _tensors(cell: Any) -> dict[str, Tensor]:  # noqa: ANN401 - any cell
     """The word in a file's name -> the tensor; nothing, with a warning, where N2D2 has no file for a cell."""
     layer = getattr(cell, "layer", None)
@@ -225,7 +212,7 @@ def _load(
     if "weights" in tensors:
         cell.refill()
         if mask is not None and cell.quantizer is not None and cell.quantizer.pruner is not None:
-            put_masks(cell.quantizer.pruner, {cell.weight_name: mask})
+            cell.quantizer.pruner.set_masks({cell.weight_name: mask})
     return mask
 
 

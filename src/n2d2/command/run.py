@@ -20,7 +20,7 @@ from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.storing import store
 from n2d2.exports import export
-from n2d2.files import load_weights, put_masks
+from n2d2.files import load_weights
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint
 from prunecell.errors import DataError
@@ -90,7 +90,7 @@ def read_weights(session: Session) -> None:
         session.pruner.refill()
         if masks:
             masks = read()  # the refilling zeroed some of what has a mask
-    put_masks(session.pruner, {names[cell]: mask for cell, mask in masks.items() if cell in session.masks})
+    session.pruner.set_masks({names[cell]: mask for cell, mask in masks.items() if cell in session.masks})
 
 
 def written_before(options: Options) -> Path | None:

@@ -1,13 +1,12 @@
 """ONNX: dense, or with sparse initializers where these are smaller."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves  # torch's exporter flattens what a model returns with it
 
 from prunecell.atomic import replacing
 from prunecell.errors import OptionError
@@ -69,8 +68,17 @@ def _traced(model: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
 
 
 def _tensors(outputs: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in _leaves(outputs) if isinstance(leaf, Tensor)]
 
 
 def _named(name: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     return {name: tensors[0]} if len(tensors) == 1 else {f"{name}_{i}": tensor for i, tensor in enumerate(tensors)}
+
+
+def _leaves(returned: object) -> list[object]:
+    """The tensors of what a model returned, in the order in which torch's exporter flattens it."""
+    if isinstance(returned, Mapping):
+        return [leaf for item in returned.values() for leaf in _leaves(item)]
+    if isinstance(returned, list | tuple):
+        return [leaf for item in returned for leaf in _leaves(item)]
+    return [returned]
