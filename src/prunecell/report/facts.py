@@ -65,14 +65,44 @@ class Report:
         """All facts, readable by machines."""
         return json.dumps(asdict(self) | {"sparsity": self.sparsity}, indent=1)
 
+    def columns(self) -> list[tuple[str, list[str], str]]:
+        """What is printed of the weights: (title, one cell a weight, the total)."""
+        weights = self.weights
+        columns = [
+            ("weight", [w.name for w in weights], "total"),
+            ("shape", ["x".join(map(str, w.shape)) for w in weights], ""),
+            ("weights", [f"{w.n_weights:,}" for w in weights], f"{self.n_weights:,}"),
+            ("kept", [f"{w.n_kept:,}" for w in weights], f"{self.n_kept:,}"),
+            ("sparsity", [f"{w.sparsity:.2%}" for w in weights], f"{self.sparsity:.2%}"),
+            ("dense", [f"{w.bytes_dense:,}" for w in weights], f"{sum(w.bytes_dense for w in weights):,}"),
+        ]
+        if any(w.bytes_stored is not None for w in weights):
+            stored = [w.bytes_stored or 0 for w in weights]
+            columns.append(("stored", [f"{n:,}" for n in stored], f"{sum(stored):,}"))
+        return columns
+
+    def notes(self) -> list[str]:
+        """One line for each reason to leave parameters alone."""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.skipped:
+            reasons.setdefault(reason, []).append(name)
+        return [f"not pruned ({reason}): {_some(names)}" for reason, names in reasons.items()]
+
     def __rich__(self) -> "Group":
-        """One row a weight, and one line for each reason to leave parameters alone."""
+        """The columns as a table, and the notes."""
         from prunecell.report.table import rendered  # noqa: PLC0415 - rich takes 20 ms, which only a printed report needs
 
-        return rendered(self)
+        columns = self.columns()
+        in_bytes = ", ".join(title for title, _, _ in columns if title in {"dense", "stored"})
+        return rendered(columns, self.notes(), caption=f"{in_bytes}: bytes")
 
     def __str__(self) -> str:
         """The same as plain text."""
         from prunecell.report.table import plain  # noqa: PLC0415
 
-        return plain(self)
+        return plain(self.__rich__())
+
+
+def _some(names: list[str]) -> str:
+    """At most a line's worth of names."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")  # noqa: PLR2004
