@@ -118,6 +118,15 @@ def _function(function: types.FunctionType, within: Callable[[object], Any]) -> 
     return told
 
 
+def _builtin(function: types.BuiltinFunctionType, within: Callable[[object], Any]) -> dict[str, Any]:
+    """A function in C: by its name, and by the object whose method it is."""
+    owner = function.__self__
+    return {
+        "name": function.__qualname__,
+        "of": owner.__name__ if isinstance(owner, types.ModuleType) else within(owner),
+    }
+
+
 def _constants(code: types.CodeType) -> list[object]:
     """The constants of a function; those that are code themselves (lambdas inside it) by what they do."""
     return [_constant(constant) for constant in code.co_consts]
@@ -151,7 +160,8 @@ _KINDS: tuple[tuple[Any, _Describe], ...] = (
     ),
     (types.MethodType, lambda v, within: {"method": v.__func__.__qualname__, "of": within(v.__self__)}),
     (types.FunctionType, _function),
-    ((type, types.BuiltinFunctionType), lambda value, _: {"name": _path(value)}),
+    (types.BuiltinFunctionType, _builtin),
+    (type, lambda value, _: {"name": _path(value)}),
     ((Enum, torch.dtype, torch.device, bytes, bytearray, complex, range, PurePath), lambda v, _: repr(v)),
     ((set, frozenset), lambda value, within: {"set": sorted(json.dumps(within(item)) for item in value)}),
 )

@@ -74,6 +74,8 @@ def test_lambdas_and_objects_are_known_by_what_they_do():
         (range(3), range(4)),
         (1 + 2j, 2j),
         (itemgetter(1), itemgetter(2)),
+        ({1: 2}.get, {1: 3}.get),
+        (len, max),
         (lambda e, *, k=1: k, lambda e, *, k=2: k),  # noqa: ARG005
     ],
 )

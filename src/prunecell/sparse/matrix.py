@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from prunecell import native
-from prunecell.errors import OptionError, StateError
-from prunecell.sparse.formats import FORMATS
+from prunecell.errors import StateError
+from prunecell.sparse.formats import format_named
 from prunecell.sparse.formats.format import Format, Where
 from prunecell.sparse.values import VALUES_OF
 
@@ -75,12 +75,10 @@ def matrix_of(
     """The matrix of its parts.
 
     Raises:
-        OptionError: no format has this name.
+        UnknownNameError: no format has this name.
     """
-    if format not in FORMATS:
-        raise OptionError(f"format={format!r} is illegal: a sparse matrix is of {', '.join(FORMATS)}")
     return Compressed(
-        starts=starts, indices=indices, values=values, scales=scales, n_columns=n_columns, format=FORMATS[format]
+        starts=starts, indices=indices, values=values, scales=scales, n_columns=n_columns, format=format_named(format)
     )
 
 
@@ -116,7 +114,7 @@ def decompress(matrix: Compressed) -> Tensor:
 
     >>> matrix = Compressed(starts=torch.tensor([0, 1, 3], dtype=torch.int32), scales=None, n_columns=4,
     ...     indices=torch.tensor([2, 0, 2], dtype=torch.uint8), values=torch.tensor([1.0, 2.0, 3.0]),
-    ...     format=FORMATS["gaps8"])
+    ...     format=format_named("gaps8"))
     >>> decompress(matrix)
     tensor([[0., 0., 1., 0.],
             [2., 0., 0., 3.]])

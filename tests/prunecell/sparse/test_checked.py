@@ -68,7 +68,7 @@ def test_a_layer_is_checked_again_when_it_is_changed(name, way):
 
 def test_a_name_that_is_no_format_is_refused():
     *parts, _ = matrix().parts
-    with pytest.raises(OptionError, match="format='rows' is illegal: a sparse matrix is of columns16, gaps8, bitmask"):
+    with pytest.raises(OptionError, match="format='rows' is illegal; Legal: bitmask, columns16, gaps8"):
         checked(*parts, "rows")
 
 
