@@ -14,6 +14,7 @@ from prunecell.bits.mask import Mask
 from prunecell.errors import OptionTypeError
 from prunecell.evidence import Evidence
 from prunecell.fillers import rank_of
+from prunecell.normed import spared
 from prunecell.schedules import Clock, sparsity_at, updates_of
 from prunecell.spec import PruneSpec
 from prunecell.weight import PrunedWeight, revealed
@@ -106,7 +107,11 @@ class Group:
     def _masks(self, clock: Clock, sparsity: float) -> list[Mask]:
         evidences = [self._evidence(weight, clock) for weight in self.weights]
         shares = shares_of(self.spec.allocation, evidences, sparsity)
-        return [_as_mask(self.spec.filler(e, share), e) for e, share in zip(evidences, shares, strict=True)]
+        masks = [_as_mask(self.spec.filler(e, share), e) for e, share in zip(evidences, shares, strict=True)]
+        return [
+            mask if weight.normed is None else spared(mask, evidence, weight.normed, share)
+            for mask, weight, evidence, share in zip(masks, self.weights, evidences, shares, strict=True)
+        ]
 
     def _evidence(self, weight: PrunedWeight, clock: Clock) -> Evidence:
         # The draw depends on seed, name and time only: resumed and parallel runs draw the same.

@@ -1,25 +1,33 @@
 """Plans: which parameters of a model are pruned, and how each."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
-from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
+from torch import nn
 
 from prunecell.errors import OptionTypeError, PlanError, nearest
-from prunecell.names import plain_names
+from prunecell.prunable import Candidate, candidates
 from prunecell.spec import PruneSpec
 
 Key = str | type[nn.Module]
 Plan = Mapping[Key, PruneSpec | None]
 """From a parameter's name, a pattern of names, or a type of module, to a spec; None: leave these alone.
 
-The first key that fits a parameter decides. Parameters under the same spec object share its allocation's budget; equal
-specs that are two objects are two budgets. A pattern (`*`, `?`, `[seq]`) or a type reaches the weights that are
-pruned by default: matrices and kernels, not biases, norms or embeddings. A literal name reaches any parameter.
+The first key that reaches a parameter decides. What a key reaches:
+
+    "fc.weight"          a name           that parameter, whatever it is
+    "layers.*", "re:..." a pattern        of the parameters that it fits those that are pruned by default; all that it
+    nn.Linear            or a type        fits, where none of them is
+    with None            any key          all that it fits
+    "*"                  with a spec      all that is pruned by default
+
+A pattern is one of the shell's (`*`, `?`, `[seq]`), or `re:` and a regular expression that fits the whole name.
+Parameters under the same spec object share its allocation's budget; equal specs that are two objects are two budgets.
 """
+
+_ALL, _EXPRESSION = "*", "re:"
 
 
 @dataclass(frozen=True)
@@ -28,13 +36,16 @@ class Target:
 
     Attributes:
         name: without the prefixes of wrappers; the first if it has several (tied weights).
-        owner: the module that has it under that name.
+        owner: the module that has it under that name, or computes its weight from it.
+        normed: dimensions along which the owner divides each slice by its norm, so that none may become all zeros; ()
+            is the whole parameter, None: none.
     """
 
     name: str
     parameter: nn.Parameter
     owner: nn.Module
     spec: PruneSpec
+    normed: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -45,15 +56,6 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A parameter, all its names (without the prefixes of wrappers, then with them) and the modules that have it."""
-
-    names: tuple[str, ...]
-    owners: tuple[nn.Module, ...]
-    parameter: nn.Parameter
-
-
 def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], list[Skipped]]:
     """Apply a plan to a model: what is pruned, and what is not and why, in the model's order.
 
@@ -62,35 +64,29 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
         plan: a `Plan`, or one spec for all that is pruned by default.
 
     Raises:
-        PlanError: a key fits no parameter, a literally named parameter cannot be pruned, or nothing is left to prune.
+        PlanError: a key fits no parameter, or never decides because those before it take all that it reaches; what a
+            key reaches cannot be pruned; or nothing is left to prune.
         OptionTypeError: the model is no module, or the plan no plan.
     """
     if not isinstance(model, nn.Module):
         raise OptionTypeError(f"model is a {type(model).__name__}: it must be a torch.nn.Module")
-    keys: Plan = {"*": plan} if isinstance(plan, PruneSpec) else plan
+    keys: Plan = {_ALL: plan} if isinstance(plan, PruneSpec) else plan
     _check_types(keys)
-    candidates = list(_candidates(model))
-    unused = set(keys)
+    found = candidates(model)
+    deciding = _deciding(keys, found, model)
     targets, skipped = [], []
-    for candidate in candidates:
-        fitting = [key for key in keys if _fits(key, candidate)]
-        unused.difference_update(fitting)
-        name, reason = candidate.names[0], _reason_to_skip(candidate)
-        if not fitting:
-            skipped.append(Skipped(name, reason or "the plan does not name it"))
-        elif (spec := keys[fitting[0]]) is None:
-            skipped.append(Skipped(name, "the plan leaves it alone"))
-        elif impossible := _why_impossible(candidate.parameter):
-            raise PlanError(f"parameter {name!r} cannot be pruned: {impossible}")
+    for candidate in found:
+        key = deciding.get(candidate.name)
+        if key is None:
+            skipped.append(Skipped(candidate.name, candidate.reason or "the plan does not name it"))
+        elif (spec := keys[key]) is None:
+            skipped.append(Skipped(candidate.name, "the plan leaves it alone"))
         else:
-            targets.append(Target(name, candidate.parameter, candidate.owners[0], spec))
-    for key in (key for key in keys if key in unused and key != "*"):
-        raise PlanError(_nothing_fits(key, candidates))
+            _check_possible(key, candidate)
+            owner = candidate.places[0].owner
+            targets.append(Target(candidate.name, candidate.parameter, owner, spec, candidate.normed))
     if not targets:
-        raise PlanError(
-            f"nothing to prune in {type(model).__name__}: "
-            + ("; ".join(f"{s.name}: {s.reason}" for s in skipped[:8]) or "it has no parameters")
-        )
+        raise PlanError(f"nothing to prune in {type(model).__name__}: {_why_nothing(keys, skipped)}")
     return targets, skipped
 
 
@@ -108,69 +104,97 @@ def _check_types(keys: Plan) -> None:
             raise OptionTypeError(f"plan[{key!r}]={spec!r} is illegal: it must be a PruneSpec or None")
 
 
-def _candidates(model: nn.Module) -> Iterator[_Candidate]:
-    found: dict[int, _Candidate] = {}
-    plain = plain_names(model)
-    for path, module in model.named_modules(remove_duplicate=False):
-        for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            name = f"{path}.{leaf}" if path else leaf
-            known = found.get(id(parameter), _Candidate((), (), parameter))
-            names = dict.fromkeys((*known.names, plain[name], name))
-            found[id(parameter)] = _Candidate(tuple(names), (*known.owners, module), parameter)
-    yield from found.values()
+def _deciding(keys: Plan, found: Sequence[Candidate], model: nn.Module) -> dict[str, Key]:
+    """Name of a parameter -> the first key that reaches it.
+
+    Raises:
+        PlanError: a key reaches nothing, or nothing that is left.
+    """
+    deciding: dict[str, Key] = {}
+    for key, spec in keys.items():
+        reached = [candidate.name for candidate in _reached(key, spec, found)]
+        if not reached and key != _ALL:
+            raise PlanError(_nothing_fits(key, found, model))
+        mine = dict.fromkeys((name for name in reached if name not in deciding), key)
+        if not mine and key != _ALL:
+            raise PlanError(_never_decides(key, reached, deciding))
+        deciding |= mine
+    return deciding
 
 
-def _fits(key: Key, candidate: _Candidate) -> bool:
+def _reached(key: Key, spec: PruneSpec | None, found: Sequence[Candidate]) -> list[Candidate]:
+    """What a key decides about, as far as no key before it does; see `Plan`."""
+    fits = _matcher(key)
+    fitting = [candidate for candidate in found if fits(candidate)]
+    if spec is None or (isinstance(key, str) and not _is_pattern(key)):
+        return fitting
+    by_default = [candidate for candidate in fitting if not candidate.reason]
+    return by_default if by_default or key == _ALL else fitting
+
+
+def _matcher(key: Key) -> Callable[[Candidate], bool]:
+    """Whether a key fits a parameter, by one of its names or the type of a module that has it."""
     if not isinstance(key, str):
-        return not _reason_to_skip(candidate) and any(isinstance(owner, key) for owner in candidate.owners)
+        return lambda candidate: any(isinstance(place.owner, key) for place in candidate.places)
     if not _is_pattern(key):
-        return key in candidate.names
-    return not _reason_to_skip(candidate) and any(re.match(translate(key), name) for name in candidate.names)
+        return lambda candidate: key in candidate.names
+    expression = key.removeprefix(_EXPRESSION) if key.startswith(_EXPRESSION) else translate(key)
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise PlanError(f"plan key {key!r} is no regular expression: {error}") from None
+    return lambda candidate: any(pattern.fullmatch(name) for name in candidate.names)
 
 
 def _is_pattern(key: str) -> bool:
-    return any(c in key for c in "*?[")
+    return key.startswith(_EXPRESSION) or any(c in key for c in "*?[")
 
 
-def _reason_to_skip(candidate: _Candidate) -> str:
-    """Why a parameter is not pruned unless it is named; empty if it is pruned by default."""
-    kinds = [type(owner).__name__ for owner in candidate.owners]
-    leaves = [name.rpartition(".")[2] for name in candidate.names]
-    if impossible := _why_impossible(candidate.parameter):
-        return impossible
-    if any(isinstance(o, nn.Embedding | nn.EmbeddingBag) for o in candidate.owners):
-        return "an embedding" if len(kinds) == 1 else f"an embedding, shared by {', '.join(candidate.names)}"
-    if any("Norm" in kind for kind in kinds):
-        return "a norm's"
-    if candidate.parameter.ndim < 2:  # noqa: PLR2004 - matrices and kernels have at least two dimensions
-        return "a bias" if "bias" in leaves[0] else "a vector"
-    if not any("weight" in leaf for leaf in leaves):
-        return "not called a weight"
-    return ""
+def _check_possible(key: Key, candidate: Candidate) -> None:
+    """Refuse to prune what has no values, or whose zeros come to nothing.
+
+    Raises:
+        PlanError: see above.
+    """
+    if candidate.impossible:
+        raise PlanError(f"parameter {candidate.name!r} cannot be pruned: {candidate.impossible}")
+    if candidate.is_only_stored and not (isinstance(key, str) and "original" in key):
+        raise PlanError(
+            f"parameter {candidate.name!r} cannot be pruned: it is {candidate.reason}; the key {candidate.names[-1]!r}"
+            " prunes what is stored"
+        )
 
 
-def _why_impossible(parameter: Tensor) -> str:
-    if isinstance(parameter, UninitializedParameter):
-        return "not initialized yet: run the lazy module once"
-    if parameter.is_meta:
-        return "on the meta device: it has no values"
-    if not parameter.is_floating_point():
-        return f"of dtype {parameter.dtype}: only floating point is pruned"
-    if parameter.numel() == 0:
-        return "empty"
-    return ""
+def _why_nothing(keys: Plan, skipped: Sequence[Skipped]) -> str:
+    if not skipped:
+        return "it has no parameters"
+    if not any(keys.values()):
+        named = ", ".join(map(_shown, keys)) or "nothing"
+        return f"the plan names only what is left alone ({named}); add '*': PruneSpec(...) at its end to prune the rest"
+    return "; ".join(f"{s.name}: {s.reason}" for s in skipped[:8])
 
 
-def _nothing_fits(key: Key, candidates: list[_Candidate]) -> str:
-    if not isinstance(key, str):
-        return f"plan key {key.__name__} fits nothing: no module of this type has weights that are pruned by default"
-    names = [name for c in candidates for name in c.names]
-    if not _is_pattern(key):
-        return f"plan key {key!r} fits no parameter{nearest(key, names)}"
-    unnamed = [f"{c.names[0]} ({_reason_to_skip(c)})" for c in candidates if re.match(translate(key), c.names[0])]
-    hint = (
-        f"; it fits only {', '.join(unnamed[:5])}: name these literally to prune them"
-        if unnamed
-        else nearest(key, names)
+def _never_decides(key: Key, reached: Sequence[str], deciding: Mapping[str, Key]) -> str:
+    before = ", ".join(dict.fromkeys(_shown(deciding[name]) for name in reached))
+    return (
+        f"plan key {_shown(key)} never decides: the keys before it take all that it reaches ({before} take"
+        f" {_some(reached)}): put {_shown(key)} first, or leave it out"
     )
-    return f"plan key {key!r} fits no weight that is pruned by default{hint}"
+
+
+def _nothing_fits(key: Key, found: Sequence[Candidate], model: nn.Module) -> str:
+    if not isinstance(key, str):
+        inside = next((path for path, module in model.named_modules() if path and isinstance(module, key)), "")
+        hint = f", but modules inside have: the pattern '{inside}.*' names theirs" if inside else ""
+        return f"plan key {_shown(key)} fits nothing: no module of this type has parameters of its own{hint}"
+    if any(name.startswith(f"{key}.") for candidate in found for name in candidate.names):
+        return f"plan key {key!r} fits no parameter: it is a module; the pattern '{key}.*' names its parameters"
+    return f"plan key {key!r} fits no parameter{nearest(key, [name for c in found for name in c.names])}"
+
+
+def _shown(key: Key) -> str:
+    return repr(key) if isinstance(key, str) else key.__name__
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004

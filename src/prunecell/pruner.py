@@ -18,6 +18,7 @@ from prunecell.described import shown
 from prunecell.enforcement import Enforcement
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
 from prunecell.group import groups_of
+from prunecell.normed import n_starved
 from prunecell.plan import Plan, Target, resolve
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock, counts_epochs
@@ -127,7 +128,8 @@ class Pruner:
             masks: name of a pruned weight -> bool tensor of its shape, True keeps; all of them or some.
 
         Raises:
-            OptionError: a name is none of the pruned weights', or a mask has another shape.
+            OptionError: a name is none of the pruned weights', or a mask has another shape, or prunes all of a slice
+                whose norm the layer divides by (weight norm).
             OptionTypeError: a mask is no bool tensor. Nothing was changed.
             StateError: this pruner was finalized.
         """
@@ -289,13 +291,20 @@ class Pruner:
         return self._weights[name]
 
     def _packed(self, name: str, keep: Tensor) -> Mask:
-        shape, device = self._named(name).mask.shape, self._named(name).parameter.device
+        weight = self._named(name)
+        shape, device = weight.mask.shape, weight.parameter.device
         if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
             kind = keep.dtype if isinstance(keep, Tensor) else type(keep).__name__
             raise OptionTypeError(f"the mask of {name} is illegal: it must be a bool tensor, not {kind}")
         if keep.shape != shape:
             raise OptionError(f"the mask of {name} is illegal: its shape is {tuple(keep.shape)}, not {tuple(shape)}")
-        return Mask.from_bool(keep.to(device))
+        mask = Mask.from_bool(keep.to(device))
+        if weight.normed is not None and (n := n_starved(mask, weight.parameter, weight.normed)):
+            raise OptionError(
+                f"the mask of {name} is illegal: it prunes all of {n} slices whose norm the layer divides by, so the"
+                " outputs would be NaN; keep a weight in each, or remove the norm before pruning"
+            )
+        return mask
 
 
 def _weight(target: Target) -> PrunedWeight:
@@ -303,7 +312,8 @@ def _weight(target: Target) -> PrunedWeight:
     parameter, spec = target.parameter, target.spec
     collector = Collector(spec.needs, target.owner)
     collector.check(target.name, parameter)
-    return PrunedWeight(target.name, parameter, spec, Mask.full(parameter.shape, parameter.device), collector)
+    mask = Mask.full(parameter.shape, parameter.device)
+    return PrunedWeight(target.name, parameter, spec, mask, collector, normed=target.normed)
 
 
 def _checked_epoch_size(epoch_size: int | None, weights: Iterable[PrunedWeight]) -> int | None:

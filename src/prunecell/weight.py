@@ -50,6 +50,8 @@ class PrunedWeight:
             parameter, and always None where nothing revives.
         memory: the buffer that last held `hidden`; it is reused.
         n_steps: how many steps of optimizers that keep zeros were made.
+        normed: dimensions along which its layer divides each slice by its norm, so that no mask may empty one; see
+            `Target`.
     """
 
     name: str
@@ -62,6 +64,7 @@ class PrunedWeight:
     hidden: Tensor | None = None
     memory: Tensor | None = None
     n_steps: int = 0
+    normed: tuple[int, ...] | None = None
 
     @functools.cached_property
     def n_weights(self) -> int:
