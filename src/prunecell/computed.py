@@ -53,15 +53,16 @@ def origin_of(owner: nn.Module, name: str, parameter: nn.Parameter) -> Origin | 
 
 def _origin_of_a_hook(owner: nn.Module, name: str, parameter: Tensor) -> Origin | None:
     """Weight norm and spectral norm as hooks, or written by hand with the same names."""
-    stem = name[:-2]
+    if not name.endswith((_MAGNITUDE, _DIRECTION, _ORIGINAL)):
+        return None
+    stem, _, kind = name.rpartition("_")
     others = dict(owner.named_parameters(recurse=False)) | dict(owner.named_buffers(recurse=False))
-    if name.endswith(_MAGNITUDE) and stem + _DIRECTION in others:
-        return Origin(stem, _IS_A_MAGNITUDE)
-    if name.endswith(_DIRECTION) and stem + _MAGNITUDE in others:
-        return Origin(stem, normed=_slices(others[stem + _MAGNITUDE], parameter))
-    if name.endswith(_ORIGINAL):
-        stem = name.removesuffix(_ORIGINAL)
+    if f"_{kind}" == _ORIGINAL and stem not in others and hasattr(owner, stem):
         return Origin(stem, normed=() if f"{stem}_u" in others else None)
+    if f"_{kind}" == _MAGNITUDE and stem + _DIRECTION in others:
+        return Origin(stem, _IS_A_MAGNITUDE)
+    if f"_{kind}" == _DIRECTION and stem + _MAGNITUDE in others:
+        return Origin(stem, normed=_slices(others[stem + _MAGNITUDE], parameter))
     return None
 
 
@@ -105,15 +106,20 @@ class _Noise:
 
 def _origin_by_trial(compute: Callable[[Tensor], Tensor], parameter: Tensor) -> Origin:
     noise = _Noise()
-    values = noise.like(parameter)
-    zeros = noise.like(parameter) < 0
+    values, other = noise.like(parameter), noise.like(parameter)
+    half = other <= other.flatten().median()
     try:
-        weight = compute(values.masked_fill(zeros, 0.0))
-        if bool(weight[zeros].any()) or not bool(compute(values).any()):
+        if not bool(compute(values).any()) or not all(_keeps_zeros(compute, values, zeros) for zeros in (half, ~half)):
             return Origin("", _ZEROS_ARE_LOST)
         return Origin("", normed=_normed_by_trial(compute, values))
     except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError):
-        return Origin("", _ZEROS_ARE_LOST)  # it takes not any values, so not those with zeros either
+        return Origin("", _ZEROS_ARE_LOST)  # it does not take any values, so it need not take those with zeros
+
+
+def _keeps_zeros(compute: Callable[[Tensor], Tensor], values: Tensor, zeros: Tensor) -> bool:
+    """Whether the weight is zero there too, or NaN or inf, because a whole slice is zero by chance."""
+    weight = compute(values.masked_fill(zeros, 0.0))[zeros]
+    return not bool(weight[weight.isfinite()].any())
 
 
 def _normed_by_trial(compute: Callable[[Tensor], Tensor], values: Tensor) -> tuple[int, ...] | None:

@@ -6,45 +6,38 @@ that it is something else: a bias, an embedding, a scale, a rate.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
-from torch.nn.utils.parametrize import ParametrizationList
 
-from prunecell.computed import Origin, origin_of
-from prunecell.names import plain_names
+from prunecell.computed import Origin
 
 _KNOWN_LAYERS = (
     *(nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention),
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
-_HOLDERS = (nn.ParameterList, nn.ParameterDict)
 
 _NORM = re.compile(
-    r"(?<!Weight)(?<!Spectral)Norm(alization)?(?![a-z])(?!.*(Linear|Dense|Conv|Attention|MLP|Block|Layer))|GRN"
+    r"(?<!Weight)(?<!Spectral)(?<!Pre)(?<!Post)[Nn]orm(alization)?(?![a-z])(?!.*(Linear|Dense|Conv|Attention|MLP))|GRN"
 )
 """Names of classes whose parameters are gains: RMSNorm, LayerNorm2d, ActNorm, ConvNeXt's GRN; not PreNormAttention."""
 
-_EMBEDDING = re.compile(r"Embed(s|ding|dings|der)?(?![a-z])|Position(al)?(?![a-z])")
+_EMBEDDING = re.compile(r"[Ee]mbed(s|ding|dings|der)?(?![a-z])|Position(al)?(?![a-z])")
 """Names of classes whose own parameters are embeddings, tokens, tables of positions."""
 
 _WORDS = {
-    "a bias": {"bias", "biases"},
-    "an embedding": {
-        *("embed", "embeds", "embedding", "embeddings", "emb", "embs", "pe", "pos", "position", "positions"),
-        *("positional", "token", "tokens", "table", "tables", "codebook", "codebooks", "codevectors", "latents"),
-        *("queries", "prompt", "prompts", "prototypes"),
-    },
-    "a scale": {"scale", "scales", "gain", "gains", "gamma", "beta", "shift", "norm", "temperature"},
-    "a rate or a spread, in which a zero takes no connection away": {
-        *("log", "logs", "decay", "sigma", "rho", "std", "var", "logvar"),
-    },
+    "a bias": re.compile(r"bias(es)?"),
+    "an embedding": re.compile(
+        r"[a-z]*(embed(s|dings?)?|tokens?)|embs?|pe|pos|posn|positions?|positional|tables?|wte|wpe|vocab|lut"
+        r"|codebooks?|codevectors?|latents|queries|prompts?|prototypes?|centroids|anchors|registers"
+    ),
+    "a scale": re.compile(r"scales?|gains?|gamma|beta|shift|norm|temperature"),
+    "a rate or a spread, in which a zero takes no connection away": re.compile(r"logs?|decay|sigma|rho|std|var|logvar"),
 }
-"""Why a parameter of an unknown module is no weight: a word in its own name."""
+"""Why a parameter of an unknown module is no weight: a whole word in its own name."""
 
 _OF_WEIGHTS = {"proj", "projection", "kernel", "kernels"}
 """Words that say it is a weight all the same: `pos_proj` projects, it holds no positions."""
@@ -74,61 +67,6 @@ class Place:
         return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)}
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A parameter, all its names and all its places.
-
-    Attributes:
-        names: without the prefixes of wrappers, then with them; then those of the weight that is computed from it.
-    """
-
-    names: tuple[str, ...]
-    places: tuple[Place, ...]
-    parameter: nn.Parameter
-
-    @property
-    def name(self) -> str:
-        """The first name."""
-        return self.names[0]
-
-    @property
-    def normed(self) -> tuple[int, ...] | None:
-        """See `Origin`."""
-        return next((place.origin.normed for place in self.places if place.origin), None)
-
-    @property
-    def is_only_stored(self) -> bool:
-        """Whether a parametrization computes a weight from it that has no zeros where it has."""
-        stored = any(re.search(r"(^|\.)parametrizations\.[^.]+\.original\d*$", name) for name in self.names)
-        return stored and any(place.origin and place.origin.reason for place in self.places)
-
-    @cached_property
-    def impossible(self) -> str:
-        """Why it cannot be pruned; empty if it can."""
-        return why_impossible(self.parameter)
-
-    @cached_property
-    def reason(self) -> str:
-        """Why it is not pruned by default; empty if it is."""
-        return self.impossible or _why_not(self)
-
-
-def candidates(model: nn.Module) -> list[Candidate]:
-    """All parameters of a model, each once, in its order."""
-    modules = dict(model.named_modules(remove_duplicate=False))
-    adapters = tuple(_adapters(modules))
-    plain = plain_names(model)
-    found: dict[int, Candidate] = {}
-    for path, module in modules.items():
-        for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            name = f"{path}.{leaf}" if path else leaf
-            place = _place(modules, path, leaf, parameter, is_adapter=name.startswith(adapters) or _says_lora(name))
-            known = found.get(id(parameter), Candidate((), (), parameter))
-            names = dict.fromkeys((*known.names, plain[name], name, *_names_of_the_weight(place, plain[name], name)))
-            found[id(parameter)] = Candidate(tuple(names), (*known.places, place), parameter)
-    return list(found.values())
-
-
 def why_impossible(parameter: Tensor) -> str:
     """Why a parameter cannot be pruned; empty if it can."""
     if isinstance(parameter, UninitializedParameter):
@@ -142,49 +80,17 @@ def why_impossible(parameter: Tensor) -> str:
     return ""
 
 
-def _place(modules: dict[str, nn.Module], path: str, leaf: str, parameter: nn.Parameter, *, is_adapter: bool) -> Place:
-    module = modules[path]
-    origin = None if why_impossible(parameter) else origin_of(module, leaf, parameter)
-    above, inside, weight = f".{path}".rpartition(".parametrizations.")
-    if inside:
-        weight, _, rest = weight.partition(".")
-        if rest:
-            origin = Origin(weight, "a parametrization's own")
-        return Place(modules[above[1:]], weight, origin, is_adapter)
-    while isinstance(modules[path], _HOLDERS):
-        path, _, name = path.rpartition(".")
-        leaf = f"{name}.{leaf}"
-    return Place(modules[path], origin.weight if origin else leaf, origin, is_adapter)
+def why_not(parameter: Tensor, places: Sequence[Place]) -> str:
+    """Why a parameter that can be pruned is not by default; empty if it is.
 
-
-def _names_of_the_weight(place: Place, *names: str) -> Iterator[str]:
-    """`0.weight` for `0.weight_v`, `0.weight.original1` and `0.parametrizations.weight.original1`."""
-    if place.origin and not place.origin.reason:
-        for name in names:
-            yield re.sub(r"(parametrizations\.)?[^.]+\.original\d*$|[^.]+$", "", name) + place.name
-
-
-def _adapters(modules: dict[str, nn.Module]) -> Iterator[str]:
-    """How the names of adapters begin, as peft's layers and models say it."""
-    for path, module in modules.items():
-        before = f"{path}." if path else ""
-        names = getattr(module, "adapter_layer_names", ())
-        yield from (f"{before}{name}" for name in names if isinstance(name, str) and name != "modules_to_save")
-        if hasattr(module, "peft_config"):
-            yield f"{before}prompt_encoder"
-
-
-def _says_lora(name: str) -> bool:
-    return any(part.lower().startswith("lora") for part in name.split("."))
-
-
-def _why_not(candidate: Candidate) -> str:
-    places, parameter = candidate.places, candidate.parameter
+    Args:
+        parameter: it.
+        places: all that it has in the model.
+    """
     if any(place.is_adapter for place in places):
         return "an adapter's"
     if any(isinstance(place.owner, _EMBEDDINGS) for place in places):
-        shared = len(places) > 1
-        return f"an embedding, shared by {', '.join(candidate.names)}" if shared else "an embedding"
+        return "an embedding"
     if reason := next((place.origin.reason for place in places if place.origin and place.origin.reason), ""):
         return reason
     if any(_is_a_known_weight(place, parameter) for place in places):
@@ -203,24 +109,26 @@ def _is_a_known_weight(place: Place, parameter: Tensor) -> bool:
 
 def _why_not_a_weight(place: Place, parameter: Tensor) -> str:
     """Why a parameter of an unknown module is no weight, by its shape and its name."""
-    words = place.words
-    if words & _WORDS["a bias"] or _stands_beside_its_weight(place):
+    if any(map(_WORDS["a bias"].fullmatch, place.words)) or _stands_beside_its_weight(place):
         return "a bias"
     if sum(size > 1 for size in parameter.shape) < 2:  # noqa: PLR2004 - of inputs and of outputs
         return "a vector" if parameter.ndim < 2 else f"a vector of shape {tuple(parameter.shape)}"  # noqa: PLR2004
-    if words & _OF_WEIGHTS:
-        return ""
-    if reason := next((reason for reason, telling in _WORDS.items() if words & telling), ""):
+    return "" if place.words & _OF_WEIGHTS else _why_not_a_matrix_of_weights(place, parameter)
+
+
+def _why_not_a_matrix_of_weights(place: Place, parameter: Tensor) -> str:
+    if reason := next((reason for reason, word in _WORDS.items() if any(map(word.fullmatch, place.words))), ""):
         return reason
     if _EMBEDDING.search(type(place.owner).__name__):
         return "an embedding"
-    if parameter.shape[0] == 1 and not words & _CALLED_A_WEIGHT:
+    if parameter.shape[0] == 1 and not place.words & _CALLED_A_WEIGHT:
         return "an embedding, the same for all samples of a batch"
     return ""
 
 
 def _stands_beside_its_weight(place: Place) -> bool:
     """Whether it is `b1` beside `w1`, as the biases of experts are: (experts, out) beside (experts, in, out)."""
-    rest = place.name[1:]
+    if not re.match(r"b(?![A-Za-z])", place.name):
+        return False
     siblings = {name.lower() for name, _ in place.owner.named_parameters(recurse=False)}
-    return place.name.startswith("b") and (not rest or not rest[0].isalpha()) and f"w{rest}".lower() in siblings
+    return f"w{place.name[1:]}".lower() in siblings

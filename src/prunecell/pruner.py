@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from prunecell.bits.mask import Mask
@@ -207,6 +208,7 @@ class Pruner:
                 )
                 for w in self._weights.values()
             ),
+            n_parameters=self._n_parameters(),
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
@@ -258,6 +260,11 @@ class Pruner:
         vars(self).update(state)
         if not self._finalized:
             self._enforcement.begin_again()
+
+    def _n_parameters(self) -> int:
+        """Numbers in all parameters of the model; what a filler calls absent does not count, as in `sparsity`."""
+        sizes = [p.numel() for p in self._model.parameters() if not isinstance(p, UninitializedParameter)]
+        return sum(sizes) - sum(w.mask.shape.numel() - w.n_weights for w in self._weights.values())
 
     def _check_active(self) -> None:
         if self._finalized:

@@ -40,10 +40,12 @@ class Report:
 
     Attributes:
         weights: in the model's order.
+        n_parameters: numbers in all parameters of the model, pruned or left alone; what is shared (tied) counts once.
         skipped: (parameter name, reason).
     """
 
     weights: tuple[WeightFacts, ...]
+    n_parameters: int
     skipped: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -61,9 +63,15 @@ class Report:
         """The fraction of the prunable weights that is pruned."""
         return 1 - self.n_kept / max(self.n_weights, 1)
 
+    @property
+    def model_sparsity(self) -> float:
+        """The fraction of all parameters of the model that is pruned: never more than `sparsity`."""
+        return (self.n_weights - self.n_kept) / max(self.n_parameters, 1)
+
     def to_json(self) -> str:
         """All facts, readable by machines."""
-        return json.dumps(asdict(self) | {"sparsity": self.sparsity}, indent=1)
+        sparsities = {"sparsity": self.sparsity, "model_sparsity": self.model_sparsity}
+        return json.dumps(asdict(self) | sparsities, indent=1)
 
     def columns(self) -> list[tuple[str, list[str], str]]:
         """What is printed of the weights: (title, one cell a weight, the total)."""
@@ -82,11 +90,15 @@ class Report:
         return columns
 
     def notes(self) -> list[str]:
-        """One line for each reason to leave parameters alone."""
+        """One line on the whole model, and one for each reason to leave parameters alone."""
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:
             reasons.setdefault(reason, []).append(name)
-        return [f"not pruned ({reason}): {_some(names)}" for reason, names in reasons.items()]
+        whole = (
+            f"whole model: {self.model_sparsity:.2%} sparse, {self.n_weights - self.n_kept:,} of"
+            f" {self.n_parameters:,} parameters pruned"
+        )
+        return [whole, *(f"not pruned ({reason}): {_some(names)}" for reason, names in reasons.items())]
 
     def __rich__(self) -> "Group":
         """The columns as a table, and the notes."""
