@@ -171,14 +171,20 @@ def _why_nothing(keys: Plan, skipped: Sequence[Skipped]) -> str:
     if not any(keys.values()):
         named = ", ".join(map(_shown, keys)) or "nothing"
         return f"the plan names only what is left alone ({named}); add '*': PruneSpec(...) at its end to prune the rest"
-    return "; ".join(f"{s.name}: {s.reason}" for s in skipped[:8])
+    reasons: dict[str, list[str]] = {}
+    for parameter in skipped:
+        reasons.setdefault(parameter.reason, []).append(parameter.name)
+    return "; ".join(f"{_some(names)}: {reason}" for reason, names in reasons.items())
 
 
 def _never_decides(key: Key, reached: Sequence[str], deciding: Mapping[str, Key]) -> str:
-    before = ", ".join(dict.fromkeys(_shown(deciding[name]) for name in reached))
+    decided: dict[Key, list[str]] = {}
+    for name in reached:
+        decided.setdefault(deciding[name], []).append(name)
+    before = "; ".join(f"{_shown(first)} decides about {_some(names)}" for first, names in decided.items())
     return (
-        f"plan key {_shown(key)} never decides: the keys before it take all that it reaches ({before} take"
-        f" {_some(reached)}): put {_shown(key)} first, or leave it out"
+        f"plan key {_shown(key)} never decides: keys before it take all that it reaches ({before}): put {_shown(key)}"
+        " first, or leave it out"
     )
 
 

@@ -1,8 +1,10 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from prunecell import Lowest, Pruner, PruneSpec, Random, Static
+from prunecell import Lowest, Pruner, PruneSpec, Random, Static, global_ranking
 from prunecell.errors import OptionError, OptionTypeError, PlanError
 from prunecell.plan import resolve
 
@@ -46,7 +48,7 @@ def test_every_parameter_is_pruned_or_skipped_with_a_reason():
     targets, skipped = resolve(model, SPEC)
     assert {t.name for t in targets} | {s.name for s in skipped} == {n for n, _ in model.named_parameters()}
     reasons = {s.name: s.reason for s in skipped}
-    assert reasons["position"] == "not called a weight"
+    assert reasons["position"] == "an embedding"
     assert reasons["embed.weight"] == "an embedding, shared by embed.weight, head.weight"
     assert reasons["norm.weight"] == "a norm's"
     assert reasons["fc.bias"] == "a bias"
@@ -83,15 +85,103 @@ def test_a_root_module_is_as_good_as_any():
     ("plan", "message"),
     [
         ({"fc.wight": SPEC}, r"'fc.wight' fits no parameter; did you mean 'fc.weight'\?"),
-        ({"*.bias": SPEC}, r"fits no weight .* it fits only .*fc.bias \(a bias\).*: name these literally"),
-        ({"block*": SPEC}, r"'block\*' fits no weight"),
-        ({nn.Conv2d: SPEC}, "Conv2d fits nothing"),
-        ({"*": None}, "nothing to prune in Everything"),
+        ({"block*": SPEC}, r"'block\*' fits no parameter; Legal: attention.in_proj_bias, "),
+        ({"re:block.*": SPEC}, r"'re:block.\*' fits no parameter"),
+        ({"re:fc": SPEC}, "'re:fc' fits no parameter"),  # it must fit the whole name
+        ({"re:(fc": SPEC}, r"'re:\(fc' is no regular expression: missing \)"),
+        ({"fc": SPEC}, r"'fc' fits no parameter: it is a module; the pattern 'fc\.\*' names its parameters"),
+        ({nn.Conv2d: SPEC}, "Conv2d fits nothing: no module of this type has parameters of its own$"),
+        ({Everything: SPEC, "head": None}, "'head' fits no parameter: it is a module"),
+        (
+            {"*": None},
+            r"nothing to prune in Everything: the plan names only what is left alone \('\*'\); add '\*': PruneSpec",
+        ),
+        (
+            {"fc.*": None},
+            r"names only what is left alone \('fc\.\*'\); add '\*': PruneSpec\(\.\.\.\) at its end to prune the rest",
+        ),
+        ({}, r"names only what is left alone \(nothing\)"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(plan, message):
     with pytest.raises(PlanError, match=message):
         resolve(Everything(), plan)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (
+            {nn.Linear: SPEC, "fc.weight": None},
+            r"'fc.weight' never decides: .*\(Linear decides about fc.weight\): put 'fc.weight' first",
+        ),
+        ({"*": SPEC, "fc.weight": OTHER}, r"'fc.weight' never decides: .*'\*' decides"),
+        ({"*": None, "fc.bias": SPEC}, r"'fc.bias' never decides: .*'\*' decides"),
+        ({"fc.*": None, "fc.bias": SPEC}, r"'fc.bias' never decides: .*'fc\.\*' decides"),
+        (
+            {"fc.weight": SPEC, nn.Linear: OTHER, "*_proj.weight": None},
+            r"'\*_proj.weight' never decides: .*Linear decides",
+        ),
+        ({"lstm.*l0": SPEC, "conv*": SPEC, "re:lstm.*|conv.*": None, nn.RNNBase: SPEC}, r"RNNBase never decides"),
+        ({"embed.weight": SPEC, "head.weight": None}, "'head.weight' never decides"),  # they are one
+    ],
+)
+def test_a_key_that_never_decides_is_refused(plan, message):
+    with pytest.raises(PlanError, match=message):
+        resolve(Everything(), plan)
+
+
+def test_all_may_have_nothing_left_to_decide_about():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    assert list(specs({"0.weight": OTHER, "1.*": SPEC, "*": SPEC}, model)) == ["0.weight", "1.weight"]
+
+
+def test_the_last_layer_is_left_out_by_one_line():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    assert list(specs({"2.*": None, "*": SPEC}, model)) == ["0.weight"]
+
+
+DEFAULT = ["conv.weight", "attention.in_proj_weight", "attention.out_proj.weight"]
+DEFAULT += ["lstm.weight_ih_l0", "lstm.weight_hh_l0", "fc.weight"]
+
+
+@pytest.mark.parametrize(
+    ("key", "reached"),
+    [
+        ("*", DEFAULT),
+        ("fc.*", ["fc.weight"]),  # not its bias
+        ("re:fc\\..*", ["fc.weight"]),
+        ("re:.*(fc|conv).*", ["conv.weight", "fc.weight"]),
+        ("*.bias", ["conv.bias", "norm.bias", "attention.out_proj.bias", "fc.bias"]),
+        ("lstm.bias*", ["lstm.bias_ih_l0", "lstm.bias_hh_l0"]),
+        ("*embed*", ["embed.weight"]),
+        ("head.*", ["embed.weight"]),  # tied
+        ("norm.*", ["norm.weight", "norm.bias"]),
+        ("pos?tion", ["position"]),
+        (nn.Linear, ["attention.out_proj.weight", "fc.weight"]),
+        (nn.MultiheadAttention, ["attention.in_proj_weight"]),
+        (nn.Embedding, ["embed.weight"]),
+        (nn.LayerNorm, ["norm.weight", "norm.bias"]),
+        (Everything, ["position"]),
+        (nn.Module, DEFAULT),
+    ],
+)  # fmt: skip
+def test_a_pattern_or_a_type_reaches_weights_and_where_it_fits_none_all(key, reached):
+    assert sorted(specs({key: SPEC})) == sorted(reached)
+
+
+@pytest.mark.parametrize("key", ["fc.*", "fc.bias", "*.bias", nn.Linear, "re:fc.*"])
+def test_what_is_left_alone_is_all_that_the_key_fits(key):
+    skipped = {s.name: s.reason for s in resolve(Everything(), {key: None, "conv.weight": SPEC})[1]}
+    assert skipped["fc.bias"] == "the plan leaves it alone"
+
+
+def test_where_a_pattern_falls_back_to_all_one_that_cannot_be_pruned_is_refused():
+    model = nn.Sequential(nn.Linear(3, 3))
+    model[0].weight = nn.Parameter(torch.zeros(3, 3, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(PlanError, match=r"parameter '0.weight' cannot be pruned: of dtype torch.int8"):
+        resolve(model, {"0.*": SPEC})
+    assert list(specs({"0.bias": SPEC}, model)) == ["0.bias"]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +195,29 @@ def test_a_plan_that_does_not_fit_is_refused(plan, message):
 def test_models_without_values_are_refused_with_the_reason(model, message):
     with pytest.raises(PlanError, match=message):
         Pruner(model, SPEC)
+
+
+def test_types_without_parameters_of_their_own_are_told_of_those_inside():
+    with pytest.raises(PlanError, match=r"Sequential fits nothing: .* modules inside .* the pattern '0\.\*'"):
+        resolve(nn.Sequential(nn.Sequential(nn.Linear(2, 2))), {nn.Sequential: SPEC})
+
+
+def test_two_keys_share_a_budget_by_the_object_only():
+    """One spec object is one budget, equal ones are two: as the documentation says."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
+    model[1].weight.data /= 100
+
+    def sparsities(first, second):
+        masks = Pruner(copy.deepcopy(model), {"0.weight": first, "1.weight": second}).masks
+        return [1 - float(mask.float().mean()) for mask in masks.values()]
+
+    shared, equal = (PruneSpec(schedule=Static(sparsity=0.5), allocation=global_ranking) for _ in range(2))
+    assert shared == equal
+    assert sparsities(shared, equal) == [0.5, 0.5]
+    low, high = sparsities(shared, shared)
+    assert low < 0.1
+    assert high > 0.9
 
 
 @pytest.mark.parametrize("plan", [0.5, None, {"fc.weight": 0.5}, {3: SPEC}, {int: SPEC}])

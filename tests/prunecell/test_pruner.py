@@ -182,7 +182,7 @@ def test_the_solver_moves_hidden_values_as_if_they_were_there():
     model = holder([[1.0, -0.1, 0.2, 2.0]])
     solver = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.5)
     spec = PruneSpec(filler=Lowest(revives=True), schedule=Gradual(sparsity=0.5, start=0.5, every_samples=10**6))
-    pruner = Pruner(model, spec, optimizer=solver)
+    pruner = Pruner(model, {"weight": spec}, optimizer=solver)
     for _ in range(3):
         solver.zero_grad()
         model.weight.sum().mul(0).backward()
@@ -424,6 +424,7 @@ def test_the_report_says_what_was_pruned_and_what_was_not(task):
     text = str(report)
     assert all(weight.name in text for weight in report.weights)
     assert f"{report.sparsity:.2%}" in text
+    assert f"whole model: {report.model_sparsity:.2%} sparse" in text
     assert "not pruned (a bias)" in text
 
 
