@@ -81,7 +81,7 @@ def _place(modules: dict[str, nn.Module], path: str, leaf: str, parameter: nn.Pa
         if rest:
             origin = Origin(weight, "a parametrization's own")
         return Place(modules[above[1:]], weight, origin, is_adapter)
-    while isinstance(modules[path], _HOLDERS):
+    while path and isinstance(modules[path], _HOLDERS):
         path, _, name = path.rpartition(".")
         leaf = f"{name}.{leaf}"
     return Place(modules[path], origin.weight if origin else leaf, origin, is_adapter)
