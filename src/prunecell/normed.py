@@ -32,9 +32,8 @@ def spared(mask: Mask, evidence: Evidence, dims: tuple[int, ...], sparsity: floa
     starved = _starved(keep, sizes)
     if not bool(starved.any()):
         return mask
-    largest = torch.zeros_like(keep).scatter_(1, sizes.argmax(1, keepdim=True), src=torch.ones_like(keep))
-    keep |= largest & starved.unsqueeze(1)
-    may_go = _back(keep & ~largest, weight, dims)
+    keep |= _largest(sizes) & starved.unsqueeze(1)
+    may_go = _back(keep & ~_largest(sizes.masked_fill(~keep, -1)), weight, dims)
     mask = Mask.from_bool(_back(keep, weight, dims))
     n_missing = exact_count(sparsity, weight.numel()) - mask.n_pruned
     if n_missing > 0:
@@ -59,6 +58,12 @@ def n_starved(mask: Mask, weight: Tensor, dims: tuple[int, ...]) -> int:
 def _starved(keep: Tensor, sizes: Tensor) -> Tensor:
     """Of which slices nothing is kept that is not zero, though there is something."""
     return sizes.ne(0).any(1) & ~(sizes.ne(0) & keep).any(1)
+
+
+def _largest(sizes: Tensor) -> Tensor:
+    """True at the largest of each slice, and nowhere else."""
+    largest = torch.zeros_like(sizes, dtype=torch.bool)
+    return largest.scatter_(1, sizes.argmax(1, keepdim=True), value=True)
 
 
 def _prune_more(mask: Mask, evidence: Evidence, may_go: Tensor, n: int) -> Mask:
