@@ -122,7 +122,7 @@ def _why_not_a_matrix_of_weights(place: Place, parameter: Tensor) -> str:
     if _EMBEDDING.search(type(place.owner).__name__):
         return "an embedding"
     if parameter.shape[0] == 1 and not place.words & _CALLED_A_WEIGHT:
-        return "an embedding, the same for all samples of a batch"
+        return f"of shape {tuple(parameter.shape)}: broadcast over a batch, as tokens and positions are"
     return ""
 
 

@@ -33,7 +33,7 @@ class Pruner:
 
     Args:
         model: any module; it is pruned to the schedule's first sparsity at once.
-        plan: a `Plan`, or one `PruneSpec` for all matrices and kernels.
+        plan: a `Plan`, or one `PruneSpec` for all that is pruned by default: matrices and kernels.
         optimizer: the optimizer of the pruned weights, made before or after; more by `attach`.
         epoch_size: samples in one epoch, for schedules that count epochs.
 
