@@ -168,8 +168,10 @@ def _check_possible(key: Key, candidate: Candidate) -> None:
 def _why_nothing(keys: Plan, skipped: Sequence[Skipped]) -> str:
     if not skipped:
         return "it has no parameters"
+    if not keys:
+        return "the plan is empty; give a PruneSpec, or name what is pruned, as in {'*': PruneSpec(...)}"
     if not any(keys.values()):
-        named = ", ".join(map(_shown, keys)) or "nothing"
+        named = ", ".join(map(_shown, keys))
         return f"the plan names only what is left alone ({named}); add '*': PruneSpec(...) at its end to prune the rest"
     reasons: dict[str, list[str]] = {}
     for parameter in skipped:
@@ -190,8 +192,11 @@ def _never_decides(key: Key, reached: Sequence[str], deciding: Mapping[str, Key]
 
 def _nothing_fits(key: Key, found: Sequence[Candidate], model: nn.Module) -> str:
     if not isinstance(key, str):
-        inside = next((path for path, module in model.named_modules() if path and isinstance(module, key)), "")
-        hint = f", but modules inside have: the pattern '{inside}.*' names theirs" if inside else ""
+        having = (
+            path for path, m in model.named_modules() if isinstance(m, key) and next(m.parameters(), None) is not None
+        )
+        inside = next((f"{path}.*".lstrip(".") for path in having), "")
+        hint = f", but modules inside have: the pattern {inside!r} names theirs" if inside else ""
         return f"plan key {_shown(key)} fits nothing: no module of this type has parameters of its own{hint}"
     if any(name.startswith(f"{key}.") for candidate in found for name in candidate.names):
         return f"plan key {key!r} fits no parameter: it is a module; the pattern '{key}.*' names its parameters"

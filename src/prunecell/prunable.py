@@ -18,6 +18,9 @@ _KNOWN_LAYERS = (
     *(nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention),
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
+_THEIR_WEIGHTS = re.compile(r"((in|q|k|v)_proj_)?weight|weight_(ih|hh|hr)(_l\d+(_reverse)?)?")
+"""How known layers call their weights: what a subclass adds, such as scales of a quantized weight, is judged afresh."""
+
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 _NORM = re.compile(
@@ -104,7 +107,7 @@ def _is_a_known_weight(place: Place, parameter: Tensor) -> bool:
     """Whether it is a matrix or kernel of a layer that is known: also one with a single input or output."""
     kinds = type(place.owner).__mro__
     known = isinstance(place.owner, _KNOWN_LAYERS) or any(kind.__name__ == "Conv1D" for kind in kinds)
-    return known and "weight" in place.words and parameter.ndim >= 2  # noqa: PLR2004 - rows and columns
+    return known and bool(_THEIR_WEIGHTS.fullmatch(place.name)) and parameter.ndim >= 2  # noqa: PLR2004 - a matrix
 
 
 def _why_not_a_weight(place: Place, parameter: Tensor) -> str:

@@ -100,7 +100,7 @@ def test_a_root_module_is_as_good_as_any():
             {"fc.*": None},
             r"names only what is left alone \('fc\.\*'\); add '\*': PruneSpec\(\.\.\.\) at its end to prune the rest",
         ),
-        ({}, r"names only what is left alone \(nothing\)"),
+        ({}, r"nothing to prune in Everything: the plan is empty; give a PruneSpec"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(plan, message):
@@ -198,8 +198,12 @@ def test_models_without_values_are_refused_with_the_reason(model, message):
 
 
 def test_types_without_parameters_of_their_own_are_told_of_those_inside():
-    with pytest.raises(PlanError, match=r"Sequential fits nothing: .* modules inside .* the pattern '0\.\*'"):
+    with pytest.raises(PlanError, match=r"Sequential fits nothing: .* modules inside .* the pattern '\*'"):
         resolve(nn.Sequential(nn.Sequential(nn.Linear(2, 2))), {nn.Sequential: SPEC})
+    with pytest.raises(PlanError, match=r"ReLU fits nothing: no module of this type has parameters of its own$"):
+        resolve(nn.Sequential(nn.ReLU(), nn.Linear(2, 2)), {nn.ReLU: SPEC})
+    with pytest.raises(PlanError, match=r"TransformerEncoderLayer fits nothing: .* the pattern '0\.\*' names theirs"):
+        resolve(nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16)), {nn.TransformerEncoderLayer: SPEC})
 
 
 def test_two_keys_share_a_budget_by_the_object_only():

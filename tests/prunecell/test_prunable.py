@@ -108,6 +108,12 @@ def tied():
     return model
 
 
+def scaled():
+    layer = type("ScaledLinear", (nn.Linear,), {})(8, 6)
+    layer.weight_scale, layer.weight_scale_inv = nn.Parameter(torch.ones(6, 1)), nn.Parameter(torch.ones(6, 2))
+    return layer
+
+
 FLAT, IMAGE, SERIES, INDEX = (2, 8), (2, 4, 6, 6), (2, 4, 9), "index"
 V = {"weight.original1"}
 
@@ -117,6 +123,12 @@ KINDS = {
     "Linear of one output": (lambda: nn.Linear(8, 1), FLAT, {"weight"}),
     "Linear of one input": (lambda: nn.Linear(1, 6), (2, 1), {"weight"}),
     "a Linear of one's own": (lambda: type("Own", (nn.Linear,), {})(8, 6), FLAT, {"weight"}),
+    "a quantized Linear": (scaled, FLAT, {"weight"}),
+    "LSTM, both ways": (
+        lambda: nn.LSTM(8, 6, bidirectional=True),
+        FLAT,
+        {"weight_ih_l0", "weight_hh_l0", "weight_ih_l0_reverse", "weight_hh_l0_reverse"},
+    ),
     "Bilinear": (lambda: nn.Bilinear(8, 8, 6), None, {"weight"}),
     "Conv1d": (lambda: nn.Conv1d(4, 6, 3), SERIES, {"weight"}),
     "Conv2d": (lambda: nn.Conv2d(4, 6, 3), IMAGE, {"weight"}),
