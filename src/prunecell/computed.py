@@ -78,13 +78,13 @@ def _computed_by(parametrization: ParametrizationList, name: str) -> Callable[[T
     All other parameters are noise, so that the answer does not depend on what they were trained to.
     """
     noise = _Noise()
+    others = {other: noise.like(p) for other, p in parametrization.named_parameters() if other != name}
 
     def compute(values: Tensor) -> Tensor:
-        parameters = {other: noise.like(p) for other, p in parametrization.named_parameters()}
         buffers = {other: b.clone() for other, b in parametrization.named_buffers()}
         devices = [values.device] if values.is_cuda else []
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            weight = functional_call(parametrization, parameters | buffers | {name: values}, ())
+            weight = functional_call(parametrization, others | buffers | {name: values}, ())
         if not isinstance(weight, Tensor) or weight.shape != values.shape:
             raise ValueError("the weight has another shape")
         return weight

@@ -131,7 +131,8 @@ def _why_not_a_matrix_of_weights(place: Place, parameter: Tensor) -> str:
 
 def _stands_beside_its_weight(place: Place) -> bool:
     """Whether it is `b1` beside `w1`, as the biases of experts are: (experts, out) beside (experts, in, out)."""
-    if not re.match(r"b(?![A-Za-z])", place.name):
+    holder, _, name = place.name.rpartition(".")
+    if not re.match(r"b(?![A-Za-z])", name):
         return False
-    siblings = {name.lower() for name, _ in place.owner.named_parameters(recurse=False)}
-    return f"w{place.name[1:]}".lower() in siblings
+    siblings = {sibling.lower() for sibling, _ in place.owner.get_submodule(holder).named_parameters(recurse=False)}
+    return f"w{name[1:]}".lower() in siblings

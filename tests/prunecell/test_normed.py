@@ -77,6 +77,15 @@ def test_training_under_weight_norm_meets_no_nan(filler, dim):
     assert pruner.finalize().sparsity > 0.8
 
 
+def test_where_many_rows_starve_the_sparsity_is_still_what_was_asked_for():
+    torch.manual_seed(0)
+    model = weight_norm(nn.Linear(64, 64))
+    pruner = Pruner(model, {"*original1": PruneSpec(schedule=Static(sparsity=0.98))})
+    assert pruner.sparsity >= 0.98
+    assert float((model.weight == 0).float().mean()) == pytest.approx(pruner.sparsity)
+    assert model(torch.randn(2, 64)).isfinite().all()
+
+
 def test_a_global_budget_empties_no_slice():
     torch.manual_seed(0)
     model = nn.Sequential(weight_norm(nn.Linear(8, 8)), weight_norm(nn.Linear(8, 8)))

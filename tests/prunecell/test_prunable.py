@@ -26,6 +26,15 @@ class Having(nn.Module):
         return x
 
 
+class Held(Having):
+    """Experts in a ParameterDict."""
+
+    def __init__(self):
+        super().__init__()
+        shapes = {"w1": (4, 8, 6), "b1": (4, 6), "w2": (4, 6, 8), "b2": (4, 8)}
+        self.experts = nn.ParameterDict({name: torch.randn(shape) for name, shape in shapes.items()})
+
+
 def having(name, **shapes):
     """The same under the name of another class."""
     return type(name, (Having,), {})(**shapes)
@@ -236,6 +245,7 @@ KINDS = {
                 {"gate_up_proj", "down_proj"}),
     "one expert": (lambda: Having(w1=(1, 8, 6), w2=(1, 6, 8), b1=(1, 6)), FLAT, {"w1", "w2"}),
     "experts, short names": (lambda: Having(w1=(4, 8, 6), b1=(4, 6), W_2=(4, 6, 8), b_2=(4, 8)), FLAT, {"w1", "W_2"}),
+    "experts in a dictionary": (Held, FLAT, {"experts.w1", "experts.w2"}),
     "factors": (lambda: Having(a=(8, 2), b=(2, 6)), FLAT, {"a", "b"}),
     "modulated": (lambda: having("ModulatedConv2d", weight=(1, 6, 4, 3, 3)), FLAT, {"weight"}),
     "attention with its norm": (lambda: having("PreNormAttention", qkv=(24, 8)), FLAT, {"qkv"}),
