@@ -50,7 +50,7 @@ class Result:
 
     def to_json(self) -> str:
         """All of it, readable by machines."""
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps(asdict(self) | {"report": self.report.to_dict()}, indent=1)
 
 
 def print_result(result: Result, archive: Path, console: Console) -> None:

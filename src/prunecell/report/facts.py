@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -68,10 +68,13 @@ class Report:
         """The fraction of all parameters of the model that is pruned: never more than `sparsity`."""
         return (self.n_weights - self.n_kept) / max(self.n_parameters, 1)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All facts, and the two sparsities that follow from them, as JSON takes them."""
+        return asdict(self) | {"sparsity": self.sparsity, "model_sparsity": self.model_sparsity}
+
     def to_json(self) -> str:
         """All facts, readable by machines."""
-        sparsities = {"sparsity": self.sparsity, "model_sparsity": self.model_sparsity}
-        return json.dumps(asdict(self) | sparsities, indent=1)
+        return json.dumps(self.to_dict(), indent=1)
 
     def columns(self) -> list[tuple[str, list[str], str]]:
         """What is printed of the weights: (title, one cell a weight, the total)."""
