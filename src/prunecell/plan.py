@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import translate
 
 from torch import nn
@@ -28,6 +29,9 @@ Parameters under the same spec object share its allocation's budget; equal specs
 """
 
 _ALL, _EXPRESSION = "*", "re:"
+
+_MANY = 50
+"""Names that a message may list; of more it lists the nearest."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,11 @@ def _nothing_fits(key: Key, found: Sequence[Candidate], model: nn.Module) -> str
         return f"plan key {_shown(key)} fits nothing: no module of this type has parameters of its own{hint}"
     if any(name.startswith(f"{key}.") for candidate in found for name in candidate.names):
         return f"plan key {key!r} fits no parameter: it is a module; the pattern '{key}.*' names its parameters"
-    return f"plan key {key!r} fits no parameter{nearest(key, [name for c in found for name in c.names])}"
+    names = list(dict.fromkeys(name for candidate in found for name in candidate.names))
+    if len(names) <= _MANY:
+        return f"plan key {key!r} fits no parameter{nearest(key, names)}"
+    near = ", ".join(get_close_matches(key, names, n=5, cutoff=0))
+    return f"plan key {key!r} fits no parameter; the nearest of all {len(names)}: {near}"
 
 
 def _shown(key: Key) -> str:

@@ -102,9 +102,11 @@ def test_a_run_reports_and_leaves_its_files(command):
     assert "net: dense" in out
     assert re.search(r"epoch   4  loss \d\.\d+  accuracy \d+\.\d\d%  sparsity 60\.\d+%  target 60\.00%", out)
     assert "not pruned (a bias)" in out
+    assert "whole model: " in out
     result = json.loads(Path("runs/net/report.json").read_text())
     assert len(result["epochs"]) == len(result["epochs_dense"]) == 4
     assert result["accuracy"] > 0.5
+    assert 0 < result["report"]["model_sparsity"] < result["report"]["sparsity"]
     assert result["sizes"]["stored"] == Path("runs/net/net.pcell").stat().st_size
     weight = prunecell.load("runs/net/net.pcell")["fc1.layer.weight"]
     assert (weight == 0).double().mean() >= 0.6

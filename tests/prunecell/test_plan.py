@@ -197,6 +197,13 @@ def test_models_without_values_are_refused_with_the_reason(model, message):
         Pruner(model, SPEC)
 
 
+def test_of_many_names_a_message_lists_the_nearest_only():
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(40)))
+    with pytest.raises(PlanError, match=r"'17.wieght' fits no parameter; the nearest of all 80: 17.weight, ") as error:
+        resolve(model, {"17.wieght": SPEC})
+    assert len(str(error.value)) < 150
+
+
 def test_types_without_parameters_of_their_own_are_told_of_those_inside():
     with pytest.raises(PlanError, match=r"Sequential fits nothing: .* modules inside .* the pattern '\*'"):
         resolve(nn.Sequential(nn.Sequential(nn.Linear(2, 2))), {nn.Sequential: SPEC})
