@@ -99,3 +99,13 @@ def converter(module: nn.Module) -> Callable[[Run, Any], nn.Module] | None:
             plain = not module._forward_hooks and not module._forward_pre_hooks  # noqa: SLF001 - no public name
             return convert if plain and not hasattr(module, "parametrizations") else None
     return None
+
+
+def why_dense(module: nn.Module) -> str:
+    """Why `converter` gives None for a module, or why its converter left it dense."""
+    name = type(module).__name__
+    if not isinstance(module, tuple(CONVERTERS)):
+        return f"{name}: no sparse form"
+    if converter(module) is not None:
+        return f"{name} with options that have no sparse form"
+    return f"{name} that does more than its type does"

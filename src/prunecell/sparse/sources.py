@@ -1,29 +1,36 @@
 """Where the weights of a model come from while it becomes sparse: from itself, or from an archive."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from prunecell.archive import Archive
-from prunecell.errors import StateError, nearest
 from prunecell.sparse.compress import Chunk, chunks_of
+
+Codes = tuple[Tensor, Iterator[Chunk]]
+"""The scales of the rows, float32, and the kept elements as int8: element = code * scale of its row."""
 
 
 class Weights(Protocol):
-    """The tensors of a model, by their names in it."""
+    """The tensors that a model is to have, by the first of their names in it."""
 
     def n_kept(self, name: str) -> int:
         """About how many elements of a weight are kept; none is decoded for it where a file says so."""
         ...
 
     def chunks(self, name: str) -> Iterator[Chunk]:
-        """The kept elements of a weight, chunk by chunk."""
+        """The kept elements of a weight, chunk by chunk, of the model's dtype."""
+        ...
+
+    def codes(self, name: str) -> Codes | None:
+        """A weight that is stored as int8 with scales, as it is; None for others."""
         ...
 
     def dense(self, name: str) -> Tensor:
-        """The whole tensor."""
+        """The whole tensor, of the model's dtype and shape."""
         ...
 
 
@@ -31,7 +38,7 @@ class Weights(Protocol):
 class Own:
     """The tensors of the model itself."""
 
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
 
     def n_kept(self, name: str) -> int:
         """See `Weights`: exactly."""
@@ -41,6 +48,9 @@ class Own:
         """See `Weights`."""
         return chunks_of(self.tensors[name])
 
+    def codes(self, name: str) -> None:
+        """See `Weights`: there are none."""
+
     def dense(self, name: str) -> Tensor:
         """See `Weights`."""
         return self.tensors[name].detach()
@@ -48,40 +58,49 @@ class Own:
 
 @dataclass(frozen=True)
 class Stored:
-    """The tensors in an archive, read when they are asked for, the sparse ones once."""
+    """The tensors in an archive, read when they are asked for, the sparse ones once.
+
+    Attributes:
+        archive: open.
+        names: name in the model -> name in the archive.
+        own: the tensors of the model, which serve where the archive has none.
+    """
 
     archive: Archive
+    names: Mapping[str, str]
+    own: Own
 
     def n_kept(self, name: str) -> int:
         """See `Weights`: what is not +0.0; a tensor that is stored dense is read for it."""
-        n_nonzero = self.archive.facts(name).n_nonzero
+        if name not in self.names:
+            return self.own.n_kept(name)
+        n_nonzero = self.archive.facts(self.names[name]).n_nonzero
         return sum(len(chunk.positions) for chunk in self.chunks(name)) if n_nonzero is None else n_nonzero
 
     def chunks(self, name: str) -> Iterator[Chunk]:
         """See `Weights`."""
-        for chunk in self.archive.chunks(name):
-            positions, values = chunk.positions, chunk.values
-            if not (nonzero := values != 0).all():  # an archive keeps -0.0 apart from 0.0
+        if name not in self.names:
+            yield from self.own.chunks(name)
+            return
+        dtype = self.own.tensors[name].dtype
+        for chunk in self.archive.chunks(self.names[name]):
+            positions, values = chunk.positions, chunk.values.to(dtype)
+            if not (nonzero := values != 0).all():  # an archive keeps -0.0 apart from 0.0, and a cast may give 0
                 positions, values = positions[nonzero], values[nonzero]
             yield Chunk(positions=positions, values=values)
 
+    def codes(self, name: str) -> Codes | None:
+        """See `Weights`."""
+        found = self.archive.codes(self.names[name]) if name in self.names else None
+        if found is None:
+            return None
+        scales, chunks = found
+        return scales, (Chunk(positions=chunk.positions, values=chunk.values) for chunk in chunks)
+
     def dense(self, name: str) -> Tensor:
         """See `Weights`."""
-        return self.archive[name]
-
-
-def check_fit(tensors: dict[str, Tensor], archive: Archive) -> None:
-    """Refuse an archive that does not have a model's tensors, all of them and no others.
-
-    Raises:
-        StateError: a tensor is missing, left over or of another shape.
-    """
-    for name, tensor in tensors.items():
-        if name not in archive:
-            raise StateError(f"the archive has no tensor {name!r}{nearest(name, archive)}")
-        facts = archive.facts(name)
-        if facts.shape != tuple(tensor.shape):
-            raise StateError(f"{name}: the archive has the shape {facts.shape}, the model {tuple(tensor.shape)}")
-    for name in archive:
-        if name not in tensors:
-            raise StateError(f"the model has no tensor {name!r} of the archive{nearest(name, tensors)}")
+        if name not in self.names:
+            return self.own.dense(name)
+        own = self.own.tensors[name]
+        device = torch.device("cpu") if own.is_meta else own.device
+        return self.archive[self.names[name]].to(device, own.dtype).view(own.shape)

@@ -1,0 +1,129 @@
+"""Where the tensors of a model are: parameters and buffers by their full names, tied ones at all their places."""
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from prunecell.errors import StateError
+
+_OF_TORCH = ("_parameters", "_buffers", "_modules")
+_COMPILED = "_orig_mod"  # what torch.compile wraps; the code that it makes calls this very module
+_SHOWN = 3  # names in a message
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Place:
+    """A parameter or buffer, at one of the places where it is.
+
+    Attributes:
+        name: its full name.
+        module: that holds it.
+        leaf: its name there.
+        is_saved: whether a state_dict has it; buffers may be left out.
+    """
+
+    name: str
+    module: nn.Module
+    leaf: str
+    tensor: Tensor
+    is_saved: bool
+
+
+def paths_of(module: nn.Module, prefix: str = "", without: Container[int] = ()) -> Iterator[tuple[str, nn.Module]]:
+    """All modules with the beginnings of their tensors' names; a module that is at two places comes twice.
+
+    Those whose ids are in `without` are left out, with all that is in them.
+    """
+    if id(module) in without:
+        return
+    yield prefix, module
+    for name, child in module._modules.items():  # noqa: SLF001 - named_children leaves out what comes twice
+        if child is not None:
+            yield from paths_of(child, f"{prefix}{name}.", without)
+
+
+def places_of(model: nn.Module, without: Container[int] = ()) -> list[Place]:
+    """All places, in the order of a state_dict. A hook of a state_dict changes nothing of them."""
+    found = []
+    for prefix, module in paths_of(model, without=without):
+        for leaf, tensor in (*module._parameters.items(), *module._buffers.items()):  # noqa: SLF001 - tied ones too
+            if tensor is not None:
+                is_saved = leaf not in module._non_persistent_buffers_set  # noqa: SLF001 - it has no public name
+                place = Place(name=prefix + leaf, module=module, leaf=leaf, tensor=tensor, is_saved=is_saved)
+                found.append(place)
+    return found
+
+
+def first_names(places: Iterable[Place]) -> dict[int, str]:
+    """The id of each tensor -> the first of its names."""
+    names: dict[int, str] = {}
+    for place in places:
+        names.setdefault(id(place.tensor), place.name)
+    return names
+
+
+def n_bytes(model: nn.Module) -> int:
+    """The memory that parameters and buffers take, tied ones once; those on the meta device as if they were real."""
+    tensors = {id(place.tensor): place.tensor for place in places_of(model)}
+    return sum(tensor.nbytes for tensor in tensors.values() if not is_lazy(tensor))
+
+
+def some(names: Iterable[str]) -> str:
+    """The first of some names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
+
+
+def refuse_without_values(model: nn.Module, places: Iterable[Place], given: Mapping[int, object]) -> None:
+    """Refuse tensors on the meta device that will be given no values.
+
+    Args:
+        model: with those places.
+        places: of its parameters and buffers.
+        given: the ids of tensors that will be.
+
+    Raises:
+        StateError: there are some; the message says how to build the model.
+    """
+    missing = [place.name for place in places if place.tensor.is_meta and id(place.tensor) not in given]
+    for prefix, module in paths_of(model):
+        missing += [f"{prefix}{name}" for name, value in vars(module).items() if _is_meta(value)]
+    if missing:
+        raise StateError(
+            f"nothing gives values to {some(missing)}, which the model has on the meta device: build the model"
+            " with `with prunecell.meta_weights(): ...`, which has only parameters there and computes buffers, or"
+            " without the meta device; and give compact_ a file that has all parameters"
+        )
+
+
+def _is_meta(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_meta
+
+
+def held_aside(model: nn.Module) -> dict[int, str]:
+    """The ids of modules that a module also holds outside of its modules, and where.
+
+    In a list, under a key, by a bound method: what is put in their place would not be seen there.
+    """
+    held: dict[int, str] = {}
+    for prefix, module in paths_of(model):
+        for name, value in vars(module).items():
+            if name not in _OF_TORCH:
+                for found in _modules_in(value):
+                    held.setdefault(id(found), f"{prefix}{name}")
+        if isinstance(compiled := module._modules.get(_COMPILED), nn.Module):  # noqa: SLF001
+            held[id(compiled)] = "torch.compile"
+    return held
+
+
+def _modules_in(value: object) -> Iterator[nn.Module]:
+    if isinstance(value, dict):
+        items: Iterable[object] = value.values()
+    else:
+        items = value if isinstance(value, list | tuple | set) else (value,)
+    for item in items:
+        owner = getattr(item, "__self__", None)
+        yield from (found for found in (item, owner) if isinstance(found, nn.Module))
