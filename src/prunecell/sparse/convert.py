@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from prunecell.archive import Archive
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError
-from prunecell.sparse.choose import Form, Wish, break_even_table
+from prunecell.sparse.choose import Form, Weight, Wish, break_even_table
 from prunecell.sparse.compress import Shape, compress_chunks
 from prunecell.sparse.converters import Rows, converter
 from prunecell.sparse.facts import CompactReport, LayerFacts, keep_report_, without_reports
@@ -29,7 +29,7 @@ from prunecell.sparse.joints import join_, keep_to_modules_
 from prunecell.sparse.layers import SparseLinear, SparseMatrix
 from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_if_refused
 from prunecell.sparse.matrix import Compressed
-from prunecell.sparse.places import Place, first_names, n_bytes, paths_of, places_of, refuse_without_values
+from prunecell.sparse.places import first_names, n_bytes, paths_of, places_of, refuse_without_values
 from prunecell.sparse.sources import Own, Stored, Weights
 from prunecell.sparse.survey import Plan, Planned, is_whole, layers_of, survey
 from prunecell.sparse.values import VALUES_OF
@@ -111,9 +111,8 @@ def _check(model: object, path: object, *, strict: bool) -> None:
 
 def _from_itself(model: nn.Module, wish: Wish) -> tuple[nn.Module, CompactReport]:
     """Convert a model layer by layer, so that one layer at a time is there twice."""
-    places = places_of(model)
-    refuse_without_values(model, places, {})
-    run = Conversion(model, Own(_tensors(places)), wish)
+    refuse_without_values(model, places_of(model), {})
+    run = Conversion(model, Own(), wish)
     root = run.replaced(model)
     return root, run.report()
 
@@ -124,10 +123,11 @@ def _from_file(model: nn.Module, path: str | Path, wish: Wish, *, strict: bool) 
             return _from_archive(model, archive, wish, strict=strict)
         with unchanged_if_refused(model, values=True):
             loaded = load_all_(model, archive, strict=strict)
-            run = Conversion(model, Own(_tensors(places_of(model))), wish)
+            run = Conversion(model, Own(), wish)
     root = run.replaced(model)
-    remark = f"{loader} has its own way to load, so the model was dense on the way"
-    return root, replace(run.report(), missing=loaded.missing, left_over=loaded.left_over, remarks=(remark,))
+    remark = f"{loader.__name__} has its own way to load, so the whole model was dense on the way"
+    remarks = () if issubclass(loader, SparseMatrix) else (remark,)
+    return root, replace(run.report(), missing=loaded.missing, left_over=loaded.left_over, remarks=remarks)
 
 
 def _from_archive(model: nn.Module, archive: Archive, wish: Wish, *, strict: bool) -> tuple[nn.Module, CompactReport]:
@@ -137,21 +137,16 @@ def _from_archive(model: nn.Module, archive: Archive, wish: Wish, *, strict: boo
     refuse_without_values(model, (place for place in places if not is_counter(place)), fitted.stored)
     names = first_names(places)
     stored = {names[tensor]: name for tensor, name in fitted.stored.items()}
-    source = Stored(archive, stored, Own(_tensors(places)))
+    source = Stored(archive, stored)
     run = Conversion(model, source, wish)
     kept = places_of(model, without=run.make_layers(model))
-    wanted = dict.fromkeys(id(place.tensor) for place in kept)
-    rest = {tensor: source.dense(names[tensor]) for tensor in wanted if tensor in fitted.stored}
+    wanted = {id(place.tensor): place.tensor for place in kept if id(place.tensor) in fitted.stored}
+    rest = {key: source.dense(names[key], tensor) for key, tensor in wanted.items()}
     extra = {key: archive[name] for key, name in fitted.extra.items()}
     with unchanged_if_refused(model, values=bool(extra)):
         load_some_(model, kept, rest, extra)
     report = replace(run.report(), missing=fitted.missing, left_over=fitted.left_over, remarks=fitted.remarks)
     return run.replaced(model), report
-
-
-def _tensors(places: list[Place]) -> dict[str, Tensor]:
-    """The tensors by the first of their names."""
-    return {place.name: place.tensor for place in reversed(places)}
 
 
 class Conversion:
@@ -199,28 +194,28 @@ class Conversion:
             return None
         if planned.name not in self._made:
             try:
-                self._made[planned.name] = self._compressed(planned)
+                self._made[planned.name] = self._compressed(planned, weight)
             except OptionError as error:
                 raise OptionError(f"{planned.name}: {error}") from None
         return self._made[planned.name]
 
-    def _compressed(self, planned: Planned) -> Compressed:
-        weight, form, name = planned.weight, planned.form, planned.name
+    def _compressed(self, planned: Planned, tensor: Tensor) -> Compressed:
+        weight, form = planned.weight, planned.form
         if weight is None or form is None:
             raise AssertionError("only what was planned is made")
-        shape = Shape(n_rows=weight.n_rows, n_columns=weight.n_columns, n_kept=weight.n_kept)
-        made = self._in_form(form, name, shape)
+        made = self._in_form(form, weight, planned.name, tensor)
         n_kept = int(made.values.count_nonzero())
         better = self._wish.form(replace(weight, n_kept=n_kept)) if n_kept < weight.n_kept else form
         if better is not None and better != form:
-            made = self._in_form(better, name, shape)
+            made = self._in_form(better, weight, planned.name, tensor)
         _give_back_memory()
         return made
 
-    def _in_form(self, form: Form, name: str, shape: Shape) -> Compressed:
+    def _in_form(self, form: Form, weight: Weight, name: str, tensor: Tensor) -> Compressed:
         """A weight in this form; what an archive has as int8 with scales is taken over as it is."""
+        shape = Shape(n_rows=weight.n_rows, n_columns=weight.n_columns, n_kept=weight.n_kept)
         codes = self._source.codes(name) if form.values.is_scaled else None
-        scales, chunks = codes or (None, self._source.chunks(name))
+        scales, chunks = codes or (None, self._source.chunks(name, tensor))
         return compress_chunks(chunks, shape, format=form.format, values=form.values, scales=scales)
 
     def layer(self, matrix: Compressed | None, weight: Tensor, rows: Rows, bias: Tensor | None) -> nn.Module:
@@ -235,7 +230,7 @@ class Conversion:
 
     def dense(self, tensor: Tensor) -> Tensor:
         """A tensor of the model as it is to be."""
-        return self._source.dense(self._names[id(tensor)])
+        return self._source.dense(self._names[id(tensor)], tensor)
 
     def bias(self, tensor: Tensor | None) -> Tensor | None:
         """A bias of the model as it is to be, if there is one."""

@@ -27,8 +27,8 @@ _HOOKS = (
 _METHODS = ("load_state_dict", "state_dict", "_save_to_state_dict")
 
 
-def own_way(model: nn.Module) -> str:
-    """The class of the first module that has a hook or a method of its own to save or load; empty if none has."""
+def own_way(model: nn.Module) -> type[nn.Module] | None:
+    """The class of the first module that has a hook or a method of its own to save or load; None if none has."""
     plain = [loader._load_from_state_dict for loader in _LOADERS]  # noqa: SLF001 - what a module overrides has this name
     for module in model.modules():
         kind = type(module)
@@ -38,8 +38,8 @@ def own_way(model: nn.Module) -> str:
             or any(getattr(kind, name) is not getattr(nn.Module, name) for name in _METHODS)
             or {"_load_from_state_dict", *_METHODS} & vars(module).keys()
         ):
-            return kind.__name__
-    return ""
+            return kind
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,13 @@ Codes = tuple[Tensor, Iterator[Chunk]]
 
 
 class Weights(Protocol):
-    """The tensors that a model is to have, by the first of their names in it."""
+    """The tensors that a model is to have: each by the first of its names, beside the one that the model has now."""
 
-    def n_kept(self, name: str) -> int:
+    def n_kept(self, name: str, now: Tensor) -> int:
         """About how many elements of a weight are kept; none is decoded for it where a file says so."""
         ...
 
-    def chunks(self, name: str) -> Iterator[Chunk]:
+    def chunks(self, name: str, now: Tensor) -> Iterator[Chunk]:
         """The kept elements of a weight, chunk by chunk, of the model's dtype."""
         ...
 
@@ -29,62 +29,58 @@ class Weights(Protocol):
         """A weight that is stored as int8 with scales, as it is; None for others."""
         ...
 
-    def dense(self, name: str) -> Tensor:
+    def dense(self, name: str, now: Tensor) -> Tensor:
         """The whole tensor, of the model's dtype and shape."""
         ...
 
 
 @dataclass(frozen=True)
 class Own:
-    """The tensors of the model itself."""
+    """The tensors of the model itself. It holds none of them, so that each can go when its layer is sparse."""
 
-    tensors: Mapping[str, Tensor]
-
-    def n_kept(self, name: str) -> int:
+    def n_kept(self, name: str, now: Tensor) -> int:  # noqa: ARG002 - one signature for all sources
         """See `Weights`: exactly."""
-        return int(self.tensors[name].count_nonzero())
+        return int(now.count_nonzero())
 
-    def chunks(self, name: str) -> Iterator[Chunk]:
+    def chunks(self, name: str, now: Tensor) -> Iterator[Chunk]:  # noqa: ARG002
         """See `Weights`."""
-        return chunks_of(self.tensors[name])
+        return chunks_of(now)
 
     def codes(self, name: str) -> None:
         """See `Weights`: there are none."""
 
-    def dense(self, name: str) -> Tensor:
+    def dense(self, name: str, now: Tensor) -> Tensor:  # noqa: ARG002
         """See `Weights`."""
-        return self.tensors[name].detach()
+        return now.detach()
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The tensors in an archive, read when they are asked for, the sparse ones once.
+    """The tensors in an archive, read when they are asked for, the sparse ones once; the model's own where it has none.
 
     Attributes:
         archive: open.
         names: name in the model -> name in the archive.
-        own: the tensors of the model, which serve where the archive has none.
     """
 
     archive: Archive
     names: Mapping[str, str]
-    own: Own
+    own: Own = Own()
 
-    def n_kept(self, name: str) -> int:
+    def n_kept(self, name: str, now: Tensor) -> int:
         """See `Weights`: what is not +0.0; a tensor that is stored dense is read for it."""
         if name not in self.names:
-            return self.own.n_kept(name)
+            return self.own.n_kept(name, now)
         n_nonzero = self.archive.facts(self.names[name]).n_nonzero
-        return sum(len(chunk.positions) for chunk in self.chunks(name)) if n_nonzero is None else n_nonzero
+        return sum(len(chunk.positions) for chunk in self.chunks(name, now)) if n_nonzero is None else n_nonzero
 
-    def chunks(self, name: str) -> Iterator[Chunk]:
+    def chunks(self, name: str, now: Tensor) -> Iterator[Chunk]:
         """See `Weights`."""
         if name not in self.names:
-            yield from self.own.chunks(name)
+            yield from self.own.chunks(name, now)
             return
-        dtype = self.own.tensors[name].dtype
         for chunk in self.archive.chunks(self.names[name]):
-            positions, values = chunk.positions, chunk.values.to(dtype)
+            positions, values = chunk.positions, chunk.values.to(now.dtype)
             if not (nonzero := values != 0).all():  # an archive keeps -0.0 apart from 0.0, and a cast may give 0
                 positions, values = positions[nonzero], values[nonzero]
             yield Chunk(positions=positions, values=values)
@@ -97,10 +93,9 @@ class Stored:
         scales, chunks = found
         return scales, (Chunk(positions=chunk.positions, values=chunk.values) for chunk in chunks)
 
-    def dense(self, name: str) -> Tensor:
+    def dense(self, name: str, now: Tensor) -> Tensor:
         """See `Weights`."""
         if name not in self.names:
-            return self.own.dense(name)
-        own = self.own.tensors[name]
-        device = torch.device("cpu") if own.is_meta else own.device
-        return self.archive[self.names[name]].to(device, own.dtype).view(own.shape)
+            return self.own.dense(name, now)
+        device = torch.device("cpu") if now.is_meta else now.device
+        return self.archive[self.names[name]].to(device, now.dtype).view(now.shape)

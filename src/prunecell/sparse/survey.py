@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from prunecell.errors import OptionError
 from prunecell.sparse.choose import Form, Weight, Wish
-from prunecell.sparse.compress import check_values
+from prunecell.sparse.compress import check_values, chunks_of
 from prunecell.sparse.converters import Rows, converter, why_dense
 from prunecell.sparse.places import first_names, held_aside, places_of
 from prunecell.sparse.sources import Own, Weights
@@ -99,7 +99,7 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
         weight = None if reason else _weight(listener.kinds[id(tensor)], name, tensor, source, wish)
         form = None if weight is None else wish.form(weight)
         if form and isinstance(source, Own):  # a file's values are read before anything is changed: they can wait
-            _check_values(name, source, form)
+            _check_values(name, tensor, form)
         plan[id(tensor)] = Planned(
             name=name,
             layer=type(held_by[0][0]).__name__ if held_by else "-",
@@ -157,15 +157,15 @@ def _why_never(weight: Tensor) -> str:
 def _weight(kind: str, name: str, tensor: Tensor, source: Weights, wish: Wish) -> Weight:
     """What is known of a weight; where a file seems to keep too much to be sparse, it is counted."""
     shape = tensor.shape
-    weight = Weight(kind=kind, n_rows=shape[0], n_columns=shape[1:].numel(), n_kept=source.n_kept(name))
+    weight = Weight(kind=kind, n_rows=shape[0], n_columns=shape[1:].numel(), n_kept=source.n_kept(name, tensor))
     if weight.n_kept and not isinstance(source, Own) and wish.form(weight) is None:  # it may count -0.0 as kept
-        weight = replace(weight, n_kept=sum(len(chunk.positions) for chunk in source.chunks(name)))
+        weight = replace(weight, n_kept=sum(len(chunk.positions) for chunk in source.chunks(name, tensor)))
     return weight
 
 
-def _check_values(name: str, source: Own, form: Form) -> None:
+def _check_values(name: str, weight: Tensor, form: Form) -> None:
     try:
-        for chunk in source.chunks(name):
+        for chunk in chunks_of(weight):
             check_values(chunk.values, form.values)
     except OptionError as error:
         raise OptionError(f"{name}: {error}") from None

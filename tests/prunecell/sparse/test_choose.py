@@ -1,6 +1,8 @@
 """Which form a layer takes, by a table of times."""
 
+import errno
 import json
+import os
 from itertools import pairwise, product
 
 import pytest
@@ -160,6 +162,42 @@ def test_what_is_no_table_is_refused_with_its_name(tmp_path, text):
     path.write_text(text)
     with pytest.raises(OptionError, match=r"table\.json cannot be read as a table of times.* tune again"):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("ratios", "gaps8 fp32", 0), "0.5"),
+        (("ratios", "gaps8 fp32", 0), -1),
+        (("ratios", "gaps8 fp32", 0), None),
+        (("n_weights",), 0),
+        (("n_weights",), "100"),
+        (("n_samples",), None),
+    ],
+)
+def test_a_table_with_other_things_than_times_is_refused_before_a_layer_is_judged(tmp_path, path, value):
+    rows = json.loads(SHIPPED[3].read_text())
+    where = rows[0]
+    for key in path[:-1]:
+        where = where[key]
+    where[path[-1]] = value
+    (tmp_path / "table.json").write_text(json.dumps(rows))
+    with pytest.raises(OptionError, match="is damaged or of another version; remove it or tune again"):
+        read_table(tmp_path / "table.json")
+
+
+def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    write_table(tmp_path / "table.json", (row(100),))
+    before = (tmp_path / "table.json").read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_table(tmp_path / "table.json", (row(200),))
+    assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
+    assert (tmp_path / "table.json").read_bytes() == before
 
 
 def test_a_table_of_another_version_is_refused(tmp_path):
