@@ -31,7 +31,7 @@ from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_i
 from prunecell.sparse.matrix import Compressed
 from prunecell.sparse.places import first_names, n_bytes, paths_of, places_of, refuse_without_values
 from prunecell.sparse.sources import Own, Stored, Weights
-from prunecell.sparse.survey import Plan, Planned, is_whole, layers_of, survey
+from prunecell.sparse.survey import NOT_TAKEN, Plan, Planned, is_whole, layers_of, survey
 from prunecell.sparse.values import VALUES_OF
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -76,9 +76,9 @@ def compact_(
         OptionError: a weight cannot be stored in such `values`; or `strict=False` without a file.
         UnknownNameError: `prefer` or `values` is no such name.
 
-    >>> net = nn.Sequential(nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
+    >>> net = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
     >>> _ = torch.nn.init.sparse_(net[0].weight, sparsity=0.95)
-    >>> x = torch.randn(3, 256)
+    >>> x = torch.randn(3, 512)
     >>> before = net(x)
     >>> torch.allclose(compact_(net)(x), before, atol=1e-5)
     True
@@ -249,7 +249,7 @@ class Conversion:
             shape=planned.shape,
             sparsity=None if planned.weight is None else 1 - planned.weight.density,
             form=None if made is None else _form(made),
-            reason=planned.reason,
+            reason="" if made else planned.reason or NOT_TAKEN,
             bytes_before=planned.n_bytes,
             bytes_after=planned.n_bytes if made is None else made.n_bytes,
         )

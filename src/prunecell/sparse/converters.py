@@ -102,10 +102,8 @@ def converter(module: nn.Module) -> Callable[[Run, Any], nn.Module] | None:
 
 
 def why_dense(module: nn.Module) -> str:
-    """Why `converter` gives None for a module, or why its converter left it dense."""
+    """Say why a module stays as it is, whatever its weights are; the empty text where it may become sparse."""
     name = type(module).__name__
     if not isinstance(module, tuple(CONVERTERS)):
-        return f"{name}: no sparse form"
-    if converter(module) is not None:
-        return f"{name} with options that have no sparse form"
-    return f"{name} that does more than its type does"
+        return f"{name} has no sparse form"
+    return "" if converter(module) is not None else f"{name} does more than its type does"

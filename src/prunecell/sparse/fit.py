@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-import torch
 from torch import Tensor, nn
 
 from prunecell.archive import Archive
@@ -55,7 +54,7 @@ def fit(model: nn.Module, places: Sequence[Place], archive: Archive, *, strict: 
             is missing or left over.
     """
     found = names_in(model, archive)
-    _refuse_compact(found, {place.name for place in places})
+    refuse_compact(found, places)
     saved = [place for place in places if place.is_saved]
     stored: dict[int, str] = {}
     remarks: list[str] = []
@@ -96,7 +95,13 @@ def is_counter(place: Place) -> bool:
     return place.leaf == _COUNTER and isinstance(place.module, _NORMS)
 
 
-def _refuse_compact(found: Iterable[str], own: set[str]) -> None:
+def refuse_compact(found: Iterable[str], places: Iterable[Place]) -> None:
+    """Refuse a file that was saved after `compact_`, where the layers of the model are dense.
+
+    Raises:
+        StateError: it was.
+    """
+    own = {place.name for place in places}
     sparse = [name for name in found if name.rpartition(".")[2] == _COMPACT and name not in own]
     if sparse:
         layer = sparse[0].rpartition(".")[0]
@@ -116,9 +121,9 @@ def _check(place: Place, archive: Archive, name: str) -> None:
 
 
 def _can_be(stored: str, own: Tensor) -> bool:
-    dtype: torch.dtype = getattr(torch, stored)
-    packed = "x2" in stored or "x2" in str(own.dtype)  # two numbers in an element
-    return dtype == own.dtype or (not packed and (own.is_complex() or not dtype.is_complex))
+    wanted = str(own.dtype).removeprefix("torch.")
+    packed = "x2" in stored + wanted  # two numbers in an element
+    return stored == wanted or (not packed and (own.is_complex() or not stored.startswith("complex")))
 
 
 def _refuse_rest(

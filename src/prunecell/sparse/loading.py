@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from prunecell.archive import Archive
 from prunecell.errors import StateError
-from prunecell.sparse.fit import names_in
+from prunecell.sparse.fit import names_in, refuse_compact
 from prunecell.sparse.places import Place, places_of, refuse_without_values, some
 
 _LOADERS = (nn.Module, nn.BatchNorm1d, nn.InstanceNorm1d)
@@ -59,7 +59,9 @@ def load_all_(model: nn.Module, archive: Archive, *, strict: bool) -> Loaded:
         StateError: the model refuses the file, or lacks values afterwards.
     """
     places = places_of(model)
-    state = {own: archive[name] for own, name in names_in(model, archive).items()}
+    names = names_in(model, archive)
+    refuse_compact(names, places)
+    state = {own: archive[name] for own, name in names.items()}
     first = {id(place.tensor): state[place.name] for place in reversed(places) if place.name in state}
     for place in places:
         if place.is_saved and place.name not in state and id(place.tensor) in first:
@@ -129,7 +131,8 @@ def unchanged_if_refused(model: nn.Module, *, values: bool) -> Iterator[None]:
         yield
     except BaseException:
         for module, kind, attributes, containers in modules:
-            module.__class__ = kind
+            if type(module) is not kind:  # wrappers hand over what is set on them
+                module.__class__ = kind
             vars(module).clear()
             vars(module).update(attributes)
             for container, content in containers:

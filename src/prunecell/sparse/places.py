@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MethodType
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -88,8 +89,9 @@ def refuse_without_values(model: nn.Module, places: Iterable[Place], given: Mapp
     Raises:
         StateError: there are some; the message says how to build the model.
     """
-    missing = [place.name for place in places if place.tensor.is_meta and id(place.tensor) not in given]
-    for prefix, module in paths_of(model):
+    on_meta = [place for place in places if place.tensor.is_meta]
+    missing = [place.name for place in on_meta if id(place.tensor) not in given]
+    for prefix, module in paths_of(model) if on_meta else ():
         if not module._forward_pre_hooks:  # noqa: SLF001 - torch's older norms of weights compute an attribute by one
             missing += [f"{prefix}{name}" for name, value in vars(module).items() if _is_meta(value)]
     if missing:
@@ -126,5 +128,6 @@ def _modules_in(value: object) -> Iterator[nn.Module]:
     else:
         items = value if isinstance(value, list | tuple | set) else (value,)
     for item in items:
-        owner = getattr(item, "__self__", None)
-        yield from (found for found in (item, owner) if isinstance(found, nn.Module))
+        held = item.__self__ if isinstance(item, MethodType) else item
+        if isinstance(held, nn.Module):
+            yield held

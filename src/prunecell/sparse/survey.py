@@ -39,6 +39,8 @@ class Planned:
     reason: str = ""
 
 
+NOT_TAKEN = "a sparse layer keeps it dense"
+
 Plan = dict[int, Planned]
 """The id of a parameter -> what it is to become, in the model's order."""
 
@@ -131,7 +133,8 @@ def _owners(model: nn.Module, listener: _Listener) -> dict[int, list[tuple[nn.Mo
         if convert is not None and not reason:
             convert(listener, module)
         for parameter in module.parameters(recurse=is_whole(module)):
-            why = "" if id(parameter) in listener.kinds and convert and not reason else reason or why_dense(module)
+            taken = convert is not None and not reason and id(parameter) in listener.kinds
+            why = "" if taken else reason or why_dense(module) or NOT_TAKEN
             owners.setdefault(id(parameter), []).append((module, why))
     return owners
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from prunecell import compact_, compact_report, save
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError
+from prunecell.sparse import survey
 from prunecell.sparse.layers import SparseMatrix
 
 pytestmark = pytest.mark.usefixtures("everything_wins")
@@ -71,8 +73,8 @@ def test_every_weight_has_its_form_or_its_reason():
         n for n in names if n.startswith(sparse)
     }
     reasons = {
-        "gru.weight_ih_l0": "GRU: no sparse form",
-        "up.weight": "ConvTranspose2d: no sparse form",
+        "gru.weight_ih_l0": "GRU has no sparse form",
+        "up.weight": "ConvTranspose2d has no sparse form",
         "embed.weight": "shared with a dense Embedding",
         "half.weight": "bfloat16: sparse layers are float32",
         "full.weight": "dense is faster at 0 % zeros",
@@ -109,7 +111,7 @@ def test_it_prints_as_a_table_and_gives_json():
     text = str(report)
     assert "columns16 fp32" in text
     assert "6 of 15 sparse" in text
-    assert "dense (GRU: no sparse form): 'gru.weight_ih_l0', 'gru.weight_hh_l0'" in text
+    assert "dense (GRU has no sparse form): 'gru.weight_ih_l0', 'gru.weight_hh_l0'" in text
     assert f"all parameters and buffers: {report.bytes_before:,} bytes before, {report.bytes_after:,} after" in text
     found = json.loads(report.to_json())
     assert found["n_sparse"] == report.n_sparse
@@ -142,7 +144,7 @@ def test_the_report_of_a_part_survives_the_conversion_of_the_whole():
     [
         (nn.ReLU(), "it has no weight of two dimensions or more"),
         (nn.LayerNorm(8), "it has no weight of two dimensions or more"),
-        (nn.Sequential(nn.GRU(8, 8), nn.Linear(8, 8)), "GRU: no sparse form"),
+        (nn.Sequential(nn.GRU(8, 8), nn.Linear(8, 8)), "GRU has no sparse form"),
         (nn.Linear(8, 8).half(), "float16: sparse layers are float32"),
     ],
 )
@@ -168,3 +170,8 @@ def test_layers_of_an_earlier_conversion_are_in_the_report_too():
     assert isinstance(model[0], SparseMatrix)
     assert {(layer.name, layer.form) for layer in second} == {(layer.name, layer.form) for layer in first}
     assert sum(layer.bytes_after for layer in second) == sum(layer.bytes_after for layer in first)
+
+
+def test_weights_on_other_devices_stay_dense_and_the_reason_names_the_device():
+    elsewhere = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda:1"), numel=lambda: 4)
+    assert survey._why_never(elsewhere) == "on cuda:1: sparse layers are for the CPU"
