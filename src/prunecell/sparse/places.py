@@ -107,27 +107,30 @@ def _is_meta(value: object) -> bool:
 
 
 def held_aside(model: nn.Module) -> dict[int, str]:
-    """The ids of modules that a module also holds outside of its modules, and where.
+    """The ids of layers and weights that a module also holds outside of its modules and parameters, and where.
 
-    In a list, under a key, by a bound method: what is put in their place would not be seen there.
+    In a list, under a key, by a bound method: what is put in their place would not be seen there. (Recurrent layers of
+    torch hold their own weights in a list, which they keep up to date.)
     """
     held: dict[int, str] = {}
     for prefix, module in paths_of(model):
+        own = {id(parameter) for parameter in module._parameters.values()}  # noqa: SLF001 - tied ones too
         for name, value in vars(module).items():
             if name not in _OF_TORCH:
-                for found in _modules_in(value):
-                    held.setdefault(id(found), f"{prefix}{name}")
+                for found in _held_in(value):
+                    if id(found) not in own:
+                        held.setdefault(id(found), f"{prefix}{name}")
         if isinstance(compiled := module._modules.get(_COMPILED), nn.Module):  # noqa: SLF001
             held[id(compiled)] = "torch.compile"
     return held
 
 
-def _modules_in(value: object) -> Iterator[nn.Module]:
+def _held_in(value: object) -> Iterator[nn.Module | nn.Parameter]:
     if isinstance(value, dict):
         items: Iterable[object] = value.values()
     else:
         items = value if isinstance(value, list | tuple | set) else (value,)
     for item in items:
         held = item.__self__ if isinstance(item, MethodType) else item
-        if isinstance(held, nn.Module):
+        if isinstance(held, nn.Module | nn.Parameter):
             yield held

@@ -92,12 +92,12 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
     Raises:
         OptionError: the values of a weight cannot be stored as wished.
     """
-    listener = _Listener()
-    owners = _owners(model, listener)
+    listener, aside = _Listener(), held_aside(model)
+    owners = _owners(model, listener, aside)
     plan: Plan = {}
     for name, tensor in _matrices(model):
         held_by = owners.get(id(tensor), [])
-        reason = _why_dense(held_by) or _why_never(tensor)
+        reason = _why_dense(held_by) or _why_aside(tensor, aside) or _why_never(tensor)
         weight = None if reason else _weight(listener.kinds[id(tensor)], name, tensor, source, wish)
         form = None if weight is None else wish.form(weight)
         if form and isinstance(source, Own):  # a file's values are read before anything is changed: they can wait
@@ -123,12 +123,11 @@ def _matrices(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
             yield names[id(tensor)], tensor
 
 
-def _owners(model: nn.Module, listener: _Listener) -> dict[int, list[tuple[nn.Module, str]]]:
+def _owners(model: nn.Module, listener: _Listener, aside: dict[int, str]) -> dict[int, list[tuple[nn.Module, str]]]:
     """The id of each parameter -> the layers that use it, each with why it needs the parameter dense, or nothing."""
     owners: dict[int, list[tuple[nn.Module, str]]] = {}
-    aside = held_aside(model)
     for module in layers_of(model):
-        reason = f"{aside[id(module)]} holds this layer too" if id(module) in aside else ""
+        reason = _why_aside(module, aside)
         convert = converter(module)
         if convert is not None and not reason:
             convert(listener, module)
@@ -146,6 +145,10 @@ def _why_dense(owners: list[tuple[nn.Module, str]]) -> str:
         return "" if owners else "no layer uses it"
     kind, why = dense[0]
     return why if len(dense) == len(owners) else f"shared with a dense {kind}"
+
+
+def _why_aside(layer_or_weight: object, aside: dict[int, str]) -> str:
+    return f"{aside[id(layer_or_weight)]} holds it too" if id(layer_or_weight) in aside else ""
 
 
 def _why_never(weight: Tensor) -> str:

@@ -261,6 +261,19 @@ def test_a_layer_with_its_own_way_to_load_takes_the_names_that_it_knows(tmp_path
     assert "Renamed has its own way to load" in str(compact_report(small))
 
 
+def test_a_hook_that_hides_what_is_missing_gives_no_zeros_to_a_model_without_values(tmp_path):
+    model = thinned(filled(mlp(), 1))
+    path = stored(tmp_path / "model.pcell", model, without=["2.bias"])
+    with meta_weights():
+        empty = mlp()
+    for fresh in (filled(mlp(), 2), empty):
+        fresh.register_load_state_dict_post_hook(lambda _, keys: keys.missing_keys.clear())
+    bias = fresh[2].bias
+    with pytest.raises(StateError, match=r"the archive has no '2\.bias'.*they have no values"):
+        compact_(empty, path)
+    assert empty[2].bias is bias
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
 def test_a_norm_of_weights_takes_the_names_of_the_older_one(tmp_path):
     model = thinned(filled(nn.Sequential(nn.utils.weight_norm(nn.Linear(64, 64)), nn.Linear(64, 64)), 1))
@@ -293,10 +306,9 @@ def test_a_file_of_a_sparse_model_loads_into_its_twin_and_is_refused_by_a_dense_
     save(model, tmp_path / "model.pcell")
     twin = compact_(compact_(thinned(filled(mlp(), 2))), tmp_path / "model.pcell")
     torch.testing.assert_close(output(twin, torch.float32), output(model, torch.float32))
-    with pytest.raises(
-        StateError, match=r"saved from a model after compact_ .*'0\.format_code'.*save the model before"
-    ):
-        compact_(mlp(), tmp_path / "model.pcell")
+    for dense in (mlp(), mlp().append(Renamed(64, 64))):
+        with pytest.raises(StateError, match=r"saved from a model after compact_ .*'0\.format_code'.*before compact_"):
+            compact_(dense, tmp_path / "model.pcell")
 
 
 def test_what_is_sparse_already_stays_as_it_is():
@@ -314,15 +326,16 @@ def test_a_shared_layer_is_one_sparse_layer_at_all_its_places():
 
 
 class HoldsAside(nn.Module):
-    """Calls its layers by other ways than its modules."""
+    """Calls its layers by other ways than its modules, and uses a weight by another way than its layer."""
 
     def __init__(self):
         super().__init__()
-        self.a, self.b, self.c, self.free = (nn.Linear(64, 64) for _ in range(4))
+        self.a, self.b, self.c, self.d, self.free = (nn.Linear(64, 64) for _ in range(5))
         self.in_a_list, self.by_name, self.method = [self.a], {"b": self.b}, self.c.forward
+        self.weights = (self.d.weight,)
 
     def forward(self, x):
-        return self.free(self.method(self.by_name["b"](self.in_a_list[0](x))))
+        return self.free(self.method(self.by_name["b"](self.in_a_list[0](x)))) @ self.weights[0]
 
 
 def test_layers_that_are_also_held_aside_stay_dense_and_are_loaded(tmp_path):
@@ -330,9 +343,10 @@ def test_layers_that_are_also_held_aside_stay_dense_and_are_loaded(tmp_path):
     save(model, tmp_path / "model.pcell")
     small = compact_(filled(HoldsAside(), 2), tmp_path / "model.pcell")
     torch.testing.assert_close(output(small, torch.float32), output(model, torch.float32), atol=1e-4, rtol=1e-4)
-    assert [type(layer) for layer in (small.a, small.b, small.c, small.free)] == [nn.Linear] * 3 + [SparseLinear]
-    assert [layer.reason for layer in compact_report(small).layers[:3]] == [
-        f"{name} holds this layer too" for name in ("in_a_list", "by_name", "method")
+    kinds = [type(layer) for layer in (small.a, small.b, small.c, small.d, small.free)]
+    assert kinds == [nn.Linear] * 4 + [SparseLinear]
+    assert [layer.reason for layer in compact_report(small).layers[:4]] == [
+        f"{name} holds it too" for name in ("in_a_list", "by_name", "method", "weights")
     ]
 
 
