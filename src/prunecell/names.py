@@ -33,7 +33,7 @@ def plain_names(model: nn.Module) -> dict[str, str]:
 
 
 def _walk(module: nn.Module, path: str, plain: str) -> Iterator[tuple[str, str]]:
-    for leaf in (*module._parameters, *module._buffers):  # noqa: SLF001 - named_parameters leaves out tied ones
+    for leaf in (*module._parameters.keys(), *module._buffers.keys()):  # noqa: SLF001 - tied ones too
         yield path + leaf, _ORIGINAL.sub(_without_parametrization, plain + leaf)
     if type(module).get_extra_state is not nn.Module.get_extra_state:
         yield path + _EXTRA_STATE, plain + _EXTRA_STATE

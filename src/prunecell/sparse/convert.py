@@ -103,6 +103,8 @@ def compact_(
 def _check(model: object, path: object, *, strict: bool) -> None:
     if not isinstance(model, nn.Module):
         raise OptionTypeError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise OptionTypeError(f"the model is a {type(model).__name__} of torch.jit: call compact_ before torch.jit")
     if path is not None and not isinstance(path, str | Path):
         raise OptionTypeError(f"path must be the name of a file that save wrote, not a {type(path).__name__}")
     if path is None and not strict:
@@ -143,7 +145,8 @@ def _from_archive(model: nn.Module, archive: Archive, wish: Wish, *, strict: boo
     wanted = {id(place.tensor): place.tensor for place in kept if id(place.tensor) in fitted.stored}
     rest = {key: source.dense(names[key], tensor) for key, tensor in wanted.items()}
     extra = {key: archive[name] for key, name in fitted.extra.items()}
-    with unchanged_if_refused(model, values=bool(extra)):
+    may_fail = bool(extra) or torch.__future__.get_swap_module_params_on_conversion()
+    with unchanged_if_refused(model, values=may_fail):
         load_some_(model, kept, rest, extra)
     report = replace(run.report(), missing=fitted.missing, left_over=fitted.left_over, remarks=fitted.remarks)
     return run.replaced(model), report

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from prunecell.archive import Archive
 from prunecell.errors import StateError
 from prunecell.sparse.fit import names_in, refuse_compact
-from prunecell.sparse.places import Place, places_of, refuse_without_values, some
+from prunecell.sparse.places import Place, paths_of, places_of, refuse_without_values, some
 
 _LOADERS = (nn.Module, nn.BatchNorm1d, nn.InstanceNorm1d)
 """Their ways to load are those that `fit` foresees."""
@@ -33,7 +33,8 @@ def own_way(model: nn.Module) -> type[nn.Module] | None:
     for module in model.modules():
         kind = type(module)
         if (
-            any(getattr(module, hooks, None) for hooks in _HOOKS)
+            isinstance(module, torch.jit.ScriptModule)
+            or any(getattr(module, hooks, None) for hooks in _HOOKS)
             or kind._load_from_state_dict not in plain  # noqa: SLF001
             or any(getattr(kind, name) is not getattr(nn.Module, name) for name in _METHODS)
             or {"_load_from_state_dict", *_METHODS} & vars(module).keys()
@@ -136,8 +137,8 @@ def unchanged_if_refused(model: nn.Module, *, values: bool) -> Iterator[None]:
     Numbers take their memory twice meanwhile; they are needed where code of the model's author runs, which may fail
     after some of them were loaded.
     """
-    modules = [(module, type(module), dict(vars(module)), _containers(module)) for module in model.modules()]
-    tensors = {id(place.tensor): place.tensor for place in places_of(model)} if values else {}
+    modules = [(module, type(module), dict(vars(module)), _containers(module)) for _, module in paths_of(model)]
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())} if values else {}
     numbers = [(t, t.detach().clone()) for t in tensors.values() if not (t.is_meta or is_lazy(t))]
     try:
         yield

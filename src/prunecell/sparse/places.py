@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MethodType
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -35,9 +36,10 @@ class Place:
 def paths_of(module: nn.Module, prefix: str = "", without: Container[int] = ()) -> Iterator[tuple[str, nn.Module]]:
     """All modules with the beginnings of their tensors' names; a module that is at two places comes twice.
 
-    Those whose ids are in `without` are left out, with all that is in them.
+    Those whose ids are in `without` are left out, with all that is in them, and so is what torch.jit made, which holds
+    its tensors itself.
     """
-    if id(module) in without:
+    if id(module) in without or isinstance(module, torch.jit.ScriptModule):
         return
     yield prefix, module
     for name, child in module._modules.items():  # noqa: SLF001 - named_children leaves out what comes twice
@@ -67,7 +69,7 @@ def first_names(places: Iterable[Place]) -> dict[int, str]:
 
 def n_bytes(model: nn.Module) -> int:
     """The memory that parameters and buffers take, tied ones once; those on the meta device as if they were real."""
-    tensors = {id(place.tensor): place.tensor for place in places_of(model)}
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return sum(tensor.nbytes for tensor in tensors.values() if not is_lazy(tensor))
 
 
@@ -94,6 +96,9 @@ def refuse_without_values(model: nn.Module, places: Iterable[Place], given: Mapp
     for prefix, module in paths_of(model) if on_meta else ():
         if not module._forward_pre_hooks:  # noqa: SLF001 - torch's older norms of weights compute an attribute by one
             missing += [f"{prefix}{name}" for name, value in vars(module).items() if _is_meta(value)]
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):  # what it holds cannot be replaced
+            missing += [f"{name}.{leaf}" for leaf, t in module.named_parameters(recurse=False) if t.is_meta]
     if missing:
         raise StateError(
             f"nothing gives values to {some(missing)}, which the model has on the meta device: build the model"
@@ -118,10 +123,10 @@ def held_aside(model: nn.Module) -> dict[int, str]:
         for name, value in vars(module).items():
             if name not in _OF_TORCH:
                 for found in _held_in(value):
-                    if id(found) not in own:
+                    if found is not module and id(found) not in own:
                         held.setdefault(id(found), f"{prefix}{name}")
-        if isinstance(compiled := module._modules.get(_COMPILED), nn.Module):  # noqa: SLF001
-            held[id(compiled)] = "torch.compile"
+        if _COMPILED in module._modules:  # noqa: SLF001
+            held[id(module._modules[_COMPILED])] = "torch.compile"  # noqa: SLF001
     return held
 
 

@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from prunecell.errors import OptionError
 from prunecell.sparse.choose import Form, Weight, Wish
-from prunecell.sparse.compress import check_values, chunks_of
+from prunecell.sparse.compress import CHUNK, check_values
 from prunecell.sparse.converters import Rows, converter, why_dense
 from prunecell.sparse.places import first_names, held_aside, places_of
 from prunecell.sparse.sources import Own, Weights
@@ -83,7 +83,7 @@ def layers_of(model: nn.Module) -> Iterator[nn.Module]:
 
 def is_whole(module: nn.Module) -> bool:
     """Whether a layer uses the weights of its parts itself, or is converted with them."""
-    return converter(module) is not None or isinstance(module, nn.MultiheadAttention)
+    return isinstance(module, nn.MultiheadAttention | torch.jit.ScriptModule) or converter(module) is not None
 
 
 def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
@@ -97,7 +97,7 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
     plan: Plan = {}
     for name, tensor in _matrices(model):
         held_by = owners.get(id(tensor), [])
-        reason = _why_dense(held_by) or _why_aside(tensor, aside) or _why_never(tensor)
+        reason = _why_lazy(tensor) or _why_dense(held_by) or _why_aside(tensor, aside) or _why_never(tensor)
         weight = None if reason else _weight(listener.kinds[id(tensor)], name, tensor, source, wish)
         form = None if weight is None else wish.form(weight)
         if form and isinstance(source, Own):  # a file's values are read before anything is changed: they can wait
@@ -105,8 +105,8 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
         plan[id(tensor)] = Planned(
             name=name,
             layer=type(held_by[0][0]).__name__ if held_by else "-",
-            shape=tuple(tensor.shape),
-            n_bytes=tensor.nbytes,
+            shape=() if is_lazy(tensor) else tuple(tensor.shape),
+            n_bytes=0 if is_lazy(tensor) else tensor.nbytes,
             weight=weight,
             form=form,
             reason=wish.why_dense(weight) if weight and not form else reason,
@@ -114,12 +114,12 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
     return plan
 
 
-def _matrices(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Parameters of two dimensions or more, tied ones once."""
+def _matrices(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters of two dimensions or more, or of none yet (lazy modules); tied ones once."""
     places = places_of(model)
     names = first_names(places)
     for tensor in {id(place.tensor): place.tensor for place in places}.values():
-        if isinstance(tensor, nn.Parameter) and not is_lazy(tensor) and tensor.ndim > 1:
+        if is_lazy(tensor) or (isinstance(tensor, nn.Parameter) and tensor.ndim > 1):
             yield names[id(tensor)], tensor
 
 
@@ -147,6 +147,10 @@ def _why_dense(owners: list[tuple[nn.Module, str]]) -> str:
     return why if len(dense) == len(owners) else f"shared with a dense {kind}"
 
 
+def _why_lazy(tensor: Tensor) -> str:
+    return "it has no shape yet: run the lazy module once" if is_lazy(tensor) else ""
+
+
 def _why_aside(layer_or_weight: object, aside: dict[int, str]) -> str:
     return f"{aside[id(layer_or_weight)]} holds it too" if id(layer_or_weight) in aside else ""
 
@@ -170,8 +174,10 @@ def _weight(kind: str, name: str, tensor: Tensor, source: Weights, wish: Wish) -
 
 
 def _check_values(name: str, weight: Tensor, form: Form) -> None:
+    if form.values.dtype == weight.dtype:
+        return
     try:
-        for chunk in chunks_of(weight):
-            check_values(chunk.values, form.values)
+        for values in torch.split(weight.detach().flatten(), CHUNK):
+            check_values(values, form.values)
     except OptionError as error:
         raise OptionError(f"{name}: {error}") from None

@@ -143,6 +143,7 @@ def test_the_report_of_a_part_survives_the_conversion_of_the_whole():
         (nn.ReLU(), "it has no weight of two dimensions or more"),
         (nn.LayerNorm(8), "it has no weight of two dimensions or more"),
         (nn.Sequential(nn.GRU(8, 8), nn.Linear(8, 8)), "GRU has no sparse form"),
+        (nn.Sequential(nn.LazyLinear(8, bias=False)), "it has no shape yet: run the lazy module once"),
         (nn.Linear(8, 8).half(), "float16: sparse layers are float32"),
     ],
 )

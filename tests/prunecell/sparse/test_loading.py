@@ -568,6 +568,27 @@ def test_wrong_arguments_are_refused(arguments, options, error, message):
         compact_(*arguments, **options)
 
 
+@pytest.mark.filterwarnings("ignore:.*jit.* is deprecated")
+def test_what_torch_jit_made_is_refused():
+    with pytest.raises(OptionTypeError, match=r"of torch\.jit: call compact_ before torch\.jit"):
+        compact_(torch.jit.script(mlp()))
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.* is deprecated")
+@pytest.mark.parametrize("first", [lambda: nn.LazyLinear(64), lambda: torch.jit.script(nn.Linear(64, 64))])
+def test_parts_that_torch_holds_in_its_own_way_are_loaded(first, tmp_path):
+    model = thinned(filled(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)), 1))
+    save(model, tmp_path / "model.pcell")
+    small = compact_(nn.Sequential(first(), nn.Linear(64, 64)), tmp_path / "model.pcell")
+    assert isinstance(small[1], SparseLinear)
+    torch.testing.assert_close(output(small, torch.float32), output(model, torch.float32), atol=1e-4, rtol=1e-4)
+    with meta_weights():
+        empty = nn.Sequential(first(), nn.Linear(64, 64))
+    if isinstance(empty[0], torch.jit.ScriptModule):
+        with pytest.raises(StateError, match=r"nothing gives values to '0\.weight', '0\.bias'"):
+            compact_(empty, tmp_path / "model.pcell")
+
+
 def test_a_default_device_or_dtype_of_the_caller_changes_nothing(tmp_path):
     model = thinned(filled(mlp(), 1))
     save(model, tmp_path / "model.pcell")
