@@ -1,6 +1,7 @@
 """Giving a model the tensors of a file by its own `load_state_dict`: all, or those that no sparse layer took."""
 
 import copy
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _HOOKS = (
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
 )
+_CONTAINERS = (dict, OrderedDict, defaultdict, list, set)
 _METHODS = ("load_state_dict", "state_dict", "_save_to_state_dict")
 
 
@@ -68,7 +70,7 @@ def load_all_(model: nn.Module, archive: Archive, *, strict: bool) -> Loaded:
         if place.is_saved and place.name not in state and id(place.tensor) in first:
             state[place.name] = first[id(place.tensor)]
     refuse_without_values(model, (place for place in places if not place.is_saved), {})
-    made = make_real_(places, {})
+    made = {id(tensor) for tensor in make_real_(places, {})}
     missing, left_over = _load(model, state, strict=strict)
     if empty := [place.name for place in places_of(model) if _is_empty(place, made, missing)]:
         raise StateError(
@@ -102,10 +104,10 @@ def _load(model: nn.Module, state: dict[str, Tensor], *, strict: bool) -> tuple[
     return list(getattr(found, "missing_keys", [])), list(getattr(found, "unexpected_keys", []))
 
 
-def _is_empty(place: Place, made: Iterable[Tensor], missing: list[str]) -> bool:
+def _is_empty(place: Place, made: set[int], missing: list[str]) -> bool:
     """Whether a tensor was made real, and given no values; a hook may hide that it is missing."""
     tensor = place.tensor
-    if not any(tensor is one for one in made):
+    if id(tensor) not in made:
         return False
     was_written = tensor.is_inference() or tensor._version > 0  # noqa: SLF001 - it has no public name
     return place.name in missing or not (was_written or tensor.any() or tensor.numel() == 0)
@@ -159,4 +161,4 @@ def unchanged_if_refused(model: nn.Module, *, values: bool) -> Iterator[None]:
 
 def _containers(module: nn.Module) -> list[tuple[Any, Any]]:
     """The dicts, lists and sets that are attributes of a module, with copies of what is in them."""
-    return [(value, copy.copy(value)) for value in vars(module).values() if isinstance(value, dict | list | set)]
+    return [(value, copy.copy(value)) for value in vars(module).values() if type(value) in _CONTAINERS]
