@@ -1,6 +1,7 @@
 """compact_ from a file gives the tensors that load_state_dict gives; what it refuses leaves the model as it was."""
 
 import copy
+from random import Random
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn.utils import parametrizations
 
 from prunecell import compact_, compact_report, load, meta_weights, save
 from prunecell.archive import Archive
+from prunecell.archive.container import Container
 from prunecell.codecs.encode import Scaled
 from prunecell.errors import FormatError, OptionError, OptionTypeError, StateError
 from prunecell.sparse.layers import SparseLinear, SparseMatrix
@@ -547,6 +549,37 @@ def test_a_file_that_is_damaged_behind_a_right_checksum_changes_nothing(tmp_path
     with pytest.raises(FormatError, match="3 positions"):
         compact_(fresh, tmp_path / "model.pcell")
     assert_unchanged(fresh, before)
+
+
+class NeverWrong:
+    """A checksum that is the one that is wanted."""
+
+    def __ne__(self, _):
+        return False
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize("values", ["exact", "int8", "codebook4"])
+def test_any_bytes_behind_right_checksums_are_loaded_or_change_nothing(values, tmp_path, monkeypatch):
+    monkeypatch.setattr(Container, "checksum", lambda *_: NeverWrong())
+    path, random, outcomes = tmp_path / "model.pcell", Random(0), set()  # noqa: S311 - no secret
+    save(thinned(filled(Recurrent(), 1)), path, values=values)
+    good = path.read_bytes()
+    start = 8 + int.from_bytes(good[:8], "little")
+    for _ in range(25):
+        data = bytearray(good)
+        data[random.randrange(start, len(data))] = random.randrange(256)
+        path.write_bytes(data)
+        fresh = random.choice([Recurrent, lambda: meta(Recurrent)])()
+        before = snapshot(fresh)
+        try:
+            compact_(fresh, path, values=random.choice(["fp32", "fp16", "int8"]))
+            outcomes.add("loaded")
+        except (FormatError, OptionError):
+            assert_unchanged(fresh, before)
+            outcomes.add("refused")
+    assert outcomes == {"loaded", "refused"}
 
 
 def test_a_model_on_the_meta_device_needs_a_file():
