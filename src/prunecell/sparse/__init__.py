@@ -6,7 +6,8 @@ linear_op, convolution_op
 layers, recurrent, attention
 choose, tune             which form each layer takes, by measured times
 places, fit, sources     the tensors of a model, and those of a file for them
-survey, loading, convert compact_: what each weight becomes, decided first; the rest by load_state_dict; the layers
+survey, loading          what each weight becomes, decided first; what no sparse layer takes, by load_state_dict
+conversion, convert      compact_
 facts                    compact_report: what became of each, and why some stayed dense
 meta                     meta_weights: a model without memory for its weights
 """

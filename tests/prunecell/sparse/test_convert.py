@@ -9,7 +9,7 @@ from torch import nn
 from prunecell import Lowest, Pruner, PruneSpec, Static
 from prunecell.archive import save
 from prunecell.errors import NothingSparseWarning, StateError, UnknownNameError
-from prunecell.sparse import convert
+from prunecell.sparse import conversion
 from prunecell.sparse.convert import compact_
 from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
 from prunecell.sparse.recurrent import SparseLSTM
@@ -294,12 +294,12 @@ def test_each_dense_weight_goes_before_the_next_layer_is_made(monkeypatch):
     model = pruned(nn.Sequential(*(nn.Linear(64, 64) for _ in range(4))))
     weights = [weakref.ref(layer.weight) for layer in model]
     alive = []
-    compress = convert.compress_chunks
+    compress = conversion.compress_chunks
 
     def counted(*args, **options):
         alive.append(sum(weight() is not None for weight in weights))
         return compress(*args, **options)
 
-    monkeypatch.setattr(convert, "compress_chunks", counted)
+    monkeypatch.setattr(conversion, "compress_chunks", counted)
     compact_(model)
     assert alive == [4, 3, 2, 1]
