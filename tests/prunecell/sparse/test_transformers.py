@@ -1,7 +1,5 @@
 """compact_ on tiny models of Hugging Face's transformers: sparse outputs are those of the dense models."""
 
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -29,17 +27,10 @@ FAMILIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def transformers():
-    """The library, which is not to look for torchvision: it may be there for another torch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "torchvision", None)
-        yield pytest.importorskip("transformers")
-
-
 @pytest.fixture
-def make(transformers):
+def make():
     """Makes a model of a family, in evaluation, always the same."""
+    transformers = pytest.importorskip("transformers")
 
     def made(family, *, tied=True):
         kind = getattr(transformers, family)
