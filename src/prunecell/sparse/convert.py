@@ -26,7 +26,7 @@ from prunecell.sparse.fit import fit, is_counter
 from prunecell.sparse.joints import join_, keep_to_modules_
 from prunecell.sparse.layers import SparseMatrix
 from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_if_refused
-from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values
+from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values, weights_aside
 from prunecell.sparse.sources import Own, Stored
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -136,7 +136,8 @@ def _from_archive(model: nn.Module, archive: Archive, wish: Wish, *, strict: boo
     stored = {names[tensor]: name for tensor, name in fitted.stored.items()}
     source = Stored(archive, stored)
     run = Conversion(model, source, wish)
-    kept = places_of(model, without=run.make_layers(model))
+    kept, aside = places_of(model, without=run.make_layers(model)), weights_aside(model)
+    kept += [place for place in places if id(place.tensor) in aside and not place.tensor.is_meta]  # a list may be used
     wanted = {id(place.tensor): place.tensor for place in kept if id(place.tensor) in fitted.stored}
     rest = {key: source.dense(names[key], tensor) for key, tensor in wanted.items()}
     extra = {key: archive[name] for key, name in fitted.extra.items()}

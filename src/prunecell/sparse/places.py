@@ -111,23 +111,33 @@ def _is_meta(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_meta
 
 
-def held_aside(model: nn.Module) -> dict[int, str]:
-    """The ids of layers and weights that a module also holds outside of its modules and parameters, and where.
+def layers_aside(model: nn.Module) -> dict[int, str]:
+    """The ids of modules that a module also holds outside of its modules, and where.
 
-    In a list, under a key, by a bound method: what is put in their place would not be seen there. (Recurrent layers of
-    torch hold their own weights in a list, which they keep up to date.)
+    In a list, under a key, by a bound method: what is put in their place would not be seen there.
     """
-    held: dict[int, str] = {}
-    for prefix, module in paths_of(model):
-        own = {id(parameter) for parameter in module._parameters.values()}  # noqa: SLF001 - tied ones too
-        for name, value in vars(module).items():
-            if name not in _OF_TORCH:
-                for found in _held_in(value):
-                    if found is not module and id(found) not in own:
-                        held.setdefault(id(found), f"{prefix}{name}")
+    held = {id(found): where for where, found in _held_aside(model) if isinstance(found, nn.Module)}
+    for _, module in paths_of(model):
         if _COMPILED in module._modules:  # noqa: SLF001
             held[id(module._modules[_COMPILED])] = "torch.compile"  # noqa: SLF001
     return held
+
+
+def weights_aside(model: nn.Module) -> set[int]:
+    """The ids of parameters that a module holds in a list or a dict, and that are another module's."""
+    return {id(found) for _, found in _held_aside(model) if isinstance(found, nn.Parameter)}
+
+
+def _held_aside(model: nn.Module) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
+    """What each module holds beside its modules and parameters, with the place; itself and its own parameters left out.
+
+    (Recurrent layers of torch hold their own weights in a list, which they keep up to date.)
+    """
+    for prefix, module in paths_of(model):
+        own = {id(module), *map(id, module._parameters.values())}  # noqa: SLF001 - tied ones too
+        for name, value in vars(module).items():
+            if name not in _OF_TORCH:
+                yield from ((f"{prefix}{name}", found) for found in _held_in(value) if id(found) not in own)
 
 
 def _held_in(value: object) -> Iterator[nn.Module | nn.Parameter]:

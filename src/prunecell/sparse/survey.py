@@ -14,7 +14,7 @@ from prunecell.errors import OptionError
 from prunecell.sparse.choose import Form, Weight, Wish
 from prunecell.sparse.compress import CHUNK, check_values
 from prunecell.sparse.converters import Rows, converter, why_dense
-from prunecell.sparse.places import first_names, held_aside, places_of
+from prunecell.sparse.places import first_names, layers_aside, places_of
 from prunecell.sparse.sources import Own, Weights
 
 
@@ -92,12 +92,12 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
     Raises:
         OptionError: the values of a weight cannot be stored as wished.
     """
-    listener, aside = _Listener(), held_aside(model)
-    owners = _owners(model, listener, aside)
+    listener = _Listener()
+    owners = _owners(model, listener)
     plan: Plan = {}
     for name, tensor in _matrices(model):
         held_by = owners.get(id(tensor), [])
-        reason = _why_lazy(tensor) or _why_dense(held_by) or _why_aside(tensor, aside) or _why_never(tensor)
+        reason = _why_lazy(tensor) or _why_dense(held_by) or _why_never(tensor)
         weight = None if reason else _weight(listener.kinds[id(tensor)], name, tensor, source, wish)
         form = None if weight is None else wish.form(weight)
         if form and isinstance(source, Own):  # a file's values are read before anything is changed: they can wait
@@ -123,11 +123,12 @@ def _matrices(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield names[id(tensor)], tensor
 
 
-def _owners(model: nn.Module, listener: _Listener, aside: dict[int, str]) -> dict[int, list[tuple[nn.Module, str]]]:
+def _owners(model: nn.Module, listener: _Listener) -> dict[int, list[tuple[nn.Module, str]]]:
     """The id of each parameter -> the layers that use it, each with why it needs the parameter dense, or nothing."""
     owners: dict[int, list[tuple[nn.Module, str]]] = {}
+    aside = layers_aside(model)
     for module in layers_of(model):
-        reason = _why_aside(module, aside)
+        reason = f"{aside[id(module)]} holds it too" if id(module) in aside else ""
         convert = converter(module)
         if convert is not None and not reason:
             convert(listener, module)
@@ -149,10 +150,6 @@ def _why_dense(owners: list[tuple[nn.Module, str]]) -> str:
 
 def _why_lazy(tensor: Tensor) -> str:
     return "it has no shape yet: run the lazy module once" if is_lazy(tensor) else ""
-
-
-def _why_aside(layer_or_weight: object, aside: dict[int, str]) -> str:
-    return f"{aside[id(layer_or_weight)]} holds it too" if id(layer_or_weight) in aside else ""
 
 
 def _why_never(weight: Tensor) -> str:

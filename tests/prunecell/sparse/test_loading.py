@@ -343,15 +343,16 @@ class HoldsAside(nn.Module):
         return self.free(self.method(self.by_name["b"](self.in_a_list[0](x)))) @ self.weights[0]
 
 
-def test_layers_that_are_also_held_aside_stay_dense_and_are_loaded(tmp_path):
+def test_layers_that_are_also_held_aside_stay_dense_and_weights_there_are_loaded(tmp_path):
     model = thinned(filled(HoldsAside(), 1))
     save(model, tmp_path / "model.pcell")
     small = compact_(filled(HoldsAside(), 2), tmp_path / "model.pcell")
     torch.testing.assert_close(output(small, torch.float32), output(model, torch.float32), atol=1e-4, rtol=1e-4)
     kinds = [type(layer) for layer in (small.a, small.b, small.c, small.d, small.free)]
-    assert kinds == [nn.Linear] * 4 + [SparseLinear]
-    assert [layer.reason for layer in compact_report(small).layers[:4]] == [
-        f"{name} holds it too" for name in ("in_a_list", "by_name", "method", "weights")
+    assert kinds == [nn.Linear] * 3 + [SparseLinear] * 2
+    assert torch.equal(small.weights[0], model.d.weight)
+    assert [layer.reason for layer in compact_report(small).layers[:3]] == [
+        f"{name} holds it too" for name in ("in_a_list", "by_name", "method")
     ]
 
 
