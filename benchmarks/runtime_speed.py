@@ -13,6 +13,7 @@ promises. OpenVINO runs where it is installed.
 
 import copy
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunecell.errors import NothingSparseWarning
 from prunecell.sparse.compress import compress
 from prunecell.sparse.convert import compact_
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
@@ -326,6 +328,7 @@ def main(words: list[str]) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     np.seterr(all="raise")
+    warnings.simplefilter("ignore", NothingSparseWarning)  # the tables mark what stays dense
 
     def show(table: Callable[[Any], None], rows: Mapping[str, Any], title: str = "") -> None:
         if chosen := {name: row for name, row in rows.items() if not words or any(w in title + name for w in words)}:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prunecell.pruner import Pruner
     from prunecell.schedules import Cubic, Gradual, Static
     from prunecell.sharing import share_
-    from prunecell.sparse import compact_, tune_runtime
+    from prunecell.sparse import compact_, compact_report, meta_weights, tune_runtime
     from prunecell.spec import PruneSpec
     from prunecell.training import Task, evaluate, fit
 
@@ -38,10 +38,12 @@ __all__ = [
     "Static",
     "Task",
     "compact_",
+    "compact_report",
     "evaluate",
     "fit",
     "global_ranking",
     "load",
+    "meta_weights",
     "pack",
     "save",
     "share_",
@@ -66,10 +68,12 @@ _MODULES = {
     "Static": "schedules",
     "Task": "training",
     "compact_": "sparse",
+    "compact_report": "sparse",
     "evaluate": "training",
     "fit": "training",
     "global_ranking": "allocation",
     "load": "archive",
+    "meta_weights": "sparse",
     "pack": "files",
     "save": "archive",
     "share_": "sharing",

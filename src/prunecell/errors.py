@@ -9,6 +9,8 @@ PrunecellError
 ├── FormatError      (ValueError)   a file is damaged, hostile, or not ours
 ├── DataError        (RuntimeError) a data set cannot be had
 └── DivergedError    (ArithmeticError) training came to nothing
+
+NothingSparseWarning (UserWarning)  compact_ made no layer sparse
 """
 
 import math
@@ -51,6 +53,10 @@ class DataError(PrunecellError, RuntimeError):
 
 class DivergedError(PrunecellError, ArithmeticError):
     """Training came to nothing: the loss is not a number any more."""
+
+
+class NothingSparseWarning(UserWarning):
+    """`compact_` found no layer that had better be sparse; the message says why."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -15,11 +15,12 @@ from torch.optim.swa_utils import AveragedModel
 
 _ALWAYS_WRAPPED = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _HOLD_A_MODULE = (DataParallel, DistributedDataParallel, AveragedModel)
+_EXTRA_STATE = "_extra_state"  # as torch calls it in a state_dict
 _ORIGINAL = re.compile(r"parametrizations\.([^.]+)\.original(\d*)$")
 
 
 def plain_names(model: nn.Module) -> dict[str, str]:
-    """Every name of a parameter or buffer in `model` -> the one that it has without wrappers.
+    """Every name of a parameter, buffer or extra state in `model` -> the one that it has without wrappers.
 
     Where two would come to the same name both keep theirs.
 
@@ -32,8 +33,10 @@ def plain_names(model: nn.Module) -> dict[str, str]:
 
 
 def _walk(module: nn.Module, path: str, plain: str) -> Iterator[tuple[str, str]]:
-    for leaf in (*module._parameters, *module._buffers):  # noqa: SLF001 - named_parameters leaves out tied ones
+    for leaf in (*module._parameters.keys(), *module._buffers.keys()):  # noqa: SLF001 - tied ones too
         yield path + leaf, _ORIGINAL.sub(_without_parametrization, plain + leaf)
+    if type(module).get_extra_state is not nn.Module.get_extra_state:
+        yield path + _EXTRA_STATE, plain + _EXTRA_STATE
     for name, child in module._modules.items():  # noqa: SLF001
         if child is not None:
             yield from _walk(child, f"{path}{name}.", plain if _is_wrapped(module, name) else f"{plain}{name}.")

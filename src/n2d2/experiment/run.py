@@ -3,6 +3,7 @@
 import gzip
 import io
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from n2d2.experiment.result import Result, Sizes, print_result
 from n2d2.experiment.storing import Stored, store
 from n2d2.ini import IniError
 from prunecell.checkpoint import Checkpoint
-from prunecell.errors import OptionError
+from prunecell.errors import NothingSparseWarning, OptionError
 from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run
 from prunecell.sparse.convert import compact_
@@ -120,7 +121,9 @@ def _line(epoch: Epoch, *, pruned: bool) -> str:
 def _tested(experiment: Experiment, model: nn.Module, stored: Stored) -> dict[str, tuple[float, float]]:
     """Accuracy and seconds over the test set: of the model, and of the file loaded into the sparse runtime."""
     found = {"dense": _timed(lambda: evaluate(model, experiment.stimuli("Test")))}
-    small = compact_(experiment.fresh(), stored.path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingSparseWarning)  # the times that are printed show it
+        small = compact_(experiment.fresh(), stored.path)
     found["sparse"] = _timed(lambda: evaluate(small, experiment.stimuli("Test")))
     return found
 

@@ -99,6 +99,28 @@ def _plain_chunks(record: Plain, data: Source) -> Iterator[SparseChunk]:
         )
 
 
+def read_codes(record: Record, data: Source) -> tuple[Tensor, Iterator[SparseChunk]]:
+    """Read a tensor of scaled integers: its scales at once, and its int8 chunk by chunk in bounded memory.
+
+    Raises:
+        FormatError: the bytes are damaged; also while the chunks are read.
+    """
+    opened = open_blob(record, data)
+    if opened.scales is None:
+        raise AssertionError("only scaled integers have codes")
+
+    def chunks() -> Iterator[SparseChunk]:
+        for chunk, words in read_kept(opened):
+            yield SparseChunk(
+                start=chunk.start,
+                stop=chunk.stop,
+                positions=torch.from_numpy(chunk.positions),
+                values=tensor_of(words, record.stored),
+            )
+
+    return opened.scales, chunks()
+
+
 def read_parts(record: Record | Plain, data: memoryview) -> SparseParts:
     """Read a tensor as positions and values; scaled integers stay integers, beside their scales.
 
@@ -107,15 +129,12 @@ def read_parts(record: Record | Plain, data: memoryview) -> SparseParts:
     """
     positions, values, scales = [torch.empty(0, dtype=torch.int64)], [], None
     if isinstance(record, Record) and record.is_scaled:
-        opened = open_blob(record, Source(data))
-        scales = opened.scales
-        for chunk, words in read_kept(opened):
-            positions.append(torch.from_numpy(chunk.positions))
-            values.append(tensor_of(words, record.stored))
+        scales, chunks = read_codes(record, Source(data))
     else:
-        for sparse in read_chunks(record, Source(data)):
-            positions.append(sparse.positions)
-            values.append(sparse.values)
+        chunks = read_chunks(record, Source(data))
+    for sparse in chunks:
+        positions.append(sparse.positions)
+        values.append(sparse.values)
     return SparseParts(
         shape=record.shape,
         dtype=record.kind.torch,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prunecell.archive.container import Container
 from prunecell.archive.manifest import Manifest, Plain, TensorFacts, facts_of, read_manifest
-from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_parts, read_tensor
+from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_codes, read_parts, read_tensor
 from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
 from prunecell.errors import FormatError, UnknownNameError, nearest
@@ -136,6 +136,28 @@ class Archive:
         with self._naming(name):
             record, data = self._checked(name)
             yield from read_chunks(record, Source(data, self._container.give_back))
+
+    def codes(self, name: str) -> tuple[Tensor, Iterator[SparseChunk]] | None:
+        """Read one tensor of scaled integers in bounded memory: its scales, and its int8 chunk by chunk.
+
+        Returns:
+            (float32, one for each index of the first dimension; the chunks): element = integer * scale. None where the
+            tensor is stored in another way.
+
+        Raises:
+            FormatError: its bytes are damaged; also while the chunks are read.
+            UnknownNameError: there is none of this name.
+        """
+        with self._naming(name):
+            record, data = self._checked(name)
+            if not isinstance(record, Record) or not record.is_scaled:
+                return None
+            scales, chunks = read_codes(record, Source(data, self._container.give_back))
+        return scales, self._named(name, chunks)
+
+    def _named(self, name: str, chunks: Iterator[SparseChunk]) -> Iterator[SparseChunk]:
+        with self._naming(name):
+            yield from chunks
 
     def parts(self, name: str) -> SparseParts:
         """Read one tensor as positions and values, never dense. Scaled integers stay int8, beside their scales.

@@ -17,6 +17,7 @@ from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.names import plain_names
 
+_EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
 _RECORD_BYTES = 64  # what a record takes in the header, about; a tensor is encoded only if that saves more
 
 
@@ -95,7 +96,9 @@ def _check(name: object, tensor: object) -> None:
     if name == METADATA or not name.isprintable():
         raise OptionError(f"the key {name!r} is illegal: it must be printable, and not {METADATA!r}")
     if not isinstance(tensor, Tensor):
-        raise OptionTypeError(f"{name!r} is a {type(tensor).__name__}: only tensors can be stored")
+        extra = name.rpartition(".")[2] == _EXTRA_STATE
+        way_out = ": let get_extra_state() return a tensor, or leave it out of the state_dict" if extra else ""
+        raise OptionTypeError(f"{name!r} is a {type(tensor).__name__}: only tensors can be stored{way_out}")
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
         raise OptionTypeError(f"{name!r} cannot be stored: it must be a plain dense tensor that has data")
     element_type(tensor.dtype)

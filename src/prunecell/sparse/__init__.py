@@ -4,10 +4,17 @@ formats, compress        a compressed matrix: how it is written, read back and c
 checked, registry        its way into torch's operators
 linear_op, convolution_op
 layers, recurrent, attention
-choose, tune, convert    which form each layer takes, by measured times; compact_
+choose, tune             which form each layer takes, by measured times
+places, fit, sources     the tensors of a model, and those of a file for them
+survey, loading          what each weight becomes, decided first; what no sparse layer takes, by load_state_dict
+conversion, convert      compact_
+facts                    compact_report: what became of each, and why some stayed dense
+meta                     meta_weights: a model without memory for its weights
 """
 
 from prunecell.sparse.convert import compact_
+from prunecell.sparse.facts import compact_report
+from prunecell.sparse.meta import meta_weights
 from prunecell.sparse.tune import tune_runtime
 
-__all__ = ["compact_", "tune_runtime"]
+__all__ = ["compact_", "compact_report", "meta_weights", "tune_runtime"]

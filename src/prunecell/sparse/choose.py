@@ -26,6 +26,7 @@ DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 LARGEST_RATIO = 0.9
 """Times of the dense layer that a sparse one may take; what gains less, which may be noise, stays dense."""
 
+LARGEST = (1 << 31) - 1  # entries that the kernels count
 PREFERENCES = ("speed", "memory")
 SHIPPED = {level: Path(__file__).with_name(f"break_even_v{level}.json") for level in (3, 4)}
 
@@ -93,8 +94,40 @@ def check_wish(prefer: str, values: str) -> None:
     """
     if prefer not in PREFERENCES:
         raise UnknownNameError(f"prefer={prefer!r} is illegal{nearest(prefer, PREFERENCES)}")
-    if values not in VALUES:
+    if not isinstance(values, str) or values not in VALUES:
         raise UnknownNameError(f"values={values!r} is illegal{nearest(values, VALUES)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the user of `compact_` wants, and the times by which it is decided.
+
+    Raises:
+        UnknownNameError: `prefer` or `values` is no such name.
+    """
+
+    prefer: str
+    values: str
+    table: Table
+
+    def __post_init__(self) -> None:
+        check_wish(self.prefer, self.values)
+
+    def form(self, weight: Weight) -> Form | None:
+        """See `choose`."""
+        return choose(weight, prefer=self.prefer, values=self.values, table=self.table)
+
+    def why_dense(self, weight: Weight) -> str:
+        """Why `form` gave None."""
+        sizes = [measured.n_weights for measured in self.table if measured.kind == weight.kind]
+        if weight.n_kept > LARGEST:
+            return f"more than {LARGEST:,} entries"
+        if not sizes:
+            return f"the table of times has no {weight.kind} layer"
+        if self.prefer == "speed" and weight.n_weights < min(sizes):
+            return f"layers of less than {min(sizes):,} weights gain no time"
+        what = "faster" if self.prefer == "speed" else "as small and fast"
+        return f"dense is {what} at {100 * (1 - weight.density):.0f} % zeros"
 
 
 def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | None:
@@ -119,7 +152,7 @@ def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | 
     """
     check_wish(prefer, values)
     sizes = [measured.n_weights for measured in table if measured.kind == weight.kind]
-    if not sizes or (prefer == "speed" and weight.n_weights < min(sizes)):
+    if not sizes or (prefer == "speed" and weight.n_weights < min(sizes)) or weight.n_kept > LARGEST:
         return None
     rank: dict[Form, float] = {}
     for format in FORMATS.values():  # noqa: A001 - what it is
@@ -181,12 +214,16 @@ def read_table(path: Path) -> Table:
         sound = all(
             {*row.ratios} == {f"{name} {values}" for name in FORMATS for values in VALUES}
             and all(len(ratios) == len(DENSITIES) for ratios in row.ratios.values())
+            and all(isinstance(time, int | float) and time >= 0 for ratios in row.ratios.values() for time in ratios)
+            and isinstance(row.n_weights, int)
+            and row.n_weights > 0
+            and isinstance(row.n_samples, int)
             for row in table
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise OptionError(f"{path} cannot be read as a table of times: {error}; remove it or tune again") from error
     if not sound:
-        raise OptionError(f"{path} is of another version; remove it or tune again")
+        raise OptionError(f"{path} is damaged or of another version; remove it or tune again")
     return table
 
 

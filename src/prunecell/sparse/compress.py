@@ -78,8 +78,39 @@ def compress(weight: Tensor, *, format: str = "columns16", values: str = "fp32")
     )
 
 
-def compress_chunks(chunks: Iterable[Chunk], shape: Shape, *, format: Format, values: ValueType) -> Compressed:  # noqa: A002
+def check_values(values: Tensor, stored_as: ValueType) -> None:
+    """Refuse values that a type cannot store.
+
+    Args:
+        values: (any,) floats.
+        stored_as: the type.
+
+    Raises:
+        OptionError: one is too large for the type, or, where rows are scaled, not finite.
+    """
+    if not stored_as.is_scaled:
+        stored_as.stored(values, None)
+    elif not bool(values.isfinite().all()):
+        raise OptionError(f"values={stored_as.name!r} is illegal for a weight with inf or NaN in it; take 'fp32'")
+
+
+def compress_chunks(
+    chunks: Iterable[Chunk],
+    shape: Shape,
+    *,
+    format: Format,  # noqa: A002
+    values: ValueType,
+    scales: Tensor | None = None,
+) -> Compressed:
     """Compress a stream of kept elements; see `compress`.
+
+    Args:
+        chunks: the elements.
+        shape: of the matrix.
+        format: how columns are written.
+        values: how values are.
+        scales: float32, (n_rows,), where the elements are integers already, each to be multiplied by the scale of its
+            row; they are stored as they are.
 
     Raises:
         OptionError: the format or the values cannot hold this weight.
@@ -89,15 +120,17 @@ def compress_chunks(chunks: Iterable[Chunk], shape: Shape, *, format: Format, va
             f"format={format.name!r} is illegal for {shape.n_columns} columns:"
             f" at most {format.max_columns} can be written"
         )
-    writer = _Writer(format, values, shape)
-    for chunk in _whole_rows(chunks, shape.n_columns) if values.is_scaled else chunks:
+    if scales is not None:
+        check_values(scales, values)
+    writer = _Writer(format, values, shape, scales)
+    for chunk in _whole_rows(chunks, shape.n_columns) if values.is_scaled and scales is None else chunks:
         writer.write(chunk)
     return writer.result()
 
 
 def _whole_rows(chunks: Iterable[Chunk], n_columns: int) -> Iterator[Chunk]:
     """The same elements in chunks that end with a row, so that the largest of a row is known when it is written."""
-    waiting = Chunk(positions=torch.empty(0, dtype=torch.int64), values=torch.empty(0))
+    waiting = Chunk(positions=torch.empty(0, dtype=torch.int64), values=torch.empty(0, dtype=torch.float32))
     for chunk in chunks:
         values = chunk.values.float()
         positions, values = torch.cat([waiting.positions, chunk.positions]), torch.cat([waiting.values, values])
@@ -111,19 +144,22 @@ def _whole_rows(chunks: Iterable[Chunk], n_columns: int) -> Iterator[Chunk]:
 class _Writer:
     """A matrix that is written chunk by chunk."""
 
-    def __init__(self, format: Format, values: ValueType, shape: Shape) -> None:  # noqa: A002
+    def __init__(self, format: Format, values: ValueType, shape: Shape, scales: Tensor | None) -> None:  # noqa: A002
         self._format, self._type, self._shape = format, values, shape
         self._counts = torch.zeros(shape.n_rows + 1, dtype=torch.int64)
         indices = format.index_shape(shape.n_rows, shape.n_columns, shape.n_kept)
         self._indices = torch.zeros(indices, dtype=format.index_dtype)
         self._values = torch.zeros(shape.n_kept, dtype=values.dtype)
-        self._largest = torch.zeros(shape.n_rows) if values.is_scaled else None
+        self._scales = scales  # given, or found row by row
+        measured = values.is_scaled and scales is None
+        self._largest = torch.zeros(shape.n_rows, dtype=torch.float32) if measured else None
         self._before = (0, -1)
         self._n_written = 0
 
     def write(self, chunk: Chunk) -> None:
         """Write the elements of a chunk; where rows are scaled, it has whole rows."""
         if self._largest is not None:
+            check_values(chunk.values, self._type)
             self._largest.scatter_reduce_(0, chunk.positions // self._shape.n_columns, chunk.values.abs(), "amax")
         for start in range(0, len(chunk.positions), BATCH):
             self._add(chunk.positions[start : start + BATCH], chunk.values[start : start + BATCH])
@@ -158,7 +194,7 @@ class _Writer:
             starts=self._counts.cumsum(0).to(torch.int32),
             indices=self._cut(self._indices) if self._indices.shape != shape else self._indices,
             values=self._cut(self._values),
-            scales=None if self._largest is None else scales_of(self._largest),
+            scales=self._scales if self._largest is None else scales_of(self._largest),
             n_columns=self._shape.n_columns,
             format=self._format,
         )

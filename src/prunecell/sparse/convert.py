@@ -1,179 +1,148 @@
 """compact_: the layers of a model become sparse where that pays, from its own weights or from an archive.
 
-weights, dense in the model or never dense in a file (sources) -> `choose` -> `compress` -> layers (converters); at last
-the layers of an nn.Sequential are joined (joints).
+which tensor of a file is for which of the model (fit) -> what each weight becomes (survey, by `choose`) -> its form,
+from weights that are dense in the model or never dense in a file (sources, `compress`) -> layers (converters) that a
+`Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); at last the layers of
+an nn.Sequential are joined (joints).
+
+Whatever cannot be done is found before the model is changed: a file is read to its end before, and a model's own values
+are looked at.
 """
 
-import ctypes
-from contextlib import ExitStack, suppress
+import warnings
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunecell.archive import Archive
-from prunecell.errors import StateError
-from prunecell.names import plain_names
-from prunecell.sparse.choose import Weight, break_even_table, check_wish, choose
-from prunecell.sparse.compress import Shape, compress_chunks
-from prunecell.sparse.converters import Rows, converter
+from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError
+from prunecell.sparse.choose import Wish, break_even_table
+from prunecell.sparse.conversion import Conversion
+from prunecell.sparse.facts import CompactReport, keep_report_, without_reports
+from prunecell.sparse.fit import fit, is_counter
 from prunecell.sparse.joints import join_, keep_to_modules_
-from prunecell.sparse.layers import SparseLinear
-from prunecell.sparse.matrix import Compressed
-from prunecell.sparse.sources import Own, Stored, Weights, check_fit
+from prunecell.sparse.layers import SparseMatrix
+from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_if_refused
+from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values, weights_aside
+from prunecell.sparse.sources import Own, Stored
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def compact_(
-    model: Module, path: str | Path | None = None, *, prefer: str = "speed", values: str = "fp32"
+    model: Module,
+    path: str | Path | None = None,
+    *,
+    prefer: str = "speed",
+    values: str = "fp32",
+    strict: bool = True,
 ) -> Module | nn.Module:
     """Make a model small in memory and fast on a CPU: its layers become sparse in place, where that pays.
 
     Linear, Conv1d, Conv2d, Conv3d, LSTM and MultiheadAttention with float32 weights are looked at; each becomes the
-    compressed form that is best by measured times, or stays dense where none is (see `tune_runtime`). The model is for
-    inference then: gradients reach its inputs, not its sparse weights.
+    compressed form that is best by measured times, or stays dense where none is (see `tune_runtime`); `compact_report`
+    says which and why. The model is for inference then: gradients reach its inputs, not its sparse weights.
+
+    What is refused is refused before the model is changed.
 
     Args:
-        model: trained, or, with `path`, of the architecture that was saved: built on the meta device
-            (`with torch.device("meta"): ...`) it is never dense on the way.
-        path: an archive that `save` wrote; None: the model's own weights.
+        model: trained, or, with `path`, of the architecture that was saved: built within `meta_weights()` it is never
+            dense on the way.
+        path: an archive that `save` wrote; None: the model's own weights. It is loaded as `load_state_dict` loads: cast
+            to the model's dtypes, with hooks and extra states; a tensor that is tied to one in the file may lack.
         prefer: "speed": the fastest form; "memory": the smallest that is not slower than dense on many samples.
         values: "fp32" (the same outputs up to rounding), "fp16" or "int8" (one scale a row) in sparse layers.
+        strict: whether the file must have all tensors of the model and no others; False: those that are missing stay
+            as they are, others are left out, and the report names both.
 
     Returns:
         The model; where the model itself is such a layer, the layer in its place.
 
+    Warns:
+        NothingSparseWarning: not one weight became sparse; the message says why.
+
     Raises:
-        StateError: the archive does not fit the model: a tensor is missing, left over or of another shape.
-        FormatError: the archive is damaged. Layers that were converted before stay so.
+        StateError: the archive does not fit the model: a tensor is missing, left over or of another shape; or nothing
+            gives values to what is on the meta device.
+        FormatError: the archive is damaged.
+        OptionError: a weight cannot be stored in such `values`; or `strict=False` without a file.
         UnknownNameError: `prefer` or `values` is no such name.
 
-    >>> net = nn.Sequential(nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
+    >>> net = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
     >>> _ = torch.nn.init.sparse_(net[0].weight, sparsity=0.95)
-    >>> x = torch.randn(3, 256)
+    >>> x = torch.randn(3, 512)
     >>> before = net(x)
     >>> torch.allclose(compact_(net)(x), before, atol=1e-5)
     True
     """
-    names = plain_names(model)
-    tensors = {names.get(name, name): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
-    with ExitStack() as stack:
-        source: Weights = Own(tensors)
-        if path is not None:
-            archive = stack.enter_context(Archive.open(path))
-            check_fit(tensors, archive)
-            source = Stored(archive)
-        run = Conversion(model, tensors, source, prefer=prefer, values=values)
-        root = run.replaced(model)
-        if path is not None:
-            run.load_rest_(root)
+    _check(model, path, strict=strict)
+    wish = Wish(prefer=prefer, values=values, table=break_even_table())
+    bytes_before = n_bytes(model)
+    with torch.device("cpu"), without_reports(model):  # whatever device the caller makes tensors on
+        root, report = _from_itself(model, wish) if path is None else _from_file(model, path, wish, strict=strict)
     for module in root.modules():
         if type(module) is nn.Sequential:
             join_(module)
         keep_to_modules_(module)
+    report = replace(report, bytes_before=bytes_before, bytes_after=n_bytes(root))
+    keep_report_(root, report)
+    if not report.n_sparse:
+        why = f"compact_ made not one weight sparse: {report.most_frequent_reason}; compact_report(model) says more"
+        warnings.warn(why, NothingSparseWarning, stacklevel=2)
     return root
 
 
-class Conversion:
-    """One conversion of a model: where its weights come from, which form each takes, and the layers that are made."""
-
-    def __init__(
-        self, model: nn.Module, tensors: dict[str, Tensor], source: Weights, *, prefer: str, values: str
-    ) -> None:
-        check_wish(prefer, values)  # before anything is changed
-        self._choose = partial(choose, prefer=prefer, values=values, table=break_even_table())
-        self._source = source
-        self._names = {id(tensor): name for name, tensor in reversed(tensors.items())}  # tied: the first name
-        self._made: dict[str, Compressed | None] = {}
-        self._needed_dense = {
-            id(parameter)
-            for module in model.modules()
-            if converter(module) is None
-            for parameter in module.parameters(recurse=False)
-        }
-
-    def replaced(self, module: nn.Module) -> nn.Module:
-        """The module with sparse layers in it, or the layer in its place."""
-        if (convert := converter(module)) is not None:
-            return convert(self, module).train(module.training)
-        for name, child in list(module.named_children()):
-            new = self.replaced(child)
-            if new is not child:
-                setattr(module, name, new)
-        return module
-
-    def matrix(self, kind: str, weight: Tensor) -> Compressed | None:
-        """The weight compressed; None where it stays dense. Tied weights share theirs."""
-        if weight.dtype != torch.float32 or id(weight) in self._needed_dense or weight.numel() == 0:
-            return None
-        name = self._names[id(weight)]
-        if name not in self._made:
-            self._made[name] = self._compressed(kind, name, weight.shape)
-        return self._made[name]
-
-    def _compressed(self, kind: str, name: str, size: torch.Size) -> Compressed | None:
-        weight = Weight(kind=kind, n_rows=size[0], n_columns=size[1:].numel(), n_kept=self._source.n_kept(name))
-        form = self._choose(weight)
-        if form is None and weight.n_kept:  # a file may count -0.0 as kept
-            weight = replace(weight, n_kept=sum(len(chunk.positions) for chunk in self._source.chunks(name)))
-            form = self._choose(weight)
-        if form is None:
-            return None
-        shape = Shape(n_rows=weight.n_rows, n_columns=weight.n_columns, n_kept=weight.n_kept)
-        made = compress_chunks(self._source.chunks(name), shape, format=form.format, values=form.values)
-        n_kept = int(made.values.count_nonzero())
-        better = self._choose(replace(weight, n_kept=n_kept)) if n_kept < weight.n_kept else form
-        if better not in (form, None):
-            made = compress_chunks(self._source.chunks(name), shape, format=better.format, values=better.values)
-        _give_back_memory()
-        return made
-
-    def layer(self, matrix: Compressed | None, weight: Tensor, rows: Rows, bias: Tensor | None) -> nn.Module:
-        """Some rows of a weight as a layer of their own, sparse or dense."""
-        if matrix is not None:
-            return SparseLinear(matrix, bias)
-        dense = nn.Linear(weight.shape[1], rows[1] - rows[0], bias=bias is not None, device="meta")
-        dense.weight = nn.Parameter(self.dense(weight)[slice(*rows)].clone())
-        if bias is not None:
-            dense.bias = nn.Parameter(bias)
-        return dense
-
-    def dense(self, tensor: Tensor) -> Tensor:
-        """A tensor of the model as it is to be."""
-        return self._source.dense(self._names[id(tensor)])
-
-    def bias(self, tensor: Tensor | None) -> Tensor | None:
-        """A bias of the model as it is to be, if there is one."""
-        return None if tensor is None else self.dense(tensor)
-
-    def load_rest_(self, model: nn.Module) -> None:
-        """Read what no sparse layer took: dense layers, norms, buffers.
-
-        Raises:
-            StateError: a tensor on the meta device is in no state_dict, so it has no values.
-        """
-        read: dict[int, Tensor] = {}
-        for path, module in model.named_modules():
-            for tensors, wrap in ((module._parameters, nn.Parameter), (module._buffers, Tensor)):  # noqa: SLF001
-                for name, tensor in tensors.items():
-                    if tensor is None:
-                        continue
-                    if id(tensor) in self._names:
-                        if id(tensor) not in read:
-                            values = self.dense(tensor)
-                            read[id(tensor)] = values if wrap is Tensor else wrap(values, tensor.requires_grad)
-                        tensors[name] = read[id(tensor)]
-                    elif tensor.is_meta:
-                        raise StateError(
-                            f"{path}.{name} is on the meta device and in no state_dict: build it elsewhere"
-                        )
+def _check(model: object, path: object, *, strict: bool) -> None:
+    if not isinstance(model, nn.Module):
+        raise OptionTypeError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise OptionTypeError(f"the model is a {type(model).__name__} of torch.jit: call compact_ before torch.jit")
+    if path is not None and not isinstance(path, str | Path):
+        raise OptionTypeError(f"path must be the name of a file that save wrote, not a {type(path).__name__}")
+    if path is None and not strict:
+        raise OptionError("strict=False is for loading a file: give its path")
 
 
-def _give_back_memory() -> None:
-    """Let the operating system have what was needed on the way, which glibc would keep between the layers."""
-    with suppress(AttributeError, OSError, TypeError):  # elsewhere there is no such function
-        ctypes.CDLL(None).malloc_trim(0)
+def _from_itself(model: nn.Module, wish: Wish) -> tuple[nn.Module, CompactReport]:
+    """Convert a model layer by layer, so that one layer at a time is there twice."""
+    refuse_without_values(model, places_of(model), {})
+    run = Conversion(model, Own(), wish)
+    root = run.replaced(model)
+    return root, run.report()
+
+
+def _from_file(model: nn.Module, path: str | Path, wish: Wish, *, strict: bool) -> tuple[nn.Module, CompactReport]:
+    with Archive.open(path) as archive:
+        if not (loader := own_way(model)):
+            return _from_archive(model, archive, wish, strict=strict)
+        with unchanged_if_refused(model, values=True):
+            loaded = load_all_(model, archive, strict=strict)
+            run = Conversion(model, Own(), wish)
+    root = run.replaced(model)
+    remark = f"{loader.__name__} has its own way to load, so the whole model was dense on the way"
+    remarks = () if issubclass(loader, SparseMatrix) else (remark,)
+    return root, replace(run.report(), missing=loaded.missing, left_over=loaded.left_over, remarks=remarks)
+
+
+def _from_archive(model: nn.Module, archive: Archive, wish: Wish, *, strict: bool) -> tuple[nn.Module, CompactReport]:
+    """Make all sparse layers and read all other tensors, then put them into the model."""
+    places = places_of(model)
+    fitted = fit(model, places, archive, strict=strict)
+    refuse_without_values(model, (place for place in places if not is_counter(place)), fitted.stored)
+    names = first_names(places)
+    stored = {names[tensor]: name for tensor, name in fitted.stored.items()}
+    source = Stored(archive, stored)
+    run = Conversion(model, source, wish)
+    kept, aside = places_of(model, without=run.make_layers(model)), weights_aside(model)
+    kept += [place for place in places if id(place.tensor) in aside and not place.tensor.is_meta]  # a list may be used
+    wanted = {id(place.tensor): place.tensor for place in kept if id(place.tensor) in fitted.stored}
+    rest = {key: source.dense(names[key], tensor) for key, tensor in wanted.items()}
+    extra = {key: archive[name] for key, name in fitted.extra.items()}
+    may_fail = bool(extra) or torch.__future__.get_swap_module_params_on_conversion()
+    with unchanged_if_refused(model, values=may_fail):
+        load_some_(model, kept, rest, extra)
+    report = replace(run.report(), missing=fitted.missing, left_over=fitted.left_over, remarks=fitted.remarks)
+    return run.replaced(model), report

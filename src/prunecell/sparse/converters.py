@@ -99,3 +99,11 @@ def converter(module: nn.Module) -> Callable[[Run, Any], nn.Module] | None:
             plain = not module._forward_hooks and not module._forward_pre_hooks  # noqa: SLF001 - no public name
             return convert if plain and not hasattr(module, "parametrizations") else None
     return None
+
+
+def why_dense(module: nn.Module) -> str:
+    """Say why a module stays as it is, whatever its weights are; the empty text where it may become sparse."""
+    name = type(module).__name__
+    if not isinstance(module, tuple(CONVERTERS)):
+        return f"{name} has no sparse form"
+    return "" if converter(module) is not None else f"{name} does more than its type does"

@@ -1,6 +1,8 @@
 """Which form a layer takes, by a table of times."""
 
+import errno
 import json
+import os
 from itertools import pairwise, product
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 from torch import nn
 
 from prunecell import native
-from prunecell.errors import OptionError, OptionTypeError, UnknownNameError
+from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, UnknownNameError
 from prunecell.sparse import compact_, tune
 from prunecell.sparse.choose import (
     DENSITIES,
@@ -162,6 +164,42 @@ def test_what_is_no_table_is_refused_with_its_name(tmp_path, text):
         read_table(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("ratios", "gaps8 fp32", 0), "0.5"),
+        (("ratios", "gaps8 fp32", 0), -1),
+        (("ratios", "gaps8 fp32", 0), None),
+        (("n_weights",), 0),
+        (("n_weights",), "100"),
+        (("n_samples",), None),
+    ],
+)
+def test_a_table_with_other_things_than_times_is_refused_before_a_layer_is_judged(tmp_path, path, value):
+    rows = json.loads(SHIPPED[3].read_text())
+    where = rows[0]
+    for key in path[:-1]:
+        where = where[key]
+    where[path[-1]] = value
+    (tmp_path / "table.json").write_text(json.dumps(rows))
+    with pytest.raises(OptionError, match="is damaged or of another version; remove it or tune again"):
+        read_table(tmp_path / "table.json")
+
+
+def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    write_table(tmp_path / "table.json", (row(100),))
+    before = (tmp_path / "table.json").read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_table(tmp_path / "table.json", (row(200),))
+    assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
+    assert (tmp_path / "table.json").read_bytes() == before
+
+
 def test_a_table_of_another_version_is_refused(tmp_path):
     path = tmp_path / "table.json"
     rows = json.loads(SHIPPED[3].read_text())
@@ -186,7 +224,8 @@ def test_compact_goes_by_the_table_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     layer = nn.Linear(8, 8)
     write_table(own_table(), (row(100, bitmask=flat(0.5)),))
-    assert compact_(layer) is layer
+    with pytest.warns(NothingSparseWarning, match="layers of less than 100 weights gain no time"):
+        assert compact_(layer) is layer
     write_table(own_table(), (row(10, bitmask=flat(0.5)),))
     nn.init.sparse_(layer.weight, 0.5)
     small = compact_(layer)

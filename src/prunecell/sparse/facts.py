@@ -1,0 +1,157 @@
+"""The facts of a conversion: what each weight became, or why it stayed dense. They print as a table, and give JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from prunecell.errors import OptionError, OptionTypeError
+from prunecell.sparse.places import some
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+_ATTRIBUTE = "_compact_report"  # of the model: deepcopy and pickle take it along
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFacts:
+    """One weight of two dimensions or more.
+
+    Attributes:
+        name: of the weight.
+        layer: the class of the layer that it was in.
+        sparsity: the fraction that is zero, in [0, 1]; None where nobody counted, because the layer has no sparse form.
+        form: format and values, "columns16 fp32"; None where it is dense.
+        reason: why it is dense; empty where it is sparse.
+        bytes_before, bytes_after: of memory.
+    """
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    sparsity: float | None
+    form: str | None
+    reason: str
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactReport:
+    """What `compact_` made of a model.
+
+    Attributes:
+        layers: the weights in the model's order, tied ones once.
+        bytes_before, bytes_after: all parameters and buffers of the model; those on the meta device as if they had been
+            in memory.
+        missing: tensors of the model that the file did not have (`strict=False`); they stayed as they were.
+        left_over: tensors of the file that the model does not have (`strict=False`); they were ignored.
+        remarks: what else is worth knowing, a sentence each.
+    """
+
+    layers: tuple[LayerFacts, ...]
+    bytes_before: int
+    bytes_after: int
+    missing: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def n_sparse(self) -> int:
+        """How many weights are sparse."""
+        return sum(layer.form is not None for layer in self.layers)
+
+    @property
+    def most_frequent_reason(self) -> str:
+        """Why most of the dense weights stayed so."""
+        reasons = Counter(layer.reason for layer in self.layers if layer.form is None)
+        return reasons.most_common(1)[0][0] if reasons else "it has no weight of two dimensions or more"
+
+    def to_json(self) -> str:
+        """All facts, readable by machines."""
+        return json.dumps(asdict(self) | {"n_sparse": self.n_sparse}, indent=1)
+
+    def columns(self) -> list[tuple[str, list[str], str]]:
+        """What is printed of the weights: (title, one cell a weight, the total)."""
+        layers = self.layers
+        before, after = sum(x.bytes_before for x in layers), sum(x.bytes_after for x in layers)
+        return [
+            ("weight", [x.name for x in layers], "total"),
+            ("form", [x.form or "dense" for x in layers], f"{self.n_sparse} of {len(layers)} sparse"),
+            ("shape", ["x".join(map(str, x.shape)) for x in layers], "-"),
+            ("zeros", ["-" if x.sparsity is None else f"{x.sparsity:.1%}" for x in layers], "-"),
+            ("before", [f"{x.bytes_before:,}" for x in layers], f"{before:,}"),
+            ("after", [f"{x.bytes_after:,}" for x in layers], f"{after:,}"),
+        ]
+
+    def notes(self) -> list[str]:
+        """The whole model's bytes, a line for each reason to stay dense, and what a file lacked or had left over."""
+        reasons: dict[str, list[str]] = {}
+        for layer in self.layers:
+            if layer.form is None:
+                reasons.setdefault(f"dense ({layer.reason})", []).append(layer.name)
+        names = {**reasons, "not in the file": list(self.missing), "not in the model": list(self.left_over)}
+        lines = [f"{title}: {some(of)}" for title, of in names.items() if of]
+        total = f"all parameters and buffers: {self.bytes_before:,} bytes before, {self.bytes_after:,} after"
+        return [total, *lines, *self.remarks]
+
+    def __rich__(self) -> "Group":
+        """The columns as a table, and the notes."""
+        from prunecell.report.table import rendered  # noqa: PLC0415 - only a printed report needs rich
+
+        return rendered(self.columns(), self.notes(), caption="before, after: bytes in memory")
+
+    def __str__(self) -> str:
+        """The same as plain text."""
+        from prunecell.report.table import plain  # noqa: PLC0415
+
+        return plain(self.__rich__())
+
+
+def compact_report(model: nn.Module) -> CompactReport:
+    """Say what `compact_` made of a model: each weight, its form or why it is dense, and the bytes before and after.
+
+    Args:
+        model: what `compact_` returned; the report travels with it through deepcopy and pickle.
+
+    Raises:
+        OptionError: `compact_` did not return this module.
+        OptionTypeError: it is no module.
+
+    >>> from prunecell import compact_
+    >>> net = nn.Sequential(nn.Linear(512, 512), nn.GRU(512, 8))
+    >>> _ = nn.init.sparse_(net[0].weight, sparsity=0.95)
+    >>> report = compact_report(compact_(net, prefer="memory"))
+    >>> [(layer.name, layer.form) for layer in report.layers][:2]
+    [('0.weight', 'gaps8 fp32'), ('1.weight_ih_l0', None)]
+    """
+    if not isinstance(model, nn.Module):
+        raise OptionTypeError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+    report = vars(model).get(_ATTRIBUTE)
+    if not isinstance(report, CompactReport):
+        raise OptionError(
+            f"this {type(model).__name__} has no report: compact_ did not return it. Call compact_ first, and give"
+            " what it returns"
+        )
+    return report
+
+
+def keep_report_(model: nn.Module, report: CompactReport) -> None:
+    """Let the model have its report."""
+    vars(model)[_ATTRIBUTE] = report
+
+
+@contextmanager
+def without_reports(model: nn.Module) -> Iterator[None]:
+    """Take earlier reports off all modules meanwhile, because a layer with attributes of its own stays dense."""
+    reports = [(module, vars(module).pop(_ATTRIBUTE)) for module in model.modules() if _ATTRIBUTE in vars(module)]
+    try:
+        yield
+    finally:
+        for module, report in reports:
+            vars(module)[_ATTRIBUTE] = report
