@@ -1,0 +1,67 @@
+"""What a sparse layer and its operator take: the dtypes, devices and shapes that the dense layer takes, and no others."""
+
+import torch
+from torch import Tensor
+
+from prunecell.errors import OptionError, OptionTypeError
+
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The dtypes that a layer may have. Whichever it is, it computes in float32."""
+
+_NOT_UNDER_AUTOCAST = torch.float64  # autocast leaves it as it is
+
+
+def result_dtype(x: object, dtype: torch.dtype) -> torch.dtype:
+    """The dtype of what a layer of `dtype` makes of `x`, as for the dense layer: that of both, or that of autocast.
+
+    Raises:
+        OptionTypeError: x is no tensor.
+        OptionError: x has another dtype than the layer.
+
+    >>> result_dtype(torch.ones(1, dtype=torch.uint8), torch.float32)
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: x and the layer must have the same dtype, but they have torch.uint8 and torch.float32
+    """
+    if not isinstance(x, Tensor):
+        raise OptionTypeError(f"x must be a tensor, not a {type(x).__name__}")
+    cast = _autocast_dtype(x)
+    if cast is not None and x.dtype in REAL and _NOT_UNDER_AUTOCAST not in (x.dtype, dtype):
+        return cast
+    if x.dtype != dtype:
+        raise OptionError(f"x and the layer must have the same dtype, but they have {x.dtype} and {dtype}")
+    return dtype
+
+
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    device = "cpu" if x.is_cpu else x.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):  # of meta, torch refuses to say it
+        return None
+    return torch.get_autocast_dtype(device)
+
+
+def check_features(x: Tensor, n_features: int) -> None:
+    """Refuse what is no (..., n_features).
+
+    Raises:
+        OptionError: its shape is another.
+    """
+    if x.ndim == 0 or x.shape[-1] != n_features:
+        raise OptionError(f"x must have the shape (..., {n_features}), not {tuple(x.shape)}")
+
+
+def check_operands(x: Tensor, starts: Tensor, bias: Tensor | None) -> None:
+    """Refuse an input or bias that does not go with a matrix of these `starts`: its device, dtype, or number of rows.
+
+    Raises:
+        OptionError: what does not fit.
+    """
+    n_rows = starts.shape[0] - 1
+    for name, tensor in (("x", x), ("bias", bias)):
+        if tensor is None:
+            continue
+        if tensor.device != starts.device:
+            raise OptionError(f"{name} is on {tensor.device}, the sparse matrix on {starts.device}: move one of them")
+        if tensor.dtype != torch.float32:
+            raise OptionError(f"{name} must be float32, not {tensor.dtype}")
+    if bias is not None and bias.shape != (n_rows,):
+        raise OptionError(f"bias must be {n_rows} float32 in a row, not of shape {tuple(bias.shape)}")
