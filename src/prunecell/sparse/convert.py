@@ -1,7 +1,7 @@
 """compact_: the layers of a model become sparse where that pays, from its own weights or from an archive.
 
 weights, dense in the model or never dense in a file (sources) -> `choose` -> `compress` -> layers (converters); at last
-the layers of an nn.Sequential are joined (joints).
+their containers are told of them (joints).
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from prunecell.names import plain_names
 from prunecell.sparse.choose import Weight, break_even_table, check_wish, choose
 from prunecell.sparse.compress import Shape, compress_chunks
 from prunecell.sparse.converters import Rows, converter
-from prunecell.sparse.joints import join_, keep_to_modules_
+from prunecell.sparse.joints import join_
 from prunecell.sparse.layers import SparseLinear
 from prunecell.sparse.matrix import Compressed
 from prunecell.sparse.sources import Own, Stored, Weights, check_fit
@@ -72,9 +72,7 @@ def compact_(
         if path is not None:
             run.load_rest_(root)
     for module in root.modules():
-        if type(module) is nn.Sequential:
-            join_(module)
-        keep_to_modules_(module)
+        join_(module)
     return root
 
 

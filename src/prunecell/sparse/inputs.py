@@ -1,4 +1,4 @@
-"""What a sparse layer and its operator take: the dtypes, devices and shapes that the dense layer takes, and no others."""
+"""What a sparse layer and its operator take: the dtypes, devices and shapes that the dense layer takes, no others."""
 
 import torch
 from torch import Tensor
@@ -47,6 +47,37 @@ def check_features(x: Tensor, n_features: int) -> None:
     """
     if x.ndim == 0 or x.shape[-1] != n_features:
         raise OptionError(f"x must have the shape (..., {n_features}), not {tuple(x.shape)}")
+
+
+def check_channels(x: Tensor, n_channels: int, n_axes: int) -> None:
+    """Refuse what is no (batch, n_channels, *size), nor the same without the batch.
+
+    Raises:
+        OptionError: its shape is another.
+    """
+    if x.ndim not in {n_axes + 1, n_axes + 2} or x.shape[-n_axes - 1] != n_channels:
+        axes = ", ".join(f"size{i}" for i in range(n_axes))
+        raise OptionError(f"x must have the shape ([batch,] {n_channels}, {axes}), not {tuple(x.shape)}")
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether torch's convolutions would take x, (batch, channels, 2 or 3 axes), as one whose channels come last.
+
+    Their result lies as their input or weight does. What is no such tensor, or could lie so or otherwise, does not.
+    """
+    if x.ndim not in {4, 5} or x.stride(1) == 0:
+        return False
+    least = 0
+    for axis in (1, *range(x.ndim - 1, 1, -1), 0):
+        if x.shape[axis] == 0 or x.stride(axis) < least or (axis == 0 and least == x.stride(1)):
+            return False
+        least = x.stride(axis) * max(x.shape[axis], 1)
+    return True
+
+
+def as_channels_last(y: Tensor) -> Tensor:
+    """The same values, channels last in memory."""
+    return y.contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d)  # noqa: PLR2004
 
 
 def check_operands(x: Tensor, starts: Tensor, bias: Tensor | None) -> None:
