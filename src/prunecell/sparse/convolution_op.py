@@ -28,7 +28,7 @@ from prunecell.sparse.checked import address_of_bias, checked
 from prunecell.sparse.inputs import check_operands
 from prunecell.sparse.linear_op import ENOUGH_WORK
 from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_of
-from prunecell.sparse.registry import MATRIX, register, register_gradient
+from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 AXES = 3
 LARGEST = 1 << 15  # kernel size, stride, padding or dilation
@@ -168,6 +168,13 @@ def convolution_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see abo
     return y.relu() if relu else y
 
 
+def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    bias, kernel_size, *others, relu = rest[N_PARTS:]
+    weight = constant(lambda: _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size))
+    y = CONVOLUTIONS[len(kernel_size)](x, weight, bias, *others)
+    return y.relu() if relu else y
+
+
 def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     return x.new_empty(x.shape[0], rest[0].shape[0] - 1, *_checked_output_size(x, *rest))
 
@@ -188,6 +195,7 @@ sparse_convolution = register(
     twin=convolution_twin,
     fake=_fake,
     compiled=_on_cpu,
+    in_onnx=_in_onnx,
 )
 _input_gradient = register(
     f"sparse_convolution_input_gradient(Tensor gradient, SymInt[] input_shape, {MATRIX}, {_KERNEL}) -> Tensor",

@@ -24,16 +24,28 @@ def result_dtype(x: object, dtype: torch.dtype) -> torch.dtype:
     """
     if not isinstance(x, Tensor):
         raise OptionTypeError(f"x must be a tensor, not a {type(x).__name__}")
-    cast = _autocast_dtype(x)
-    if cast is not None and x.dtype in REAL and _NOT_UNDER_AUTOCAST not in (x.dtype, dtype):
-        return cast
-    if x.dtype != dtype:
-        raise OptionError(f"x and the layer must have the same dtype, but they have {x.dtype} and {dtype}")
+    given = x.dtype
+    if _may_autocast() and given in REAL and _NOT_UNDER_AUTOCAST not in {given, dtype}:
+        return _autocast_dtype(x) or _the_same(given, dtype)
+    return _the_same(given, dtype)
+
+
+def _the_same(given: torch.dtype, dtype: torch.dtype) -> torch.dtype:
+    if given is not dtype:
+        raise OptionError(f"x and the layer must have the same dtype, but they have {given} and {dtype}")
     return dtype
 
 
+def _always() -> bool:
+    return True
+
+
+# Whether autocast is on for any device. Torch has no public name for it; where a version lacks it, the device is asked.
+_may_autocast = getattr(torch._C, "_is_any_autocast_enabled", _always)  # noqa: SLF001
+
+
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
-    device = "cpu" if x.is_cpu else x.device.type
+    device = x.device.type
     if device == "meta" or not torch.is_autocast_enabled(device):  # of meta, torch refuses to say it
         return None
     return torch.get_autocast_dtype(device)
@@ -65,13 +77,14 @@ def is_channels_last(x: Tensor) -> bool:
 
     Their result lies as their input or weight does. What is no such tensor, or could lie so or otherwise, does not.
     """
-    if x.ndim not in {4, 5} or x.stride(1) == 0:
+    strides = x.stride()
+    if len(strides) not in {4, 5} or not 0 < strides[1] <= strides[-1]:
         return False
     least = 0
-    for axis in (1, *range(x.ndim - 1, 1, -1), 0):
-        if x.shape[axis] == 0 or x.stride(axis) < least or (axis == 0 and least == x.stride(1)):
+    for axis in (1, *range(len(strides) - 1, 1, -1), 0):
+        if x.shape[axis] == 0 or strides[axis] < least or (axis == 0 and least == strides[1]):
             return False
-        least = x.stride(axis) * max(x.shape[axis], 1)
+        least = strides[axis] * x.shape[axis]
     return True
 
 

@@ -49,41 +49,38 @@ class SparseSequential(nn.Sequential):
         if _has_global_hooks():
             return super().forward(input)  # type: ignore[no-untyped-call] # torch's
         x, modules = input, list(self._modules.values())
+        kinds = [*map(_kind_of_bare, modules), None, None]  # and of what comes after the last
         n_done = 0
         while n_done < len(modules):
-            module, after = modules[n_done], modules[n_done + 1 :]
-            if not isinstance(module, SparseLinear | SparseConvolution) or not _is_bare(module):
+            module: Any = modules[n_done]
+            relu = kinds[n_done] in _SPARSE and kinds[n_done + 1] is nn.ReLU
+            if kinds[n_done] is SparseLinear:
+                x = module.computed(x, relu=relu, feature_major=kinds[n_done + 1 + relu] is SparseLinear)
+            elif kinds[n_done] is SparseConvolution:
+                x = module.computed(x, relu=relu)
+            else:
                 x = module(x)
-                n_done += 1
-                continue
-            relu = bool(after) and isinstance(after[0], nn.ReLU) and _is_bare(after[0])
-            x = _computed(module, x, after[relu:], relu=relu)
             n_done += 1 + relu
         return x
 
 
-def _computed(layer: SparseLinear | SparseConvolution, x: Tensor, after: list[nn.Module], *, relu: bool) -> Tensor:
-    """What a layer gives to the module after it, when nobody else sees it."""
-    if isinstance(layer, SparseConvolution):
-        return layer.computed(x, relu=relu)
-    hands_over = bool(after) and isinstance(after[0], SparseLinear) and _is_bare(after[0])
-    return layer.computed(x, relu=relu, feature_major=hands_over)
+_SPARSE = {SparseLinear, SparseConvolution}
 
 
-_WHOSE_CALL_IS_KNOWN = {SparseLinear, SparseConvolution, nn.ReLU}
-
-
-def _is_bare(module: nn.Module) -> bool:
-    """Whether a call of the module is nothing but the forward of its class."""
-    return not (
+def _kind_of_bare(module: nn.Module) -> type[nn.Module] | None:
+    """The class of a sparse layer or a ReLU of which a call is nothing but the forward of its class; else None."""
+    kind = type(module)
+    if kind is not nn.ReLU and kind not in _SPARSE:
+        return None
+    is_more = (
         module._forward_hooks  # noqa: SLF001 - torch has no public names for these
         or module._forward_pre_hooks  # noqa: SLF001
         or module._backward_hooks  # noqa: SLF001
         or module._backward_pre_hooks  # noqa: SLF001
         or module._compiled_call_impl is not None  # noqa: SLF001
         or "forward" in module.__dict__
-        or type(module) not in _WHOSE_CALL_IS_KNOWN
     )
+    return None if is_more else kind
 
 
 # ---- nn.TransformerEncoder -------------------------------------------------------------------------------------------

@@ -183,6 +183,10 @@ def _format_of(code: object, otherwise: Format) -> Format:
     return known[int(code)]
 
 
+def _in_float32(x: Tensor) -> Tensor:
+    return x if x.dtype is torch.float32 else x.float()
+
+
 class SparseLinear(SparseMatrix):
     """`nn.Linear` with a compressed weight: y = x W^T + bias.
 
@@ -217,14 +221,12 @@ class SparseLinear(SparseMatrix):
             OptionError: x has another dtype, device or number of features than the layer.
         """
         dtype = result_dtype(x, self.dtype)
-        check_features(x, self.n_columns)
-        flat = x if x.ndim == 2 else x.unsqueeze(0) if x.ndim == 1 else x.flatten(0, -2)  # noqa: PLR2004 - a matrix
-        if x.dtype != torch.float32:
-            flat = flat.float()
-        y = sparse_linear(flat, *self.parts, self.used_bias, relu, feature_major)
-        if dtype != torch.float32:
-            y = y.to(dtype)
-        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.out_features)  # noqa: PLR2004
+        if x.ndim != 2:  # noqa: PLR2004 - samples, features
+            check_features(x, self.n_columns)
+            flat = x.unsqueeze(0) if x.ndim == 1 else x.flatten(0, -2)
+            return self.computed(flat, relu=relu, feature_major=feature_major).reshape(*x.shape[:-1], self.out_features)
+        y = sparse_linear(_in_float32(x), *self.parts, self.used_bias, relu, feature_major)
+        return y if dtype is torch.float32 else y.to(dtype)
 
 
 class SparseConvolution(SparseMatrix):
@@ -264,27 +266,23 @@ class SparseConvolution(SparseMatrix):
         """
         dtype = result_dtype(x, self.dtype)
         n_axes = len(self.kernel_size)
-        check_channels(x, self.in_channels, n_axes)
-        batched = x if x.ndim == n_axes + 2 else x.unsqueeze(0)
+        if x.ndim != n_axes + 2:
+            check_channels(x, self.in_channels, n_axes)
+            return self.computed(x.unsqueeze(0), relu=relu).squeeze(0)
         inside, around = self._paddings()
         if around:
-            batched = F.pad(batched, around, "constant" if self.padding_mode == "zeros" else self.padding_mode)
+            x = F.pad(x, around, "constant" if self.padding_mode == "zeros" else self.padding_mode)
         kernel = list(self.kernel_size), list(self.stride), inside, list(self.dilation)
-        y = sparse_convolution(batched.float(), *self.parts, self.used_bias, *kernel, self.groups, relu)
-        if dtype != torch.float32:
+        y = sparse_convolution(_in_float32(x), *self.parts, self.used_bias, *kernel, self.groups, relu)
+        if dtype is not torch.float32:
             y = y.to(dtype)
-        if self._channels_last or is_channels_last(batched):
-            y = as_channels_last(y)
-        return y if x.ndim == batched.ndim else y.squeeze(0)
+        return as_channels_last(y) if self._channels_last or is_channels_last(x) else y
 
     def _paddings(self) -> tuple[list[int], list[int]]:
         """Zeros on both sides of each axis that the operator adds, and what is added before it, as F.pad takes it."""
-        none = [0] * len(self.kernel_size)
         if self.padding_mode != "zeros":
-            return none, self._padding_around
-        if self.padding == "valid":
-            return none, []
-        if isinstance(self.padding, str):
-            low, high = self._padding_around[::2][::-1], self._padding_around[1::2][::-1]
-            return (low, []) if low == high else (none, self._padding_around)
-        return list(self.padding), []
+            return [0] * len(self.kernel_size), self._padding_around
+        if not isinstance(self.padding, str):
+            return list(self.padding), []
+        low, high = self._padding_around[::2][::-1], self._padding_around[1::2][::-1]  # what "same" comes to
+        return (low, []) if low == high else ([0] * len(low), self._padding_around)

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import address_of_bias, checked
 from prunecell.sparse.inputs import check_features, check_operands
-from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, dense_rows, matrix_of
-from prunecell.sparse.registry import MATRIX, register, register_gradient
+from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of
+from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
 
@@ -84,6 +85,12 @@ def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     return y.relu_() if relu else y
 
 
+def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    bias, relu, _ = rest[N_PARTS:]
+    y = F.linear(x, constant(lambda: decompress(matrix_of(*rest[:N_PARTS]))), bias)
+    return y.relu() if relu else y
+
+
 def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     _check(x, *rest)
     return _empty_output(x, rest[0].shape[0] - 1, feature_major=rest[-1])
@@ -107,6 +114,7 @@ sparse_linear = register(
     twin=linear_twin,
     fake=_fake,
     compiled=_on_cpu,
+    in_onnx=_in_onnx,
 )
 _input_gradient = register(
     f"sparse_linear_input_gradient(Tensor gradient, {MATRIX}) -> Tensor", twin=_gradient_twin, fake=_gradient_fake

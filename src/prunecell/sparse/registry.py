@@ -1,5 +1,6 @@
 """Registering our operators with torch, so that compiled and exported programs can hold them; and the way around it."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,12 @@ _library: Any = torch.library.Library("prunecell", "FRAGMENT")  # type: ignore[n
 
 
 def register(
-    schema: str, *, twin: Implementation, fake: Implementation, compiled: Implementation | None = None
+    schema: str,
+    *,
+    twin: Implementation,
+    fake: Implementation,
+    compiled: Implementation | None = None,
+    in_onnx: Implementation | None = None,
 ) -> Implementation:
     """Register an operator `prunecell::name`; returns what calls it, or on plain tensors its kernel at once.
 
@@ -29,6 +35,7 @@ def register(
             operator have gradients in reverse only.
         fake: makes an empty result of the right shape and strides; for torch.compile and torch.export.
         compiled: what runs on a CPU; the twin if there is none.
+        in_onnx: what runs while a tracer makes an ONNX file, in operators that such files have.
     """
     name = schema.partition("(")[0]
     _library.define(schema)
@@ -43,9 +50,18 @@ def register(
     def call(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - the schema says what
         if _is_plain(x, rest[VALUES], rest[N_PARTS]):
             return compiled(x, *rest)
+        if in_onnx is not None and torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():  # type: ignore[no-untyped-call]
+            return in_onnx(x, *rest)
         return (operator if _has_no_tangents() else twin)(x, *rest)
 
     return call
+
+
+def constant(make: Callable[[], Tensor]) -> Tensor:
+    """What `make` makes, for a tracer that is to take it as it is, and not as what it was computed from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined] # it says so
+        return torch.from_numpy(make().numpy())
 
 
 def _watchers() -> Callable[[], bool] | None:
