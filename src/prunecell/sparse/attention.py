@@ -14,8 +14,7 @@ class SparseMultiheadAttention(nn.Module):
     """`nn.MultiheadAttention` whose four projections are layers of their own. It is called as the dense one is.
 
     Its dense weights can be read by the names that they have there (`in_proj_weight` and so on), as those of a sparse
-    layer can. torch's transformer layers, which read them in evaluation to go around the modules, see that they are no
-    ordinary tensors and call this module.
+    layer can.
 
     Args:
         dense: the layer whose options are taken; without bias_k, bias_v and add_zero_attn.
@@ -162,6 +161,8 @@ class SparseMultiheadAttention(nn.Module):
         def make() -> Tensor:
             return torch.cat([_tensor(part, name).detach() for part in parts])
 
+        if torch.compiler.is_compiling():  # then it is a tensor of the program like others
+            return make()
         like = _tensor(self.query, "weight")
         return DenseWeight.of(make, (3 * self.embed_dim, *sizes), like.dtype, like.device)
 

@@ -115,9 +115,14 @@ def _fresh_lstm(like: nn.LSTM) -> nn.LSTM:
 
 
 def _fresh_attention(like: nn.MultiheadAttention) -> nn.MultiheadAttention:
-    bias = like.in_proj_bias is not None
     return nn.MultiheadAttention(
-        like.embed_dim, like.num_heads, bias=bias, kdim=like.kdim, vdim=like.vdim, device="meta"
+        like.embed_dim,
+        like.num_heads,
+        bias=like.in_proj_bias is not None,
+        add_bias_kv=like.bias_k is not None,
+        kdim=like.kdim,
+        vdim=like.vdim,
+        device="meta",
     )
 
 

@@ -18,12 +18,12 @@ def join_(module: nn.Module) -> None:
     """Tell a container that some of its layers are sparse; what is no container, or more than one, stays as it is."""
     if "forward" in vars(module) or not any(isinstance(part, SparseMatrix) for part in module.modules()):
         return
-    if type(module) is nn.Sequential:
-        module.__class__ = SparseSequential
-    elif type(module) is nn.TransformerEncoder:
-        module.__class__ = SparseTransformerEncoder
+    if type(module) in _SPARSE_FORM:
+        module.__class__ = _SPARSE_FORM[type(module)]
     elif isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False  # sparse layers take no nested tensors
+    elif isinstance(module, nn.TransformerEncoderLayer):
+        module.activation_relu_or_gelu = 0  # see SparseTransformerEncoderLayer
 
 
 # ---- nn.Sequential ---------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def _kind_of_bare(module: nn.Module) -> type[nn.Module] | None:
     return None if is_more else kind
 
 
-# ---- nn.TransformerEncoder -------------------------------------------------------------------------------------------
+# ---- nn.TransformerEncoder and its layers --------------------------------------------------------------------------
 
 
 class SparseTransformerEncoder(nn.TransformerEncoder):
@@ -129,3 +129,27 @@ class SparseTransformerEncoder(nn.TransformerEncoder):
             and src.dim() == 3  # noqa: PLR2004 - batch, time, features
             and not (first.training or learns or torch.is_autocast_enabled())
         )
+
+
+class SparseTransformerEncoderLayer(nn.TransformerEncoderLayer):
+    """An nn.TransformerEncoderLayer in which some layers are sparse.
+
+    In evaluation the dense one goes around its modules where the activation is one that it knows, and computes with
+    their dense weights. Here it calls them.
+    """
+
+    @property
+    def activation_relu_or_gelu(self) -> int:
+        """None of these, as far as going around is concerned."""
+        return 0
+
+    @activation_relu_or_gelu.setter
+    def activation_relu_or_gelu(self, value: int) -> None:
+        self.__dict__["activation_relu_or_gelu"] = value
+
+
+_SPARSE_FORM: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Sequential: SparseSequential,
+    nn.TransformerEncoder: SparseTransformerEncoder,
+    nn.TransformerEncoderLayer: SparseTransformerEncoderLayer,
+}

@@ -50,7 +50,7 @@ def register(
     def call(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - the schema says what
         if _is_plain(x, rest[VALUES], rest[N_PARTS]):
             return compiled(x, *rest)
-        if in_onnx is not None and torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():  # type: ignore[no-untyped-call]
+        if in_onnx is not None and torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():  # type: ignore[attr-defined, no-untyped-call]
             return in_onnx(x, *rest)
         return (operator if _has_no_tangents() else twin)(x, *rest)
 
