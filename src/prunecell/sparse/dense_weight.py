@@ -17,16 +17,19 @@ from prunecell.sparse.matrix import N_PARTS, decompress, matrix_of
 from prunecell.sparse.registry import MATRIX, register
 
 _PROPERTIES = (
-    *("shape", "dtype", "device", "layout", "ndim", "itemsize", "nbytes", "requires_grad", "is_leaf", "grad"),
-    *("grad_fn", "is_cpu", "is_cuda", "is_meta", "is_sparse", "is_quantized", "is_nested"),
+    *("shape", "dtype", "layout", "ndim", "itemsize", "nbytes", "requires_grad", "is_leaf", "grad"),
+    *("grad_fn", "is_sparse", "is_quantized", "is_nested"),
 )
 _METHODS = ("size", "dim", "numel", "nelement", "element_size", "is_floating_point", "is_complex", "is_signed")
 _TOLD_WITHOUT_ELEMENTS = frozenset(
     [
         *(getattr(Tensor, name).__get__ for name in _PROPERTIES),
-        *(getattr(Tensor, name) for name in (*_METHODS, "__len__", "get_device")),
+        *(getattr(Tensor, name) for name in (*_METHODS, "__len__")),
         *(torch.is_floating_point, torch.is_complex, torch.numel),
     ]
+)
+_OF_ITS_DEVICE = frozenset(
+    [Tensor.get_device, *(getattr(Tensor, name).__get__ for name in ("device", "is_cpu", "is_cuda", "is_meta"))]
 )
 
 
@@ -44,14 +47,15 @@ class DenseWeight(Tensor):
     """
 
     elements: Callable[[], Tensor]
+    its_device: torch.device
     was_detached = False
     owns_its_elements = False
 
     @classmethod
     def of(cls, make: Callable[[], Tensor], shape: Iterable[int], dtype: torch.dtype, device: torch.device) -> Self:
         """The weight of this shape, dtype and device whose elements `make` makes anew whenever they are asked for."""
-        shell = torch.empty((), dtype=dtype, device=device).expand(torch.Size(shape)).as_subclass(cls)
-        shell.elements = make
+        shell = torch.empty(torch.Size(shape), dtype=dtype, device="meta").as_subclass(cls)  # so nobody reads it as is
+        shell.elements, shell.its_device = make, device
         return shell
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -85,6 +89,8 @@ class DenseWeight(Tensor):
             with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - torch documents it for this use
                 return func(*args, **kwargs)
         if isinstance(first, cls):
+            if func in _OF_ITS_DEVICE:
+                return func(torch.empty(0, device=first.its_device))
             if func is Tensor.__iter__:
                 return iter(first.unbind())
             if func is Tensor.requires_grad_:

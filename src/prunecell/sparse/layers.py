@@ -1,7 +1,7 @@
 """Layers with a compressed weight: ordinary modules for inference, whose buffers are the parts of the matrix.
 
-Gradients flow to the input and the bias, not to the weight. `layer.weight` makes the dense weight anew, for whoever
-asks; it cannot be written.
+Gradients flow to the input, and to the bias if it is thawed, not to the weight. `layer.weight` makes the dense weight
+anew, for whoever asks; it cannot be written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -86,12 +86,6 @@ class SparseMatrix(nn.Module):
     def _dense_weight(self) -> Tensor:
         return dense_matrix(*self.parts).view(self.weight_shape).to(self.dtype)
 
-    @property
-    def used_bias(self) -> Tensor | None:
-        """The bias as the operators take it."""
-        buffers = self._buffers  # directly, see above
-        return buffers["bias"] if "bias" in buffers else self._parameters["bias"]
-
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any attribute
         """Set an attribute; the weight is none.
 
@@ -135,7 +129,8 @@ class SparseMatrix(nn.Module):
         Raises:
             OptionError: the layer would no longer compute real numbers.
         """
-        before = dict(self._buffers)
+        before, bias = dict(self._buffers), self._parameters.get("bias")
+        values_of_bias = None if bias is None else bias.data
         dtype = fn(torch.empty(0, dtype=self.dtype, device=self.starts.device)).dtype
         if dtype not in REAL:
             raise OptionError(f"a sparse layer cannot become {dtype}: it computes real numbers")
@@ -145,6 +140,9 @@ class SparseMatrix(nn.Module):
             moved = self._buffers[name]
             if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
                 self._buffers[name] = buffer.to(moved.device)
+        bias = self._parameters.get("bias")
+        if bias is not None and values_of_bias is not None and bias.dtype != values_of_bias.dtype:
+            bias.data = values_of_bias.to(bias.device)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -197,12 +195,12 @@ class SparseLinear(SparseMatrix):
     True
     """
 
-    bias: Tensor | None
+    bias: nn.Parameter | None
 
     def __init__(self, matrix: Compressed, bias: Tensor | None) -> None:
         super().__init__(matrix, (matrix.n_rows, matrix.n_columns))
         self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
-        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), of the dtype of x; computed in float32."""
@@ -225,7 +223,7 @@ class SparseLinear(SparseMatrix):
             check_features(x, self.n_columns)
             flat = x.unsqueeze(0) if x.ndim == 1 else x.flatten(0, -2)
             return self.computed(flat, relu=relu, feature_major=feature_major).reshape(*x.shape[:-1], self.out_features)
-        y = sparse_linear(_in_float32(x), *self.parts, self.used_bias, relu, feature_major)
+        y = sparse_linear(_in_float32(x), *self.parts, self._parameters["bias"], relu, feature_major)
         return y if dtype is torch.float32 else y.to(dtype)
 
 
@@ -238,7 +236,7 @@ class SparseConvolution(SparseMatrix):
         dense: the layer whose options are taken.
     """
 
-    bias: Tensor | None
+    bias: nn.Parameter | None
 
     def __init__(self, matrix: Compressed, bias: Tensor | None, dense: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
         super().__init__(matrix, dense.weight.shape)
@@ -248,7 +246,7 @@ class SparseConvolution(SparseMatrix):
         self.transposed, self.output_padding = dense.transposed, dense.output_padding
         self._padding_around: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - as F.pad has it
         self._channels_last = is_channels_last(dense.weight)
-        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, *size) or one sample without the batch -> the same with out_channels; as for linear."""
@@ -271,9 +269,10 @@ class SparseConvolution(SparseMatrix):
             return self.computed(x.unsqueeze(0), relu=relu).squeeze(0)
         inside, around = self._paddings()
         if around:
+            check_channels(x, self.in_channels, n_axes)
             x = F.pad(x, around, "constant" if self.padding_mode == "zeros" else self.padding_mode)
         kernel = list(self.kernel_size), list(self.stride), inside, list(self.dilation)
-        y = sparse_convolution(_in_float32(x), *self.parts, self.used_bias, *kernel, self.groups, relu)
+        y = sparse_convolution(_in_float32(x), *self.parts, self._parameters["bias"], *kernel, self.groups, relu)
         if dtype is not torch.float32:
             y = y.to(dtype)
         return as_channels_last(y) if self._channels_last or is_channels_last(x) else y

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("everything_wins")
 def thin(layer):
     with torch.no_grad():
         for weight in layer.parameters():
+            nn.init.normal_(weight)  # where a layer says something else of its weight, its constructor does not
             if weight.ndim > 1:
                 kept = torch.rand_like(weight) < 0.1
                 kept[:, 0] = True  # a row of zeros has no direction, so weight_norm makes NaN of it
