@@ -52,18 +52,15 @@ class SparseMultiheadAttention(nn.Module):
         """
         if is_causal and attn_mask is None:
             raise OptionError("is_causal=True needs attn_mask, as in nn.MultiheadAttention")
-        batches_first = self.batch_first and not (  # else in memory time comes first, as the dense layer has it
-            self.training or torch.is_grad_enabled() or query is not key or key is not value
-        )
+        fast = query is key is value and self._would_be_fast(query, (attn_mask, key_padding_mask))
         batched = query.ndim == 3  # noqa: PLR2004 - batch, time, features
         query, key, value = (self._with_batch_first(t, n_axes=query.ndim) for t in (query, key, value))
         if key_padding_mask is not None and not batched:
             key_padding_mask = key_padding_mask.unsqueeze(0)
         _check_lengths(query, key, value)
-        if is_causal and key_padding_mask is None and not need_weights:
-            attn_mask = None  # as in nn.MultiheadAttention, it is taken at its word
-        else:
-            is_causal = False
+        is_causal = is_causal and key_padding_mask is None and not (need_weights or fast)
+        if is_causal:  # as in nn.MultiheadAttention, it is taken at its word
+            attn_mask = None
         mask = self._mask(query, key, attn_mask, key_padding_mask)
         q, k, v = (
             project(t).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
@@ -78,10 +75,25 @@ class SparseMultiheadAttention(nn.Module):
             weights = weights.mean(1) if average_attn_weights else weights
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal)
-        out = self._projected(mixed, batches_first=batches_first)
+        out = self._projected(mixed, batches_first=fast)
         if not batched:
             return out.squeeze(0), None if weights is None else weights.squeeze(0)
         return (out if self.batch_first else out.transpose(0, 1)), weights
+
+    def _would_be_fast(self, x: Tensor, masks: tuple[Tensor | None, ...]) -> bool:
+        """Whether the dense layer would take its fast way with x as query, key and value.
+
+        There it believes the mask, whatever `is_causal` says, and in memory batches come first in its output.
+        """
+        return bool(
+            self.batch_first
+            and x.ndim == 3  # noqa: PLR2004 - batch, time, features
+            and not (self.training or torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))
+            and self._qkv_same_embed_dim
+            and self.num_heads % 2 == 0
+            and self.query.bias is not None
+            and not any(mask is not None and mask.is_floating_point() for mask in masks)
+        )
 
     def _with_batch_first(self, x: Tensor, *, n_axes: int) -> Tensor:
         if x.ndim != n_axes or n_axes not in {2, 3}:

