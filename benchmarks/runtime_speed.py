@@ -143,13 +143,19 @@ def in_openvino(layers: list[nn.Module], x: Tensor) -> Task | None:
     return lambda: request.infer([array], share_inputs=True)
 
 
+class HandingOver(SparseLinear):
+    """A sparse layer before another one in an nn.Sequential."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As its nn.Sequential has it computed."""
+        return self.computed(x, feature_major=True)
+
+
 def sparse_of(layer: nn.Module, *, alone: bool) -> nn.Module:
     matrix = compress(layer.get_parameter("weight"))
     if isinstance(layer, nn.Conv2d):
         return SparseConvolution(matrix, layer.bias, layer)
-    sparse = SparseLinear(matrix, layer.get_parameter("bias"))
-    sparse.feature_major = not alone
-    return sparse
+    return (SparseLinear if alone else HandingOver)(matrix, layer.get_parameter("bias"))
 
 
 def in_a_row(layers: list[nn.Module]) -> nn.Module:

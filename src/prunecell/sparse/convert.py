@@ -2,8 +2,8 @@
 
 which tensor of a file is for which of the model (fit) -> what each weight becomes (survey, by `choose`) -> its form,
 from weights that are dense in the model or never dense in a file (sources, `compress`) -> layers (converters) that a
-`Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); at last the layers of
-an nn.Sequential are joined (joints).
+`Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); at last
+their containers are told of them (joints).
 
 Whatever cannot be done is found before the model is changed: a file is read to its end before, and a model's own values
 are looked at.
@@ -23,7 +23,7 @@ from prunecell.sparse.choose import Wish, break_even_table
 from prunecell.sparse.conversion import Conversion
 from prunecell.sparse.facts import CompactReport, keep_report_, without_reports
 from prunecell.sparse.fit import fit, is_counter
-from prunecell.sparse.joints import join_, keep_to_modules_
+from prunecell.sparse.joints import join_
 from prunecell.sparse.layers import SparseMatrix
 from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_if_refused
 from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values, weights_aside
@@ -84,9 +84,7 @@ def compact_(
     with torch.device("cpu"), without_reports(model):  # whatever device the caller makes tensors on
         root, report = _from_itself(model, wish) if path is None else _from_file(model, path, wish, strict=strict)
     for module in root.modules():
-        if type(module) is nn.Sequential:
-            join_(module)
-        keep_to_modules_(module)
+        join_(module)
     report = replace(report, bytes_before=bytes_before, bytes_after=n_bytes(root))
     keep_report_(root, report)
     if not report.n_sparse:

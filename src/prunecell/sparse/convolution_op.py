@@ -8,8 +8,8 @@
     groups       of channels
     relu         whether max(0, .) is taken of the result
 
-It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile and torch.export too. The gradient for
-x is the twin's.
+It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile and torch.export too. The gradients for
+x and the bias are the twin's.
 """
 
 import functools
@@ -25,9 +25,10 @@ from torch.nn import grad
 from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import address_of_bias, checked
+from prunecell.sparse.inputs import check_operands
 from prunecell.sparse.linear_op import ENOUGH_WORK
 from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_of
-from prunecell.sparse.registry import MATRIX, register, register_gradient
+from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 AXES = 3
 LARGEST = 1 << 15  # kernel size, stride, padding or dilation
@@ -48,6 +49,47 @@ def _output_size(size: Sequence[int], kernel: Sequence[Sequence[int]]) -> list[i
     ]
 
 
+def _check_kernel(kernel: Sequence[Sequence[int]]) -> None:
+    """Refuse kernel size, stride, padding and dilation that make no convolution.
+
+    Raises:
+        OptionError: one of them has not a number for every axis, or an illegal one.
+    """
+    kernel_size, stride, padding, dilation = kernel
+    named = f"kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}"
+    n_axes = len(kernel_size)
+    if not 1 <= n_axes <= AXES or any(len(numbers) != n_axes for numbers in kernel):
+        raise OptionError(f"{named} are illegal: each must have one number an axis, for 1 to {AXES} axes")
+    if min(*stride, *dilation, *kernel_size) < 1 or min(padding) < 0 or max(map(max, kernel)) > LARGEST:
+        raise OptionError(
+            f"{named} are illegal: padding must be in [0, {LARGEST}], the others must be in [1, {LARGEST}]"
+        )
+
+
+def _output_size_of_fitting(
+    shape: Sequence[int], n_rows: int, n_columns: int, kernel: Sequence[Sequence[int]], groups: int
+) -> list[int]:
+    """The size of the output.
+
+    Raises:
+        OptionError: input, matrix and kernel do not fit together.
+    """
+    _check_kernel(kernel)
+    kernel_size = kernel[0]
+    n_axes, n_positions = len(kernel_size), math.prod(kernel_size)
+    if len(shape) != n_axes + 2:
+        raise OptionError(f"x must have {n_axes + 2} dimensions, not the shape {tuple(shape)}")
+    if groups < 1 or n_rows < 1 or n_rows % groups or shape[1] * n_positions != n_columns * groups:
+        raise OptionError(
+            f"{shape[1]} channels in {groups} groups, under a kernel of {kernel_size}, "
+            f"do not fit a matrix {n_rows} x {n_columns}"
+        )
+    out = _output_size(shape[2:], kernel)
+    if min(out) < 1:
+        raise OptionError(f"an input of {tuple(shape[2:])} is smaller than the kernel {kernel_size}")
+    return out
+
+
 @functools.lru_cache(maxsize=256)
 def _geometry(
     shape: torch.Size,
@@ -61,23 +103,11 @@ def _geometry(
         OptionError: input, matrix and kernel do not fit together.
     """
     *kernel, groups = kernel_and_groups
+    out = _output_size_of_fitting(shape, n_rows, n_columns, kernel, groups)
     kernel_size, stride, padding, dilation = kernel
-    n_axes, n_positions = len(kernel_size), math.prod(kernel_size)
-    if len(shape) != n_axes + 2:
-        raise OptionError(f"x must have {n_axes + 2} dimensions, not the shape {tuple(shape)}")
-    if groups < 1 or n_rows < 1 or n_rows % groups or shape[1] * n_positions != n_columns * groups:
-        raise OptionError(
-            f"{shape[1]} channels in {groups} groups, under a kernel of {kernel_size}, "
-            f"do not fit a matrix {n_rows} x {n_columns}"
-        )
-    if min(*stride, *dilation, *kernel_size) < 1 or min(padding) < 0 or max(map(max, kernel)) > LARGEST:
-        raise OptionError(f"kernel size, stride, padding, dilation {kernel} are illegal")
-    out = _output_size(shape[2:], kernel)
-    if min(out) < 1:
-        raise OptionError(f"an input of {tuple(shape[2:])} is smaller than the kernel {kernel_size}")
 
     def three(numbers: Sequence[int], missing: int = 1) -> tuple[int, ...]:
-        return (missing,) * (AXES - n_axes) + tuple(numbers)
+        return (missing,) * (AXES - len(kernel_size)) + tuple(numbers)
 
     geometry = native.Geometry(
         *(groups, shape[1], n_rows),
@@ -123,17 +153,30 @@ def _dense_weight(matrix: Compressed, kernel_size: Sequence[int]) -> Tensor:
     return decompress(matrix).view(matrix.n_rows, -1, *kernel_size)
 
 
+def _checked_output_size(x: Tensor, *rest: Any) -> list[int]:  # noqa: ANN401 - see above
+    starts, n_columns, (bias, *kernel, groups, _) = rest[0], rest[N_PARTS - 2], rest[N_PARTS:]
+    check_operands(x, starts, bias)
+    return _output_size_of_fitting(x.shape, starts.shape[0] - 1, n_columns, kernel, groups)
+
+
 def convolution_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     """The same in plain torch: the weight is made dense."""
+    _checked_output_size(x, *rest)
     bias, kernel_size, stride, padding, dilation, groups, relu = rest[N_PARTS:]
     weight = _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size)
     y = CONVOLUTIONS[len(kernel_size)](x, weight, bias, stride, padding, dilation, groups)
     return y.relu() if relu else y
 
 
+def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    bias, kernel_size, *others, relu = rest[N_PARTS:]
+    weight = constant(lambda: _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size))
+    y = CONVOLUTIONS[len(kernel_size)](x, weight, bias, *others)
+    return y.relu() if relu else y
+
+
 def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
-    n_rows, kernel = rest[0].shape[0] - 1, rest[N_PARTS + 1 : N_PARTS + 5]
-    return x.new_empty(x.shape[0], n_rows, *_output_size(x.shape[2:], kernel))
+    return x.new_empty(x.shape[0], rest[0].shape[0] - 1, *_checked_output_size(x, *rest))
 
 
 def _gradient_twin(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above
@@ -152,6 +195,7 @@ sparse_convolution = register(
     twin=convolution_twin,
     fake=_fake,
     compiled=_on_cpu,
+    in_onnx=_in_onnx,
 )
 _input_gradient = register(
     f"sparse_convolution_input_gradient(Tensor gradient, SymInt[] input_shape, {MATRIX}, {_KERNEL}) -> Tensor",
@@ -173,7 +217,13 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     *parts, output = ctx.saved_tensors
     if ctx.relu:
         gradient = gradient * (output > 0)
-    return _input_gradient(gradient, ctx.input_shape, *parts, ctx.n_columns, ctx.format, *ctx.kernel), *[None] * 13
+    of_x, of_bias = (ctx.needs_input_grad[i] for i in (0, N_PARTS + 1))
+    return (
+        _input_gradient(gradient, ctx.input_shape, *parts, ctx.n_columns, ctx.format, *ctx.kernel) if of_x else None,
+        *[None] * N_PARTS,
+        gradient.transpose(0, 1).flatten(1).sum(1) if of_bias else None,
+        *[None] * (len(ctx.kernel) + 1),
+    )
 
 
 register_gradient("sparse_convolution", _backward, remember=_remember)

@@ -1,28 +1,155 @@
-"""The joints between the layers of a model that became sparse: what one of them can do for its neighbour."""
+"""The joints between the layers of a model that became sparse: what a container may do only if it knows of that.
 
-from itertools import pairwise
+A joint holds within the forward of a container only: there nobody sees what passes from one layer to the next. So it
+is made there, in every call, and the layers stay what they are: called alone, in a slice or with a hook, each does what
+its dense twin does.
+"""
 
-from torch import nn
+from typing import Any
 
-from prunecell.sparse.layers import SparseConvolution, SparseLinear
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as nn_module
 
-
-def join_(sequential: nn.Sequential) -> None:
-    """Do each ReLU within the sparse layer before it, and hand activations on feature-major between linear layers."""
-    modules = list(sequential)
-    for i, (layer, after) in enumerate(pairwise(modules)):
-        if isinstance(layer, SparseLinear | SparseConvolution) and type(after) is nn.ReLU:
-            layer.relu = True
-            sequential[i + 1] = nn.Identity()
-    layers = [module for module in sequential if not isinstance(module, nn.Identity)]
-    for layer, after in pairwise(layers):
-        if isinstance(layer, SparseLinear):
-            layer.feature_major = isinstance(after, SparseLinear)
+from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
 
 
-def keep_to_modules_(module: nn.Module) -> None:
-    """Make torch's transformer layers call their modules; in evaluation they would read dense weights directly."""
-    if isinstance(module, nn.TransformerEncoder):
-        module.use_nested_tensor = False
-    if isinstance(module, nn.TransformerEncoderLayer):
-        module.activation_relu_or_gelu = 0
+def join_(module: nn.Module) -> None:
+    """Tell a container that some of its layers are sparse; what is no container, or more than one, stays as it is."""
+    if "forward" in vars(module) or not any(isinstance(part, SparseMatrix) for part in module.modules()):
+        return
+    if type(module) in _SPARSE_FORM:
+        module.__class__ = _SPARSE_FORM[type(module)]
+    elif isinstance(module, nn.TransformerEncoder):
+        module.use_nested_tensor = False  # sparse layers take no nested tensors
+    elif isinstance(module, nn.TransformerEncoderLayer):
+        module.activation_relu_or_gelu = 0  # see SparseTransformerEncoderLayer
+
+
+# ---- nn.Sequential ---------------------------------------------------------------------------------------------------
+
+
+def _always() -> bool:
+    return True
+
+
+# Torch has no public name for it. Where another version lacks it, nothing is joined, which is slower and always right.
+_has_global_hooks = getattr(nn_module, "_has_any_global_hook", _always)
+
+
+class SparseSequential(nn.Sequential):
+    """An nn.Sequential in which some layers are sparse.
+
+    A ReLU is done within the sparse layer before it, and one sparse linear layer hands its outputs to the next features
+    first, so that nothing is copied. What is hooked, wrapped or compiled on its own is called as any module is.
+    """
+
+    def forward(self, input: Any) -> Any:  # noqa: A002, ANN401 - as nn.Sequential has it
+        """As nn.Sequential: each module takes what the one before it gives."""
+        if _has_global_hooks():
+            return super().forward(input)  # type: ignore[no-untyped-call] # torch's
+        x, modules = input, list(self._modules.values())
+        kinds = [*map(_kind_of_bare, modules), None, None]  # and of what comes after the last
+        n_done = 0
+        while n_done < len(modules):
+            module: Any = modules[n_done]
+            relu = kinds[n_done] in _SPARSE and kinds[n_done + 1] is nn.ReLU
+            if kinds[n_done] is SparseLinear:
+                x = module.computed(x, relu=relu, feature_major=kinds[n_done + 1 + relu] is SparseLinear)
+            elif kinds[n_done] is SparseConvolution:
+                x = module.computed(x, relu=relu)
+            else:
+                x = module(x)
+            n_done += 1 + relu
+        return x
+
+
+_SPARSE = {SparseLinear, SparseConvolution}
+
+
+def _kind_of_bare(module: nn.Module) -> type[nn.Module] | None:
+    """The class of a sparse layer or a ReLU of which a call is nothing but the forward of its class; else None."""
+    kind = type(module)
+    if kind is not nn.ReLU and kind not in _SPARSE:
+        return None
+    is_more = (
+        module._forward_hooks  # noqa: SLF001 - torch has no public names for these
+        or module._forward_pre_hooks  # noqa: SLF001
+        or module._backward_hooks  # noqa: SLF001
+        or module._backward_pre_hooks  # noqa: SLF001
+        or module._compiled_call_impl is not None  # noqa: SLF001
+        or "forward" in module.__dict__
+    )
+    return None if is_more else kind
+
+
+# ---- nn.TransformerEncoder and its layers --------------------------------------------------------------------------
+
+
+class SparseTransformerEncoder(nn.TransformerEncoder):
+    """An nn.TransformerEncoder in which some layers are sparse.
+
+    In evaluation the dense one hands nested tensors from layer to layer, which sparse layers do not take. Here they get
+    padded ones. What is padding comes out as the dense one gives it.
+    """
+
+    @property
+    def use_nested_tensor(self) -> bool:
+        """Not here."""
+        return False
+
+    @use_nested_tensor.setter
+    def use_nested_tensor(self, value: bool) -> None:
+        self.__dict__["use_nested_tensor"] = value
+
+    def forward(
+        self,
+        src: Tensor,
+        mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool | None = None,  # noqa: FBT001 - as nn.TransformerEncoder has it
+    ) -> Tensor:
+        """As nn.TransformerEncoder."""
+        y = super().forward(src, mask, src_key_padding_mask, is_causal)
+        if src_key_padding_mask is None or mask is not None or not self._would_nest(src):
+            return y
+        padding = src_key_padding_mask.bool()
+        if self.mask_check and (torch.compiler.is_compiling() or (padding[:, :-1] & ~padding[:, 1:]).any()):
+            return y
+        empty = torch.zeros_like(src)
+        return torch.where(padding.unsqueeze(-1), empty if self.norm is None else self.norm(empty), y)
+
+    def _would_nest(self, src: Tensor) -> bool:
+        """Whether the dense encoder would make a nested tensor of an input with padding; the padding becomes zeros."""
+        first = self.layers[0]
+        learns = torch.is_grad_enabled() and (src.requires_grad or any(p.requires_grad for p in first.parameters()))
+        return bool(
+            self.__dict__["use_nested_tensor"]
+            and torch.backends.mha.get_fastpath_enabled()
+            and src.dim() == 3  # noqa: PLR2004 - batch, time, features
+            and not (first.training or learns or torch.is_autocast_enabled())
+        )
+
+
+class SparseTransformerEncoderLayer(nn.TransformerEncoderLayer):
+    """An nn.TransformerEncoderLayer in which some layers are sparse.
+
+    In evaluation the dense one goes around its modules where the activation is one that it knows, and computes with
+    their dense weights. Here it calls them.
+    """
+
+    @property
+    def activation_relu_or_gelu(self) -> int:
+        """None of these, as far as going around is concerned."""
+        return 0
+
+    @activation_relu_or_gelu.setter
+    def activation_relu_or_gelu(self, value: int) -> None:
+        self.__dict__["activation_relu_or_gelu"] = value
+
+
+_SPARSE_FORM: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Sequential: SparseSequential,
+    nn.TransformerEncoder: SparseTransformerEncoder,
+    nn.TransformerEncoderLayer: SparseTransformerEncoderLayer,
+}

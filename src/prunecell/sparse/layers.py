@@ -1,6 +1,7 @@
 """Layers with a compressed weight: ordinary modules for inference, whose buffers are the parts of the matrix.
 
-Gradients flow to the input, not to the weight. `layer.weight` makes the dense weight anew, for whoever asks.
+Gradients flow to the input, and to the bias if it is thawed, not to the weight. `layer.weight` makes the dense weight
+anew, for whoever asks; it cannot be written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunecell.errors import StateError
+from prunecell.errors import OptionError, StateError
 from prunecell.sparse.convolution_op import sparse_convolution
+from prunecell.sparse.dense_weight import DenseWeight, dense_matrix, refuse_to_set
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.formats.format import Format
+from prunecell.sparse.inputs import (
+    REAL,
+    as_channels_last,
+    check_channels,
+    check_features,
+    is_channels_last,
+    result_dtype,
+)
 from prunecell.sparse.linear_op import sparse_linear
-from prunecell.sparse.matrix import Compressed, Parts, check, decompress, matrix_of
+from prunecell.sparse.matrix import Compressed, Parts, check, matrix_of
 
 _PARTS = ("starts", "indices", "values", "scales")
 
@@ -24,6 +34,10 @@ class SparseMatrix(nn.Module):
     """A compressed matrix as buffers: `starts`, `indices`, `values`, `scales` (matrix.py says what they are).
 
     A fifth, `format_code`, says in a state_dict how the columns are written; a layer becomes what is loaded into it.
+
+    Attributes:
+        dtype: of the inputs and outputs, float32 until `half()`, `to(torch.bfloat16)` and the like change it. The
+            matrix stays as it is stored, and the layer computes in float32.
 
     Args:
         matrix: checked before anything is made of it.
@@ -45,6 +59,7 @@ class SparseMatrix(nn.Module):
         check(matrix)
         self.n_columns = matrix.n_columns
         self.weight_shape = torch.Size(weight_shape)
+        self.dtype = torch.float32
         for name in _PARTS:
             self.register_buffer(name, getattr(matrix, name))
         self.format = matrix.format
@@ -63,11 +78,31 @@ class SparseMatrix(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight, made anew at each call, float32 (n_rows, ...)."""
-        return decompress(self.matrix).view(self.weight_shape)
+        """The dense weight (n_rows, ...), of the layer's dtype: made anew where its elements are asked for."""
+        if torch.compiler.is_compiling():  # then it is a tensor of the program like others
+            return self._dense_weight()
+        return DenseWeight.of(self._dense_weight, self.weight_shape, self.dtype, self._buffers["starts"].device)  # type: ignore[union-attr]
+
+    def _dense_weight(self) -> Tensor:
+        return dense_matrix(*self.parts).view(self.weight_shape).to(self.dtype)
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any attribute
+        """Set an attribute; the weight is none.
+
+        Raises:
+            OptionError: it is the weight.
+        """
+        if name == "weight":
+            refuse_to_set(name)
+        super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401 - torch's
         """Take parts of other lengths too, but only as a whole and if they make a sound matrix."""
+        if prefix + "weight" in state_dict:
+            raise StateError(
+                f"{prefix}weight is the weight of a dense layer, and the layer is sparse: load it into the dense model,"
+                " before compact_"
+            )
         if any(prefix + name in state_dict for name in _PARTS):
             whole = all(prefix + name in state_dict for name in _PARTS[:3])
             own = (
@@ -89,13 +124,25 @@ class SparseMatrix(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's
-        """Go to other devices; `half()`, `double()` and the like do not change how the matrix is stored."""
-        before = dict(self._buffers)
+        """Go to other devices; `half()`, `double()` and the like do not change how the matrix is stored.
+
+        Raises:
+            OptionError: the layer would no longer compute real numbers.
+        """
+        before, bias = dict(self._buffers), self._parameters.get("bias")
+        values_of_bias = None if bias is None else bias.data
+        dtype = fn(torch.empty(0, dtype=self.dtype, device=self.starts.device)).dtype
+        if dtype not in REAL:
+            raise OptionError(f"a sparse layer cannot become {dtype}: it computes real numbers")
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # torch's
+        self.dtype = dtype
         for name, buffer in before.items():
             moved = self._buffers[name]
             if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
                 self._buffers[name] = buffer.to(moved.device)
+        bias = self._parameters.get("bias")
+        if bias is not None and values_of_bias is not None and bias.dtype != values_of_bias.dtype:
+            bias.data = values_of_bias.to(bias.device)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,13 +181,12 @@ def _format_of(code: object, otherwise: Format) -> Format:
     return known[int(code)]
 
 
-class SparseLinear(SparseMatrix):
-    """`nn.Linear` with a compressed weight: y = x W^T + bias, then max(0, y) where `relu` says so.
+def _in_float32(x: Tensor) -> Tensor:
+    return x if x.dtype is torch.float32 else x.float()
 
-    Attributes:
-        relu: whether a following ReLU is done here.
-        feature_major: whether the output lies features first in memory, as the next sparse layer reads it without a
-            copy. Its shape is the same.
+
+class SparseLinear(SparseMatrix):
+    """`nn.Linear` with a compressed weight: y = x W^T + bias.
 
     >>> from prunecell.sparse.compress import compress
     >>> dense = nn.Linear(8, 4)
@@ -149,21 +195,36 @@ class SparseLinear(SparseMatrix):
     True
     """
 
-    bias: Tensor | None
+    bias: nn.Parameter | None
 
-    def __init__(self, matrix: Compressed, bias: Tensor | None, *, relu: bool = False) -> None:
+    def __init__(self, matrix: Compressed, bias: Tensor | None) -> None:
         super().__init__(matrix, (matrix.n_rows, matrix.n_columns))
         self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
-        self.relu, self.feature_major = relu, False
-        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), of the dtype of x; computed in float32."""
-        if x.dtype != torch.float32:
-            return self.forward(x.float()).to(x.dtype)
-        flat = x if x.ndim == 2 else x.reshape(-1, self.in_features)  # noqa: PLR2004 - samples, features
-        y = sparse_linear(flat, *self.parts, self._buffers["bias"], self.relu, self.feature_major)
-        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.out_features)  # noqa: PLR2004
+        return self.computed(x)
+
+    def computed(self, x: Tensor, *, relu: bool = False, feature_major: bool = False) -> Tensor:
+        """The same, joined with what comes after the layer.
+
+        Args:
+            x: as for `forward`.
+            relu: take max(0, .) of the result.
+            feature_major: let the result lie features first in memory, as the next sparse layer reads it without a
+                copy. Its shape is the same.
+
+        Raises:
+            OptionError: x has another dtype, device or number of features than the layer.
+        """
+        dtype = result_dtype(x, self.dtype)
+        if x.ndim != 2:  # noqa: PLR2004 - samples, features
+            check_features(x, self.n_columns)
+            flat = x.unsqueeze(0) if x.ndim == 1 else x.flatten(0, -2)
+            return self.computed(flat, relu=relu, feature_major=feature_major).reshape(*x.shape[:-1], self.out_features)
+        y = sparse_linear(_in_float32(x), *self.parts, self._parameters["bias"], relu, feature_major)
+        return y if dtype is torch.float32 else y.to(dtype)
 
 
 class SparseConvolution(SparseMatrix):
@@ -175,29 +236,52 @@ class SparseConvolution(SparseMatrix):
         dense: the layer whose options are taken.
     """
 
-    bias: Tensor | None
+    bias: nn.Parameter | None
 
     def __init__(self, matrix: Compressed, bias: Tensor | None, dense: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
-        in_channels = dense.in_channels // dense.groups
-        super().__init__(matrix, (dense.out_channels, in_channels, *dense.kernel_size))
+        super().__init__(matrix, dense.weight.shape)
         self.in_channels, self.out_channels, self.groups = dense.in_channels, dense.out_channels, dense.groups
-        self.kernel_size, self.stride, self.dilation = map(list, (dense.kernel_size, dense.stride, dense.dilation))
-        both_sides: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - has "same" worked out
-        low, high = both_sides[::2][::-1], both_sides[1::2][::-1]
-        inside = dense.padding_mode == "zeros" and low == high
-        self.padding = low if inside else [0] * len(low)
-        self.pad_before = None if inside else both_sides
-        self.padding_mode = "constant" if dense.padding_mode == "zeros" else dense.padding_mode
-        self.relu = False
-        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.kernel_size, self.stride, self.dilation = dense.kernel_size, dense.stride, dense.dilation
+        self.padding, self.padding_mode = dense.padding, dense.padding_mode
+        self.transposed, self.output_padding = dense.transposed, dense.output_padding
+        self._padding_around: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - as F.pad has it
+        self._channels_last = is_channels_last(dense.weight)
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, *size) or one sample without the batch -> the same with out_channels; as for linear."""
-        if x.dtype != torch.float32:
-            return self.forward(x.float()).to(x.dtype)
-        batched = x if x.ndim == len(self.kernel_size) + 2 else x.unsqueeze(0)
-        if self.pad_before is not None:
-            batched = F.pad(batched, self.pad_before, self.padding_mode)
-        kernel = self.kernel_size, self.stride, self.padding, self.dilation
-        y = sparse_convolution(batched, *self.parts, self.bias, *kernel, self.groups, self.relu)
-        return y if x.ndim == batched.ndim else y.squeeze(0)
+        return self.computed(x)
+
+    def computed(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        """The same, joined with what comes after the layer.
+
+        Args:
+            x: as for `forward`.
+            relu: take max(0, .) of the result.
+
+        Raises:
+            OptionError: x has another dtype, device, number of channels or of axes than the layer, or is too small.
+        """
+        dtype = result_dtype(x, self.dtype)
+        n_axes = len(self.kernel_size)
+        if x.ndim != n_axes + 2:
+            check_channels(x, self.in_channels, n_axes)
+            return self.computed(x.unsqueeze(0), relu=relu).squeeze(0)
+        inside, around = self._paddings()
+        if around:
+            check_channels(x, self.in_channels, n_axes)
+            x = F.pad(x, around, "constant" if self.padding_mode == "zeros" else self.padding_mode)
+        kernel = list(self.kernel_size), list(self.stride), inside, list(self.dilation)
+        y = sparse_convolution(_in_float32(x), *self.parts, self._parameters["bias"], *kernel, self.groups, relu)
+        if dtype is not torch.float32:
+            y = y.to(dtype)
+        return as_channels_last(y) if self._channels_last or is_channels_last(x) else y
+
+    def _paddings(self) -> tuple[list[int], list[int]]:
+        """Zeros on both sides of each axis that the operator adds, and what is added before it, as F.pad takes it."""
+        if self.padding_mode != "zeros":
+            return [0] * len(self.kernel_size), self._padding_around
+        if not isinstance(self.padding, str):
+            return list(self.padding), []
+        low, high = self._padding_around[::2][::-1], self._padding_around[1::2][::-1]  # what "same" comes to
+        return (low, []) if low == high else ([0] * len(low), self._padding_around)

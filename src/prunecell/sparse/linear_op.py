@@ -6,8 +6,8 @@
     relu           whether max(0, .) is taken of the result
     feature_major  whether y.t() is contiguous, which the next sparse layer reads without a copy, or y is
 
-It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile and torch.export too. The gradient for
-x is the twin's.
+It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile and torch.export too. The gradients for
+x and the bias are the twin's.
 """
 
 import ctypes
@@ -16,12 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import address_of_bias, checked
-from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, dense_rows, matrix_of
-from prunecell.sparse.registry import MATRIX, register, register_gradient
+from prunecell.sparse.inputs import check_features, check_operands
+from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of
+from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
 
@@ -63,8 +65,16 @@ def _compute(library: ctypes.CDLL, *arguments: Any) -> None:  # noqa: ANN401 - t
         raise MemoryError("no memory to multiply by a sparse matrix")
 
 
+def _check(x: Tensor, *rest: Any) -> None:  # noqa: ANN401 - see above
+    check_operands(x, rest[0], rest[N_PARTS])
+    check_features(x, rest[N_PARTS - 2])
+    if x.ndim != 2:  # noqa: PLR2004 - samples, features
+        raise OptionError(f"x must have 2 dimensions, not the shape {tuple(x.shape)}")
+
+
 def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     """The same in plain torch: some rows of the matrix at a time are made dense."""
+    _check(x, *rest)
     matrix, (bias, relu, feature_major) = matrix_of(*rest[:N_PARTS]), rest[N_PARTS:]
     y = _empty_output(x, matrix.n_rows, feature_major=feature_major)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
@@ -75,7 +85,14 @@ def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     return y.relu_() if relu else y
 
 
+def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    bias, relu, _ = rest[N_PARTS:]
+    y = F.linear(x, constant(lambda: decompress(matrix_of(*rest[:N_PARTS]))), bias)
+    return y.relu() if relu else y
+
+
 def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check(x, *rest)
     return _empty_output(x, rest[0].shape[0] - 1, feature_major=rest[-1])
 
 
@@ -97,6 +114,7 @@ sparse_linear = register(
     twin=linear_twin,
     fake=_fake,
     compiled=_on_cpu,
+    in_onnx=_in_onnx,
 )
 _input_gradient = register(
     f"sparse_linear_input_gradient(Tensor gradient, {MATRIX}) -> Tensor", twin=_gradient_twin, fake=_gradient_fake
@@ -115,7 +133,13 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     *parts, output = ctx.saved_tensors
     if ctx.relu:
         gradient = gradient * (output > 0)
-    return _input_gradient(gradient, *parts, ctx.n_columns, ctx.format), *[None] * 9
+    of_x, of_bias = (ctx.needs_input_grad[i] for i in (0, N_PARTS + 1))
+    return (
+        _input_gradient(gradient, *parts, ctx.n_columns, ctx.format) if of_x else None,
+        *[None] * N_PARTS,
+        gradient.sum(0) if of_bias else None,
+        *[None] * 2,
+    )
 
 
 register_gradient("sparse_linear", _backward, remember=_remember)

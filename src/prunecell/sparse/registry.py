@@ -1,12 +1,17 @@
 """Registering our operators with torch, so that compiled and exported programs can hold them; and the way around it."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from prunecell.sparse.matrix import N_PARTS
+
 MATRIX = "Tensor starts, Tensor indices, Tensor values, Tensor? scales, int n_columns, str format"  # see matrix.Parts
+
+VALUES = 2  # where the values stand among the parts of a matrix
 
 Implementation = Callable[..., Tensor]
 
@@ -15,16 +20,22 @@ _library: Any = torch.library.Library("prunecell", "FRAGMENT")  # type: ignore[n
 
 
 def register(
-    schema: str, *, twin: Implementation, fake: Implementation, compiled: Implementation | None = None
+    schema: str,
+    *,
+    twin: Implementation,
+    fake: Implementation,
+    compiled: Implementation | None = None,
+    in_onnx: Implementation | None = None,
 ) -> Implementation:
     """Register an operator `prunecell::name`; returns what calls it, or on plain tensors its kernel at once.
 
     Args:
-        schema: "name(Tensor x, ...) -> Tensor", in torch's schema language.
+        schema: "name(Tensor x, the matrix, Tensor? bias, ...) -> Tensor", in torch's schema language.
         twin: what runs where nothing faster does: plain torch. Forward-mode gradients are its own, as torch lets an
             operator have gradients in reverse only.
         fake: makes an empty result of the right shape and strides; for torch.compile and torch.export.
         compiled: what runs on a CPU; the twin if there is none.
+        in_onnx: what runs while a tracer makes an ONNX file, in operators that such files have.
     """
     name = schema.partition("(")[0]
     _library.define(schema)
@@ -37,11 +48,20 @@ def register(
         return operator
 
     def call(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - the schema says what
-        if _is_plain(x):
+        if _is_plain(x, rest[VALUES], rest[N_PARTS]):
             return compiled(x, *rest)
+        if in_onnx is not None and torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():  # type: ignore[attr-defined, no-untyped-call]
+            return in_onnx(x, *rest)
         return (operator if _has_no_tangents() else twin)(x, *rest)
 
     return call
+
+
+def constant(make: Callable[[], Tensor]) -> Tensor:
+    """What `make` makes, for a tracer that is to take it as it is, and not as what it was computed from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined] # it says so
+        return torch.from_numpy(make().numpy())
 
 
 def _watchers() -> Callable[[], bool] | None:
@@ -76,7 +96,7 @@ def _watchers() -> Callable[[], bool] | None:
 _is_watched = _watchers()
 
 
-def _is_plain(x: Tensor) -> bool:
+def _is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
     """Whether nobody has to see the operator: no compiler or tracer, no gradient, no mode, no other device.
 
     Then only the result counts, and torch's way to an operator in Python would take longer than a small product.
@@ -85,7 +105,8 @@ def _is_plain(x: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and type(x) is Tensor
         and x.is_cpu
-        and not (x.requires_grad and torch.is_grad_enabled())
+        and values.is_cpu
+        and not ((x.requires_grad or (bias is not None and bias.requires_grad)) and torch.is_grad_enabled())
         and _is_watched is not None
         and not _is_watched()
         and _has_no_tangents()

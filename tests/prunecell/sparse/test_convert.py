@@ -120,14 +120,6 @@ def test_tied_weights_stay_tied_and_embeddings_dense(tmp_path):
         assert small.head.weight is small.embed.weight
 
 
-def test_relu_is_done_in_the_layer_and_activations_stay_feature_major():
-    model = compact_(pruned(nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.Linear(32, 8))))
-    assert model[0].relu
-    assert isinstance(model[1], nn.Identity)
-    assert [model[i].feature_major for i in (0, 2, 3)] == [True, True, False]
-    assert model[0](torch.randn(5, 64)).t().is_contiguous()
-
-
 def test_a_sparse_model_is_an_ordinary_module(tmp_path):
     torch.manual_seed(0)
     make = MODELS["mlp"][0]

@@ -1,0 +1,111 @@
+"""What a sparse layer and its operator take: the dtypes, devices and shapes that the dense layer takes, no others."""
+
+import torch
+from torch import Tensor
+
+from prunecell.errors import OptionError, OptionTypeError
+
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The dtypes that a layer may have. Whichever it is, it computes in float32."""
+
+_NOT_UNDER_AUTOCAST = torch.float64  # autocast leaves it as it is
+
+
+def result_dtype(x: object, dtype: torch.dtype) -> torch.dtype:
+    """The dtype of what a layer of `dtype` makes of `x`, as for the dense layer: that of both, or that of autocast.
+
+    Raises:
+        OptionTypeError: x is no tensor.
+        OptionError: x has another dtype than the layer.
+
+    >>> result_dtype(torch.ones(1, dtype=torch.uint8), torch.float32)
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: x and the layer must have the same dtype, but they have torch.uint8 and torch.float32
+    """
+    if not isinstance(x, Tensor):
+        raise OptionTypeError(f"x must be a tensor, not a {type(x).__name__}")
+    given = x.dtype
+    if _may_autocast() and given in REAL and _NOT_UNDER_AUTOCAST not in {given, dtype}:
+        return _autocast_dtype(x) or _the_same(given, dtype)
+    return _the_same(given, dtype)
+
+
+def _the_same(given: torch.dtype, dtype: torch.dtype) -> torch.dtype:
+    if given is not dtype:
+        raise OptionError(f"x and the layer must have the same dtype, but they have {given} and {dtype}")
+    return dtype
+
+
+def _always() -> bool:
+    return True
+
+
+# Whether autocast is on for any device. Torch has no public name for it; where a version lacks it, the device is asked.
+_may_autocast = getattr(torch._C, "_is_any_autocast_enabled", _always)  # noqa: SLF001
+
+
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    device = x.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):  # of meta, torch refuses to say it
+        return None
+    return torch.get_autocast_dtype(device)
+
+
+def check_features(x: Tensor, n_features: int) -> None:
+    """Refuse what is no (..., n_features).
+
+    Raises:
+        OptionError: its shape is another.
+    """
+    if x.ndim == 0 or x.shape[-1] != n_features:
+        raise OptionError(f"x must have the shape (..., {n_features}), not {tuple(x.shape)}")
+
+
+def check_channels(x: Tensor, n_channels: int, n_axes: int) -> None:
+    """Refuse what is no (batch, n_channels, *size), nor the same without the batch.
+
+    Raises:
+        OptionError: its shape is another.
+    """
+    if x.ndim not in {n_axes + 1, n_axes + 2} or x.shape[-n_axes - 1] != n_channels:
+        axes = ", ".join(f"size{i}" for i in range(n_axes))
+        raise OptionError(f"x must have the shape ([batch,] {n_channels}, {axes}), not {tuple(x.shape)}")
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether torch's convolutions would take x, (batch, channels, 2 or 3 axes), as one whose channels come last.
+
+    Their result lies as their input or weight does. What is no such tensor, or could lie so or otherwise, does not.
+    """
+    strides = x.stride()
+    if len(strides) not in {4, 5} or not 0 < strides[1] <= strides[-1]:
+        return False
+    least = 0
+    for axis in (1, *range(len(strides) - 1, 1, -1), 0):
+        if x.shape[axis] == 0 or strides[axis] < least or (axis == 0 and least == strides[1]):
+            return False
+        least = strides[axis] * x.shape[axis]
+    return True
+
+
+def as_channels_last(y: Tensor) -> Tensor:
+    """The same values, channels last in memory."""
+    return y.contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d)  # noqa: PLR2004
+
+
+def check_operands(x: Tensor, starts: Tensor, bias: Tensor | None) -> None:
+    """Refuse an input or bias that does not go with a matrix of these `starts`: its device, dtype, or number of rows.
+
+    Raises:
+        OptionError: what does not fit.
+    """
+    n_rows = starts.shape[0] - 1
+    for name, tensor in (("x", x), ("bias", bias)):
+        if tensor is None:
+            continue
+        if tensor.device != starts.device:
+            raise OptionError(f"{name} is on {tensor.device}, the sparse matrix on {starts.device}: move one of them")
+        if tensor.dtype != torch.float32:
+            raise OptionError(f"{name} must be float32, not {tensor.dtype}")
+    if bias is not None and bias.shape != (n_rows,):
+        raise OptionError(f"bias must be {n_rows} float32 in a row, not of shape {tuple(bias.shape)}")
