@@ -14,6 +14,7 @@ from prunecell.sparse.layers import SparseConvolution, SparseMatrix
 
 pytestmark = [
     pytest.mark.usefixtures("everything_wins"),
+    pytest.mark.filterwarnings("ignore::prunecell.errors.NothingSparseWarning"),  # some kinds have no sparse form
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True"),
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors"),
     pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),

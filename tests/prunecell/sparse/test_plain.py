@@ -15,7 +15,10 @@ from prunecell.sparse.convert import compact_
 from prunecell.sparse.converters import CONVERTERS, converter, why_dense
 from prunecell.sparse.layers import SparseMatrix
 
-pytestmark = pytest.mark.usefixtures("everything_wins")
+pytestmark = [
+    pytest.mark.usefixtures("everything_wins"),
+    pytest.mark.filterwarnings("ignore::prunecell.errors.NothingSparseWarning"),  # that is what is tested
+]
 
 
 def thin(layer):
