@@ -112,7 +112,7 @@ class SparseMultiheadAttention(nn.Module):
 
     def _mask(self, query: Tensor, key: Tensor, attention: Tensor | None, padding: Tensor | None) -> Tensor | None:
         """Both masks as one that is added to the scores, (batch, heads, queries, keys) or less."""
-        n_samples, n_queries, n_keys = len(query), query.shape[1], key.shape[1]
+        n_samples, n_queries, n_keys = query.shape[0], query.shape[1], key.shape[1]
         added = None
         if attention is not None:
             legal = (n_queries, n_keys), (n_samples * self.num_heads, n_queries, n_keys)
@@ -194,7 +194,7 @@ def _check_lengths(query: Tensor, key: Tensor, value: Tensor) -> None:
     Raises:
         OptionError: there are other numbers of samples, or of keys and values.
     """
-    if key.shape[:2] != value.shape[:2] or len(query) != len(key):
+    if key.shape[:2] != value.shape[:2] or query.shape[0] != key.shape[0]:
         shapes = ", ".join(str(tuple(t.shape)) for t in (query, key, value))
         raise OptionError(f"query, key and value, (batch, time, features), do not fit together: {shapes}")
 

@@ -440,6 +440,17 @@ def test_a_program_that_is_made_of_it_does_the_same(name, program):
         same(program(sparse, inputs)(*inputs), dense(*inputs))
 
 
+@pytest.mark.parametrize("name", ["linear", "convolutions", "encoder"])
+def test_an_exported_program_takes_batches_of_any_size(name):
+    dense, (x,) = PROGRAMS[name]()
+    sparse = compact_(copy.deepcopy(thinned(dense)))
+    with torch.no_grad():
+        any_size = [{0: torch.export.Dim.DYNAMIC}]
+        program = torch.export.export(sparse, (x,), dynamic_shapes=any_size).module()
+        for batch in (x, torch.cat([x, x]), x[:1]):
+            same(program(batch), dense(batch))
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
