@@ -11,10 +11,11 @@ from torch import Tensor
 
 from n2d2.error_handler import WrongValue
 from n2d2.ini.errors import hint
+from n2d2.onnx.batch import free_batch
 from n2d2.onnx.graph import Graph, Node
 from n2d2.onnx.schema import NEWEST, OLDEST, constant, read_node
 from n2d2.onnx.shapes import find_shapes, shape_of
-from n2d2.onnx.simplify import fold, free_batch, leave_out_idle
+from n2d2.onnx.simplify import fold, leave_out_idle
 from n2d2.onnx.tensors import to_dense, to_torch
 
 

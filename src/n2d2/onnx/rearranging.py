@@ -121,7 +121,7 @@ def _gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     size = x.shape[axis]
     where = indices.long()
     where = torch.where(where < 0, where + size, where)
-    return x.index_select(axis, where.reshape(-1)).reshape(*x.shape[:axis], *where.shape, *x.shape[axis + 1 :])
+    return x.index_select(axis, where.reshape(-1)).reshape((*x.shape[:axis], *where.shape, *x.shape[axis + 1 :]))
 
 
 def _gather_elements(node: Node, x: Tensor, indices: Tensor) -> Tensor:

@@ -39,10 +39,11 @@ def _computed(graph: Graph, sizes: list[int]) -> dict[str, Shape]:
         raise WrongValue(f"input {graph.input!r} of {sizes} is illegal: all sizes must be > 0")
     known: dict[str, Value] = {graph.input: torch.empty(sizes, dtype=dtype(), device=META)}
     for node in graph.nodes:
+        arithmetic = all(not isinstance(known.get(name), torch.Tensor) for name in node.inputs)
         values = [
             None
             if not name
-            else without_values(argument(graph.constants, node, place))
+            else without_values(argument(graph.constants, node, place, arithmetic=arithmetic))
             if name in graph.constants
             else known[name]
             for place, name in enumerate(node.inputs)

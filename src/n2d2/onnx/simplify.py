@@ -11,7 +11,7 @@ from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
 from n2d2.onnx.graph import Graph, Node
 from n2d2.onnx.host import LARGEST as LARGEST_HOST
-from n2d2.onnx.host import Host, to_host, to_tensor
+from n2d2.onnx.host import HOST, Host, to_host, to_tensor
 from n2d2.onnx.operators import STATIC, Value, compute_checked
 
 LARGEST = 2**28
@@ -23,11 +23,18 @@ SAME_VALUES = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose",
 META = torch.device("meta")
 
 
-def argument(constants: Mapping[str, Tensor], node: Node, place: int) -> Value:
-    """A constant as an input of a node: Python's numbers where the operator wants sizes or the like."""
+def argument(constants: Mapping[str, Tensor], node: Node, place: int, *, arithmetic: bool) -> Value:
+    """A constant as an input of a node: Python's numbers where the operator wants sizes or the like.
+
+    Args:
+        constants: by name.
+        node: the node. place: of the input.
+        arithmetic: whether the node computes with sizes of tensors alone.
+    """
     tensor = constants[node.inputs[place]]
-    as_numbers = place in STATIC.get(node.op, ()) and tensor.numel() <= LARGEST_HOST
-    return to_host(tensor) if as_numbers else tensor
+    if place in STATIC.get(node.op, ()) or (arithmetic and node.op in HOST):
+        return to_host(tensor) if tensor.numel() <= LARGEST_HOST else tensor
+    return tensor
 
 
 def without_values(value: Value | None) -> Value | None:
@@ -47,7 +54,10 @@ def fold(graph: Graph) -> None:
         if not all(node.inputs[place] in graph.constants for place in given):
             left.append(node)
             continue
-        values = [argument(graph.constants, node, place) if name else None for place, name in enumerate(node.inputs)]
+        constants = graph.constants
+        values = [
+            argument(constants, node, place, arithmetic=False) if name else None for place, name in enumerate(node.inputs)
+        ]
         outputs = _folded(node, values)
         graph.constants.update(zip(node.outputs, outputs, strict=False))
         if node.op in SAME_VALUES and node.inputs[0] in graph.stored:
@@ -81,22 +91,3 @@ def leave_out_idle(graph: Graph) -> None:
             kept.append(node)
             wanted.update(node.inputs)
     graph.nodes = [replace(node, outputs=tuple(n if n in wanted else "" for n in node.outputs)) for node in kept[::-1]]
-
-
-def free_batch(graph: Graph) -> None:
-    """Let Reshapes keep the batch, in place, where the file was written for batches of one size.
-
-    A Reshape to constant sizes, whose first is the size of the batch before and after, keeps whatever stands there.
-    """
-    batch = graph.input_shape[0] if graph.input_shape else None
-    if batch is None:
-        return
-    for place, node in enumerate(graph.nodes):
-        if node.op != "Reshape" or len(node.inputs) != 2 or node.inputs[1] not in graph.constants:  # noqa: PLR2004 - data, shape
-            continue
-        asked, came = graph.constants[node.inputs[1]], graph.shapes.get(node.inputs[0])
-        if came and came[0] == batch and len(asked) and asked[0] == batch and 0 not in asked:
-            name = f"{node.name} without batch"
-            graph.constants[name] = torch.cat([asked.new_zeros(1), asked[1:]])
-            attributes = {**node.attributes, "allowzero": 0}
-            graph.nodes[place] = replace(node, inputs=(node.inputs[0], name), attributes=attributes)

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from n2d2.onnx.graph import Graph, Node
-from n2d2.onnx.host import LARGEST, OF_SHAPES, Host, to_host
-from n2d2.onnx.operators import HOST, STATIC, Value, compute
+from n2d2.onnx.host import OF_SHAPES, Host
+from n2d2.onnx.operators import Value, compute
+from n2d2.onnx.simplify import argument
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def shape_arithmetic(graph: Graph) -> dict[str, Node]:
 def program(graph: Graph, node: Node, arithmetic: Mapping[str, Node]) -> Program:
     """What it takes to compute a node; `arithmetic` is what `shape_arithmetic` found."""
     nodes = [*_before(node, arithmetic), node]
-    steps = tuple(Step(one, tuple(_argument(graph, one, place) for place in range(len(one.inputs)))) for one in nodes)
+    steps = tuple(_step(graph, one, arithmetic=one.name in arithmetic) for one in nodes)
     names = [name for step in reversed(steps) for name in step.arguments if isinstance(name, str)]
     made = {name for one in nodes[:-1] for name in one.outputs}
     inputs = dict.fromkeys(name for name in names if name not in graph.constants and name not in made)
@@ -81,12 +82,10 @@ def _before(node: Node, arithmetic: Mapping[str, Node]) -> list[Node]:
     return list(found.values())
 
 
-def _argument(graph: Graph, node: Node, place: int) -> str | Host | None:
-    name = node.inputs[place]
-    if not name:
-        return None
-    tensor: Tensor | None = graph.constants.get(name)
-    if tensor is None or tensor.numel() > LARGEST:
-        return name
-    numbers = place in STATIC.get(node.op, ()) or (node.op in HOST and not tensor.is_floating_point() and tensor.numel() <= 64)
-    return to_host(tensor) if numbers else name
+def _step(graph: Graph, node: Node, *, arithmetic: bool) -> Step:
+    arguments: list[str | Host | None] = [name or None for name in node.inputs]
+    for place, name in enumerate(node.inputs):
+        if name in graph.constants:
+            value = argument(graph.constants, node, place, arithmetic=arithmetic)
+            arguments[place] = value if isinstance(value, np.ndarray) else name
+    return Step(node, tuple(arguments))
