@@ -78,7 +78,11 @@ class LearningOperator(Operator):
 
 
 def of_rank(x: Tensor, rank: int | None) -> Tensor:
-    """N2D2's tensors of vectors have two dimensions of 1 behind, which the file does not know: without these."""
-    vectors = rank == 2 and x.dim() == 4 and x.shape[2:] == (1, 1)  # noqa: PLR2004 - (batch, values)
-    return x.flatten(1) if vectors else x
+    """The dimensions that the file knows: those of 1 that N2D2's tensors have in addition are taken off.
+
+    N2D2 has two behind vectors, and one before an input of three dimensions, which it takes for an image.
+    """
+    if rank == 2 and x.dim() == 4 and x.shape[2:] == (1, 1):  # noqa: PLR2004 - (batch, values)
+        return x.flatten(1)
+    return x.squeeze(0) if rank == 3 and x.dim() == 4 and x.shape[0] == 1 else x  # noqa: PLR2004 - (batch, ..., values)
 

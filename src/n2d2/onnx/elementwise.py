@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,7 +41,7 @@ def _power(_: Node, a: Tensor, b: Tensor) -> Tensor:
 def _clip(node: Node, x: Tensor, *limits: Tensor | Host | None) -> Tensor:
     """Limits are attributes before version 11 of the operators, then inputs; the upper one goes before the lower."""
     low, high = [*limits, None, None][:2] if node.version >= 11 else (node["min"], node["max"])  # noqa: PLR2004 - a version
-    low, high = (one.item() if isinstance(one, np.ndarray) else one for one in (low, high))
+    low, high = (one.numbers[0] if isinstance(one, Host) else one for one in (low, high))
     return x if low is None and high is None else torch.clamp(x, low, high)
 
 

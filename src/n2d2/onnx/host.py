@@ -1,152 +1,208 @@
 """Arithmetic on shapes: what an ONNX file computes from the sizes of tensors, with Python's numbers.
 
-Sizes stay whole numbers, or torch's symbols for them, so a network that is compiled or exported still takes batches of
-any size. A host value is a numpy array of objects: int, float, bool or a symbol.
+Sizes stay whole numbers, or what stands for them while torch compiles, traces or exports, so that such a network too
+takes batches of any size.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from functools import reduce
+from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from n2d2.error_handler import WrongValue
 from n2d2.onnx.graph import Node
 
-Host = np.ndarray[Any, np.dtype[np.object_]]
-
 LARGEST = 4096
-"""Elements of a host value at most; a larger one is a tensor."""
+"""Numbers of a host value at most; more than that is a tensor."""
+
+Number = Any
+"""An int, a float, a bool, or what stands for one: torch's symbol, or a tensor of one number while it traces."""
 
 
-def boxed(values: Any) -> Host:  # noqa: ANN401 - numbers or symbols, nested or not
-    """A host value of a number, or of a list of numbers."""
-    if isinstance(values, np.ndarray):
-        return values.astype(object)
-    if not isinstance(values, list | tuple):
-        one = np.empty((), object)
-        one[()] = values
-        return one
-    made = np.empty(len(values), object)
-    made[:] = values
-    return made
+@dataclass(frozen=True)
+class Host:
+    """Some numbers, in one dimension; or one number, in none (`single`)."""
+
+    numbers: tuple[Number, ...]
+    single: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes that a tensor of these numbers has."""
+        return () if self.single else (len(self.numbers),)
 
 
 def to_host(tensor: Tensor) -> Host:
-    """The numbers of a tensor."""
-    made: Host = tensor.detach().cpu().double().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()
-    return made.astype(object)
+    """The numbers of a tensor of at most one dimension and LARGEST elements."""
+    return Host(tuple(tensor.reshape(-1).tolist()), single=tensor.dim() == 0)
 
 
-def to_tensor(value: Host, like: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The tensor of a host value, on the device of `like`; floats are of `dtype`."""
-    device = None if like is None else like.device
-    flat = list(value.reshape(-1))
-    if any(isinstance(one, torch.SymInt | torch.SymFloat) for one in flat):
-        kind = dtype if _is_float(value) else torch.int64
-        return torch.stack([torch.full((), one, dtype=kind, device=device) for one in flat]).reshape(value.shape)
-    kind = torch.bool if flat and all(isinstance(one, bool) for one in flat) else torch.int64
-    return torch.tensor(flat, dtype=dtype if _is_float(value) else kind, device=device).reshape(value.shape)
+def fits_host(tensor: Tensor) -> bool:
+    """Whether a tensor can be a host value."""
+    return tensor.dim() <= 1 and tensor.numel() <= LARGEST
+
+
+def to_tensor(value: Host, device: torch.device | None, dtype: torch.dtype) -> Tensor:
+    """The tensor of a host value; floats are of `dtype`."""
+    kind = dtype if any(isinstance(one, float | torch.SymFloat) for one in value.numbers) else torch.int64
+    if value.numbers and all(isinstance(one, bool) for one in value.numbers):
+        kind = torch.bool
+    if not any(_stands_for_one(one) for one in value.numbers):
+        return torch.tensor(value.numbers, dtype=kind, device=device).reshape(value.shape)
+    parts = [one if isinstance(one, Tensor) else torch.full((), one, dtype=kind, device=device) for one in value.numbers]
+    return torch.stack([part.to(device=device, dtype=kind) for part in parts]).reshape(value.shape)
 
 
 def ints(value: Host | Tensor) -> list[Any]:
-    """Whole numbers, or symbols for them, out of a value of at most one dimension."""
-    if math.prod(value.shape) > LARGEST:
-        raise WrongValue(f"{math.prod(value.shape)} sizes or axes are illegal: more than {LARGEST}")
-    host = to_host(value) if isinstance(value, Tensor) else value
-    return [one if isinstance(one, torch.SymInt) else int(one) for one in host.reshape(-1)]
+    """Whole numbers, or what stands for them, out of a value of at most one dimension."""
+    if isinstance(value, Tensor):
+        if value.numel() > LARGEST:
+            raise WrongValue(f"{value.numel()} sizes or axes are illegal: more than {LARGEST}")
+        return [int(one) for one in value.reshape(-1).tolist()]
+    return [one if _stands_for_one(one) else int(one) for one in value.numbers]
 
 
-def _is_float(value: Host) -> bool:
-    return any(isinstance(one, float | torch.SymFloat) for one in value.reshape(-1))
+def _stands_for_one(number: Number) -> bool:
+    return isinstance(number, torch.SymInt | torch.SymFloat | Tensor)
 
 
-def _each(function: Callable[..., Any]) -> Callable[..., Host]:
-    """Apply a function of numbers to all elements, as numpy broadcasts."""
-    return lambda _, *values: boxed(np.frompyfunc(function, len(values), 1)(*values))
+# ---- element by element
 
 
-def _all(function: Callable[..., Any]) -> Callable[..., Host]:
+def _each(function: Callable[..., Number]) -> Callable[..., Host]:
+    """Apply a function of numbers to all elements; one number is taken for each of the others."""
+
+    def apply(_: Node, *values: Host) -> Host:
+        n = max(len(value.numbers) for value in values)
+        if any(len(value.numbers) not in (1, n) for value in values):
+            raise ValueError(f"{[len(value.numbers) for value in values]} numbers do not go together")
+        columns = [value.numbers * n if len(value.numbers) == 1 else value.numbers for value in values]
+        return Host(tuple(map(function, *columns)), single=all(value.single for value in values))
+
+    return apply
+
+
+def _all(function: Callable[[Number, Number], Number]) -> Callable[..., Host]:
     """Apply a function of two numbers to any number of values, one after another."""
-    apply = np.frompyfunc(function, 2, 1)
-    return lambda _, *values: boxed(reduce(apply, values))
+    apply = _each(function)
+    return lambda node, *values: reduce(partial(apply, node), values)
 
 
-def _divided(a: Any, b: Any) -> Any:  # noqa: ANN401 - numbers or symbols
+def _divided(a: Number, b: Number) -> Number:
     """Whole numbers are divided as in C: towards zero."""
     if isinstance(a, float | torch.SymFloat) or isinstance(b, float | torch.SymFloat):
         return a / b
-    if isinstance(a, torch.SymInt) or isinstance(b, torch.SymInt):
+    if _stands_for_one(a) or _stands_for_one(b):
         return a // b
     return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
 
 
-def _smaller(a: Any, b: Any) -> Any:  # noqa: ANN401
-    return torch.sym_min(a, b)
+def _smaller(a: Number, b: Number) -> Number:
+    return torch.minimum(*_tensors(a, b)) if isinstance(a, Tensor) or isinstance(b, Tensor) else torch.sym_min(a, b)
 
 
-def _larger(a: Any, b: Any) -> Any:  # noqa: ANN401
-    return torch.sym_max(a, b)
+def _larger(a: Number, b: Number) -> Number:
+    return torch.maximum(*_tensors(a, b)) if isinstance(a, Tensor) or isinstance(b, Tensor) else torch.sym_max(a, b)
 
 
-CASTS: dict[int, Callable[[Any], Any]] = {
-    **dict.fromkeys((1, 10, 11, 16), torch.sym_float),
-    **dict.fromkeys((2, 3, 4, 5, 6, 7, 12, 13), torch.sym_int),
-    9: bool,
-}
-"""ONNX's number of a type -> what makes such a number."""
+def _tensors(*numbers: Number) -> list[Tensor]:
+    return [torch.as_tensor(one) for one in numbers]
+
+
+def _floor(number: Number) -> Number:
+    return number.floor() if isinstance(number, Tensor) else float(math.floor(number))
+
+
+def _ceil(number: Number) -> Number:
+    return number.ceil() if isinstance(number, Tensor) else float(math.ceil(number))
+
+
+def _compared(function: Callable[[Number, Number], Number]) -> Callable[..., Host]:
+    """Compare numbers; of what stands for one, the answer is that of the example at hand."""
+    return _each(lambda a, b: bool(function(a, b)))
 
 
 def _cast(node: Node, value: Host) -> Host:
     kind = node["to"]
     if kind not in CASTS:
-        raise KeyError(kind)  # no number: the operator refuses it by name
-    return boxed(np.frompyfunc(CASTS[kind], 1, 1)(value))
+        raise NotImplementedError  # no number: the operator refuses it
+    return Host(tuple(map(CASTS[kind], value.numbers)), value.single)
+
+
+def _to_float(number: Number) -> Number:
+    return number.to(torch.get_default_dtype()) if isinstance(number, Tensor) else torch.sym_float(number)
+
+
+def _to_int(number: Number) -> Number:
+    return number.long() if isinstance(number, Tensor) else torch.sym_int(number)
+
+
+CASTS: dict[int, Callable[[Number], Number]] = {
+    **dict.fromkeys((1, 10, 11, 16), _to_float),
+    **dict.fromkeys((2, 3, 4, 5, 6, 7, 12, 13), _to_int),
+    9: bool,
+}
+"""ONNX's number of a type -> what makes such a number."""
+
+
+# ---- other places; what would have two dimensions or more is left to tensors
 
 
 def _shape(node: Node, x: Tensor | Host) -> Host:
-    sizes = list(x.shape)
-    return boxed(sizes[slice(node["start"] or 0, node["end"])])
+    return Host(tuple(x.shape)[slice(node["start"] or 0, node["end"])])
 
 
 def _size(_: Node, x: Tensor | Host) -> Host:
-    return boxed(math.prod(x.shape))
+    return Host((math.prod(x.shape),), single=True)
 
 
-def _gather(node: Node, value: Host, indices: Host) -> Host:
-    return boxed(np.take(value, indices.astype(np.int64), axis=node["axis"] or 0))
+def _gather(_: Node, value: Host, indices: Host) -> Host:
+    if value.single:
+        raise ValueError("there is no axis to gather along")
+    return Host(tuple(value.numbers[i] for i in ints(indices)), indices.single)
 
 
-def _axes(node: Node, given: Sequence[Host]) -> tuple[int, ...] | None:
-    axes = node["axes"] if node["axes"] is not None else ints(given[0]) if given else None
-    return None if axes is None else tuple(axes)
+def _axes(node: Node, given: Sequence[Host]) -> list[int] | None:
+    if node["axes"] is not None:
+        return list(node["axes"])
+    return ints(given[0]) if given else None
 
 
 def _unsqueeze(node: Node, value: Host, *axes: Host) -> Host:
-    return np.expand_dims(value, _axes(node, axes) or ())
+    if not value.single or _axes(node, axes) not in ([0], [-1]):
+        raise NotImplementedError
+    return Host(value.numbers)
 
 
 def _squeeze(node: Node, value: Host, *axes: Host) -> Host:
-    return np.squeeze(value, _axes(node, axes))
+    if value.shape != (1,) or _axes(node, axes) not in ([0], [-1], None):
+        raise NotImplementedError
+    return Host(value.numbers, single=True)
 
 
-def _concat(node: Node, *values: Host) -> Host:
-    return np.concatenate(values, axis=node["axis"])
+def _concat(_: Node, *values: Host) -> Host:
+    if any(value.single for value in values):
+        raise ValueError("there is no axis to concatenate along")
+    return Host(tuple(one for value in values for one in value.numbers))
 
 
 def _reshape(_: Node, value: Host, shape: Host) -> Host:
-    return value.reshape(ints(shape))
+    asked = ints(shape)
+    if asked not in ([-1], [len(value.numbers)], []) or (not asked and len(value.numbers) != 1):
+        raise NotImplementedError
+    return Host(value.numbers, single=not asked)
 
 
 def _slice(node: Node, value: Host, *given: Host) -> Host:
-    starts, ends, axes, steps = sliced(node, given)
-    index = [slice(None)] * value.ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        index[axis] = as_slice(start, end, step, value.shape[axis])
-    return value[tuple(index)]
+    starts, ends, _, steps = sliced(node, given)
+    numbers = value.numbers
+    for start, end, step in zip(starts, ends, steps, strict=True):
+        numbers = numbers[as_slice(start, end, step, len(numbers))]
+    return Host(numbers)
 
 
 def sliced(node: Node, given: Sequence[Host | Tensor | None]) -> tuple[list[int], ...]:
@@ -158,7 +214,7 @@ def sliced(node: Node, given: Sequence[Host | Tensor | None]) -> tuple[list[int]
     return starts, ends, list(range(len(starts))) if axes is None else axes, steps or [1] * len(starts)
 
 
-def as_slice(start: Any, end: Any, step: int, size: Any) -> slice:  # noqa: ANN401 - numbers or symbols
+def as_slice(start: Number, end: Number, step: int, size: Number) -> slice:
     """Python's slice of ONNX's start and end, which may lie far outside."""
     if step > 0:
         return slice(start, end, step)
@@ -168,52 +224,46 @@ def as_slice(start: Any, end: Any, step: int, size: Any) -> slice:  # noqa: ANN4
     return slice(first, None if last < 0 else last, step) if first >= 0 else slice(0, 0, step)
 
 
-def _reduced(function: Callable[[Sequence[Any]], Any]) -> Callable[..., Host]:
+def _reduced(function: Callable[[Sequence[Number]], Number]) -> Callable[..., Host]:
     def reduce_(node: Node, value: Host, *axes: Host) -> Host:
-        over = _axes(node, axes)
-        if value.ndim != 1 or over not in (None, (0,), (-1,), ()):
+        if value.single or _axes(node, axes) not in ([0], [-1], None):
             raise NotImplementedError
-        whole = boxed(function(list(value)))
-        return whole.reshape(1) if node["keepdims"] else whole
+        return Host((function(value.numbers),), single=not node["keepdims"])
 
     return reduce_
 
 
 def _constant_of_shape(node: Node, shape: Host) -> Host:
     sizes = ints(shape)
-    if len(sizes) > 1 or any(isinstance(one, torch.SymInt) for one in sizes) or math.prod(sizes) > LARGEST:
+    if len(sizes) > 1 or any(_stands_for_one(one) for one in sizes) or math.prod(sizes) > LARGEST:
         raise NotImplementedError
-    value = 0.0 if node["value"] is None else node["value"].reshape(-1)[0].item()
-    return boxed([value] * sizes[0]) if sizes else boxed(value)
-
-
-def _where(_: Node, condition: Host, a: Host, b: Host) -> Host:
-    return boxed(np.where(condition.astype(bool), a, b))
+    value = 0.0 if node["value"] is None else node["value"].numbers[0]
+    return Host((value,) * math.prod(sizes), single=not sizes)
 
 
 HOST: dict[str, Callable[..., Host]] = {
     "Add": _each(lambda a, b: a + b),
-    "And": _each(lambda a, b: a and b),
+    "And": _each(lambda a, b: bool(a) and bool(b)),
     "Cast": _cast,
-    "Ceil": _each(math.ceil),
+    "Ceil": _each(_ceil),
     "Concat": _concat,
     "ConstantOfShape": _constant_of_shape,
     "Div": _each(_divided),
-    "Equal": _each(lambda a, b: a == b),
-    "Floor": _each(math.floor),
+    "Equal": _compared(lambda a, b: a == b),
+    "Floor": _each(_floor),
     "Gather": _gather,
-    "Greater": _each(lambda a, b: a > b),
-    "GreaterOrEqual": _each(lambda a, b: a >= b),
+    "Greater": _compared(lambda a, b: a > b),
+    "GreaterOrEqual": _compared(lambda a, b: a >= b),
     "Identity": lambda _, value: value,
-    "Less": _each(lambda a, b: a < b),
-    "LessOrEqual": _each(lambda a, b: a <= b),
+    "Less": _compared(lambda a, b: a < b),
+    "LessOrEqual": _compared(lambda a, b: a <= b),
     "Max": _all(_larger),
     "Min": _all(_smaller),
     "Mod": _each(lambda a, b: a % b),
     "Mul": _each(lambda a, b: a * b),
     "Neg": _each(lambda a: -a),
     "Not": _each(lambda a: not a),
-    "Or": _each(lambda a, b: a or b),
+    "Or": _each(lambda a, b: bool(a) or bool(b)),
     "ReduceMax": _reduced(lambda values: reduce(_larger, values)),
     "ReduceMin": _reduced(lambda values: reduce(_smaller, values)),
     "ReduceProd": _reduced(math.prod),
@@ -223,7 +273,7 @@ HOST: dict[str, Callable[..., Host]] = {
     "Squeeze": _squeeze,
     "Sub": _each(lambda a, b: a - b),
     "Unsqueeze": _unsqueeze,
-    "Where": _where,
+    "Where": _each(lambda condition, a, b: a if condition else b),
 }
 """Operators on host values; what is not here, or raises NotImplementedError, is computed with tensors."""
 

@@ -5,10 +5,8 @@
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,12 +16,12 @@ from n2d2.onnx.elementwise import ELEMENTWISE, Operation
 from n2d2.onnx.graph import Node
 from n2d2.onnx.host import HOST, OF_SHAPES, Host, to_tensor
 from n2d2.onnx.layers import LAYERS
-from n2d2.onnx.rearranging import REARRANGING
+from n2d2.onnx.rearranging import MAKING, REARRANGING
 from n2d2.onnx.reductions import REDUCTIONS
 from n2d2.onnx.resize import RESIZING
 
 Value = Tensor | Host
-OPERATORS: Mapping[str, Operation] = {**ELEMENTWISE, **REARRANGING, **REDUCTIONS, **LAYERS, **RESIZING, **OF_SHAPES}
+OPERATORS: Mapping[str, Operation] = {**ELEMENTWISE, **REARRANGING, **MAKING, **REDUCTIONS, **LAYERS, **RESIZING, **OF_SHAPES}
 
 _QUANTIZED = "quantization is another subject: export the network in floating point"
 _FLOW = "a network is computed the same way for every input here: export it without branches and loops"
@@ -73,21 +71,20 @@ def compute(node: Node, values: Sequence[Value | None], device: torch.device | N
     """
     if node.op in OF_SHAPES:
         return (OF_SHAPES[node.op](node, values[0]),)
-    if node.op in HOST and all(isinstance(value, np.ndarray) for value in values):
+    if node.op in HOST and all(isinstance(value, Host) for value in values):
         try:
             return (HOST[node.op](node, *values),)
         except NotImplementedError:  # it is too large for that: with tensors
             pass
     tensors = [value for value in values if isinstance(value, Tensor)]
-    like = tensors[0] if tensors else None if device is None else torch.empty(0, device=device)
+    device = tensors[0].device if tensors else device
     kind = next((one.dtype for one in tensors if one.is_floating_point()), dtype())
     static = STATIC.get(node.op, ())
     given = [
-        to_tensor(value, like, kind) if isinstance(value, np.ndarray) and place not in static else value
+        to_tensor(value, device, kind) if isinstance(value, Host) and place not in static else value
         for place, value in enumerate(values)
     ]
-    with nullcontext() if tensors or like is None else torch.device(like.device):
-        made: Any = OPERATORS[node.op](node, *given)
+    made: Any = MAKING[node.op](node, *given, device) if node.op in MAKING else OPERATORS[node.op](node, *given)
     return made if isinstance(made, tuple) else (made,)
 
 

@@ -42,9 +42,14 @@ def type_of(number: int) -> torch.dtype:
 
 def sized(sizes: Sequence[Any]) -> list[Any]:
     """These sizes, if a tensor of them is not absurdly large."""
-    if math.prod(one for one in sizes if isinstance(one, int)) > LARGEST:
+    if math.prod([one for one in sizes if isinstance(one, int)]) > LARGEST:
         raise WrongValue(f"a tensor of {' x '.join(map(str, sizes))} is refused: more than {LARGEST} elements")
     return list(sizes)
+
+
+def number(value: Host | Tensor) -> Any:  # noqa: ANN401 - or what stands for it
+    """The only number of a value."""
+    return value.item() if isinstance(value, Tensor) else value.numbers[0]
 
 
 def listed(given: Sequence[Host | Tensor | None], attribute: Sequence[int] | None) -> list[Any] | None:
@@ -65,13 +70,13 @@ def _concat(node: Node, *inputs: Tensor) -> Tensor:
     return torch.cat(inputs, node["axis"])
 
 
-def _constant_of_shape(node: Node, shape: Host | Tensor) -> Tensor:
-    value: Tensor | None = node["value"]
+def _constant_of_shape(node: Node, shape: Host | Tensor, device: torch.device | None) -> Tensor:
+    value = 0.0 if node["value"] is None else number(node["value"])
     sizes = sized(ints(shape))
-    if value is None:
-        return torch.zeros(sizes, dtype=dtype())
-    kind = dtype() if value.is_floating_point() else value.dtype
-    return torch.full(sizes, value.reshape(-1)[0].item(), dtype=kind)
+    kind = torch.bool if isinstance(value, bool) else torch.int64 if isinstance(value, int) else dtype()
+    if value in (0, 1):  # torch's tracer knows no torch.full of truth values
+        return (torch.ones if value else torch.zeros)(sizes, dtype=kind, device=device)
+    return torch.full(sizes, value, dtype=kind, device=device)
 
 
 def _cumulated(node: Node, x: Tensor, axis: Host | Tensor) -> Tensor:
@@ -141,7 +146,7 @@ def _one_hot(node: Node, indices: Tensor, depth: Host | Tensor, values: Tensor) 
 def _pad(node: Node, x: Tensor, *given: Host | Tensor | None) -> Tensor:
     """Pads, the value and the axes are attributes at first and inputs later; negative pads cut off."""
     pads = listed(given, node["pads"]) or []
-    value = node["value"] if len(given) < 2 or given[1] is None else given[1].item()  # noqa: PLR2004 - the second input
+    value = node["value"] if len(given) < 2 or given[1] is None else number(given[1])  # noqa: PLR2004 - the second input
     axes = ints(given[2]) if len(given) > 2 and given[2] is not None else list(range(x.dim()))  # noqa: PLR2004
     if len(pads) != 2 * len(axes):
         raise WrongValue(f"pads={pads} is illegal: there must be two for each of {len(axes)} axes")
@@ -169,14 +174,16 @@ def _mirrored(size: int, before: int, after: int, mode: str, device: torch.devic
     raise WrongValue(f"mode={mode!r} is illegal; legal: constant, edge, reflect of more than one element, wrap")
 
 
-def _range(_: Node, start: Host | Tensor, limit: Host | Tensor, delta: Host | Tensor) -> Tensor:
-    first, end, step = (one.item() if isinstance(one, Tensor) else one[()] for one in (start, limit, delta))
+def _range(
+    _: Node, start: Host | Tensor, limit: Host | Tensor, delta: Host | Tensor, device: torch.device | None
+) -> Tensor:
+    first, end, step = number(start), number(limit), number(delta)
     if step == 0:
         raise WrongValue("delta=0 is illegal")
-    if not isinstance(end, torch.SymInt):
+    if isinstance(end, int | float):
         sized([max(0, math.ceil((end - first) / step))])
     kind = dtype() if any(isinstance(one, float) for one in (first, end, step)) else torch.int64
-    return torch.arange(first, end, step, dtype=kind)
+    return torch.arange(first, end, step, dtype=kind, device=device)
 
 
 def _reshape(node: Node, x: Tensor, *shape: Host | Tensor) -> Tensor:
@@ -252,7 +259,6 @@ REARRANGING: Mapping[str, Operation] = {
     "Cast": _cast,
     "CastLike": _cast_like,
     "Concat": _concat,
-    "ConstantOfShape": _constant_of_shape,
     "CumSum": _cumulated,
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,
@@ -261,7 +267,6 @@ REARRANGING: Mapping[str, Operation] = {
     "GatherElements": _gather_elements,
     "OneHot": _one_hot,
     "Pad": _pad,
-    "Range": _range,
     "Reshape": _reshape,
     "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
@@ -273,3 +278,6 @@ REARRANGING: Mapping[str, Operation] = {
     "Trilu": _trilu,
     "Unsqueeze": _unsqueeze,
 }
+
+MAKING: Mapping[str, Operation] = {"ConstantOfShape": _constant_of_shape, "Range": _range}
+"""Operators that make tensors of numbers alone; they take the device last."""

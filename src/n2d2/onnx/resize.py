@@ -80,10 +80,10 @@ def _asked(
     if not after:
         if min(factors, default=1.0) <= 0 or not all(map(math.isfinite, factors)):
             raise WrongValue(f"scales={factors} is illegal: they must be > 0")
-        after = [math.floor(size * factor) for size, factor in zip(before, factors, strict=True)]
+        after = [size if factor == 1 else math.floor(size * factor) for size, factor in zip(before, factors, strict=True)]
         return list(zip(before, after, factors, strict=True))
     policy = node["keep_aspect_ratio_policy"] or "stretch"
-    factors = [want / size for want, size in zip(after, before, strict=True)]
+    factors = [1.0 if want == size else want / size for want, size in zip(after, before, strict=True)]
     if policy != "stretch":
         factor = min(factors) if policy == "not_larger" else max(factors)
         after = [math.floor(size * factor + 0.5) for size in before]
@@ -93,7 +93,7 @@ def _asked(
 
 def _numbers(values: Host | Tensor | Sequence[float]) -> list[float]:
     host = to_host(values) if isinstance(values, Tensor) else values
-    return list(host.reshape(-1)) if not isinstance(host, Sequence) else list(host)
+    return list(host.numbers if isinstance(host, Host) else host)
 
 
 def _along(node: Node, x: Tensor, axis: int, sizes: Sizes) -> Tensor:

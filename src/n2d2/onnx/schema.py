@@ -12,6 +12,7 @@ import torch
 from n2d2.error_handler import WrongValue, n2d2_errors, refuse_unknown
 from n2d2.ini.errors import hint
 from n2d2.onnx.graph import Node
+from n2d2.onnx.host import Host, to_host
 from n2d2.onnx.operators import OPERATORS, REFUSED
 from n2d2.onnx.tensors import to_dense, to_torch
 from prunecell.errors import check_count
@@ -83,7 +84,16 @@ def _attributes(proto: onnx.NodeProto, schema: onnx.defs.OpSchema) -> dict[str, 
         else:
             default = declared.default_value
             read[name] = _plain(onnx.helper.get_attribute_value(default)) if default.name else None
+    if isinstance(read.get("value"), torch.Tensor) and proto.op_type != "Constant":
+        read["value"] = _single(read["value"])
     return read
+
+
+def _single(tensor: torch.Tensor) -> Host:
+    """What a ConstantOfShape repeats."""
+    if tensor.numel() != 1:
+        raise WrongValue(f"value is illegal: it must be one number, not {tensor.numel()}")
+    return to_host(tensor.reshape(()))
 
 
 def _value(attribute: onnx.AttributeProto, kind: int) -> Any:  # noqa: ANN401 - attributes are of any type

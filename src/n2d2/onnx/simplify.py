@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
 from n2d2.onnx.graph import Graph, Node
-from n2d2.onnx.host import LARGEST as LARGEST_HOST
-from n2d2.onnx.host import HOST, Host, to_host, to_tensor
+from n2d2.onnx.host import HOST, Host, fits_host, to_host, to_tensor
 from n2d2.onnx.operators import STATIC, Value, compute_checked
 
 LARGEST = 2**28
@@ -33,7 +31,7 @@ def argument(constants: Mapping[str, Tensor], node: Node, place: int, *, arithme
     """
     tensor = constants[node.inputs[place]]
     if place in STATIC.get(node.op, ()) or (arithmetic and node.op in HOST):
-        return to_host(tensor) if tensor.numel() <= LARGEST_HOST else tensor
+        return to_host(tensor) if fits_host(tensor) else tensor
     return tensor
 
 
@@ -72,7 +70,7 @@ def _folded(node: Node, values: Sequence[Value | None]) -> list[Tensor]:
         made = compute_checked(node, values, torch.device("cpu"))
     except NotImplementedError as error:
         raise WrongValue(f"{node} cannot be computed from constants: {error}") from None
-    return [to_tensor(one, None, dtype()) if isinstance(one, np.ndarray) else one.contiguous() for one in made]
+    return [to_tensor(one, None, dtype()) if isinstance(one, Host) else one.contiguous() for one in made]
 
 
 def check_sizes(node: Node, made: Sequence[Tensor | Host]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from n2d2.onnx.graph import Graph, Node
@@ -87,5 +86,5 @@ def _step(graph: Graph, node: Node, *, arithmetic: bool) -> Step:
     for place, name in enumerate(node.inputs):
         if name in graph.constants:
             value = argument(graph.constants, node, place, arithmetic=arithmetic)
-            arguments[place] = value if isinstance(value, np.ndarray) else name
+            arguments[place] = value if isinstance(value, Host) else name
     return Step(node, tuple(arguments))
