@@ -36,7 +36,7 @@ def test_nothing_imports_the_command_lines():
 
 
 def test_the_commands_start_without_the_extras():
-    extras = ["onnx", "onnxruntime", "onnx2torch", "pcodec", "unearth", "sklearn", "torchvision"]
+    extras = ["onnx", "onnxruntime", "pcodec", "unearth", "sklearn"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({extras}));import prunecell.cli, n2d2.cli, n2d2.experiment.run"
     )

@@ -14,12 +14,12 @@ from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import grouped
 from n2d2.cells.operator import LearningOperator, Operator
 from n2d2.cells.operators import Dropout, Softmax
+from n2d2.cells.variants import CutDeconv, FcOfRows, PaddedConv
 from n2d2.cells.weights import BatchNorm2d, Conv, Deconv, Fc
 from n2d2.cells.wiring import Wiring
 from n2d2.error_handler import WrongValue
 from n2d2.onnx.file import read_graph
 from n2d2.onnx.graph import Graph, Node
-from n2d2.onnx.layers import along, cut, padded
 from n2d2.onnx.steps import program, shape_arithmetic
 from n2d2.onnx.windows import Windows
 
@@ -60,60 +60,6 @@ def _data(graph: Graph, node: Node) -> int:
 
 
 # ---- cells of N2D2's kinds
-
-
-class PaddedConv(Conv):
-    """A Conv that pads more on one side, or such that its outputs are as many as its inputs / stride."""
-
-    def __init__(self, windows: Windows, *sizes: Any, **config: Any) -> None:  # noqa: ANN401 - as for Conv
-        super().__init__(*sizes, **config)
-        self._windows = windows
-
-    def get_type(self) -> str:
-        """A Conv, in a file and when it is printed."""
-        return "Conv"
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """(batch, nb_inputs, *sizes) -> (batch, nb_outputs, *sizes)."""
-        x = self.joined(inputs)
-        return super().forward(padded(x, self._windows.padding(x.shape[2:])))
-
-
-class CutDeconv(Deconv):
-    """A Deconv that cuts off more on one side, or has an output of a size that is given."""
-
-    def __init__(self, node: Node, windows: Windows, *sizes: Any, **config: Any) -> None:  # noqa: ANN401 - as for Deconv
-        super().__init__(*sizes, **config)
-        self._node, self._windows = node, windows
-
-    def get_type(self) -> str:
-        """A Deconv, in a file and when it is printed."""
-        return "Deconv"
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """(batch, nb_inputs, *sizes) -> (batch, nb_outputs, *sizes)."""
-        x = self.joined(inputs)
-        whole = super().forward(x)
-        shape = (-1, *(1,) * (whole.dim() - 2))
-        bias = 0 if self.bias is None else self.bias.reshape(shape)
-        pads = cut(self._node, self._windows, whole.shape[2:], x.shape[2:])
-        return padded(whole - bias, pads) + bias
-
-
-class FcOfRows(Fc):
-    """An Fc over the last dimension: each row of (batch, ..., nb_inputs), a token say, is seen by itself."""
-
-    def get_type(self) -> str:
-        """An Fc, in a file and when it is printed."""
-        return "Fc"
-
-    def n_positions(self, came: Sequence[int], made: Sequence[int]) -> int:  # noqa: ARG002 - as for all weight cells
-        """How many rows there are."""
-        return torch.Size(made[:-1]).numel()
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """(batch, ..., nb_inputs) -> (batch, ..., nb_outputs)."""
-        return self.activated(self.layer(self.joined(inputs)))
 
 
 def _weights(graph: Graph, node: Node) -> tuple[Tensor, Tensor | None] | None:
@@ -205,25 +151,27 @@ def _gemm(graph: Graph, node: Node) -> Cell | None:
 def _matmul(graph: Graph, node: Node) -> Cell | None:
     if (found := _weights(graph, node)) is None or found[0].dim() != 2:  # noqa: PLR2004 - a matrix
         return None
-    weight = found[0].T
-    kind = Fc if graph.rank(node.inputs[0]) == 2 else FcOfRows  # noqa: PLR2004 - (batch, values)
-    n_outputs, n_inputs = weight.shape
-    return _filled(kind(n_inputs, n_outputs, name=node.name, no_bias=True), weight, None)  # type: ignore[no-any-return]
+    weight, rank = found[0].T, graph.rank(node.inputs[0])
+    sizes, config = weight.shape[::-1], dict[str, Any](name=node.name, no_bias=True)
+    cell = Fc(*sizes, **config) if rank == 2 else FcOfRows(rank, *sizes, **config)  # noqa: PLR2004 - (batch, values)
+    return _filled(cell, weight, None)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
 def _batch_norm(graph: Graph, node: Node) -> Cell | None:
-    vectors = [graph.constants.get(name) for name in node.inputs[1:]]
-    if any(one is None for one in vectors) or graph.rank(node.inputs[0]) not in (2, 3, 4, None):
+    vectors = [graph.constants[name] for name in node.inputs[1:] if name in graph.constants]
+    if len(vectors) != len(node.inputs) - 1 or graph.rank(node.inputs[0]) not in (2, 3, 4, None):
         return None
-    n = len(vectors[0]) if vectors[0] is not None and vectors[0].dim() == 1 else 0
+    n = vectors[0].numel()
     momentum = min(max(1 - node["momentum"], 0.0), 1.0)  # torch has the weight of what is new, ONNX of what was
     cell = BatchNorm2d(n, name=node.name, epsilon=node["epsilon"], moving_average_momentum=momentum)
-    layer = cell.layer
+    layer: Any = cell.layer
     layer.eps = node["epsilon"]
     for mine, given in zip((layer.weight, layer.bias, layer.running_mean, layer.running_var), vectors, strict=True):
-        if given is None or given.shape != mine.shape:
-            raise WrongValue(f"{len(mine)} channels have a scale, a bias, a mean and a variance each")
+        if given.shape != mine.shape:
+            raise WrongValue(
+                f"vectors of {' and '.join(map(_shown, vectors))} are illegal: each of the {n} channels has one value in each"
+            )
         mine.copy_(given)
     return cell
 

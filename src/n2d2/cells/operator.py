@@ -54,7 +54,7 @@ class Operator(Cell):
 
 
 class LearningOperator(Operator):
-    """An Operator with tensors that are weights by their place, as the slopes of a PRelu; `weights_solver` trains them."""
+    """An Operator with tensors that are weights by their place, as the slopes of a PRelu; they have a solver."""
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"weights_solver": SGD}
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"weights_solver": tuple(SOLVERS.values())}
@@ -85,4 +85,3 @@ def of_rank(x: Tensor, rank: int | None) -> Tensor:
     if rank == 2 and x.dim() == 4 and x.shape[2:] == (1, 1):  # noqa: PLR2004 - (batch, values)
         return x.flatten(1)
     return x.squeeze(0) if rank == 3 and x.dim() == 4 and x.shape[0] == 1 else x  # noqa: PLR2004 - (batch, ..., values)
-

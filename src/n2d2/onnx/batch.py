@@ -16,9 +16,7 @@ def free_batch(graph: Graph) -> None:
     batch = graph.input_shape[0] if graph.input_shape else None
     if batch is not None:
         graph.nodes = [
-            new
-            for node in graph.nodes
-            for new in (FREED[node.op](graph, node, batch) if node.op in FREED else [node])
+            new for node in graph.nodes for new in (FREED[node.op](graph, node, batch) if node.op in FREED else [node])
         ]
 
 
@@ -29,7 +27,13 @@ def _has_batch(graph: Graph, name: str, batch: int) -> bool:
 def _reshape(graph: Graph, node: Node, batch: int) -> Iterable[Node]:
     """A first size that is the batch before and after becomes 0, which keeps what stands there."""
     asked = graph.constants.get(node.inputs[1])
-    if asked is None or not _has_batch(graph, node.inputs[0], batch) or not len(asked) or asked[0] != batch or 0 in asked:
+    if (
+        asked is None
+        or not _has_batch(graph, node.inputs[0], batch)
+        or not len(asked)
+        or asked[0] != batch
+        or 0 in asked
+    ):
         return [node]
     shape = _add(graph, f"{node.name} of any batch", torch.cat([asked.new_zeros(1), asked[1:]]))
     return [replace(node, inputs=(node.inputs[0], shape), attributes={**node.attributes, "allowzero": 0})]
@@ -60,7 +64,10 @@ def _concat(graph: Graph, node: Node, batch: int) -> Iterable[Node]:
             continue
         if len(tensor) == batch and (tensor == tensor[:1]).all():
             inputs[place] = f"{node.name} of any batch {place}"
-            sizes, ones = f"{inputs[place]}: size", _add(graph, f"{inputs[place]}: ones", torch.ones(tensor.dim() - 1).long())
+            sizes, ones = (
+                f"{inputs[place]}: size",
+                _add(graph, f"{inputs[place]}: ones", torch.ones(tensor.dim() - 1).long()),
+            )
             sample = _add(graph, f"{inputs[place]}: sample", tensor[:1])
             before += [
                 Node("Shape", 15, (data,), (sizes,), {"start": 0, "end": 1}),

@@ -53,7 +53,9 @@ def to_tensor(value: Host, device: torch.device | None, dtype: torch.dtype) -> T
         kind = torch.bool
     if not any(_stands_for_one(one) for one in value.numbers):
         return torch.tensor(value.numbers, dtype=kind, device=device).reshape(value.shape)
-    parts = [one if isinstance(one, Tensor) else torch.full((), one, dtype=kind, device=device) for one in value.numbers]
+    parts = [
+        one if isinstance(one, Tensor) else torch.full((), one, dtype=kind, device=device) for one in value.numbers
+    ]
     return torch.stack([part.to(device=device, dtype=kind) for part in parts]).reshape(value.shape)
 
 
@@ -102,11 +104,15 @@ def _divided(a: Number, b: Number) -> Number:
 
 
 def _smaller(a: Number, b: Number) -> Number:
-    return torch.minimum(*_tensors(a, b)) if isinstance(a, Tensor) or isinstance(b, Tensor) else torch.sym_min(a, b)
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return torch.minimum(*_tensors(a, b))
+    return torch.sym_min(a, b)  # type: ignore[no-untyped-call] # torch's
 
 
 def _larger(a: Number, b: Number) -> Number:
-    return torch.maximum(*_tensors(a, b)) if isinstance(a, Tensor) or isinstance(b, Tensor) else torch.sym_max(a, b)
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return torch.maximum(*_tensors(a, b))
+    return torch.sym_max(a, b)  # type: ignore[no-untyped-call] # torch's
 
 
 def _tensors(*numbers: Number) -> list[Tensor]:
@@ -134,11 +140,15 @@ def _cast(node: Node, value: Host) -> Host:
 
 
 def _to_float(number: Number) -> Number:
-    return number.to(torch.get_default_dtype()) if isinstance(number, Tensor) else torch.sym_float(number)
+    if isinstance(number, Tensor):
+        return number.to(torch.get_default_dtype())
+    return torch.sym_float(number)  # type: ignore[no-untyped-call] # torch's
 
 
 def _to_int(number: Number) -> Number:
-    return number.long() if isinstance(number, Tensor) else torch.sym_int(number)
+    if isinstance(number, Tensor):
+        return number.long()
+    return torch.sym_int(number)  # type: ignore[no-untyped-call] # torch's
 
 
 CASTS: dict[int, Callable[[Number], Number]] = {

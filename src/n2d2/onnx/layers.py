@@ -103,7 +103,7 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
 
 def _lp_pool(node: Node, x: Tensor) -> Tensor:
     windows, p = Windows.of(node, node["kernel_shape"]), node["p"]
-    return _sums(padded(x.abs() ** p, windows.covered(x.shape[2:])), windows) ** (1 / p)
+    return torch.pow(_sums(padded(x.abs() ** p, windows.covered(x.shape[2:])), windows), 1 / p)
 
 
 def _sums(x: Tensor, windows: Windows) -> Tensor:
@@ -134,26 +134,26 @@ def _einsum(node: Node, *inputs: Tensor) -> Tensor:
 # ---- normalizations
 
 
-def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:  # noqa: PLR0913, PLR0917 - ONNX's inputs
+def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return F.batch_norm(x, mean, variance, scale, bias, training=False, eps=node["epsilon"])
 
 
 def _instance_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     variance, mean = torch.var_mean(x, _spatial(x), correction=0, keepdim=True)
     shape = (-1, *(1,) * (x.dim() - 2))
-    return (x - mean) / (variance + node["epsilon"]).sqrt() * scale.reshape(shape) + bias.reshape(shape)
+    return (x - mean) / torch.sqrt(variance + node["epsilon"]) * scale.reshape(shape) + bias.reshape(shape)
 
 
 def _layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
     axes = list(range(node["axis"] % x.dim(), x.dim()))
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-    y = (x - mean) / (variance + node["epsilon"]).sqrt() * scale
+    y = (x - mean) / torch.sqrt(variance + node["epsilon"]) * scale
     return y if bias is None else y + bias
 
 
 def _rms_norm(node: Node, x: Tensor, scale: Tensor) -> Tensor:
     axes = list(range(node["axis"] % x.dim(), x.dim()))
-    return x / (x.square().mean(axes, keepdim=True) + node["epsilon"]).sqrt() * scale
+    return x / torch.sqrt(x.square().mean(axes, keepdim=True) + node["epsilon"]) * scale
 
 
 def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """All operators of ONNX that are known here, those that are refused, and how a node is computed.
 
-    elementwise, rearranging, reductions, layers, resize     operators in torch
-    host                                                      arithmetic on shapes, in Python's numbers
+elementwise, rearranging, reductions, layers, resize     operators in torch
+host                                                      arithmetic on shapes, in Python's numbers
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,15 @@ from n2d2.onnx.reductions import REDUCTIONS
 from n2d2.onnx.resize import RESIZING
 
 Value = Tensor | Host
-OPERATORS: Mapping[str, Operation] = {**ELEMENTWISE, **REARRANGING, **MAKING, **REDUCTIONS, **LAYERS, **RESIZING, **OF_SHAPES}
+OPERATORS: Mapping[str, Operation] = {
+    **ELEMENTWISE,
+    **REARRANGING,
+    **MAKING,
+    **REDUCTIONS,
+    **LAYERS,
+    **RESIZING,
+    **OF_SHAPES,
+}
 
 _QUANTIZED = "quantization is another subject: export the network in floating point"
 _FLOW = "a network is computed the same way for every input here: export it without branches and loops"

@@ -37,8 +37,8 @@ def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:  # noqa: FBT001 
 def _largest(node: Node, x: Tensor) -> Tensor:
     axis, size = node["axis"], x.shape[node["axis"]]
     if node["select_last_index"]:
-        found = size - 1 - x.flip(axis).argmax(axis, keepdim=bool(node["keepdims"]))
-        return found  # noqa: RET504 - an operation on a symbol of a size is no tensor to mypy
+        from_behind: Tensor = x.flip(axis).argmax(axis, keepdim=bool(node["keepdims"]))
+        return torch.sub(size - 1, from_behind)
     return x.argmax(axis, keepdim=bool(node["keepdims"]))
 
 

@@ -39,8 +39,14 @@ def _linear(node: Node, part: Tensor) -> list[Tensor]:  # noqa: ARG001 - the for
 
 def _cubic(node: Node, part: Tensor) -> list[Tensor]:
     """Weights of the two elements before and the two behind (Keys, 1981, "Cubic convolution interpolation")."""
-    a = node["cubic_coeff_a"]
-    far, near = (lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a), (lambda x: ((a + 2) * x - (a + 3)) * x * x + 1)
+    a: float = node["cubic_coeff_a"]
+
+    def far(x: Tensor) -> Tensor:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    def near(x: Tensor) -> Tensor:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
     return [far(part + 1), near(part), near(1 - part), far(2 - part)]
 
 
@@ -80,7 +86,9 @@ def _asked(
     if not after:
         if min(factors, default=1.0) <= 0 or not all(map(math.isfinite, factors)):
             raise WrongValue(f"scales={factors} is illegal: they must be > 0")
-        after = [size if factor == 1 else math.floor(size * factor) for size, factor in zip(before, factors, strict=True)]
+        after = [
+            size if factor == 1 else math.floor(size * factor) for size, factor in zip(before, factors, strict=True)
+        ]
         return list(zip(before, after, factors, strict=True))
     policy = node["keep_aspect_ratio_policy"] or "stretch"
     factors = [1.0 if want == size else want / size for want, size in zip(after, before, strict=True)]

@@ -1,4 +1,4 @@
-"""Nodes of an ONNX file as ONNX's own tables of operators read them: attributes with their defaults, numbers of inputs."""
+"""Nodes of an ONNX file as ONNX's own tables read them: attributes with their defaults, numbers of inputs."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -77,7 +77,8 @@ def _attributes(proto: onnx.NodeProto, schema: onnx.defs.OpSchema) -> dict[str, 
     read = {}
     for name, declared in schema.attributes.items():
         if name in given:
-            read[name] = _value(given[name], int(declared.type))
+            kind = int(declared.type)  # type: ignore[call-overload] # an enumeration of C++
+            read[name] = _value(given[name], kind)
             _check(proto.op_type, name, read[name])
         elif declared.required:
             raise WrongValue(f"{name} is missing")

@@ -55,7 +55,7 @@ def _computed(graph: Graph, sizes: list[int]) -> dict[str, Shape]:
 
 
 def infer(proto: onnx.GraphProto, opset: int) -> dict[str, Shape]:
-    """What ONNX infers of a network without its large tensors; what the file claims of sizes between is not looked at."""
+    """What ONNX infers of a network without its large tensors; what the file claims of sizes is not looked at."""
     small = [one for one in proto.initializer if math.prod(one.dims) <= SMALL]
     large = [(one.name, one.data_type, list(one.dims)) for one in proto.initializer if math.prod(one.dims) > SMALL]
     large += [(one.values.name, one.values.data_type, list(one.dims)) for one in proto.sparse_initializer]
@@ -80,4 +80,6 @@ def shape_of(info: onnx.ValueInfoProto) -> Shape | None:
     kind = info.type.tensor_type
     if not info.type.HasField("tensor_type") or not kind.HasField("shape"):
         return None
-    return tuple(size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None for size in kind.shape.dim)
+    return tuple(
+        size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None for size in kind.shape.dim
+    )

@@ -26,7 +26,8 @@ def argument(constants: Mapping[str, Tensor], node: Node, place: int, *, arithme
 
     Args:
         constants: by name.
-        node: the node. place: of the input.
+        node: the node.
+        place: of the input.
         arithmetic: whether the node computes with sizes of tensors alone.
     """
     tensor = constants[node.inputs[place]]
@@ -54,7 +55,8 @@ def fold(graph: Graph) -> None:
             continue
         constants = graph.constants
         values = [
-            argument(constants, node, place, arithmetic=False) if name else None for place, name in enumerate(node.inputs)
+            argument(constants, node, place, arithmetic=False) if name else None
+            for place, name in enumerate(node.inputs)
         ]
         outputs = _folded(node, values)
         graph.constants.update(zip(node.outputs, outputs, strict=False))

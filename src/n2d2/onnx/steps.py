@@ -26,8 +26,7 @@ class Step:
     def run(self, known: dict[str, Value], device: torch.device) -> None:
         """Take the inputs out of `known`, and put the outputs there."""
         values = [known[one] if isinstance(one, str) else one for one in self.arguments]
-        for name, value in zip(self.node.outputs, compute(self.node, values, device), strict=False):
-            known[name] = value
+        known.update(zip(self.node.outputs, compute(self.node, values, device), strict=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,9 @@ def _before(node: Node, arithmetic: Mapping[str, Node]) -> list[Node]:
             found[id(one)] = one
             continue
         waiting.append((one, True))
-        waiting += [(arithmetic[name], False) for name in one.inputs if name in arithmetic and id(arithmetic[name]) not in found]
+        waiting += [
+            (arithmetic[name], False) for name in one.inputs if name in arithmetic and id(arithmetic[name]) not in found
+        ]
     del found[id(node)]
     return list(found.values())
 

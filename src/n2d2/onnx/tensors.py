@@ -12,7 +12,7 @@ from torch import Tensor
 from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
 
-REFUSED = {
+REFUSED: dict[int, str] = {
     onnx.TensorProto.STRING: "text",
     onnx.TensorProto.COMPLEX64: "complex numbers",
     onnx.TensorProto.COMPLEX128: "complex numbers",
@@ -39,7 +39,9 @@ def to_torch(proto: onnx.TensorProto) -> Tensor:
     except (ValueError, TypeError, OverflowError) as error:
         raise WrongValue(f"tensor {proto.name!r} is damaged: {error}") from None
     if kind in FLOATS:
-        return torch.from_numpy(np.array(array, np.float64 if kind == onnx.TensorProto.DOUBLE else np.float32)).to(dtype())
+        return torch.from_numpy(np.array(array, np.float64 if kind == onnx.TensorProto.DOUBLE else np.float32)).to(
+            dtype()
+        )
     wide = {np.dtype(np.uint16): np.int32, np.dtype(np.uint32): np.int64, np.dtype(np.uint64): np.int64}
     return torch.from_numpy(np.array(array, wide.get(array.dtype, array.dtype)))
 

@@ -40,7 +40,9 @@ class Windows:
         check_choice("auto_pad", auto, AUTO)
         for name, count in (("strides", n), ("dilations", n), ("pads", 2 * n)):
             if node[name] and len(node[name]) != count:
-                raise WrongValue(f"{name}={node[name]} is illegal: there must be {count} for a window of {n} dimensions")
+                raise WrongValue(
+                    f"{name}={node[name]} is illegal: there must be {count} for a window of {n} dimensions"
+                )
         given = list(node["pads"] or (0,) * 2 * n) if auto == "NOTSET" else [0] * 2 * n
         return cls(
             sizes=tuple(sizes),

@@ -4,10 +4,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from n2d2.cells import DeepNetCell
-from n2d2.onnx.operators import OPERATORS
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
 
@@ -172,14 +171,19 @@ CASES = [
     *each("MeanVarianceNormalization", (9, 13)),
     *(case("LRN", 13, (data(2, 9, 3, 3),), size=size, alpha=0.5, beta=0.6, bias=2.0) for size in (1, 3, 4, 5)),
     *each("LRN", (7,), (LINES,), size=3)[:0],
-    *(case(op, opset, axis=axis) for op in ("Softmax", "LogSoftmax", "Hardmax") for opset in (7, 11, 13) for axis in (1, 2)),
+    *(
+        case(op, opset, axis=axis)
+        for op in ("Softmax", "LogSoftmax", "Hardmax")
+        for opset in (7, 11, 13)
+        for axis in (1, 2)
+    ),
     *(case(op, opset) for op in ("Softmax", "LogSoftmax", "Hardmax") for opset in (7, 13)),
     *(case("Softmax", opset, (ROWS,)) for opset in (9, 13)),
     *(case("Softmax", opset, (ROWS,), axis=0) for opset in (9, 13)),
     *(case("Softmax", 9, (data(2, 5, 1, 1),)) for _ in (1,)),
     *each("Dropout", (7, 10), ratio=0.3),
     *each("Dropout", (12, 22), (MAPS, one(0.3))),
-    *each("Dropout", (13,), (MAPS, None, np.array(False))),
+    *each("Dropout", (13,), (MAPS, None, np.array(0, bool))),
     # pools
     *each("MaxPool", (7, 8, 12), **POOL),
     *each("AveragePool", (7, 10, 19, 22), **POOL),
