@@ -17,7 +17,7 @@ from n2d2.cells.operators import Dropout, Softmax
 from n2d2.cells.variants import CutDeconv, FcOfRows, PaddedConv
 from n2d2.cells.weights import BatchNorm2d, Conv, Deconv, Fc
 from n2d2.cells.wiring import Wiring
-from n2d2.error_handler import WrongValue
+from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.onnx.file import read_graph
 from n2d2.onnx.graph import Graph, Node
 from n2d2.onnx.steps import program, shape_arithmetic
@@ -44,7 +44,7 @@ def read_onnx(path: str | Path, *, ignore: Sequence[str] = ()) -> Wiring:
             continue
         try:
             cell = CELLS[node.op](graph, node) if node.op in CELLS and len(wanted) == 1 else None
-        except WrongValue as error:
+        except (WrongValue, WrongInputType) as error:
             raise WrongValue(f"{path} cannot be read as a network: {node}: {error}") from None
         if cell is not None:
             cells[node.name], inputs[node.name] = cell, [node.inputs[_data(graph, node)]]
@@ -169,9 +169,8 @@ def _batch_norm(graph: Graph, node: Node) -> Cell | None:
     layer.eps = node["epsilon"]
     for mine, given in zip((layer.weight, layer.bias, layer.running_mean, layer.running_var), vectors, strict=True):
         if given.shape != mine.shape:
-            raise WrongValue(
-                f"vectors of {' and '.join(map(_shown, vectors))} are illegal: each of the {n} channels has one value in each"
-            )
+            told = " and ".join(map(_shown, vectors))
+            raise WrongValue(f"vectors of {told} are illegal: each has one value for each of the {n} channels")
         mine.copy_(given)
     return cell
 

@@ -14,7 +14,7 @@ from n2d2.ini.errors import hint
 from n2d2.onnx.batch import free_batch
 from n2d2.onnx.graph import Graph, Node
 from n2d2.onnx.schema import NEWEST, OLDEST, constant, read_node
-from n2d2.onnx.shapes import find_shapes, shape_of
+from n2d2.onnx.shapes import check_axes, find_shapes, shape_of
 from n2d2.onnx.simplify import fold, leave_out_idle
 from n2d2.onnx.tensors import to_dense, to_torch
 
@@ -101,6 +101,7 @@ def _graph(proto: onnx.GraphProto, opset: int, outputs: Sequence[str]) -> Graph:
     _check_outputs(graph)
     _find_input(graph, inputs)
     graph.shapes = find_shapes(graph, proto, opset)
+    check_axes(graph)
     free_batch(graph)
     return graph
 

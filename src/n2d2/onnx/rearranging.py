@@ -148,8 +148,8 @@ def _pad(node: Node, x: Tensor, *given: Host | Tensor | None) -> Tensor:
     pads = listed(given, node["pads"]) or []
     value = node["value"] if len(given) < 2 or given[1] is None else number(given[1])  # noqa: PLR2004 - the second input
     axes = ints(given[2]) if len(given) > 2 and given[2] is not None else list(range(x.dim()))  # noqa: PLR2004
-    if len(pads) != 2 * len(axes):
-        raise WrongValue(f"pads={pads} is illegal: there must be two for each of {len(axes)} axes")
+    if len(pads) != 2 * len(axes) or not all(-x.dim() <= axis < x.dim() for axis in axes):
+        raise WrongValue(f"pads={pads} of axes {axes} is illegal: there must be two for each of {x.dim()} dimensions")
     ends = {axis % x.dim(): pair for axis, pair in zip(axes, zip(pads, pads[len(axes) :], strict=False), strict=True)}
     mode = node["mode"]
     if mode == "constant":

@@ -34,6 +34,23 @@ def find_shapes(graph: Graph, proto: onnx.GraphProto, opset: int) -> dict[str, S
         return infer(proto, opset)
 
 
+ONE_MORE = ("Flatten", "OneHot")
+"""Operators whose axis may be as large as the number of dimensions: it lies between them."""
+
+
+def check_axes(graph: Graph) -> None:
+    """Refuse axes that the input of a node does not have, as far as its dimensions are known."""
+    for node in graph.nodes:
+        rank = graph.rank(node.inputs[0]) if node.inputs and node.op != "Unsqueeze" else None
+        if rank is None:
+            continue
+        high = rank + (node.op in ONE_MORE)
+        for name in ("axis", "axes"):
+            given = node[name] if isinstance(node[name], list) else [] if node[name] is None else [node[name]]
+            if not all(-high <= axis < high for axis in given):
+                raise WrongValue(f"{node}: {name}={node[name]} is illegal for {rank} dimensions")
+
+
 def _computed(graph: Graph, sizes: list[int]) -> dict[str, Shape]:
     if math.prod(sizes) <= 0:
         raise WrongValue(f"input {graph.input!r} of {sizes} is illegal: all sizes must be > 0")
