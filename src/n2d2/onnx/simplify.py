@@ -13,7 +13,7 @@ from n2d2.onnx.host import HOST, Host, fits_host, to_host, to_tensor
 from n2d2.onnx.operators import STATIC, Value, compute_checked
 
 LARGEST = 2**28
-"""Elements of a constant at most that is computed from others: 1 GB of float32."""
+"""Elements at most of an output, and of all constants that are computed beyond what the file holds: 1 GB of float32."""
 
 SAME_VALUES = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Operators after which a weight is still the weight, in another form."""
@@ -47,7 +47,7 @@ def fold(graph: Graph) -> None:
     Raises:
         WrongValue: something does not fit, or is absurdly large.
     """
-    left = []
+    left, room = [], LARGEST + 4 * sum(tensor.numel() for tensor in graph.constants.values())
     for node in graph.nodes:
         given = [place for place, name in enumerate(node.inputs) if name]
         if not all(node.inputs[place] in graph.constants for place in given):
@@ -59,6 +59,9 @@ def fold(graph: Graph) -> None:
             for place, name in enumerate(node.inputs)
         ]
         outputs = _folded(node, values)
+        room -= sum(output.numel() for output in outputs)
+        if room < 0:
+            raise WrongValue(f"{node} is refused: constants that are computed take more than {LARGEST} elements")
         graph.constants.update(zip(node.outputs, outputs, strict=False))
         if node.op in SAME_VALUES and node.inputs[0] in graph.stored:
             graph.stored.add(node.outputs[0])
@@ -72,7 +75,7 @@ def _folded(node: Node, values: Sequence[Value | None]) -> list[Tensor]:
         made = compute_checked(node, values, torch.device("cpu"))
     except NotImplementedError as error:
         raise WrongValue(f"{node} cannot be computed from constants: {error}") from None
-    return [to_tensor(one, None, dtype()) if isinstance(one, Host) else one.contiguous() for one in made]
+    return [to_tensor(one, None, dtype()) if isinstance(one, Host) else one for one in made]
 
 
 def check_sizes(node: Node, made: Sequence[Tensor | Host]) -> None:
