@@ -12,9 +12,9 @@ from torch import Tensor
 
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import grouped
-from n2d2.cells.operator import LearningOperator, Operator
+from n2d2.cells.onnx_layers import CutDeconv, FcOfRows, PaddedConv
+from n2d2.cells.onnx_operator import LearningOperator, Operator
 from n2d2.cells.operators import Dropout, Softmax
-from n2d2.cells.variants import CutDeconv, FcOfRows, PaddedConv
 from n2d2.cells.weights import BatchNorm2d, Conv, Deconv, Fc
 from n2d2.cells.wiring import Wiring
 from n2d2.error_handler import WrongInputType, WrongValue

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from n2d2.cells.operator import of_rank
+from n2d2.cells.onnx_operator import of_rank
 from n2d2.cells.weights import Conv, Deconv, Fc
 from n2d2.onnx.graph import Node
 from n2d2.onnx.layers import cut, padded
