@@ -103,7 +103,8 @@ def output_of(cell: Cell, inputs: Sequence[torch.Tensor], section: Section) -> t
         output: torch.Tensor = cell.eval()(*inputs)
     except (RuntimeError, ValueError, IndexError) as error:
         came = " and ".join(" x ".join(map(str, x.shape[1:])) for x in inputs)
-        raise IniError(f"{section}an input of {came} does not fit: {error}", section.place) from None
+        where = "" if cell.name == section.name else f" {cell.name!r}"
+        raise IniError(f"{section}an input of {came} does not fit{where}: {error}", section.place) from None
     cell.train()
     return output
 

@@ -283,6 +283,11 @@ def test_constants_are_computed_once(tmp_path):
     assert (net["y"].weight == 2).all()
 
 
+def test_initializers_may_stand_among_the_inputs_as_old_files_have_them(tmp_path):
+    onnx.save(model([node("Conv", "x w")], [WEIGHTS], inputs=[X, ("w", [4, 3, 3, 3])], opset=7), tmp_path / "net.onnx")
+    assert read_graph(tmp_path / "net.onnx").input == "x"
+
+
 def test_older_versions_are_converted(tmp_path):
     onnx.save(model([node("Relu", "x", "a"), node("Add", "a w")], [weights("w", 8)], opset=6), tmp_path / "net.onnx")
     net = DeepNetCell.load_from_ONNX(None, tmp_path / "net.onnx")
