@@ -5,6 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import onnx
+import onnx.helper
 import onnx.inliner
 import onnx.version_converter
 from torch import Tensor
@@ -13,7 +14,7 @@ from n2d2.error_handler import WrongValue
 from n2d2.ini.errors import hint
 from n2d2.onnx.batch import free_batch
 from n2d2.onnx.graph import Graph, Node
-from n2d2.onnx.schema import NEWEST, OLDEST, constant, read_node
+from n2d2.onnx.schema import NEWEST, OLDEST, constant, is_made_of_others, read_node
 from n2d2.onnx.shapes import check_axes, find_shapes, shape_of
 from n2d2.onnx.simplify import fold, leave_out_idle
 from n2d2.onnx.tensors import to_dense, to_torch
@@ -47,7 +48,10 @@ def read_graph(path: str | Path, *, ignore: Sequence[str] = ()) -> Graph:
 
 
 def _in_known_version(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
-    """The model without functions of its own, in a version of the operators that is read here, and which this is."""
+    """The model in a version of the operators that is read here, and which this is.
+
+    Functions of its own are gone, and so are operators that ONNX itself tells by others (Attention is one).
+    """
     if not model.graph.node:
         raise WrongValue("it has no operators")
     if model.functions:
@@ -59,6 +63,15 @@ def _in_known_version(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
         )
     if opset < OLDEST:
         return onnx.version_converter.convert_version(model, OLDEST), OLDEST
+    by_others = sorted({node.op_type for node in model.graph.node if is_made_of_others(node, opset)})
+    if by_others:
+        named, there = [("", op) for op in by_others], {one.name for one in model.graph.value_info}
+        model.graph.value_info.extend(  # what ONNX tells by others may hang on the types of what it takes
+            onnx.helper.make_tensor_value_info(one.name, one.data_type, list(one.dims))
+            for one in model.graph.initializer
+            if one.name not in there
+        )
+        model = onnx.inliner.inline_selected_functions(model, named, inline_schema_functions=True)
     return model, opset
 
 

@@ -32,6 +32,18 @@ _BELOW_ZERO = {("Pad", "pads"), ("LpNormalization", "p")}
 """Attributes that mean something else there; their operators look after them."""
 
 
+def is_made_of_others(proto: onnx.NodeProto, opset: int) -> bool:
+    """Whether an operator that is not in the table here is one that ONNX tells by others."""
+    if proto.op_type in OPERATORS or proto.op_type in REFUSED or proto.domain not in ("", "ai.onnx"):
+        return False
+    try:
+        schema = onnx.defs.get_schema(proto.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return False
+    told: Any = schema  # its stubs do not have these two
+    return bool(told.has_function or told.has_context_dependent_function)
+
+
 def read_node(proto: onnx.NodeProto, opset: int) -> Node:
     """A node, with all attributes of its operator.
 

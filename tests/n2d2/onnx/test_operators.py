@@ -320,6 +320,22 @@ def test_and_what_onnx_itself_computes(op, opset, inputs, n_outputs, attributes,
     assert_equal(got(made, inputs[0], tmp_path), by_reference(made, inputs[0]))
 
 
+TOKENS = data(2, 4, 9, 8)
+MADE_OF_OTHERS = [
+    *each("Attention", (23,), (TOKENS, TURNED, TURNED)),
+    *each("Attention", (23,), (TOKENS, TURNED, TURNED), is_causal=1, scale=0.5),
+    *each("Attention", (23,), (data(2, 9, 8), TURNED, TURNED), q_num_heads=4, kv_num_heads=4),
+    *each("CenterCropPad", (18,), (MAPS, ints(5, 8)), axes=[2, 3]),
+]
+
+
+@pytest.mark.parametrize(("op", "opset", "inputs", "n_outputs", "attributes"), MADE_OF_OTHERS)
+def test_operators_that_onnx_tells_by_others(op, opset, inputs, n_outputs, attributes, tmp_path):
+    made = model(op, opset, inputs, n_outputs, attributes)
+    assert op not in OPERATORS
+    assert_equal(got(made, inputs[0], tmp_path), expected(made, inputs[0]))
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_lrn_of_an_even_number_of_channels_has_one_more_behind(size, tmp_path):
     """As the specification says; ONNX Runtime refuses it, and the reference confuses samples and channels."""
