@@ -1,7 +1,7 @@
 """All operators of ONNX that are known here, those that are refused, and how a node is computed.
 
-elementwise, rearranging, reductions, layers, resize     operators in torch
-host                                                      arithmetic on shapes, in Python's numbers
+elementwise, rearranging, making, reductions, layers, resize    operators on tensors, in torch
+arithmetic                                                      operators on shapes, in Python's numbers
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
+from n2d2.onnx.arithmetic import HOST, OF_SHAPES
 from n2d2.onnx.elementwise import ELEMENTWISE, Operation
 from n2d2.onnx.graph import Node
-from n2d2.onnx.host import HOST, OF_SHAPES, Host, to_tensor
+from n2d2.onnx.host import Host, to_tensor
 from n2d2.onnx.layers import LAYERS
-from n2d2.onnx.rearranging import MAKING, REARRANGING
+from n2d2.onnx.making import MAKING, OTHERS
+from n2d2.onnx.rearranging import REARRANGING
 from n2d2.onnx.reductions import REDUCTIONS
 from n2d2.onnx.resize import RESIZING
 
@@ -24,12 +26,14 @@ Value = Tensor | Host
 OPERATORS: Mapping[str, Operation] = {
     **ELEMENTWISE,
     **REARRANGING,
+    **OTHERS,
     **MAKING,
     **REDUCTIONS,
     **LAYERS,
     **RESIZING,
     **OF_SHAPES,
 }
+"""Operator -> what computes it."""
 
 _QUANTIZED = "quantization is another subject: export the network in floating point"
 _FLOW = "a network is computed the same way for every input here: export it without branches and loops"

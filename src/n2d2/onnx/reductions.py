@@ -7,8 +7,7 @@ from torch import Tensor
 
 from n2d2.onnx.elementwise import Operation
 from n2d2.onnx.graph import Node
-from n2d2.onnx.host import Host
-from n2d2.onnx.rearranging import listed
+from n2d2.onnx.host import Host, listed
 
 Reduction = Callable[[Tensor, list[int], bool], Tensor]
 """(x, axes, whether these stay as sizes of 1) -> the values."""

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
+from n2d2.onnx.arithmetic import HOST
 from n2d2.onnx.graph import Graph, Node
-from n2d2.onnx.host import HOST, Host, fits_host, to_host, to_tensor
+from n2d2.onnx.host import Host, fits_host, to_host, to_tensor
 from n2d2.onnx.operators import STATIC, Value, compute_checked
 
 LARGEST = 2**28

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from n2d2.onnx.arithmetic import OF_SHAPES
 from n2d2.onnx.graph import Graph, Node
-from n2d2.onnx.host import OF_SHAPES, Host
+from n2d2.onnx.host import Host
 from n2d2.onnx.operators import Value, compute
 from n2d2.onnx.simplify import argument
 
