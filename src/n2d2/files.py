@@ -167,7 +167,7 @@ def _tensors(cell: Any) -> dict[str, Tensor]:  # noqa: ANN401 - any cell
     elif isinstance(layer, _ConvNd | nn.Linear):
         found = {"weights": layer.weight, "biases": layer.bias}
     elif any(True for _ in cell.parameters()):
-        warnings.warn(f"cell {cell.name!r} is left out: N2D2 has no file for {type(layer).__name__}", stacklevel=3)
+        warnings.warn(f"cell {cell.name!r} is left out: N2D2 has no file for its weights", stacklevel=3)
     return {kind: tensor.detach() for kind, tensor in found.items() if tensor is not None}
 
 

@@ -3,7 +3,13 @@
 import ast
 import subprocess
 import sys
+import tomllib
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
 
 import prunecell
 
@@ -35,8 +41,28 @@ def test_nothing_imports_the_command_lines():
             assert not {"prunecell.cli", "n2d2.cli"} & set(imports(path)), path
 
 
+def behind(requirements):
+    """The names of all distributions that these requirements bring, as far as they are installed here."""
+    waiting, found = [Requirement(text) for text in requirements], set()
+    while waiting:
+        one = waiting.pop()
+        if one.name in found or (one.marker and not one.marker.evaluate({"extra": ""})):
+            continue
+        found.add(one.name)
+        with suppress(metadata.PackageNotFoundError):
+            waiting += [Requirement(text) for text in metadata.requires(one.name) or []]
+    return found
+
+
+@pytest.mark.parametrize("extra", ["data", "pcodec", "onnx"])
+def test_an_extra_leaves_torch_alone(extra):
+    """What it brings needs no torch, so no installer has a reason to change the one that is there."""
+    extras = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "torch" not in behind(extras[extra])
+
+
 def test_the_commands_start_without_the_extras():
-    extras = ["onnx", "onnxruntime", "onnx2torch", "pcodec", "unearth", "sklearn", "torchvision"]
+    extras = ["onnx", "onnxruntime", "pcodec", "unearth", "sklearn"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({extras}));import prunecell.cli, n2d2.cli, n2d2.experiment.run"
     )

@@ -78,9 +78,10 @@ class Cell(nn.Module):
         given = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else inputs
         if not any(isinstance(x, Tensor) for x in given):
             return super().__call__(*given)
-        trace = Trace.after(self, [x.trace for x in given], len(_batched(given[0].values)))
+        values = [x.values if x.trace.cells else _batched(x.values) for x in given]  # a cell gives batches
+        trace = Trace.after(self, [x.trace for x in given], len(values[0]))
         with torch.set_grad_enabled(self.training):
-            return self.wrap(super().__call__(*(_batched(x.values) for x in given)), trace)
+            return self.wrap(super().__call__(*values), trace)
 
     def wrap(self, values: torch.Tensor, trace: Trace) -> Tensor:
         """An n2d2.Tensor of this cell's output: four dimensions at least, (batch, channels, 1, 1) of vectors."""

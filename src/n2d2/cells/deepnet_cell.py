@@ -122,12 +122,15 @@ class DeepNetCell(Block):
             ignore: first outputs of operators to leave out; what these take comes out of the network.
 
         Raises:
-            WrongValue: the file cannot be read as a network, or there is nothing to ignore.
+            WrongValue: the file cannot be read as a network, or there is nothing to ignore; or onnx is not installed.
         """
-        from n2d2.cells.onnx import read_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
-
+        try:
+            from n2d2.cells.onnx import read_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
+        except ImportError as error:
+            raise WrongValue(f"ONNX files need {error.name}: pip install 'prunecell[onnx]'") from None
         wiring = read_onnx(path, ignore=ignore)
-        return cls(wiring.cells.values(), wiring.inputs, provider=provider, name=Path(path).stem)
+        cells = wiring.cells.values()
+        return cls(cells, wiring.inputs, outputs=wiring.outputs, provider=provider, name=Path(path).stem)
 
     def fit(self, learn_epoch: int, **options: Any) -> None:  # noqa: ANN401 - N2D2's, without effect
         """Learn for so many epochs; after each, measure the validation partition, if there is one.

@@ -1,174 +1,241 @@
-"""ONNX files as networks of cells: onnx2torch makes torch modules of them, which are put into cells here.
+"""ONNX files as networks of cells. What learns, or acts otherwise while learning, becomes N2D2's cell of its kind.
 
-A cell has the name of its operator's first output, as in N2D2.
+A cell has the name of its operator's first output, as in N2D2. All other operators become `Operator` cells.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import onnx
-import onnx.helper
-import onnx.version_converter
 import torch
-from torch import fx, nn
+from torch import Tensor
 
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import grouped
-from n2d2.cells.operators import Softmax
-from n2d2.cells.weights import BatchNorm2d, Conv, Fc
+from n2d2.cells.onnx_layers import CutDeconv, FcOfRows, PaddedConv
+from n2d2.cells.onnx_operator import LearningOperator, Operator
+from n2d2.cells.operators import Dropout, Softmax
+from n2d2.cells.weights import BatchNorm2d, Conv, Deconv, Fc
 from n2d2.cells.wiring import Wiring
-from n2d2.error_handler import WrongValue
-from prunecell.errors import nearest
-
-
-class Opaque(Cell):
-    """A torch module of an ONNX file that has no cell of its own here; it computes as it is.
-
-    Args:
-        layer: the module.
-        name: of its node.
-        constants: the place of an argument -> a tensor of the file that stands there.
-    """
-
-    def __init__(self, layer: nn.Module, name: str, constants: dict[int, torch.Tensor]) -> None:
-        super().__init__(name=name, fixed={"layer": type(layer).__name__})
-        self.layer = layer
-        self._places = sorted(constants)
-        for place in self._places:
-            self.register_buffer(f"constant_{place}", constants[place], persistent=False)
-
-    def forward(self, *inputs: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the module gives
-        """What the module does."""
-        arguments = list(inputs)
-        for place in self._places:
-            arguments.insert(place, getattr(self, f"constant_{place}"))
-        return self.layer(*arguments)
-
-
-def _conv(layer: Any, name: str) -> Conv:  # noqa: ANN401 - a torch convolution
-    return Conv(
-        layer.in_channels,
-        layer.out_channels,
-        list(reversed(layer.kernel_size)),
-        name=name,
-        stride_dims=list(reversed(layer.stride)),
-        padding_dims=list(reversed(layer.padding)),
-        dilation_dims=list(reversed(layer.dilation)),
-        mapping=grouped(layer.in_channels, layer.out_channels, layer.groups) if layer.groups > 1 else None,
-        no_bias=layer.bias is None,
-    )
-
-
-NEWEST = 18
-"""The newest version of ONNX's operators that onnx2torch knows throughout."""
-
-CELLS: dict[type[nn.Module], Callable[[Any, str], Cell]] = {
-    nn.Conv1d: _conv,
-    nn.Conv2d: _conv,
-    nn.Conv3d: _conv,
-    nn.Linear: lambda layer, name: Fc(layer.in_features, layer.out_features, name=name, no_bias=layer.bias is None),
-    nn.BatchNorm2d: lambda layer, name: BatchNorm2d(layer.num_features, name=name, epsilon=layer.eps),
-    nn.Softmax: lambda layer, name: Softmax(name=name, with_loss=True),  # noqa: ARG005 - the form of the table
-}
+from n2d2.error_handler import WrongInputType, WrongValue
+from n2d2.onnx.file import read_graph
+from n2d2.onnx.graph import Graph, Node
+from n2d2.onnx.steps import program, shape_arithmetic
+from n2d2.onnx.windows import Windows
 
 
 def read_onnx(path: str | Path, *, ignore: Sequence[str] = ()) -> Wiring:
-    """Read the network of an ONNX file; Conv and Fc cells can be pruned, and all that it holds can learn.
+    """Read the network of an ONNX file; Conv, Deconv and Fc cells can be pruned, and all weights of it can learn.
 
     Args:
         path: the file.
         ignore: first outputs of operators to leave out; what these take comes out of the network.
 
     Raises:
-        WrongValue: the file cannot be read, has an operation that onnx2torch does not know, or nothing to ignore.
+        WrongValue: the file cannot be read, has operators that are not known here, or nothing to ignore.
     """
-    if not Path(path).is_file():
-        raise WrongValue(f"{path} is no file")
-    try:
-        model = _understood(onnx.load(path))
-        _leave_out(model.graph, ignore)
-        outputs = _number(model.graph)
-        module: fx.GraphModule = _onnx2torch().convert(model)
-    except WrongValue:
-        raise
-    except Exception as error:  # three libraries, and each has its own tree of exceptions
-        raise WrongValue(f"{path} cannot be read as a network: {error}") from error
-    cells, inputs = {}, {}
-    names = {node: outputs[str(node.target)] for node in module.graph.nodes if node.op == "call_module" and node.args}
-    for node, name in names.items():
-        constants = {i: _constant(module, arg) for i, arg in enumerate(node.args) if _is_constant(arg)}
-        cells[name] = _cell(module.get_submodule(str(node.target)), name, constants)
-        inputs[name] = [names.get(arg, "input") for arg in node.args if not _is_constant(arg)]
-    return Wiring(cells, inputs)
+    graph = read_graph(path, ignore=ignore)
+    arithmetic = shape_arithmetic(graph)
+    cells: dict[str, Cell] = {}
+    inputs: dict[str, Sequence[str]] = {}
+    for node in graph.nodes:
+        wanted = [name for name in node.outputs if name and (name not in arithmetic or name in graph.outputs)]
+        if not wanted:
+            continue
+        try:
+            cell = CELLS[node.op](graph, node) if node.op in CELLS and len(wanted) == 1 else None
+        except (WrongValue, WrongInputType) as error:
+            raise WrongValue(f"{path} cannot be read as a network: {node}: {error}") from None
+        if cell is not None:
+            cells[node.name], inputs[node.name] = cell, [node.inputs[_data(graph, node)]]
+            continue
+        for name in wanted:
+            cells[name], inputs[name] = _operator(graph, node, name, arithmetic)
+    return Wiring(cells, inputs, graph.outputs)
 
 
-def _onnx2torch() -> ModuleType:
-    """The library; with a torchvision beside it that was built for another torch, as far as it is not needed."""
-    try:
-        import onnx2torch  # noqa: PLC0415 - wanted for ONNX files only
-    except ImportError as error:
-        raise WrongValue(f"ONNX files need onnx2torch ({error}): pip install 'prunecell[onnx]'") from None
-    except RuntimeError:
-        for operator in ("nms", "qnms"):  # what torchvision's import misses; detection only
-            torch.library.define(
-                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
-        import onnx2torch  # noqa: PLC0415
-    library: ModuleType = onnx2torch
-    return library
+def _data(graph: Graph, node: Node) -> int:
+    """The place of the only input that is not in the file."""
+    return next(place for place, name in enumerate(node.inputs) if name and name not in graph.constants)
 
 
-def _understood(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network in a version of the operators that onnx2torch knows."""
-    version = max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
-    return model if version <= NEWEST else onnx.version_converter.convert_version(model, NEWEST)
+# ---- cells of N2D2's kinds
 
 
-def _leave_out(graph: onnx.GraphProto, ignore: Sequence[str]) -> None:
-    names = [node.output[0] for node in graph.node]
-    for name in ignore:
-        if name not in names:
-            raise WrongValue(f"ignore={name!r} is illegal{nearest(name, names)}")
-    dropped = [node for node in graph.node if node.output[0] in ignore]
-    kept = [node for node in graph.node if node.output[0] not in ignore]
-    made = {output for node in kept for output in node.output}
-    wanted = [one.name for one in graph.output] + [taken for node in dropped for taken in node.input]
-    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in wanted if name in made]
-    if dropped:
-        del graph.node[:], graph.output[:]
-        graph.node.extend(kept)
-        graph.output.extend(ends)
+def _weights(graph: Graph, node: Node) -> tuple[Tensor, Tensor | None] | None:
+    """Weights and biases of a node, if they stand in the file and the input does not."""
+    weight, *bias = [graph.constants.get(name) for name in node.inputs[1:] if name]
+    if weight is None or (bias and bias[0] is None) or node.inputs[0] in graph.constants:
+        return None
+    if not weight.is_floating_point() or not weight.numel():
+        raise WrongValue(f"weights of {_shown(weight)} and {weight.dtype} are illegal")
+    return weight, bias[0] if bias else None
 
 
-def _number(graph: onnx.GraphProto) -> dict[str, str]:
-    """Give the operators names that torch allows; return these with their first outputs."""
-    for place, node in enumerate(graph.node):
-        node.name = f"n{place}"
-    return {node.name: node.output[0] for node in graph.node}
+def _shown(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "1 number"
 
 
-def _is_constant(argument: object) -> bool:
-    return isinstance(argument, fx.Node) and (
-        argument.op == "get_attr" or (argument.op == "call_module" and not argument.args)
-    )
-
-
-def _constant(module: fx.GraphModule, node: fx.Node) -> torch.Tensor:
-    if node.op == "call_module":
-        made: torch.Tensor = module.get_submodule(str(node.target))()
-        return made
-    owner, _, leaf = str(node.target).rpartition(".")
-    constant: torch.Tensor = getattr(module.get_submodule(owner), leaf)
-    return constant
-
-
-def _cell(layer: nn.Module, name: str, constants: dict[int, torch.Tensor]) -> Cell:
-    make = CELLS.get(type(layer))
-    if make is None:
-        return Opaque(layer, name, constants)
-    cell = make(layer, name)
-    if list(layer.parameters()):
-        cell.layer.load_state_dict(layer.state_dict())
+@torch.no_grad()
+def _filled(cell: Any, weight: Tensor, bias: Tensor | None) -> Any:  # noqa: ANN401 - a cell with weights
+    for what, mine, given in (("weights", cell.weight, weight), ("biases", cell.bias, bias)):
+        if given is None:
+            continue
+        if mine.shape != given.shape:
+            raise WrongValue(f"{what} of {_shown(given)} are illegal: they must be {_shown(mine)}")
+        mine.copy_(given)
     return cell
+
+
+def _kernels(node: Node, weight: Tensor, windows: Windows) -> dict[str, Any]:
+    """What Conv and Deconv cells have in common, x first."""
+    if windows.sizes != tuple(weight.shape[2:]):
+        raise WrongValue(f"kernel_shape={list(windows.sizes)} is illegal for weights of {_shown(weight)}")
+    even = windows.even or (0,) * len(windows.sizes)
+    return {
+        "name": node.name,
+        "stride_dims": list(windows.strides[::-1]),
+        "padding_dims": list(even[::-1]),
+        "dilation_dims": list(windows.dilations[::-1]),
+    }
+
+
+def _conv(graph: Graph, node: Node) -> Cell | None:
+    if (found := _weights(graph, node)) is None:
+        return None
+    weight, bias = found
+    windows = Windows.of(node, node["kernel_shape"] or weight.shape[2:])
+    n_outputs, n_inputs = weight.shape[0], weight.shape[1] * node["group"]
+    config = _kernels(node, weight, windows) | {
+        "mapping": grouped(n_inputs, n_outputs, node["group"]) if node["group"] > 1 else None,
+        "no_bias": bias is None,
+    }
+    sizes = n_inputs, n_outputs, list(windows.sizes[::-1])
+    cell = Conv(*sizes, **config) if windows.even is not None else PaddedConv(windows, *sizes, **config)
+    return _filled(cell, weight, bias)  # type: ignore[no-any-return] # the cell
+
+
+def _deconv(graph: Graph, node: Node) -> Cell | None:
+    if (found := _weights(graph, node)) is None:
+        return None
+    weight, bias = found
+    windows = Windows.of(node, node["kernel_shape"] or weight.shape[2:])
+    n_inputs, n_outputs = weight.shape[0], weight.shape[1] * node["group"]
+    config = _kernels(node, weight, windows) | {
+        "mapping": grouped(n_inputs, n_outputs, node["group"]) if node["group"] > 1 else None,
+        "no_bias": bias is None,
+    }
+    sizes = n_inputs, n_outputs, list(windows.sizes[::-1])
+    if windows.even is not None and not any(node["output_padding"] or []) and not node["output_shape"]:
+        cell: Cell = Deconv(*sizes, **config)
+    else:
+        cell = CutDeconv(node, windows, *sizes, **config | {"padding_dims": [0] * len(windows.sizes)})
+    return _filled(cell, weight, bias)  # type: ignore[no-any-return]
+
+
+def _gemm(graph: Graph, node: Node) -> Cell | None:
+    if (found := _weights(graph, node)) is None or node["transA"]:
+        return None
+    weight, bias = found
+    if weight.dim() != 2:  # noqa: PLR2004 - a matrix
+        raise WrongValue(f"weights of {_shown(weight)} are illegal: they must be a matrix")
+    weight = node["alpha"] * (weight if node["transB"] else weight.T)
+    if bias is not None:
+        if bias.numel() not in (1, len(weight)) or bias.numel() != (bias.shape[-1] if bias.dim() else 1):
+            return None  # another bias for each sample
+        bias = (node["beta"] * bias).reshape(-1).expand(len(weight))
+    n_outputs, n_inputs = weight.shape
+    return _filled(Fc(n_inputs, n_outputs, name=node.name, no_bias=bias is None), weight, bias)  # type: ignore[no-any-return]
+
+
+def _matmul(graph: Graph, node: Node) -> Cell | None:
+    if (found := _weights(graph, node)) is None or found[0].dim() != 2:  # noqa: PLR2004 - a matrix
+        return None
+    weight, rank = found[0].T, graph.rank(node.inputs[0])
+    sizes, config = weight.shape[::-1], dict[str, Any](name=node.name, no_bias=True)
+    cell = Fc(*sizes, **config) if rank == 2 else FcOfRows(rank, *sizes, **config)  # noqa: PLR2004 - (batch, values)
+    return _filled(cell, weight, None)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _batch_norm(graph: Graph, node: Node) -> Cell | None:
+    vectors = [graph.constants[name] for name in node.inputs[1:] if name in graph.constants]
+    if len(vectors) != len(node.inputs) - 1 or graph.rank(node.inputs[0]) not in (2, 3, 4, None):
+        return None
+    n = vectors[0].numel()
+    momentum = min(max(1 - node["momentum"], 0.0), 1.0)  # torch has the weight of what is new, ONNX of what was
+    cell = BatchNorm2d(n, name=node.name, epsilon=node["epsilon"], moving_average_momentum=momentum)
+    layer: Any = cell.layer
+    layer.eps = node["epsilon"]
+    for mine, given in zip((layer.weight, layer.bias, layer.running_mean, layer.running_var), vectors, strict=True):
+        if given.shape != mine.shape:
+            told = " and ".join(map(_shown, vectors))
+            raise WrongValue(f"vectors of {told} are illegal: each has one value for each of the {n} channels")
+        mine.copy_(given)
+    return cell
+
+
+def _softmax(graph: Graph, node: Node) -> Cell | None:
+    """A Softmax over the channels; at the end of the network it comes with the loss."""
+    rank, shape = graph.rank(node.inputs[0]), graph.shapes.get(node.inputs[0], ())
+    if rank is None or rank < 2 or node["axis"] % rank != 1:  # noqa: PLR2004 - (batch, channels, ...)
+        return None
+    if node.version < 13 and any(size != 1 for size in shape[2:]):  # noqa: PLR2004 - all axes from there on
+        return None
+    taken = any(node.name in other.inputs for other in graph.nodes)
+    return Softmax(name=node.name, with_loss=not taken)
+
+
+def _dropout(graph: Graph, node: Node) -> Cell | None:
+    ratio = graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else node["ratio"]
+    if len(node.inputs) > 1 and node.inputs[1] and ratio is None:
+        return None
+    return Dropout(name=node.name, dropout=0.5 if ratio is None else float(ratio))
+
+
+CELLS: Mapping[str, Callable[[Graph, Node], Cell | None]] = {
+    "BatchNormalization": _batch_norm,
+    "Conv": _conv,
+    "ConvTranspose": _deconv,
+    "Dropout": _dropout,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Softmax": _softmax,
+}
+"""Operator -> its cell, filled; None where no cell computes what the node asks for."""
+
+
+# ---- all other operators
+
+
+WEIGHTS: Mapping[str, Sequence[int]] = {
+    **dict.fromkeys(("Add", "Mul", "MatMul"), (0, 1)),
+    **dict.fromkeys(("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GroupNormalization"), (1, 2)),
+    **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), (1, 2)),
+    **dict.fromkeys(("PRelu", "RMSNormalization"), (1,)),
+    "Gather": (0,),
+}
+"""The inputs of an operator that are weights, if they are initializers. Other constants do not learn: a file does not
+tell a mask or a table of positions from weights."""
+
+
+def _operator(graph: Graph, node: Node, name: str, arithmetic: Mapping[str, Node]) -> tuple[Cell, Sequence[str]]:
+    made = program(graph, node, arithmetic)
+    if not made.inputs:
+        raise WrongValue(f"{node} takes nothing that comes from the input of the network")
+    learned = [one for step in made.steps for one in _learned(graph, step.node)]
+    ranks = {one: graph.rank(one) for one in made.inputs}
+    if learned:
+        return LearningOperator(name, made, graph.constants, ranks, learned), made.inputs
+    return Operator(name, made, graph.constants, ranks), made.inputs
+
+
+def _learned(graph: Graph, node: Node) -> list[str]:
+    names = [node.inputs[place] for place in WEIGHTS.get(node.op, ()) if place < len(node.inputs)]
+    found = {name: graph.constants[name] for name in names if name in graph.stored and name in graph.constants}
+    return [name for name, tensor in found.items() if tensor.is_floating_point() and _may_learn(node.op, tensor)]
+
+
+def _may_learn(op: str, tensor: Tensor) -> bool:
+    """A bias or a gain is a vector; what else is added or multiplied may be anything."""
+    return op not in ("Add", "Mul") or sum(size > 1 for size in tensor.shape) == 1

@@ -108,8 +108,7 @@ def _row(cell: Cell, shape: tuple[int, ...], before: tuple[str, ...], came: tupl
         there = cell.weight.numel() if cell.connections is None else int(cell.connections.sum())
         n_parameters -= cell.weight.numel() - there
         kept = n_parameters - there + int(cell.weight.count_nonzero())
-        positions = (came if isinstance(cell, Deconv) else shape)[1:]
-        macs = there * torch.Size(positions).numel()
+        macs = there * cell.n_positions(came, shape)
     return Row(
         layer=f"{cell.name} ({cell.get_type()})",
         shape=shape,

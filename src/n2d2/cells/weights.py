@@ -167,6 +167,10 @@ class WeightCell(Cell):
         """Replace one bias."""
         self.get_bias(output_index).set_values(value)
 
+    def n_positions(self, came: Sequence[int], made: Sequence[int]) -> int:  # noqa: ARG002 - a Deconv's hang on it
+        """How often each weight is used for one stimulus; of input and output, the sizes without the batch."""
+        return torch.Size(made[1:]).numel()
+
     def get_nb_outputs(self) -> int:
         """How many outputs (channels) the cell has."""
         return int(self.fixed["nb_outputs"])
@@ -294,6 +298,10 @@ class Deconv(_Kernels):
     """A transposed convolution of 1 to 3 dimensions, and an activation; arguments as for Conv."""
 
     LAYERS = DECONVS
+
+    def n_positions(self, came: Sequence[int], made: Sequence[int]) -> int:  # noqa: ARG002 - as for all weight cells
+        """As often as there are places in the input."""
+        return torch.Size(came[1:]).numel()
 
 
 class Fc(WeightCell):

@@ -13,15 +13,12 @@ class Wiring:
     Attributes:
         cells: by name.
         inputs: cell -> the names of its inputs; what is no cell stands for the input of the network.
+        outputs: the cells whose outputs come out.
     """
 
     cells: Mapping[str, Cell]
     inputs: Mapping[str, Sequence[str]]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The cells whose outputs no other cell takes."""
-        return ends(self.inputs)
+    outputs: Sequence[str]
 
 
 def ends(inputs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

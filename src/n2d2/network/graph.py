@@ -46,14 +46,23 @@ class Graph:
         names = tuple(cells or (one for name in given for one in self.outputs[name]))
         return Inputs(names, tuple(self.shapes[name] for name in names))
 
-    def add(self, cell: Cell, inputs: Inputs, section: Section, quantizer: PruneCell | None) -> None:
-        """Add a cell, which `section` describes, after its inputs."""
+    def add(
+        self,
+        cell: Cell,
+        inputs: Inputs,
+        section: Section,
+        quantizer: PruneCell | None,
+        came: Sequence[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Add a cell, which `section` describes, after its inputs; return what it makes of `came`, by default zeros."""
         if cell.name in self.shapes:
             raise IniError(f"{section}there are two cells of the name {cell.name!r}", section.place)
-        self.shapes[cell.name] = output_shape(cell, inputs.shapes, section)
+        made = output_of(cell, zeros(inputs.shapes) if came is None else came, section)
+        self.shapes[cell.name] = tuple(made.shape[1:])
         self.cells[cell.name], self.inputs[cell.name] = cell, inputs.names
         if quantizer is not None:
             self.quantizers[cell.name] = quantizer
+        return made
 
 
 def read_graph(document: Document, environment: Environment) -> Graph:
@@ -78,20 +87,26 @@ def read_graph(document: Document, environment: Environment) -> Graph:
     return graph
 
 
+def zeros(shapes: Sequence[Shape]) -> list[torch.Tensor]:
+    """One stimulus of zeros of each shape."""
+    return [torch.zeros(1, *shape, device=device(), dtype=dtype()) for shape in shapes]
+
+
 @torch.no_grad()
-def output_shape(cell: Cell, shapes: Sequence[Shape], section: Section) -> Shape:
-    """The shape of what a cell makes of inputs of these shapes: of one stimulus of zeros, in testing mode.
+def output_of(cell: Cell, inputs: Sequence[torch.Tensor], section: Section) -> torch.Tensor:
+    """What a cell makes of one stimulus, in testing mode.
 
     Raises:
         IniError: the inputs do not fit the cell.
     """
     try:
-        output = cell.eval()(*(torch.zeros(1, *shape, device=device(), dtype=dtype()) for shape in shapes))
+        output: torch.Tensor = cell.eval()(*inputs)
     except (RuntimeError, ValueError, IndexError) as error:
-        came = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
-        raise IniError(f"{section}an input of {came} does not fit: {error}", section.place) from None
+        came = " and ".join(" x ".join(map(str, x.shape[1:])) for x in inputs)
+        where = "" if cell.name == section.name else f" {cell.name!r}"
+        raise IniError(f"{section}an input of {came} does not fit{where}: {error}", section.place) from None
     cell.train()
-    return tuple(output.shape[1:])
+    return output
 
 
 def _in_order(
@@ -131,14 +146,16 @@ def _missing(document: Document, name: str, known: Sequence[str]) -> str:
 
 
 def _add_file(document: Document, graph: Graph, section: Section, came: Inputs, wiring: Wiring) -> None:
-    """Add the cells of an ONNX file."""
+    """Add the cells of an ONNX file; between them, the first dimension need not be the batch."""
+    known: dict[str, torch.Tensor] = dict(zip(came.names, zeros(came.shapes), strict=True))
     for name, cell in wiring.cells.items():
         names = tuple(
             one for source in wiring.inputs[name] for one in ((source,) if source in wiring.inputs else came.names)
         )
         inputs = Inputs(names, tuple(graph.shapes[one] for one in names))
-        graph.add(cell, inputs, section, configure(document, section, cell))
-    graph.outputs[section.name] = wiring.outputs
+        quantizer = configure(document, section, cell)
+        known[name] = graph.add(cell, inputs, section, quantizer, [known[one] for one in names])
+    graph.outputs[section.name] = tuple(wiring.outputs)
 
 
 def _check_outputs(section: Section, shape: Shape) -> None:
