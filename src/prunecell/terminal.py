@@ -1,0 +1,110 @@
+"""What the commands print: a terminal obeys no character of a name, and no encoding lacks one.
+
+Names come from files, which strangers may have written: a name may hold the codes that move a terminal's cursor, rich's
+markup, or half a surrogate pair.
+"""
+
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from prunecell.errors import PrunecellError
+
+DOTS = "…"
+
+
+def visible(text: object) -> str:
+    r"""Return a text in which every character prints: the others are written as Python writes them.
+
+    >>> print(visible("a\x1b[2Jb\n"))
+    a\x1b[2Jb\n
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def visible_lines(text: object) -> str:
+    """Return the same for a text of several lines, whose ends stay."""
+    return "\n".join(map(visible, str(text).split("\n")))
+
+
+def shortened(text: str, width: int, dots: str = DOTS, *, head: int | None = None) -> str:
+    """Cut a text in the middle, so that it takes at most `width` columns (>= 3) of a terminal.
+
+    Args:
+        text: printable.
+        width: columns of the terminal.
+        dots: what stands for the part that is cut out.
+        head: in [0, width), columns before that part; None: half of them.
+
+    >>> shortened("encoder.layers.11.self_attn.out_proj.weight", 24)
+    'encoder.lay…_proj.weight'
+    """
+    if cell_len(text) <= width:
+        return text
+    room = width - cell_len(dots)
+    head = room // 2 if head is None else min(head, room)
+    return set_cell_size(text, head) + dots + set_cell_size(text[::-1], room - head)[::-1]
+
+
+def shortened_apart(names: Sequence[str], width: int, dots: str = DOTS) -> list[str] | None:
+    """Cut names at one place, as near to the middle as it goes, so that all stay different; None where none does.
+
+    >>> shortened_apart(["encoder.layers.0.self_attn.weight", "encoder.layers.1.self_attn.weight"], 22)
+    ['encoder.layers.0…eight', 'encoder.layers.1…eight']
+    """
+    room = width - cell_len(dots)
+    for head in sorted(range(room + 1), key=lambda head: abs(head - room // 2)):
+        short = [shortened(name, width, dots, head=head) for name in names]
+        if len(set(short)) == len(set(names)):
+            return short
+    return None
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that standard output goes to; None where it goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def encodable(text: str) -> str:
+    """Return a text that standard output can encode: what it cannot is written as Python writes it."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(console: Console, text: object = "") -> None:
+    """Print it as it is: nothing in it is markup, and no line is broken."""
+    console.print(Text(visible_lines(text)), soft_wrap=True)
+
+
+@contextmanager
+def as_a_command() -> Iterator[None]:
+    """Run the body of a command: a warning is one line, and what goes wrong on purpose one message and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    errors = Console(stderr=True)
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        errors.print(Text(visible_lines(f"warning: {message}"), "yellow"), soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        try:
+            yield
+        except (PrunecellError, OSError) as error:
+            errors.print(Text(visible_lines(f"error: {_told(error)}"), "red"), soft_wrap=True)
+            sys.exit(1)
+
+
+def _told(error: Exception) -> str:
+    """Say what happened, without the system's error number."""
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(fact) for fact in (error.filename, error.strerror) if fact)
+    return str(error)
