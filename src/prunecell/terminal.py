@@ -18,6 +18,8 @@ from rich.text import Text
 from prunecell.errors import PrunecellError
 
 DOTS = "…"
+_SHORTEST = 12
+"""Columns of a terminal that a name keeps."""
 
 
 def visible(text: object) -> str:
@@ -67,6 +69,30 @@ def shortened_apart(names: Sequence[str], width: int, dots: str = DOTS) -> list[
     return None
 
 
+def columns_of(rows: Sequence[tuple[str, ...]], *, words: Sequence[int] = (0,)) -> list[str]:
+    """Lay rows out in columns, which begin where the row above has them.
+
+    Args:
+        rows: printable cells, as many in each row.
+        words: numbers of the columns that are shortened in the middle where a terminal is too narrow for the rows.
+
+    >>> columns_of([("layer", "weights"), ("conv1", "5")])
+    ['layer  weights', 'conv1  5']
+    """
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    too_much = sum(widths) + 2 * (len(widths) - 1) - (terminal_width() or sys.maxsize)
+    for at in sorted(words, key=lambda at: -widths[at]):
+        cut = min(max(too_much, 0), max(widths[at] - _SHORTEST, 0))
+        widths[at], too_much = widths[at] - cut, too_much - cut
+    return [
+        "  ".join(_padded(shortened(cell, w), w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - cell_len(cell))
+
+
 def terminal_width() -> int | None:
     """The columns of the terminal that standard output goes to; None where it goes to a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
@@ -85,7 +111,7 @@ def say(console: Console, text: object = "") -> None:
 
 @contextmanager
 def as_a_command() -> Iterator[None]:
-    """Run the body of a command: a warning is one line, and what goes wrong on purpose one message and exit status 1."""
+    """Run the body of a command: a warning is one line; what goes wrong on purpose is one message and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

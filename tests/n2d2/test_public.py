@@ -6,10 +6,10 @@ import n2d2
 
 
 def test_every_public_name_is_there_and_none_is_forgotten():
-    members = {name for name in vars(n2d2) if not name.startswith("_")}
+    members = {name for name in n2d2.__all__ if hasattr(n2d2, name)}
     for module in (n2d2.cells, n2d2.cells.nn):
         assert set(module.__all__) <= set(vars(module))
-    assert set(n2d2.__all__) <= members
+    assert set(n2d2.__all__) == members == set(dir(n2d2))
     assert sorted(n2d2.__all__) == n2d2.__all__
 
 

@@ -170,8 +170,7 @@ def test_a_run_goes_on_under_the_same_setting_only(command, refusal):
 @pytest.mark.usefixtures("workplace")
 def test_without_a_dense_network_nothing_is_compared_with_it(command):
     out = command("run", "net.ini", "--epochs", "1", "--no-reference")
-    assert "gzip of dense" not in out
-    assert "bytes, gzip of it" not in out
+    assert "gzip of the dense one" not in out
     assert json.loads(Path("runs/net/report.json").read_text())["sizes"]["dense_gzip"] is None
 
 
@@ -205,7 +204,8 @@ def test_a_full_disk_is_named_and_leaves_no_halves(refusal, monkeypatch):
         (["data"], "data: it is no regular file"),
         (["broken.ini"], "broken.ini:1: '[conv1' is no header"),
         (["net.ini", "--data", "nowhere"], "MNIST is not in nowhere"),
-        (["net.ini", "--out", "net.ini"], "net.ini: File exists"),
+        (["net.ini", "--out", "net.ini"], "net.ini: Not a directory"),
+        (["net.ini", "--resume", "--force"], "--resume and --force are illegal together"),
     ],
 )
 def test_what_cannot_be_run_is_named(refusal, words, message):
@@ -234,7 +234,8 @@ def test_a_checkpoint_is_packed_shown_and_unpacked(command):
     assert re.search(r"weight +float32 +100x100 .* 100 +40,000", command("inspect", "eye.pcell"))
     command("unpack", "eye.pcell", "again.pt")
     assert torch.equal(torch.load("again.pt")["weight"], torch.eye(100))
-    assert re.match(r"eye\.pcell: \d{3} bytes -> eye\.pcell: \d{3} bytes", command("pack", "eye.pcell", "eye.pcell"))
+    words = ["pack", "eye.pcell", "eye.pcell", "--force"]
+    assert re.match(r"eye\.pcell: \d{3} bytes -> eye\.pcell: \d{3} bytes", command(*words))
 
 
 @pytest.mark.usefixtures("checkpoint")
@@ -249,21 +250,35 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
     ("words", "message"),
     [
         (["pack", "missing.pt", "a.pcell"], "missing.pt: No such file or directory"),
-        (["pack", "empty.pt", "a.pcell"], "empty.pt: torch reads no plain weights from it (EOFError)"),
         (
-            ["pack", "data", "a.pcell"],
-            "data: its ending is none that can be read; Legal: .bin, .ckpt, .pcell, .pt, .pth, .safetensors",
+            ["pack", "empty.pt", "a.pcell"],
+            "empty.pt: it is an empty file, not a torch checkpoint: copy or save it again",
         ),
+        (["pack", "data", "a.pcell"], "data: a folder without a file of tensors"),
+        (["pack", "eye", "a.pcell"], "eye: its ending is none that can be read; Legal: .bin, .ckpt, .pcell, .pt,"),
         (["pack", "eye.pt", "a.pcell", "--values", "int9"], "values='int9' is illegal; did you mean 'int8'?"),
-        (["unpack", "empty.pcell", "a.pt"], "empty.pcell: a file of 0 bytes"),
-        (["unpack", "eye.pt", "a.pt"], "eye.pt: "),
+        (
+            ["unpack", "empty.pcell", "a.pt"],
+            "empty.pcell: it is an empty file, not a .pcell file: copy or save it again",
+        ),
+        (
+            ["unpack", "eye.pt", "a.pt"],
+            "eye.pt: it is a torch checkpoint, not a .pcell file: pack it first: prunecell pack eye.pt eye.pcell",
+        ),
         (["inspect", "missing.pcell"], "missing.pcell: No such file or directory"),
-        (["inspect", "data"], "data: Is a directory"),
+        (["inspect", "data"], "data: it is a folder, not a .pcell file, and holds no file of tensors"),
+        (["inspect", "."], ".: it is a folder, not a .pcell file: give a file in it, such as "),
+        (["pack", "eye.pt", "nowhere/a.pcell"], "nowhere: No such file or directory"),
+        (["pack", "eye.pt", "eye.pt/a.pcell"], "eye.pt: Not a directory"),
+        (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: key='model' is illegal: no state_dict is there"),
+        (["pack", "empty.pcell", "a.pcell", "--key", "x"], "key='x' is illegal: only a torch checkpoint has entries"),
+        (["export", "eye.pt", "a.onnx"], "a.onnx: such a file holds a program, which needs the model"),
     ],
 )
 def test_files_that_are_none_are_named(refusal, words, message):
     Path("empty.pt").touch()
     Path("empty.pcell").touch()
+    Path("eye").write_bytes(Path("eye.pt").read_bytes())
     assert f"error: {message}" in refusal(*words)
     assert not list(Path().glob("a.*"))
 

@@ -1,5 +1,6 @@
 """Safetensors: one file, or shards with an index beside them. https://github.com/huggingface/safetensors."""
 
+import json
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +13,7 @@ from prunecell.archive.container import read_json, writing
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.errors import FormatError, OptionError
 from prunecell.files.contents import Contents
+from prunecell.foreign import ENDINGS, INDEX, SAFETENSORS, mistaken
 
 
 def read_safetensors(path: Path) -> Contents:
@@ -20,6 +22,8 @@ def read_safetensors(path: Path) -> Contents:
     Raises:
         FormatError: it is damaged.
     """
+    if else_ := mistaken(path, SAFETENSORS):
+        raise FormatError(f"{path}: {else_}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata, names = file.metadata() or {}, list(file.keys())
@@ -43,6 +47,24 @@ def read_shards(path: Path) -> Contents:
     Raises:
         FormatError: the index is damaged, or a file is missing.
     """
+    return Contents(items=_sharded(path, _weight_map(path)))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that hold what a file of tensors gives: its shards and itself if it is an index, else itself.
+
+    Raises:
+        FormatError: the index is damaged, or a file is missing.
+    """
+    if not path.name.endswith(ENDINGS[INDEX]):
+        return [path]
+    return [path, *(path.with_name(shard) for shard in dict.fromkeys(_weight_map(path).values()))]
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    """Name of tensor -> name of the file beside the index that holds it."""
+    if else_ := mistaken(path, INDEX):
+        raise FormatError(f"{path}: {else_}")
     try:
         where = read_json(path.read_bytes()).get("weight_map")
     except FormatError as e:
@@ -52,7 +74,7 @@ def read_shards(path: Path) -> Contents:
     for shard in sorted(set(where.values())):
         if Path(shard).name != shard or not path.with_name(shard).is_file():
             raise FormatError(f"{path}: there is no file {shard!r} beside it")
-    return Contents(items=_sharded(path, where))
+    return {name: str(shard) for name, shard in where.items()}
 
 
 def _sharded(path: Path, where: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
@@ -64,12 +86,12 @@ def _sharded(path: Path, where: Mapping[str, str]) -> Iterator[tuple[str, Tensor
 def write_safetensors(contents: Contents, path: Path) -> None:
     """Write tensors one by one as they come; tied ones are written as often as they have names.
 
-    Of the metadata only the strings are kept: the format has no other kind.
+    Metadata that are no text are written as JSON: the format has no other kind.
 
     Raises:
         OptionError: safetensors has no name for a dtype.
     """
-    strings = {key: value for key, value in contents.metadata.items() if isinstance(value, str)}
+    strings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in contents.metadata.items()}
     with writing(path, strings) as body:
         for name, item in contents.items:
             if isinstance(item, Alias):

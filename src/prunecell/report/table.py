@@ -1,4 +1,4 @@
-"""How facts are printed: a table with a total, and notes below it. Figures are never cut, names only in their middle."""
+"""How facts are printed: a table with a total, and notes below it. Figures are never cut, and names in the middle."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
