@@ -14,7 +14,7 @@ from rich.console import Console
 
 from n2d2.command.options import FILLERS, Options
 from n2d2.exports import EXPORTS, check_export
-from prunecell.errors import OptionError, UnknownNameError, nearest
+from prunecell.errors import OptionError, UnknownNameError, nearest, percent
 from prunecell.terminal import as_a_command, say
 
 INTERRUPTED = 130
@@ -66,7 +66,7 @@ def _count(text: str) -> int:
 def _fraction(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is illegal: it must be a number in [0, 1]")
+        raise argparse.ArgumentTypeError(f"{text!r} is illegal: it must be a number in [0, 1]{percent(number)}")
     return number
 
 

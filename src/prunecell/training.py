@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from prunecell.checkpoint import Checkpoint
+from prunecell.choices import by_name
 from prunecell.errors import DivergedError, check_count
 from prunecell.pruner import Pruner
 from prunecell.report.facts import WeightFacts
@@ -25,6 +26,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels): inputs (n, ...), labels int64 (n,)."""
 
 
+@by_name("model", "optimizer", "train", example="Task(model=model, optimizer=optimizer, train=batches_of_epoch)")
 @dataclass(kw_only=True)
 class Task:
     """What is trained, and on what.
