@@ -34,13 +34,22 @@ def read_torch(path: Path, *, key: str | None = None) -> Contents:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's hints about the ways in which files were written
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            found = _loaded(path)
     except Exception as error:  # torch raises whatever its parsers raise
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise FormatError(f"{path}: {_why_not(error, path)}") from None
     nested = taken_apart(found, path, key)
     return contents_of(nested.state, metadata=nested.metadata, left_out=nested.left_out)
+
+
+def _loaded(path: Path) -> object:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # torch maps no file of such a name
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def _why_not(error: Exception, path: Path) -> str:

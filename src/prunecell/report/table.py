@@ -28,9 +28,10 @@ def rendered(columns: Sequence[Column], notes: Sequence[str], *, caption: str, n
         n_words: the first so many columns hold words, which stand to the left; the others figures, to the right.
     """
     cleaned = tuple(
-        (title, tuple(visible(cell) or "-" for cell in cells), visible(total) or "-") for title, cells, total in columns
+        (visible(title), tuple(visible(cell) or "-" for cell in cells), visible(total) or "-")
+        for title, cells, total in columns
     )
-    return Group(_Table(cleaned, caption, n_words), *(Text(visible(note)) for note in notes))
+    return Group(_Table(cleaned, visible(caption), n_words), *(Text(visible(note)) for note in notes))
 
 
 def plain(group: Group) -> str:
@@ -51,9 +52,10 @@ class _Table:
         head, *lines = self._lines(options.max_width, "~" if options.ascii_only else DOTS)
         for line, style in ((head, "bold"), *((line, "") for line in lines)):
             yield Text(line, style, no_wrap=True, overflow="ignore")
+        yield Text(self.caption)
 
     def _lines(self, width: int, dots: str) -> list[str]:
-        """The title, the rows, the totals and the caption, with rules between them."""
+        """The title, the rows and the totals, with rules between them."""
         rows = [
             tuple(title for title, _, _ in self.columns),
             *zip(*(cells for _, cells, _ in self.columns), strict=True),
@@ -61,7 +63,7 @@ class _Table:
         ]
         head, *lines, total = self._laid_out(rows, width, dots)
         rule = "-" * min(max(cell_len(line) for row in (head, *lines, total) for line in row.split("\n")), width)
-        return [head, rule, *lines, rule, total, self.caption]
+        return [head, rule, *lines, rule, total]
 
     def _laid_out(self, rows: list[tuple[str, ...]], width: int, dots: str) -> list[str]:
         """One line a row if the names leave the figures room; else the name above its figures."""
