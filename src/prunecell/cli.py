@@ -164,7 +164,10 @@ def export(
     """Write the tensors of a file for other programs; ONNX and .pt2 need the model: prunecell.export."""
     source, n_bytes = _checked(source, target, force=force)
     if target.name.endswith(prunecell.export.formats.PROGRAM_ENDINGS):
-        raise OptionError(f"{target}: such a file holds a program, which needs the model: prunecell.export.export")
+        raise OptionError(
+            f"{target}: such a file holds a program, which needs the model itself: in Python,"
+            f" prunecell.export.export(model, {target.name!r}, example=x)"
+        )
     prunecell.files.formats.convert(source, target, key=key)
     _tell_sizes(source, n_bytes, target)
 

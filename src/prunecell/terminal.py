@@ -18,6 +18,9 @@ from rich.text import Text
 from prunecell.errors import PrunecellError
 
 DOTS = "…"
+_SHORTEST_PART = 5
+"""Columns that a part of a name keeps, where it is its parts that are cut."""
+
 _SHORTEST = 12
 """Columns of a terminal that a name keeps."""
 
@@ -36,37 +39,47 @@ def visible_lines(text: object) -> str:
     return "\n".join(map(visible, str(text).split("\n")))
 
 
-def shortened(text: str, width: int, dots: str = DOTS, *, head: int | None = None) -> str:
-    """Cut a text in the middle, so that it takes at most `width` columns (>= 3) of a terminal.
+def shortened(text: str, width: int, dots: str = DOTS) -> str:
+    """Cut a name in the middle of its longest parts, or in its own, so that it takes at most `width` columns (>= 3).
 
-    Args:
-        text: printable.
-        width: columns of the terminal.
-        dots: what stands for the part that is cut out.
-        head: in [0, width), columns before that part; None: half of them.
-
-    >>> shortened("encoder.layers.11.self_attn.out_proj.weight", 24)
-    'encoder.lay…_proj.weight'
+    >>> shortened("encoder.layers.11.self_attention.output_projection.weight", 44)
+    'encoder.layers.11.self…tion.outp…tion.weight'
     """
     if cell_len(text) <= width:
         return text
-    room = width - cell_len(dots)
-    head = room // 2 if head is None else min(head, room)
-    return set_cell_size(text, head) + dots + set_cell_size(text[::-1], room - head)[::-1]
+    parts = text.split(".")
+    for longest in range(max(map(cell_len, parts)), _SHORTEST_PART - 1, -1):
+        short = ".".join(_cut(part, longest, dots) for part in parts)
+        if cell_len(short) <= width:
+            return short
+    return _cut(text, width, dots)
 
 
 def shortened_apart(names: Sequence[str], width: int, dots: str = DOTS) -> list[str] | None:
-    """Cut names at one place, as near to the middle as it goes, so that all stay different; None where none does.
+    """Shorten names so that all stay different: each for itself, or all at one place; None where neither does it.
 
     >>> shortened_apart(["encoder.layers.0.self_attn.weight", "encoder.layers.1.self_attn.weight"], 22)
     ['encoder.layers.0…eight', 'encoder.layers.1…eight']
     """
-    room = width - cell_len(dots)
-    for head in sorted(range(room + 1), key=lambda head: abs(head - room // 2)):
-        short = [shortened(name, width, dots, head=head) for name in names]
+    room = max(width - cell_len(dots), 0)
+    ways = [None, *sorted(range(room + 1), key=lambda head: abs(head - room // 2))]
+    for head in ways:
+        if head is None:
+            short = [shortened(name, width, dots) for name in names]
+        else:
+            short = [_cut(name, width, dots, head) for name in names]
         if len(set(short)) == len(set(names)):
             return short
     return None
+
+
+def _cut(text: str, width: int, dots: str, head: int | None = None) -> str:
+    """Cut the middle out of a text, after `head` columns; None: so that as much is left before as behind."""
+    if cell_len(text) <= width:
+        return text
+    room = max(width - cell_len(dots), 0)
+    head = room // 2 if head is None else min(head, room)
+    return set_cell_size(text, head) + dots + set_cell_size(text[::-1], room - head)[::-1]
 
 
 def columns_of(rows: Sequence[tuple[str, ...]], *, words: Sequence[int] = (0,)) -> list[str]:

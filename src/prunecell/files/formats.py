@@ -9,7 +9,9 @@ from typing import TypeVar
 from torch import Tensor
 
 from prunecell.archive import TensorFacts, inspect, write
-from prunecell.codecs.modes import ValueMode
+from prunecell.choices import chosen
+from prunecell.codecs.encode import BACKENDS
+from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest
 from prunecell.files.archive_file import read_archive, write_archive
 from prunecell.files.contents import Contents
@@ -119,10 +121,10 @@ def file_in(path: Path) -> Path:
         return path
     found = [file for file in models_in(path) if any(file.name.endswith(ending) for ending in READERS)]
     indices = [file for file in found if read_shards is by_ending(file, READERS, "read")]
-    chosen = indices or found
-    if len(chosen) == 1:
-        return chosen[0]
-    held = ", ".join(file.name for file in chosen[:5]) + ("" if len(chosen) <= 5 else ", ...")  # noqa: PLR2004 - a line
+    meant = indices or found
+    if len(meant) == 1:
+        return meant[0]
+    held = ", ".join(file.name for file in meant[:5]) + ("" if len(meant) <= 5 else ", ...")  # noqa: PLR2004 - a line
     what = f"with several files of tensors ({held}): name one of them" if held else "without a file of tensors"
     raise FormatError(f"{path}: a folder {what}")
 
@@ -174,11 +176,13 @@ def pack(
     >>> [(row.name, row.shape) for row in rows], again["epoch"]
     ([('weight', (100, 100))], 3)
     """
+    mode = value_mode(values)
+    chosen("backend", backend, BACKENDS)
     contents = opened(source, key=key)
     _tell_left_out(source, contents)
     minus_zeros = MinusZeros()
     items = minus_zeros.counted(contents.items)
-    write(items, target, values=values, backend=backend, metadata={**contents.metadata, **(metadata or {})})
+    write(items, target, values=mode, backend=backend, metadata={**contents.metadata, **(metadata or {})})
     if minus_zeros.matter:
         warnings.warn(f"{source}: {minus_zeros}", stacklevel=2)
     return inspect(target)
