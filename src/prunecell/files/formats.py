@@ -20,6 +20,7 @@ from prunecell.files.minus_zeros import MinusZeros
 from prunecell.files.safetensors_file import files_of, read_safetensors, read_shards, write_safetensors
 from prunecell.files.torch_file import read_torch, write_torch
 from prunecell.foreign import ENDINGS, models_in, recognized
+from prunecell.targets import check_target
 
 _T = TypeVar("_T")
 
@@ -165,6 +166,7 @@ def pack(
     Raises:
         UnknownNameError: the ending is none of these, or no state_dict is under the key.
         FormatError: the source is damaged, or holds something else than tensors.
+        OptionError: the target is a folder. OSError: its folder is not there or cannot be written in.
         OptionTypeError: a tensor is of a dtype that cannot be stored.
 
     >>> import tempfile, torch
@@ -178,6 +180,7 @@ def pack(
     """
     mode = value_mode(values)
     chosen("backend", backend, BACKENDS)
+    check_target(Path(target), Path(source), force=True)
     contents = opened(source, key=key)
     _tell_left_out(source, contents)
     minus_zeros = MinusZeros()
@@ -200,9 +203,11 @@ def unpack(source: str | Path, target: str | Path) -> None:
 
     Raises:
         UnknownNameError: the ending is none of these.
-        OptionError: safetensors has no name for a dtype.
+        OptionError: safetensors has no name for a dtype, or the target is a folder.
+        OSError: its folder is not there or cannot be written in.
         FormatError: the archive is damaged.
     """
+    check_target(Path(target), Path(source), force=True)
     by_ending(Path(target), WRITERS, "written")(read_archive(Path(source)), Path(target))
 
 
@@ -212,6 +217,7 @@ def convert(source: str | Path, target: str | Path, *, key: str | None = None) -
     Raises:
         As `pack` and `unpack`.
     """
+    check_target(Path(target), Path(source), force=True)
     write_to = by_ending(Path(target), WRITERS, "written")
     contents = opened(source, key=key)
     _tell_left_out(source, contents)

@@ -202,3 +202,16 @@ def test_a_sparse_tensor_is_refused_by_name(tmp_path):
 def test_packing_says_what_it_made(tmp_path, state):
     torch.save(state, tmp_path / "in.pt")
     assert pack(tmp_path / "in.pt", tmp_path / "out.pcell") == inspect(tmp_path / "out.pcell")
+
+
+@pytest.mark.parametrize("ending", [".pcell", *(ending for ending in WRITERS if ending != ".pcell")])
+def test_a_target_without_a_folder_is_named_as_it_was_given(tmp_path, state, ending):
+    save(state, tmp_path / "in.pcell")
+    work = pack if ending == ".pcell" else unpack
+    (tmp_path / f"folder{ending}").mkdir()
+    with pytest.raises(OptionError, match=rf"folder{re.escape(ending)}: it is a folder: give the name of a file in it"):
+        work(tmp_path / "in.pcell", tmp_path / f"folder{ending}")
+    for bad, error in ((tmp_path / "nowhere", FileNotFoundError), (tmp_path / "in.pcell", NotADirectoryError)):
+        with pytest.raises(error) as caught:
+            work(tmp_path / "in.pcell", bad / f"out{ending}")
+        assert caught.value.filename == str(bad)
