@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import types
 
 import pytest
@@ -24,3 +26,18 @@ def test_public_modules_are_documented():
         assert member.__doc__
         if isinstance(member, types.ModuleType):
             assert member.__name__.startswith("n2d2.")
+
+
+def test_any_module_can_be_the_first_that_is_imported():
+    """The package imports its modules when they are used, so no order of imports may be relied on."""
+    code = """
+import os, sys, torch
+for name in sys.argv[1:]:
+    if not os.fork():
+        os._exit(not __import__(name))
+    assert os.wait()[1] == 0, name
+"""
+    modules = [name for name in n2d2.__all__ if isinstance(getattr(n2d2, name), types.ModuleType)]
+    names = [f"n2d2.{name}" for name in (*modules, "network.network", "experiment.run", "command.run")]
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
