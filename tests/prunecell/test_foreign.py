@@ -135,6 +135,7 @@ def test_a_folder_is_searched_for_the_file_that_is_meant(tmp_path):
         with pytest.raises(FormatError, match=words):
             pack(tmp_path, tmp_path / "out" / "x.pcell")
 
+    (tmp_path / "out").mkdir()
     expect("a folder without a file of tensors")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "1.safetensors").write_bytes(save({"a": torch.eye(3)}))
@@ -158,7 +159,7 @@ def test_damage_in_a_torch_checkpoint_is_our_error(tmp_path, zipped):
     )
     random = np.random.default_rng(3)
     path, refused = tmp_path / "sd.pt", 0
-    for _ in range(150):
+    for _ in range(100):
         data = bytearray(good)
         for _ in range(random.choice([1, 1, 2, 8])):
             at = int(random.integers(random.choice([300, len(data)])))
@@ -170,4 +171,4 @@ def test_damage_in_a_torch_checkpoint_is_our_error(tmp_path, zipped):
         except FormatError as error:
             assert str(error).startswith(f"{path}: ")  # noqa: PT017 - most of them are refused, not all
             refused += 1
-    assert refused > 40
+    assert refused > 30
