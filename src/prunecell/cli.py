@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import prunecell.export.formats
     import prunecell.files
     import prunecell.files.formats
+    import prunecell.files.nested
 
 app = typer.Typer(
     help="Pruning that really makes a PyTorch model smaller.",
@@ -137,6 +138,8 @@ def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> N
     from prunecell.report.table import plain, rendered  # noqa: PLC0415 - only this needs it
 
     rows = prunecell.archive.inspect(source)
+    with prunecell.Archive.open(source, limit_bytes=1 << 62) as archive:
+        beside = prunecell.files.nested.names_of(archive.metadata)
     in_file = sum(r.bytes_stored for r in rows)
     columns = [
         ("tensor", [r.name for r in rows], "total"),
@@ -148,6 +151,7 @@ def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> N
         ("stored", [f"{r.bytes_stored:,}" for r in rows], f"{in_file:,}"),
     ]
     notes = [f"{r.name} is the {r.encoding}: tied, and stored once" for r in rows if r.encoding.startswith("alias of ")]
+    notes += [f"beside the tensors: {', '.join(beside)}"] if beside else []
     notes.append(f"the file: {source.stat().st_size:,} bytes, {source.stat().st_size - in_file:,} of them its header")
     caption = "dense, stored: bytes of each tensor; non-zero: elements that are not 0.0 (-0.0 counts), where counted"
     typer.echo(plain(rendered(columns, notes, caption=caption, n_words=4)))

@@ -475,7 +475,10 @@ def test_an_archive_is_shown_with_whole_figures_and_no_blank_cell(command, capsy
     names = [f"model.decoder.layers.{n}.mlp.up_projection.weight" for n in range(3)]
     shared = torch.eye(300)
     prunecell.save({**{n: torch.eye(300) for n in names}, "n": torch.tensor(3), "a": shared, "b": shared}, "a.pcell")
+    assert "beside the tensors" not in command("inspect", "a.pcell")
+    prunecell.pack("a.pcell", "a.pcell", metadata={"epoch": 3, "\x1b[2J": "x"})
     out = command("inspect", "a.pcell")
+    assert "beside the tensors: epoch, \\x1b[2J\n" in out
     assert all(f"{name}  float32  300x300  gaps8 codebook" in out for name in names)
     assert "b is the alias of a: tied, and stored once" in out
     size = Path("a.pcell").stat().st_size
