@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _LOOKED_AT = 4096  # bytes
-_MODELS = (".pcell", ".safetensors.index.json", ".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_MODELS = (".pcell", ".safetensors.index.json", ".bin.index.json", ".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _MAX_NAMED = 5
 
 ARCHIVE, TORCH, SAFETENSORS, INDEX = ".pcell file", "torch checkpoint", "safetensors file", "index of shards"

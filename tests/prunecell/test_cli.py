@@ -256,7 +256,7 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
             "empty.pt: it is an empty file, not a torch checkpoint: copy or save it again",
         ),
         (["pack", "data", "a.pcell"], "data: a folder without a file of tensors"),
-        (["pack", "eye", "a.pcell"], "eye: its ending is none that can be read; Legal: .bin, .ckpt, .pcell, .pt,"),
+        (["pack", "eye", "a.pcell"], "eye: its ending is none that can be read; Legal: .bin, .bin.index.json, .ckpt,"),
         (["pack", "eye.pt", "a.pcell", "--values", "int9"], "values='int9' is illegal; did you mean 'int8'?"),
         (
             ["unpack", "empty.pcell", "a.pt"],

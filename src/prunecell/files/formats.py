@@ -17,7 +17,8 @@ from prunecell.files.archive_file import read_archive, write_archive
 from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr
 from prunecell.files.minus_zeros import MinusZeros
-from prunecell.files.safetensors_file import files_of, read_safetensors, read_shards, write_safetensors
+from prunecell.files.safetensors_file import read_safetensors, write_safetensors
+from prunecell.files.shards_file import INDEX_ENDINGS, files_of, read_shards
 from prunecell.files.torch_file import read_torch, write_torch
 from prunecell.foreign import ENDINGS, models_in, recognized
 from prunecell.targets import check_target
@@ -41,7 +42,7 @@ class FileFormat:
 
 
 FILE_FORMATS = {
-    "shards": FileFormat(endings=(".safetensors.index.json",), read=read_shards),
+    "shards": FileFormat(endings=INDEX_ENDINGS, read=read_shards),
     "safetensors": FileFormat(endings=(".safetensors",), read=read_safetensors, write=write_safetensors),
     "pcell": FileFormat(endings=(".pcell",), read=read_archive, write=write_archive),
     "torch": FileFormat(endings=(".pt", ".pth", ".bin", ".ckpt"), read=read_torch, write=write_torch),
@@ -152,7 +153,8 @@ def pack(
 
     Args:
         source: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (torch, read with `weights_only`: no code is run),
-            `.safetensors`, `.safetensors.index.json` (its shards beside it), or `.pcell`; or a folder with one of them.
+            `.safetensors`, `.safetensors.index.json` or `.bin.index.json` (the shards beside it), or `.pcell`; or a
+            folder with one of them.
         target: the archive to write; an existing file is replaced.
         values: as for `save`.
         backend: as for `save`.

@@ -85,6 +85,21 @@ def test_safetensors_in_shards(tmp_path, state):
     assert_same(state, load(tmp_path / "model.pcell"), in_order=False)
 
 
+def test_shards_of_torch(tmp_path, state):
+    state = {**state, "tied": state["b.weight"]}
+    files = ["2.bin", "1.bin", "1.bin", "2.bin", "2.bin"]
+    for file in set(files):
+        torch.save({n: state[n] for n, f in zip(state, files, strict=True) if f == file}, tmp_path / file)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict(zip(state, files, strict=True))}))
+    rows = {row.name: row for row in pack(tmp_path, tmp_path / "model.pcell")}
+    assert rows["tied"].encoding == "alias of b.weight"
+    assert_same(state, load(tmp_path / "model.pcell"), in_order=False)
+    index.write_text(json.dumps({"weight_map": {"stranger": "1.bin"}}))
+    with pytest.raises(FormatError, match=r"1\.bin: it lacks the tensor 'stranger', which the index says is in it"):
+        pack(index, tmp_path / "out.pcell")
+
+
 def test_tied_tensors_are_in_safetensors_as_often_as_they_have_names(tmp_path):
     large = torch.randn(300, 300)  # more bytes than are copied at once
     save({"one": large, "other": torch.ones(3), "two": large, "last": torch.zeros(2)}, tmp_path / "model.pcell")
