@@ -370,6 +370,20 @@ def test_a_full_disk_is_told_by_the_systems_words(command, refusal, monkeypatch,
     assert not [path for path in Path().iterdir() if "full" in path.name]
 
 
+@pytest.mark.usefixtures("checkpoint")
+def test_a_disk_that_gets_full_while_torch_writes_is_told_too(command, refusal, monkeypatch):
+    command("pack", "eye.pt", "eye.pcell")
+    save = torch.save
+
+    class Full:
+        def write(self, _):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", lambda state, _: save(state, Full()))
+    assert refusal("unpack", "eye.pcell", "full.pt") == f"error: {os.strerror(errno.ENOSPC)}\n"
+    assert not [path for path in Path().iterdir() if "full" in path.name]
+
+
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_run_is_begun_anew_only_by_force(command, refusal, finished):

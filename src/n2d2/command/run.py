@@ -238,4 +238,5 @@ def examine(session: Session) -> None:
             session.say(f"{target.name}: " + ", ".join(f"{success:.2%} {when}" for when, success in found))
         path = Path(target.name) / "ConfusionMatrix_test"
         target.log_confusion_matrix(path)
-        session.say(f"written: {path}.png")
+        written = [f"{path}{ending}" for ending in (".dat", ".png") if Path(f"{path}{ending}").exists()]
+        session.say(f"written: {', '.join(written)}")

@@ -327,6 +327,17 @@ def test_weights_that_are_still_to_be_read_are_copied_aside(capsys):
     assert {Path("weights_validation", path.name): d for path, d in contents("weights_validation.old").items()} == best
 
 
+@pytest.mark.usefixtures("workplace_with_pictures")
+@pytest.mark.filterwarnings("default")
+def test_without_matplotlib_the_tables_are_written_all_the_same(capsys, monkeypatch):
+    monkeypatch.setattr("prunecell.report.picture.find_spec", lambda _: None)
+    main(["net.ini", "-learn-epoch", "1", "-test"])
+    out, err = capsys.readouterr()
+    assert "no picture is drawn, because matplotlib is not installed: pip install matplotlib" in err
+    assert "written: softmax.Target/ConfusionMatrix_test.dat\n" in out
+    assert {path.suffix for path in Path("softmax.Target").iterdir()} == {".dat"}
+
+
 @pytest.mark.usefixtures("workplace")
 def test_weights_are_called_as_in_the_archive(capsys):
     out = run(capsys, *LEARN)
