@@ -53,7 +53,7 @@ def write_safetensors(contents: Contents, path: Path) -> None:
     Raises:
         OptionError: safetensors has no name for a dtype.
     """
-    strings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in contents.metadata.items()}
+    strings = {_encodable(key): _text(value) for key, value in contents.metadata.items()}
     with writing(path, strings) as body:
         for name, item in contents.items:
             if isinstance(item, Alias):
@@ -63,3 +63,12 @@ def write_safetensors(contents: Contents, path: Path) -> None:
             if kind.container is None:
                 raise OptionError(f"{name!r} is of {kind.name}, which safetensors cannot hold; a '.pt' file can")
             body.append(name, kind.container, tuple(item.shape), [words_of(item).view("u1").data])
+
+
+def _text(value: object) -> str:
+    return _encodable(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _encodable(text: str) -> str:
+    """The same; half a surrogate pair, which JSON can hold and UTF-8 cannot, as Python writes it."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -10,6 +10,8 @@ import torch
 from prunecell.archive import Archive, load
 from prunecell.errors import FormatError, OptionError, UnknownNameError
 from prunecell.files import pack, read, unpack
+from prunecell.files.contents import contents_of
+from prunecell.files.safetensors_file import read_safetensors, write_safetensors
 
 A = {"layer.weight": torch.eye(3), "n": torch.tensor(7)}
 B = {"other.weight": torch.ones(2, 2)}
@@ -161,3 +163,10 @@ def test_minus_zeros_are_told_where_there_are_many(tmp_path, dtype):
     torch.save({"w": masked + 0.0}, tmp_path / "in.pt")
     pack(tmp_path / "in.pt", tmp_path / "zeros.pcell")
     assert (tmp_path / "zeros.pcell").stat().st_size < (tmp_path / "masked.pcell").stat().st_size
+
+
+def test_text_that_utf_8_cannot_hold_is_written_as_python_writes_it(tmp_path):
+    contents = contents_of(A, metadata={"a\udc80": "b\udc80", "n": 3, "ü": "ü"})
+    write_safetensors(contents, tmp_path / "out.safetensors")
+    found = {"a\\udc80": "b\\udc80", "n": "3", "ü": "ü"}
+    assert read_safetensors(tmp_path / "out.safetensors").metadata == found
