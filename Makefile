@@ -24,7 +24,7 @@ format: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt setup.py $(KERNELS)
-	$(BIN)/pip install -q -c constraints.txt -e '.[data]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[data,picture]'
 	touch $@
 
 .venv/installed-dev: .venv/installed

@@ -1,23 +1,31 @@
-"""N2D2's names over prunecell: its scripts and INI files run unchanged."""
+"""N2D2's names over prunecell: its scripts and INI files run unchanged.
 
-from n2d2 import (
-    activation,
-    cells,
-    database,
-    error_handler,
-    filler,
-    global_variables,
-    models,
-    provider,
-    quantizer,
-    solver,
-    target,
-    tensor,
-    transform,
-)
-from n2d2.config_section import ConfigSection
-from n2d2.tensor import Tensor
+A module is imported when it is first used, so that the command line starts without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from prunecell.errors import nearest
+
+if TYPE_CHECKING:
+    from n2d2 import (
+        activation,
+        cells,
+        database,
+        error_handler,
+        filler,
+        global_variables,
+        models,
+        provider,
+        quantizer,
+        solver,
+        target,
+        tensor,
+        transform,
+    )
+    from n2d2.config_section import ConfigSection
+    from n2d2.tensor import Tensor
 
 __all__ = [
     "ConfigSection",
@@ -37,6 +45,8 @@ __all__ = [
     "transform",
 ]
 
+_CLASSES = {"ConfigSection": "config_section", "Tensor": "tensor"}
+"""Public name of a class -> the module of this package that defines it."""
 
 _ELSEWHERE = {
     "application": "n2d2.target.Score after a Softmax with loss takes the place of its classifiers",
@@ -45,7 +55,20 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> object:
-    """Say what was meant."""
+    """Import what is asked for, or say what was meant."""
+    if name in _CLASSES:
+        found = getattr(import_module(f"{__name__}.{_CLASSES[name]}"), name)
+        globals()[name] = found  # the next use does not come here
+        return found
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
+    from n2d2.error_handler import UndefinedParameterError  # noqa: PLC0415 - only a mistake needs it
+
     if name in _ELSEWHERE:
-        raise error_handler.UndefinedParameterError(f"n2d2 has no {name!r}: {_ELSEWHERE[name]}")
-    raise error_handler.UndefinedParameterError(f"n2d2 has no {name!r}{nearest(name, __all__)}")
+        raise UndefinedParameterError(f"n2d2 has no {name!r}: {_ELSEWHERE[name]}")
+    raise UndefinedParameterError(f"n2d2 has no {name!r}{nearest(name, __all__)}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

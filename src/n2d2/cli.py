@@ -10,14 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from rich.console import Console
-from rich.text import Text
 
 from n2d2.command.options import FILLERS, Options
-from n2d2.command.run import run
 from n2d2.exports import EXPORTS, check_export
-from prunecell.errors import OptionError, PrunecellError, UnknownNameError, nearest
+from prunecell.errors import OptionError, UnknownNameError, nearest, percent
+from prunecell.terminal import as_a_command, say
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -55,7 +53,7 @@ IDLE = {"-bench": 0, "-dynamic-allocation": 0, "-report": 1, "-verbose": 1, "-ws
 """What N2D2 has and has no effect here -> how many arguments follow. A warning tells it."""
 
 
-_VERSION = f"n2d2 of prunecell {version('prunecell')}, torch {torch.__version__}"
+_VERSION = f"n2d2 of prunecell {version('prunecell')}, torch {version('torch')}"
 _NUMBER = re.compile(r"-[0-9.]+")
 
 
@@ -68,7 +66,7 @@ def _count(text: str) -> int:
 def _fraction(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is illegal: it must be a number in [0, 1]")
+        raise argparse.ArgumentTypeError(f"{text!r} is illegal: it must be a number in [0, 1]{percent(number)}")
     return number
 
 
@@ -178,23 +176,15 @@ def _check(options: Options) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; what goes wrong on purpose is one message, and the exit status is not 0."""
     words = sys.argv[1:] if arguments is None else arguments
-    errors = Console(stderr=True)
+    with as_a_command():
+        options = parse(words)
+        from n2d2.command.run import run  # noqa: PLC0415 - it loads torch, which takes seconds, and `-h` must not
 
-    def tell(message: Warning | str, *_: object, **__: object) -> None:
-        errors.print(Text(f"warning: {message}", "yellow"), soft_wrap=True)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = tell
         try:
-            options = parse(words)
-            try:
-                run(options, Console())
-            except KeyboardInterrupt:
-                errors.print(Text(f"\ninterrupted{_how_to_go_on(options, words)}"), soft_wrap=True)
-                sys.exit(INTERRUPTED)
-        except (PrunecellError, OSError) as error:
-            errors.print(Text(f"error: {error}", "red"), soft_wrap=True)
-            sys.exit(1)
+            run(options, Console())
+        except KeyboardInterrupt:
+            say(Console(stderr=True), f"\ninterrupted{_how_to_go_on(options, words)}")
+            sys.exit(INTERRUPTED)
 
 
 def _how_to_go_on(options: Options, words: list[str]) -> str:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from n2d2.experiment.experiment import Experiment
-from prunecell.archive import save
+import prunecell
 from prunecell.errors import OptionError, UnknownNameError, nearest
-from prunecell.export import to_onnx
+
+if TYPE_CHECKING:
+    import prunecell.export
+    from n2d2.experiment.experiment import Experiment
 
 EXACT = -32
 """The number of bits of floating point, which N2D2 writes as a negative number."""
@@ -15,26 +18,22 @@ PCELL_BITS = {EXACT: "exact", -16: "fp16", 8: "int8", **{bits: f"codebook{bits}"
 """`-nbbits` -> the values of a .pcell."""
 
 
-def export_pcell(experiment: Experiment, path: Path, nbbits: int) -> Path:
-    """Write `path`.pcell."""
-    file = path.with_name(f"{path.name}.pcell")
-    save(experiment.model, file, values=PCELL_BITS[nbbits])
-    return file
+def export_pcell(experiment: "Experiment", file: Path, nbbits: int) -> None:
+    """Write a .pcell file."""
+    prunecell.save(experiment.model, file, values=PCELL_BITS[nbbits])
 
 
-def export_onnx(experiment: Experiment, path: Path, nbbits: int) -> Path:  # noqa: ARG001 - as it is, always
-    """Write `path`.onnx, for batches of any size; pruned weights are zeros in it, which any compiler reads."""
-    file = path.with_name(f"{path.name}.onnx")
+def export_onnx(experiment: "Experiment", file: Path, nbbits: int) -> None:  # noqa: ARG001 - as it is, always
+    """Write an ONNX file, for batches of any size; pruned weights are zeros in it, which any compiler reads."""
     stimulus = next(experiment.model.parameters()).new_zeros(1, *experiment.provider.shape()[1:])
-    to_onnx(experiment.model, stimulus, file, sparse=False)
-    return file
+    prunecell.export.to_onnx(experiment.model, stimulus, file, sparse=False)
 
 
-EXPORTS: dict[str, tuple[Callable[[Experiment, Path, int], Path], Collection[int]]] = {
-    "pcell": (export_pcell, PCELL_BITS),
-    "ONNX": (export_onnx, [EXACT]),
+EXPORTS: dict[str, tuple[Callable[["Experiment", Path, int], None], Collection[int], str]] = {
+    "pcell": (export_pcell, PCELL_BITS, ".pcell"),
+    "ONNX": (export_onnx, [EXACT], ".onnx"),
 }
-"""Name -> what writes it, and the numbers of bits that it can have."""
+"""Name -> what writes it, the numbers of bits that it can have, and the ending of the file."""
 
 _ONNX = "use -export ONNX, which compilers for such targets take, or -export pcell"
 REFUSED_EXPORTS = {
@@ -55,8 +54,14 @@ def check_export(name: str, nbbits: int | None) -> None:
         raise OptionError(f"-nbbits {nbbits} is illegal with -export {name}; legal: {', '.join(map(str, legal))}")
 
 
-def export(experiment: Experiment, name: str, nbbits: int | None, stem: str) -> Path:
-    """Write `export_NAME/STEM` with the suffix of its kind, and return it; `check_export` has passed the arguments."""
-    path = Path(f"export_{name}") / stem
-    path.parent.mkdir(exist_ok=True)
-    return EXPORTS[name][0](experiment, path, EXACT if nbbits is None else nbbits)
+def exported_to(name: str, stem: str) -> Path:
+    """The file of an export: `export_NAME/STEM` with the ending of its kind."""
+    return Path(f"export_{name}") / f"{stem}{EXPORTS[name][2]}"
+
+
+def export(experiment: "Experiment", name: str, nbbits: int | None, stem: str) -> Path:
+    """Write `exported_to(name, stem)`, and return it; `check_export` has passed the arguments."""
+    file = exported_to(name, stem)
+    file.parent.mkdir(exist_ok=True)
+    EXPORTS[name][0](experiment, file, EXACT if nbbits is None else nbbits)
+    return file

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 
 from n2d2.cells.cell import Cell
 from n2d2.cells.summary import summary_of
 from n2d2.error_handler import WrongInputType
 from n2d2.fields import Declared, accepted, count, number
 from n2d2.tensor import Tensor
+from prunecell.report.picture import can_draw
 
 IGNORED = -1
 """The label of a stimulus that counts for nothing."""
@@ -161,6 +159,11 @@ class Score:
     def log_confusion_matrix(self, path: str | Path) -> None:
         """Draw the confusion matrix of the current partition as `path`.png; its numbers go to `path`.dat."""
         matrix = self.get_confusion_matrix()
+        _write(path, matrix, "%d")
+        if not can_draw():
+            return
+        from matplotlib.colors import PowerNorm  # noqa: PLC0415 - slow, and wanted only for pictures
+
         figure, axes = _figure()
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.3, 0, 1))  # so that rare errors are seen
@@ -169,7 +172,7 @@ class Score:
                 color = "white" if 2 * shares[label, estimated] > 1 else "black"
                 axes.text(estimated, label, str(n), ha="center", va="center", fontsize=7, color=color)
         axes.set(xlabel="estimated", ylabel="label", title=f"{self._partition()}: {self.get_average_success():.2%}")
-        _save(figure, path, matrix, "%d")
+        figure.savefig(f"{path}.png", dpi=130)
 
     def log_stats(self, path: str | Path) -> None:
         """Write the table of the cells that made the last output, as `summary()` prints it, to `path`.log."""
@@ -178,19 +181,24 @@ class Score:
 
     def log_success(self, path: str | Path) -> None:
         """Draw the loss of every batch that was learned as `path`.png; the numbers go to `path`.dat."""
+        _write(path, np.array(self.losses), "%.6g")
+        if not can_draw():
+            return
         figure, axes = _figure()
         axes.plot(self.losses)
         axes.set(xlabel="mini-batch", ylabel="loss", title=f"{self._partition()}: {self.get_average_success():.2%}")
-        _save(figure, path, np.array(self.losses), "%.6g")
+        figure.savefig(f"{path}.png", dpi=130)
 
 
-def _figure() -> tuple[Figure, Any]:
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figure = Figure(figsize=(6, 5), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
 
-def _save(figure: Figure, path: str | Path, numbers: np.ndarray[Any, Any], fmt: str) -> None:
+def _write(path: str | Path, numbers: np.ndarray[Any, Any], fmt: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(f"{path}.png", dpi=130)
     np.savetxt(f"{path}.dat", numbers, fmt=fmt)

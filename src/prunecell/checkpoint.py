@@ -8,9 +8,11 @@ from typing import Any, BinaryIO
 import torch
 
 from prunecell.atomic import replacing
+from prunecell.choices import by_name
 from prunecell.errors import FormatError
 
 
+@by_name("path", "every_seconds", example="Checkpoint(path=Path('run.checkpoint'))")
 @dataclass(kw_only=True)
 class Checkpoint:
     """A file from which a run goes on; written whole or not at all.

@@ -5,23 +5,24 @@ The library is reached through the package, whose names are imported when they a
 
 import shlex
 import sys
-import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 import prunecell
-from prunecell.errors import OptionError, PrunecellError
+from prunecell.errors import OptionError
+from prunecell.targets import check_target
+from prunecell.terminal import as_a_command, visible
 
 if TYPE_CHECKING:
     import prunecell.archive
     import prunecell.export
+    import prunecell.export.formats
     import prunecell.files
+    import prunecell.files.formats
+    import prunecell.files.nested
 
 app = typer.Typer(
     help="Pruning that really makes a PyTorch model smaller.",
@@ -32,6 +33,33 @@ app = typer.Typer(
 
 _INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells."""
+
+_Source = Annotated[
+    Path,
+    typer.Argument(
+        help="A state_dict or checkpoint of torch, safetensors, an index of shards, a .pcell; or its folder."
+    ),
+]
+_Force = Annotated[bool, typer.Option("--force", help="Replace the target if it is there already.")]
+_Key = Annotated[
+    str | None, typer.Option(help="Which entry of a torch checkpoint is the state_dict; a.b is one within another.")
+]
+
+
+def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - typer's form
+    if wanted:
+        typer.echo(f"prunecell {version('prunecell')}, torch {version('torch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """Pruning that really makes a PyTorch model smaller."""
 
 
 @app.command()
@@ -46,7 +74,8 @@ def run(  # noqa: PLR0913 - options of a command
     ] = None,
     reference: Annotated[bool, typer.Option(help="Train the dense network too, for comparison.")] = True,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; with one, the bits are the same every time.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run in the folder stopped.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew over a run that is in the folder.")] = False,
     lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys instead of refusing them.")] = False,
 ) -> None:
     """Train a network with pruning, write the small file, load it back and report."""
@@ -55,73 +84,96 @@ def run(  # noqa: PLR0913 - options of a command
     from n2d2.experiment.experiment import read  # noqa: PLC0415 - only `run` knows n2d2, and only if asked
     from n2d2.experiment.run import run as run_experiment  # noqa: PLC0415
 
+    if resume and force:
+        raise OptionError("--resume and --force are illegal together: one goes on, the other begins anew")
     torch.set_num_threads(threads)
     folder = out or Path("runs") / network.stem
     experiment = read(network, data_path=data, lenient=lenient, seed=seed)
     try:
-        run_experiment(experiment, folder, epochs=epochs, reference=reference, resume=resume)
+        run_experiment(experiment, folder, epochs=epochs, reference=reference, resume=resume, force=force)
     except KeyboardInterrupt:
-        words = sys.argv if "--resume" in sys.argv else [*sys.argv, "--resume"]
-        typer.echo(f"interrupted; to go on: {shlex.join(['prunecell', *words[1:]])}", err=True)
+        words = [word for word in sys.argv[1:] if word not in {"--resume", "--force"}]
+        typer.echo(f"interrupted; to go on: {visible(shlex.join(['prunecell', *words, '--resume']))}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
 
 
 @app.command()
 def pack(
-    source: Annotated[Path, typer.Argument(help="A state_dict, safetensors (an index too) or .pcell file.")],
+    source: _Source,
     target: Annotated[Path, typer.Argument(help="The .pcell file to write.")],
     *,
-    values: Annotated[str, typer.Option(help="exact, fp16, bf16, int8 or codebook1 to codebook8.")] = "exact",
+    values: Annotated[
+        str, typer.Option(help="exact: no bit is lost; fp16, bf16, int8 or codebook1 to codebook8 round weights.")
+    ] = "exact",
     backend: Annotated[
         str, typer.Option(help="zlib, or pcodec, which is smaller, but needs the package pcodec to be read.")
     ] = "zlib",
+    key: _Key = None,
+    force: _Force = False,
 ) -> None:
-    """Write a checkpoint as a small file."""
+    """Write a checkpoint as a small file. Text and numbers beside the tensors are kept; the rest is told."""
     if target.suffix != ".pcell":
         raise OptionError(f"{target}: the archive's name must end in .pcell")
-    n_bytes = source.stat().st_size
-    prunecell.pack(source, target, values=values, backend=backend)
-    typer.echo(f"{source}: {n_bytes:,} bytes -> {target}: {target.stat().st_size:,} bytes")
+    source, n_bytes = _checked(source, target, force=force)
+    prunecell.pack(source, target, values=values, backend=backend, key=key)
+    _tell_sizes(source, n_bytes, target)
 
 
 @app.command()
 def unpack(
     source: Annotated[Path, typer.Argument(help="A .pcell file.")],
     target: Annotated[Path, typer.Argument(help="The file to write: .pt, .safetensors, .npz with CSR arrays.")],
+    *,
+    force: _Force = False,
 ) -> None:
-    """Give back the dense checkpoint, bit for bit."""
+    """Give back the dense checkpoint: bit for bit, if it was packed with --values exact, which is the default."""
+    source, n_bytes = _checked(source, target, force=force)
     prunecell.unpack(source, target)
-    typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
+    _tell_sizes(source, n_bytes, target)
 
 
 @app.command()
 def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> None:
     """Show what a file holds, without decoding it."""
+    from prunecell.report.table import plain, rendered  # noqa: PLC0415 - only this needs it
+
     rows = prunecell.archive.inspect(source)
-    table = Table(
-        show_footer=True, box=SIMPLE_HEAD, pad_edge=False, caption="dense, stored: bytes", caption_justify="left"
-    )
-    table.add_column("tensor", "total", overflow="fold")
-    for title in ("dtype", "shape", "encoding"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("non-zero", justify="right")
-    table.add_column("dense", f"{sum(r.bytes_dense for r in rows):,}", justify="right")
-    table.add_column("stored", f"{sum(r.bytes_stored for r in rows):,}", justify="right")
-    for r in rows:
-        nonzero = "" if r.n_nonzero is None else f"{r.n_nonzero:,}"
-        shape = "x".join(map(str, r.shape))
-        table.add_row(r.name, r.dtype, shape, r.encoding, nonzero, f"{r.bytes_dense:,}", f"{r.bytes_stored:,}")
-    Console().print(table)
+    with prunecell.Archive.open(source, limit_bytes=1 << 62) as archive:
+        beside = prunecell.files.nested.names_of(archive.metadata)
+    in_file = sum(r.bytes_stored for r in rows)
+    columns = [
+        ("tensor", [r.name for r in rows], "total"),
+        ("dtype", [r.dtype for r in rows], ""),
+        ("shape", ["x".join(map(str, r.shape)) or "scalar" for r in rows], ""),
+        ("encoding", [r.encoding.partition(" of ")[0] for r in rows], ""),
+        ("non-zero", ["" if r.n_nonzero is None else f"{r.n_nonzero:,}" for r in rows], ""),
+        ("dense", [f"{r.bytes_dense:,}" for r in rows], f"{sum(r.bytes_dense for r in rows):,}"),
+        ("stored", [f"{r.bytes_stored:,}" for r in rows], f"{in_file:,}"),
+    ]
+    notes = [f"{r.name} is the {r.encoding}: tied, and stored once" for r in rows if r.encoding.startswith("alias of ")]
+    notes += [f"beside the tensors: {', '.join(beside)}"] if beside else []
+    notes.append(f"the file: {source.stat().st_size:,} bytes, {source.stat().st_size - in_file:,} of them its header")
+    caption = "dense, stored: bytes of each tensor; non-zero: elements that are not 0.0 (-0.0 counts), where counted"
+    typer.echo(plain(rendered(columns, notes, caption=caption, n_words=4)))
 
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(help="A state_dict, safetensors (an index too) or .pcell file.")],
+    source: _Source,
     target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, .npz with CSR arrays, .pt.")],
+    *,
+    key: _Key = None,
+    force: _Force = False,
 ) -> None:
     """Write the tensors of a file for other programs; ONNX and .pt2 need the model: prunecell.export."""
-    prunecell.export.export(prunecell.files.read(source), target)
-    typer.echo(f"{source}: {source.stat().st_size:,} bytes -> {target}: {target.stat().st_size:,} bytes")
+    source, n_bytes = _checked(source, target, force=force)
+    if target.name.endswith(prunecell.export.formats.PROGRAM_ENDINGS):
+        raise OptionError(
+            f"{target}: such a file holds a program, which needs the model itself: in Python,"
+            f" prunecell.export.export(model, {target.name!r}, example=x)"
+        )
+    prunecell.files.formats.convert(source, target, key=key)
+    _tell_sizes(source, n_bytes, target)
 
 
 @app.command("tune-runtime")
@@ -130,24 +182,19 @@ def tune() -> None:
     typer.echo(f"times of this machine: {prunecell.tune_runtime()}")
 
 
+def _checked(source: Path, target: Path, *, force: bool) -> tuple[Path, int]:
+    """Look at both before any work is done; return the file itself, where a folder was given, and its bytes."""
+    check_target(target, source, force=force)
+    source = prunecell.files.formats.file_in(source)
+    n_bytes = prunecell.files.formats.size_of(source)
+    return source, n_bytes
+
+
+def _tell_sizes(source: Path, n_bytes: int, target: Path) -> None:
+    typer.echo(visible(f"{source}: {n_bytes:,} bytes -> {target}: {target.stat().st_size:,} bytes"))
+
+
 def main() -> None:
     """Run the command; what goes wrong on purpose is one message and exit status 1."""
-    errors = Console(stderr=True)
-
-    def tell(message: Warning | str, *_: object, **__: object) -> None:
-        errors.print(Text(f"warning: {message}", "yellow"), soft_wrap=True)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = tell
-        try:
-            app()
-        except (PrunecellError, OSError) as error:
-            errors.print(Text(f"error: {_told(error)}", "red"), soft_wrap=True)
-            sys.exit(1)
-
-
-def _told(error: Exception) -> str:
-    """Say what happened, without the system's error number."""
-    if isinstance(error, OSError) and error.strerror:
-        return ": ".join(str(fact) for fact in (error.filename, error.strerror) if fact)
-    return str(error)
+    with as_a_command():
+        app()

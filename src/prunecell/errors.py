@@ -89,7 +89,16 @@ def check_number(name: str, value: object, *, low: float, high: float = math.inf
         raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not a {type(value).__name__}")
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
-        raise OptionError(f"{name}={value!r} is illegal: it must be {legal}")
+        raise OptionError(f"{name}={value!r} is illegal: it must be {legal}{percent(number) if high == 1 else ''}")
+
+
+def percent(number: float) -> str:
+    """Say what a number is as a fraction, where it looks like a percentage; else nothing.
+
+    >>> percent(90)
+    '; 90 % is 0.9'
+    """
+    return f"; {number:g} % is {number / 100:g}" if 2 <= number <= 100 else ""  # noqa: PLR2004 - 1.5 is no percentage
 
 
 def check_count(name: str, value: object, *, low: int = 0) -> None:

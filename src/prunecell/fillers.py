@@ -16,11 +16,12 @@ from torch import Tensor
 from prunecell.bits import select
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import Keys, Scores, key_at_most, value_of_key
-from prunecell.criteria import Criterion, keys_of, magnitude, needs_of, random
+from prunecell.choices import by_name, check_callable, example_of
+from prunecell.criteria import CRITERIA, Criterion, keys_of, magnitude, needs_of, random
 from prunecell.described import shown
-from prunecell.errors import OptionTypeError, check_number
+from prunecell.errors import check_number
 from prunecell.evidence import Evidence, Needs, Rank, Ranking
-from prunecell.granularity import SINGLE, Granularity
+from prunecell.granularity import SINGLE, Granularity, check_granularity
 
 Filler = Callable[[Evidence, float], Mask | Tensor]
 
@@ -69,6 +70,7 @@ def rank_of(filler: Filler) -> Rank | None:
     return filler.rank if isinstance(filler, Ranks) else None
 
 
+@by_name("criterion", "granularity", "revives", example="Lowest()")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Lowest:
     """Prune what scores lowest by a criterion: the exact count, ties by index.
@@ -94,8 +96,9 @@ class Lowest:
     revives: bool = False
 
     def __post_init__(self) -> None:
-        if not callable(self.criterion):
-            raise OptionTypeError(f"criterion={self.criterion!r} is illegal: it must be callable")
+        calls = {name: example_of(value, "prunecell.criteria") for name, value in CRITERIA.items()}
+        check_callable("criterion", self.criterion, calls)
+        check_granularity(self.granularity)
 
     def __repr__(self) -> str:
         return shown(self)
@@ -120,6 +123,7 @@ class Lowest:
         return self.granularity.spread(groups, evidence.weight.shape)
 
 
+@by_name(example="KeepZeros()")
 @dataclass(frozen=True, kw_only=True)
 class KeepZeros:
     """Prune what is zero already, and the smallest magnitudes beside it where more is asked for.
@@ -138,6 +142,7 @@ class KeepZeros:
         return prune_smallest(evidence.ranked(self.rank).keys, max(n_zero, exact_count(sparsity, n)))
 
 
+@by_name("delta", example="IterNonStruct(delta=0.001)")
 @dataclass(frozen=True, kw_only=True)
 class IterNonStruct:
     """N2D2's iterative filler: prune all weights up to the first multiple of `delta` that prunes enough.
@@ -181,6 +186,7 @@ class IterNonStruct:
             return max(float(delta * np.float32(k)), value)
 
 
+@by_name(example="Random()")
 @dataclass(frozen=True, kw_only=True)
 class Random:
     """N2D2's random filler: prune weights uniformly, to a count in float32.

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import Keys, Scores
-from prunecell.errors import OptionError, check_count
+from prunecell.choices import by_name, example_of, meant
+from prunecell.errors import OptionError, OptionTypeError, check_count
 
 
 class Granularity(Protocol):
@@ -28,6 +29,7 @@ class Granularity(Protocol):
         ...
 
 
+@by_name(example="Weights()")
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """Each weight for itself: unstructured pruning."""
@@ -41,6 +43,7 @@ class Weights:
         return groups
 
 
+@by_name("dims", example="Slices(dims=(0,))")
 @dataclass(frozen=True, kw_only=True)
 class Slices:
     """All weights with the same index in some dimensions.
@@ -59,6 +62,8 @@ class Slices:
     dims: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.dims, tuple | list):
+            raise OptionTypeError(f"dims={self.dims!r} is illegal: it must be a tuple of dimensions, such as (0,)")
         for dim in self.dims:
             check_count("dims", dim)
         if not self.dims or list(self.dims) != sorted(set(self.dims)):
@@ -81,6 +86,7 @@ class Slices:
             raise OptionError(f"dims={self.dims!r} is illegal for a weight of shape {tuple(shape)}")
 
 
+@by_name("rows", "columns", example="Blocks(rows=1, columns=4)")
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
     """Blocks of neighbouring rows and columns; all dimensions but the first are columns.
@@ -121,6 +127,20 @@ class Blocks:
 
 
 SINGLE = Weights()
+
+
+def check_granularity(granularity: object) -> None:
+    """Refuse, with what is legal, what groups no weights.
+
+    Raises:
+        OptionTypeError: it has no `group` and `spread`, or is a class instead of an object of it.
+    """
+    if isinstance(granularity, type) or not all(hasattr(granularity, name) for name in ("group", "spread")):
+        calls = {name: example_of(known, "prunecell.granularity") for name, known in GRANULARITIES.items()}
+        given = granularity.__name__ if isinstance(granularity, type) else repr(granularity)
+        raise OptionTypeError(
+            f"granularity={given} is illegal: it must be an object that groups weights{meant(granularity, calls)}"
+        )
 
 
 def _mean(scores: Tensor, dims: list[int]) -> Tensor:

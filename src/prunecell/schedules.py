@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from prunecell.choices import by_name
 from prunecell.errors import OptionError, check_count, check_number
 
 
@@ -97,6 +98,7 @@ def updates_of(schedule: Schedule) -> Callable[[Clock], float]:
     return schedule.update if isinstance(schedule, Timed) else partial(sparsity_at, schedule)
 
 
+@by_name("sparsity", example="Static(sparsity=0.9)")
 @dataclass(frozen=True, kw_only=True)
 class Static:
     """The whole sparsity from the beginning.
@@ -124,6 +126,7 @@ class Static:
         return 0
 
 
+@by_name("sparsity", "start", "gamma", "every_samples", example="Gradual(sparsity=0.9)")
 @dataclass(frozen=True, kw_only=True)
 class Gradual:
     """N2D2's Gradual mode: begin at `start`, add `gamma` at each update, until `sparsity`.
@@ -174,6 +177,7 @@ class Gradual:
         return _float32_steps(self.start, self.gamma, self.sparsity)[self.update(clock)]
 
 
+@by_name("sparsity", "epochs", example="Cubic(sparsity=0.9, epochs=1)")
 @dataclass(frozen=True, kw_only=True)
 class Cubic:
     """Fast at first, slowly at the end: s + (start - s) (1 - t)^3, t from 0 to 1 (Zhu & Gupta 2017).
@@ -210,7 +214,10 @@ class Cubic:
         lengths = {"epochs": self.epochs, "steps": self.steps, "samples": self.samples}
         given = {unit: length for unit, length in lengths.items() if length is not None}
         if len(given) != 1:
-            raise OptionError(f"give exactly one of epochs, steps, samples to Cubic, not {sorted(given) or 'none'}")
+            raise OptionError(
+                f"give exactly one of epochs, steps, samples to Cubic, not {', '.join(given) or 'none'}: for example"
+                f" Cubic(sparsity={self.sparsity}, epochs=1)"
+            )
         for unit, length in given.items():
             check_number(unit, length, low=0, open_low=True)
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prunecell.allocation import ALLOCATIONS, Allocation, uniform
+from prunecell.choices import by_name, check_callable, example_of
 from prunecell.criteria import CRITERIA
 from prunecell.described import described, rebuilt, shown
-from prunecell.errors import OptionTypeError, StateError, check_count
+from prunecell.errors import StateError, check_count
 from prunecell.evidence import Needs
 from prunecell.fillers import FILLERS, Filler, Lowest, traits_of
 from prunecell.granularity import GRANULARITIES
@@ -16,6 +17,7 @@ from prunecell.schedules import SCHEDULES, Schedule, moves
 _VERSION = 1
 
 
+@by_name("schedule", "filler", "allocation", example="PruneSpec(schedule=Static(sparsity=0.9))")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PruneSpec:
     """How weights are pruned.
@@ -37,9 +39,8 @@ class PruneSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("schedule", "filler", "allocation"):
-            if not callable(getattr(self, name)):
-                raise OptionTypeError(f"{name}={getattr(self, name)!r} is illegal: it must be callable")
+        for name, calls in _CALLS.items():
+            check_callable(name, getattr(self, name), calls)
         check_count("seed", self.seed)
 
     def __repr__(self) -> str:
@@ -79,6 +80,15 @@ class PruneSpec:
             return cls(**values)
         except TypeError as error:
             raise StateError(f"the fields of the spec do not fit: {error}") from None
+
+
+_CALLS = {
+    "schedule": {name: example_of(kind, "prunecell.schedules") for name, kind in SCHEDULES.items()},
+    "filler": {name: f"Lowest(criterion=prunecell.criteria.{name})" for name in CRITERIA}
+    | {name: example_of(kind, "prunecell.fillers") for name, kind in FILLERS.items()},
+    "allocation": {name: example_of(kind, "prunecell.allocation") for name, kind in ALLOCATIONS.items()},
+}
+"""Field -> what users may call its values -> how these are written."""
 
 
 def _known() -> dict[str, Any]:

@@ -6,7 +6,7 @@ resumed ends with the same bits as one that was not (one thread, CPU).
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -17,13 +17,16 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from prunecell.checkpoint import Checkpoint
+from prunecell.choices import by_name
 from prunecell.errors import DivergedError, check_count
 from prunecell.pruner import Pruner
+from prunecell.report.facts import WeightFacts
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels): inputs (n, ...), labels int64 (n,)."""
 
 
+@by_name("model", "optimizer", "train", example="Task(model=model, optimizer=optimizer, train=batches_of_epoch)")
 @dataclass(kw_only=True)
 class Task:
     """What is trained, and on what.
@@ -60,7 +63,8 @@ class Epoch:
         number: from 1.
         loss: the mean over its training samples.
         accuracy: on the validation samples, in [0, 1]; None without any.
-        sparsity: of the prunable weights, at its end; target_sparsity: the highest that a schedule asked for by then.
+        sparsity: of the prunable weights, at its end; target_sparsity: what their schedules asked for by then, as a
+            mean over all these weights.
         seconds: wall clock, validation included.
     """
 
@@ -179,14 +183,16 @@ def _finish_epoch(
             loss=progress.loss_sum / max(progress.samples, 1),
             accuracy=accuracy,
             sparsity=0.0 if task.pruner is None else task.pruner.sparsity,
-            target_sparsity=0.0
-            if task.pruner is None
-            else max(w.target_sparsity for w in task.pruner.report().weights),
+            target_sparsity=0.0 if task.pruner is None else _asked_for(task.pruner.report().weights),
             seconds=time.perf_counter() - started,
         )
     )
     progress.steps = progress.samples = 0
     progress.loss_sum = progress.seconds = 0.0
+
+
+def _asked_for(weights: Sequence[WeightFacts]) -> float:
+    return sum(w.target_sparsity * w.n_weights for w in weights) / max(sum(w.n_weights for w in weights), 1)
 
 
 @torch.no_grad()

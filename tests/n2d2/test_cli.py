@@ -1,6 +1,8 @@
 """The command line of n2d2: N2D2's options; the others are refused, each with what to use instead."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,26 @@ def test_help_and_version_end_well(capsys, words, told):
         main([words])
     assert exit_.value.code == 0
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["-h", "-v"])
+def test_help_loads_no_library_that_it_does_not_need(word):
+    code = f"""
+import sys
+from n2d2.cli import main
+try:
+    main(["{word}"])
+except SystemExit as end:
+    assert not end.code
+print("loaded:", *[name for name in ("torch", "numpy", "matplotlib", "PIL", "jinja2") if name in sys.modules])
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.endswith("loaded:\n")
+
+
+def test_a_percentage_is_recognised():
+    with pytest.raises(OptionError, match=r"'90' is illegal: it must be a number in \[0, 1\]; 90 % is 0\.9"):
+        parse(["net.ini", "-pruning", "Iter", "-pruning-threshold", "90"])
 
 
 def errors(capsys, *words):

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import types
 
 import pytest
@@ -6,10 +8,10 @@ import n2d2
 
 
 def test_every_public_name_is_there_and_none_is_forgotten():
-    members = {name for name in vars(n2d2) if not name.startswith("_")}
+    members = {name for name in n2d2.__all__ if hasattr(n2d2, name)}
     for module in (n2d2.cells, n2d2.cells.nn):
         assert set(module.__all__) <= set(vars(module))
-    assert set(n2d2.__all__) <= members
+    assert set(n2d2.__all__) == members == set(dir(n2d2))
     assert sorted(n2d2.__all__) == n2d2.__all__
 
 
@@ -24,3 +26,17 @@ def test_public_modules_are_documented():
         assert member.__doc__
         if isinstance(member, types.ModuleType):
             assert member.__name__.startswith("n2d2.")
+
+
+def test_any_module_can_be_the_first_that_is_imported():
+    """The package imports its modules when they are used, so no order of imports may be relied on."""
+    code = """
+import os, sys, torch
+for name in sys.argv[1:]:
+    if not os.fork():
+        os._exit(not __import__(name))
+    assert os.wait()[1] == 0, name
+"""
+    names = [f"n2d2.{name}" for name in ("target", "network.network", "experiment.run")]
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

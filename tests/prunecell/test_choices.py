@@ -1,9 +1,20 @@
 """Names become values, and what is no name is refused with what is legal."""
 
+import copy
+import pickle
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
 import pytest
 
+import prunecell
+import prunecell.spec
 from prunecell.choices import chosen
-from prunecell.errors import OptionTypeError, UnknownNameError
+from prunecell.errors import OptionError, OptionTypeError, UnknownNameError
+from prunecell.fillers import FILLERS
+from prunecell.granularity import GRANULARITIES, Slices
+from prunecell.schedules import SCHEDULES
 
 TABLE = {"exact": 1, "fp16": 2, "int8": None}
 
@@ -24,3 +35,115 @@ def test_the_nearest_name_is_offered():
 def test_what_is_no_text_is_refused(value):
     with pytest.raises(OptionTypeError, match=r"^values=.* is illegal: it must be a name. Legal: exact, fp16, int8$"):
         chosen("values", value, TABLE)
+
+
+def names():
+    """What the calls in messages are written in."""
+    public = {name: getattr(prunecell, name) for name in prunecell.__all__}
+    return {**public, **vars(prunecell.granularity), "prunecell": prunecell, "Path": Path}
+
+
+def classes():
+    """All that users make by a call and that takes its values by name."""
+    tables = (SCHEDULES, FILLERS, GRANULARITIES)
+    found = [value for table in tables for value in table.values() if isinstance(value, type)]
+    return [*found, prunecell.PruneSpec, prunecell.Task, prunecell.Checkpoint]
+
+
+@pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
+def test_values_without_names_are_refused_with_a_call_that_is_right(cls):
+    for values in ([0.9], [0.9, 1], [0.9, 1, 2, 3, 4, 5, 6, 7], [prunecell.Static(sparsity=0.5)], [(0,)]):
+        with pytest.raises(OptionTypeError, match=f"^{cls.__name__} takes its values by name: ") as caught:
+            cls(*values)
+        call = str(caught.value).partition("by name: ")[2].removeprefix("for example ")
+        eval(call, names() | dict.fromkeys(["model", "optimizer", "batches_of_epoch"]))  # noqa: S307 - our own words
+
+
+@pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
+def test_wrong_names_of_fields_are_refused_with_the_nearest(cls):
+    with pytest.raises(OptionTypeError, match=f"^{cls.__name__} has no field 'strange'; .*for example {cls.__name__}"):
+        cls(strange=1)
+    first = [field.name for field in fields(cls) if field.init]
+    if first and len(first[0]) > 4:
+        with pytest.raises(OptionTypeError, match=rf"has no field '{first[0]}x'; did you mean '{first[0]}'\?"):
+            cls(**{f"{first[0]}x": 1})
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(OptionTypeError, match=r"Cubic needs sparsity: for example Cubic\(sparsity=0\.9, epochs=1\)"):
+        prunecell.Cubic(epochs=1)
+    with pytest.raises(
+        OptionError, match=r"exactly one of epochs, steps, samples .*: for example Cubic\(sparsity=0\.7,"
+    ):
+        prunecell.Cubic(sparsity=0.7)
+
+
+def test_the_right_call_shows_what_was_given():
+    with pytest.raises(OptionTypeError, match=r"by name: Cubic\(sparsity=0\.95, epochs=3\)$"):
+        prunecell.Cubic(0.95, 3)
+    with pytest.raises(OptionTypeError, match=r"by name: Cubic\(sparsity=0\.95, steps=3\)$"):
+        prunecell.Cubic(0.95, steps=3)
+
+
+def test_subclasses_copies_and_pickles_are_as_of_any_dataclass():
+    @dataclass(frozen=True, kw_only=True)
+    class Mine(prunecell.Static):
+        more: int = 0
+
+    schedule = Mine(sparsity=0.5, more=2)
+    assert replace(schedule, more=3).more == 3
+    for value in (prunecell.Static(sparsity=0.5), prunecell.Lowest(revives=True)):
+        assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value  # noqa: S301 - our own
+
+
+S = prunecell.Static(sparsity=0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "meant"),
+    [
+        (lambda: prunecell.PruneSpec(schedule="cubic"), "Cubic(sparsity=0.9, epochs=1)"),
+        (lambda: prunecell.PruneSpec(schedule="gradul"), "Gradual(sparsity=0.9)"),
+        (lambda: prunecell.PruneSpec(schedule=S, allocation="global_magnitude"), "prunecell.allocation.global_ranking"),
+        (lambda: prunecell.PruneSpec(schedule=S, allocation="Uniform"), "prunecell.allocation.uniform"),
+        (lambda: prunecell.PruneSpec(schedule=S, filler="magnitude"), "Lowest(criterion=prunecell.criteria.magnitude)"),
+        (lambda: prunecell.PruneSpec(schedule=S, filler="random"), "Random()"),
+        (lambda: prunecell.Lowest(criterion="Taylor"), "prunecell.criteria.taylor"),
+        (lambda: prunecell.Lowest(granularity="slice"), "Slices(dims=(0,))"),
+    ],
+)
+def test_a_name_in_the_place_of_a_value_is_refused_with_the_value(make, meant):
+    with pytest.raises(OptionTypeError, match=re.escape(f"not a name; did you mean {meant}? Legal: ")):
+        make()
+    assert eval(meant, names()) is not None  # noqa: S307 - our own words
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: prunecell.PruneSpec(schedule=prunecell.Cubic),
+        lambda: prunecell.PruneSpec(schedule=S, filler=prunecell.Lowest),
+        lambda: prunecell.Lowest(granularity=Slices),
+        lambda: prunecell.Lowest(criterion=prunecell.Lowest),
+    ],
+)
+def test_a_class_in_the_place_of_a_value_is_refused(make):
+    with pytest.raises(OptionTypeError, match=r"is illegal: .*(\(\)|=)"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"), [(90, "; 90 % is 0.9"), (2, "; 2 % is 0.02"), (1.5, ""), (101, ""), (-1, "")]
+)
+def test_a_percentage_is_recognised(given, hint):
+    for make in (prunecell.Static, lambda sparsity: prunecell.Gradual(sparsity=0.5, start=sparsity)):
+        with pytest.raises(
+            OptionError, match=re.escape(f"={given} is illegal: it must be a number in [0, 1]{hint}") + "$"
+        ):
+            make(sparsity=given)
+
+
+@pytest.mark.parametrize("dims", [0, None, "0", {0}])
+def test_dimensions_that_are_no_tuple_are_refused(dims):
+    with pytest.raises(OptionTypeError, match="it must be a tuple of dimensions, such as"):
+        Slices(dims=dims)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from safetensors.torch import save_file
 
 import prunecell
 from prunecell import cli, training
@@ -172,8 +173,7 @@ def test_a_run_goes_on_under_the_same_setting_only(command, refusal):
 @pytest.mark.usefixtures("workplace")
 def test_without_a_dense_network_nothing_is_compared_with_it(command):
     out = command("run", "net.ini", "--epochs", "1", "--no-reference")
-    assert "gzip of dense" not in out
-    assert "bytes, gzip of it" not in out
+    assert "gzip of the dense one" not in out
     assert json.loads(Path("runs/net/report.json").read_text())["sizes"]["dense_gzip"] is None
 
 
@@ -207,7 +207,8 @@ def test_a_full_disk_is_named_and_leaves_no_halves(refusal, monkeypatch):
         (["data"], "data: it is no regular file"),
         (["broken.ini"], "broken.ini:1: '[conv1' is no header"),
         (["net.ini", "--data", "nowhere"], "MNIST is not in nowhere"),
-        (["net.ini", "--out", "net.ini"], "net.ini: File exists"),
+        (["net.ini", "--out", "net.ini"], "net.ini: Not a directory"),
+        (["net.ini", "--resume", "--force"], "--resume and --force are illegal together"),
     ],
 )
 def test_what_cannot_be_run_is_named(refusal, words, message):
@@ -236,7 +237,8 @@ def test_a_checkpoint_is_packed_shown_and_unpacked(command):
     assert re.search(r"weight +float32 +100x100 .* 100 +40,000", command("inspect", "eye.pcell"))
     command("unpack", "eye.pcell", "again.pt")
     assert torch.equal(torch.load("again.pt")["weight"], torch.eye(100))
-    assert re.match(r"eye\.pcell: \d{3} bytes -> eye\.pcell: \d{3} bytes", command("pack", "eye.pcell", "eye.pcell"))
+    words = ["pack", "eye.pcell", "eye.pcell", "--force"]
+    assert re.match(r"eye\.pcell: \d{3} bytes -> eye\.pcell: \d{3} bytes", command(*words))
 
 
 @pytest.mark.usefixtures("checkpoint")
@@ -251,21 +253,35 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
     ("words", "message"),
     [
         (["pack", "missing.pt", "a.pcell"], "missing.pt: No such file or directory"),
-        (["pack", "empty.pt", "a.pcell"], "empty.pt: torch reads no plain weights from it (EOFError)"),
         (
-            ["pack", "data", "a.pcell"],
-            "data: its ending is none that can be read; Legal: .bin, .ckpt, .pcell, .pt, .pth, .safetensors",
+            ["pack", "empty.pt", "a.pcell"],
+            "empty.pt: it is an empty file, not a torch checkpoint: copy or save it again",
         ),
+        (["pack", "data", "a.pcell"], "data: a folder without a file of tensors"),
+        (["pack", "eye", "a.pcell"], "eye: its ending is none that can be read; Legal: .bin, .bin.index.json, .ckpt,"),
         (["pack", "eye.pt", "a.pcell", "--values", "int9"], "values='int9' is illegal; did you mean 'int8'?"),
-        (["unpack", "empty.pcell", "a.pt"], "empty.pcell: a file of 0 bytes"),
-        (["unpack", "eye.pt", "a.pt"], "eye.pt: "),
+        (
+            ["unpack", "empty.pcell", "a.pt"],
+            "empty.pcell: it is an empty file, not a .pcell file: copy or save it again",
+        ),
+        (
+            ["unpack", "eye.pt", "a.pt"],
+            "eye.pt: it is a torch checkpoint, not a .pcell file: pack it first: prunecell pack eye.pt eye.pcell",
+        ),
         (["inspect", "missing.pcell"], "missing.pcell: No such file or directory"),
-        (["inspect", "data"], "data: Is a directory"),
+        (["inspect", "data"], "data: it is a folder, not a .pcell file, and holds no file of tensors"),
+        (["inspect", "."], ".: it is a folder, not a .pcell file: give a file in it, such as "),
+        (["pack", "eye.pt", "nowhere/a.pcell"], "nowhere: No such file or directory"),
+        (["pack", "eye.pt", "eye.pt/a.pcell"], "eye.pt: Not a directory"),
+        (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: key='model' is illegal: no state_dict is there"),
+        (["pack", "empty.pcell", "a.pcell", "--key", "x"], "key='x' is illegal: only a torch checkpoint has entries"),
+        (["export", "eye.pt", "a.onnx"], "a.onnx: such a file holds a program, which needs the model"),
     ],
 )
 def test_files_that_are_none_are_named(refusal, words, message):
     Path("empty.pt").touch()
     Path("empty.pcell").touch()
+    Path("eye").write_bytes(Path("eye.pt").read_bytes())
     assert f"error: {message}" in refusal(*words)
     assert not list(Path().glob("a.*"))
 
@@ -273,3 +289,235 @@ def test_files_that_are_none_are_named(refusal, words, message):
 def test_the_package_is_the_command_too():
     shown = subprocess.run([sys.executable, "-m", "prunecell", "--help"], capture_output=True, text=True, check=True)
     assert "Pruning that really makes a PyTorch model smaller" in shown.stdout
+
+
+# ---- nothing is written over unasked
+
+
+def tree(folder="."):
+    """Every file and its bytes, and where links lead."""
+    return {
+        str(path): path.readlink() if path.is_symlink() else path.read_bytes()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@pytest.mark.usefixtures("checkpoint")
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        (["pack", "eye.pt", "there.pcell"], "there.pcell: it is there already"),
+        (["pack", "there.pcell", "there.pcell"], "there.pcell: it is the source itself"),
+        (["pack", "there.pcell", "./there.pcell"], "there.pcell: it is the source itself"),
+        (["pack", "there.pcell", "link.pcell"], "link.pcell: it is the source itself"),
+        (["pack", "link.pcell", "there.pcell"], "there.pcell: it is the source itself"),
+        (["pack", "there.pcell", "hard.pcell"], "hard.pcell: it is the source itself"),
+        (["pack", "there.pcell", "there.pcell", "--values", "codebook4"], "there.pcell: it is the source itself"),
+        (["unpack", "there.pcell", "eye.pt"], "eye.pt: it is there already"),
+        (["unpack", "there.pcell", "there.pcell"], "there.pcell: it is the source itself"),
+        (["export", "eye.pt", "eye.pt"], "eye.pt: it is the source itself"),
+        (["export", "there.pcell", "eye.npz"], "eye.npz: it is there already"),
+    ],
+)
+def test_an_existing_file_is_replaced_only_by_force(command, refusal, words, fact):
+    command("pack", "eye.pt", "there.pcell")
+    Path("eye.npz").write_text("mine")
+    Path("link.pcell").symlink_to("there.pcell")
+    Path("hard.pcell").hardlink_to("there.pcell")
+    before = tree()
+    assert f"error: {fact}; nothing was done: give another name, or --force to replace it\n" == refusal(*words)
+    assert tree() == before
+    command(*words, "--force")
+    target = Path(words[2])
+    name = target.resolve() if target.suffix == ".pcell" else target
+    assert name.stat().st_size > 100
+    if target.suffix != ".npz":
+        assert prunecell.files.read(target)["weight"].shape == (100, 100)
+
+
+@pytest.mark.usefixtures("checkpoint")
+def test_a_target_is_looked_at_before_any_work(refusal, monkeypatch):
+    monkeypatch.setattr(prunecell.files.formats, "opened", lambda *_, **__: pytest.fail("it was opened"))
+    Path("there.pcell").touch()
+    refusal("pack", "eye.pt", "there.pcell")
+    assert "nowhere: No such file or directory" in refusal("pack", "eye.pt", "nowhere/a.pcell")
+    Path("folder.pcell").mkdir()
+    assert "folder.pcell: it is a folder: give the name of a file in it" in refusal("pack", "eye.pt", "folder.pcell")
+
+
+@pytest.mark.usefixtures("checkpoint")
+def test_a_folder_that_cannot_be_written_is_named(refusal, monkeypatch):
+    Path("locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "locked")  # root may write everywhere
+    assert refusal("pack", "eye.pt", "locked/a.pcell") == "error: locked: Permission denied\n"
+
+
+@pytest.mark.usefixtures("checkpoint")
+@pytest.mark.parametrize("target", ["full.pt", "full.safetensors", "full.npz", "full.pcell"])
+def test_a_full_disk_is_told_by_the_systems_words(command, refusal, monkeypatch, target):
+    from prunecell import atomic  # noqa: PLC0415 - only this test breaks it
+
+    command("pack", "eye.pt", "eye.pcell")
+    fsync = os.fsync
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as context:
+        context.setattr(atomic.os, "fsync", full)
+        words = ["pack", "eye.pt"] if target.endswith(".pcell") else ["unpack", "eye.pcell"]
+        assert refusal(*words, target) == f"error: {os.strerror(errno.ENOSPC)}\n"
+    assert os.fsync is fsync
+    assert not [path for path in Path().iterdir() if "full" in path.name]
+
+
+@pytest.mark.usefixtures("checkpoint")
+def test_a_disk_that_gets_full_while_torch_writes_is_told_too(command, refusal, monkeypatch):
+    command("pack", "eye.pt", "eye.pcell")
+    save = torch.save
+
+    class Full:
+        def write(self, _):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", lambda state, _: save(state, Full()))
+    assert refusal("unpack", "eye.pcell", "full.pt") == f"error: {os.strerror(errno.ENOSPC)}\n"
+    assert not [path for path in Path().iterdir() if "full" in path.name]
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_is_begun_anew_only_by_force(command, refusal, finished):
+    words = ["run", "net.ini", "--epochs", "1", "--out", "out", "--no-reference"]
+    command(*words)
+    if not finished:
+        for name in ("report.json", "net.pcell"):
+            Path("out", name).unlink()
+    before = tree("out")
+    message = refusal(*words)
+    assert message.startswith(
+        f"error: out: {'a finished' if finished else 'an unfinished'} run is in it (pruned.checkpoint"
+    )
+    assert "--resume goes on with it, --out FOLDER begins elsewhere, --force begins anew over it" in message
+    assert tree("out") == before
+    assert "MNIST is not in nowhere" in refusal(*words, "--force", "--data", "nowhere")
+    assert tree("out") == before
+    command(*words, "--force", "--seed", "3")
+    assert tree("out").keys() == {"out/net.pcell", "out/pruned.checkpoint", "out/report.json"}
+    assert tree("out")["out/pruned.checkpoint"] != before["out/pruned.checkpoint"]
+    command(*words[:-1], "--resume", "--seed", "3", "--no-reference")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_resuming_without_a_run_says_that_it_begins_anew(command):
+    words = ["run", "net.ini", "--epochs", "1", "--out", "out", "--no-reference", "--resume"]
+    assert "out: there is no run in it to go on with: beginning anew" in command(*words)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_other_files_in_the_folder_are_left_alone(command):
+    Path("out").mkdir()
+    Path("out/notes.txt").write_text("mine")
+    command("run", "net.ini", "--epochs", "1", "--out", "out", "--no-reference")
+    assert Path("out/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("workplace")
+def test_an_epoch_is_compared_with_what_its_weights_were_asked_for(command):
+    """Sections that are pruned differently: the line gives the mean, which the network can reach."""
+    other = INI.partition("[config]")[2].replace("Threshold=0.6", "Threshold=0.3")
+    fc2 = "[fc2]\nInput=fc1\nType=Fc\nNbOutputs=10\nConfigSection="
+    assert fc2 in INI
+    Path("net.ini").write_text(f"{INI.replace(fc2, f'{fc2}other_')}\n[other_config]\n{other}")
+    out = command("run", "net.ini", "--epochs", "4", "--no-reference")
+    sparsity, target = map(float, re.search(r"epoch   4 .*sparsity (\d+\.\d+)%  target (\d+\.\d+)%", out).groups())
+    assert 30 < target < 60
+    assert sparsity == pytest.approx(target, abs=0.5)
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.filterwarnings("default")
+def test_without_matplotlib_a_run_draws_no_picture_and_says_so(capsys, monkeypatch):
+    monkeypatch.setattr("prunecell.report.picture.find_spec", lambda _: None)
+    words = ["run", "net.ini", "--epochs", "1", "--no-reference"]
+    out, err = call(capsys, monkeypatch, *words)
+    assert "no picture is drawn, because matplotlib is not installed: pip install matplotlib" in err
+    assert "picture:" not in out
+    assert not Path("runs/net/run.png").exists()
+
+
+# ---- what is printed
+
+
+def test_the_version_is_told(command):
+    assert re.fullmatch(r"prunecell \d+\.\d+\.\d+, torch \S+\n", command("--version"))
+
+
+@pytest.mark.usefixtures("checkpoint")
+def test_the_size_of_a_checkpoint_in_shards_is_that_of_its_shards(command):
+    for n in (1, 2):
+        save_file({f"w{n}": torch.eye(100)}, f"{n}.safetensors")
+    index = {"weight_map": {"w1": "1.safetensors", "w2": "2.safetensors"}}
+    Path("model.safetensors.index.json").write_text(json.dumps(index))
+    out = command("pack", "model.safetensors.index.json", "a.pcell")
+    n_bytes = int(re.match(r"model\.safetensors\.index\.json: ([\d,]+) bytes", out)[1].replace(",", ""))
+    assert n_bytes > 80_000
+    Path("eye.pt").unlink()
+    Path("a.pcell").unlink()
+    assert command("pack", ".", "b.pcell").replace("b.pcell", "a.pcell") == out
+
+
+@pytest.mark.usefixtures("checkpoint")
+@pytest.mark.filterwarnings("default")
+def test_a_key_chooses_and_what_is_left_out_is_told(capsys, monkeypatch):
+    torch.save({"g": {"w": torch.eye(9)}, "d": {"v": torch.eye(9)}, "epoch": 3}, "gan.pt")
+    _, err = call(capsys, monkeypatch, "pack", "gan.pt", "gan.pcell", "--key", "d")
+    assert (
+        "warning: gan.pt: left out, because only tensors are kept, and numbers and text beside them: g (a dict" in err
+    )
+    assert list(prunecell.load("gan.pcell")) == ["v"]
+    _, err = call(capsys, monkeypatch, "export", "gan.pt", "gan.safetensors", "--key", "g")
+    assert list(prunecell.files.read("gan.safetensors")) == ["w"]
+
+
+def test_help_promises_bit_for_bit_only_for_exact(command):
+    words = " ".join(command("unpack", "--help").split())
+    assert words.count("bit for bit") == words.count("bit for bit, if it was packed with --values exact") == 1
+
+
+@pytest.mark.usefixtures("checkpoint")
+def test_an_archive_is_shown_with_whole_figures_and_no_blank_cell(command, capsys, monkeypatch):
+    names = [f"model.decoder.layers.{n}.mlp.up_projection.weight" for n in range(3)]
+    shared = torch.eye(300)
+    prunecell.save({**{n: torch.eye(300) for n in names}, "n": torch.tensor(3), "a": shared, "b": shared}, "a.pcell")
+    assert "beside the tensors" not in command("inspect", "a.pcell")
+    prunecell.pack("a.pcell", "a.pcell", metadata={"epoch": 3, "\x1b[2J": "x"})
+    out = command("inspect", "a.pcell")
+    assert "beside the tensors: epoch, \\x1b[2J\n" in out
+    assert all(f"{name}  float32  300x300  gaps8 codebook" in out for name in names)
+    assert "b is the alias of a: tied, and stored once" in out
+    size = Path("a.pcell").stat().st_size
+    assert f"the file: {size:,} bytes, " in out
+    monkeypatch.setattr("prunecell.report.table.terminal_width", lambda: 80)
+    narrow, _ = call(capsys, monkeypatch, "inspect", "a.pcell")
+    assert narrow.count("300x300") == 5
+    assert narrow.count("360,000") == 5
+    assert max(map(len, narrow.split("\n"))) <= 80 or "\n  " in narrow
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("name", ["[/bold]\x1b[2J", "ü\udc80", "[/bold]ü"], ids=ascii)
+def test_hostile_names_go_through_a_pipe_and_a_terminal(tmp_path, name, encoding):
+    file = os.fsencode(tmp_path) + b"/\xff\x1b[31m[/x].pt"
+    Path(os.fsdecode(file)).parent.mkdir()  # the closing tag has a slash
+    with Path(os.fsdecode(file)).open("wb") as stream:
+        torch.save({"w": torch.eye(3), name: torch.eye(3)}, stream)
+    shown = subprocess.run(
+        [sys.executable, "-m", "prunecell", "pack", file, tmp_path / "a.pcell"],
+        capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    text = (shown.stdout + shown.stderr).decode(encoding)
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert ("is illegal: it must be printable" in text) == (shown.returncode == 1)
+    assert shown.returncode == (0 if name.isprintable() else 1)

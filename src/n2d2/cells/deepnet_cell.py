@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,8 +13,10 @@ from n2d2.cells.block import Block, Item
 from n2d2.cells.naming import key_of
 from n2d2.cells.wiring import ends
 from n2d2.error_handler import WrongValue, refuse_unknown
-from n2d2.network.network import Network, read_network
-from n2d2.target import Score
+
+if TYPE_CHECKING:
+    from n2d2.network.network import Network
+    from n2d2.target import Score
 
 FIT_OPTIONS = ("log_epoch", "avg_window", "bench", "ban_multi_device", "valid_metric", "stop_valid", "log_kernels")
 
@@ -40,7 +42,7 @@ class DeepNetCell(Block):
         *,
         outputs: Sequence[str] | None = None,
         provider: Any = None,  # noqa: ANN401 - any provider
-        target: Score | None = None,
+        target: "Score | None" = None,
         name: str | None = None,
     ) -> None:
         by_name = {cell.name: cell for cell in cells}
@@ -83,7 +85,7 @@ class DeepNetCell(Block):
         del self._modules[key_of(removed.name)]
 
     @classmethod
-    def of(cls, network: Network) -> "DeepNetCell":
+    def of(cls, network: "Network") -> "DeepNetCell":
         """Assemble the cells of a network: dense, with neither provider nor target, so that it can be copied."""
         graph = network.graph
         return cls(graph.cells.values(), graph.inputs, outputs=[network.output], name=network.name)
@@ -99,6 +101,8 @@ class DeepNetCell(Block):
             data_path: the folder of the data, in place of the file's `DataPath`.
             lenient: keys that nothing reads are warnings.
         """
+        from n2d2.network.network import read_network  # noqa: PLC0415 - it needs cells; n2d2.network may come first
+
         network = read_network(ini.read(path, lenient=lenient), data_path=data_path)
         made = cls.of(network)
         for name, quantizer in network.quantizers.items():
@@ -172,10 +176,12 @@ class DeepNetCell(Block):
             target(self(provider.read_batch(first)))
         return target.get_average_success()
 
-    def _data(self) -> tuple[Any, Score]:
+    def _data(self) -> "tuple[Any, Score]":
         if self.provider is None:
             raise WrongValue(f"{self.name!r} has no provider: give one when the network is made")
         if self.target is None:
+            from n2d2.target import Score  # noqa: PLC0415 - it needs cells; n2d2.target may come first
+
             self.target = Score(self.provider)
         return self.provider, self.target
 

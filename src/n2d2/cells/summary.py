@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from n2d2.cells.cell import Cell
 from n2d2.cells.weights import Deconv, WeightCell
+from prunecell.terminal import columns_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,7 @@ class Summary:
     def __str__(self) -> str:
         """The table, then the totals."""
         lines = [TITLES, *(tuple(_cell(getattr(row, f.name)) for f in fields(row)) for row in self.rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(TITLES))]
-        table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        table = columns_of(lines, words=(0, len(TITLES) - 1))
         rule = "-" * max(map(len, table))
         parameters = sum(row.parameters for row in self.rows)
         macs = sum(row.macs or 0 for row in self.rows)

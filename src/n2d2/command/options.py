@@ -6,6 +6,9 @@ from pathlib import Path
 FILLERS = {"Random": "Random", "Iter": "IterNonStruct"}
 """What `-pruning` may be, beside None -> the filler of the PruneCells."""
 
+WEIGHTS, BEST, PRUNED = Path("weights"), Path("weights_validation"), Path("weights_pruned")
+"""The folders of weights in the working folder: the last, those of the best validation, those after `-pruning`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -49,6 +52,11 @@ class Options:
     def restores(self) -> bool:
         """Whether the network is that of a stopped learning, with nothing more to learn."""
         return self.goes_on and not self.learns and not self.prunes and self.checkpoints["learning"].exists()
+
+    @property
+    def archive(self) -> Path:
+        """The small file of the working folder."""
+        return Path(f"{self.net.stem}.pcell")
 
     @property
     def checkpoints(self) -> dict[str, Path]:

@@ -14,19 +14,18 @@ from torch import Tensor
 
 from n2d2.cells.weights import WeightCell
 from n2d2.command.logbook import TITLES, Logbook, measure
-from n2d2.command.options import FILLERS, Options
-from n2d2.command.session import Session, prepare_checkpoints, show, start
+from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
+from n2d2.command.session import Session, prepare_folder, put_aside, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.storing import store
-from n2d2.exports import export
+from n2d2.exports import export, exported_to
 from n2d2.files import load_weights
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint
 from prunecell.errors import DataError
 from prunecell.training import Batches, Progress, Task
 
-WEIGHTS, BEST, PRUNED = Path("weights"), Path("weights_validation"), Path("weights_pruned")
 NO_WEIGHTS = Path("/dev/null")
 
 
@@ -43,7 +42,7 @@ def run(options: Options, console: Console) -> None:
         session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
         return
     check_data(session)
-    prepare_checkpoints(session)
+    prepare_folder(session)
     session.prune()
     read_weights(session)
     if options.learns or options.restores:
@@ -55,6 +54,9 @@ def run(options: Options, console: Console) -> None:
     if options.test:
         examine(session)
     if options.export:
+        file = exported_to(options.export, options.net.stem)
+        if file.exists():
+            session.say(f"the old {file} is now {put_aside(file)}")
         session.say(f"written: {export(session.experiment, options.export, options.nbbits, options.net.stem)}")
 
 
@@ -193,17 +195,16 @@ def draw(session: Session, logbook: Logbook, progress: Progress, name: str) -> N
 
 def report(session: Session) -> None:
     """Write the small file, and print what every layer and the file came to."""
-    archive = Path(f"{session.options.net.stem}.pcell")
+    archive = session.options.archive
     stored = store(session.model, archive)
     if session.pruner is not None:
         cells = {name: cell for cell, name in session.parameter_names.items()}
         found = stored.entered(session.pruner.finalize())
-        weights = (replace(one, name=cells[one.name]) for one in found.weights)
         session.say()
-        session.say(replace(found, weights=tuple(weights), skipped=()))
+        session.say(replace(found, skipped=()))
         tell_unreached(session, {cells[one.name]: one.target_sparsity for one in found.weights})
     small, dense = stored.n_bytes, stored.n_bytes_dense
-    session.say(f"\n{archive}: {small:,} bytes; all parameters, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
+    session.say(f"\n{archive}: {small:,} bytes; all its tensors, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
     folders = [
         path for path in (WEIGHTS, BEST, PRUNED, *(Path(t.name) for t in session.network.targets)) if path.is_dir()
     ]
@@ -237,4 +238,5 @@ def examine(session: Session) -> None:
             session.say(f"{target.name}: " + ", ".join(f"{success:.2%} {when}" for when, success in found))
         path = Path(target.name) / "ConfusionMatrix_test"
         target.log_confusion_matrix(path)
-        session.say(f"written: {path}.png")
+        written = [f"{path}{ending}" for ending in (".dat", ".png") if Path(f"{path}{ending}").exists()]
+        session.say(f"written: {', '.join(written)}")

@@ -12,7 +12,7 @@ from n2d2 import global_variables
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.naming import weight_name
 from n2d2.cells.summary import summarize
-from n2d2.command.options import Options
+from n2d2.command.options import BEST, PRUNED, WEIGHTS, Options
 from n2d2.experiment.experiment import Experiment, read
 from n2d2.files import save_weights
 from n2d2.network.network import Network
@@ -21,6 +21,7 @@ from n2d2.solver import SolverOptimizer
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell.errors import DataError, OptionError
 from prunecell.pruner import Pruner
+from prunecell.terminal import columns_of, say
 
 
 @dataclass(eq=False)
@@ -54,7 +55,7 @@ class Session:
 
     def say(self, text: object = "") -> None:
         """Print it as it is."""
-        self.console.print(str(text), highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
 
     @property
     def parameter_names(self) -> dict[str, str]:
@@ -115,8 +116,7 @@ def show(session: Session) -> None:
     session.say(summarize(session.model, network.provider.shape()[1:]))
     if network.quantizers:
         lines = [PRUNING, *(pruning_of(cell, quantizer) for cell, quantizer in network.quantizers.items())]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        session.say("\n".join(["", *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)]))
+        session.say("\n".join(["", *columns_of(lines)]))
 
 
 PRUNING = ("Pruning", "Mode", "Filler", "Threshold", "Start", "Gamma", "Step (samples)", "Delta")
@@ -135,8 +135,8 @@ def pruning_of(cell: str, quantizer: PruneCell) -> tuple[str, ...]:
     return (cell, quantizer.prune_mode, quantizer.prune_filler, *values)
 
 
-def prepare_checkpoints(session: Session) -> None:
-    """Take those of another folder; put old ones aside where the run begins anew."""
+def prepare_folder(session: Session) -> None:
+    """Take the state of another folder; put aside what the run would write over where it begins anew."""
     options, paths = session.options, session.options.checkpoints
     if options.l is not None:
         found = [options.l / path for path in paths.values() if (options.l / path).exists()]
@@ -148,7 +148,37 @@ def prepare_checkpoints(session: Session) -> None:
     elif options.resume and not any(path.exists() for path in paths.values()):
         session.say(f"there is no {paths['learning']} here: beginning anew")
     elif not options.resume:
-        begun = {"learning": options.learns, "finetuning": options.learns or options.prunes}
-        for path in (path for name, path in paths.items() if begun[name] and path.exists()):
-            session.say(f"\nbeginning anew, without -resume: the old {path} is now {path}.old")
-            path.replace(f"{path}.old")
+        session.say()
+        still_read = options.w or (None if options.learns else BEST)
+        for path in (path for path in _written_over(session) if path.exists()):
+            session.say(f"beginning anew, without -resume: the old {path} is now {put_aside(path, still_read)}")
+
+
+def _written_over(session: Session) -> list[Path]:
+    """What the run will write, but for what it reads first."""
+    options, checkpoints = session.options, session.options.checkpoints
+    paths = []
+    if options.learns:
+        paths += [WEIGHTS, BEST, checkpoints["learning"], *(Path(target.name) for target in session.network.targets)]
+    if options.prunes:
+        paths += [PRUNED, *([BEST] if options.finetuning else [])]
+    if options.learns or options.prunes:
+        paths += [options.archive, checkpoints["finetuning"]]
+    return list(dict.fromkeys(paths))
+
+
+def put_aside(path: Path, still_read: Path | None = None) -> Path:
+    """Give a file or folder the ending `.old`; an older one of this name is removed. Return where it is.
+
+    Args:
+        path: it exists.
+        still_read: a folder of which a copy is put aside, because it is read later.
+    """
+    old = path.with_name(f"{path.name}.old")
+    if old.is_dir():
+        shutil.rmtree(old)
+    if still_read is not None and still_read.exists() and path.samefile(still_read):
+        shutil.copytree(path, old)
+    else:
+        path.replace(old)
+    return old

@@ -5,10 +5,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from prunecell.report import Report
+from prunecell.terminal import say, visible
 from prunecell.training import Epoch
+
+PICTURE, FACTS = "run.png", "report.json"
+"""The names of files beside the archive."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +58,16 @@ class Result:
 
 def print_result(result: Result, archive: Path, console: Console) -> None:
     """The closing page of a run; its other files are beside the archive."""
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    facts.add_column()
-    facts.add_column(justify="right")
-    for line in _lines(result, archive):
-        facts.add_row(*line)
-    console.print(result.report)
-    console.print()
-    console.print(facts)
-    console.print(f"\n{archive} was read back bit for bit", soft_wrap=True, highlight=False)
-    console.print(f"picture: {archive.parent / 'run.png'}", soft_wrap=True, highlight=False)
-    console.print(f"all numbers: {archive.parent / 'report.json'}", soft_wrap=True, highlight=False)
+    lines = _lines(result, archive)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    say(console, result.report)
+    say(console)
+    for title, value in lines:
+        say(console, f"{title:{widths[0]}}  {value:>{widths[1]}}")
+    say(console, f"\n{archive} was read back bit for bit")
+    if (archive.parent / PICTURE).exists():
+        say(console, f"picture: {archive.parent / PICTURE}")
+    say(console, f"all numbers: {archive.parent / FACTS}")
 
 
 def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:
@@ -74,14 +76,14 @@ def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:
         ("test accuracy, pruned", f"{result.accuracy:.2%}"),
         ("test accuracy, file loaded into the sparse runtime", f"{result.accuracy_runtime:.2%}"),
         ("seconds for the test set, dense / sparse", f"{result.seconds_dense:.2f} / {result.seconds_runtime:.2f}"),
-        ("bytes, dense state_dict", f"{sizes.dense:,}"),
+        ("bytes, dense state_dict as torch writes it", f"{sizes.dense:,}"),
         ("bytes, gzip of the pruned one", f"{sizes.pruned_gzip:,}"),
-        (f"bytes, {archive.name}", f"{sizes.stored:,}"),
-        ("smaller than dense", f"{sizes.dense / sizes.stored:.1f} x"),
+        (f"bytes, {visible(archive.name)}", f"{sizes.stored:,}"),
+        ("smaller than the dense state_dict", f"{sizes.dense / sizes.stored:.1f} x"),
     ]
     if result.accuracy_dense is not None:
         lines.insert(0, ("test accuracy, dense network", f"{result.accuracy_dense:.2%}"))
     if sizes.dense_gzip is not None:
-        lines.insert(-3, ("bytes, gzip of it", f"{sizes.dense_gzip:,}"))
-        lines.append(("smaller than gzip of dense", f"{sizes.dense_gzip / sizes.stored:.1f} x"))
+        lines.insert(-3, ("bytes, gzip of the dense one", f"{sizes.dense_gzip:,}"))
+        lines.append(("smaller than gzip of the dense one", f"{sizes.dense_gzip / sizes.stored:.1f} x"))
     return lines

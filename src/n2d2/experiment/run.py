@@ -4,16 +4,17 @@ import gzip
 import io
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.text import Text
 from torch import nn
 
 from n2d2.experiment.experiment import Experiment
 from n2d2.experiment.fitting import fit_shown
-from n2d2.experiment.result import Result, Sizes, print_result
+from n2d2.experiment.result import FACTS, PICTURE, Result, Sizes, print_result
 from n2d2.experiment.storing import Stored, store
 from n2d2.ini import IniError
 from prunecell.checkpoint import Checkpoint
@@ -21,22 +22,34 @@ from prunecell.errors import NothingSparseWarning, OptionError
 from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run
 from prunecell.sparse.convert import compact_
+from prunecell.targets import check_folder
+from prunecell.terminal import say, visible
 from prunecell.training import Epoch, Progress, Task, evaluate
 
 
-def run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool = True, resume: bool = False) -> Result:
+def run(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    epochs: int,
+    reference: bool = True,
+    resume: bool = False,
+    force: bool = False,
+) -> Result:
     """Do all of it, print what happens, and leave the files in `folder`.
 
     Args:
         experiment: what is learned.
-        folder: gets `NAME.pcell`, `run.png`, `report.json` and the checkpoints.
+        folder: gets `NAME.pcell`, `report.json`, the checkpoints, and, where matplotlib is installed, `run.png`.
         epochs: >= 1.
         reference: whether the dense network is trained too, for comparison.
-        resume: go on from the checkpoints in `folder`; without it they are removed first.
+        resume: go on from the checkpoints in `folder`.
+        force: begin anew over a run that is in `folder`; its checkpoints are removed first.
 
     Raises:
         IniError: nothing in the file is pruned.
-        OptionError: a checkpoint has more epochs than are asked for.
+        OptionError: a run is in the folder, and neither `resume` nor `force` is given; or a checkpoint has more
+            epochs than are asked for.
         FormatError: what was read back is not what was written, or a checkpoint is of another run.
         DivergedError: the loss is NaN or infinite.
         KeyboardInterrupt: Ctrl-C; the checkpoints have all that was learned.
@@ -44,18 +57,15 @@ def run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool = 
     if not any(experiment.plan.values()):
         file = experiment.network.document.file
         raise IniError(f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity")
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
-    if not resume:
-        for checkpoint in checkpoints.values():
-            checkpoint.path.unlink(missing_ok=True)
     console = Console()
+    _prepare(experiment, folder, checkpoints, console, resume=resume, force=force)
     dense, dense_epochs = None, list[Epoch]()
     if reference:
-        console.rule(f"{experiment.name}: dense")
+        console.rule(Text(f"{visible(experiment.name)}: dense"))
         task = _task(experiment)
         dense, dense_epochs = task.model, _fit(task, experiment, epochs, checkpoints["dense"], console).epochs
-    console.rule(f"{experiment.name}: pruned")
+    console.rule(Text(f"{visible(experiment.name)}: pruned"))
     task = _task(experiment)
     task.pruner = Pruner(
         task.model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size
@@ -75,10 +85,45 @@ def run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool = 
         epochs=progress.epochs,
         epochs_dense=dense_epochs,
     )
-    _draw(folder / "run.png", experiment, progress, result)
-    (folder / "report.json").write_text(result.to_json())
+    _draw(folder / PICTURE, experiment, progress, result)
+    (folder / FACTS).write_text(result.to_json())
     print_result(result, stored.path, console)
     return result
+
+
+def _prepare(
+    experiment: Experiment,
+    folder: Path,
+    checkpoints: Mapping[str, Checkpoint],
+    console: Console,
+    *,
+    resume: bool,
+    force: bool,
+) -> None:
+    """Make the folder, or see that nothing in it is destroyed that was not meant to be.
+
+    Raises:
+        OptionError: a run is in it, and neither `resume` nor `force` is given.
+        OSError: it cannot be made or written in.
+    """
+    paths = [one.path for one in checkpoints.values()]
+    results = (folder / f"{experiment.name}.pcell", folder / PICTURE, folder / FACTS)
+    there = [path for path in (*paths, *results) if path.exists()]
+    if there and not (resume or force):
+        state = "a finished run" if (folder / FACTS).exists() else "an unfinished run"
+        raise OptionError(
+            f"{folder}: {state} is in it ({', '.join(path.name for path in there)}); nothing was done: --resume goes"
+            " on with it, --out FOLDER begins elsewhere, --force begins anew over it"
+        )
+    if not folder.exists():
+        folder.mkdir(parents=True)
+    check_folder(folder)
+    if resume and not any(path.exists() for path in paths):
+        say(console, f"{folder}: there is no run in it to go on with: beginning anew")
+    if there and not resume:
+        next(iter(experiment.train(0)), None)  # if the data cannot be had, nothing is removed
+        for path in there:
+            path.unlink()  # so that what is there after a kill is of this run
 
 
 def _task(experiment: Experiment) -> Task:
@@ -102,7 +147,7 @@ def _fit(task: Task, experiment: Experiment, epochs: int, checkpoint: Checkpoint
     def watch(progress: Progress) -> None:
         nonlocal printed
         for epoch in progress.epochs[printed:]:
-            console.print(_line(epoch, pruned=task.pruner is not None), highlight=False, soft_wrap=True)
+            say(console, _line(epoch, pruned=task.pruner is not None))
         printed = len(progress.epochs)
 
     size = experiment.provider.epoch_size

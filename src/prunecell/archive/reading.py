@@ -14,6 +14,7 @@ from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_
 from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
 from prunecell.errors import FormatError, UnknownNameError, nearest
+from prunecell.foreign import ARCHIVE, mistaken
 
 LIMIT_BYTES = 1 << 36  # 64 GiB
 
@@ -80,7 +81,7 @@ class Archive:
             FormatError: the file is damaged, hostile, of an unknown version, or no archive.
         """
         path = Path(path)
-        with _naming(str(path)):
+        with _naming(str(path)), _told_apart(path):
             container = Container(path)
             try:
                 manifest = read_manifest(container)
@@ -207,6 +208,17 @@ def _naming(what: str) -> Iterator[None]:
         yield
     except FormatError as e:
         raise FormatError(f"{what}: {e}") from None
+
+
+@contextmanager
+def _told_apart(path: Path) -> Iterator[None]:
+    """Say what a file is that is no archive, instead of what is wrong with it as one."""
+    try:
+        yield
+    except (FormatError, IsADirectoryError) as error:
+        if else_ := mistaken(path, ARCHIVE):
+            raise FormatError(else_) from None
+        raise error from None
 
 
 def _check_size(manifest: Manifest, limit_bytes: int) -> None:

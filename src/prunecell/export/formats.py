@@ -34,6 +34,7 @@ PROGRAM_FORMATS = {
     "onnx-dense": ProgramFormat(endings=(".onnx",), write=partial(to_onnx, sparse=False)),
     "torch-export": ProgramFormat(endings=(".pt2",), write=to_torch_export),
 }
+PROGRAM_ENDINGS = tuple(ending for known in PROGRAM_FORMATS.values() for ending in known.endings)
 FORMATS: dict[str, ProgramFormat | Callable[[Contents, Path], None]] = {
     **PROGRAM_FORMATS,
     **{name: known.write for name, known in FILE_FORMATS.items() if known.write},

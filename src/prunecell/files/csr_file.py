@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prunecell.atomic import replacing
-from prunecell.files.contents import Contents
+from prunecell.files.contents import Contents, tell_left_out
+from prunecell.files.nested import names_of
 
 Array: TypeAlias = NDArray[Any]
 
@@ -22,6 +23,7 @@ _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 def write_csr(contents: Contents, path: Path) -> None:
     """Write matrices as `prunecell.export.to_csr` says; the metadata have no place in it."""
     state = contents.state()
+    tell_left_out(path, names_of(contents.metadata))
     with replacing(path) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
         for name, tensor in state.items():
             for key, array in _arrays(name, tensor):

@@ -1,5 +1,6 @@
 """The one table of the files that tensors are read from and written to, and what turns one into another."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,19 @@ from typing import TypeVar
 from torch import Tensor
 
 from prunecell.archive import TensorFacts, inspect, write
-from prunecell.codecs.modes import ValueMode
-from prunecell.errors import UnknownNameError, nearest
+from prunecell.choices import chosen
+from prunecell.codecs.encode import BACKENDS
+from prunecell.codecs.modes import ValueMode, value_mode
+from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest
 from prunecell.files.archive_file import read_archive, write_archive
 from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr
-from prunecell.files.safetensors_file import read_safetensors, read_shards, write_safetensors
+from prunecell.files.minus_zeros import MinusZeros
+from prunecell.files.safetensors_file import read_safetensors, write_safetensors
+from prunecell.files.shards_file import INDEX_ENDINGS, files_of, read_shards
 from prunecell.files.torch_file import read_torch, write_torch
+from prunecell.foreign import ENDINGS, models_in, recognized
+from prunecell.targets import check_target
 
 _T = TypeVar("_T")
 
@@ -35,7 +42,7 @@ class FileFormat:
 
 
 FILE_FORMATS = {
-    "shards": FileFormat(endings=(".safetensors.index.json",), read=read_shards),
+    "shards": FileFormat(endings=INDEX_ENDINGS, read=read_shards),
     "safetensors": FileFormat(endings=(".safetensors",), read=read_safetensors, write=write_safetensors),
     "pcell": FileFormat(endings=(".pcell",), read=read_archive, write=write_archive),
     "torch": FileFormat(endings=(".pt", ".pth", ".bin", ".ckpt"), read=read_torch, write=write_torch),
@@ -68,18 +75,65 @@ def by_ending(path: Path, table: Mapping[str, _T], verb: str) -> _T:
     raise UnknownNameError(f"{path}: its ending is none that can be {verb}{nearest(path.suffix, table)}")
 
 
-def read(path: str | Path) -> dict[str, Tensor]:
+def read(path: str | Path, *, key: str | None = None) -> dict[str, Tensor]:
     """Read all tensors of a file, any that `pack` takes; tied ones are one tensor.
 
+    Args:
+        path: the file, or a folder with one.
+        key: as for `pack`.
+
     Raises:
-        UnknownNameError: its ending is none that can be read.
+        UnknownNameError: its ending is none that can be read, or no state_dict is under the key.
         FormatError: it is damaged, or holds something else than tensors.
     """
-    return _opened(path).state()
+    return opened(path, key=key).state()
 
 
-def _opened(path: str | Path) -> Contents:
-    return by_ending(Path(path), READERS, "read")(Path(path))
+def opened(path: str | Path, *, key: str | None = None) -> Contents:
+    """Open a file of tensors, or the one in a folder, and look at nothing but its list of tensors, where it has one.
+
+    Raises:
+        As `read`. OptionError: the file has no entries to choose from.
+    """
+    path = file_in(Path(path))
+    reader = _reader_of(path)
+    if key is None:
+        return reader(path)
+    if reader is not read_torch:
+        raise OptionError(f"key={key!r} is illegal: only a torch checkpoint has entries to choose from, not {path}")
+    return read_torch(path, key=key)
+
+
+def _reader_of(path: Path) -> Callable[[Path], Contents]:
+    try:
+        return by_ending(path, READERS, "read")
+    except UnknownNameError as error:
+        what = recognized(path)[0] if path.is_file() else ""
+        hint = f"; it is a {what}: let its name end in {ENDINGS[what]}" if what in ENDINGS else ""
+        raise UnknownNameError(f"{error}{hint}") from None
+
+
+def file_in(path: Path) -> Path:
+    """Return the file itself; of a folder the index of its shards, or the one file of tensors that it holds.
+
+    Raises:
+        FormatError: the folder holds no such file, or several.
+    """
+    if not path.is_dir():
+        return path
+    found = [file for file in models_in(path) if any(file.name.endswith(ending) for ending in READERS)]
+    indices = [file for file in found if read_shards is by_ending(file, READERS, "read")]
+    meant = indices or found
+    if len(meant) == 1:
+        return meant[0]
+    held = ", ".join(file.name for file in meant[:5]) + ("" if len(meant) <= 5 else ", ...")  # noqa: PLR2004 - a line
+    what = f"with several files of tensors ({held}): name one of them" if held else "without a file of tensors"
+    raise FormatError(f"{path}: a folder {what}")
+
+
+def size_of(path: str | Path) -> int:
+    """Bytes of a file of tensors; of an index, those of its shards too."""
+    return sum(file.stat().st_size for file in files_of(file_in(Path(path))))
 
 
 def pack(
@@ -89,35 +143,53 @@ def pack(
     values: str | ValueMode = "exact",
     backend: str = "zlib",
     metadata: Mapping[str, object] | None = None,
+    key: str | None = None,
 ) -> list[TensorFacts]:
     """Turn a file of tensors into an archive.
 
+    Numbers, text and lists and dicts of them that stand beside the state_dict in a torch checkpoint are kept in the
+    archive's metadata; `unpack` to a `.pt` file gives the checkpoint back with them. A warning names what cannot be
+    kept (an optimizer's state, say), and weights that are -0.0, which the archive keeps as values.
+
     Args:
         source: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (torch, read with `weights_only`: no code is run),
-            `.safetensors`, `.safetensors.index.json` (its shards beside it), or `.pcell`.
-        target: the archive to write.
+            `.safetensors`, `.safetensors.index.json` or `.bin.index.json` (the shards beside it), or `.pcell`; or a
+            folder with one of them.
+        target: the archive to write; an existing file is replaced.
         values: as for `save`.
         backend: as for `save`.
-        metadata: added to that of a safetensors or `.pcell` source, which is kept.
+        metadata: added to that of the source, which is kept.
+        key: which entry of a torch checkpoint is the state_dict, `a.b` for one within another. None: all of it, what
+            stands under `state_dict`, `model_state_dict` or `model`, or the only one.
 
     Returns:
         What the archive holds, one row a tensor.
 
     Raises:
-        UnknownNameError: the ending is none of these.
+        UnknownNameError: the ending is none of these, or no state_dict is under the key.
         FormatError: the source is damaged, or holds something else than tensors.
+        OptionError: the target is a folder. OSError: its folder is not there or cannot be written in.
         OptionTypeError: a tensor is of a dtype that cannot be stored.
 
     >>> import tempfile, torch
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     torch.save({"weight": torch.eye(100)}, f"{folder}/eye.pt")
+    ...     torch.save({"model": {"weight": torch.eye(100)}, "epoch": 3}, f"{folder}/eye.pt")
     ...     rows = pack(f"{folder}/eye.pt", f"{folder}/eye.pcell")
-    ...     unpack(f"{folder}/eye.pcell", f"{folder}/eye.safetensors")
-    >>> [(row.name, row.shape) for row in rows]
-    [('weight', (100, 100))]
+    ...     unpack(f"{folder}/eye.pcell", f"{folder}/again.pt")
+    ...     again = torch.load(f"{folder}/again.pt")
+    >>> [(row.name, row.shape) for row in rows], again["epoch"]
+    ([('weight', (100, 100))], 3)
     """
-    contents = _opened(source)
-    write(contents.items, target, values=values, backend=backend, metadata={**contents.metadata, **(metadata or {})})
+    mode = value_mode(values)
+    chosen("backend", backend, BACKENDS)
+    check_target(Path(target), Path(source), force=True)
+    contents = opened(source, key=key)
+    _tell_left_out(source, contents)
+    minus_zeros = MinusZeros()
+    items = minus_zeros.counted(contents.items)
+    write(items, target, values=mode, backend=backend, metadata={**contents.metadata, **(metadata or {})})
+    if minus_zeros.matter:
+        warnings.warn(f"{source}: {minus_zeros}", stacklevel=2)
     return inspect(target)
 
 
@@ -126,14 +198,35 @@ def unpack(source: str | Path, target: str | Path) -> None:
 
     Args:
         source: a `.pcell` file.
-        target: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (a state_dict), `.safetensors` (written tensor by
-            tensor; tied tensors are in it as often as they have names, and of the metadata the strings only), or any
-            other of `FILE_FORMATS` that is written.
+        target: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (a state_dict, or the checkpoint that was packed),
+            `.safetensors` (written tensor by tensor; tied tensors are in it as often as they have names, and metadata
+            that are no text are JSON), or any other of `FILE_FORMATS` that is written. An existing file is replaced.
+            A warning names metadata for which it has no place.
 
     Raises:
         UnknownNameError: the ending is none of these.
-        OptionError: safetensors has no name for a dtype.
+        OptionError: safetensors has no name for a dtype, or the target is a folder.
+        OSError: its folder is not there or cannot be written in.
         FormatError: the archive is damaged.
     """
+    check_target(Path(target), Path(source), force=True)
+    by_ending(Path(target), WRITERS, "written")(read_archive(Path(source)), Path(target))
+
+
+def convert(source: str | Path, target: str | Path, *, key: str | None = None) -> None:
+    """Turn any file that `pack` takes into any that `unpack` writes, bit for bit, metadata included where it can.
+
+    Raises:
+        As `pack` and `unpack`.
+    """
+    check_target(Path(target), Path(source), force=True)
     write_to = by_ending(Path(target), WRITERS, "written")
-    write_to(read_archive(Path(source)), Path(target))
+    contents = opened(source, key=key)
+    _tell_left_out(source, contents)
+    write_to(contents, Path(target))
+
+
+def _tell_left_out(source: str | Path, contents: Contents) -> None:
+    if contents.left_out:
+        kept = "only tensors are kept, and numbers and text beside them"
+        warnings.warn(f"{source}: left out, because {kept}: {', '.join(contents.left_out)}", stacklevel=3)

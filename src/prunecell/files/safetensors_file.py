@@ -1,17 +1,18 @@
-"""Safetensors: one file, or shards with an index beside them. https://github.com/huggingface/safetensors."""
+"""Safetensors: https://github.com/huggingface/safetensors."""
 
-from collections.abc import Iterator, Mapping
-from itertools import groupby
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prunecell.archive import Alias
-from prunecell.archive.container import read_json, writing
+from prunecell.archive.container import writing
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.errors import FormatError, OptionError
 from prunecell.files.contents import Contents
+from prunecell.foreign import SAFETENSORS, mistaken
 
 
 def read_safetensors(path: Path) -> Contents:
@@ -20,15 +21,22 @@ def read_safetensors(path: Path) -> Contents:
     Raises:
         FormatError: it is damaged.
     """
+    if else_ := mistaken(path, SAFETENSORS):
+        raise FormatError(f"{path}: {else_}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata, names = file.metadata() or {}, list(file.keys())
     except SafetensorError as e:
         raise FormatError(f"{path}: {e}") from None
-    return Contents(items=_tensors(path, names), metadata=metadata)
+    return Contents(items=tensors_of(path, names), metadata=metadata)
 
 
-def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+def tensors_of(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Read some tensors of a file one by one.
+
+    Raises:
+        FormatError: it is damaged, or lacks one.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             for name in names:
@@ -37,39 +45,15 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
         raise FormatError(f"{path}: {e}") from None
 
 
-def read_shards(path: Path) -> Contents:
-    """Open the index of a model in several files, which must be in the folder of the index.
-
-    Raises:
-        FormatError: the index is damaged, or a file is missing.
-    """
-    try:
-        where = read_json(path.read_bytes()).get("weight_map")
-    except FormatError as e:
-        raise FormatError(f"{path}: {e}") from None
-    if not isinstance(where, dict) or not all(isinstance(shard, str) for shard in where.values()):
-        raise FormatError(f"{path}: its weight_map must map names of tensors to names of files")
-    for shard in sorted(set(where.values())):
-        if Path(shard).name != shard or not path.with_name(shard).is_file():
-            raise FormatError(f"{path}: there is no file {shard!r} beside it")
-    return Contents(items=_sharded(path, where))
-
-
-def _sharded(path: Path, where: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
-    by_shard = sorted(where, key=where.__getitem__)  # the sort is stable: one shard is open, its names in their order
-    for shard, names in groupby(by_shard, key=where.__getitem__):
-        yield from _tensors(path.with_name(shard), list(names))
-
-
 def write_safetensors(contents: Contents, path: Path) -> None:
     """Write tensors one by one as they come; tied ones are written as often as they have names.
 
-    Of the metadata only the strings are kept: the format has no other kind.
+    Metadata that are no text are written as JSON: the format has no other kind.
 
     Raises:
         OptionError: safetensors has no name for a dtype.
     """
-    strings = {key: value for key, value in contents.metadata.items() if isinstance(value, str)}
+    strings = {_encodable(key): _text(value) for key, value in contents.metadata.items()}
     with writing(path, strings) as body:
         for name, item in contents.items:
             if isinstance(item, Alias):
@@ -79,3 +63,12 @@ def write_safetensors(contents: Contents, path: Path) -> None:
             if kind.container is None:
                 raise OptionError(f"{name!r} is of {kind.name}, which safetensors cannot hold; a '.pt' file can")
             body.append(name, kind.container, tuple(item.shape), [words_of(item).view("u1").data])
+
+
+def _text(value: object) -> str:
+    return _encodable(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _encodable(text: str) -> str:
+    """The same; half a surrogate pair, which JSON can hold and UTF-8 cannot, as Python writes it."""
+    return text.encode("utf-8", "backslashreplace").decode()

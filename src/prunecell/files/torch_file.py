@@ -1,51 +1,80 @@
 """A state_dict as torch writes it. It is read with `weights_only`: no code in it is run."""
 
+import errno
 import pickle
+import re
+import warnings
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from prunecell.atomic import replacing
 from prunecell.errors import FormatError
-from prunecell.files.contents import Contents, contents_of
+from prunecell.files.contents import Contents, contents_of, tell_left_out
+from prunecell.files.nested import METADATA, put_together, taken_apart
+from prunecell.foreign import TORCH, mistaken
 
-_NESTED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep their state_dict
+_OBJECT = re.compile(r"(?:GLOBAL|global:?|class|function) `?([A-Za-z_][\w.]*\.\w+)")
 
 
-def read_torch(path: Path) -> Contents:
-    """Open a state_dict, or a checkpoint that has one under a usual name.
+def read_torch(path: Path, *, key: str | None = None) -> Contents:
+    """Open a state_dict, or a checkpoint that has one.
+
+    Args:
+        path: the file.
+        key: the entry of the checkpoint that is the state_dict; None: all of it, a usual name, or the only one.
 
     Raises:
-        FormatError: torch cannot read it without running code, or it holds other things than tensors.
+        FormatError: torch cannot read it without running code, or it holds no state_dict, or several.
+        UnknownNameError: no entry of this key holds one.
     """
+    if else_ := mistaken(path, TORCH):
+        raise FormatError(f"{path}: {else_}")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as e:
-        has_words = isinstance(e, pickle.UnpicklingError | RuntimeError)
-        told = str(e).strip().split(". ")[0] if has_words else type(e).__name__
-        raise FormatError(f"{path}: torch reads no plain weights from it ({told})") from None
-    return contents_of(_state_dict(found, path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's hints about the ways in which files were written
+            found = _loaded(path)
+    except Exception as error:  # torch raises whatever its parsers raise
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise FormatError(f"{path}: {_why_not(error, path)}") from None
+    nested = taken_apart(found, path, key)
+    return contents_of(nested.state, metadata=nested.metadata, left_out=nested.left_out)
 
 
-def _state_dict(found: object, path: Path) -> Mapping[str, Tensor]:
-    """Find the state_dict in what torch read: it is all of it, or stands under a usual name."""
-    if not isinstance(found, Mapping):
-        raise FormatError(f"{path}: it holds no state_dict but a {type(found).__name__}")
-    nested = (found[name] for name in _NESTED if isinstance(found.get(name), Mapping))
-    state = next(nested, found)
-    strangers = [f"{key!r}: {type(value).__name__}" for key, value in state.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise FormatError(
-            f"{path}: it is no state_dict, as it holds other things than tensors: {', '.join(strangers[:5])}"
+def _loaded(path: Path) -> object:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # torch maps no file of such a name
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+def _why_not(error: Exception, path: Path) -> str:
+    """What is wrong with a file that torch does not read, and what to do."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) and "Unsupported" in text:
+        held = dict.fromkeys(name for name in _OBJECT.findall(text) if not name.startswith("torch.serialization"))
+        what = ", ".join(held) or "classes or functions"
+        return (
+            f"it holds pickled objects of {what}, whose code would have to run: where you trust the file, load it by "
+            f"torch.load({path.name!r}, weights_only=False), and save the tensors: torch.save(state_dict, 'sd.pt')"
         )
-    return state
+    told = text.strip().split("\n")[0].split(". ")[0]
+    reason = f" ({told[:200]})" if told and isinstance(error, pickle.UnpicklingError | RuntimeError) else ""
+    return f"it is damaged, or no torch checkpoint: torch reads no tensors from it{reason}; copy or save it again"
 
 
 def write_torch(contents: Contents, path: Path) -> None:
-    """Write a state_dict; the metadata have no place in it."""
-    state = contents.state()
+    """Write a state_dict, or the checkpoint around it that was packed; other metadata have no place in it."""
+    whole = put_together(contents.state(), contents.metadata)
+    tell_left_out(path, [name for name in contents.metadata if name != METADATA])
     with replacing(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(whole, file)
+        except RuntimeError as error:  # with which torch hides that the disk is full
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise

@@ -109,7 +109,7 @@ class Report:
 
         columns = self.columns()
         in_bytes = ", ".join(title for title, _, _ in columns if title in {"dense", "stored"})
-        return rendered(columns, self.notes(), caption=f"{in_bytes}: bytes")
+        return rendered(columns, self.notes(), caption=f"{in_bytes}: bytes of these weights alone")
 
     def __str__(self) -> str:
         """The same as plain text."""

@@ -1,6 +1,8 @@
 """The picture of a run: sparsity and accuracy over its epochs."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 Points = Sequence[tuple[float, float]]
@@ -10,8 +12,16 @@ _SPARSITY = "tab:blue"
 _ACCURACIES = (("tab:gray", "--"), ("tab:orange", "-"), ("tab:green", ":"))
 
 
+def can_draw() -> bool:
+    """Whether matplotlib is there, which only pictures need; a warning tells where it is not."""
+    if find_spec("matplotlib"):
+        return True
+    warnings.warn("no picture is drawn, because matplotlib is not installed: pip install matplotlib", stacklevel=3)
+    return False
+
+
 def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[str, Points], n_epochs: float) -> None:
-    """Draw it into a PNG file.
+    """Draw it into a PNG file, if `can_draw`.
 
     Args:
         path: where.
@@ -20,6 +30,8 @@ def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[st
         accuracies: label -> points, at most three, the main one second; those without points are left out.
         n_epochs: > 0, where the picture ends.
     """
+    if not can_draw():
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415

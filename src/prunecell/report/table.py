@@ -1,32 +1,96 @@
-"""How a report is printed: a table with a total, and notes below it."""
+"""How facts are printed: a table with a total, and notes below it. Figures are never cut, and names in the middle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import StringIO
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group
 from rich.text import Text
 
+from prunecell.terminal import DOTS, encodable, shortened_apart, terminal_width, visible
+
 Column = tuple[str, Sequence[str], str]
-"""(title, the cells, the total)."""
+"""(title, the cells, the total); what is empty is printed as a dash."""
 
-_WORDS = 2
-"""The first columns are names and shapes; the others are numbers, which stand to the right."""
+_UNLIMITED = 100_000
+_SHORTEST = 16
+"""Columns of a terminal; a name that would be shorter gets a line of its own above its figures."""
 
 
-def rendered(columns: Sequence[Column], notes: Sequence[str], *, caption: str) -> Group:
-    """The table, and its notes a line each."""
-    table = Table(caption=caption, caption_justify="left", show_footer=True, box=SIMPLE_HEAD, pad_edge=False)
-    for number, (title, _, total) in enumerate(columns):
-        table.add_column(title, total, justify="left" if number < _WORDS else "right", no_wrap=number == 0)
-    for row in zip(*(cells for _, cells, _ in columns), strict=True):
-        table.add_row(*row)
-    return Group(table, *map(Text, notes))
+def rendered(columns: Sequence[Column], notes: Sequence[str], *, caption: str, n_words: int = 2) -> Group:
+    """The table, and its notes a line each.
+
+    Args:
+        columns: the first has the names.
+        notes: in plain words.
+        caption: a line below the table.
+        n_words: the first so many columns hold words, which stand to the left; the others figures, to the right.
+    """
+    cleaned = tuple(
+        (visible(title), tuple(visible(cell) or "-" for cell in cells), visible(total) or "-")
+        for title, cells, total in columns
+    )
+    return Group(_Table(cleaned, visible(caption), n_words), *(Text(visible(note)) for note in notes))
 
 
 def plain(group: Group) -> str:
-    """The same as plain text."""
+    """The same as plain text: as wide as the terminal, or as it needs where it goes to a file or a pipe."""
     out = StringIO()
-    Console(file=out, width=120).print(group)
-    return out.getvalue().rstrip()
+    Console(file=out, width=terminal_width() or _UNLIMITED, color_system=None).print(group, crop=False)
+    return encodable(out.getvalue().rstrip())
+
+
+@dataclass(frozen=True)
+class _Table:
+    columns: tuple[tuple[str, tuple[str, ...], str], ...]
+    caption: str
+    n_words: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Lay it out for the width of a console."""
+        head, *lines = self._lines(options.max_width, "~" if options.ascii_only else DOTS)
+        for line, style in ((head, "bold"), *((line, "") for line in lines)):
+            yield Text(line, style, no_wrap=True, overflow="ignore")
+        yield Text(self.caption)
+
+    def _lines(self, width: int, dots: str) -> list[str]:
+        """The title, the rows and the totals, with rules between them."""
+        rows = [
+            tuple(title for title, _, _ in self.columns),
+            *zip(*(cells for _, cells, _ in self.columns), strict=True),
+            tuple(total for _, _, total in self.columns),
+        ]
+        head, *lines, total = self._laid_out(rows, width, dots)
+        rule = "-" * min(max(cell_len(line) for row in (head, *lines, total) for line in row.split("\n")), width)
+        return [head, rule, *lines, rule, total]
+
+    def _laid_out(self, rows: list[tuple[str, ...]], width: int, dots: str) -> list[str]:
+        """One line a row if the names leave the figures room; else the name above its figures."""
+        names = [row[0] for row in rows]
+        longest = max(map(cell_len, names))
+        for gap, shortest in ("  ", longest), (" ", longest), ("  ", 2 * _SHORTEST), (" ", _SHORTEST):
+            figures = self._figures(rows, gap)
+            room = width - max(map(cell_len, figures)) - len(gap)
+            if room >= shortest and (short := shortened_apart(names, room, dots)):
+                taken = max(map(cell_len, short))
+                return [f"{_left(name, taken)}{gap}{row}" for name, row in zip(short, figures, strict=True)]
+        return [
+            f"{name}\n  {row}" for name, row in zip(shortened_apart(names, width, dots) or names, figures, strict=True)
+        ]
+
+    def _figures(self, rows: list[tuple[str, ...]], gap: str) -> list[str]:
+        """All columns but the first, of one width each."""
+        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+        return [
+            gap.join(
+                _left(cell, widths[at]) if at < self.n_words else " " * (widths[at] - cell_len(cell)) + cell
+                for at, cell in enumerate(row)
+                if at
+            )
+            for row in rows
+        ]
+
+
+def _left(cell: str, width: int) -> str:
+    return cell + " " * (width - cell_len(cell))

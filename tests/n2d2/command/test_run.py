@@ -1,6 +1,7 @@
 """The command n2d2 at work: what it prints, what it writes, and what a run that was stopped comes to."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -294,6 +295,55 @@ def test_a_state_is_not_lost_by_forgetting_resume(capsys):
     assert Path("dense.checkpoint.old").read_bytes() == before
     run(capsys, "dense.ini", "-pruning", "Iter", "-pruning-threshold", "0.5", "-finetuning", "1")
     assert Path("dense.checkpoint").exists()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_an_earlier_run_wrote_is_put_aside_and_told(capsys):
+    run(capsys, "dense.ini", "-learn-epoch", "1", "-export", "pcell")
+    written = contents("weights", "weights_validation", "softmax.Target", "export_pcell")
+    written[Path("dense.pcell")] = Path("dense.pcell").read_bytes()
+    out = run(capsys, "dense.ini", "-learn-epoch", "1", "-seed", "5", "-export", "pcell", "-nbbits", "4")
+    for name in ("weights", "weights_validation", "softmax.Target", "dense.pcell", "export_pcell/dense.pcell"):
+        assert f"the old {name} is now {name}.old" in out
+    for path, data in written.items():
+        old = Path(f"{path}.old") if path.suffix == ".pcell" else Path(f"{path.parent}.old", path.name)
+        assert old.read_bytes() == data
+    before = contents("weights", "weights.old")
+    out = run(capsys, "dense.ini", "-learn-epoch", "2", "-resume")
+    assert "is now" not in out
+    assert contents("weights.old") == {path: data for path, data in before.items() if path.parts[0] == "weights.old"}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_weights_that_are_still_to_be_read_are_copied_aside(capsys):
+    run(capsys, "dense.ini", "-learn-epoch", "1")
+    before = contents("weights")
+    out = run(capsys, "dense.ini", "-learn-epoch", "1", "-w", "weights")
+    assert "read: weights/" in out
+    assert {Path("weights", path.name): data for path, data in contents("weights.old").items()} == before
+    best = contents("weights_validation")
+    words = ["-pruning", "Iter", "-pruning-threshold", "0.5", "-finetuning", "1"]
+    assert "read: weights_validation/" in run(capsys, "dense.ini", *words)
+    assert {Path("weights_validation", path.name): d for path, d in contents("weights_validation.old").items()} == best
+
+
+@pytest.mark.usefixtures("workplace_with_pictures")
+@pytest.mark.filterwarnings("default")
+def test_without_matplotlib_the_tables_are_written_all_the_same(capsys, monkeypatch):
+    monkeypatch.setattr("prunecell.report.picture.find_spec", lambda _: None)
+    main(["net.ini", "-learn-epoch", "1", "-test"])
+    out, err = capsys.readouterr()
+    assert "no picture is drawn, because matplotlib is not installed: pip install matplotlib" in err
+    assert "written: softmax.Target/ConfusionMatrix_test.dat\n" in out
+    assert {path.suffix for path in Path("softmax.Target").iterdir()} == {".dat"}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_weights_are_called_as_in_the_archive(capsys):
+    out = run(capsys, *LEARN)
+    for row in prunecell.archive.inspect("net.pcell"):
+        if row.name.endswith(".weight") and len(row.shape) > 1:
+            assert re.search(rf"^{re.escape(row.name)}  .* {row.bytes_stored:,}$", out, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("workplace")

@@ -45,7 +45,9 @@ def test_a_state_dict_of_torch(tmp_path, state, ending, zipped, wrap):
     rows = pack(tmp_path / f"in{ending}", tmp_path / "model.pcell")
     assert [row.name for row in rows] == list(state)
     unpack(tmp_path / "model.pcell", tmp_path / f"out{ending}")
-    assert_same(state, torch.load(tmp_path / f"out{ending}", weights_only=True))
+    out = torch.load(tmp_path / f"out{ending}", weights_only=True)
+    assert out.keys() == wrap(state).keys()
+    assert_same(state, next((item for item in out.values() if isinstance(item, dict)), out))
 
 
 def test_tied_weights_are_packed_once_and_unpacked_tied(tmp_path):
@@ -66,7 +68,7 @@ def test_safetensors(tmp_path, state):
     unpack(tmp_path / "model.pcell", tmp_path / "out.safetensors")
     assert_same(state, load_file(tmp_path / "out.safetensors"), in_order=False)
     with safe_open(tmp_path / "out.safetensors", "pt") as file:
-        assert file.metadata() == {"format": "pt", "note": "ü"}
+        assert file.metadata() == {"format": "pt", "note": "ü", "plan": '{"sparsity": 0.9}'}
 
 
 def shard(folder, state, weight_map):
@@ -81,6 +83,21 @@ def test_safetensors_in_shards(tmp_path, state):
     weight_map = dict(zip(state, ["2.safetensors", "1.safetensors", "1.safetensors", "2.safetensors"], strict=True))
     pack(shard(tmp_path, state, weight_map), tmp_path / "model.pcell")
     assert_same(state, load(tmp_path / "model.pcell"), in_order=False)
+
+
+def test_shards_of_torch(tmp_path, state):
+    state = {**state, "tied": state["b.weight"]}
+    files = ["2.bin", "1.bin", "1.bin", "2.bin", "2.bin"]
+    for file in set(files):
+        torch.save({n: state[n] for n, f in zip(state, files, strict=True) if f == file}, tmp_path / file)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict(zip(state, files, strict=True))}))
+    rows = {row.name: row for row in pack(tmp_path, tmp_path / "model.pcell")}
+    assert rows["tied"].encoding == "alias of b.weight"
+    assert_same(state, load(tmp_path / "model.pcell"), in_order=False)
+    index.write_text(json.dumps({"weight_map": {"stranger": "1.bin"}}))
+    with pytest.raises(FormatError, match=r"1\.bin: it lacks the tensor 'stranger', which the index says is in it"):
+        pack(index, tmp_path / "out.pcell")
 
 
 def test_tied_tensors_are_in_safetensors_as_often_as_they_have_names(tmp_path):
@@ -126,7 +143,7 @@ def test_no_code_of_a_checkpoint_runs(tmp_path):
             return (open, (str(tmp_path / "owned"), "w"))
 
     torch.save({"weight": Evil()}, tmp_path / "in.pt")
-    with pytest.raises(FormatError, match="torch reads no plain weights from it"):
+    with pytest.raises(FormatError, match=r"it holds pickled objects of io\.open, whose code would have to run"):
         pack(tmp_path / "in.pt", tmp_path / "out.pcell")
     assert not (tmp_path / "owned").exists()
     assert not (tmp_path / "out.pcell").exists()
@@ -136,8 +153,16 @@ def test_no_code_of_a_checkpoint_runs(tmp_path):
     ("found", "fact"),
     [
         ([torch.ones(2)], "it holds no state_dict but a list"),
-        ({"epoch": 3, "w": torch.ones(2)}, "it holds other things than tensors: 'epoch': int"),
-        ({"state_dict": {"w": torch.ones(2), "extra": "text"}}, "other things than tensors: 'extra': str"),
+        (torch.ones(2), "it holds no state_dict but a Tensor"),
+        (
+            {"epoch": 3, "best": torch.tensor(0.5)},
+            "it holds no state_dict, which is names with tensors, but 'epoch': int",
+        ),
+        (
+            {"a": {"w": torch.ones(2)}, "b": {"w": torch.ones(2)}},
+            "it holds several state_dicts: a, b; choose one by key=",
+        ),
+        (torch.optim.SGD([torch.ones(2)]).state_dict(), "it holds no state_dict, which is names with tensors"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(tmp_path, found, fact):
@@ -192,3 +217,16 @@ def test_a_sparse_tensor_is_refused_by_name(tmp_path):
 def test_packing_says_what_it_made(tmp_path, state):
     torch.save(state, tmp_path / "in.pt")
     assert pack(tmp_path / "in.pt", tmp_path / "out.pcell") == inspect(tmp_path / "out.pcell")
+
+
+@pytest.mark.parametrize("ending", [".pcell", *(ending for ending in WRITERS if ending != ".pcell")])
+def test_a_target_without_a_folder_is_named_as_it_was_given(tmp_path, state, ending):
+    save(state, tmp_path / "in.pcell")
+    work = pack if ending == ".pcell" else unpack
+    (tmp_path / f"folder{ending}").mkdir()
+    with pytest.raises(OptionError, match=rf"folder{re.escape(ending)}: it is a folder: give the name of a file in it"):
+        work(tmp_path / "in.pcell", tmp_path / f"folder{ending}")
+    for bad, error in ((tmp_path / "nowhere", FileNotFoundError), (tmp_path / "in.pcell", NotADirectoryError)):
+        with pytest.raises(error) as caught:
+            work(tmp_path / "in.pcell", bad / f"out{ending}")
+        assert caught.value.filename == str(bad)
