@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from prunecell.atomic import replacing
 from prunecell.errors import FormatError
 
 MAX_VALUE_LENGTH = 40
@@ -235,10 +236,10 @@ def _parts(shape: Sequence[int], inputs: Sequence[int] | None) -> list[int]:
 
 
 def _write_rows(path: Path, rows: Iterable[Tensor]) -> None:
-    with path.open("w", encoding="ascii") as file:
+    with replacing(path, sync=False) as file:  # a folder of small files: one wait for the disk each would take long
         for row in rows:
             digits = "%d " if not row.is_floating_point() else "%.17g " if row.dtype == torch.float64 else "%.9g "
-            file.write(digits * len(row) % tuple(row.tolist()) + "\n")
+            file.write((digits * len(row) % tuple(row.tolist()) + "\n").encode())
 
 
 def _read_rows(path: Path, lengths: Sequence[int], dtype: torch.dtype) -> Iterator[Tensor]:

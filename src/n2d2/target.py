@@ -17,6 +17,7 @@ from n2d2.cells.summary import summary_of
 from n2d2.error_handler import WrongInputType
 from n2d2.fields import Declared, accepted, count, number
 from n2d2.tensor import Tensor
+from prunecell.atomic import replacing
 
 IGNORED = -1
 """The label of a stimulus that counts for nothing."""
@@ -174,7 +175,8 @@ class Score:
     def log_stats(self, path: str | Path) -> None:
         """Write the table of the cells that made the last output, as `summary()` prints it, to `path`.log."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(f"{path}.log").write_text(f"{summary_of(self._cells)}\n", encoding="utf-8")
+        with replacing(Path(f"{path}.log")) as file:
+            file.write(f"{summary_of(self._cells)}\n".encode())
 
     def log_success(self, path: str | Path) -> None:
         """Draw the loss of every batch that was learned as `path`.png; the numbers go to `path`.dat."""
@@ -192,5 +194,7 @@ def _figure() -> tuple[Figure, Any]:
 
 def _save(figure: Figure, path: str | Path, numbers: np.ndarray[Any, Any], fmt: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(f"{path}.png", dpi=130)
-    np.savetxt(f"{path}.dat", numbers, fmt=fmt)
+    with replacing(Path(f"{path}.png")) as file:
+        figure.savefig(file, format="png", dpi=130)
+    with replacing(Path(f"{path}.dat")) as file:
+        np.savetxt(file, numbers, fmt=fmt)

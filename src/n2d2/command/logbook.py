@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from n2d2.experiment.experiment import Experiment
+from prunecell.atomic import replacing
 from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run
 from prunecell.training import Progress
@@ -142,7 +143,8 @@ class Logbook:
     def write(self, path: Path, title: str, progress: Progress) -> None:
         """Write the rows to `path`.dat, and draw them as `path`.png, with each change of the sparsity in between."""
         names = " ".join(one.name for one in fields(Row))
-        np.savetxt(f"{path}.dat", [astuple(row) for row in self.rows], fmt="%.9g", header=names)
+        with replacing(path.with_name(f"{path.name}.dat")) as file:
+            np.savetxt(file, [astuple(row) for row in self.rows], fmt="%.9g", header=names)
         size = self.experiment.provider.epoch_size
         found = {name: [(row.samples / size, getattr(row, name)) for row in self.rows] for name in CURVES}
         draw_run(

@@ -15,6 +15,7 @@ from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.result import Result, Sizes, print_result
 from n2d2.experiment.storing import Stored, store
 from n2d2.ini import IniError
+from prunecell.atomic import replacing
 from prunecell.checkpoint import Checkpoint
 from prunecell.errors import OptionError
 from prunecell.pruner import Pruner
@@ -75,7 +76,8 @@ def run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool = 
         epochs_dense=dense_epochs,
     )
     _draw(folder / "run.png", experiment, progress, result)
-    (folder / "report.json").write_text(result.to_json())
+    with replacing(folder / "report.json") as file:
+        file.write(result.to_json().encode())
     print_result(result, stored.path, console)
     return result
 

@@ -85,15 +85,22 @@ def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
     checksum of the header takes the place of those zeros. The body waits in memory, or on disk if it is large, because
     the header is written first and holds the sizes of the data.
     """
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(path.parent)) as stream:
+    with (
+        replacing(path) as file,  # first, so that a place where nothing can be written is told at once
+        tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=_disk_of(path)) as stream,
+    ):
         body = Body(stream)
         yield body
         header = _header(body.tensors, metadata)
         stream.seek(0)
-        with replacing(path) as file:
-            file.write(struct.pack("<Q", len(header)))
-            file.write(header)
-            shutil.copyfileobj(stream, file, 1 << 20)
+        file.write(struct.pack("<Q", len(header)))
+        file.write(header)
+        shutil.copyfileobj(stream, file, 1 << 20)
+
+
+def _disk_of(path: Path) -> Path | None:
+    """The folder that a file will be in, which must have room for it; None for a pipe or a device."""
+    return Path(os.path.realpath(path)).parent if path.is_file() or not path.exists() else None
 
 
 def _header(tensors: Mapping[str, TensorInfo], metadata: dict[str, str]) -> bytes:
