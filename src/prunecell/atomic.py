@@ -160,17 +160,24 @@ def _remove_left(target: Path) -> None:
     """Remove the drafts of this file that killed runs left: those that nobody has locked."""
     if sys.platform == "win32":
         return
-    ours = re.compile(rf"\.{re.escape(target.name[:_NAME_CHARACTERS])}\.[0-9a-f]{{8}}\.tmp")
-    with suppress(OSError), os.scandir(target.parent) as found:
-        left = [entry.path for entry in found if ours.fullmatch(entry.name)]
-        for path in left:
-            with suppress(OSError):  # it is locked, another's, or gone
-                file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    Path(path).unlink()
-                finally:
-                    os.close(file)
+    ours = f".{target.name[:_NAME_CHARACTERS]}."
+    with suppress(OSError):
+        names = [name for name in os.listdir(target.parent) if name.startswith(ours)]  # noqa: PTH208 - ten times faster
+        for name in names:
+            if re.fullmatch(r"[0-9a-f]{8}\.tmp", name.removeprefix(ours)):
+                _remove_unlocked(target.with_name(name))
+
+
+def _remove_unlocked(draft: Path) -> None:
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # it is locked, another user's, no file, or gone
+        file = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
+        finally:
+            os.close(file)
 
 
 def _lock(file: IO[bytes]) -> None:

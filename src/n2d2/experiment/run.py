@@ -76,8 +76,8 @@ def run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool = 
         epochs_dense=dense_epochs,
     )
     _draw(folder / "run.png", experiment, progress, result)
-    with replacing(folder / "report.json") as file:
-        file.write(result.to_json().encode())
+    with replacing(folder / "report.json") as written:
+        written.write(result.to_json().encode())
     print_result(result, stored.path, console)
     return result
 

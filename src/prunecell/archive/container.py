@@ -20,9 +20,9 @@ from typing import IO
 
 from prunecell.atomic import replacing
 from prunecell.errors import FormatError
+from prunecell.names import METADATA, quoted
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library
-METADATA = "__metadata__"
 SEAL = "crc32"
 UNSEALED = {SEAL: "00000000"}  # in the metadata, to be replaced by the checksum of the header
 _AT_ONCE = 1 << 18  # bytes that are read at a time
@@ -98,9 +98,9 @@ def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
         shutil.copyfileobj(stream, file, 1 << 20)
 
 
-def _disk_of(path: Path) -> Path | None:
+def _disk_of(path: Path) -> str | None:
     """The folder that a file will be in, which must have room for it; None for a pipe or a device."""
-    return Path(os.path.realpath(path)).parent if path.is_file() or not path.exists() else None
+    return str(Path(os.path.realpath(path)).parent) if path.is_file() or not path.exists() else None
 
 
 def _header(tensors: Mapping[str, TensorInfo], metadata: dict[str, str]) -> bytes:
@@ -190,7 +190,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for key, value in pairs:
         if key in found:
-            raise FormatError(f"the key {key!r} stands twice in a JSON object")
+            raise FormatError(f"the key {quoted(key)} stands twice in a JSON object")
         found[key] = value
     return found
 
@@ -208,6 +208,8 @@ def read_json(text: bytes | str) -> dict[str, object]:
     try:
         text = text if isinstance(text, str) else text.decode()
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        if "\\u" in text:  # an escape may stand for half of a character
+            json.dumps(value, ensure_ascii=False).encode()
     except FormatError:
         raise
     except (ValueError, RecursionError) as e:
@@ -219,15 +221,15 @@ def read_json(text: bytes | str) -> dict[str, object]:
 
 def _read_info(name: str, value: object) -> TensorInfo:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise FormatError(f"tensor {name!r}: an entry must have dtype, shape and data_offsets")
+        raise FormatError(f"tensor {quoted(name)}: an entry must have dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str):
-        raise FormatError(f"tensor {name!r}: dtype must be a string")
+        raise FormatError(f"tensor {quoted(name)}: dtype must be a string")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
-            raise FormatError(f"tensor {name!r}: {what} must be whole numbers in [0, 2^62)")
+            raise FormatError(f"tensor {quoted(name)}: {what} must be whole numbers in [0, 2^62)")
     if len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 - start, stop
-        raise FormatError(f"tensor {name!r}: data_offsets must be a start and a stop")
+        raise FormatError(f"tensor {quoted(name)}: data_offsets must be a start and a stop")
     return TensorInfo(dtype=dtype, shape=tuple(shape), start=offsets[0], stop=offsets[1])
 
 
@@ -237,7 +239,7 @@ def _check_cover(tensors: Mapping[str, TensorInfo], size: int) -> None:
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
         if info.start != at:
             what = "a hole" if info.start > at else "an overlap"
-            raise FormatError(f"tensor {name!r}: {what} in the data at byte {at}")
+            raise FormatError(f"tensor {quoted(name)}: {what} in the data at byte {at}")
         at = info.stop
     if at != size:
         raise FormatError(f"the tensors take {at} bytes, the file holds {size}")

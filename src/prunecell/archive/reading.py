@@ -14,6 +14,7 @@ from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_
 from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
 from prunecell.errors import FormatError, UnknownNameError, nearest
+from prunecell.names import quoted
 
 LIMIT_BYTES = 1 << 36  # 64 GiB
 
@@ -175,7 +176,7 @@ class Archive:
         return stored.record, data
 
     def _naming(self, name: str) -> AbstractContextManager[None]:
-        return _naming(f"{self._path}: tensor {name!r}")
+        return _naming(f"{self._path}: tensor {quoted(name)}")
 
 
 @contextmanager

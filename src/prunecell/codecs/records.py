@@ -122,7 +122,7 @@ def read_record(entry: Mapping[str, object]) -> Record:
         FormatError: something is missing, unknown, of the wrong type, or contradicts the rest.
     """
     if unknown := sorted(entry.keys() - set(_KEYS)):
-        raise FormatError(f"unknown key {unknown[0]!r}")
+        raise FormatError(f"unknown key {str(unknown[0])[:40]!r}")
     if missing := sorted({*_KEYS} - {"stored"} - entry.keys()):
         raise FormatError(f"the key {missing[0]!r} is missing")
     kind = element_type_named(entry["dtype"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from prunecell.archive import Archive, inspect, load, save
 from prunecell.archive.manifest import unpack_list
-from prunecell.errors import FormatError
+from prunecell.errors import FormatError, OptionError
 
 MEBIBYTE = 1 << 20
 
@@ -300,6 +300,47 @@ def test_a_list_that_lies_is_named(name, good, place):
     place.write_bytes(Forgery(good).build(list_text=change))
     with pytest.raises(FormatError, match=fact):
         load(place)
+
+
+NAMES = ["\x1b[31mred", "two\nlines", "bell\a", "half\ud800", "\u202eback", "\u200bnothing", "\u2028", "\xa0", "\ue000"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_cannot_be_saved_cannot_be_read(name, good, place):
+    with pytest.raises(OptionError, match="is illegal: it holds"):
+        save({name: torch.ones(3)}, place)
+    forgery = Forgery(good)
+    for part in (forgery.header, forgery.data, forgery.list):
+        part[name] = part.pop("plain")
+    place.write_bytes(forgery.build())
+    for read_it in (load, inspect, Archive.open):
+        with pytest.raises(FormatError, match=r"its name is illegal: it holds|is no JSON") as caught:
+            read_it(place)
+        assert str(caught.value).isprintable()
+
+
+def test_a_long_name_is_shown_in_few_characters(good, place):
+    forgery = Forgery(good)
+    for part in (forgery.header, forgery.data, forgery.list):
+        part["x" * 100_000] = part.pop("gaps")
+    forgery.list["x" * 100_000]["count"] = 68
+    place.write_bytes(forgery.build())
+    with pytest.raises(FormatError) as caught:
+        load(place)
+    assert len(str(caught.value)) < 400
+
+
+def test_half_of_a_character_is_not_saved_and_not_read_anywhere(good, place):
+    with pytest.raises(OptionError, match="metadata cannot be stored"):
+        save({}, place, metadata={"a": ["\ud800"]})
+    place.write_bytes(Forgery(good).build(list_text=lambda text: text.replace('{"epoch": 1}', r'{"a": ["\ud800"]}')))
+    with pytest.raises(FormatError, match="a header is no JSON"):
+        load(place)
+    place.write_bytes(
+        Forgery(good).build(list_text=lambda text: text.replace('{"epoch": 1}', r'{"a": "\ud83d\ude00"}'))
+    )
+    with Archive.open(place) as archive:
+        assert archive.metadata == {"a": "\U0001f600"}
 
 
 @pytest.mark.parametrize("header", ["", "?", "AAAA", base64.b64encode(b"\xff" * 9).decode()])
