@@ -18,6 +18,8 @@ from n2d2.error_handler import WrongInputType
 from n2d2.fields import Declared, accepted, count, number
 from n2d2.tensor import Tensor
 from prunecell.atomic import replacing
+from prunecell.errors import StateError
+from prunecell.kinds import COUNT, REAL, Kind, check_fields
 
 IGNORED = -1
 """The label of a stimulus that counts for nothing."""
@@ -55,6 +57,20 @@ class _Tally:
     loss_sum: float = 0.0
     batches: int = 0
     confusion: torch.Tensor | None = None
+
+
+def _is_confusion(value: object) -> bool:
+    is_matrix = isinstance(value, torch.Tensor) and value.dtype == torch.int64 and value.ndim == 2  # noqa: PLR2004
+    return value is None or (is_matrix and value.shape[0] == value.shape[1])  # type: ignore[attr-defined]
+
+
+_TALLY = {
+    "right": COUNT,
+    "seen": COUNT,
+    "loss_sum": REAL,
+    "batches": COUNT,
+    "confusion": Kind(told="a square matrix of int64, or None", fits=_is_confusion),
+}
 
 
 class _Options(Declared):
@@ -121,6 +137,8 @@ class Score:
         if tally.confusion is None:
             tally.confusion = torch.zeros(n, n, dtype=torch.int64)
         cells = (labels * n + best[:, 0]).cpu()
+        if tally.confusion.shape != (n, n):
+            raise StateError(f"{self.name}: {n} outputs are counted, and {len(tally.confusion)} were counted before")
         tally.confusion += torch.bincount(cells, minlength=n * n).view(n, n)
 
     def _partition(self) -> str:
@@ -150,9 +168,19 @@ class Score:
         return {partition: vars(tally).copy() for partition, tally in self._tallies.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting from a `state_dict`."""
+        """Go on counting from a `state_dict`.
+
+        Raises:
+            StateError: it is none of a target; nothing was changed.
+        """
+        if not isinstance(state, dict) or not all(isinstance(partition, str) for partition in state):
+            raise StateError("the state of a target must map partitions to what was counted")
+        tallies = {
+            partition: _Tally(**check_fields(tally, _TALLY, f"partition {partition!r:.40} of the target"))
+            for partition, tally in state.items()
+        }
         self._tallies.clear()
-        self._tallies.update({partition: _Tally(**tally) for partition, tally in state.items()})
+        self._tallies.update(tallies)
 
     def get_confusion_matrix(self) -> np.ndarray[Any, Any]:
         """Stimuli of each label (rows) that were taken for each label (columns), in the current partition."""
