@@ -7,7 +7,6 @@ import random
 import pytest
 import torch
 from torch import nn
-from torch.optim import lr_scheduler
 
 from prunecell import Cubic, Gradual, IterNonStruct, Lowest, Pruner, PruneSpec
 from prunecell.checkpoint import Checkpoint
@@ -76,10 +75,7 @@ def replaced(value, path, new):
     """A copy of a state with another value at one place; the place is taken out where that is MISSING."""
     if not path:
         return new
-    if isinstance(value, dict):
-        changed = dict(value)
-    else:
-        changed = list(value)
+    changed = dict(value) if isinstance(value, dict) else list(value)
     if len(path) == 1 and new is MISSING:
         del changed[path[0]]
     else:
@@ -123,7 +119,7 @@ VALUES = [
 
 def mutants(state, how_many, seed):
     """Copies of a state with one value changed, drawn evenly over its places."""
-    drawn, where = random.Random(seed), list(places(state))
+    drawn, where = random.Random(seed), list(places(state))  # noqa: S311 - the same every time
     order = [where[number % len(where)] for number in range(drawn.randrange(len(where)), len(where) + how_many)]
     for path, value in order[:how_many]:
         new = drawn.choice(VALUES)
