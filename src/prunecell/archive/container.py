@@ -1,19 +1,19 @@
-"""A safetensors file, written in one stream and read in place: names, dtypes, shapes and bytes, no codecs.
+"""A safetensors file, written in one stream and read piece by piece: names, dtypes, shapes and bytes, no codecs.
 
 https://github.com/huggingface/safetensors: 8 bytes with the length of a JSON header, the header, the data.
 The safetensors library opens these files. They are read by our own few lines, because these check every byte of the
-header (a key that is there twice, holes, overlaps) and copy nothing.
+header: a key that is there twice, holes, overlaps.
 """
 
 import json
-import mmap
 import os
 import shutil
 import struct
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -118,7 +118,9 @@ def _seal(checksum: int) -> bytes:
 
 
 class Container:
-    """A container mapped into memory, its header checked.
+    """An open container, its header checked.
+
+    It is read and not mapped into memory: whoever cuts a file that is mapped ends the process that has mapped it.
 
     Attributes:
         tensors: what is in it, in the order of the header.
@@ -127,28 +129,29 @@ class Container:
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self.n_bytes = os.fstat(file.fileno()).st_size
-            if self.n_bytes < 8:  # noqa: PLR2004 - the length of the length
-                raise FormatError(f"a file of {self.n_bytes} bytes")
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = path.open("rb", buffering=0)
+        self._turn = threading.Lock()
         try:
-            self.metadata, self.tensors, self._start = self._read_header()
+            self.n_bytes = os.fstat(self._file.fileno()).st_size
+            if self.n_bytes < 8:  # noqa: PLR2004 - the length of the length
+                raise FormatError(f"a file of {self.n_bytes} bytes")  # noqa: TRY301 - it is closed below
+            self.metadata, self.tensors, self._header = self._read_header()
         except BaseException:
             self.close()
             raise
 
-    def _read_header(self) -> tuple[dict[str, str], dict[str, TensorInfo], int]:
-        (size,) = struct.unpack("<Q", self._map[:8])
+    def _read_header(self) -> tuple[dict[str, str], dict[str, TensorInfo], bytes]:
+        (size,) = struct.unpack("<Q", self.read(0, 8))
         if size > min(MAX_HEADER, self.n_bytes - 8):
             raise FormatError(f"a header of {size} bytes in a file of {self.n_bytes}; at most {MAX_HEADER}")
-        header = read_json(self._map[8 : 8 + size])
+        text = self.read(8, 8 + size)
+        header = read_json(text)
         metadata = header.pop(METADATA, {})
         if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
             raise FormatError("__metadata__ must hold strings only")
         tensors = {name: _read_info(name, value) for name, value in header.items()}
         _check_cover(tensors, self.n_bytes - 8 - size)
-        return metadata, tensors, 8 + size
+        return metadata, tensors, text
 
     def check_seal(self) -> None:
         """Check the header against the CRC-32 that its metadata hold, taken with zeros in its place.
@@ -156,34 +159,64 @@ class Container:
         Raises:
             FormatError: the header was changed, or has no checksum.
         """
-        text = self._map[8 : self._start]
         seal = f'"{SEAL}":"{self.metadata.get(SEAL)}"'.encode()
-        unsealed = text.replace(seal, _seal(0), 1)
-        if seal not in text or _seal(zlib.crc32(unsealed)) != seal:
+        unsealed = self._header.replace(seal, _seal(0), 1)
+        if seal not in self._header or _seal(zlib.crc32(unsealed)) != seal:
             raise FormatError("the header is damaged: its checksum is wrong")
 
-    def data(self, name: str) -> memoryview:
-        """Return the bytes of a tensor, in place. They must be let go before the container is closed."""
-        info = self.tensors[name]
-        return memoryview(self._map)[self._start + info.start : self._start + info.stop]
+    def read(self, start: int, stop: int) -> bytes:
+        """Read the bytes [start, stop) of the file.
 
-    def checksum(self, name: str) -> int:
-        """Return the CRC-32 of the bytes of a tensor."""
-        data, checksum = self.data(name), 0
-        for start in range(0, len(data), _AT_ONCE):
-            checksum = zlib.crc32(data[start : start + _AT_ONCE], checksum)
-            self.give_back()
-        return checksum
+        Raises:
+            FormatError: there are fewer, because the file was cut after it was opened.
+        """
+        found = []
+        with self._turn:
+            self._file.seek(start)
+            while start < stop and (some := self._file.read(stop - start)):
+                found.append(some)
+                start += len(some)
+        if start < stop:
+            raise FormatError("the file was cut while it was read")
+        return found[0] if len(found) == 1 else b"".join(found)
 
-    def give_back(self) -> None:
-        """Let the operating system have the memory of what was read; to look again is to read again."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+    def data(self, name: str) -> "FileSource":
+        """Return the bytes of a tensor, to be read before the container is closed."""
+        info, before = self.tensors[name], 8 + len(self._header)
+        return FileSource(self, before + info.start, before + info.stop)
 
     def close(self) -> None:
-        """Let go of the file; a view of it that somebody still holds keeps its memory alive."""
-        with suppress(BufferError):
-            self._map.close()
+        """Let go of the file."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """The bytes [start, stop) of a container, read when they are asked for."""
+
+    container: Container
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self.stop - self.start
+
+    def __getitem__(self, where: slice) -> bytes:
+        """Read some of them."""
+        start, stop, _ = where.indices(len(self))
+        return self.container.read(self.start + start, self.start + max(start, stop))
+
+    def section(self, start: int, stop: int) -> "FileSource":
+        """Return the bytes [start, stop) as a source of their own."""
+        return FileSource(self.container, self.start + start, self.start + stop)
+
+    def checksum(self) -> int:
+        """Return the CRC-32 of the bytes."""
+        checksum = 0
+        for start in range(0, len(self), _AT_ONCE):
+            checksum = zlib.crc32(self[start : start + _AT_ONCE], checksum)
+        return checksum
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

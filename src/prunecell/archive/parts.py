@@ -49,7 +49,7 @@ class SparseParts:
     scales: Tensor | None
 
 
-def read_tensor(record: Record | Plain, data: memoryview) -> Tensor:
+def read_tensor(record: Record | Plain, data: Source) -> Tensor:
     """Read a tensor into new memory.
 
     Raises:
@@ -57,10 +57,12 @@ def read_tensor(record: Record | Plain, data: memoryview) -> Tensor:
     """
     if isinstance(record, Record):
         return decode(record, data)
-    words = np.frombuffer(data, record.kind.word)
-    check_words(record.kind, words)
     tensor = zeros_of(record.kind, record.shape)
-    words_of(tensor)[:] = words
+    words, stream = words_of(tensor), RawReader(data, record.kind.word)
+    for start in range(0, len(words), CHUNK):
+        some = stream.read(CHUNK)
+        check_words(record.kind, some)
+        words[start : start + CHUNK] = some
     return tensor
 
 
@@ -99,7 +101,7 @@ def _plain_chunks(record: Plain, data: Source) -> Iterator[SparseChunk]:
         )
 
 
-def read_parts(record: Record | Plain, data: memoryview) -> SparseParts:
+def read_parts(record: Record | Plain, data: Source) -> SparseParts:
     """Read a tensor as positions and values; scaled integers stay integers, beside their scales.
 
     Raises:
@@ -107,13 +109,13 @@ def read_parts(record: Record | Plain, data: memoryview) -> SparseParts:
     """
     positions, values, scales = [torch.empty(0, dtype=torch.int64)], [], None
     if isinstance(record, Record) and record.is_scaled:
-        opened = open_blob(record, Source(data))
+        opened = open_blob(record, data)
         scales = opened.scales
         for chunk, words in read_kept(opened):
             positions.append(torch.from_numpy(chunk.positions))
             values.append(tensor_of(words, record.stored))
     else:
-        for sparse in read_chunks(record, Source(data)):
+        for sparse in read_chunks(record, data):
             positions.append(sparse.positions)
             values.append(sparse.values)
     return SparseParts(

@@ -59,7 +59,7 @@ def inspect(path: str | Path) -> list[TensorFacts]:
 class Archive:
     """An open file, with names and dense tensors as in a dict. A tensor is read when it is asked for.
 
-    The file is mapped into memory and must not be changed while it is open. Use it in a `with` statement.
+    What a call gives was checked in that call, whoever changes the file meanwhile. Use it in a `with` statement.
 
     >>> import tempfile, torch
     >>> from prunecell.archive import save
@@ -135,8 +135,7 @@ class Archive:
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            record, data = self._checked(name)
-            yield from read_chunks(record, Source(data, self._container.give_back))
+            yield from read_chunks(*self._checked(name))
 
     def parts(self, name: str) -> SparseParts:
         """Read one tensor as positions and values, never dense. Scaled integers stay int8, beside their scales.
@@ -167,11 +166,11 @@ class Archive:
             raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
         return self._manifest.target[name]
 
-    def _checked(self, name: str) -> tuple[Record | Plain, memoryview]:
+    def _checked(self, name: str) -> tuple[Record | Plain, Source]:
         """Return how a tensor is stored, and its bytes; refuse bytes that are not those that were written."""
         target = self.target(name)
         stored, data = self._manifest.stored[target], self._container.data(target)
-        if self._container.checksum(target) != stored.checksum:
+        if data.checksum() != stored.checksum:
             raise FormatError("its bytes are damaged: their checksum is wrong")
         return stored.record, data
 

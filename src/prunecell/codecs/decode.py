@@ -115,7 +115,7 @@ def widen(opened: Opened, chunk: Chunk, words: Numbers) -> Numbers:
     return words_of(narrow.to(record.kind.torch))
 
 
-def decode(record: Record, blob: memoryview) -> Tensor:
+def decode(record: Record, blob: Source) -> Tensor:
     """Rebuild the dense tensor.
 
     Raises:
@@ -123,7 +123,7 @@ def decode(record: Record, blob: memoryview) -> Tensor:
     """
     tensor = zeros_of(record.kind, record.shape)
     words = words_of(tensor)
-    opened = open_blob(record, Source(blob))
+    opened = open_blob(record, blob)
     for chunk, stored in read_kept(opened):
         wide = widen(opened, chunk, stored)
         if record.positions == "all":  # a copy is faster than a scatter

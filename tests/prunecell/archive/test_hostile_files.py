@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import struct
 import tracemalloc
@@ -461,3 +462,59 @@ def test_a_large_tensor_of_zeros_is_no_bomb(place):
     save({"zeros": torch.zeros(4000, 4000)}, place)
     assert place.stat().st_size < 400
     assert not load(place)["zeros"].any()
+
+
+# --- files that change while they are open
+
+
+def large(place):
+    torch.manual_seed(0)
+    state = {"w": torch.where(torch.rand(900, 900) < 0.1, torch.randn(900, 900), 0.0), "b": torch.ones(5)}
+    save(state, place)
+    return state
+
+
+WAYS = {
+    "dense": lambda archive: archive["w"],
+    "parts": lambda archive: archive.parts("w"),
+    "chunks": lambda archive: list(archive.chunks("w")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_is_cut_while_it_is_open_is_an_error_and_no_signal(place, way):
+    large(place)
+    size = place.stat().st_size
+    with Archive.open(place) as archive:
+        for left in (size // 2, 5, 0):
+            os.truncate(place, left)
+            with pytest.raises(FormatError, match=r"tensor 'w': the file was cut while it was read"):
+                WAYS[way](archive)
+
+
+def test_a_file_that_is_cut_between_two_chunks_is_an_error(place):
+    large(place)
+    with Archive.open(place) as archive:
+        chunks = archive.chunks("w")
+        next(chunks)
+        os.truncate(place, 1000)
+        with pytest.raises(FormatError, match=r"tensor 'w': the file was cut while it was read"):
+            list(chunks)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_is_overwritten_while_it_is_open_is_an_error(place, way):
+    large(place)
+    with Archive.open(place) as archive, place.open("r+b") as file:
+        file.seek(place.stat().st_size // 2)
+        file.write(bytes(100))
+        file.flush()
+        with pytest.raises(FormatError, match="its bytes are damaged"):
+            WAYS[way](archive)
+
+
+def test_a_file_that_is_replaced_while_it_is_open_is_read_as_it_was(place):
+    state = large(place)
+    with Archive.open(place) as archive:
+        save({"w": torch.zeros(3)}, place)
+        assert torch.equal(archive["w"], state["w"])
