@@ -1,12 +1,14 @@
 """Damaged, lying and malicious files: a clear error or the same tensors, never a crash, never a large allocation."""
 
 import base64
+import importlib.util
 import json
 import os
 import re
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,9 +62,46 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("bad") / "bad.pcell"
 
 
+def small_reader():
+    spec = importlib.util.spec_from_file_location("read_pcell", Path(__file__).parents[3] / "tools" / "read_pcell.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SMALL_READER = small_reader()
+
+
 def read(place, data):
-    """Load a file in every way; the tensors, or None where it was refused by FormatError."""
+    """Load a file in every way; the tensors, or None where it was refused by FormatError.
+
+    The small reader accepts the same files, with the same values, and raises nothing but ValueError.
+    """
     place.write_bytes(data)
+    tensors = read_by_prunecell(place)
+    try:
+        arrays = SMALL_READER.read(place, limit_bytes=MEBIBYTE)
+    except ValueError as error:
+        assert tensors is None, error  # noqa: PT017 - it may as well be read
+    else:
+        assert tensors is not None, "the small reader accepts what prunecell refuses"
+        assert [*arrays] == [*tensors]
+        for name, tensor in tensors.items():
+            assert arrays[name].shape == tensor.shape
+            assert arrays[name].tobytes() == bytes(bits(tensor)), name
+    return tensors
+
+
+def refused_by_all(place, fact):
+    """The message of prunecell; the small reader refuses the file too."""
+    with pytest.raises(FormatError, match=fact) as caught:
+        load(place)
+    with pytest.raises(ValueError, match=re.escape(str(place))):
+        SMALL_READER.read(place)
+    return str(caught.value)
+
+
+def read_by_prunecell(place):
     try:
         tensors = load(place, limit_bytes=MEBIBYTE)
         with Archive.open(place) as archive:
@@ -234,9 +273,7 @@ def test_a_lie_is_named(name, good, place):
     forgery = Forgery(good)
     change(forgery)
     place.write_bytes(forgery.build())
-    with pytest.raises(FormatError, match=fact) as caught:
-        load(place)
-    assert str(caught.value).startswith(f"{place}: ")
+    assert refused_by_all(place, fact).startswith(f"{place}: ")
 
 
 MORE = b'"more":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'
@@ -281,8 +318,7 @@ TEXTS = {
 def test_a_header_that_lies_is_named(name, good, place):
     change, fact = TEXTS[name]
     place.write_bytes(Forgery(good).build(header_text=change))
-    with pytest.raises(FormatError, match=fact):
-        load(place)
+    refused_by_all(place, fact)
 
 
 LISTS = {
@@ -299,8 +335,7 @@ LISTS = {
 def test_a_list_that_lies_is_named(name, good, place):
     change, fact = LISTS[name]
     place.write_bytes(Forgery(good).build(list_text=change))
-    with pytest.raises(FormatError, match=fact):
-        load(place)
+    refused_by_all(place, fact)
 
 
 NAMES = ["\x1b[31mred", "two\nlines", "bell\a", "half\ud800", "\u202eback", "\u200bnothing", "\u2028", "\xa0", "\ue000"]
@@ -348,15 +383,13 @@ def test_half_of_a_character_is_not_saved_and_not_read_anywhere(good, place):
 def test_a_list_that_cannot_be_unpacked_is_named(header, good, place):
     seal = re.compile(rb'"header":"[^"]*"')
     place.write_bytes(Forgery(good).build(lambda text: seal.sub(f'"header":"{header}"'.encode(), text)))
-    with pytest.raises(FormatError, match="the list of tensors is"):
-        load(place)
+    refused_by_all(place, "the list of tensors is")
 
 
 def test_a_header_longer_than_the_file_is_refused(good, place):
     for size in (len(good) - 7, 100_000_001, 2**63, 2**64 - 1):
         place.write_bytes(struct.pack("<Q", size) + good[8:])
-        with pytest.raises(FormatError, match=f"a header of {size} bytes in a file of {len(good)}"):
-            load(place)
+        refused_by_all(place, f"a header of {size} bytes in a file of {len(good)}")
 
 
 numbers = st.integers(-2, 700) | st.sampled_from([2**31, 2**62, 2**64, -(2**63)]) | st.floats()
