@@ -151,7 +151,7 @@ def test_the_small_reader_is_small_and_needs_no_library():
     source = (ROOT / "tools" / "read_pcell.py").read_text()
     assert source.count("\n") < 150
     imported = set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE))
-    assert imported == {"base64", "importlib", "json", "math", "sys", "zlib", "pathlib", "typing", "numpy"}
+    assert imported == {"base64", "json", "math", "sys", "unicodedata", "zlib", "typing", "numpy"}
 
 
 def test_the_small_reader_writes_npz(path, tmp_path, reader, monkeypatch):

@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import json
 import os
+import random
 import re
 import struct
 import tracemalloc
@@ -551,3 +552,150 @@ def test_a_file_that_is_replaced_while_it_is_open_is_read_as_it_was(place):
     with Archive.open(place) as archive:
         save({"w": torch.zeros(3)}, place)
         assert torch.equal(archive["w"], state["w"])
+
+
+# --- the small reader against the big one, on files in every form
+
+
+def every_form(place, values, backend):
+    """A file of one tensor in each of the forms that these modes and coders make."""
+    count = torch.arange(240)
+    noise = ((count * 1103515245 + 12345) % 65521 - 32768).double() / 8192.1
+    state = {
+        "f32": torch.where(count % 9 == 0, noise, 0.0).float().reshape(12, 20),
+        "f64": torch.where(count % 2 == 0, noise, 0.0).reshape(12, 20),
+        "f16": torch.where(count % 3 == 0, noise, 0.0).half().reshape(20, 12),
+        "bf16": noise.bfloat16().reshape(20, 12),
+        "half": torch.where(count % 40 == 0, noise.half().float(), 0.0),
+        "f8": torch.where(count % 30 == 0, noise, 0.0).to(torch.float8_e5m2),
+        "book": torch.where(count % 6 == 0, (count % 5 + 1) / 3.3, 0.0).float(),
+        "complex": torch.complex(noise.float(), torch.where(count % 7 == 0, noise, 0.0).float()),
+        "flags": count % 5 == 0,
+        "i8": (count % 11 == 0).to(torch.int8),
+        "i64": torch.where(count % 20 == 0, count, 0),
+        "zeros": torch.zeros(3, 0, 5),
+        "nothing": torch.zeros(50, 50),
+        "scalar": torch.tensor(2.5),
+        "plain": noise[:4].float(),
+    }
+    save(state | {"tied": state["f32"]}, place, values=values, backend=backend)
+    return place.read_bytes()
+
+
+NEW = [
+    *(
+        -1,
+        0,
+        1,
+        2,
+        3,
+        12,
+        20,
+        30,
+        239,
+        240,
+        241,
+        480,
+        1 << 31,
+        1 << 59,
+        1 << 62,
+        1.0,
+        True,
+        False,
+        None,
+        "",
+        "x",
+        [],
+        {},
+    ),
+    *(
+        "raw",
+        "deflate",
+        "pco",
+        "none",
+        "all",
+        "gaps8",
+        "gaps32",
+        "mask",
+        "planes",
+        "numbers",
+        "codebook",
+        "f32",
+        "zeros",
+    ),
+    *("float32", "float64", "float16", "bfloat16", "int8", "uint8", "bool", "complex64", "complex128", "float8_e5m2"),
+    *([240], [12, 20], [20, 12], [0, 1 << 40], ["raw", 8], {"alias": "f32"}, "U8", "F32", "BOOL", "C64", 5, 7, 100),
+]
+
+
+def mutate(forgery, drawn):
+    """Change one thing in a list, a header, or a blob; or write a stream of bytes by another coder."""
+    name = drawn.choice([n for n in forgery.list if n != "tied"])
+    streams = forgery.list[name].get("streams", [])
+    choice = drawn.random()
+    if choice < 0.45:
+        inside = drawn.choice([forgery.list, forgery.list[name], forgery.list[name], *streams, forgery.header[name]])
+        key = drawn.choice([*inside] if isinstance(inside, dict) else range(len(inside)))
+        if drawn.random() < 0.15:
+            inside.pop(key)
+        elif drawn.random() < 0.1 and isinstance(inside, dict):
+            inside[drawn.choice(["stored", "alias", "more"])] = drawn.choice(NEW)
+        else:
+            old = inside[key]
+            near = [old + 1, old - 1, old * 2] if type(old) is int else NEW
+            inside[key] = drawn.choice(near if drawn.random() < 0.5 else NEW)
+    elif choice < 0.75 and streams:
+        index = drawn.randrange(len(streams))
+        start = sum(n for _, n in streams[:index])
+        data = forgery.data[name][start : start + streams[index][1]]
+        if streams[index][0] == "deflate":
+            data = zlib.decompress(data, -15)
+        if drawn.random() < 0.6 and data:
+            changed = bytearray(data)
+            for _ in range(drawn.randint(1, 2)):
+                changed[drawn.randrange(len(data))] = drawn.choice(
+                    [0, 1, 2, 127, 128, 239, 240, 255, drawn.randrange(256)]
+                )
+            data = bytes(changed)
+        data = drawn.choice([data, data, data, data[:-1], data + b"\0"])
+        coder = drawn.choice(["raw", "deflate"])
+        forgery.replace_stream(name, index, coder, deflate(data) if coder == "deflate" else data)
+    elif forgery.data[name]:
+        blob = bytearray(forgery.data[name])
+        blob[drawn.randrange(len(blob))] = drawn.randrange(256)
+        forgery.data[name] = bytes(blob)
+
+
+@pytest.mark.parametrize(
+    ("values", "backend"), [("exact", "zlib"), ("exact", "pcodec"), ("int8", "zlib"), ("fp16", "zlib")]
+)
+def test_both_readers_accept_the_same_files_with_the_same_values(place, values, backend):
+    drawn, good = random.Random(f"{values} {backend}"), every_form(place, values, backend)  # noqa: S311
+    assert read(place, good) is not None
+    n_read, n_mutants = 0, 60
+    for _ in range(n_mutants):
+        forgery = Forgery(good)
+        mutate(forgery, drawn)
+        try:
+            data = forgery.build()
+        except (TypeError, KeyError):  # nothing that a file could hold
+            continue
+        n_read += read(place, data) is not None
+    assert n_mutants / 10 < n_read < n_mutants * 0.9
+
+
+def test_int8_numbers_may_be_deflated(place):
+    """What the specification did not say: one byte is one byte, with a sign or without."""
+    good = every_form(place, "int8", "zlib")
+    forgery = Forgery(good)
+    entry = forgery.list["f64"]
+    positions, scales, values = entry["streams"]
+    assert (entry["stored"], entry["values"], scales[0]) == ("int8", "planes", "raw")
+    entry["values"] = "numbers"
+    blob = forgery.data["f64"]
+    data = blob[positions[1] + scales[1] :]
+    data = data if values[0] == "raw" else zlib.decompress(data, -15)
+    for coder, written in (("raw", data), ("deflate", deflate(data))):
+        forgery.replace_stream("f64", 2, coder, written)
+        tensors = read(place, forgery.build())
+        assert torch.equal(tensors["f64"], read(place, good)["f64"])
