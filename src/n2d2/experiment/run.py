@@ -17,6 +17,7 @@ from n2d2.experiment.storing import Stored, store
 from n2d2.ini import IniError
 from prunecell.atomic import replacing
 from prunecell.checkpoint import Checkpoint
+from prunecell.claim import alone_in
 from prunecell.errors import OptionError
 from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run
@@ -36,7 +37,7 @@ def run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool = 
 
     Raises:
         IniError: nothing in the file is pruned.
-        OptionError: a checkpoint has more epochs than are asked for.
+        OptionError: a checkpoint has more epochs than are asked for, or another run works in the folder.
         FormatError: what was read back is not what was written, or a checkpoint is of another run.
         DivergedError: the loss is NaN or infinite.
         KeyboardInterrupt: Ctrl-C; the checkpoints have all that was learned.
@@ -45,6 +46,12 @@ def run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool = 
         file = experiment.network.document.file
         raise IniError(f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity")
     folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        return _run(experiment, folder, epochs=epochs, reference=reference, resume=resume)
+
+
+def _run(experiment: Experiment, folder: Path, *, epochs: int, reference: bool, resume: bool) -> Result:
+    """What `run` does, alone in the folder."""
     checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
     if not resume:
         for checkpoint in checkpoints.values():
