@@ -74,16 +74,16 @@ QWeight.PruningFiller=IterNonStruct
 QWeight.StartThreshold=0.3
 QWeight.GammaThreshold=0.1
 QWeight.Threshold=0.6
-QWeight.StepSizeThreshold=320
+QWeight.StepSizeThreshold=96
 """
-EPOCHS = "3"
+EPOCHS = "2"
 
 
 def write_data(folder: Path) -> None:
     """IDX files like MNIST's, 8 x 8: bright squares, whose place is the label, in noise."""
     folder.mkdir(parents=True)
     drawn = np.random.default_rng(0)
-    for start, n in (("train", 400), ("t10k", 100)):
+    for start, n in (("train", 240), ("t10k", 60)):
         labels = np.arange(n, dtype=np.uint8) % 10
         pixels = drawn.integers(0, 100, (n, 8, 8), dtype=np.uint8)
         for image, label in zip(pixels, labels, strict=True):
@@ -99,7 +99,7 @@ def run_prunecell(resume: list[str]) -> None:
 
 
 def run_n2d2(resume: list[str]) -> None:
-    main_of_n2d2(["net.ini", "-learn-epoch", EPOCHS, "-log", "160", "-test", *resume])
+    main_of_n2d2(["net.ini", "-learn-epoch", EPOCHS, "-log", "96", "-test", *resume])
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {"prunecell run": run_prunecell, "n2d2 -learn-epoch": run_n2d2}
