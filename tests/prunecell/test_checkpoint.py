@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import re
 
 import pytest
 import torch
@@ -169,3 +170,100 @@ def test_any_value_in_any_place_is_refused_and_changes_nothing_or_lets_the_run_g
         except Exception as error:
             raise AssertionError(f"{place}: {type(error).__name__}: {error}") from error
     assert refused > how_many / 2
+
+
+def saved(path, **choice):
+    fit(task(**choice), 1, checkpoint=Checkpoint(path=path))
+    return torch.load(path, weights_only=True)
+
+
+NAMED = {
+    "steps below zero": (("progress", "steps"), -1, "steps=-1 of the progress is illegal: it must be a whole number"),
+    "an unknown field": (("progress", "more"), 1, "the progress has unknown fields: 'more'"),
+    "an unknown field of an epoch": (("progress", "epochs", 0, "more"), 1, "epoch 1 has unknown fields: 'more'"),
+    "a field that is missing": (("progress", "epochs", 0, "loss"), MISSING, "epoch 1 lacks loss"),
+    "a generator of three bytes": (("random",), torch.zeros(3, dtype=torch.uint8), "random does not fit: "),
+    "weights that are NaN": (("pruner", "weights"), math.nan, "pruner does not fit: "),
+    "a model that is a tensor": (("model",), torch.ones(3), "model does not fit: "),
+    "a model of another dtype": (("model", "0.weight"), torch.ones(5, 6).double(), "0.weight is torch.float64"),
+    "a rate that is text": (("optimizer", "param_groups", 0, "lr"), "x", "optimizer does not fit: "),
+    "a momentum of another shape": (("optimizer", "state", 0, "momentum_buffer"), torch.ones(7), "optimizer does not"),
+    "other parameters": (("optimizer", "param_groups", 0, "params"), [0], "its parameters are not those"),
+    "a part that is missing": (("pruner",), MISSING, "is of another run: it holds"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_does_not_fit_is_named_and_nothing_is_changed(tmp_path, name):
+    place, new, fact = NAMED[name]
+    path = tmp_path / "run"
+    torch.save(replaced_or_added(saved(path), place, new), path)
+    resumed, progress = task(), Progress()
+    torch.manual_seed(5)
+    before = all_of(resumed)
+    with pytest.raises(FormatError, match=re.escape(fact)):
+        Checkpoint(path=path).load(resumed.parts() | {"progress": progress})
+    assert all_of(resumed) == before
+    assert progress == Progress()
+
+
+def replaced_or_added(state, place, new):
+    inside = state
+    for key in place[:-1]:
+        inside = inside[key]
+    if new is MISSING:
+        del inside[place[-1]]
+    else:
+        inside[place[-1]] = new
+    return state
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_goes_on_to_the_same_bits(tmp_path, optimizer):
+    whole, path = task(optimizer=optimizer), tmp_path / "run"
+    with_closure(whole, optimizer)
+    fit(whole, 2)
+    for epochs in (1, 2):
+        resumed = with_closure(task(optimizer=optimizer), optimizer)
+        fit(resumed, epochs, checkpoint=Checkpoint(path=path))
+    assert flat(resumed.model.state_dict()) == flat(whole.model.state_dict())
+    assert flat(resumed.optimizer.state_dict()) == flat(whole.optimizer.state_dict())
+
+
+def with_closure(made, optimizer):
+    """LBFGS steps with a closure only, which `fit` has not: it steps on the gradients that are there."""
+    if optimizer == "LBFGS":
+        step = made.optimizer.step
+        made.optimizer.step = lambda: step(lambda: torch.zeros((), requires_grad=True).sum())
+    return made
+
+
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "LBFGS"])
+def test_every_optimizer_refuses_moments_of_another_shape(tmp_path, optimizer):
+    path = tmp_path / "run"
+    state = saved(path, optimizer=optimizer)
+    moments = [key for key, value in state["optimizer"]["state"][0].items() if getattr(value, "shape", None) == (5, 6)]
+    assert moments
+    for moment in moments:
+        torch.save(replaced(state, ("optimizer", "state", 0, moment), torch.ones(7, 7)), path)
+        with pytest.raises(FormatError, match="optimizer does not fit"):
+            fit(task(optimizer=optimizer), 2, checkpoint=Checkpoint(path=path))
+
+
+def test_an_optimizer_that_holds_other_things_is_not_rehearsed(tmp_path):
+    class Ahead(torch.optim.SGD):
+        def __init__(self, parameters):
+            super().__init__(parameters, lr=0.1, momentum=0.9)
+            self.others = [p for group in self.param_groups for p in group["params"]]
+
+        def step(self, closure=None):
+            for parameter in self.others:
+                parameter.data += 1
+            return super().step(closure)
+
+    model = nn.Linear(2, 2)
+    parts = {"model": model, "optimizer": Ahead(model.parameters())}
+    Checkpoint(path=tmp_path / "run").save(parts)
+    before = flat(model.state_dict())
+    assert Checkpoint(path=tmp_path / "run").load(parts)
+    assert flat(model.state_dict()) == before
