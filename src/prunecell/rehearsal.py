@@ -41,6 +41,25 @@ def check_groups(state: object, own: Mapping[str, Any]) -> None:
     for group, mine in zip(groups, own["param_groups"], strict=True):
         if missing := sorted(mine.keys() - group.keys()):
             raise StateError(f"its param_groups lack {', '.join(missing)}")
+        for name, value in mine.items():
+            if name != "params" and not _alike(value, group[name]):
+                raise StateError(
+                    f"{name}={str(group[name])[:40]} of its param_groups is of another kind than {value!r}"
+                )
+
+
+def _alike(own: object, other: object) -> bool:
+    """Whether a setting that was saved is of the kind of the one that is there."""
+    if isinstance(own, list | tuple):
+        same = isinstance(other, list | tuple) and len(own) == len(other)
+        return same and all(map(_alike, own, other))  # type: ignore[call-overload] # it is as long as the other
+    if own is None:  # what nobody has set yet may have become anything
+        return other is None or isinstance(other, bool | int | float | str)
+    if isinstance(own, bool):
+        return other is None or isinstance(other, bool)
+    if isinstance(own, int | float):
+        return isinstance(other, int | float) and not isinstance(other, bool)
+    return type(own) is type(other) and getattr(own, "shape", None) == getattr(other, "shape", None)
 
 
 def rehearsable(optimizer: Optimizer) -> bool:
