@@ -672,7 +672,7 @@ def mutate(forgery, drawn):
 def test_both_readers_accept_the_same_files_with_the_same_values(place, values, backend):
     drawn, good = random.Random(f"{values} {backend}"), every_form(place, values, backend)  # noqa: S311
     assert read(place, good) is not None
-    n_read, n_mutants = 0, 60
+    n_read, n_mutants = 0, 40
     for _ in range(n_mutants):
         forgery = Forgery(good)
         mutate(forgery, drawn)
