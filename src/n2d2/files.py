@@ -12,6 +12,7 @@ line and value is checked.
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from prunecell.atomic import replacing
 from prunecell.errors import FormatError
 
 MAX_VALUE_LENGTH = 40
@@ -123,7 +125,7 @@ def load_weights(
     *,
     ignore_missing: bool = False,
 ) -> dict[str, Tensor]:
-    """Read what `save_weights`, or N2D2, wrote. Nothing of a cell is changed before all of its files are read.
+    """Read what `save_weights`, or N2D2, wrote. Nothing is changed before all files of all cells are read.
 
     A cell with a PruneCell gets the masks that are there; where there is none, its masks are filled on the new weights.
     Without a PruneCell too, weights are zero where a mask says so.
@@ -140,17 +142,26 @@ def load_weights(
     Raises:
         FormatError: as `read_weights`.
     """
-    masks = {}
+    read: list[tuple[Any, _Read]] = []
     for cell in cells:
         tensors = _tensors(cell)
         files = [_path(folder, cell.name, kind) for kind in tensors]
         if ignore_missing and files and not any(file.exists() for file in files):
             warnings.warn(f"{files[0]} is not there: cell {cell.name!r} keeps its weights", stacklevel=2)
         else:
-            mask = _load(cell, tensors, Path(folder), (inputs or {}).get(cell.name))
-            if mask is not None:
-                masks[cell.name] = mask
-    return masks
+            read.append((cell, _read_cell(cell, tensors, Path(folder), (inputs or {}).get(cell.name))))
+    for cell, found in read:
+        _put(cell, found)
+    return {cell.name: found.mask for cell, found in read if found.mask is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """What the files of a cell hold: pairs of a tensor of the cell and its new values; the mask of its weight."""
+
+    pairs: list[tuple[Tensor, Tensor]]
+    mask: Tensor | None
+    has_weights: bool
 
 
 def _tensors(cell: Any) -> dict[str, Tensor]:  # noqa: ANN401 - any cell
@@ -187,14 +198,13 @@ def _turned(weight: Tensor, layer: nn.Module) -> Tensor:
     return weight.reshape(layer.groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
 
 
-@torch.no_grad()
-def _load(
+def _read_cell(
     cell: Any,  # noqa: ANN401 - any cell
     tensors: Mapping[str, Tensor],
     folder: Path,
     inputs: Sequence[int] | None,
-) -> Tensor | None:
-    """Read one cell; return its mask."""
+) -> _Read:
+    """Read the files of one cell."""
     vectors = {kind: vector for kind, vector in tensors.items() if kind != "weights"}
     read = {kind: read_biases(_path(folder, cell.name, kind), len(v), v.dtype) for kind, v in vectors.items()}
     mask = None
@@ -207,13 +217,19 @@ def _load(
             weights.masked_fill_(~mask, 0)
             mask = _turned(mask, cell.layer)
         read["weights"] = _turned(weights, cell.layer)
-    for kind, tensor in tensors.items():
-        tensor.copy_(read[kind])
-    if "weights" in tensors:
+    pairs = [(tensor, read[kind]) for kind, tensor in tensors.items()]
+    return _Read(pairs=pairs, mask=mask, has_weights="weights" in tensors)
+
+
+@torch.no_grad()
+def _put(cell: Any, found: _Read) -> None:  # noqa: ANN401 - any cell
+    """Give a cell what its files hold."""
+    for tensor, values in found.pairs:
+        tensor.copy_(values)
+    if found.has_weights:
         cell.refill()
-        if mask is not None and cell.quantizer is not None and cell.quantizer.pruner is not None:
-            cell.quantizer.pruner.set_masks({cell.weight_name: mask})
-    return mask
+        if found.mask is not None and cell.quantizer is not None and cell.quantizer.pruner is not None:
+            cell.quantizer.pruner.set_masks({cell.weight_name: found.mask})
 
 
 def _path(folder: str | Path, cell: str, kind: str) -> Path:
@@ -235,10 +251,10 @@ def _parts(shape: Sequence[int], inputs: Sequence[int] | None) -> list[int]:
 
 
 def _write_rows(path: Path, rows: Iterable[Tensor]) -> None:
-    with path.open("w", encoding="ascii") as file:
+    with replacing(path, sync=False) as file:  # a folder of small files: one wait for the disk each would take long
         for row in rows:
             digits = "%d " if not row.is_floating_point() else "%.17g " if row.dtype == torch.float64 else "%.9g "
-            file.write(digits * len(row) % tuple(row.tolist()) + "\n")
+            file.write((digits * len(row) % tuple(row.tolist()) + "\n").encode())
 
 
 def _read_rows(path: Path, lengths: Sequence[int], dtype: torch.dtype) -> Iterator[Tensor]:

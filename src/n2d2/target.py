@@ -14,6 +14,9 @@ from n2d2.cells.summary import summary_of
 from n2d2.error_handler import WrongInputType
 from n2d2.fields import Declared, accepted, count, number
 from n2d2.tensor import Tensor
+from prunecell.atomic import replacing
+from prunecell.errors import StateError
+from prunecell.kinds import COUNT, REAL, Kind, check_fields
 from prunecell.report.picture import can_draw
 
 IGNORED = -1
@@ -52,6 +55,20 @@ class _Tally:
     loss_sum: float = 0.0
     batches: int = 0
     confusion: torch.Tensor | None = None
+
+
+def _is_confusion(value: object) -> bool:
+    is_matrix = isinstance(value, torch.Tensor) and value.dtype == torch.int64 and value.ndim == 2  # noqa: PLR2004
+    return value is None or (is_matrix and value.shape[0] == value.shape[1])  # type: ignore[attr-defined]
+
+
+_TALLY = {
+    "right": COUNT,
+    "seen": COUNT,
+    "loss_sum": REAL,
+    "batches": COUNT,
+    "confusion": Kind(told="a square matrix of int64, or None", fits=_is_confusion),
+}
 
 
 class _Options(Declared):
@@ -118,6 +135,8 @@ class Score:
         if tally.confusion is None:
             tally.confusion = torch.zeros(n, n, dtype=torch.int64)
         cells = (labels * n + best[:, 0]).cpu()
+        if tally.confusion.shape != (n, n):
+            raise StateError(f"{self.name}: {n} outputs are counted, and {len(tally.confusion)} were counted before")
         tally.confusion += torch.bincount(cells, minlength=n * n).view(n, n)
 
     def _partition(self) -> str:
@@ -147,9 +166,19 @@ class Score:
         return {partition: vars(tally).copy() for partition, tally in self._tallies.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting from a `state_dict`."""
+        """Go on counting from a `state_dict`.
+
+        Raises:
+            StateError: it is none of a target; nothing was changed.
+        """
+        if not isinstance(state, dict) or not all(isinstance(partition, str) for partition in state):
+            raise StateError("the state of a target must map partitions to what was counted")
+        tallies = {
+            partition: _Tally(**check_fields(tally, _TALLY, f"partition {partition!r:.40} of the target"))
+            for partition, tally in state.items()
+        }
         self._tallies.clear()
-        self._tallies.update({partition: _Tally(**tally) for partition, tally in state.items()})
+        self._tallies.update(tallies)
 
     def get_confusion_matrix(self) -> np.ndarray[Any, Any]:
         """Stimuli of each label (rows) that were taken for each label (columns), in the current partition."""
@@ -172,12 +201,14 @@ class Score:
                 color = "white" if 2 * shares[label, estimated] > 1 else "black"
                 axes.text(estimated, label, str(n), ha="center", va="center", fontsize=7, color=color)
         axes.set(xlabel="estimated", ylabel="label", title=f"{self._partition()}: {self.get_average_success():.2%}")
-        figure.savefig(f"{path}.png", dpi=130)
+        with replacing(Path(f"{path}.png")) as file:
+            figure.savefig(file, format="png", dpi=130)
 
     def log_stats(self, path: str | Path) -> None:
         """Write the table of the cells that made the last output, as `summary()` prints it, to `path`.log."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(f"{path}.log").write_text(f"{summary_of(self._cells)}\n", encoding="utf-8")
+        with replacing(Path(f"{path}.log")) as file:
+            file.write(f"{summary_of(self._cells)}\n".encode())
 
     def log_success(self, path: str | Path) -> None:
         """Draw the loss of every batch that was learned as `path`.png; the numbers go to `path`.dat."""
@@ -187,7 +218,8 @@ class Score:
         figure, axes = _figure()
         axes.plot(self.losses)
         axes.set(xlabel="mini-batch", ylabel="loss", title=f"{self._partition()}: {self.get_average_success():.2%}")
-        figure.savefig(f"{path}.png", dpi=130)
+        with replacing(Path(f"{path}.png")) as file:
+            figure.savefig(file, format="png", dpi=130)
 
 
 def _figure() -> tuple[Any, Any]:
@@ -201,4 +233,5 @@ def _figure() -> tuple[Any, Any]:
 
 def _write(path: str | Path, numbers: np.ndarray[Any, Any], fmt: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    np.savetxt(f"{path}.dat", numbers, fmt=fmt)
+    with replacing(Path(f"{path}.dat")) as file:
+        np.savetxt(file, numbers, fmt=fmt)

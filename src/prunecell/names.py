@@ -1,4 +1,4 @@
-"""Names of parameters without the prefixes of wrappers.
+"""Names of tensors: of parameters without the prefixes of wrappers, and which ones a file may hold.
 
 torch.compile, DistributedDataParallel and their like put a model into another module, and a parametrization moves a
 weight aside, so each renames what it holds. A random choice, a state and an archive call a weight by the name that it
@@ -6,6 +6,7 @@ has in the plain model, and come to the same whatever is around it.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
@@ -13,10 +14,50 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+METADATA = "__metadata__"
+"""What a safetensors header has beside the names of its tensors."""
+
+_UNSEEN = {
+    "Cc": "a control character",
+    "Cf": "a character that changes how others are shown",
+    "Cs": "half of a character, a surrogate",
+    "Co": "a character of private use, without a meaning",
+    "Zl": "a line separator",
+    "Zp": "a paragraph separator",
+    "Zs": "a space that is no plain one",
+}
+"""Unicode's categories that no name may hold: a name is shown in messages and tables, on terminals."""
+_SHOWN = 80
+
 _ALWAYS_WRAPPED = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _HOLD_A_MODULE = (DataParallel, DistributedDataParallel, AveragedModel)
 _EXTRA_STATE = "_extra_state"  # as torch calls it in a state_dict
 _ORIGINAL = re.compile(r"parametrizations\.([^.]+)\.original(\d*)$")
+
+
+def why_illegal(name: str) -> str | None:
+    """What is wrong with a name, which a file is to hold or holds; None where nothing is.
+
+    >>> why_illegal("features.0.weight"), why_illegal(f"a{chr(27)}[31mb")
+    (None, 'it holds a control character (U+001B)')
+    """
+    if name == METADATA:
+        return f"{METADATA} is no name of a tensor"
+    for letter in () if name.isprintable() else name:
+        category = unicodedata.category(letter)
+        if letter != " " and category in _UNSEEN:
+            return f"it holds {_UNSEEN[category]} (U+{ord(letter):04X})"
+    return None
+
+
+def quoted(name: object) -> str:
+    """A name, of any length and from anywhere, as a message shows it.
+
+    >>> quoted("fc.weight"), len(quoted("x" * 1000))
+    ("'fc.weight'", 83)
+    """
+    text = repr(name)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
 
 
 def plain_names(model: nn.Module) -> dict[str, str]:

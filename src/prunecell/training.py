@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 
 from prunecell.checkpoint import Checkpoint
 from prunecell.choices import by_name
-from prunecell.errors import DivergedError, check_count
+from prunecell.errors import DivergedError, StateError, check_count
+from prunecell.kinds import COUNT, LIST, NUMBER, SHARE, check_fields, optional
 from prunecell.pruner import Pruner
 from prunecell.report.facts import WeightFacts
 
@@ -76,6 +77,26 @@ class Epoch:
     seconds: float
 
 
+_EPOCH = {
+    "number": COUNT,
+    "loss": NUMBER,
+    "accuracy": optional(SHARE),
+    "sparsity": NUMBER,
+    "target_sparsity": NUMBER,
+    "seconds": NUMBER,
+}
+_PROGRESS = {
+    "epochs": LIST,
+    "steps": COUNT,
+    "samples": COUNT,
+    "loss_sum": NUMBER,
+    "seconds": NUMBER,
+    "total_samples": COUNT,
+    "sparsity": LIST,
+}
+_CHANGE = {"samples": COUNT, "sparsity": NUMBER}
+
+
 @dataclass
 class Progress:
     """Where a run is.
@@ -99,8 +120,19 @@ class Progress:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Be where the state was taken."""
-        vars(self).update(state, epochs=[Epoch(**epoch) for epoch in state["epochs"]])
+        """Be where the state was taken.
+
+        Raises:
+            StateError: it is no state of a progress; nothing was changed.
+        """
+        check_fields(state, _PROGRESS, "the progress")
+        epochs = [Epoch(**check_fields(epoch, _EPOCH, f"epoch {n}")) for n, epoch in enumerate(state["epochs"], 1)]
+        changes = [tuple(change) if isinstance(change, list | tuple) else () for change in state["sparsity"]]
+        if not all(len(change) == len(_CHANGE) for change in changes):
+            raise StateError("sparsity of the progress is illegal: it must be pairs of samples and sparsity")
+        for change in changes:
+            check_fields(dict(zip(_CHANGE, change, strict=True)), _CHANGE, "a change of sparsity")
+        vars(self).update(state, epochs=epochs, sparsity=changes)
 
     def note_sparsity(self, sparsity: float) -> None:
         """Remember a change of sparsity."""

@@ -212,3 +212,26 @@ def test_a_cells_name_cannot_lead_out_of_the_folder(tmp_path):
     with pytest.raises(FormatError, match="leads out of"):
         files.save_weights([Fc(2, 2, name="../../fc")], tmp_path / "weights")
     assert not list(tmp_path.rglob("*.syntxt"))
+
+
+def test_no_cell_is_changed_where_another_one_cannot_be_read(tmp_path):
+    cells = [Fc(2, 2, name="first"), Fc(2, 2, name="second")]
+    files.save_weights(cells, tmp_path)
+    (tmp_path / "second_biases.syntxt").write_text("1 \nx \n")
+    for cell in cells:
+        nn.init.ones_(cell.layer.weight)
+    with pytest.raises(FormatError, match=r"second_biases\.syntxt:2: 'x' is illegal"):
+        files.load_weights(cells, tmp_path)
+    assert all(bool((cell.layer.weight == 1).all()) for cell in cells)
+
+
+def test_a_file_that_is_replaced_is_never_half_there(tmp_path, monkeypatch):
+    files.write_biases(tmp_path / "b", torch.ones(3))
+
+    def broken(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.Tensor, "is_floating_point", broken)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_biases(tmp_path / "b", torch.zeros(3))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["1 \n1 \n1 \n"]

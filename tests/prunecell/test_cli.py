@@ -195,7 +195,9 @@ def test_a_full_disk_is_named_and_leaves_no_halves(refusal, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", lambda states, file: save(states, Full(file)))
-    assert refusal("run", "net.ini", "--epochs", "1") == f"error: {os.strerror(errno.ENOSPC)}\n"
+    assert (
+        refusal("run", "net.ini", "--epochs", "1") == f"error: runs/net/dense.checkpoint: {os.strerror(errno.ENOSPC)}\n"
+    )
     assert not list(Path("runs/net").iterdir())
 
 

@@ -1,5 +1,8 @@
 """A weight's name is that of the plain model, whatever is around it."""
 
+import sys
+import unicodedata
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from prunecell import Pruner, PruneSpec, Random, Static, compact_, load, save
 from prunecell.errors import NothingSparseWarning
-from prunecell.names import plain_names
+from prunecell.names import METADATA, plain_names, quoted, why_illegal
 
 DRAWN = PruneSpec(schedule=Static(sparsity=0.5), filler=Random(), seed=1)
 
@@ -74,3 +77,25 @@ def test_two_that_would_be_called_alike_keep_their_names():
     model.a = nn.DataParallel(nn.Linear(2, 2))
     model.a.register_parameter("weight", nn.Parameter(torch.ones(2, 2)))
     assert {"a.module.weight", "a.weight"} <= set(plain_names(model).values())
+
+
+# ---- names that a file may hold
+
+
+def test_every_character_that_is_shown_as_itself_may_be_in_a_name_and_no_other():
+    for number in range(sys.maxunicode + 1):
+        letter = chr(number)
+        legal = letter.isprintable() or unicodedata.category(letter) == "Cn"  # what a later Unicode may give a meaning
+        assert (why_illegal(f"a{letter}b") is None) == legal, hex(number)
+
+
+@pytest.mark.parametrize("name", ["", " ", "[/b]", "a.b", "caf\u00e9", "\U0001f600", "[red]x[/red]", "x" * 100_000])
+def test_names_that_could_always_be_saved_are_read_back(name, tmp_path):
+    save({name: torch.ones(3)}, tmp_path / "net.pcell")
+    assert list(load(tmp_path / "net.pcell")) == [name]
+
+
+def test_the_names_of_others_are_shown_in_few_characters():
+    assert quoted("\x1b[31m\ud800") == r"'\x1b[31m\ud800'"
+    assert len(quoted("\ud800" * 1000)) < 100
+    assert why_illegal(METADATA)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from n2d2.experiment.experiment import Experiment
+from prunecell.atomic import replacing
+from prunecell.kinds import COUNT, LIST, NUMBER, REAL, SHARE, check_fields
 from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run
 from prunecell.training import Progress
@@ -33,6 +35,16 @@ class Row:
     sparsity: float
     threshold: float
 
+
+_ROW = {
+    "samples": COUNT,
+    "loss": REAL,
+    "learning": SHARE,
+    "validation": REAL,
+    "sparsity": NUMBER,
+    "threshold": NUMBER,
+}
+_BEST = {"threshold": REAL, "validation": REAL}
 
 CURVES = ("learning", "validation")
 """What is drawn of the rows."""
@@ -134,15 +146,22 @@ class Logbook:
         return {"samples": self.samples, "rows": [asdict(row) for row in self.rows], "best": list(self.best)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self.samples, self.best = state["samples"], (state["best"][0], state["best"][1])
-        self.rows = [Row(**row) for row in state["rows"]]
+        """Go on from a `state_dict`.
+
+        Raises:
+            StateError: it is none of a logbook; nothing was changed.
+        """
+        check_fields(state, {"samples": COUNT, "rows": LIST, "best": LIST}, "the logbook")
+        rows = [Row(**check_fields(row, _ROW, f"row {n} of the logbook")) for n, row in enumerate(state["rows"], 1)]
+        best = check_fields(dict(zip(_BEST, state["best"], strict=False)), _BEST, "best of the logbook")
+        self.samples, self.rows, self.best = state["samples"], rows, (best["threshold"], best["validation"])
         self.say(f"going on after {self.samples:,} samples")
 
     def write(self, path: Path, title: str, progress: Progress) -> None:
         """Write the rows to `path`.dat, and draw them as `path`.png, with each change of the sparsity in between."""
         names = " ".join(one.name for one in fields(Row))
-        np.savetxt(f"{path}.dat", [astuple(row) for row in self.rows], fmt="%.9g", header=names)
+        with replacing(path.with_name(f"{path.name}.dat")) as file:
+            np.savetxt(file, [astuple(row) for row in self.rows], fmt="%.9g", header=names)
         size = self.experiment.provider.epoch_size
         found = {name: [(row.samples / size, getattr(row, name)) for row in self.rows] for name in CURVES}
         draw_run(

@@ -4,6 +4,7 @@ Everything is written in the working folder, as N2D2 does.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from math import ceil
@@ -23,6 +24,7 @@ from n2d2.exports import export, exported_to
 from n2d2.files import load_weights
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint
+from prunecell.claim import alone_in
 from prunecell.errors import DataError
 from prunecell.training import Batches, Progress, Task
 
@@ -41,6 +43,13 @@ def run(options: Options, console: Console) -> None:
     if not (options.learns or options.prunes or options.test or options.export or options.goes_on):
         session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
         return
+    with alone_in(Path()) if options.learns or options.prunes else nullcontext():
+        work(session)
+
+
+def work(session: Session) -> None:
+    """Do it in the working folder."""
+    options = session.options
     check_data(session)
     prepare_folder(session)
     session.prune()

@@ -19,6 +19,7 @@ from n2d2.network.network import Network
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer
 from n2d2.updating import UNKNOWN_EPOCH
+from prunecell.atomic import replacing
 from prunecell.errors import DataError, OptionError
 from prunecell.pruner import Pruner
 from prunecell.terminal import columns_of, say
@@ -144,7 +145,8 @@ def prepare_folder(session: Session) -> None:
             raise DataError(f"-l {options.l} is illegal: there is no {paths['learning']} in it")
         for path in found:
             if path.resolve() != Path(path.name).resolve():
-                shutil.copyfile(path, path.name)
+                with path.open("rb") as old, replacing(Path(path.name)) as new:
+                    shutil.copyfileobj(old, new)
     elif options.resume and not any(path.exists() for path in paths.values()):
         session.say(f"there is no {paths['learning']} here: beginning anew")
     elif not options.resume:

@@ -16,6 +16,7 @@ from n2d2.network.network import Network, read_network
 from n2d2.provider import DataProvider
 from n2d2.solver import SolverOptimizer, build_optimizer
 from prunecell.errors import StateError
+from prunecell.kinds import COUNT, TEXT, check_fields
 from prunecell.plan import Plan
 from prunecell.training import Batches
 
@@ -116,6 +117,7 @@ class Setting:
         Raises:
             StateError: it was made under another setting.
         """
+        check_fields(state, {"seed": COUNT, "description": TEXT}, "the setting")
         if state["seed"] != self.seed:
             raise StateError(f"it was made with seed {state['seed']}, not {self.seed}")
         there, here = (set(text.splitlines()) for text in (state["description"], self.description))

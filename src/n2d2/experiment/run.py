@@ -17,7 +17,9 @@ from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.result import FACTS, PICTURE, Result, Sizes, print_result
 from n2d2.experiment.storing import Stored, store
 from n2d2.ini import IniError
+from prunecell.atomic import replacing
 from prunecell.checkpoint import Checkpoint
+from prunecell.claim import alone_in
 from prunecell.errors import NothingSparseWarning, OptionError
 from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run
@@ -48,8 +50,8 @@ def run(
 
     Raises:
         IniError: nothing in the file is pruned.
-        OptionError: a run is in the folder, and neither `resume` nor `force` is given; or a checkpoint has more
-            epochs than are asked for.
+        OptionError: a run is in the folder, and neither `resume` nor `force` is given; another run works in it; or a
+            checkpoint has more epochs than are asked for.
         FormatError: what was read back is not what was written, or a checkpoint is of another run.
         DivergedError: the loss is NaN or infinite.
         KeyboardInterrupt: Ctrl-C; the checkpoints have all that was learned.
@@ -57,9 +59,24 @@ def run(
     if not any(experiment.plan.values()):
         file = experiment.network.document.file
         raise IniError(f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity")
-    checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
-    console = Console()
-    _prepare(experiment, folder, checkpoints, console, resume=resume, force=force)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
+        console = Console()
+        _prepare(experiment, folder, checkpoints, console, resume=resume, force=force)
+        return _run(experiment, folder, checkpoints, console, epochs=epochs, reference=reference)
+
+
+def _run(
+    experiment: Experiment,
+    folder: Path,
+    checkpoints: Mapping[str, Checkpoint],
+    console: Console,
+    *,
+    epochs: int,
+    reference: bool,
+) -> Result:
+    """What `run` does, alone in the folder."""
     dense, dense_epochs = None, list[Epoch]()
     if reference:
         console.rule(Text(f"{visible(experiment.name)}: dense"))
@@ -86,7 +103,8 @@ def run(
         epochs_dense=dense_epochs,
     )
     _draw(folder / PICTURE, experiment, progress, result)
-    (folder / FACTS).write_text(result.to_json())
+    with replacing(folder / FACTS) as written:
+        written.write(result.to_json().encode())
     print_result(result, stored.path, console)
     return result
 

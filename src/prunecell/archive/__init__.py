@@ -1,6 +1,6 @@
 """The archive: a state_dict <-> one small `.pcell` file, lossless by default; docs/format.md specifies it.
 
-container   a safetensors file: written in one stream, read in place
+container   a safetensors file: written in one stream, read piece by piece
 manifest    the list of tensors in its header, checked against the file
 saving      save, write
 reading     load, inspect, Archive

@@ -1,28 +1,28 @@
-"""A safetensors file, written in one stream and read in place: names, dtypes, shapes and bytes, no codecs.
+"""A safetensors file, written in one stream and read piece by piece: names, dtypes, shapes and bytes, no codecs.
 
 https://github.com/huggingface/safetensors: 8 bytes with the length of a JSON header, the header, the data.
 The safetensors library opens these files. They are read by our own few lines, because these check every byte of the
-header (a key that is there twice, holes, overlaps) and copy nothing.
+header: a key that is there twice, holes, overlaps.
 """
 
 import json
-import mmap
 import os
 import shutil
 import struct
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from prunecell.atomic import replacing
 from prunecell.errors import FormatError
+from prunecell.names import METADATA, quoted
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library
-METADATA = "__metadata__"
 SEAL = "crc32"
 UNSEALED = {SEAL: "00000000"}  # in the metadata, to be replaced by the checksum of the header
 _AT_ONCE = 1 << 18  # bytes that are read at a time
@@ -85,15 +85,22 @@ def writing(path: Path, metadata: dict[str, str]) -> Iterator[Body]:
     checksum of the header takes the place of those zeros. The body waits in memory, or on disk if it is large, because
     the header is written first and holds the sizes of the data.
     """
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(path.parent)) as stream:
+    with (
+        replacing(path) as file,  # first, so that a place where nothing can be written is told at once
+        tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=_disk_of(path)) as stream,
+    ):
         body = Body(stream)
         yield body
         header = _header(body.tensors, metadata)
         stream.seek(0)
-        with replacing(path) as file:
-            file.write(struct.pack("<Q", len(header)))
-            file.write(header)
-            shutil.copyfileobj(stream, file, 1 << 20)
+        file.write(struct.pack("<Q", len(header)))
+        file.write(header)
+        shutil.copyfileobj(stream, file, 1 << 20)
+
+
+def _disk_of(path: Path) -> str | None:
+    """The folder that a file will be in, which must have room for it; None for a pipe or a device."""
+    return str(Path(os.path.realpath(path)).parent) if path.is_file() or not path.exists() else None
 
 
 def _header(tensors: Mapping[str, TensorInfo], metadata: dict[str, str]) -> bytes:
@@ -111,7 +118,9 @@ def _seal(checksum: int) -> bytes:
 
 
 class Container:
-    """A container mapped into memory, its header checked.
+    """An open container, its header checked.
+
+    It is read and not mapped into memory: whoever cuts a file that is mapped ends the process that has mapped it.
 
     Attributes:
         tensors: what is in it, in the order of the header.
@@ -120,28 +129,29 @@ class Container:
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self.n_bytes = os.fstat(file.fileno()).st_size
-            if self.n_bytes < 8:  # noqa: PLR2004 - the length of the length
-                raise FormatError(f"a file of {self.n_bytes} bytes")
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = path.open("rb", buffering=0)
+        self._turn = threading.Lock()
         try:
-            self.metadata, self.tensors, self._start = self._read_header()
+            self.n_bytes = os.fstat(self._file.fileno()).st_size
+            if self.n_bytes < 8:  # noqa: PLR2004 - the length of the length
+                raise FormatError(f"a file of {self.n_bytes} bytes")  # noqa: TRY301 - it is closed below
+            self.metadata, self.tensors, self._header = self._read_header()
         except BaseException:
             self.close()
             raise
 
-    def _read_header(self) -> tuple[dict[str, str], dict[str, TensorInfo], int]:
-        (size,) = struct.unpack("<Q", self._map[:8])
+    def _read_header(self) -> tuple[dict[str, str], dict[str, TensorInfo], bytes]:
+        (size,) = struct.unpack("<Q", self.read(0, 8))
         if size > min(MAX_HEADER, self.n_bytes - 8):
             raise FormatError(f"a header of {size} bytes in a file of {self.n_bytes}; at most {MAX_HEADER}")
-        header = read_json(self._map[8 : 8 + size])
+        text = self.read(8, 8 + size)
+        header = read_json(text)
         metadata = header.pop(METADATA, {})
         if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
             raise FormatError("__metadata__ must hold strings only")
         tensors = {name: _read_info(name, value) for name, value in header.items()}
         _check_cover(tensors, self.n_bytes - 8 - size)
-        return metadata, tensors, 8 + size
+        return metadata, tensors, text
 
     def check_seal(self) -> None:
         """Check the header against the CRC-32 that its metadata hold, taken with zeros in its place.
@@ -149,41 +159,71 @@ class Container:
         Raises:
             FormatError: the header was changed, or has no checksum.
         """
-        text = self._map[8 : self._start]
         seal = f'"{SEAL}":"{self.metadata.get(SEAL)}"'.encode()
-        unsealed = text.replace(seal, _seal(0), 1)
-        if seal not in text or _seal(zlib.crc32(unsealed)) != seal:
+        unsealed = self._header.replace(seal, _seal(0), 1)
+        if seal not in self._header or _seal(zlib.crc32(unsealed)) != seal:
             raise FormatError("the header is damaged: its checksum is wrong")
 
-    def data(self, name: str) -> memoryview:
-        """Return the bytes of a tensor, in place. They must be let go before the container is closed."""
-        info = self.tensors[name]
-        return memoryview(self._map)[self._start + info.start : self._start + info.stop]
+    def read(self, start: int, stop: int) -> bytes:
+        """Read the bytes [start, stop) of the file.
 
-    def checksum(self, name: str) -> int:
-        """Return the CRC-32 of the bytes of a tensor."""
-        data, checksum = self.data(name), 0
-        for start in range(0, len(data), _AT_ONCE):
-            checksum = zlib.crc32(data[start : start + _AT_ONCE], checksum)
-            self.give_back()
-        return checksum
+        Raises:
+            FormatError: there are fewer, because the file was cut after it was opened.
+        """
+        found = []
+        with self._turn:
+            self._file.seek(start)
+            while start < stop and (some := self._file.read(stop - start)):
+                found.append(some)
+                start += len(some)
+        if start < stop:
+            raise FormatError("the file was cut while it was read")
+        return found[0] if len(found) == 1 else b"".join(found)
 
-    def give_back(self) -> None:
-        """Let the operating system have the memory of what was read; to look again is to read again."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+    def data(self, name: str) -> "FileSource":
+        """Return the bytes of a tensor, to be read before the container is closed."""
+        info, before = self.tensors[name], 8 + len(self._header)
+        return FileSource(self, before + info.start, before + info.stop)
 
     def close(self) -> None:
-        """Let go of the file; a view of it that somebody still holds keeps its memory alive."""
-        with suppress(BufferError):
-            self._map.close()
+        """Let go of the file."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """The bytes [start, stop) of a container, read when they are asked for."""
+
+    container: Container
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self.stop - self.start
+
+    def __getitem__(self, where: slice) -> bytes:
+        """Read some of them."""
+        start, stop, _ = where.indices(len(self))
+        return self.container.read(self.start + start, self.start + max(start, stop))
+
+    def section(self, start: int, stop: int) -> "FileSource":
+        """Return the bytes [start, stop) as a source of their own."""
+        return FileSource(self.container, self.start + start, self.start + stop)
+
+    def checksum(self) -> int:
+        """Return the CRC-32 of the bytes."""
+        checksum = 0
+        for start in range(0, len(self), _AT_ONCE):
+            checksum = zlib.crc32(self[start : start + _AT_ONCE], checksum)
+        return checksum
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for key, value in pairs:
         if key in found:
-            raise FormatError(f"the key {key!r} stands twice in a JSON object")
+            raise FormatError(f"the key {quoted(key)} stands twice in a JSON object")
         found[key] = value
     return found
 
@@ -201,6 +241,8 @@ def read_json(text: bytes | str) -> dict[str, object]:
     try:
         text = text if isinstance(text, str) else text.decode()
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        if "\\u" in text:  # an escape may stand for half of a character
+            json.dumps(value, ensure_ascii=False).encode()
     except FormatError:
         raise
     except (ValueError, RecursionError) as e:
@@ -212,15 +254,15 @@ def read_json(text: bytes | str) -> dict[str, object]:
 
 def _read_info(name: str, value: object) -> TensorInfo:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise FormatError(f"tensor {name!r}: an entry must have dtype, shape and data_offsets")
+        raise FormatError(f"tensor {quoted(name)}: an entry must have dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str):
-        raise FormatError(f"tensor {name!r}: dtype must be a string")
+        raise FormatError(f"tensor {quoted(name)}: dtype must be a string")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
-            raise FormatError(f"tensor {name!r}: {what} must be whole numbers in [0, 2^62)")
+            raise FormatError(f"tensor {quoted(name)}: {what} must be whole numbers in [0, 2^62)")
     if len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 - start, stop
-        raise FormatError(f"tensor {name!r}: data_offsets must be a start and a stop")
+        raise FormatError(f"tensor {quoted(name)}: data_offsets must be a start and a stop")
     return TensorInfo(dtype=dtype, shape=tuple(shape), start=offsets[0], stop=offsets[1])
 
 
@@ -230,7 +272,7 @@ def _check_cover(tensors: Mapping[str, TensorInfo], size: int) -> None:
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
         if info.start != at:
             what = "a hole" if info.start > at else "an overlap"
-            raise FormatError(f"tensor {name!r}: {what} in the data at byte {at}")
+            raise FormatError(f"tensor {quoted(name)}: {what} in the data at byte {at}")
         at = info.stop
     if at != size:
         raise FormatError(f"the tensors take {at} bytes, the file holds {size}")

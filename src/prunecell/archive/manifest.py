@@ -12,6 +12,7 @@ from prunecell.archive.container import Container, TensorInfo, read_json
 from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType
 from prunecell.codecs.records import Record, read_record, read_shape
 from prunecell.errors import FormatError
+from prunecell.names import quoted, why_illegal
 
 FORMAT = "pcell"
 VERSION = "1"
@@ -138,20 +139,22 @@ def read_manifest(container: Container) -> Manifest:
     """
     strings = container.metadata
     if strings.get("format") != FORMAT:
-        raise FormatError(f"format {strings.get('format')!r}: this is no archive of prunecell")
+        raise FormatError(f"format {quoted(strings.get('format'))}: this is no archive of prunecell")
     if strings.get("version") != VERSION:
-        raise FormatError(f"version {strings.get('version')!r} is unknown; this prunecell reads {VERSION}")
+        raise FormatError(f"version {quoted(strings.get('version'))} is unknown; this prunecell reads {VERSION}")
     container.check_seal()
     header = unpack_list(strings.get("header", ""), max(_MAX_LIST, container.n_bytes))
     stored: dict[str, Stored] = {}
     target: dict[str, str] = {}
     for name, entry in header["tensors"].items():
         try:
+            if reason := why_illegal(name):
+                raise FormatError(f"its name is illegal: {reason}")  # noqa: TRY301 - the name is added below
             target[name] = _read_entry(name, entry, container.tensors, stored)
         except FormatError as e:
-            raise FormatError(f"tensor {name!r}: {e}") from None
+            raise FormatError(f"tensor {quoted(name)}: {e}") from None
     if extra := sorted(container.tensors.keys() - stored.keys()):
-        raise FormatError(f"tensor {extra[0]!r}: it is not in the list of tensors")
+        raise FormatError(f"tensor {quoted(extra[0])}: it is not in the list of tensors")
     return Manifest(stored=stored, target=target, metadata=header["metadata"])
 
 
@@ -184,7 +187,7 @@ def _encoded(info: TensorInfo, entry: dict[str, object]) -> Record:
 
 def _plain(info: TensorInfo) -> Plain:
     if info.dtype not in _PLAIN:
-        raise FormatError(f"unknown dtype {info.dtype!r}")
+        raise FormatError(f"unknown dtype {quoted(info.dtype)}")
     kind, shape = _PLAIN[info.dtype], read_shape(list(info.shape))
     if math.prod(shape) * kind.itemsize != info.stop - info.start:
         raise FormatError(f"shape {list(shape)} of {info.dtype} in {info.stop - info.start} bytes")

@@ -49,7 +49,7 @@ class SparseParts:
     scales: Tensor | None
 
 
-def read_tensor(record: Record | Plain, data: memoryview) -> Tensor:
+def read_tensor(record: Record | Plain, data: Source) -> Tensor:
     """Read a tensor into new memory.
 
     Raises:
@@ -57,10 +57,12 @@ def read_tensor(record: Record | Plain, data: memoryview) -> Tensor:
     """
     if isinstance(record, Record):
         return decode(record, data)
-    words = np.frombuffer(data, record.kind.word)
-    check_words(record.kind, words)
     tensor = zeros_of(record.kind, record.shape)
-    words_of(tensor)[:] = words
+    words, stream = words_of(tensor), RawReader(data, record.kind.word)
+    for start in range(0, len(words), CHUNK):
+        some = stream.read(CHUNK)
+        check_words(record.kind, some)
+        words[start : start + CHUNK] = some
     return tensor
 
 
@@ -121,7 +123,7 @@ def read_codes(record: Record, data: Source) -> tuple[Tensor, Iterator[SparseChu
     return opened.scales, chunks()
 
 
-def read_parts(record: Record | Plain, data: memoryview) -> SparseParts:
+def read_parts(record: Record | Plain, data: Source) -> SparseParts:
     """Read a tensor as positions and values; scaled integers stay integers, beside their scales.
 
     Raises:
@@ -129,9 +131,9 @@ def read_parts(record: Record | Plain, data: memoryview) -> SparseParts:
     """
     positions, values, scales = [torch.empty(0, dtype=torch.int64)], [], None
     if isinstance(record, Record) and record.is_scaled:
-        scales, chunks = read_codes(record, Source(data))
+        scales, chunks = read_codes(record, data)
     else:
-        chunks = read_chunks(record, Source(data))
+        chunks = read_chunks(record, data)
     for sparse in chunks:
         positions.append(sparse.positions)
         values.append(sparse.values)

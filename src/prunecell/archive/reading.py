@@ -15,6 +15,7 @@ from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
 from prunecell.errors import FormatError, UnknownNameError, nearest
 from prunecell.foreign import ARCHIVE, mistaken
+from prunecell.names import quoted
 
 LIMIT_BYTES = 1 << 36  # 64 GiB
 
@@ -59,7 +60,7 @@ def inspect(path: str | Path) -> list[TensorFacts]:
 class Archive:
     """An open file, with names and dense tensors as in a dict. A tensor is read when it is asked for.
 
-    The file is mapped into memory and must not be changed while it is open. Use it in a `with` statement.
+    What a call gives was checked in that call, whoever changes the file meanwhile. Use it in a `with` statement.
 
     >>> import tempfile, torch
     >>> from prunecell.archive import save
@@ -135,8 +136,7 @@ class Archive:
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            record, data = self._checked(name)
-            yield from read_chunks(record, Source(data, self._container.give_back))
+            yield from read_chunks(*self._checked(name))
 
     def codes(self, name: str) -> tuple[Tensor, Iterator[SparseChunk]] | None:
         """Read one tensor of scaled integers in bounded memory: its scales, and its int8 chunk by chunk.
@@ -153,7 +153,7 @@ class Archive:
             record, data = self._checked(name)
             if not isinstance(record, Record) or not record.is_scaled:
                 return None
-            scales, chunks = read_codes(record, Source(data, self._container.give_back))
+            scales, chunks = read_codes(record, data)
         return scales, self._named(name, chunks)
 
     def _named(self, name: str, chunks: Iterator[SparseChunk]) -> Iterator[SparseChunk]:
@@ -189,16 +189,16 @@ class Archive:
             raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
         return self._manifest.target[name]
 
-    def _checked(self, name: str) -> tuple[Record | Plain, memoryview]:
+    def _checked(self, name: str) -> tuple[Record | Plain, Source]:
         """Return how a tensor is stored, and its bytes; refuse bytes that are not those that were written."""
         target = self.target(name)
         stored, data = self._manifest.stored[target], self._container.data(target)
-        if self._container.checksum(target) != stored.checksum:
+        if data.checksum() != stored.checksum:
             raise FormatError("its bytes are damaged: their checksum is wrong")
         return stored.record, data
 
     def _naming(self, name: str) -> AbstractContextManager[None]:
-        return _naming(f"{self._path}: tensor {name!r}")
+        return _naming(f"{self._path}: tensor {quoted(name)}")
 
 
 @contextmanager

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prunecell.archive.container import METADATA, UNSEALED, Body, writing
+from prunecell.archive.container import UNSEALED, Body, writing
 from prunecell.archive.manifest import CRC, FORMAT, VERSION, pack_list
 from prunecell.choices import chosen
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.errors import OptionError, OptionTypeError
-from prunecell.names import plain_names
+from prunecell.names import plain_names, quoted, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
 _RECORD_BYTES = 64  # what a record takes in the header, about; a tensor is encoded only if that saves more
@@ -93,8 +93,8 @@ def tied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Alias]]:
 def _check(name: object, tensor: object) -> None:
     if not isinstance(name, str):
         raise OptionTypeError(f"the key {name!r} is illegal: it must be a string")
-    if name == METADATA or not name.isprintable():
-        raise OptionError(f"the key {name!r} is illegal: it must be printable, and not {METADATA!r}")
+    if reason := why_illegal(name):
+        raise OptionError(f"the key {quoted(name)} is illegal: {reason}")
     if not isinstance(tensor, Tensor):
         extra = name.rpartition(".")[2] == _EXTRA_STATE
         way_out = ": let get_extra_state() return a tensor, or leave it out of the state_dict" if extra else ""
@@ -151,6 +151,8 @@ def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str
 def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
     """Apply a value mode; refuse what has another shape or dtype than the tensor."""
     replaced = mode(name, tensor)
+    if isinstance(replaced, Scaled):
+        _check_scaled(name, replaced)
     shape = replaced.integers.shape if isinstance(replaced, Scaled) else replaced.shape
     if (shape, replaced.dtype) != (tensor.shape, tensor.dtype):
         raise OptionError(
@@ -160,10 +162,20 @@ def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
     return replaced
 
 
+def _check_scaled(name: str, scaled: Scaled) -> None:
+    """Refuse what a reader would refuse."""
+    integers, scales = scaled.integers, scaled.scales
+    if integers.dtype != torch.int8 or not integers.dim():
+        raise OptionError(f"{name!r} cannot be scaled: its integers must be int8, of one dimension or more")
+    if scales.dtype != torch.float32 or scales.shape != integers.shape[:1] or not bool(scales.isfinite().all()):
+        raise OptionError(f"{name!r} cannot be scaled: there must be {len(integers)} finite scales of float32")
+
+
 def _user_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:
     user = dict(metadata or {})
     try:
-        same: object = json.loads(json.dumps(user, allow_nan=False))
+        same: object = json.loads(text := json.dumps(user, allow_nan=False, ensure_ascii=False))
+        text.encode()
     except (TypeError, ValueError, RecursionError) as e:
         raise OptionError(f"metadata cannot be stored: {e}") from None
     if same != user:

@@ -48,6 +48,8 @@ def open_blob(record: Record, blob: Source) -> Opened:
         streams[want.role].append(open_reader(facts.coder, source, want.dtype, want.count or 0))
         at += facts.n_bytes
     scales = [read_exactly(stream, record.shape[0]).copy() for stream in streams["scales"]]
+    if not all(np.isfinite(one).all() for one in scales):
+        raise FormatError("a scale that is not finite")
     books = [stream.read(len(blob)).copy() for stream in streams["book"]]
     form = VALUE_FORMS.get(record.values, Planes)  # where there are no values, nothing is joined
     return Opened(
@@ -104,18 +106,24 @@ def check_words(kind: ElementType, words: Numbers) -> None:
 
 
 def widen(opened: Opened, chunk: Chunk, words: Numbers) -> Numbers:
-    """Turn kept words as stored into words of the tensor's own type."""
+    """Turn kept words as stored into words of the tensor's own type.
+
+    Raises:
+        FormatError: a narrower type holds NaN, whose bits a cast may change.
+    """
     record = opened.record
     if record.stored is record.kind:
         return words
     narrow = tensor_of(words, record.stored)
+    if record.stored.is_float and bool(narrow.isnan().any()):
+        raise FormatError(f"a NaN in {record.stored.name}, which cannot hold every NaN of {record.kind.name}")
     if opened.scales is not None:
         rows = chunk.positions // (record.n_words // record.shape[0])
         narrow = narrow.to(torch.float32) * opened.scales[torch.from_numpy(rows)]
     return words_of(narrow.to(record.kind.torch))
 
 
-def decode(record: Record, blob: memoryview) -> Tensor:
+def decode(record: Record, blob: Source) -> Tensor:
     """Rebuild the dense tensor.
 
     Raises:
@@ -123,7 +131,7 @@ def decode(record: Record, blob: memoryview) -> Tensor:
     """
     tensor = zeros_of(record.kind, record.shape)
     words = words_of(tensor)
-    opened = open_blob(record, Source(blob))
+    opened = open_blob(record, blob)
     for chunk, stored in read_kept(opened):
         wide = widen(opened, chunk, stored)
         if record.positions == "all":  # a copy is faster than a scatter

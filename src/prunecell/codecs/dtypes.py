@@ -109,7 +109,7 @@ def element_type_named(name: object) -> ElementType:
         FormatError: there is none of this name.
     """
     if not isinstance(name, str) or name not in ELEMENT_TYPES:
-        raise FormatError(f"unknown dtype {name!r}")
+        raise FormatError(f"unknown dtype {str(name)[:40]!r}")
     return ELEMENT_TYPES[name]
 
 

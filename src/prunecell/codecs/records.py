@@ -21,6 +21,7 @@ NARROWER = {  # what a dtype may be stored as: a float that holds the same value
 }
 _MAX_DIMS = 64  # the most that torch allows
 _MAX_COUNT = 1 << 62
+_MAX_ELEMENTS = 1 << 59  # of a shape, without its zeros: 16 bytes each, so that strides in bytes can be computed
 _KEYS = ("dtype", "shape", "stored", "positions", "values", "count", "streams")
 
 
@@ -122,7 +123,7 @@ def read_record(entry: Mapping[str, object]) -> Record:
         FormatError: something is missing, unknown, of the wrong type, or contradicts the rest.
     """
     if unknown := sorted(entry.keys() - set(_KEYS)):
-        raise FormatError(f"unknown key {unknown[0]!r}")
+        raise FormatError(f"unknown key {str(unknown[0])[:40]!r}")
     if missing := sorted({*_KEYS} - {"stored"} - entry.keys()):
         raise FormatError(f"the key {missing[0]!r} is missing")
     kind = element_type_named(entry["dtype"])
@@ -141,13 +142,13 @@ def read_record(entry: Mapping[str, object]) -> Record:
 
 
 def read_shape(value: object) -> tuple[int, ...]:
-    """Check a shape: at most 64 sizes, whose product without zeros is below 2^62, so that strides can be computed.
+    """Check a shape: at most 64 sizes, whose product without zeros is below 2^59.
 
     Raises:
         FormatError: it is not one.
     """
     shape = tuple(_count(size, "a size") for size in _list(value, "shape", _MAX_DIMS))
-    if math.prod(max(size, 1) for size in shape) >= _MAX_COUNT:
+    if math.prod(max(size, 1) for size in shape) >= _MAX_ELEMENTS:
         raise FormatError(f"a shape of too many elements: {list(shape)}")
     return shape
 

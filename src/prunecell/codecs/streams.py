@@ -4,7 +4,6 @@ A reader never makes more than it is asked for, whatever a file says.
 """
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,34 +15,36 @@ from prunecell.errors import FormatError
 _FEED = 1 << 16  # compressed bytes given to zlib at once, because it copies what it hands back unread each time
 
 
-@dataclass(frozen=True)
-class Source:
-    """Bytes that are read some at a time.
+class Source(Protocol):
+    """Bytes that are read some at a time."""
 
-    Attributes:
-        data: all of them.
-        forget: lets go of what was read of a mapped file, so that no more than that is in memory; what is read is
-            copied then. None: what is read are views of `data`.
-    """
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, where: slice) -> memoryview | bytes:
+        """Read some of them."""
+
+    def section(self, start: int, stop: int) -> "Source":
+        """Return the bytes [start, stop) as a source of their own."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Bytes that are there already: what is read are views of them."""
 
     data: memoryview
-    forget: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.data)
 
-    def __getitem__(self, where: slice) -> memoryview | bytes:
+    def __getitem__(self, where: slice) -> memoryview:
         """Read some of them."""
-        if self.forget is None:
-            return self.data[where]
-        copied = bytes(self.data[where])
-        self.forget()
-        return copied
+        return self.data[where]
 
-    def section(self, start: int, stop: int) -> "Source":
+    def section(self, start: int, stop: int) -> "InMemory":
         """Return the bytes [start, stop) as a source of their own."""
-        return Source(self.data[start:stop], self.forget)
+        return InMemory(self.data[start:stop])
 
 
 class Writer(Protocol):
@@ -94,7 +95,7 @@ class RawWriter:
 
 
 class RawReader:
-    """Reads in place what `RawWriter` wrote."""
+    """Reads what `RawWriter` wrote."""
 
     def __init__(self, data: Source, dtype: np.dtype[Any]) -> None:
         if len(data) % dtype.itemsize:

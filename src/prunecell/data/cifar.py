@@ -1,22 +1,21 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html) in their published files.
 
-The binary version and the Python version are read. A pickle is a program: it is run here with stand-ins that keep
-bytes and can do nothing else, so a hostile one ends in a FormatError.
+The binary version and the Python version are read; a hostile pickle ends in a FormatError (see `pickles`).
 """
 
-import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
 
+from prunecell.data.pickles import Array, read_pickle
 from prunecell.data.sets import DataSet, cache_folder
 from prunecell.errors import DataError, FormatError
 
 SHAPE = (3, 32, 32)  # planes of red, green and blue
 N_PIXELS = 3 * 32 * 32
+_MAX_LABEL = 255  # a byte in the binary version
 
 
 @dataclass(frozen=True)
@@ -114,56 +113,16 @@ def _read_binary(path: Path, layout: _Layout) -> tuple[torch.Tensor, torch.Tenso
 
 def _read_pickle(path: Path, layout: _Layout) -> tuple[torch.Tensor, torch.Tensor]:
     try:
-        with path.open("rb") as stream:
-            content = _Unpickler(stream, encoding="bytes").load()
-        pixels = torch.frombuffer(bytearray(content[b"data"].content), dtype=torch.uint8)
-        images = pixels.reshape(-1, *SHAPE)
-        labels = torch.tensor(content[layout.label_key], dtype=torch.int64)
-    except Exception as error:  # noqa: BLE001 (a hostile pickle may raise anything)
-        raise FormatError(f"{path}: not a batch of {layout.title}: {type(error).__name__}: {error}") from None
+        content = read_pickle(path.read_bytes())
+    except FormatError as error:
+        raise FormatError(f"{path}: not a batch of {layout.title}: {error}") from None
+    pixels, given = (content.get(key) if isinstance(content, dict) else None for key in (b"data", layout.label_key))
+    if not isinstance(pixels, Array) or not isinstance(given, list) or len(pixels.content) % N_PIXELS:
+        raise FormatError(f"{path}: not a batch of {layout.title}: it lacks an array of images, or a list of labels")
+    if not all(type(label) is int and 0 <= label <= _MAX_LABEL for label in given):
+        raise FormatError(f"{path}: not a batch of {layout.title}: a label is no number in [0, {_MAX_LABEL}]")
+    images = torch.frombuffer(bytearray(pixels.content), dtype=torch.uint8).reshape(-1, *SHAPE)
+    labels = torch.tensor(given, dtype=torch.int64)
     if labels.shape != images.shape[:1]:
         raise FormatError(f"{path}: {len(images)} images, labels of shape {tuple(labels.shape)}")
     return images, labels
-
-
-class _Array:
-    """Stands in for numpy's array: keeps the bytes."""
-
-    def __init__(self, *_: object) -> None:
-        self.content = b""
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.content = bytes(state[-1])
-
-
-class _Dtype:
-    """Stands in for numpy's dtype; refuses all but bytes."""
-
-    def __init__(self, name: object, *_: object) -> None:
-        if name not in (b"u1", "u1"):
-            raise FormatError(f"pixels of type {name!r}, not unsigned bytes")
-
-    def __setstate__(self, state: object) -> None:
-        """Bytes have no byte order to set."""
-
-
-def _encode(text: str, _: str) -> bytes:
-    return text.encode("latin1")  # protocol 2 writes bytes so
-
-
-STAND_INS = {
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 (the base's signature)
-        return STAND_INS.get((module, name)) or _refuse(module, name)
-
-
-def _refuse(module: str, name: str) -> NoReturn:
-    raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch of CIFAR needs")

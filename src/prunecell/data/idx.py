@@ -18,6 +18,7 @@ from prunecell.errors import FormatError
 
 DTYPES = {b"\x08": "u1", b"\x09": "i1", b"\x0b": ">i2", b"\x0c": ">i4", b"\x0d": ">f4", b"\x0e": ">f8"}
 RANKS = tuple(bytes([rank]) for rank in range(1, 9))  # the format allows 255, but no data set has more than 4
+MAX_ELEMENTS = 1 << 59  # sizes of zero left out: numpy and torch compute strides of 8 bytes from them
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_INFLATION = 1032  # no deflate stream grows by more, according to zlib's technical notes
 
@@ -64,7 +65,7 @@ def _read(stream: BinaryIO | gzip.GzipFile, path: Path, limit: int) -> torch.Ten
     shape = struct.unpack(f">{magic[3]}I", sizes)
     dtype = np.dtype(DTYPES[magic[2:3]])
     n_bytes = math.prod(shape) * dtype.itemsize
-    if n_bytes > limit:
+    if n_bytes > limit or math.prod(max(size, 1) for size in shape) >= MAX_ELEMENTS:  # of an empty array too
         raise FormatError(f"{path}: shape {shape} needs {n_bytes:,} bytes, more than the file can hold")
     content = stream.read(n_bytes)
     if len(content) < n_bytes:

@@ -54,8 +54,8 @@ def read_image(path: str | Path) -> torch.Tensor:
             pixels = np.array(image.convert("L" if mode in ("1", "L", "LA") else "RGB"))
     except (FileNotFoundError, PermissionError):
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FormatError(f"{path}: not an image that can be read: {error}") from None
+    except Exception as error:  # noqa: BLE001 - Pillow's many parsers raise what they stumble over
+        raise FormatError(f"{path}: not an image that can be read: {type(error).__name__}: {error}") from None
     if mode.startswith(DEEP_MODES):
         raise FormatError(f"{path}: mode {mode} has more than 8 bits a channel")
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()

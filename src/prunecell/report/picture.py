@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from prunecell.atomic import replacing
+
 Points = Sequence[tuple[float, float]]
 """(epochs since the beginning, a value in [0, 1])."""
 
@@ -55,4 +57,5 @@ def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[st
     right.yaxis.set_major_formatter(PercentFormatter(1))
     if right.get_legend_handles_labels()[0]:
         right.legend(loc="lower right")
-    figure.savefig(path, dpi=130)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=130)

@@ -19,7 +19,7 @@ from prunecell.codecs.kmeans import cluster
 from prunecell.codecs.modes import SharedValues
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS, cover, gap_bytes
 from prunecell.codecs.records import read_record
-from prunecell.codecs.streams import RawReader, Source, read_exactly
+from prunecell.codecs.streams import InMemory, RawReader, read_exactly
 from prunecell.codecs.values import VALUE_FORMS, Codebook, Planes, distinct
 from prunecell.errors import FormatError, OptionError, OptionTypeError
 
@@ -31,7 +31,7 @@ def bits(tensor):
 
 
 def source(data):
-    return Source(memoryview(data))
+    return InMemory(memoryview(data))
 
 
 def same_bits(one, other):
@@ -56,7 +56,7 @@ def there_and_back(tensor, backend="zlib"):
     assert record == encoded.record
     blob = b"".join(encoded.blob)
     assert len(blob) == record.n_bytes
-    return record, decode(record, memoryview(blob))
+    return record, decode(record, InMemory(memoryview(blob)))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

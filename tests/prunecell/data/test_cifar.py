@@ -2,11 +2,15 @@
 
 import os
 import pickle
+import random
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
+from prunecell.data import pickles
 from prunecell.data.cifar import COARSE, FINE, TEN, cifar10, cifar100
 from prunecell.errors import DataError, FormatError
 
@@ -143,3 +147,64 @@ def test_every_pickle_protocol_either_reads_or_is_refused(ten, protocol):
     else:
         with pytest.raises(FormatError, match="it asks for numpy"):
             cifar10(folder / "py")
+
+
+# ---- pickles that are small and would become large, or crash
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
+ENCODE = b"c_codecs\nencode\n"
+BOMBS = {
+    "a memo of 2^28 places": b"Nr\x00\x00\x00\x10.",
+    "a memo of 2^32 places, in text": b"Np4294967295\n.",
+    "an array whose bytes are a number": ARRAY + b"J\xff\xff\xff\x7f\x85b.",
+    "an array whose bytes are a large number": ARRAY + b"\x8a\x05\x00\x28\x6b\xee\x00\x85b.",
+    "an array whose state is a number": ARRAY + b"J\xff\xff\xff\x7fb.",
+    "more bytes than are there": b"B\xff\xff\xff\x7f.",
+    "far more bytes than are there": b"\x8e" + struct.pack("<Q", 1 << 40) + b".",
+    "a bytearray of more than is there": b"\x96" + struct.pack("<Q", 1 << 40) + b".",
+    "text of more than is there": b"X\xff\xff\xff\x7f.",
+    "a frame of more than is there": b"\x80\x04\x95" + struct.pack("<Q", 1 << 40) + b"K\x01",
+    "a number of a million digits": b"I" + b"9" * 1_000_000 + b"\n.",
+    "a tuple of tuples as a key": b"}N" + b"\x85" * 20_000 + b"K\x01s.",
+    "a list of lists": b"]" * 20_000 + b"a" * 19_999 + b".",
+    "a text that is decoded often": b"X\x10\x27\0\0" + b"x" * 10_000 + b"q\0" + (ENCODE + b"h\0\x85R") * 10_000 + b".",
+    "a name that doubles": b")" + b"q\x01h\x01h\x01\x86" * 100 + b"q\x02X\1\0\0\0xh\x02\x93.",
+    "a dtype that doubles": b")" + b"q\x01h\x01h\x01\x86" * 100 + b"q\x02cnumpy\ndtype\nh\x02\x85R.",
+    "a list in itself": b"]q\0h\0a.",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_pickle_stays_small(ten, name):
+    folder, _ = ten
+    path = folder / "py" / "test_batch"
+    path.write_bytes(BOMBS[name])
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="test_batch: not a batch of CIFAR-10: "):
+            cifar10(folder / "py")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000 + 20 * len(BOMBS[name])
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pickle_has_an_end(monkeypatch):
+    monkeypatch.setattr(pickles, "_MOST_STEPS", 1000)
+    with pytest.raises(FormatError, match="the pickle makes more than 1,000 steps"):
+        pickles.read_pickle(b"(" * 2000)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_any_bytes_of_a_pickle_are_read_or_refused(protocol):
+    drawn = random.Random(protocol)  # noqa: S311 - the same every time
+    content = {b"data": np.zeros((1, 12), np.uint8), b"labels": [1, 2, 300, 70_000], b"names": [b"a", b"bc", b"a"]}
+    good = pickle.dumps(content, protocol=protocol)
+    for _ in range(400):
+        bad = bytearray(good)
+        for _ in range(drawn.randint(1, 3)):
+            at = drawn.randrange(len(bad))
+            bad[at : at + drawn.randint(0, 2)] = drawn.randbytes(drawn.randint(0, 3))
+        try:
+            pickles.read_pickle(bytes(bad))
+        except FormatError as error:
+            assert len(str(error)) < 300  # noqa: PT017 - it may as well be read

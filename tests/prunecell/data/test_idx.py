@@ -61,6 +61,8 @@ def test_a_gzip_stream_cut_anywhere_is_refused(tmp_path, length):
     [
         (GOOD + b"\0", "bytes are left over"),
         (b"\0\0\x08\x03" + b"\xff" * 12 + GOOD, "more than the file can hold"),
+        (b"\0\0\x08\x03" + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1), "more than the file can hold"),
+        (b"\0\0\x0e\x08" + struct.pack(">8I", *[2**32 - 1] * 7, 0), "more than the file can hold"),
         (b"\0\0\x08\x09" + b"\0\0\0\1" * 9 + b"\0", "not an IDX file"),
         (b"\0\0\x07\x01\0\0\0\0", "not an IDX file"),
         (b"\x89PNG\r\n", "not an IDX file: it starts with 89 50 4e 47"),
@@ -76,3 +78,14 @@ def test_any_bytes_are_an_array_or_a_format_error(tmp_path_factory, content):
     path = write(tmp_path_factory.getbasetemp(), b"\0\0" + content)
     with contextlib.suppress(FormatError):
         assert read_idx(path).ndim == content[1]
+
+
+SIZES = st.sampled_from([0, 1, 2, 3, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
+
+
+@given(st.sampled_from(sorted(DTYPES)), st.lists(SIZES, min_size=1, max_size=8), st.binary(max_size=20))
+def test_any_sizes_are_an_array_of_these_sizes_or_a_format_error(tmp_path_factory, code, sizes, content):
+    header = b"\0\0" + code + bytes([len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes)
+    path = write(tmp_path_factory.getbasetemp(), header + content)
+    with contextlib.suppress(FormatError):
+        assert list(read_idx(path).shape) == sizes

@@ -1,5 +1,7 @@
 """Folders of images: which files are listed, and what a file becomes."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +65,22 @@ def test_a_damaged_image_is_refused_by_name(tmp_path):
             read_image(path)
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / "absent.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "PPM", "BMP", "GIF", "TIFF", "JPEG", "WEBP", "TGA", "PCX", "SGI"])
+def test_any_bytes_of_an_image_are_read_or_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)  # what a header says is believed up to that
+    drawn = random.Random(kind)  # noqa: S311 - the same every time
+    path = tmp_path / f"image.{kind.lower()}"
+    Image.fromarray(np.arange(7 * 5 * 3, dtype=np.uint8).reshape(7, 5, 3)).save(path, kind)
+    good = path.read_bytes()
+    for _ in range(60):
+        bad = bytearray(good)
+        for _ in range(drawn.randint(1, 3)):
+            at = drawn.randrange(len(bad))
+            bad[at : at + drawn.randint(0, 2)] = drawn.randbytes(drawn.randint(0, 3))
+        path.write_bytes(bad)
+        try:
+            assert read_image(path).dtype == torch.uint8
+        except FormatError as error:
+            assert str(error).startswith(f"{path}: ")  # noqa: PT017 - it may as well be read

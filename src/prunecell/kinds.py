@@ -1,0 +1,73 @@
+"""Kinds of values in a state that was read from a file, and the check that each value is of its kind."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prunecell.errors import StateError
+
+_LARGEST = 1 << 53
+"""Counts are below it, so that they stay exact as floats, and far from what overflows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a value must be.
+
+    Attributes:
+        told: in words.
+        fits: whether a value is.
+    """
+
+    told: str
+    fits: Callable[[object], bool]
+
+
+def _is_finite(value: Any) -> bool:  # noqa: ANN401 - any value
+    return (type(value) is int and abs(value) < _LARGEST) or (type(value) is float and math.isfinite(value))
+
+
+COUNT = Kind(told="a whole number in [0, 2^53)", fits=lambda v: type(v) is int and 0 <= v < _LARGEST)
+NUMBER = Kind(told="a finite number", fits=_is_finite)
+REAL = Kind(told="a number, NaN and inf too", fits=lambda v: type(v) is float or _is_finite(v))
+SHARE = Kind(told="a number in [0, 1]", fits=lambda v: _is_finite(v) and 0 <= v <= 1)  # type: ignore[operator]
+TEXT = Kind(told="text", fits=lambda v: isinstance(v, str))
+LIST = Kind(told="a list", fits=lambda v: isinstance(v, list))
+
+
+def optional(kind: Kind) -> Kind:
+    """The kind, or None."""
+    return Kind(told=f"{kind.told}, or None", fits=lambda value: value is None or kind.fits(value))
+
+
+def check_fields(state: object, kinds: Mapping[str, Kind], what: str) -> Mapping[str, Any]:
+    """The state, if it has exactly these fields and each value is of its kind.
+
+    Args:
+        state: what was read.
+        kinds: name of a field -> its kind.
+        what: of what it is the state, for messages.
+
+    Raises:
+        StateError: it is not so; the message names the field and what is legal.
+
+    >>> check_fields({"steps": -1}, {"steps": COUNT}, "the progress")
+    Traceback (most recent call last):
+    prunecell.errors.StateError: steps=-1 of the progress is illegal: it must be a whole number in [0, 2^53)
+    """
+    if not isinstance(state, Mapping):
+        raise StateError(f"{what} is a {type(state).__name__}: it must be a mapping")
+    if missing := kinds.keys() - state.keys():
+        raise StateError(f"{what} lacks {', '.join(sorted(missing))}")
+    if unknown := state.keys() - kinds.keys():
+        raise StateError(f"{what} has unknown fields: {', '.join(sorted(map(repr, unknown)))[:200]}")
+    for name, kind in kinds.items():
+        if not kind.fits(state[name]):
+            raise StateError(f"{name}={_shown(state[name])} of {what} is illegal: it must be {kind.told}")
+    return state
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - a line of text
