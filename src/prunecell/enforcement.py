@@ -40,8 +40,8 @@ class Enforcement:
         for weight, hold in self._holds_of_others():
             if hold.by.is_live:
                 raise OptionError(
-                    f"parameter {weight.name!r} is held by another Pruner, and a weight has one at a time: call finalize()"
-                    " of that one first (in a notebook: before the cell that makes it is run again)"
+                    f"parameter {weight.name!r} is held by another Pruner, and one is all that it can have: finalize()"
+                    " that one first (in a notebook: before the cell that makes it is run again)"
                 )
 
     @property

@@ -104,7 +104,8 @@ class Pruner:
         self._enforcement.watch_gradients()
         with torch.no_grad():
             self._enforcement.zero_the_others_()
-        self._clock, self._n_samples = self._clock.advanced(n_samples), n_samples
+        self._n_samples = int(n_samples)  # a numpy integer would not be read back from a state
+        self._clock = self._clock.advanced(self._n_samples)
         self._update()
         if self._clock.steps % REST_EVERY == 1:
             self._enforcement.clear_moments(self._weights.values(), rest=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any, Protocol
 
+import torch
 from torch.optim import Optimizer
 
 from prunecell.errors import OptionTypeError
@@ -52,12 +53,13 @@ class StepWatch:
         levels = levels_of(optimizer)
         if not levels:
             raise OptionTypeError(f"optimizer is a {type(optimizer).__name__}: it must be a torch.optim.Optimizer")
+        watcher = _Untraced(watcher)
         self._endings: list[Callable[[], None]] = []
         self._levels = [weakref.ref(level) for level in levels]
         try:
             for level in levels:
                 if not any(watch.watches(level) for watch in known):
-                    self._endings += _watch(level, watcher)
+                    _watch(level, watcher, self._endings)
         except BaseException:
             self.end()
             raise
@@ -75,6 +77,18 @@ class StepWatch:
         """Watch no longer."""
         while self._endings:
             self._endings.pop()()
+
+
+class _Untraced:
+    """A watcher into which `torch.compile` does not look when it compiles a step, because it writes into memory.
+
+    It is made when an optimizer exists, because torch has imported its compiler then.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.before_step = torch.compiler.disable(watcher.before_step)  # type: ignore[no-untyped-call] # torch's
+        self.after_step = torch.compiler.disable(watcher.after_step)  # type: ignore[no-untyped-call] # torch's
+        self.around_closure = watcher.around_closure
 
 
 def levels_of(optimizer: object) -> list[Any]:
@@ -122,10 +136,10 @@ def _is_optimizer(value: object) -> bool:
     return isinstance(value, Optimizer) or (_steps(value) and bool(_groups_of(value)))
 
 
-def _watch(level: Any, watcher: Watcher) -> list[Callable[[], None]]:  # noqa: ANN401
-    """What ends the watch over one level."""
+def _watch(level: Any, watcher: Watcher, endings: list[Callable[[], None]]) -> None:  # noqa: ANN401
+    """Watch one level, and add to `endings` what ends that."""
     runs_hooks = getattr(type(level).step, "hooked", False) and hasattr(level, "_optimizer_step_post_hooks")
-    endings = [_guard(level, watcher, around=not runs_hooks)]
+    endings.append(_guard(level, watcher, around=not runs_hooks))
     if runs_hooks:
 
         def before(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:  # noqa: ANN401 - torch's hook
@@ -138,9 +152,9 @@ def _watch(level: Any, watcher: Watcher) -> list[Callable[[], None]]:  # noqa: A
 
         endings.append(level.register_step_pre_hook(before).remove)
         handle = level.register_step_post_hook(after)
-        level._optimizer_step_post_hooks.move_to_end(handle.id, last=False)  # noqa: SLF001 - others' hooks see the result: averages of weights
         endings.append(handle.remove)
-    return endings
+        # First, so that others' hooks see the result: averages of weights, say.
+        level._optimizer_step_post_hooks.move_to_end(handle.id, last=False)  # noqa: SLF001
 
 
 def _guard(level: Any, watcher: Watcher, *, around: bool) -> Callable[[], None]:  # noqa: ANN401

@@ -7,7 +7,7 @@ resumed ends with the same bits as one that was not (one thread, CPU).
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from typing import Any
 
@@ -17,11 +17,14 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from prunecell.checkpoint import Checkpoint
-from prunecell.errors import DivergedError, check_count
+from prunecell.errors import DivergedError, StateError, check_count
 from prunecell.pruner import Pruner
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels): inputs (n, ...), labels int64 (n,)."""
+
+_BITS = 63
+"""What a clock counts fits into so many."""
 
 
 @dataclass(kw_only=True)
@@ -94,14 +97,60 @@ class Progress:
         """Numbers only."""
         return asdict(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Be where the state was taken."""
-        vars(self).update(state, epochs=[Epoch(**epoch) for epoch in state["epochs"]])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be where the state was taken.
+
+        Raises:
+            StateError: it is no such state, or a value is illegal; nothing was changed.
+        """
+        _check_fields(state, Progress, "the progress")
+        epochs = state["epochs"]
+        if not isinstance(epochs, list):
+            raise StateError(f"epochs of the progress is a {type(epochs).__name__}: it must be a list")
+        for epoch in epochs:
+            _check_fields(epoch, Epoch, "an epoch of the progress")
+        changes = state["sparsity"]
+        if not isinstance(changes, list) or not all(isinstance(c, list | tuple) and len(c) == 2 for c in changes):  # noqa: PLR2004 - pairs
+            raise StateError("sparsity of the progress must be a list of pairs: samples, sparsity")
+        for samples, sparsity in changes:
+            _check_value("samples", samples, "a change of sparsity")
+            _check_value("sparsity", sparsity, "a change of sparsity")
+        changed = [(samples, sparsity) for samples, sparsity in changes]
+        vars(self).update(state, epochs=[Epoch(**epoch) for epoch in epochs], sparsity=changed)
 
     def note_sparsity(self, sparsity: float) -> None:
         """Remember a change of sparsity."""
         if not self.sparsity or self.sparsity[-1][1] != sparsity:
             self.sparsity.append((self.total_samples, sparsity))
+
+
+_COUNTS = {"steps", "samples", "total_samples", "number"}
+_FRACTIONS = {"sparsity", "target_sparsity", "accuracy"}
+
+
+def _check_fields(state: object, kind: type[Progress | Epoch], what: str) -> None:
+    """Refuse a state that has not exactly the fields of that class, or an illegal number in one of them."""
+    names = {field.name for field in fields(kind)}
+    if not isinstance(state, Mapping) or state.keys() != names:
+        found = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+        raise StateError(f"the state of {what} must hold {', '.join(sorted(names))}, not {found}")
+    for name in names - ({"epochs", "sparsity"} if kind is Progress else set()):
+        _check_value(name, state[name], what)
+
+
+def _check_value(name: str, value: object, what: str) -> None:
+    if name == "accuracy" and value is None:  # there was no validation
+        return
+    if name in _COUNTS:
+        legal, is_legal = f"a whole number in [0, 2^{_BITS})", isinstance(value, int) and 0 <= value < 1 << _BITS
+    else:
+        high = 1.0 if name in _FRACTIONS else math.inf
+        low = -math.inf if name.startswith("loss") else 0.0
+        legal = f"a finite number in [{low}, {high}]"
+        small = not isinstance(value, int) or abs(value) < 1 << _BITS
+        is_legal = isinstance(value, int | float) and small and math.isfinite(value) and low <= value <= high
+    if isinstance(value, bool) or not is_legal:
+        raise StateError(f"{name}={value!r} of {what} is illegal: it must be {legal}")
 
 
 def fit(
