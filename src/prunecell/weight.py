@@ -53,6 +53,11 @@ class PrunedWeight:
     stepped: bool = False
 
     @functools.cached_property
+    def parks(self) -> bool:
+        """Whether hidden values are kept; asked for once, because a step of small layers would feel it."""
+        return self.spec.parks
+
+    @functools.cached_property
     def n_weights(self) -> int:
         """How many weights there are; what the filler calls absent does not count."""
         return self.mask.shape.numel() - traits_of(self.spec.filler).n_absent
@@ -72,7 +77,7 @@ class PrunedWeight:
     def hide_(self) -> None:
         """Make the pruned weights +0.0, and keep what stood there if it may be wanted again."""
         self.follow()
-        if self.spec.parks and self.hidden is None:
+        if self.parks and self.hidden is None:
             self.hidden, self.memory = self.mask.take_pruned_(self.parameter.data, memory=self.memory), None
         else:
             self.mask.zero_pruned_(self.parameter.data)
@@ -119,7 +124,7 @@ class PrunedWeight:
             moments: what the optimizer remembers of this parameter, name -> anything; floats of its shape count.
             rest: to what they rest at; otherwise all to 0, because these weights will be trained again.
         """
-        if self.spec.parks or not isinstance(moments, Mapping):
+        if self.parks or not isinstance(moments, Mapping):
             return
         for name, moment in moments.items():
             if isinstance(moment, Tensor) and moment.shape == self.mask.shape and moment.is_floating_point():
