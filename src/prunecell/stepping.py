@@ -124,7 +124,7 @@ def _held_values(level: object) -> Iterator[object]:
 
 
 def _steps(value: object) -> bool:
-    return callable(getattr(type(value), "step", None))
+    return callable(getattr(type(value), "step", None)) and hasattr(value, "__dict__")
 
 
 def _groups_of(value: object) -> list[dict[str, Any]]:

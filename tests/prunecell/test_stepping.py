@@ -429,11 +429,10 @@ def test_averages_of_weights_see_zeros(mlp, spec):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")  # torch's own
-@SPECS
-def test_compiled_steps(mlp, spec):
+def test_compiled_steps(mlp):
     torch._dynamo.reset()
     optimizer = adam(mlp.model.parameters())
-    pruner = Pruner(mlp.model, spec, optimizer=optimizer)
+    pruner = Pruner(mlp.model, REVIVING, optimizer=optimizer)
     step = torch.compile(optimizer.step, backend="aot_eager")
     for _ in range(4):
         optimizer.zero_grad()
@@ -514,6 +513,25 @@ def test_two_live_pruners_are_refused_and_one_that_is_gone_is_replaced(mlp, firs
     Pruner(mlp.model, {"2.weight": second})
     pruner.finalize()
     assert not mlp.model[0].weight._post_accumulate_grad_hooks
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=str)
+def test_two_pruners_of_different_weights_share_an_optimizer(mlp, order):
+    optimizer = adam(mlp.model.parameters())
+    pruners = [Pruner(mlp.model, {f"{index}.weight": REVIVING}, optimizer=optimizer) for index in (0, 2)]
+    rates = StepLR(optimizer, 100)
+    for done in order:
+        for _ in range(5):
+            mlp.train(optimizer, steps=1)
+            rates.step()
+            for pruner in (p for p in pruners if not p._finalized):
+                assert dead(mlp.model, pruner) == 0
+                pruner.step(16)
+        pruners[done].finalize()
+    before = mlp.model[0].weight.clone()
+    mlp.train(optimizer, steps=1)
+    assert (mlp.model[0].weight != before).all()
+    assert not optimizer._optimizer_step_post_hooks
 
 
 def test_a_pruner_does_not_keep_an_optimizer_alive(mlp):
