@@ -79,14 +79,21 @@ class Collector:
             found[Needs.INPUTS] = _as_the_weight(self._inputs.sqrt(), self.owner, shape)
         return found
 
-    def add_gradient(self, gradient: Tensor, mask: Mask) -> None:
+    def add_gradient(self, gradient: Tensor, mask: Mask, *, more: bool) -> None:
         """Take what has accumulated until now in a step.
 
         Where the mask prunes, `gradient` holds the last backward pass only, because it was masked after those before.
+
+        Args:
+            gradient: of the mask's shape; it may be sparse.
+            mask: that those before were masked by.
+            more: whether this pass was added to those before; otherwise it takes their place, as after a `zero_grad`.
         """
         if not self.active or not self.needs & _OF_GRADIENTS:
             return
-        gradient = gradient.detach()
+        gradient = gradient.detach().to_dense()
+        if not more:
+            self._gradient = self._squares = None
         before = torch.zeros_like(gradient) if self._gradient is None else self._gradient
         seen_before = before.clone()
         mask.zero_pruned_(seen_before)

@@ -1,61 +1,98 @@
 """Enforcement: pruned weights stay +0.0, by hooks on the parameters and around the steps of optimizers.
 
-A gradient is masked when it has accumulated, before anyone clips it or an optimizer sees it. Before a step the hidden
-values that may come back stand in the parameters; after it the pruned weights are zeros again.
+A gradient is masked when it has accumulated, before anyone clips it, and once more before a step if it came by another
+way or was changed. Before a step the hidden values that may come back stand in the parameters; after it +0.0 is written
+over every pruned weight: all of them, after every step, because nothing that is cheaper to look at proves that they are
+zeros (a gradient can be changed through `.data`, moments can be loaded, a weight can be written to).
 """
 
-from collections.abc import Iterable, Sequence
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.optim import Optimizer
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
-from prunecell.errors import OptionError, OptionTypeError
-from prunecell.weight import PrunedWeight, hidden_during
+from prunecell.errors import OptionError
+from prunecell.stepping import StepWatch, parameters_of
+from prunecell.weight import PrunedWeight
 
 
 class Enforcement:
-    """The hooks of one Pruner.
+    """The hooks of one Pruner. They keep the weights zero, and not the Pruner alive.
 
     Args:
         weights: all that it prunes.
+        holder: the Pruner. Its zeros are kept when it is gone, until another Pruner takes the weights over.
+
+    Raises:
+        OptionError: another Pruner, neither finalized nor gone, holds one of the weights.
     """
 
-    def __init__(self, weights: Sequence[PrunedWeight]) -> None:
-        self._weights = tuple(weights)
-        self._optimizers: list[Optimizer] = []
-        self._hooks: list[Any] = []
-        self._watched: set[str] = set()
-        for weight in self._weights:
-            weight.check_alone()
+    def __init__(self, weights: Sequence[PrunedWeight], holder: object) -> None:
+        self._weights = {weight.name: weight for weight in weights}
+        self._holder: weakref.ref[object] | None = weakref.ref(holder)
+        self._watches: list[StepWatch] = []
+        self._hooks: dict[str, RemovableHandle] = {}
+        for weight, hold in self._holds_of_others():
+            if hold.by.is_live:
+                raise OptionError(
+                    f"parameter {weight.name!r} is held by another Pruner, and one is all that it can have: finalize()"
+                    " that one first (in a notebook: before the cell that makes it is run again)"
+                )
 
-    def attach(self, optimizer: Optimizer) -> None:
-        """Act around the steps of one more optimizer.
+    @property
+    def is_live(self) -> bool:
+        """Whether its Pruner exists."""
+        return self._holder is not None and self._holder() is not None
+
+    def attach(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
+        """Act around the steps of one more optimizer, and of all that it wraps.
 
         Raises:
-            OptionTypeError: it is no torch optimizer.
+            OptionTypeError: it is no optimizer and wraps none.
             OptionError: it holds none of the pruned weights, or is attached already.
         """
-        if not isinstance(optimizer, Optimizer):
-            raise OptionTypeError(f"optimizer is a {type(optimizer).__name__}: it must be a torch.optim.Optimizer")
-        if any(optimizer is known for known in self._optimizers):
+        if any(watch.watches(optimizer) for watch in self._watches):
             raise OptionError(f"optimizer {type(optimizer).__name__} is attached already")
+        watch = StepWatch(optimizer, self, tuple(self._watches))
         held = self._held_by(optimizer)
         if not held:
+            watch.end()
             raise OptionError(
                 f"optimizer {type(optimizer).__name__} holds none of the pruned weights: was it made of another model?"
             )
-        self._optimizers.append(optimizer)
-        self._watch_steps(optimizer)
+        self._watches.append(watch)
         self.clear_moments(held, rest=True)
 
     def watch_gradients(self) -> None:
-        """Mask the gradients of all weights that have some by now: frozen ones may thaw."""
-        for weight in self._weights:
-            if weight.name not in self._watched and weight.parameter.requires_grad and weight.parameter.is_leaf:
-                hook = weight.parameter.register_post_accumulate_grad_hook(weight.mask_gradient_)  # type: ignore[no-untyped-call] # torch's
-                self._hooks.append(hook)
-                self._watched.add(weight.name)
+        """Mask gradients as they accumulate, those of frozen weights too: they may thaw."""
+        for weight in self._weights.values():
+            parameter = weight.parameter
+            if weight.name in self._hooks or not parameter.is_leaf or parameter.is_inference():
+                continue
+            trained = parameter.requires_grad
+            parameter.requires_grad = True  # torch takes a hook only then, and keeps it
+            self._hooks[weight.name] = parameter.register_post_accumulate_grad_hook(_Hold(weight, self))  # type: ignore[no-untyped-call] # torch's
+            parameter.requires_grad = trained
+
+    def take_over(self) -> None:
+        """End what Pruners that are gone have left on these weights."""
+        for weight, hold in list(self._holds_of_others()):
+            if not hold.by.is_live:
+                hold.by.release(hold.weight)
+            del weight
+
+    def release(self, weight: PrunedWeight) -> None:
+        """Hold one weight no longer."""
+        self._hooks.pop(weight.name).remove()
+        del self._weights[weight.name]
+        weight.collector.end()
+        if not self._weights:
+            self.end()
 
     def clear_moments(self, weights: Iterable[PrunedWeight], *, rest: bool) -> None:
         """Reset what the optimizers remember of pruned weights.
@@ -64,60 +101,103 @@ class Enforcement:
             weights: of which.
             rest: to what moments rest at; otherwise to 0, because these weights will be trained again.
         """
+        states = {id(state): state for watch in self._watches for state in map(_state_of, watch.levels)}
         for weight in weights:
-            for optimizer in self._optimizers:
-                weight.clear_moments_(optimizer, rest=rest)
+            for state in states.values():
+                weight.clear_moments_(state.get(weight.parameter), rest=rest)
 
     def zero_the_others_(self) -> None:
-        """Zero the pruned weights that no attached optimizer holds, for there is no hook that does."""
-        held = {id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]}
-        for weight in self._weights:
-            if id(weight.parameter) not in held:
+        """Zero the pruned weights that no attached optimizer has stepped since the last call: no hook has done it."""
+        for weight in self._weights.values():
+            if not weight.stepped:
                 weight.hide_()
+            weight.stepped = False
 
     def end(self) -> None:
         """Remove every hook and forget the optimizers."""
-        for hook in self._hooks:
+        for watch in self._watches:
+            watch.end()
+        for hook in self._hooks.values():
             hook.remove()
+        self._watches.clear()
         self._hooks.clear()
-        self._watched.clear()
-        self._optimizers.clear()
+        self._holder = None
+
+    # ---- around a step, as `stepping.Watcher` says
+
+    @torch.no_grad()
+    def before_step(self, optimizer: Any) -> None:  # noqa: ANN401
+        """Show the solver masked gradients, and the hidden values, so that momentum and decay act on them."""
+        for weight in self._held_by(optimizer):
+            weight.check_gradient_()
+            weight.reveal_()
+            if not self.is_live:
+                weight.collector.end()  # nobody will fill masks again
+
+    @torch.no_grad()
+    def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
+        """Zero all pruned weights."""
+        for weight in self._held_by(optimizer):
+            weight.after_step_()
+
+    def around_closure(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ANN401
+        """A closure that evaluates the pruned model, though the optimizer that calls it works on hidden values."""
+
+        @functools.wraps(closure)
+        def evaluate(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            held = self._held_by(optimizer)
+            with torch.no_grad():
+                for weight in held:
+                    weight.hide_()
+            with torch.enable_grad():
+                loss = closure(*args, **kwargs)
+            with torch.no_grad():
+                for weight in held:
+                    weight.check_gradient_()
+                    weight.reveal_()
+            return loss
+
+        return evaluate
+
+    # ---- copies
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, made together with the model and the optimizers, hangs its own hooks on them: see `begin_again`.
-        return vars(self) | {"_hooks": [], "_watched": set()}
+        optimizers = [watch.levels[0] for watch in self._watches if watch.levels]
+        return vars(self) | {"_holder": None, "_hooks": {}, "_watches": optimizers}
 
-    def begin_again(self) -> None:
+    def begin_again(self, holder: object) -> None:
         """Hang the hooks of a copy on the copied model and optimizers."""
+        self._holder = weakref.ref(holder)
+        optimizers: list[Any] = self._watches
+        self._watches = []
+        for optimizer in optimizers:
+            self._watches.append(StepWatch(optimizer, self, tuple(self._watches)))
         self.watch_gradients()
-        for weight in self._weights:
+        for weight in self._weights.values():
             weight.collector.watch_inputs()
-        for optimizer in self._optimizers:
-            self._watch_steps(optimizer)
 
-    def _watch_steps(self, optimizer: Optimizer) -> None:
-        self._hooks += [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+    def _held_by(self, optimizer: object) -> list[PrunedWeight]:
+        held = parameters_of(optimizer)
+        return [weight for weight in self._weights.values() if id(weight.parameter) in held]
 
-    def _held_by(self, optimizer: Optimizer) -> list[PrunedWeight]:
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return [weight for weight in self._weights if id(weight.parameter) in held]
+    def _holds_of_others(self) -> "Iterator[tuple[PrunedWeight, _Hold]]":
+        for weight in self._weights.values():
+            hooks = getattr(weight.parameter, "_post_accumulate_grad_hooks", None) or {}
+            yield from ((weight, hook) for hook in hooks.values() if isinstance(hook, _Hold) and hook.by is not self)
 
-    @torch.no_grad()
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:  # noqa: ANN401 - torch's hook
-        """Show the solver the hidden values, so that momentum and decay act on them; a closure still sees zeros."""
-        parked = [w for w in self._held_by(optimizer) if w.spec.parks]
-        for weight in parked:
-            weight.reveal_()
-        if not parked or ("closure" not in kwargs and len(args) < 2):  # noqa: PLR2004 - args[0] is the optimizer
-            return None
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": hidden_during(parked, kwargs["closure"])}
-        return (args[0], hidden_during(parked, args[1]), *args[2:]), kwargs
 
-    @torch.no_grad()
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002 - torch's hook
-        for weight in self._held_by(optimizer):
-            weight.after_step_(optimizer)
+@dataclass(frozen=True, eq=False)
+class _Hold:
+    """The hook on a parameter, by which others see who holds it."""
+
+    weight: PrunedWeight
+    by: Enforcement
+
+    def __call__(self, parameter: Tensor) -> None:  # noqa: ARG002 - torch's hook
+        self.weight.take_gradient_()
+
+
+def _state_of(optimizer: object) -> Mapping[Any, Any]:
+    state = getattr(optimizer, "state", None)
+    return state if isinstance(state, Mapping) else {}

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,13 +45,11 @@ class Group:
 
     def is_due(self, clock: Clock) -> bool:
         """Whether the masks must be filled at that time: an update came since they were filled, or they never were."""
-        update = self._update_at(clock)
-        return any(weight.update != update for weight in self.weights)
+        return bool(self._due(clock))
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether all that the criterion needs was collected."""
-        return all(weight.collector.complete for weight in self.weights)
+    def is_ready(self, clock: Clock) -> bool:
+        """Whether all that the criterion needs was collected for the masks that must be filled."""
+        return all(weight.collector.complete for weight in self._due(clock))
 
     def prepare(self, clock: Clock, n_samples: int | None) -> None:
         """Collect in the next step what an update at its end will need.
@@ -62,10 +60,10 @@ class Group:
         """
         if not self._needs:
             return
-        late = self.is_due(clock)  # an update is overdue: what was collected is kept, and the rest is collected now
+        late = self._due(clock)  # an update is overdue: what was collected is kept, and the rest is collected now
         self._n_late = self._n_late + 1 if late else 0
         if self._n_late == PATIENCE:
-            waiting = [weight.name for weight in self.weights if not weight.collector.complete]
+            waiting = [weight.name for weight in late if not weight.collector.complete]
             warnings.warn(
                 f"no {self._needs.name} of {', '.join(waiting[:5])} came in {PATIENCE} steps, so no mask of this spec"
                 " is filled: are they unused or frozen, or is the model compiled?",
@@ -74,44 +72,39 @@ class Group:
             )
         soon = n_samples is not None and self.is_due(clock.advanced(n_samples))
         for weight in self.weights:
-            if not late:
+            if weight not in late:
                 weight.collector.end()
-            if late or soon:
+            if weight in late or soon:
                 weight.collector.begin()
 
-    def fill(self, clock: Clock, clear_moments: ClearMoments) -> None:
-        """Fill all masks at the sparsity of now; nothing is changed if filler or allocation fail.
+    def choose(self, clock: Clock) -> "Filling":
+        """The masks that are due, at the sparsity of now, from the weights that stand in the parameters.
+
+        Nothing is changed. All weights of the group are due, but where some were given masks from outside meanwhile.
 
         Raises:
             OptionError: schedule or allocation returned no sparsity.
             OptionTypeError: the filler returned no mask of the weight's shape.
         """
-        sparsity = sparsity_at(self.spec.schedule, clock)
-        with revealed(self.weights):
-            masks = self._masks(clock, sparsity)
-            self.put(masks, clock, clear_moments)
-            for weight in self.weights:
-                weight.target_sparsity = sparsity
-        clear_moments(self.weights, rest=True)
-        for weight in self.weights:
-            weight.collector.end()
-
-    def put(self, masks: Sequence[Mask], clock: Clock, clear_moments: ClearMoments) -> None:
-        """Give each weight its mask."""
-        pairs = list(zip(self.weights, masks, strict=True))
-        clear_moments([weight for weight, mask in pairs if mask.revives(weight.mask)], rest=False)
-        update = self._update_at(clock)
-        for weight, mask in pairs:
-            weight.mask, weight.update = mask, float(update)
-
-    def _masks(self, clock: Clock, sparsity: float) -> list[Mask]:
-        evidences = [self._evidence(weight, clock) for weight in self.weights]
+        sparsity, update = sparsity_at(self.spec.schedule, clock), float(self._update_at(clock))
+        weights = self._due(clock)
+        evidences = [self._evidence(weight, clock) for weight in weights]
         shares = shares_of(self.spec.allocation, evidences, sparsity)
         masks = [_as_mask(self.spec.filler(e, share), e) for e, share in zip(evidences, shares, strict=True)]
-        return [
+        masks = [
             mask if weight.normed is None else spared(mask, evidence, weight.normed, share)
-            for mask, weight, evidence, share in zip(masks, self.weights, evidences, shares, strict=True)
+            for mask, weight, evidence, share in zip(masks, weights, evidences, shares, strict=True)
         ]
+        return Filling(weights, masks, update, sparsity)
+
+    def given(self, masks: Mapping[str, Mask], clock: Clock) -> "Filling":
+        """Masks from outside, name -> mask, for those weights that are of this group."""
+        weights = [weight for weight in self.weights if weight.name in masks]
+        return Filling(weights, [masks[weight.name] for weight in weights], float(self._update_at(clock)), None)
+
+    def _due(self, clock: Clock) -> list[PrunedWeight]:
+        update = self._update_at(clock)
+        return [weight for weight in self.weights if weight.update != update]
 
     def _evidence(self, weight: PrunedWeight, clock: Clock) -> Evidence:
         # The draw depends on seed, name and time only: resumed and parallel runs draw the same.
@@ -125,6 +118,52 @@ class Group:
             rank=rank_of(self.spec.filler),
             collected=weight.collector.evidence(weight.mask.shape),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Filling:
+    """The masks that some weights get at an update.
+
+    Attributes:
+        update: the schedule's number of the update.
+        sparsity: what the schedule asked for; None: masks from outside are what was asked for.
+    """
+
+    weights: list[PrunedWeight]
+    masks: list[Mask]
+    update: float
+    sparsity: float | None
+
+    def put(self, clear_moments: ClearMoments) -> None:
+        """Give each weight its mask; the values that it hides stand in the parameters."""
+        pairs = list(zip(self.weights, self.masks, strict=True))
+        clear_moments([weight for weight, mask in pairs if mask.revives(weight.mask)], rest=False)
+        for weight, mask in pairs:
+            weight.mask, weight.update = mask, self.update
+            asked = max(1 - mask.n_kept / max(weight.n_weights, 1), 0.0) if self.sparsity is None else self.sparsity
+            weight.target_sparsity = asked
+
+
+def fill(groups: Sequence[Group], clock: Clock, clear_moments: ClearMoments) -> None:
+    """Fill all masks of some groups that are due; nothing is changed if a schedule, filler or allocation fails.
+
+    Raises:
+        OptionError, OptionTypeError: as `Group.choose` does.
+    """
+    with revealed([weight for group in groups for weight in group.weights]):
+        fillings = [group.choose(clock) for group in groups]
+        filled = [weight for filling in fillings for weight in filling.weights]
+        before = [(weight.mask, weight.update, weight.target_sparsity) for weight in filled]
+        try:
+            for filling in fillings:
+                filling.put(clear_moments)
+            clear_moments(filled, rest=True)
+        except BaseException:
+            for weight, then in zip(filled, before, strict=True):
+                weight.mask, weight.update, weight.target_sparsity = then
+            raise
+    for weight in filled:
+        weight.collector.end()
 
 
 def groups_of(weights: Iterable[PrunedWeight], specs: Iterable[PruneSpec]) -> list[Group]:

@@ -1,7 +1,7 @@
 """Pruner: keeps the pruned weights of a model at +0.0 while it trains, and prunes more as time goes by.
 
-The model stays as it is: no module and no parameter is wrapped or renamed. Three kinds of hooks do the work, on the
-parameters (gradients are masked as they accumulate) and on the optimizers (before and after each step).
+The model stays as it is: no module and no parameter is wrapped or renamed. Hooks do the work, on the parameters
+(gradients are masked as they accumulate) and on the optimizers (before and after each step).
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement import Enforcement
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
-from prunecell.group import groups_of
+from prunecell.group import fill, groups_of
 from prunecell.normed import n_starved
 from prunecell.plan import Plan, Target, resolve
 from prunecell.report.facts import Report, WeightFacts
@@ -34,13 +34,13 @@ class Pruner:
     Args:
         model: any module; it is pruned to the schedule's first sparsity at once.
         plan: a `Plan`, or one `PruneSpec` for all that is pruned by default: matrices and kernels.
-        optimizer: the optimizer of the pruned weights, made before or after; more by `attach`.
+        optimizer: the optimizer of the pruned weights, or what wraps it; more by `attach`.
         epoch_size: samples in one epoch, for schedules that count epochs.
 
     Raises:
         PlanError: the plan does not fit the model.
-        OptionError: a schedule counts epochs and `epoch_size` is missing; or another pruner, not finalized, holds one
-            of the weights, and one of the two keeps hidden values.
+        OptionError: a schedule counts epochs and `epoch_size` is missing; or another pruner that is in use holds one of
+            the weights: it exists and was not finalized. Whatever is raised, nothing was changed.
 
     >>> from prunecell import Cubic
     >>> net = nn.Linear(20, 10)
@@ -70,20 +70,24 @@ class Pruner:
         self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._weights.values()))
         self._n_samples: int | None = None  # of the last step; as many are expected in the next
         self._model, self._finalized = model, False
-        self._enforcement = Enforcement([*self._weights.values()])
+        self._enforcement = Enforcement([*self._weights.values()], self)
         try:
             if optimizer is not None:
                 self.attach(optimizer)
-            self.refill()
             self._enforcement.watch_gradients()
-        except Exception:
+            self._update()
+            self._enforcement.take_over()
+        except BaseException:
+            for weight in self._weights.values():
+                weight.collector.end()
             self._enforcement.end()  # a Pruner that was never made holds nothing
             raise
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Act around the steps of one more optimizer.
+        """Act around the steps of one more optimizer, and of all that it wraps.
 
         Raises:
+            OptionTypeError: it is no optimizer.
             OptionError: it holds none of the pruned weights, or is attached already.
             StateError: this pruner was finalized.
         """
@@ -100,24 +104,35 @@ class Pruner:
         check_count("n_samples", n_samples, low=1)
         self._check_still_there()
         self._enforcement.watch_gradients()
-        self._clock, self._n_samples = self._clock.advanced(n_samples), n_samples
+        with torch.no_grad():
+            self._enforcement.zero_the_others_()
+        self._n_samples = int(n_samples)  # a numpy integer would not be read back from a state
+        self._clock = self._clock.advanced(self._n_samples)
         self._update()
         if self._clock.steps % REST_EVERY == 1:
             self._enforcement.clear_moments(self._weights.values(), rest=True)
-        self._enforcement.zero_the_others_()
 
     def refill(self) -> None:
         """Fill every mask afresh, on the weights that are there now: after an import of other weights, say.
 
-        Where the criterion needs gradients or inputs, the weight is dense until the end of the next step.
+        Where the criterion needs gradients or inputs, the weight is dense until the end of the next step. If a
+        schedule, filler or allocation fails, the masks stay as they were.
         """
         self._check_active()
-        self._enforcement.clear_moments(self._weights.values(), rest=False)
-        for weight in self._weights.values():
-            weight.hidden, weight.update, weight.target_sparsity = None, None, 0.0
-            weight.mask = Mask.full(weight.mask.shape, weight.mask.bits.device)
-            weight.collector.end()
-        self._update()
+        weights = [*self._weights.values()]
+        before = [(w.mask, w.hidden, w.update, w.target_sparsity) for w in weights]
+        self._enforcement.clear_moments(weights, rest=False)
+        try:
+            for weight in weights:
+                weight.hidden, weight.update, weight.target_sparsity = None, None, 0.0
+                weight.mask = Mask.full(weight.mask.shape, weight.mask.bits.device)
+                weight.collector.end()
+            self._update()
+        except BaseException:
+            for weight, then in zip(weights, before, strict=True):
+                weight.mask, weight.hidden, weight.update, weight.target_sparsity = then
+            self._enforcement.clear_moments(weights, rest=True)
+            raise
 
     @torch.no_grad()
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
@@ -136,15 +151,13 @@ class Pruner:
         """
         self._check_active()
         packed = {name: self._packed(name, keep) for name, keep in masks.items()}
+        fillings = [group.given(packed, self._clock) for group in self._groups]
         self._enforcement.clear_moments((self._weights[name] for name in packed), rest=False)
-        for group in self._groups:
-            weights = [weight for weight in group.weights if weight.name in packed]
-            replace(group, weights=weights).put(
-                [packed[w.name] for w in weights], self._clock, self._enforcement.clear_moments
-            )
-            for weight in weights:
-                weight.target_sparsity = max(1 - weight.mask.n_kept / max(weight.n_weights, 1), 0.0)
+        for filling in fillings:
+            filling.put(self._enforcement.clear_moments)
+            for weight in filling.weights:
                 weight.take_as_it_stands_()
+                weight.collector.end()
         self._enforcement.clear_moments((self._weights[name] for name in packed), rest=True)
 
     @torch.no_grad()
@@ -232,8 +245,14 @@ class Pruner:
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs beside the model's and the optimizer's own: clock, masks, hidden values.
 
-        It holds numbers, text and tensors only, so `torch.load(weights_only=True)` reads it back.
+        It holds numbers, text and tensors only, so `torch.load(weights_only=True)` reads it back. The pruned weights of
+        the model are zeroed first, and with them those of a `model.state_dict()` that was taken before, because it
+        shares the model's memory.
         """
+        if not self._finalized:
+            with torch.no_grad():
+                for weight in self._weights.values():
+                    weight.hide_()
         return state_of(self._clock, self._n_samples, self._groups)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -259,7 +278,7 @@ class Pruner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if not self._finalized:
-            self._enforcement.begin_again()
+            self._enforcement.begin_again(self)
 
     def _n_parameters(self) -> int:
         """Numbers in all parameters of the model; what a filler calls absent does not count, as in `sparsity`."""
@@ -283,9 +302,9 @@ class Pruner:
     @torch.no_grad()
     def _update(self) -> None:
         """Fill the masks of all weights for which it is time, as far as what they need was collected."""
-        for group in self._groups:
-            if group.is_due(self._clock) and group.is_ready:
-                group.fill(self._clock, self._enforcement.clear_moments)
+        due = [group for group in self._groups if group.is_due(self._clock) and group.is_ready(self._clock)]
+        if due:
+            fill(due, self._clock, self._enforcement.clear_moments)
         self._prepare()
 
     def _prepare(self) -> None:

@@ -4,17 +4,19 @@ Han et al. 2016, Deep Compression, https://arxiv.org/abs/1510.00149. An archive 
 stores a codebook and entropy-coded indices, without loss.
 """
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from prunecell.codecs.kmeans import cluster
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
+from prunecell.errors import OptionError, StateError, check_count, nearest
+from prunecell.gradients import Stamp
+from prunecell.stepping import StepWatch, parameters_of
 
 MAX_BITS = 8
 _VERSION = 1
@@ -30,11 +32,37 @@ class _SharedWeight:
         cluster: (...) of the parameter's shape and device: 0 where the weight is zero for good, else 1 + the
             index of its shared value. uint8, or int16 where 8 bits and the zero need 257 numbers.
         sizes: float64, (1 + n_clusters,), the weights in each cluster, at least 1.
+        reduced: the gradient that was reduced last, as it was then.
     """
 
     parameter: nn.Parameter
     cluster: Tensor
     sizes: Tensor
+    reduced: Stamp | None = None
+
+    def follow(self) -> None:
+        """Look at the weights of now: they may have moved to another device, and a Pruner may have pruned some more."""
+        if self.cluster.device != self.parameter.device:
+            self.cluster, self.sizes = self.cluster.to(self.parameter.device), self.sizes.to(self.parameter.device)
+        newly = (self.parameter.data == 0) & (self.cluster != 0)
+        if bool(newly.any()):
+            self.cluster = self.cluster.masked_fill(newly, 0)
+            counts = torch.bincount(self.cluster.flatten(), minlength=len(self.sizes))
+            self.sizes = counts.double().clamp(min=1)
+
+    def reduce_gradient_(self, *, sum_gradients: bool) -> None:
+        """Replace the gradients of each cluster by their mean or sum, once."""
+        gradient = self.parameter.grad
+        if gradient is None or (self.reduced is not None and self.reduced.still_holds(gradient)):
+            return
+        if gradient.layout is not torch.strided:  # optimizers that take sparse gradients take no others
+            return
+        totals = self.totals(gradient)
+        self.spread_(gradient, totals if sum_gradients else totals / self.sizes)
+        self.reduced = Stamp.of(gradient)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"reduced": None}  # a copy has a gradient of its own
 
     def totals(self, numbers: Tensor) -> Tensor:
         """Sum numbers, of the parameter's shape, over each cluster; float64; 0 for the weights that are zero."""
@@ -47,7 +75,8 @@ class _SharedWeight:
         numbers.copy_(per_cluster.to(numbers.dtype)[self.cluster.int()])
 
     def project_(self) -> None:
-        """Replace the weights of each cluster by their mean."""
+        """Replace the weights of each cluster by their mean; what is zero now stays zero."""
+        self.follow()
         self.spread_(self.parameter.data, self.totals(self.parameter.data) / self.sizes)
 
 
@@ -62,12 +91,13 @@ def share_(
     """Let the weights of each matrix and kernel share at most 2^bits values; zeros stay zero.
 
     The shared values minimise the squared error and the bits that the indices take (see `prunecell.codecs.kmeans`). The
-    parameters stay the same objects. Prune before sharing, not after it.
+    parameters stay the same objects. Prune before sharing. Where a Pruner prunes more weights afterwards, these leave
+    their shared values for good.
 
     Args:
         model: changed in place.
         bits: 1 to 8.
-        optimizer: the optimizer of the weights, made before or after; more by `attach`.
+        optimizer: the optimizer of the weights, or what wraps it; more by `attach`.
         names: which parameters; all floating-point ones of two or more dimensions by default.
         sum_gradients: whether a shared value moves by the sum of the gradients of its weights, which is its derivative
             (Deep Compression), or by their mean. With the sum, the learning rate must be smaller by about the number of
@@ -129,16 +159,17 @@ def _with_cluster(parameter: nn.Parameter, index: Tensor) -> _SharedWeight:
 
 
 class Sharing:
-    """Keeps the weights of a model shared, by hooks on the optimizers. `share_` makes it.
+    """Keeps the weights of a model shared, by hooks around the steps of optimizers. `share_` makes it.
 
     Before a step, the gradients of the weights of a cluster are replaced by their mean (or sum), so that the optimizer
-    moves the weights together. After the step, the weights are replaced by their mean, whatever momentum or decay did.
+    moves the weights together. After the step, and if it fails, the weights are replaced by their mean, whatever
+    momentum or decay did. It may be copied or pickled together with the model and the optimizers.
     """
 
     def __init__(self, weights: Mapping[str, _SharedWeight], *, sum_gradients: bool) -> None:
         self._weights = dict(weights)
         self._sum_gradients = sum_gradients
-        self._hooks: list[RemovableHandle] = []
+        self._watches: list[StepWatch] = []
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,23 +189,27 @@ class Sharing:
         return means[1:].to(weight.parameter.dtype)
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Watch the steps of an optimizer.
+        """Watch the steps of an optimizer, and of all that it wraps.
 
         Raises:
             OptionTypeError: it is no torch optimizer.
+            OptionError: it holds none of the shared weights, or is attached already.
         """
-        if not isinstance(optimizer, Optimizer):
-            raise OptionTypeError(f"optimizer={optimizer!r} is illegal: it must be a torch.optim.Optimizer")
-        self._hooks += [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+        if any(watch.watches(optimizer) for watch in self._watches):
+            raise OptionError(f"optimizer {type(optimizer).__name__} is attached already")
+        watch = StepWatch(optimizer, self, tuple(self._watches))
+        if self._weights and not self._held_by(optimizer):
+            watch.end()
+            raise OptionError(
+                f"optimizer {type(optimizer).__name__} holds none of the shared weights: was it made of another model?"
+            )
+        self._watches.append(watch)
 
     def finalize(self) -> None:
         """Stop watching; the weights keep their shared values."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        for watch in self._watches:
+            watch.end()
+        self._watches.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return which weight belongs to which cluster; the values are in the model's own state_dict."""
@@ -191,33 +226,63 @@ class Sharing:
             parameter = self._weights[name].parameter
             self._weights[name] = _with_cluster(parameter, index.to(parameter.device, copy=True))
 
-    def _held_by(self, optimizer: Optimizer) -> list[_SharedWeight]:
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return [weight for weight in self._weights.values() if id(weight.parameter) in held]
+    # ---- around a step, as `stepping.Watcher` says
 
-    def _before_step(self, optimizer: Optimizer, *_: object) -> None:
+    @torch.no_grad()
+    def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
+        """Reduce the gradients."""
         for weight in self._held_by(optimizer):
-            gradient = weight.parameter.grad
-            if gradient is not None:
-                totals = weight.totals(gradient)
-                weight.spread_(gradient, totals if self._sum_gradients else totals / weight.sizes)
+            weight.follow()
+            weight.reduce_gradient_(sum_gradients=self._sum_gradients)
 
-    def _after_step(self, optimizer: Optimizer, *_: object) -> None:
+    @torch.no_grad()
+    def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
+        """Share the values again."""
         for weight in self._held_by(optimizer):
             weight.project_()
 
+    def around_closure(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ANN401
+        """A closure whose gradients are reduced."""
 
-def _checked(state: Mapping[str, Any], weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:
+        @functools.wraps(closure)
+        def evaluate(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            with torch.enable_grad():
+                loss = closure(*args, **kwargs)
+            self.before_step(optimizer)
+            return loss
+
+        return evaluate
+
+    def _held_by(self, optimizer: object) -> list[_SharedWeight]:
+        held = parameters_of(optimizer)
+        return [weight for weight in self._weights.values() if id(weight.parameter) in held]
+
+    # ---- copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_watches": [watch.levels[0] for watch in self._watches if watch.levels]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _watches=[])
+        for optimizer in state["_watches"]:
+            self.attach(optimizer)
+
+
+def _checked(state: object, weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:
     """Check all of a state before any of it is taken."""
     if not isinstance(state, Mapping) or state.get("version") != _VERSION or "clusters" not in state:
         raise StateError(f"this is no state of a sharing of version {_VERSION}")
     clusters: Mapping[str, Tensor] = state["clusters"]
+    if not isinstance(clusters, Mapping):
+        raise StateError(f"clusters of the sharing's state is a {type(clusters).__name__}: it must be a mapping")
     if clusters.keys() != weights.keys():
-        raise StateError(f"the state is of {sorted(clusters)}, the sharing of {sorted(weights)}")
+        raise StateError(f"the state is of {sorted(map(str, clusters))}, the sharing of {sorted(weights)}")
     for name, weight in weights.items():
-        index = clusters[name]
-        if not isinstance(index, Tensor) or index.shape != weight.cluster.shape or index.dtype not in _INDEX_TYPES:
-            raise StateError(f"the clusters of {name!r} must be integers of shape {tuple(weight.cluster.shape)}")
+        index, shape = clusters[name], weight.cluster.shape
+        if not isinstance(index, Tensor) or index.shape != shape or index.dtype not in _INDEX_TYPES:
+            raise StateError(f"the clusters of {name!r} must be integers of shape {tuple(shape)}")
+        if index.layout is not torch.strided or index.is_meta:
+            raise StateError(f"the clusters of {name!r} must be a dense tensor with values, not {index.layout}")
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= 1 << MAX_BITS:
             raise StateError(f"the clusters of {name!r} must be in [0, {1 << MAX_BITS}]")
     return clusters

@@ -8,9 +8,9 @@ weights     name -> spec (its number), target_sparsity, update, bits (the packed
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from prunecell.bits.mask import Mask
@@ -19,6 +19,7 @@ from prunecell.group import Group
 from prunecell.schedules import Clock
 
 _VERSION = 2
+_ENDLESS = 1 << 63
 _ENTRIES = {"spec", "target_sparsity", "update", "bits", "hidden"}
 
 
@@ -53,17 +54,20 @@ def check_state(state: Mapping[str, Any], groups: Sequence[Group]) -> Mapping[st
     """
     if not isinstance(state, Mapping):
         raise OptionTypeError(f"state is a {type(state).__name__}: it must be what Pruner.state_dict() returned")
-    if state.get("version") != _VERSION:
-        raise StateError(f"version={state.get('version')!r} of the pruner's state is unknown: it must be {_VERSION}")
+    version = state.get("version")
+    if type(version) is not int or version != _VERSION:
+        raise StateError(f"version={version!r} of the pruner's state is unknown: it must be {_VERSION}")
     if missing := {"samples", "steps", "n_samples", "specs", "weights"} - state.keys():
         raise StateError(f"the state is not whole: it lacks {', '.join(sorted(missing))}")
     for name in ("samples", "steps"):
-        _check_count(name, state[name])
+        _check_count(name, state[name], low=0)
+    if state["samples"] < state["steps"]:
+        raise StateError(f"steps={state['steps']} of the pruner's state is illegal: only {state['samples']} samples")
     if state["n_samples"] is not None:
-        _check_count("n_samples", state["n_samples"])
+        _check_count("n_samples", state["n_samples"], low=1)
     saved: Mapping[str, Mapping[str, Any]] = state["weights"]
     names = {weight.name for group in groups for weight in group.weights}
-    if not isinstance(saved, Mapping) or not isinstance(state["specs"], Sequence):
+    if not isinstance(saved, Mapping) or not isinstance(state["specs"], list | tuple):
         raise StateError("weights of the pruner's state must be a mapping, and specs a list")
     if saved.keys() != names:
         raise StateError(f"the state prunes {sorted(map(str, saved))}, this pruner {sorted(names)}")
@@ -76,36 +80,72 @@ def _check_group(group: Group, saved: Mapping[str, Mapping[str, Any]], specs: Se
     spec = group.spec.to_data()
     for weight in group.weights:
         name, entry = weight.name, saved[weight.name]
+        if not isinstance(entry, Mapping):
+            raise StateError(f"{name}: the state is a {type(entry).__name__}: it must be a mapping")
         if missing := _ENTRIES - entry.keys():
             raise StateError(f"{name}: the state is not whole: it lacks {', '.join(sorted(missing))}")
-        if not isinstance(entry["spec"], int) or not 0 <= entry["spec"] < len(specs):
-            raise StateError(f"{name}: the state has no spec number {entry['spec']!r}")
-        if (then := specs[entry["spec"]]) != spec:
+        number = entry["spec"]
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(specs):
+            raise StateError(f"{name}: the state has no spec number {number!r}")
+        if not _same(then := specs[number], spec):
             raise StateError(f"{name}: the state was made under another spec: {_differences(then, spec)}")
-        bits, hidden = entry["bits"], entry["hidden"]
-        for number in ("target_sparsity", "update"):
-            _check_number(f"{name}: {number}", entry[number])
-        if hidden is not None and not (isinstance(hidden, Tensor) and hidden.is_floating_point() and hidden.ndim == 1):
-            raise StateError(f"{name}: hidden values must be a vector of floats, not {type(hidden).__name__}")
-        if not isinstance(bits, Tensor) or bits.shape != weight.mask.bits.shape or bits.dtype != weight.mask.bits.dtype:
-            raise StateError(f"{name}: the saved mask does not fit a weight of shape {tuple(weight.mask.shape)}")
-        n_pruned = Mask(bits, weight.mask.shape).n_pruned if group.spec.parks else 0
-        if n_pruned != (0 if hidden is None else len(hidden)):
+        _check_number(f"{name}: target_sparsity", entry["target_sparsity"], low=0, high=1)
+        if entry["update"] is not None:  # None: it was never filled
+            _check_number(f"{name}: update", entry["update"])
+        mask = _mask(name, entry["bits"], weight.mask)
+        if _n_hidden(name, entry["hidden"]) != (mask.n_pruned if group.spec.parks else 0):
             raise StateError(f"{name}: the state holds the wrong number of hidden values")
 
 
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise StateError(f"{name}={value!r} of the pruner's state is illegal: it must be a whole number >= 0")
+def _n_hidden(name: str, hidden: object) -> int:
+    """How many values a weight hides."""
+    if hidden is None:
+        return 0
+    if not isinstance(hidden, Tensor) or not hidden.is_floating_point() or hidden.ndim != 1 or not _is_plain(hidden):
+        raise StateError(f"{name}: hidden values must be a vector of floats, not {type(hidden).__name__}")
+    return len(hidden)
 
 
-def _check_number(name: str, value: object) -> None:
-    missing = value is None and name.endswith("update")  # it was never filled
-    if not missing and (isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)):
-        raise StateError(f"{name}={value!r} of the pruner's state is illegal: it must be a finite number")
+def _mask(name: str, bits: object, like: Mask) -> Mask:
+    """The saved mask of a weight that has the mask `like`."""
+    fits = isinstance(bits, Tensor) and bits.shape == like.bits.shape and bits.dtype == like.bits.dtype
+    if not isinstance(bits, Tensor) or not fits or not _is_plain(bits):
+        raise StateError(f"{name}: the saved mask does not fit a weight of shape {tuple(like.shape)}")
+    unused = -like.shape.numel() % 8
+    if unused and int(bits[-1]) >> 8 - unused:
+        raise StateError(f"{name}: the saved mask has bits set after those of its {like.shape.numel()} weights")
+    return Mask(bits, like.shape)
 
 
-def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
+
+
+def _check_count(name: str, value: object, *, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < _ENDLESS:
+        raise StateError(
+            f"{name}={value!r} of the pruner's state is illegal: it must be a whole number in [{low}, 2^63)"
+        )
+
+
+def _check_number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> None:
+    is_finite = math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) < _ENDLESS
+    if not isinstance(value, int | float) or isinstance(value, bool) or not is_finite or not low <= value <= high:
+        legal = "a finite number" if low == -math.inf else f"a number in [{low}, {high}]"
+        raise StateError(f"{name}={value!r} of the pruner's state is illegal: it must be {legal}")
+
+
+def _same(then: object, now: object) -> bool:
+    """Whether two descriptions are equal; a tensor in one, which compares to no truth, is not."""
+    try:
+        return bool(then == now)
+    except (RuntimeError, ValueError):
+        return False
+
+
+def _differences(then: object, now: Mapping[str, Any]) -> str:
     """The fields that differ, as they were and as they are."""
-    names = [name for name in (*now, *(then.keys() - now.keys())) if then.get(name) != now.get(name)]
+    if not isinstance(then, Mapping):
+        return f"it is a {type(then).__name__} in place of a description"
+    names = [name for name in (*now, *(then.keys() - now.keys())) if not _same(then.get(name), now.get(name))]
     return "; ".join(f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in names)

@@ -1,32 +1,19 @@
-"""One parameter under a mask: zeros that stay, hidden values that may come back, moments that are cleared."""
+"""One parameter under a mask: zeros that stay, hidden values that may come back, gradients and moments under it."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn, optim
-from torch.optim import Optimizer
+from torch import Tensor, nn
 
 from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
-from prunecell.errors import OptionError
 from prunecell.fillers import traits_of
+from prunecell.gradients import Stamp, mask_gradient_, zero_pruned_sparse_
 from prunecell.spec import PruneSpec
-
-_KEEP_ZEROS = {
-    optim.SGD,
-    optim.Adam,
-    optim.AdamW,
-    optim.NAdam,
-    optim.RAdam,
-    optim.RMSprop,
-    optim.Adagrad,
-    optim.Adadelta,
-    optim.Adamax,
-}
-"""Optimizers that leave +0.0 what is +0.0 and has had no gradient since its moments were reset: these very types."""
 
 _AT_REST = {"exp_avg_sq": 1.0, "max_exp_avg_sq": 1.0, "square_avg": 1.0}
 """What second moments of pruned weights rest at; all other moments at 0.
@@ -49,9 +36,10 @@ class PrunedWeight:
         hidden: where weights may revive, the values under the mask, (n_pruned,); None while they stand in the
             parameter, and always None where nothing revives.
         memory: the buffer that last held `hidden`; it is reused.
-        n_steps: how many steps of optimizers that keep zeros were made.
         normed: dimensions along which its layer divides each slice by its norm, so that no mask may empty one; see
             `Target`.
+        masked: the gradient that was masked last, as it was then.
+        stepped: whether the pruned weights were zeroed by an optimizer's step since the Pruner's last.
     """
 
     name: str
@@ -63,8 +51,14 @@ class PrunedWeight:
     update: float | None = None
     hidden: Tensor | None = None
     memory: Tensor | None = None
-    n_steps: int = 0
     normed: tuple[int, ...] | None = None
+    masked: Stamp | None = None
+    stepped: bool = False
+
+    @functools.cached_property
+    def parks(self) -> bool:
+        """Whether hidden values are kept; asked for once, because a step of small layers would feel it."""
+        return self.spec.parks
 
     @functools.cached_property
     def n_weights(self) -> int:
@@ -86,7 +80,7 @@ class PrunedWeight:
     def hide_(self) -> None:
         """Make the pruned weights +0.0, and keep what stood there if it may be wanted again."""
         self.follow()
-        if self.spec.parks and self.hidden is None:
+        if self.parks and self.hidden is None:
             self.hidden, self.memory = self.mask.take_pruned_(self.parameter.data, memory=self.memory), None
         else:
             self.mask.zero_pruned_(self.parameter.data)
@@ -96,67 +90,65 @@ class PrunedWeight:
         self.hidden = None
         self.hide_()
 
-    def after_step_(self, optimizer: Optimizer) -> None:
-        """Undo what an optimizer did to the pruned weights."""
-        self.follow()
-        if self.spec.parks or type(optimizer) not in _KEEP_ZEROS:
-            self.hide_()
-        else:
-            self.n_steps += 1
-            self.mask.zero_moved_(self.parameter.data, step=self.n_steps)
+    def after_step_(self) -> None:
+        """Undo what an optimizer did to the pruned weights, whatever optimizer it is and whatever it was given."""
+        self.hide_()
+        self.stepped = True
 
-    def mask_gradient_(self, parameter: Tensor) -> None:
-        """Hook: called when a gradient has been accumulated."""
-        self.follow()
-        if parameter.grad is not None and not parameter.grad.is_sparse:
-            self.collector.add_gradient(parameter.grad, self.mask)
-            self.mask.zero_pruned_(parameter.grad)
+    @torch.no_grad()
+    def take_gradient_(self) -> None:
+        """Called when a backward pass has added to the gradient: collect it, and mask it."""
+        gradient = self.parameter.grad
+        if gradient is not None:
+            self.follow()
+            more = self.masked is not None and self.masked.was_added_to(gradient)
+            self.collector.add_gradient(gradient, self.mask, more=more)
+            self._mask_gradient_()
 
-    def clear_moments_(self, optimizer: Optimizer, *, rest: bool) -> None:
-        """Reset the optimizer's moments of pruned weights that cannot come back: no momentum pulls at them.
+    @torch.no_grad()
+    def check_gradient_(self) -> None:
+        """Mask the gradient if it came by another way than a backward pass, or was changed since, or the mask was."""
+        gradient = self.parameter.grad
+        if gradient is None or (self.masked is not None and self.masked.still_holds(gradient, self.mask)):
+            return
+        self.follow()
+        if self.masked is None or not self.masked.is_of(gradient):
+            self.collector.add_gradient(gradient, self.mask, more=False)
+        self._mask_gradient_()
+
+    def _mask_gradient_(self) -> None:
+        mask_gradient_(self.parameter, self.mask)
+        self.masked = None if self.parameter.grad is None else Stamp.of(self.parameter.grad, self.mask)
+
+    def clear_moments_(self, moments: object, *, rest: bool) -> None:
+        """Reset an optimizer's moments of pruned weights that cannot come back: no momentum pulls at them.
 
         Args:
-            optimizer: whose.
+            moments: what the optimizer remembers of this parameter, name -> anything; floats of its shape count.
             rest: to what they rest at; otherwise all to 0, because these weights will be trained again.
         """
-        if self.spec.parks:
+        if self.parks or not isinstance(moments, Mapping):
             return
-        for name, moment in optimizer.state.get(self.parameter, {}).items():
-            if isinstance(moment, Tensor) and moment.shape == self.mask.shape:
-                self.mask.fill_pruned_(moment, _AT_REST.get(name, 0.0) if rest else 0.0)
+        for name, moment in moments.items():
+            if isinstance(moment, Tensor) and moment.shape == self.mask.shape and moment.is_floating_point():
+                mask = self.mask if self.mask.bits.device == moment.device else self.mask.to(moment.device)
+                if moment.layout is torch.strided:
+                    mask.fill_pruned_(moment, _AT_REST.get(name, 0.0) if rest else 0.0)
+                elif moment.layout is torch.sparse_coo:
+                    zero_pruned_sparse_(moment, mask)
 
-    def check_alone(self) -> None:
-        """Refuse a parameter of another pruner where hidden values would overwrite each other."""
-        hooks = getattr(self.parameter, "_post_accumulate_grad_hooks", None) or {}
-        for other in (getattr(hook, "__self__", None) for hook in hooks.values()):
-            if isinstance(other, PrunedWeight) and (other.spec.parks or self.spec.parks):
-                raise OptionError(f"parameter {self.name!r} is held by another Pruner: finalize() that one first")
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has a gradient of its own, which it has not seen.
+        return vars(self) | {"masked": None}
 
 
 @contextmanager
 def revealed(weights: list[PrunedWeight]) -> Iterator[None]:
     """The hidden values stand in the parameters meanwhile, whatever happens."""
-    for weight in weights:
-        weight.reveal_()
     try:
+        for weight in weights:
+            weight.reveal_()
         yield
     finally:
         for weight in weights:
             weight.hide_()
-
-
-def hidden_during(weights: list[PrunedWeight], closure: Callable[[], float] | None) -> Callable[[], float] | None:
-    """A closure that evaluates the pruned model, though the optimizer that calls it works on hidden values."""
-    if closure is None:
-        return None
-
-    def evaluate() -> float:
-        for weight in weights:
-            weight.hide_()
-        with torch.enable_grad():
-            loss = closure()
-        for weight in weights:
-            weight.reveal_()
-        return loss
-
-    return evaluate

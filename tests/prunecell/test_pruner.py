@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Cubic, Gradual, IterNonStruct, Lowest, Pruner, PruneSpec, Random, Static, weight
-from prunecell.bits.mask import Mask
+from prunecell import Cubic, Gradual, IterNonStruct, Lowest, Pruner, PruneSpec, Random, Static
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import Traits, keep_all
 
@@ -56,41 +55,6 @@ def test_zeros_survive_training_and_are_positive(task, spec, optimizer):
         assert (parameters[name].detach()[mask] != 0).any()
         assert len(pruned) / mask.numel() >= 0.9 - 1e-6
     assert pruner.sparsity >= 0.9 - 1e-6
-
-
-KEEPING = [
-    lambda p: torch.optim.SGD(p, lr=0.1),
-    lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
-    lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.1, maximize=True, foreach=True),
-    lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, fused=True),
-    *(
-        lambda p, kind=kind, options=options: kind(p, lr=0.01, weight_decay=0.1, **options)
-        for kind in (torch.optim.Adam, torch.optim.AdamW)
-        for options in ({}, {"amsgrad": True, "maximize": True}, {"foreach": True}, {"fused": True})
-    ),
-    lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True, weight_decay=0.1),
-    *(
-        lambda p, kind=kind: kind(p, lr=0.01, weight_decay=0.1)
-        for kind in (
-            torch.optim.NAdam,
-            torch.optim.RAdam,
-            torch.optim.Adagrad,
-            torch.optim.Adadelta,
-            torch.optim.Adamax,
-        )
-    ),
-]
-
-
-@pytest.mark.parametrize("make", KEEPING)
-def test_optimizers_that_are_said_to_keep_zeros_do(mlp, make, monkeypatch):
-    mlp.train(solver := make(mlp.model.parameters()), steps=3)
-    assert type(solver) in weight._KEEP_ZEROS
-    pruner = Pruner(mlp.model, PruneSpec(schedule=Static(sparsity=0.7)), optimizer=solver)
-    monkeypatch.setattr(Mask, "zero_moved_", lambda *_, **__: None)
-    mlp.train(solver, pruner, steps=5)
-    for name, mask in pruner.masks.items():
-        assert not mlp.model.get_parameter(name).detach()[~mask].view(torch.int32).any()
 
 
 def test_gradual_is_n2d2_run_by_run():

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from prunecell import Cubic, IterNonStruct, Lowest, Pruner, PruneSpec, Static
-from prunecell.errors import OptionError, OptionTypeError, StateError
+from prunecell.errors import OptionTypeError, StateError
 
 HALF = PruneSpec(schedule=Static(sparsity=0.5))
 REVIVING = PruneSpec(filler=Lowest(revives=True), schedule=Cubic(sparsity=0.9, steps=8))
@@ -130,18 +130,6 @@ def test_a_pruner_is_copied_with_its_model_and_optimizer(mlp, spec, copied):
     assert mlp.model[0].weight._post_accumulate_grad_hooks
 
 
-def test_two_pruners_that_would_overwrite_hidden_values_are_refused(mlp):
-    first = Pruner(mlp.model, REVIVING)
-    with pytest.raises(OptionError, match=r"'0\.weight' is held by another Pruner: finalize\(\) that one first"):
-        Pruner(mlp.model, HALF)
-    first.finalize()
-    second = Pruner(mlp.model, HALF)
-    third = Pruner(mlp.model, PruneSpec(schedule=Static(sparsity=0.75)))
-    mlp.train(torch.optim.SGD(mlp.model.parameters(), lr=0.1), third, steps=2)
-    assert zeros_hold(mlp.model, second)
-    assert zeros_hold(mlp.model, third)
-
-
 @pytest.mark.parametrize("spec", [HALF, REVIVING], ids=repr)
 @pytest.mark.parametrize("n_skipped", [0, 1])
 def test_gradient_scaler(mlp, spec, n_skipped):
@@ -250,6 +238,26 @@ def test_processes_that_train_together_agree(tmp_path):
         (lambda s: s["weights"]["0.weight"].update(hidden=[]), r"0\.weight: hidden values must be a vector of floats"),
         (lambda s: s["weights"]["0.weight"].update(bits=None), r"0\.weight: the saved mask does not fit"),
         (lambda s: s["weights"]["0.weight"].update(spec=7), r"0\.weight: the state has no spec number 7"),
+        (lambda s: s["weights"]["0.weight"].update(spec=True), r"0\.weight: the state has no spec number True"),
+        (lambda s: s.update(version=2.0), r"version=2\.0 of the pruner's state is unknown"),
+        (lambda s: s.update(samples=float("nan")), "samples=nan of the pruner's state is illegal"),
+        (lambda s: s.update(samples=1 << 63, steps=1), r"must be a whole number in \[0, 2\^63\)"),
+        (lambda s: s.update(samples=1), "steps=3 of the pruner's state is illegal: only 1 samples"),
+        (lambda s: s.update(n_samples=0), r"n_samples=0 of the pruner's state is illegal"),
+        (lambda s: s.update(specs="text"), "specs a list"),
+        (lambda s: s.update(specs=[None]), "another spec: it is a NoneType in place of a description"),
+        (lambda s: s["specs"][0].update(seed=torch.ones(2)), "another spec: seed was tensor"),
+        (lambda s: s["weights"].update({"0.weight": 3}), r"0\.weight: the state is a int: it must be a mapping"),
+        (lambda s: s["weights"]["0.weight"].update(target_sparsity=1.5), r"it must be a number in \[0, 1\]"),
+        (lambda s: s["weights"]["0.weight"].update(hidden=torch.ones(3)), "the wrong number of hidden values"),
+        (
+            lambda s: s["weights"]["0.weight"].update(hidden=s["weights"]["0.weight"]["hidden"].to_sparse()),
+            "hidden values must be a vector",
+        ),
+        (
+            lambda s: s["weights"]["0.weight"].update(bits=s["weights"]["0.weight"]["bits"].to("meta")),
+            "the saved mask does not fit",
+        ),
     ],
 )
 def test_a_state_with_one_wrong_value_is_refused_and_nothing_is_changed(mlp, change, message):

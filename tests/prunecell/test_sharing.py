@@ -1,6 +1,7 @@
 """Weights that share values keep sharing them while they train."""
 
 import copy
+import pickle
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from prunecell import Cubic, Lowest, Pruner, PruneSpec
 from prunecell.archive import inspect, load, save
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.sharing import share_
@@ -154,6 +156,94 @@ def test_eight_bits_and_zeros_are_257_values():
     assert net.weight.view(-1)[1000:].all()
 
 
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}  # noqa: S301
+
+
+@pytest.mark.parametrize("copied", COPIES)
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
+def test_a_copy_of_all_together_keeps_its_values_shared(mlp, copied, order):
+    optimizer = OPTIMIZERS["adamw"](mlp.model.parameters())
+    sharing = share_(mlp.model, bits=2, optimizer=optimizer)
+    mlp.train(optimizer, steps=1)
+    mlp.loss().backward()
+    parts = (mlp.model, optimizer, sharing)
+    found = COPIES[copied]([parts[i] for i in order])
+    model, other_optimizer, other = (found[order.index(i)] for i in range(3))
+    before = copy.deepcopy(mlp.model.state_dict())
+    mlp.train(other_optimizer, steps=3, model=model)
+    assert n_values(model[0].weight) <= 4
+    assert all(torch.equal(before[name], value) for name, value in mlp.model.state_dict().items())
+    other.finalize()
+    mlp.train(other_optimizer, steps=1, model=model)
+    assert n_values(model[0].weight) > 4
+    mlp.train(optimizer, steps=1)
+    assert n_values(mlp.model[0].weight) <= 4
+
+
+class Wrapper(torch.optim.Optimizer):
+    """As Accelerate's: it has no hooks of its own."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    param_groups = property(lambda self: self.optimizer.param_groups)
+    state = property(lambda self: self.optimizer.state)
+
+    def zero_grad(self):
+        self.optimizer.zero_grad()
+
+    def step(self, closure=None):
+        return self.optimizer.step(closure)
+
+
+@pytest.mark.parametrize("sum_gradients", [False, True])
+def test_what_wraps_an_optimizer_reduces_gradients_once(mlp, sum_gradients):
+    models, options = (mlp.model, copy.deepcopy(mlp.model)), {"bits": 2, "sum_gradients": sum_gradients}
+    for model, wrap in zip(models, (lambda o: o, Wrapper), strict=True):
+        optimizer = wrap(torch.optim.SGD(model.parameters(), lr=0.01))
+        sharing = share_(model, optimizer=optimizer, **options)
+        with pytest.raises(OptionError, match="is attached already"):
+            sharing.attach(optimizer)
+        mlp.train(optimizer, steps=3, model=model)
+        assert n_values(model[0].weight) <= 4
+    assert all(torch.equal(p, q) for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True))
+
+
+def test_an_optimizer_that_fails_or_is_of_another_model(mlp):
+    optimizer = OPTIMIZERS["sgd"](mlp.model.parameters())
+    sharing = share_(mlp.model, bits=2, optimizer=optimizer)
+    with pytest.raises(OptionError, match="holds none of the shared weights"):
+        sharing.attach(OPTIMIZERS["sgd"](mlp.make().parameters()))
+
+    def closure():
+        mlp.model[0].weight.data += torch.rand(32, 12)
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        optimizer.step(closure)
+    assert n_values(mlp.model[0].weight) <= 4
+
+
+@pytest.mark.parametrize("revives", [False, True])
+@pytest.mark.parametrize("pruner_first", [False, True])
+def test_a_pruner_goes_on_pruning_what_is_shared(mlp, revives, pruner_first):
+    optimizer = OPTIMIZERS["adamw"](mlp.model.parameters())
+    spec = PruneSpec(schedule=Cubic(sparsity=0.75, steps=5), filler=Lowest(revives=revives))
+    make = {
+        "pruner": lambda: Pruner(mlp.model, spec, optimizer=optimizer),
+        "sharing": lambda: share_(mlp.model, bits=3, optimizer=optimizer),
+    }
+    made = {name: make[name]() for name in sorted(make, reverse=not pruner_first)}
+    for _ in range(8):
+        mlp.train(optimizer, steps=1)
+        for name, mask in made["pruner"].masks.items():
+            weight = mlp.model.get_parameter(name).detach()
+            assert not weight[~mask].view(torch.int32).any()
+            assert n_values(weight) <= 8
+        made["pruner"].step(16)
+    assert made["pruner"].sparsity == pytest.approx(0.75, abs=0.01)
+
+
 def test_some_parameters_by_name(mlp):
     before = mlp.model[2].weight.detach().clone()
     sharing = share_(mlp.model, bits=1, names=["0.weight", "0.bias"])
@@ -198,6 +288,10 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changed(mlp):
     bad = [
         ({}, "no state of a sharing of version 1"),
         ({"version": 1, "clusters": {}}, "the state is of"),
+        ({"version": 1, "clusters": [3]}, "clusters of the sharing's state is a list"),
+        ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].to("meta")}}, "with values"),
+        ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].to_sparse()}}, "a dense tensor"),
+        (None, "no state of a sharing"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["0.weight"]}}, "the clusters of '2.weight'"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].float()}}, "must be integers"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].short() - 9}}, r"in \[0, 256\]"),

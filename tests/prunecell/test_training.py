@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from torch import nn
 
 from prunecell import Gradual, IterNonStruct, Pruner, PruneSpec
 from prunecell.checkpoint import Checkpoint
-from prunecell.errors import FormatError, OptionError
+from prunecell.errors import FormatError, OptionError, StateError
 from prunecell.training import Progress, Task, evaluate, fit
 
 SPEC = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.8, start=0.2, gamma=0.1, every_samples=24))
@@ -97,6 +98,47 @@ def test_a_broken_checkpoint_is_named(tmp_path):
     fit(task(pruned=False), 1, checkpoint=Checkpoint(path=tmp_path / "dense"))
     with pytest.raises(FormatError, match=r"dense is of another run: it holds .*, not .*'pruner'"):
         fit(task(), 1, checkpoint=Checkpoint(path=tmp_path / "dense"))
+
+
+def _state():
+    return fit(task(), 2).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: s.update(steps=-1),
+            r"steps=-1 of the progress is illegal: it must be a whole number in \[0, 2\^63\)",
+        ),
+        (lambda s: s.update(steps=1.0), r"steps=1\.0 of the progress"),
+        (lambda s: s.update(samples="x"), "samples='x' of the progress"),
+        (lambda s: s.update(total_samples=True), "total_samples=True of the progress"),
+        (lambda s: s.update(loss_sum=math.nan), "loss_sum=nan of the progress"),
+        (lambda s: s.update(seconds=-1.0), r"seconds=-1\.0 of the progress"),
+        (lambda s: s.update(more=1), "the state of the progress must hold epochs, loss_sum, samples"),
+        (lambda s: s.pop("seconds"), "the state of the progress must hold"),
+        (lambda s: s.update(epochs=3), "epochs of the progress is a int"),
+        (lambda s: s.update(epochs=[3]), "an epoch of the progress must hold accuracy, loss, number"),
+        (lambda s: s["epochs"][0].update(accuracy=2), "accuracy=2 of an epoch of the progress"),
+        (lambda s: s["epochs"][0].pop("loss"), "an epoch of the progress must hold"),
+        (lambda s: s["epochs"][0].update(unknown=3), "an epoch of the progress must hold"),
+        (lambda s: s.update(sparsity=[1]), "must be a list of pairs"),
+        (lambda s: s.update(sparsity=[(1, "x")]), "sparsity='x' of a change of sparsity"),
+        (lambda s: s.update(sparsity=[(-1, 0.5)]), "samples=-1 of a change of sparsity"),
+        (lambda s: s.clear(), "the state of the progress must hold"),
+    ],
+)
+def test_a_progress_with_one_wrong_value_is_refused_and_nothing_is_changed(change, message):
+    state, progress = _state(), Progress()
+    progress.load_state_dict(state)
+    before = progress.state_dict()
+    change(state)
+    with pytest.raises(StateError, match=message):
+        progress.load_state_dict(state)
+    assert progress.state_dict() == before
+    with pytest.raises(StateError, match="not NoneType"):
+        progress.load_state_dict(None)
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):

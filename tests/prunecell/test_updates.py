@@ -299,6 +299,69 @@ def test_masks_from_outside_stay_until_an_update_is_due(mlp, revives):
         assert not mlp.model[0].weight.detach()[~pruner.masks["0.weight"]].any()
 
 
+def test_masks_from_outside_for_some_while_the_first_filling_of_the_others_is_pending(mlp):
+    solver, pruner = trainer(mlp.model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor)))
+    given = {"0.weight": torch.rand(32, 12) < 0.25}
+    pruner.set_masks(given)
+    for _ in range(3):
+        mlp.train(solver, pruner, steps=1)
+        assert torch.equal(pruner.masks["0.weight"], given["0.weight"]), "the schedule asks for nothing new"
+        assert int(pruner.masks["2.weight"].sum()) == 64
+    assert pruner.target_sparsity("2.weight") == 0.5
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_what_was_collected_before_a_zero_grad_is_forgotten(mlp, set_to_none):
+    found = {}
+
+    @needs(Needs.GRADIENT | Needs.SQUARED_GRADIENT)
+    def watched(evidence):
+        found.update(gradient=evidence.gradient.clone(), squares=evidence.squared_gradient.clone())
+        return evidence.weight.abs()
+
+    spec = PruneSpec(schedule=Moving(sparsity=0.5, every_steps=1), filler=Lowest(criterion=watched))
+    solver, pruner = trainer(mlp.model, {"0.weight": spec})
+    mlp.train(solver, pruner, steps=1)
+    (expected,) = torch.autograd.grad(2 * mlp.loss(), mlp.model[0].weight)
+    for n_passes in (3, 2):
+        solver.zero_grad(set_to_none=set_to_none)
+        for _ in range(n_passes):
+            mlp.loss().backward()
+    solver.step()
+    pruner.step(16)
+    torch.testing.assert_close(found["gradient"], expected)
+    torch.testing.assert_close(found["squares"], expected.square() / 2)
+
+
+def test_gradients_that_come_by_no_backward_pass_are_collected_too(mlp):
+    spec = PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor))
+    solver, pruner = trainer(mlp.model, spec)
+    for p, g in zip(mlp.model.parameters(), torch.autograd.grad(mlp.loss(), mlp.model.parameters()), strict=True):
+        p.grad = g
+    solver.step()
+    pruner.step(16)
+    assert pruner.sparsity == 0.5
+
+
+def test_a_refill_that_fails_leaves_masks_and_weights(mlp):
+    fails = []
+
+    def filler(evidence, _):
+        if fails and evidence.name == "2.weight":
+            raise KeyboardInterrupt
+        return evidence.weight > 0
+
+    solver, pruner = trainer(mlp.model, PruneSpec(schedule=Static(sparsity=0.5), filler=filler))
+    mlp.train(solver, pruner, steps=2)
+    before = copy.deepcopy((mlp.model.state_dict(), pruner.state_dict()))
+    fails.append(1)
+    with pytest.raises(KeyboardInterrupt):
+        pruner.refill()
+    after = (mlp.model.state_dict(), pruner.state_dict())
+    torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
+    torch.testing.assert_close(after[1]["weights"], before[1]["weights"], rtol=0, atol=0)
+
+
 def test_masks_that_do_not_fit_change_nothing(mlp):
     pruner = Pruner(mlp.model, PruneSpec(schedule=Static(sparsity=0.5)))
     before = mlp.model[0].weight.clone()

@@ -118,11 +118,11 @@ def _prepare(
     resume: bool,
     force: bool,
 ) -> None:
-    """Make the folder, or see that nothing in it is destroyed that was not meant to be.
+    """See that nothing in the folder is destroyed that was not meant to be.
 
     Raises:
         OptionError: a run is in it, and neither `resume` nor `force` is given.
-        OSError: it cannot be made or written in.
+        OSError: it cannot be written in.
     """
     paths = [one.path for one in checkpoints.values()]
     results = (folder / f"{experiment.name}.pcell", folder / PICTURE, folder / FACTS)
@@ -133,8 +133,6 @@ def _prepare(
             f"{folder}: {state} is in it ({', '.join(path.name for path in there)}); nothing was done: --resume goes"
             " on with it, --out FOLDER begins elsewhere, --force begins anew over it"
         )
-    if not folder.exists():
-        folder.mkdir(parents=True)
     check_folder(folder)
     if resume and not any(path.exists() for path in paths):
         say(console, f"{folder}: there is no run in it to go on with: beginning anew")

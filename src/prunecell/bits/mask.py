@@ -25,9 +25,6 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 _PLAIN = {Tensor, nn.Parameter}
 
-_SHARES = 8
-"""A long tensor is looked at in so many shares, one a step."""
-
 
 @dataclass(frozen=True, eq=False)
 class Mask:
@@ -129,23 +126,6 @@ class Mask:
         else:
             for start, chunk in chunks(permuted.view(-1)):
                 chunk.masked_fill_(~mask.chunk(start, len(chunk)), value)
-
-    def zero_moved_(self, tensor: Tensor, *, step: int) -> None:
-        """Write +0.0 where the mask prunes, as `zero_pruned_` does, if anything else is found there.
-
-        Use it where pruned values should still be +0.0 and only an accident changes them. Of a long tensor only an
-        eighth is looked at, which saves the pass over it: another in every `step`, so an accident lasts eight steps at
-        most (one, if it reaches all over the tensor).
-        """
-        self._check_fit(tensor)
-        permuted, mask = self._as_laid_out(tensor)
-        if tensor.numel() >= CHUNK and (compiled := compiled_for(permuted, mask.bits)) is not None:
-            values, bits, n, size = _addresses(permuted, mask.bits)
-            share = -(-n // _SHARES) + 7 & ~7  # of weights: a multiple of 8, so that it starts on a byte
-            start = step % _SHARES * share
-            if not compiled.pc_any_pruned(values + start * size, bits + start // 8, min(share, n - start), size):
-                return
-        self.zero_pruned_(tensor)
 
     def take_pruned_(self, tensor: Tensor, *, memory: Tensor | None = None) -> Tensor:
         """Take out the values where the mask prunes, in C order, (n_pruned,), and leave +0.0 in their places.

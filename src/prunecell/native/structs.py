@@ -68,7 +68,6 @@ SIGNATURES: dict[str, list[Any]] = {
         *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW],
     ],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
-    "pc_any_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES],
     "pc_take_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
     "pc_put_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
     "pc_count_bits": [_ADDRESS, _COUNT, _ADDRESS],

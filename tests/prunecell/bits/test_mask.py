@@ -73,25 +73,6 @@ def test_zeroing_leaves_the_kept_bits_alone_and_writes_positive_zeros(dtype, n):
     assert guards_stand()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("n", [100, masks.CHUNK, masks.CHUNK + 77])
-@pytest.mark.parametrize("value", [1.0, -0.0])
-def test_what_moved_is_zeroed_at_once_or_when_its_share_is_looked_at(dtype, n, value):
-    mask = Mask.from_bool(torch.arange(n) % 3 == 0)
-    for place in (1, n // 2 + n // 2 % 3 + 1, n - 2 + n % 3):
-        weight = torch.ones(n, dtype=dtype)
-        mask.zero_pruned_(weight)
-        expected = weight.clone()
-        weight[place] = value if place % 3 else 1.0
-        for step in range(3, 11):
-            mask.zero_moved_(weight, step=step)
-        assert torch.equal(weight.view(torch.uint8), expected.view(torch.uint8))
-    weight.fill_(value)
-    weight[::3] = 1
-    mask.zero_moved_(weight, step=5)
-    assert torch.equal(weight.view(torch.uint8), expected.view(torch.uint8))
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_value_can_be_filled_in(dtype):
     weight = torch.arange(200).to(dtype)
@@ -164,18 +145,6 @@ def test_other_strides_are_worked_on_in_the_order_of_the_indices(layout):
     assert weight.stride() == before.stride()
     mask.fill_pruned_(weight, 7)
     assert torch.equal(weight, before.where(mask.to_bool(), 7))
-
-
-@pytest.mark.parametrize("step", range(8))
-def test_what_moved_is_found_in_any_layout(step):
-    weight = torch.ones(64, 64, 9, 9).to(memory_format=torch.channels_last)
-    mask = Mask.from_bool(torch.arange(weight.numel()).view(weight.shape) % 3 == 0)
-    mask.zero_pruned_(weight)
-    expected = weight.clone()
-    weight[~mask.to_bool()] = 1
-    mask.zero_moved_(weight, step=step)
-    assert weight.numel() >= masks.CHUNK
-    assert torch.equal(weight, expected)
 
 
 def test_views_with_gaps_are_worked_on():

@@ -1,4 +1,4 @@
-// Values that a mask prunes: filled, looked for, taken out and put back.
+// Values that a mask prunes: filled, taken out and put back.
 #pragma once
 
 #include "run.h"
@@ -22,28 +22,6 @@ EXPORT void pc_fill_pruned(void* values, const uint8_t* bits, int64_t n, int32_t
             });
         });
     });
-}
-
-// Whether a value that the mask prunes has any bit set, which means that it is not +0.0.
-EXPORT int32_t pc_any_pruned(const void* values, const uint8_t* bits, int64_t n, int32_t itemsize) {
-    bool found = false;
-    by_size(itemsize, [=, &found](auto zero) {
-        using Int = decltype(zero);
-        using Vector = typename Vec<Int>::Type;
-        auto* v = static_cast<const Int*>(values);
-        Vector any{};
-        for_runs(v, n, [=, &found, &any](int64_t start, int count) INLINED {
-            uint64_t word = read_word(bits + start / 8, count);
-            if (count < RUN)
-                for (int i = 0; i < count; i++) found |= !(word >> i & 1) && v[start + i];
-            else
-                for_vectors<Int>(word, [=, &any](int i, Vector keep) INLINED {
-                    any |= load<Vector>(v + start + i) & ~keep;
-                });
-        });
-        for (int i = 0; i < Vec<Int>::N; i++) found |= any[i] != 0;
-    });
-    return found;
 }
 
 // Writes the values of a run where a bit is set, one after the other, and returns the end. Up to 8 more are written

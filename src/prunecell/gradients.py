@@ -1,0 +1,87 @@
+"""Gradients under a mask: zeros written into gradients of any layout, and which gradient was seen when."""
+
+import weakref
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prunecell.bits.mask import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Stamp:
+    """A gradient as it was at one moment, under one mask. It does not keep the gradient alive.
+
+    Attributes:
+        gradient: the tensor itself: another tensor that came to lie in its memory is not taken for it.
+        version: torch's count of the changes of the tensor; None where torch counts none.
+        address: of its elements; 0 where it is sparse.
+        mask: that it was put under, if any.
+    """
+
+    gradient: weakref.ref[Tensor]
+    version: int | None
+    address: int
+    mask: Mask | None
+
+    @classmethod
+    def of(cls, gradient: Tensor, mask: Mask | None = None) -> "Stamp":
+        """The stamp of now."""
+        return cls(weakref.ref(gradient), _version(gradient), _address(gradient), mask)
+
+    def is_of(self, gradient: Tensor) -> bool:
+        """Whether it is of this tensor, at whatever time."""
+        return self.gradient() is gradient
+
+    def still_holds(self, gradient: Tensor, mask: Mask | None = None) -> bool:
+        """Whether nothing has changed that torch knows of. It does not know of writes through `gradient.data`."""
+        same = self.is_of(gradient) and self.mask is mask and self.version is not None
+        return same and self.version == _version(gradient) and self.address == _address(gradient)
+
+    def was_added_to(self, gradient: Tensor) -> bool:
+        """Whether exactly one change was made since: what a second backward pass does, and zeroing in between not."""
+        return self.is_of(gradient) and self.version is not None and _version(gradient) == self.version + 1
+
+
+def mask_gradient_(parameter: nn.Parameter, mask: Mask) -> None:
+    """Write +0.0 into a parameter's gradient where the mask prunes.
+
+    Strided and sparse (COO) gradients are masked in place; one whose elements share memory (an expanded tensor) is
+    replaced by a masked copy. Other layouts are left as they are.
+
+    Args:
+        parameter: has a gradient of the mask's shape.
+        mask: on the gradient's device.
+    """
+    gradient = parameter.grad
+    if gradient is None:
+        return
+    if gradient.layout is torch.sparse_coo:
+        zero_pruned_sparse_(gradient, mask)
+    elif gradient.layout is torch.strided:
+        if any(stride == 0 < size - 1 for stride, size in zip(gradient.stride(), gradient.shape, strict=True)):
+            parameter.grad = gradient = gradient.clone(memory_format=torch.contiguous_format)
+        mask.zero_pruned_(gradient)
+
+
+def zero_pruned_sparse_(tensor: Tensor, mask: Mask) -> None:
+    """Write +0.0 where the mask prunes into what a sparse (COO) tensor of the mask's shape stores."""
+    # (sparse_dim, n) and (n, ...); the public names give them of coalesced tensors only
+    indices, values = tensor._indices(), tensor._values()  # noqa: SLF001
+    shape = tensor.shape
+    row = torch.zeros_like(indices[0])
+    for size, index in zip(shape, indices, strict=False):
+        row = row * size + index
+    n_in_row = shape[len(indices) :].numel()
+    places = row.unsqueeze(1) * n_in_row + torch.arange(n_in_row, device=row.device)  # (n, n_in_row) in C order
+    keep = mask.bits[places >> 3].bitwise_right_shift((places & 7).to(torch.uint8)).bitwise_and(1).bool()
+    values.masked_fill_(~keep.view_as(values), 0.0)
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version  # noqa: SLF001 - no public name
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.data_ptr() if tensor.layout is torch.strided else 0

@@ -1,0 +1,234 @@
+"""Stepping: something is done around every step of an optimizer as it comes, wrappers and failures included.
+
+An optimizer may wrap another (Accelerate's, Lightning's, Lookahead, ZeroRedundancyOptimizer). Some of these never call
+the constructor of `torch.optim.Optimizer`, so they have no hooks; some go on after the inner step. So each level is
+watched. No hook runs after a step that raises, so the `step` of the instance is wrapped too. No class is touched, and
+copies and pickles of an optimizer are as they would be without.
+"""
+
+import functools
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any, Protocol
+
+import torch
+from torch.optim import Optimizer
+
+from prunecell.errors import OptionTypeError
+
+Closure = Callable[..., Any]
+
+
+class Watcher(Protocol):
+    """What is done around a step; once more where a wrapper and what it wraps are both watched."""
+
+    def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - an optimizer, or what wraps one
+        """Called before a step of that optimizer."""
+        ...
+
+    def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
+        """Called after it, whether it ended or failed."""
+        ...
+
+    def around_closure(self, optimizer: Any, closure: Closure) -> Closure:  # noqa: ANN401
+        """The closure that the optimizer is given in place of the user's."""
+        ...
+
+
+class StepWatch:
+    """The watch over the steps of one optimizer and of all that it wraps. It does not keep them alive.
+
+    Args:
+        optimizer: a `torch.optim.Optimizer`, or what wraps one.
+        watcher: what is done; kept alive by the optimizer.
+        known: optimizers that are watched already, and are left out.
+
+    Raises:
+        OptionTypeError: it is no optimizer and wraps none.
+    """
+
+    def __init__(self, optimizer: Any, watcher: Watcher, known: "tuple[StepWatch, ...]" = ()) -> None:  # noqa: ANN401
+        levels = levels_of(optimizer)
+        if not levels:
+            raise OptionTypeError(f"optimizer is a {type(optimizer).__name__}: it must be a torch.optim.Optimizer")
+        watcher = _Untraced(watcher)
+        self._endings: list[Callable[[], None]] = []
+        self._levels = [weakref.ref(level) for level in levels]
+        try:
+            for level in levels:
+                if not any(watch.watches(level) for watch in known):
+                    _watch(level, watcher, self._endings)
+        except BaseException:
+            self.end()
+            raise
+
+    @property
+    def levels(self) -> list[Any]:
+        """The optimizer, then what it wraps; those that still exist."""
+        return [level for level in (ref() for ref in self._levels) if level is not None]
+
+    def watches(self, optimizer: object) -> bool:
+        """Whether it is this optimizer or one that it wraps."""
+        return any(level is optimizer for level in self.levels)
+
+    def end(self) -> None:
+        """Watch no longer."""
+        while self._endings:
+            self._endings.pop()()
+
+
+class _Untraced:
+    """A watcher into which `torch.compile` does not look when it compiles a step, because it writes into memory.
+
+    It is made when an optimizer exists, because torch has imported its compiler then.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.before_step = torch.compiler.disable(watcher.before_step)  # type: ignore[no-untyped-call] # torch's
+        self.after_step = torch.compiler.disable(watcher.after_step)  # type: ignore[no-untyped-call] # torch's
+        self.around_closure = watcher.around_closure
+
+
+def levels_of(optimizer: object) -> list[Any]:
+    """An optimizer and those that it holds as attributes, each once, the outermost first; empty: it is none."""
+    found: list[Any] = []
+    waiting = [optimizer]
+    while waiting:
+        level = waiting.pop(0)
+        if any(level is known for known in found):
+            continue
+        inner = [value for value in _held_values(level) if _is_optimizer(value)]
+        if _is_optimizer(level) or (not found and inner and _steps(level)):
+            found.append(level)
+        if level is optimizer or _is_optimizer(level):
+            waiting += inner
+    return found
+
+
+def parameters_of(optimizer: object) -> set[int]:
+    """The ids of the parameters that an optimizer, or one that it wraps, has in its groups now."""
+    levels = [optimizer] if _groups_of(optimizer) else levels_of(optimizer)
+    return {id(p) for level in levels for group in _groups_of(level) for p in group["params"]}
+
+
+def _held_values(level: object) -> Iterator[object]:
+    for name, value in getattr(level, "__dict__", {}).items():
+        if isinstance(value, list | tuple):
+            yield from value
+        elif isinstance(value, dict) and name != "state":
+            yield from value.values()
+        else:
+            yield value
+
+
+def _steps(value: object) -> bool:
+    return callable(getattr(type(value), "step", None)) and hasattr(value, "__dict__")
+
+
+def _groups_of(value: object) -> list[dict[str, Any]]:
+    groups = getattr(value, "param_groups", None)
+    return groups if isinstance(groups, list) else []
+
+
+def _is_optimizer(value: object) -> bool:
+    return isinstance(value, Optimizer) or (_steps(value) and bool(_groups_of(value)))
+
+
+def _watch(level: Any, watcher: Watcher, endings: list[Callable[[], None]]) -> None:  # noqa: ANN401
+    """Watch one level, and add to `endings` what ends that."""
+    runs_hooks = getattr(type(level).step, "hooked", False) and hasattr(level, "_optimizer_step_post_hooks")
+    endings.append(_guard(level, watcher, around=not runs_hooks))
+    if runs_hooks:
+
+        def before(optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:  # noqa: ANN401 - torch's hook
+            watcher.before_step(optimizer)
+            args, kwargs = _with_closure(watcher, optimizer, args[1:], kwargs)
+            return (optimizer, *args), kwargs
+
+        def after(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG001 - torch's hook
+            watcher.after_step(optimizer)
+
+        endings.append(level.register_step_pre_hook(before).remove)
+        handle = level.register_step_post_hook(after)
+        endings.append(handle.remove)
+        # First, so that others' hooks see the result: averages of weights, say.
+        level._optimizer_step_post_hooks.move_to_end(handle.id, last=False)  # noqa: SLF001
+
+
+def _guard(level: Any, watcher: Watcher, *, around: bool) -> Callable[[], None]:  # noqa: ANN401
+    """Wrap the `step` of one instance, and return what takes that back.
+
+    Args:
+        level: whose.
+        watcher: told when a step fails.
+        around: whether it is told of every step too, because the level runs no hooks.
+    """
+    mine, plain, active = weakref.ref(level), _Plain.of(level), [True]
+
+    @functools.wraps(plain.function or type(level).step)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if self is not mine():  # in a copy that was made with all attributes
+            return type(self).step(self, *args, **kwargs)
+        if not active:
+            return plain.call(self, args, kwargs)
+        try:
+            if around:
+                watcher.before_step(self)
+                args, kwargs = _with_closure(watcher, self, args, kwargs)
+            result = plain.call(self, args, kwargs)
+        except BaseException:
+            watcher.after_step(self)
+            raise
+        if around:
+            watcher.after_step(self)
+        return result
+
+    # A method, because schedulers of learning rates wrap `step.__func__`, and a method is pickled by its name.
+    vars(level)["step"] = MethodType(step, level)
+
+    def end() -> None:
+        active.clear()
+        if (level := mine()) is not None and _Plain.of(level).function is step:
+            plain.put_back(level)
+
+    return end
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """What an instance has as `step`: its class's (None), a method of its own (another watcher's), or a function.
+
+    A method is kept as the function that it calls, because it would keep the instance alive. Schedulers of learning
+    rates leave functions that do not take the instance.
+    """
+
+    function: Callable[..., Any] | None
+    is_method: bool
+
+    @classmethod
+    def of(cls, level: Any) -> "_Plain":  # noqa: ANN401
+        step = vars(level).get("step")
+        if isinstance(step, MethodType) and step.__self__ is level:
+            return cls(step.__func__, is_method=True)
+        return cls(step, is_method=False)
+
+    def call(self, level: Any, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        if self.function is None:
+            return type(level).step(level, *args, **kwargs)
+        return self.function(level, *args, **kwargs) if self.is_method else self.function(*args, **kwargs)
+
+    def put_back(self, level: Any) -> None:  # noqa: ANN401
+        del vars(level)["step"]
+        if self.function is not None:
+            vars(level)["step"] = MethodType(self.function, level) if self.is_method else self.function
+
+
+def _with_closure(watcher: Watcher, optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    """The arguments of a step, with the closure replaced where there is one."""
+    if callable(closure := kwargs.get("closure")):
+        return args, {**kwargs, "closure": watcher.around_closure(optimizer, closure)}
+    if args and callable(args[0]):
+        return (watcher.around_closure(optimizer, args[0]), *args[1:]), kwargs
+    return args, kwargs
