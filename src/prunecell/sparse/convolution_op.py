@@ -24,9 +24,9 @@ from torch.nn import grad
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import address_of_bias, checked
+from prunecell.sparse.checked import address_of_bias, check_input, checked
 from prunecell.sparse.linear_op import ENOUGH_WORK
-from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_of
+from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_on
 from prunecell.sparse.registry import MATRIX, register, register_gradient
 
 AXES = 3
@@ -95,6 +95,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     matrix = checked(*rest[:N_PARTS])
     if x.dtype != torch.float32:
         raise OptionError(f"x must be float32, not {x.dtype}")
+    check_input(x, "x")
     n_samples, n_rows = x.shape[0], matrix.n_rows
     geometry, out = _geometry(x.shape, n_rows, matrix.n_columns, *map(tuple, kernel), groups)
     bias_address = address_of_bias(bias, n_rows)
@@ -105,8 +106,9 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
     def compute(s0: int, s1: int, r0: int, r1: int) -> None:
         addresses = x_address + s0 * x_bytes // n_samples, y_address + s0 * y_bytes // n_samples
-        if library.pc_convolution(matrix.address, bias_address, relu, geometry.address, *addresses, s1 - s0, r0, r1):
-            raise MemoryError(f"no memory to convolve an input of shape {tuple(x.shape)}")
+        where = *addresses, s1 - s0, r0, r1
+        if outcome := library.pc_convolution(matrix.address, bias_address, relu, geometry.address, *where):
+            raise matrix.error(outcome, of=f"convolve an input of shape {tuple(x.shape)}")
 
     work = matrix.n_entries * n_samples * (math.prod(out) + 15) // 16
     n_threads = native.n_threads() if work > ENOUGH_WORK else 1
@@ -126,7 +128,7 @@ def _dense_weight(matrix: Compressed, kernel_size: Sequence[int]) -> Tensor:
 def convolution_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     """The same in plain torch: the weight is made dense."""
     bias, kernel_size, stride, padding, dilation, groups, relu = rest[N_PARTS:]
-    weight = _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size)
+    weight = _dense_weight(matrix_on(x.device, *rest[:N_PARTS]), kernel_size)
     y = CONVOLUTIONS[len(kernel_size)](x, weight, bias, stride, padding, dilation, groups)
     return y.relu() if relu else y
 
@@ -138,7 +140,7 @@ def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 def _gradient_twin(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     kernel_size, *others = rest[N_PARTS:]
-    weight = _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size)
+    weight = _dense_weight(matrix_on(gradient.device, *rest[:N_PARTS]), kernel_size)
     result: Tensor = INPUT_GRADIENTS[len(kernel_size)](tuple(input_shape), weight, gradient, *others)
     return result
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import address_of_bias, checked
-from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, dense_rows, matrix_of
+from prunecell.sparse.checked import Checked, address_of_bias, check_input, checked
+from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, dense_rows, matrix_on
 from prunecell.sparse.registry import MATRIX, register, register_gradient
 
 ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
@@ -42,6 +42,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
     if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
         raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
+    check_input(x, "x")
     n_samples = shape[0]
     if strides != (n_columns, 1) and strides != (1, n_samples):  # noqa: PLR1714 - a set takes longer
         x = x.contiguous()
@@ -49,23 +50,23 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     y = _empty_output(x, n_rows, feature_major=feature_major)
     from_x = x.data_ptr(), strides[1], strides[0], n_samples
     to_y = (y.data_ptr(), n_samples, 1) if feature_major else (y.data_ptr(), 1, n_rows)
-    arguments = matrix.address, address_of_bias(bias, n_rows), relu, *from_x, *to_y
+    arguments = address_of_bias(bias, n_rows), relu, *from_x, *to_y
     if matrix.n_entries * (n_samples + 15) // 16 > ENOUGH_WORK:
-        share = partial(_compute, library, *arguments)
+        share = partial(_compute, library, matrix, *arguments)
         native.in_parallel(share, n_rows, n_threads=native.n_threads())
     elif n_samples:
-        _compute(library, *arguments, 0, n_rows)
+        _compute(library, matrix, *arguments, 0, n_rows)
     return y
 
 
-def _compute(library: ctypes.CDLL, *arguments: Any) -> None:  # noqa: ANN401 - the kernel's
-    if library.pc_linear(*arguments):
-        raise MemoryError("no memory to multiply by a sparse matrix")
+def _compute(library: ctypes.CDLL, matrix: Checked, *arguments: Any) -> None:  # noqa: ANN401 - the kernel's
+    if outcome := library.pc_linear(matrix.address, *arguments):
+        raise matrix.error(outcome, of="multiply by a sparse matrix")
 
 
 def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     """The same in plain torch: some rows of the matrix at a time are made dense."""
-    matrix, (bias, relu, feature_major) = matrix_of(*rest[:N_PARTS]), rest[N_PARTS:]
+    matrix, (bias, relu, feature_major) = matrix_on(x.device, *rest[:N_PARTS]), rest[N_PARTS:]
     y = _empty_output(x, matrix.n_rows, feature_major=feature_major)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
         end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
@@ -80,7 +81,7 @@ def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 
 def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
-    matrix = matrix_of(*parts)
+    matrix = matrix_on(gradient.device, *parts)
     result = gradient.new_zeros(gradient.shape[0], matrix.n_columns)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
         end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
