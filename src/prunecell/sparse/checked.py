@@ -27,6 +27,7 @@ class Checked:
 
     Attributes:
         address: of the `native.Matrix`; valid as long as this object lives.
+        bias: its address.
         argument: that matrix.
     """
 
@@ -35,6 +36,7 @@ class Checked:
     n_columns: int
     n_entries: int
     format: Format
+    bias: int | None
     argument: native.Matrix
 
     def error(self, outcome: int, *, of: str) -> Exception:
@@ -44,7 +46,7 @@ class Checked:
         return damage(outcome, self.format, self.n_rows, self.n_columns)
 
 
-# What was checked, by all that the check depends on: whatever has the same addresses and sizes is as good.
+# What was checked, by all that tells that the check still holds.
 _known: dict[tuple[object, ...], Checked] = {}
 
 
@@ -55,37 +57,40 @@ def checked(
     scales: Tensor | None,
     n_columns: int,
     format: str,  # noqa: A002
+    bias: Tensor | None = None,
 ) -> Checked:
-    """The matrix of its parts as a kernel takes it.
+    """The matrix of its parts as a kernel takes it, with the bias of its rows.
 
     Raises:
         StateError: the arrays do not fit together, or are not in this process's memory.
-        OptionError: no format has this name.
+        OptionError: no format has this name; the bias is not float32, contiguous and one for every row, in memory.
     """
-    seen = (  # it is made in every call, so it takes as little time as it can
+    # It is made in every call, so it takes as little time as it can. Where a tensor lies, its length and its storage's
+    # make it safe to read; that it is the same object tells that its shape and its type are those that were checked.
+    seen: tuple[object, ...] = (
         n_columns,
         format,
-        values.dtype,
+        id(starts),
+        id(indices),
+        id(values),
         starts.data_ptr(),
         indices.data_ptr(),
         values.data_ptr(),
-        starts.shape,
-        indices.shape,
-        values.shape,
-        starts.is_contiguous(),
-        indices.is_contiguous(),
-        values.is_contiguous(),
+        starts.numel(),
+        indices.numel(),
+        values.numel(),
         starts.untyped_storage().nbytes(),
         indices.untyped_storage().nbytes(),
         values.untyped_storage().nbytes(),
-        None
-        if scales is None
-        else (scales.data_ptr(), scales.shape, scales.is_contiguous(), scales.untyped_storage().nbytes()),
     )
-    return _known.get(seen) or _check_and_remember(seen, starts, indices, values, scales, n_columns, format)
+    if scales is not None:
+        seen += id(scales), scales.data_ptr(), scales.numel(), scales.untyped_storage().nbytes()
+    if bias is not None:
+        seen += "bias", id(bias), bias.data_ptr(), bias.numel(), bias.untyped_storage().nbytes()
+    return _known.get(seen) or _check_and_remember(seen, bias, starts, indices, values, scales, n_columns, format)
 
 
-def _check_and_remember(seen: tuple[object, ...], *parts: Any) -> Checked:  # noqa: ANN401 - see Parts
+def _check_and_remember(seen: tuple[object, ...], bias: Tensor | None, *parts: Any) -> Checked:  # noqa: ANN401 - see Parts
     matrix = matrix_on(torch.device("cpu"), *parts)
     argument = as_argument(matrix)
     found = Checked(
@@ -94,6 +99,7 @@ def _check_and_remember(seen: tuple[object, ...], *parts: Any) -> Checked:  # no
         n_columns=matrix.n_columns,
         n_entries=len(matrix.values),
         format=matrix.format,
+        bias=_address_of_bias(bias, matrix.n_rows),
         argument=argument,
     )
     if len(_known) >= MOST_KNOWN:
@@ -102,27 +108,22 @@ def _check_and_remember(seen: tuple[object, ...], *parts: Any) -> Checked:  # no
     return found
 
 
-def address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:
-    """Where the bias of `n_rows` outputs lies.
-
-    Raises:
-        OptionError: it is not float32, contiguous and one for every row, in this process's memory.
-    """
+def _address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:
     if bias is None:
         return None
     if bias.dtype != torch.float32 or bias.shape != (n_rows,) or not bias.is_contiguous():
         raise OptionError(f"bias must be {n_rows} float32 in a row, not {bias.dtype} of shape {tuple(bias.shape)}")
-    check_input(bias, "bias")
+    if not bias.is_cpu:
+        raise OptionError(f"bias must be on cpu, as the rest is, not on {bias.device}")
+    check_memory(bias, "bias")
     return bias.data_ptr()
 
 
-def check_input(tensor: Tensor, name: str) -> None:
-    """Refuse a tensor whose elements a kernel cannot read.
+def check_memory(tensor: Tensor, name: str) -> None:
+    """Refuse a tensor whose elements cannot be read.
 
     Raises:
-        OptionError: it is on another device, or its storage was made too small for it.
+        OptionError: its storage was made too small for it.
     """
-    if not tensor.is_cpu:
-        raise OptionError(f"{name} must be on cpu, as the rest is, not on {tensor.device}")
     if not has_its_memory(tensor):
         raise OptionError(f"{name} of shape {tuple(tensor.shape)} has lost its memory: its storage was made smaller")

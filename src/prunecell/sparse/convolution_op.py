@@ -24,7 +24,7 @@ from torch.nn import grad
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import address_of_bias, check_input, checked
+from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.linear_op import ENOUGH_WORK
 from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_on
 from prunecell.sparse.registry import MATRIX, register, register_gradient
@@ -92,13 +92,12 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if library is None:
         return convolution_twin(x, *rest)
     bias, *kernel, groups, relu = rest[N_PARTS:]
-    matrix = checked(*rest[:N_PARTS])
+    matrix = checked(*rest[:N_PARTS], bias)
     if x.dtype != torch.float32:
         raise OptionError(f"x must be float32, not {x.dtype}")
-    check_input(x, "x")
+    check_memory(x, "x")
     n_samples, n_rows = x.shape[0], matrix.n_rows
     geometry, out = _geometry(x.shape, n_rows, matrix.n_columns, *map(tuple, kernel), groups)
-    bias_address = address_of_bias(bias, n_rows)
     x = x.contiguous()
     y = x.new_empty(n_samples, n_rows, *out)
     x_address, x_bytes = x.data_ptr(), x.numel() * x.element_size()
@@ -107,7 +106,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     def compute(s0: int, s1: int, r0: int, r1: int) -> None:
         addresses = x_address + s0 * x_bytes // n_samples, y_address + s0 * y_bytes // n_samples
         where = *addresses, s1 - s0, r0, r1
-        if outcome := library.pc_convolution(matrix.address, bias_address, relu, geometry.address, *where):
+        if outcome := library.pc_convolution(matrix.address, matrix.bias, relu, geometry.address, *where):
             raise matrix.error(outcome, of=f"convolve an input of shape {tuple(x.shape)}")
 
     work = matrix.n_entries * n_samples * (math.prod(out) + 15) // 16

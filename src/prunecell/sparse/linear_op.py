@@ -10,8 +10,6 @@ It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile
 x is the twin's.
 """
 
-import ctypes
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import Checked, address_of_bias, check_input, checked
+from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, dense_rows, matrix_on
 from prunecell.sparse.registry import MATRIX, register, register_gradient
 
@@ -38,30 +36,32 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if library is None:
         return linear_twin(x, *rest)
     starts, indices, values, scales, n_columns, format_name, bias, relu, feature_major = rest
-    matrix = checked(starts, indices, values, scales, n_columns, format_name)
+    matrix = checked(starts, indices, values, scales, n_columns, format_name, bias)
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
     if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
         raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
-    check_input(x, "x")
-    n_samples = shape[0]
+    n_samples, n_bytes = shape[0], x.untyped_storage().nbytes()
     if strides != (n_columns, 1) and strides != (1, n_samples):  # noqa: PLR1714 - a set takes longer
+        check_memory(x, "x")
         x = x.contiguous()
         strides = n_columns, 1
+    elif n_bytes < 4 * (x.storage_offset() + n_samples * n_columns):
+        check_memory(x, "x")
     y = _empty_output(x, n_rows, feature_major=feature_major)
+    if not n_samples:
+        return y
     from_x = x.data_ptr(), strides[1], strides[0], n_samples
     to_y = (y.data_ptr(), n_samples, 1) if feature_major else (y.data_ptr(), 1, n_rows)
-    arguments = address_of_bias(bias, n_rows), relu, *from_x, *to_y
+
+    def compute(r0: int, r1: int) -> None:
+        if outcome := library.pc_linear(matrix.address, matrix.bias, relu, *from_x, *to_y, r0, r1):
+            raise matrix.error(outcome, of="multiply by a sparse matrix")
+
     if matrix.n_entries * (n_samples + 15) // 16 > ENOUGH_WORK:
-        share = partial(_compute, library, matrix, *arguments)
-        native.in_parallel(share, n_rows, n_threads=native.n_threads())
-    elif n_samples:
-        _compute(library, matrix, *arguments, 0, n_rows)
+        native.in_parallel(compute, n_rows, n_threads=native.n_threads())
+    else:
+        compute(0, n_rows)
     return y
-
-
-def _compute(library: ctypes.CDLL, matrix: Checked, *arguments: Any) -> None:  # noqa: ANN401 - the kernel's
-    if outcome := library.pc_linear(matrix.address, *arguments):
-        raise matrix.error(outcome, of="multiply by a sparse matrix")
 
 
 def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above

@@ -199,11 +199,12 @@ def damage(wrong: int, format: Format, n_rows: int, n_columns: int) -> StateErro
 
 def has_its_memory(tensor: Tensor) -> bool:
     """Whether the storage of a tensor holds all its elements: who resizes a storage takes memory from its tensors."""
-    if tensor.numel() == 0 or tensor.device.type == "meta":
-        return True
-    steps = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    n_elements = tensor.storage_offset() + steps + 1
-    return tensor.untyped_storage().nbytes() >= n_elements * tensor.element_size()
+    last = tensor.storage_offset()
+    for n, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        if n == 0:
+            return True
+        last += (n - 1) * stride
+    return bool(tensor.untyped_storage().nbytes() >= (last + 1) * tensor.element_size()) or tensor.is_meta
 
 
 def check_sizes(matrix: Compressed) -> None:

@@ -94,10 +94,11 @@ struct Bitmask {
             total += odd;
             for (; c < n_columns; c += LANES) {
                 uint32_t bits = settled(last_bits_at(row, c, n_columns));
-                int64_t n = smaller(__builtin_popcount(bits), end - value);
+                int64_t n_bits = __builtin_popcount(bits), n = smaller(n_bits, end - value);
                 Floats expanded = expand(bits, Value::load(Padded<Stored>(value, n).at));
                 total += expanded * load<Floats>(c + LANES <= n_columns ? dense + c : x.tail.at);
                 value += n;
+                sound &= n == n_bits;
             }
             sound &= value == values + row_end && !has_strays(m, row);
             return sum(total);
