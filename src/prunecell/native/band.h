@@ -5,11 +5,15 @@
 #include "scratch.h"
 
 // A band has so few rows that their entries, as offsets and floats, and their outputs for a block stay in a usual
-// second-level cache (512 KiB each). Columns that are only copied take so little that a band may have more of them.
-constexpr int64_t BAND_ENTRIES = 1 << 16, BAND_COPIED_ENTRIES = 1 << 18, BAND_ROWS = 2048;
+// second-level cache (512 KiB each). Where nothing but columns of 16 bits is copied there may be more entries. Where each
+// is used for one block only there are fewer, so that what was decoded is still in the first-level cache.
+constexpr int64_t BAND_ENTRIES = 1 << 16, COPIED_ENTRIES = 1 << 18, ENTRIES_OF_ONE_BLOCK = 1 << 12, BAND_ROWS = 2048;
 
-// Where every entry is used once it is better still that what is decoded stays in the first-level cache.
-constexpr int64_t BAND_ENTRIES_ONCE = 1 << 12;
+// The type of a format's decoded columns.
+template <class Trait>
+constexpr typename Trait::Column column_of(Trait) {
+    return {};
+}
 
 // Where the rows [first, end) begin: bounded by for_rows and copied, because a product reads it often.
 struct Rows {
@@ -45,18 +49,22 @@ struct Band {
     int32_t first = 0, end = 0;
     bool sound = true;
 
-    Band(const Matrix& m, const Rows& of, const int32_t* table_of_columns, bool once)
+    Band(const Matrix& m, const Rows& of, const int32_t* table_of_columns, bool of_one_block)
         : matrix(m),
           rows(of),
           table(table_of_columns),
-          has_narrow_columns(with_format(m.format, [](auto format) { return sizeof(typename decltype(format)::Column) == 2; })),
+          has_narrow_columns(with_format(m.format, [](auto format) { return sizeof(column_of(format)) == 2; })),
           values_as_stored(with_value_type(m.value_type, [](auto value) { return value.IS_FLOAT; })),
-          most_entries(larger(rows.longest * (once ? LANES : 1), smaller(m.n_entries, once ? BAND_ENTRIES_ONCE : is_only_copied() ? BAND_COPIED_ENTRIES : BAND_ENTRIES))),
+          most_entries(larger(rows.longest, smaller(m.n_entries, usual_entries(of_one_block)))),
           narrow(has_narrow_columns ? most_entries : 0),
           wide(has_narrow_columns && !table ? 0 : most_entries + MOST_BEYOND),
           converted(values_as_stored ? 0 : most_entries) {}
 
-    bool is_only_copied() const { return has_narrow_columns && values_as_stored && !table; }
+    int64_t usual_entries(bool of_one_block) const {
+        if (of_one_block) return larger(ENTRIES_OF_ONE_BLOCK, rows.longest * LANES);
+        return has_narrow_columns && values_as_stored && !table ? COPIED_ENTRIES : BAND_ENTRIES;
+    }
+
     bool has_memory() const { return narrow.at && wide.at && converted.at; }
 
     // Where a row's entries begin in the band.
@@ -69,14 +77,14 @@ struct Band {
     void read(int32_t r0, int32_t stop) {
         first = r0, end = r0 + 1, stop = smaller(stop, r0 + BAND_ROWS);
         while (end < stop && entry(end + 1) <= most_entries) end++;
-        if (end < stop && end - first > LANES) end -= (end - first) % LANES;  // squares are transposed at once
+        if (end < stop && end - first > LANES) end -= (end - first) % LANES;  // as store_tile transposes whole squares
         read_columns();
         read_values();
     }
 
     void read_columns() {
         with_format(matrix.format, [this](auto format) {
-            auto* to = columns(typename decltype(format)::Column{});
+            auto* to = columns(column_of(format));
             sound &= format.decode(matrix, rows, first, end, to);
             if (!table) return;
             const int64_t n = entry(end);

@@ -8,7 +8,7 @@
 #include "language.h"
 
 // The kept entries row by row, columns ascending. structs.py has the same fields in the same order. The caller vouches
-// for the sizes of the arrays, and for n_columns > 0 where there are entries.
+// for the sizes of the arrays.
 struct Matrix {
     const int32_t* starts;  // n_rows + 1: the entries [starts[r], starts[r + 1]) are row r's
     const void* indices;    // where the entries are, as `format` writes it

@@ -31,6 +31,7 @@ from prunecell.sparse.registry import MATRIX, register, register_gradient
 
 AXES = 3
 LARGEST = 1 << 15  # kernel size, stride, padding or dilation
+LARGEST_AXIS = 1 << 30  # elements along an axis of the input
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 INPUT_GRADIENTS: dict[int, Any] = {1: grad.conv1d_input, 2: grad.conv2d_input, 3: grad.conv3d_input}
 
@@ -65,6 +66,8 @@ def _geometry(
     n_axes, n_positions = len(kernel_size), math.prod(kernel_size)
     if len(shape) != n_axes + 2:
         raise OptionError(f"x must have {n_axes + 2} dimensions, not the shape {tuple(shape)}")
+    if {n_axes} != {*map(len, kernel)}:
+        raise OptionError(f"kernel size, stride, padding, dilation {kernel} must have as many numbers each")
     if groups < 1 or n_rows < 1 or n_rows % groups or shape[1] * n_positions != n_columns * groups:
         raise OptionError(
             f"{shape[1]} channels in {groups} groups, under a kernel of {kernel_size}, "
@@ -72,6 +75,8 @@ def _geometry(
         )
     if min(*stride, *dilation, *kernel_size) < 1 or min(padding) < 0 or max(map(max, kernel)) > LARGEST:
         raise OptionError(f"kernel size, stride, padding, dilation {kernel} are illegal")
+    if max(shape[1:]) > LARGEST_AXIS:
+        raise OptionError(f"an input of {tuple(shape)} is too large: at most {LARGEST_AXIS} along an axis")
     out = _output_size(shape[2:], kernel)
     if min(out) < 1:
         raise OptionError(f"an input of {tuple(shape[2:])} is smaller than the kernel {kernel_size}")
@@ -91,8 +96,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     library = native.library()
     if library is None:
         return convolution_twin(x, *rest)
-    bias, *kernel, groups, relu = rest[N_PARTS:]
-    matrix = checked(*rest[:N_PARTS], bias)
+    starts, indices, values, scales, n_columns, format_name, bias, *kernel, groups, relu = rest
+    matrix = checked(starts, indices, values, scales, n_columns, format_name, bias)
     if x.dtype != torch.float32:
         raise OptionError(f"x must be float32, not {x.dtype}")
     check_memory(x, "x")

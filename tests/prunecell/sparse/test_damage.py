@@ -276,6 +276,17 @@ def test_exported_programs_are_held_to_the_same():
         program(x)
 
 
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("name", FORMATS)
+def test_entries_where_there_are_no_columns_are_refused(name):
+    layer = SparseLinear(compress(torch.zeros(2, 0), format=name), None)
+    layer.starts, layer.values = torch.tensor([0, 20, 40], dtype=torch.int32), torch.ones(40)
+    if name != "bitmask":
+        layer.indices = torch.zeros(40, dtype=layer.indices.dtype)
+    for n_samples in (1, 3):
+        assert agree(layer, torch.zeros(n_samples, 0)) is None
+
+
 # ---- while another thread writes -------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ struct ConvolutionOutput {
 // is not to be used.
 EXPORT int32_t pc_convolution(const Matrix* m, const float* bias, int32_t relu, const Geometry* geometry,
                               const float* x, float* y, int64_t n_samples, int32_t r0, int32_t r1) {
+    if (m->n_columns == 0 && m->n_entries > 0) return wrong_indices(*m);
     Layout layout = best_layout(as_one_row(*geometry), n_samples, *m);
     ConvolutionInput input(layout, x);
     if (!input.has_memory()) return NO_MEMORY;

@@ -9,7 +9,7 @@ struct Largest {
     Vector lanes{};
     INLINED void add(Vector columns) { lanes = higher(lanes, columns); }
     bool is_below(int64_t n) const {
-        if (n == 0) return true;  // there are no entries then
+        if (n == 0) return true;  // there are no entries then, as the products see to
         bool below = true;
         for (size_t i = 0; i < sizeof(Vector) / sizeof(lanes[0]); i++) below &= lanes[i] < n;
         return below;

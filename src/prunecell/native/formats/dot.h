@@ -35,8 +35,9 @@ INLINE void prefetch_ahead(const Index* index, const Stored* value, int64_t n) {
 // Rows times one dense vector, where the indices are one `Index` an entry. The cursor turns indices into elements of x,
 // and into 0 where they lead outside:
 //
-//   Seen                   what all rows tell of their indices: add(cursor) at the end of one, all_below(n_columns)
-//   Cursor(m, x, seen)     at the begin of a row
+//   Cursor(m, x, seen)     at the begin of a row; `seen` is what the rows before it told of their columns
+//   seen_until_now()       the same at its end, with its own
+//   all_below(n, seen)     whether all columns were smaller than n
 //   inputs(index, n_left)  x[column] of the next LANES entries, of which the first n_left count
 //   pair(index)            of the next 2 * LANES, which all count
 template <class Index, class Cursor>
@@ -54,7 +55,7 @@ struct IndexedDot {
         using Stored = typename Value::Stored;
         const auto* index = static_cast<const Index*>(m.indices);
         const auto* value = static_cast<const Stored*>(m.values);
-        Cursor cursor(m, x, seen);
+        Cursor cursor(m, x, seen);  // in registers
         Floats even{}, odd{};
         for (; k + 2 * LANES <= end; k += 2 * LANES) {
             prefetch_ahead(index + k, value + k, 2 * LANES);

@@ -39,7 +39,8 @@ struct Gaps8 {
         const float* x;
         int64_t n, before = -1;
         Seen seen;
-        Cursor(const Matrix& m, const DenseVector& vector, Seen before_row) : x(vector.at), n(m.n_columns), seen(before_row) {}
+        Cursor(const Matrix& m, const DenseVector& vector, Seen before_row)
+            : x(vector.at), n(m.n_columns), seen(before_row) {}
         Seen seen_until_now() const { return seen; }
         static bool all_below(int64_t, Seen seen) { return !seen; }
 
