@@ -96,7 +96,7 @@ def calls() -> dict[str, tuple[str, list]]:
     """What is counted -> the function and its arguments."""
     torch.manual_seed(0)
     return {
-        **{f"linear {n} {name} {v}": linear(n, name, v) for n in (1, 64) for name in FORMATS for v in VALUES},
+        **{f"linear {n} {name} {v}": linear(n, name, v) for n in (1, 16, 64) for name in FORMATS for v in VALUES},
         **{f"convolution {k}x{k} {name}": convolution(k, name) for k in (1, 3) for name in FORMATS},
         "census": census(),
         "take_pruned": take_pruned(),

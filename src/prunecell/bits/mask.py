@@ -43,8 +43,7 @@ class Mask:
     shape: torch.Size
 
     def __post_init__(self) -> None:
-        if self.bits.shape != (n_bytes(self.shape.numel()),):
-            raise OptionError(f"bits of shape {tuple(self.bits.shape)} are illegal for weights of {tuple(self.shape)}")
+        self._check_bits()
 
     @classmethod
     def from_bool(cls, keep: Tensor) -> "Mask":
@@ -77,6 +76,7 @@ class Mask:
     @functools.cached_property
     def n_kept(self) -> int:
         """How many weights live; counted once, as nobody writes into a mask."""
+        self._check_bits()
         if (compiled := compiled_for(self.bits)) is not None:
             n_set = ctypes.c_int64()
             compiled.pc_count_bits(self.bits.data_ptr(), self.shape.numel(), ctypes.byref(n_set))
@@ -168,7 +168,15 @@ class Mask:
         if plain is not tensor:
             tensor.copy_(plain)
 
+    def _check_bits(self) -> None:
+        """Look at it again before a kernel reads: a tensor can be resized at any time, in a frozen object too."""
+        if self.bits.dtype != torch.uint8:
+            raise OptionError(f"bits of {self.bits.dtype} are illegal: a mask's are torch.uint8")
+        if self.bits.shape != (n_bytes(self.shape.numel()),):
+            raise OptionError(f"bits of shape {tuple(self.bits.shape)} are illegal for weights of {tuple(self.shape)}")
+
     def _check_fit(self, tensor: Tensor) -> None:
+        self._check_bits()
         if tensor.shape != self.shape:
             raise OptionError(f"tensor of shape {tuple(tensor.shape)} is illegal: the mask's is {tuple(self.shape)}")
 
@@ -195,12 +203,20 @@ def compiled_for(*tensors: Tensor) -> ctypes.CDLL | None:
 
     They can where each is a plain tensor of memory of this process: contiguous, on the CPU, its elements of 1, 2, 4
     or 8 bytes, which are what stands there and not its negative.
+
+    Raises:
+        OptionError: the storage of a tensor was made too small for it.
     """
     for tensor in tensors:
         if not tensor.is_cpu or type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
             return None
         if tensor.element_size() not in INTEGERS or not tensor.is_contiguous() or tensor.is_neg() or tensor.is_conj():
             return None
+        n_bytes_before = tensor.storage_offset() * tensor.element_size()
+        if tensor.untyped_storage().nbytes() - n_bytes_before < tensor.nbytes:
+            raise OptionError(
+                f"a tensor of shape {tuple(tensor.shape)} has lost its memory: its storage was made smaller"
+            )
     return native.library()
 
 

@@ -55,6 +55,40 @@ INLINE To same_bits(From from) {
     return to;
 }
 
+// A number or a vector that stays as it was loaded: the compiler cannot load it a second time, after another thread
+// wrote there.
+INLINE uint32_t settled(uint32_t value) {
+    asm("" : "+r"(value));
+    return value;
+}
+
+INLINE uint64_t settled(uint64_t value) {
+    asm("" : "+r"(value));
+    return value;
+}
+
+template <class Vector>
+INLINE Vector settled(Vector value) {
+#if defined(__x86_64__)
+    asm("" : "+v"(value));
+#elif defined(__aarch64__)
+    asm("" : "+w"(value));
+#else
+    asm("" : "+m"(value));
+#endif
+    return value;
+}
+
+template <class Vector>
+INLINE Vector lower(Vector a, Vector b) {
+    return a < b ? a : b;
+}
+
+template <class Vector>
+INLINE Vector higher(Vector a, Vector b) {
+    return a > b ? a : b;
+}
+
 #if defined(__AVX2__)
 INLINE __m128i eight_bytes(const void* v) { return _mm_loadl_epi64(static_cast<const __m128i*>(v)); }
 #endif
@@ -70,6 +104,10 @@ typedef int16_t SignedShorts VECTOR(int16_t, LANES);
 typedef uint8_t Bytes VECTOR(uint8_t, LANES);
 typedef int8_t Chars VECTOR(int8_t, LANES);
 INLINE Ints widen(const uint16_t* v) { return __builtin_convertvector(load<Shorts>(v), Ints); }
+#if defined(__AVX512F__)
+INLINE Ints widen(const uint8_t* v) { return same_bits<Ints>(_mm512_maskz_cvtepu8_epi32(0xffff, load<__m128i>(v))); }
+INLINE Ints widen(const int8_t* v) { return same_bits<Ints>(_mm512_maskz_cvtepi8_epi32(0xffff, load<__m128i>(v))); }
+#else
 // Bytes are widened in two steps, each of which is one instruction; GCC does one large step byte by byte.
 INLINE Ints widen(const uint8_t* v) {
     return __builtin_convertvector(__builtin_convertvector(load<Bytes>(v), Shorts), Ints);
@@ -77,6 +115,7 @@ INLINE Ints widen(const uint8_t* v) {
 INLINE Ints widen(const int8_t* v) {
     return __builtin_convertvector(__builtin_convertvector(load<Chars>(v), SignedShorts), Ints);
 }
+#endif
 #endif
 
 // LANES half precision numbers (IEEE binary16), given by their bits, as floats.
@@ -120,7 +159,7 @@ Vector shuffled(Vector values, const int8_t*) {
 #endif
 
 // With AVX-512 these are instructions. HAS_GATHER says so, because elsewhere there are better ways than their twins.
-//   gather           x[at[0]], x[at[1]], ...
+//   gather           x[at[0]], x[at[1]], ...; 0 in lanes where `at` is n or more, which read nothing
 //   expand_lanes     the next of `values` in every lane whose bit is set, 0 elsewhere
 //   running_sum      v[0], v[0] + v[1], v[0] + v[1] + v[2], ...
 //   last_everywhere  the last lane of v in every lane
@@ -129,9 +168,10 @@ Vector shuffled(Vector values, const int8_t*) {
 #if WIDE
 constexpr bool HAS_GATHER = true;
 
-INLINE Floats gather(const float* x, Ints at) {
+INLINE Floats gather(const float* x, Words at, uint32_t n) {
     __m512i offsets = same_bits<__m512i>(at);
-    return same_bits<Floats>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, offsets, x, sizeof(float)));
+    __mmask16 inside = _mm512_cmplt_epu32_mask(offsets, _mm512_set1_epi32(static_cast<int32_t>(n)));
+    return same_bits<Floats>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), inside, offsets, x, sizeof(float)));
 }
 
 INLINE Floats expand_lanes(uint32_t bits, Floats values) {
@@ -166,9 +206,9 @@ INLINE Floats every_second(const float* from) {
 #else
 constexpr bool HAS_GATHER = false;
 
-INLINE Floats gather(const float* x, Ints at) {
+INLINE Floats gather(const float* x, Words at, uint32_t n) {
     Floats values{};
-    for (int i = 0; i < LANES; i++) values[i] = x[at[i]];
+    for (int i = 0; i < LANES; i++) values[i] = at[i] < n ? x[at[i]] : 0.0f;
     return values;
 }
 

@@ -3,7 +3,7 @@
 // This is the one translation unit. It is compiled once for each instruction-set level; load.py loads the best level
 // that the CPU runs and calls it through ctypes. Exported functions start with `pc_` and stand at the end of the header
 // of their subject; structs.py lists them all. Every function is reentrant and keeps no state: threads belong to the
-// caller. A function that needs memory of its own returns 0, or -1 if there was none.
+// caller. A product returns an Outcome, which says what was wrong with its matrix (matrix.h).
 //
 // The words that the headers use, each for one thing:
 //

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <type_traits>
+
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline, unused))
 #define INLINED __attribute__((always_inline))  // of a lambda
@@ -15,6 +17,12 @@ INLINE constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 constexpr int64_t CACHE_LINE = 64;
+
+// A number from memory that another thread may write to, read exactly once: what was checked is what is used.
+template <class T>
+INLINE T read_once(const T* from) {
+    return *static_cast<const volatile T*>(from);
+}
 
 // Fetches all cache lines of [from, end) ahead of their use.
 template <class T>

@@ -65,16 +65,14 @@ struct LinearOutput {
 };
 
 // y = x W^T + bias, then max(0, .) where asked, for the rows [r0, r1) of W. Strides are in floats. With one sample the
-// input must be contiguous.
+// input must be contiguous. Returns an Outcome or a WRONG: then y is not to be used.
 EXPORT int32_t pc_linear(const Matrix* m, const float* bias, int32_t relu, float* x, int64_t x_feature_stride,
                          int64_t x_sample_stride, int64_t n_samples, float* y, int64_t y_feature_stride,
                          int64_t y_sample_stride, int32_t r0, int32_t r1) {
+    if (m->n_columns == 0 && m->n_entries > 0) return wrong_indices(*m);
     Epilogue then{m->scales, bias, relu != 0};
-    if (n_samples == 1) {
-        vector_product(*m, r0, r1, x, then, y, y_feature_stride);
-        return 0;
-    }
+    if (n_samples == 1) return vector_product(*m, r0, r1, x, then, y, y_feature_stride);
     LinearInput input({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples);
-    if (!input.packed.at) return -1;
+    if (!input.packed.at) return NO_MEMORY;
     return product(*m, r0, r1, n_samples, input, then, LinearOutput{{y, y_feature_stride, y_sample_stride}});
 }

@@ -19,14 +19,17 @@ static int64_t usual_width(int64_t n_positions) { return smaller(USUAL_BLOCK, ro
 //   destination(row, s, n)               where they go, if they lie there in whole vectors; else null
 //   row_stride()                         between two rows there
 //   store_tile(tile, row, n_rows, s, n)  copies them from a tile [row][BLOCK positions]
+//
+// Returns an Outcome; where a band is damaged the product ends with it.
 template <class Column, class Input, class Output>
-APART static int product(Band& band, const Column* const& columns, int32_t r0, int32_t r1, int64_t n, Input& input,
-                         const Epilogue& then, const Output& output) {
+APART static int32_t product(Band& band, const Column* columns, int32_t r0, int32_t r1, int64_t n, Input& input,
+                             const Epilogue& then, const Output& output) {
     Slices slices(band.matrix.n_columns, input.columns_at_once());
     Scratch<float> tile(smaller(BAND_ROWS, r1 - r0) * BLOCK);
-    if (!band.has_memory() || !slices.edges.at || !tile.at) return -1;
+    if (!slices.edges.at || !tile.at) return NO_MEMORY;
     for (int32_t first = r0; first < r1; first = band.end) {
         band.read(first, r1);
+        if (!band.sound) return wrong_indices(band.matrix);
         slices.find(band, columns);
         for (int64_t begin = 0, end; begin < n; begin = end) {
             end = smaller(n, begin + input.chunk);
@@ -43,13 +46,18 @@ APART static int product(Band& band, const Column* const& columns, int32_t r0, i
             }
         }
     }
-    return 0;
+    return DONE;
 }
 
 template <class Input, class Output>
-static int product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
-                   const Output& output) {
-    Band band(m, input.table());
-    return band.columns_as_stored ? product(band, band.stored_columns, r0, r1, n, input, then, output)
-                                  : product(band, band.columns, r0, r1, n, input, then, output);
+static int32_t product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
+                       const Output& output) {
+    Rows rows(m, r0, r1);
+    if (!rows.begins.at) return NO_MEMORY;
+    if (!rows.sound) return WRONG_STARTS;
+    Band band(m, rows, input.table(), n <= input.chunk);
+    if (!band.has_memory()) return NO_MEMORY;
+    return band.has_narrow_columns && !band.table
+               ? product(band, band.narrow.at, r0, r1, n, input, then, output)
+               : product(band, band.wide.at, r0, r1, n, input, then, output);
 }

@@ -41,13 +41,13 @@ struct Slices {
             for (int64_t b = 1; b < n_slices; b++) {
                 int32_t n = 0, edge = band.table ? band.table[b * size] : b * size;
                 for (const Column* c = row; c < end; c++) n += *c < edge;
-                edges.at[(b - 1) * BAND_ROWS + r - band.first] = band.matrix.starts[r] + n;
+                edges.at[(b - 1) * BAND_ROWS + r - band.first] = static_cast<int32_t>(band.rows.begin(r)) + n;
             }
         }
     }
 
     Slice slice(const Band& band, int64_t b) const {
-        const int32_t* starts = band.matrix.starts + band.first;
+        const int32_t* starts = band.rows.begins.at + (band.first - band.rows.first);
         bool is_first = b == 0, is_last = b == n_slices - 1;
         return {is_first ? starts : edges.at + (b - 1) * BAND_ROWS, is_last ? starts + 1 : edges.at + b * BAND_ROWS,
                 *starts, is_first, is_last};

@@ -1,51 +1,53 @@
-"""Sparse matrices on their way into a kernel: checked before it sees them, once for every matrix.
+"""Sparse matrices on their way into a kernel: what it relies on is checked at every call, which takes no time.
 
-The operators get a matrix as its parts, from wherever it came: a layer, an exported program, a caller. A kernel
-believes what it reads, so nothing reaches it unchecked; and as a check reads the whole matrix, it is remembered with
-the tensors that were checked. It holds as long as they are the same objects over the same memory, which is kept from
-being freed meanwhile, and nobody wrote to the starts or the indices; writing through `.data`, through numpy or under
-inference mode is not seen. (The values and scales are only multiplied: no value is dangerous.)
+The operators get a matrix as its parts, from wherever it came: a layer, an exported program, a caller. What stands in
+them may have changed since anybody looked, in ways that nobody sees: through `.data`, numpy or inference mode, or by
+another thread. So a kernel bounds what it reads itself, and reports damage (`native/matrix.h`). What it relies on are
+the sizes of the arrays, which are checked here.
 """
 
 import ctypes
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.matrix import Compressed, as_argument, check, matrix_of
+from prunecell.sparse.formats.format import Format
+from prunecell.sparse.matrix import as_argument, damage, has_its_memory, matrix_on
 
-_Known = Callable[[], Tensor | None]
+MOST_KNOWN = 4096  # matrices, of some hundred bytes each
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Checked:
-    """A matrix that was checked, as a kernel takes it.
+    """A matrix whose sizes were checked, as a kernel takes it.
 
     Attributes:
         address: of the `native.Matrix`; valid as long as this object lives.
+        bias: its address.
         argument: that matrix.
-        tensors: what it is made of: each gives the starts, indices, values and scales (or None), while they live.
-        memory: tensors over the same memory, which keep it from being freed and given to another.
-        state: in what state the tensors were.
     """
 
     address: int
     n_rows: int
     n_columns: int
     n_entries: int
+    format: Format
+    bias: int | None
     argument: native.Matrix
-    tensors: tuple[_Known, _Known, _Known, _Known]
-    memory: tuple[Tensor, ...]
-    state: tuple[object, ...]
+
+    def error(self, outcome: int, *, of: str) -> Exception:
+        """What to raise where a kernel did not return 0; `of` is what it had no memory for, if that is it."""
+        if outcome < 0:
+            return MemoryError(f"no memory to {of}")
+        return damage(outcome, self.format, self.n_rows, self.n_columns)
 
 
-# What was checked, by the identity of its indices. An entry goes when they do, before their number is used again.
-_checked: dict[int, Checked] = {}
+# What was checked, by all that tells that the check still holds.
+_known: dict[tuple[object, ...], Checked] = {}
 
 
 def checked(
@@ -55,80 +57,73 @@ def checked(
     scales: Tensor | None,
     n_columns: int,
     format: str,  # noqa: A002
+    bias: Tensor | None = None,
 ) -> Checked:
-    """The matrix of its parts as a kernel takes it.
+    """The matrix of its parts as a kernel takes it, with the bias of its rows.
 
     Raises:
-        StateError: it would make a kernel read outside of it or of its input.
-        OptionError: no format has this name.
+        StateError: the arrays do not fit together, or are not in this process's memory.
+        OptionError: no format has this name; the bias is not float32, contiguous and one for every row, in memory.
     """
-    state = (  # all that tells that nothing changed; it is made in every call, so it takes as little time as it can
+    # It is made in every call, so it takes as little time as it can. Where a tensor lies, its length and its storage's
+    # make it safe to read; that it is the same object tells that its shape and its type are those that were checked.
+    seen: tuple[object, ...] = (
         n_columns,
         format,
+        id(starts),
+        id(indices),
+        id(values),
         starts.data_ptr(),
         indices.data_ptr(),
         values.data_ptr(),
-        None if scales is None else scales.data_ptr(),
-        _version(starts),
-        _version(indices),
+        starts.numel(),
+        indices.numel(),
+        values.numel(),
+        starts.untyped_storage().nbytes(),
+        indices.untyped_storage().nbytes(),
+        values.untyped_storage().nbytes(),
     )
-    known = _checked.get(id(indices))
-    if known is not None and known.state == state:
-        known_starts, known_indices, known_values, known_scales = known.tensors
-        if (
-            known_starts() is starts
-            and known_indices() is indices
-            and known_values() is values
-            and known_scales() is scales
-        ):
-            return known
-    return _check_and_remember(matrix_of(starts, indices, values, scales, n_columns, format), state)
+    if scales is not None:
+        seen += id(scales), scales.data_ptr(), scales.numel(), scales.untyped_storage().nbytes()
+    if bias is not None:
+        seen += "bias", id(bias), bias.data_ptr(), bias.numel(), bias.untyped_storage().nbytes()
+    return _known.get(seen) or _check_and_remember(seen, bias, starts, indices, values, scales, n_columns, format)
 
 
-def _check_and_remember(matrix: Compressed, state: tuple[object, ...]) -> Checked:
-    check(matrix)
-    starts, indices, values, scales, *_ = matrix.parts
-    key, argument = id(indices), as_argument(matrix)
-
-    def known_by(tensor: Tensor) -> weakref.ref[Tensor]:
-        return weakref.ref(tensor, lambda _: _checked.pop(key, None))
-
+def _check_and_remember(seen: tuple[object, ...], bias: Tensor | None, *parts: Any) -> Checked:  # noqa: ANN401 - see Parts
+    matrix = matrix_on(torch.device("cpu"), *parts)
+    argument = as_argument(matrix)
     found = Checked(
         address=ctypes.addressof(argument),
         n_rows=matrix.n_rows,
         n_columns=matrix.n_columns,
-        n_entries=len(values),
+        n_entries=len(matrix.values),
+        format=matrix.format,
+        bias=_address_of_bias(bias, matrix.n_rows),
         argument=argument,
-        tensors=(
-            known_by(starts),
-            known_by(indices),
-            known_by(values),
-            _nothing if scales is None else known_by(scales),
-        ),
-        memory=tuple(t.detach() for t in (starts, indices, values, scales) if t is not None),
-        state=state,
     )
-    _checked[key] = found
+    if len(_known) >= MOST_KNOWN:
+        _known.clear()
+    _known[seen] = found
     return found
 
 
-def _nothing() -> None:
-    """In place of scales that there are none of."""
-
-
-def _version(tensor: Tensor) -> int:
-    """How often a tensor was written to; nobody counts for those made in inference mode."""
-    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001 - it has no public name
-
-
-def address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:
-    """Where the bias of `n_rows` outputs lies.
-
-    Raises:
-        OptionError: it is not float32, contiguous and one for every row.
-    """
+def _address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:
     if bias is None:
         return None
     if bias.dtype != torch.float32 or bias.shape != (n_rows,) or not bias.is_contiguous():
         raise OptionError(f"bias must be {n_rows} float32 in a row, not {bias.dtype} of shape {tuple(bias.shape)}")
+    if not bias.is_cpu:
+        raise OptionError(f"bias must be on cpu, as the rest is, not on {bias.device}")
+    check_memory(bias, "bias")
     return bias.data_ptr()
+
+
+def check_memory(tensor: Tensor, name: str) -> None:
+    """Refuse a tensor whose elements cannot be read.
+
+    Raises:
+        OptionError: its storage was made too small for it.
+    """
+    if not has_its_memory(tensor):
+        raise OptionError(f"{name} of shape {tuple(tensor.shape)} has lost its memory: its storage was made smaller")

@@ -24,14 +24,15 @@ from torch.nn import grad
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import address_of_bias, checked
+from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.inputs import check_operands
 from prunecell.sparse.linear_op import ENOUGH_WORK
-from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_of
+from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_of, matrix_on
 from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 AXES = 3
 LARGEST = 1 << 15  # kernel size, stride, padding or dilation
+LARGEST_AXIS = 1 << 30  # elements along an axis of the input
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 INPUT_GRADIENTS: dict[int, Any] = {1: grad.conv1d_input, 2: grad.conv2d_input, 3: grad.conv3d_input}
 
@@ -84,6 +85,8 @@ def _output_size_of_fitting(
             f"{shape[1]} channels in {groups} groups, under a kernel of {kernel_size}, "
             f"do not fit a matrix {n_rows} x {n_columns}"
         )
+    if max(shape[1:]) > LARGEST_AXIS:
+        raise OptionError(f"an input of {tuple(shape)} is too large: at most {LARGEST_AXIS} along an axis")
     out = _output_size(shape[2:], kernel)
     if min(out) < 1:
         raise OptionError(f"an input of {tuple(shape[2:])} is smaller than the kernel {kernel_size}")
@@ -121,13 +124,13 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     library = native.library()
     if library is None:
         return convolution_twin(x, *rest)
-    bias, *kernel, groups, relu = rest[N_PARTS:]
-    matrix = checked(*rest[:N_PARTS])
+    starts, indices, values, scales, n_columns, format_name, bias, *kernel, groups, relu = rest
+    matrix = checked(starts, indices, values, scales, n_columns, format_name, bias)
     if x.dtype != torch.float32:
         raise OptionError(f"x must be float32, not {x.dtype}")
+    check_memory(x, "x")
     n_samples, n_rows = x.shape[0], matrix.n_rows
     geometry, out = _geometry(x.shape, n_rows, matrix.n_columns, *map(tuple, kernel), groups)
-    bias_address = address_of_bias(bias, n_rows)
     x = x.contiguous()
     y = x.new_empty(n_samples, n_rows, *out)
     x_address, x_bytes = x.data_ptr(), x.numel() * x.element_size()
@@ -135,8 +138,9 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
     def compute(s0: int, s1: int, r0: int, r1: int) -> None:
         addresses = x_address + s0 * x_bytes // n_samples, y_address + s0 * y_bytes // n_samples
-        if library.pc_convolution(matrix.address, bias_address, relu, geometry.address, *addresses, s1 - s0, r0, r1):
-            raise MemoryError(f"no memory to convolve an input of shape {tuple(x.shape)}")
+        where = *addresses, s1 - s0, r0, r1
+        if outcome := library.pc_convolution(matrix.address, matrix.bias, relu, geometry.address, *where):
+            raise matrix.error(outcome, of=f"convolve an input of shape {tuple(x.shape)}")
 
     work = matrix.n_entries * n_samples * (math.prod(out) + 15) // 16
     n_threads = native.n_threads() if work > ENOUGH_WORK else 1
@@ -163,7 +167,7 @@ def convolution_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see abo
     """The same in plain torch: the weight is made dense."""
     _checked_output_size(x, *rest)
     bias, kernel_size, stride, padding, dilation, groups, relu = rest[N_PARTS:]
-    weight = _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size)
+    weight = _dense_weight(matrix_on(x.device, *rest[:N_PARTS]), kernel_size)
     y = CONVOLUTIONS[len(kernel_size)](x, weight, bias, stride, padding, dilation, groups)
     return y.relu() if relu else y
 
@@ -181,7 +185,7 @@ def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 def _gradient_twin(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     kernel_size, *others = rest[N_PARTS:]
-    weight = _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size)
+    weight = _dense_weight(matrix_on(gradient.device, *rest[:N_PARTS]), kernel_size)
     result: Tensor = INPUT_GRADIENTS[len(kernel_size)](tuple(input_shape), weight, gradient, *others)
     return result
 

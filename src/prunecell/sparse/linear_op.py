@@ -10,8 +10,6 @@ It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile
 x and the bias are the twin's.
 """
 
-import ctypes
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +18,9 @@ from torch.nn import functional as F
 
 from prunecell import native
 from prunecell.errors import OptionError
-from prunecell.sparse.checked import address_of_bias, checked
+from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.inputs import check_features, check_operands
-from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of
+from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of, matrix_on
 from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
@@ -40,29 +38,32 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if library is None:
         return linear_twin(x, *rest)
     starts, indices, values, scales, n_columns, format_name, bias, relu, feature_major = rest
-    matrix = checked(starts, indices, values, scales, n_columns, format_name)
+    matrix = checked(starts, indices, values, scales, n_columns, format_name, bias)
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
     if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
         raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
-    n_samples = shape[0]
+    n_samples, n_bytes = shape[0], x.untyped_storage().nbytes()
     if strides != (n_columns, 1) and strides != (1, n_samples):  # noqa: PLR1714 - a set takes longer
+        check_memory(x, "x")
         x = x.contiguous()
         strides = n_columns, 1
+    elif n_bytes < 4 * (x.storage_offset() + n_samples * n_columns):
+        check_memory(x, "x")
     y = _empty_output(x, n_rows, feature_major=feature_major)
+    if not n_samples:
+        return y
     from_x = x.data_ptr(), strides[1], strides[0], n_samples
     to_y = (y.data_ptr(), n_samples, 1) if feature_major else (y.data_ptr(), 1, n_rows)
-    arguments = matrix.address, address_of_bias(bias, n_rows), relu, *from_x, *to_y
+
+    def compute(r0: int, r1: int) -> None:
+        if outcome := library.pc_linear(matrix.address, matrix.bias, relu, *from_x, *to_y, r0, r1):
+            raise matrix.error(outcome, of="multiply by a sparse matrix")
+
     if matrix.n_entries * (n_samples + 15) // 16 > ENOUGH_WORK:
-        share = partial(_compute, library, *arguments)
-        native.in_parallel(share, n_rows, n_threads=native.n_threads())
-    elif n_samples:
-        _compute(library, *arguments, 0, n_rows)
+        native.in_parallel(compute, n_rows, n_threads=native.n_threads())
+    else:
+        compute(0, n_rows)
     return y
-
-
-def _compute(library: ctypes.CDLL, *arguments: Any) -> None:  # noqa: ANN401 - the kernel's
-    if library.pc_linear(*arguments):
-        raise MemoryError("no memory to multiply by a sparse matrix")
 
 
 def _check(x: Tensor, *rest: Any) -> None:  # noqa: ANN401 - see above
@@ -75,7 +76,7 @@ def _check(x: Tensor, *rest: Any) -> None:  # noqa: ANN401 - see above
 def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     """The same in plain torch: some rows of the matrix at a time are made dense."""
     _check(x, *rest)
-    matrix, (bias, relu, feature_major) = matrix_of(*rest[:N_PARTS]), rest[N_PARTS:]
+    matrix, (bias, relu, feature_major) = matrix_on(x.device, *rest[:N_PARTS]), rest[N_PARTS:]
     y = _empty_output(x, matrix.n_rows, feature_major=feature_major)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
         end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
@@ -97,7 +98,7 @@ def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 
 def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
-    matrix = matrix_of(*parts)
+    matrix = matrix_on(gradient.device, *parts)
     result = gradient.new_zeros(gradient.shape[0], matrix.n_columns)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
         end = min(begin + ROWS_AT_ONCE, matrix.n_rows)

@@ -194,3 +194,31 @@ def test_what_the_kernels_cannot_work_on_is_left_to_torch(tensor):
 
 def test_a_library_is_there_unless_it_is_not_wanted(level):
     assert (native.library() is None) == (level == "none")
+
+
+CALLS = {
+    "fill": lambda mask, weight: mask.zero_pruned_(weight),
+    "look": lambda mask, weight: mask.zero_moved_(weight, step=0),
+    "take": lambda mask, weight: mask.take_pruned_(weight),
+    "put": lambda mask, weight: mask.put_pruned_(weight, torch.zeros(0)),
+    "count": lambda mask, _: mask.n_kept,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_bits_that_were_shortened_are_refused(call):
+    mask, weight = Mask.full(torch.Size([1 << 19])), torch.randn(1 << 19)
+    mask.bits.resize_(1)
+    with pytest.raises(OptionError, match=r"bits of shape \(1,\) are illegal"):
+        CALLS[call](mask, weight)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("lost", ["bits", "weight"])
+def test_memory_that_is_gone_is_refused(call, lost):
+    if (call, lost) == ("count", "weight"):
+        pytest.skip("it reads the bits only")
+    mask, weight = Mask.full(torch.Size([1 << 19])), torch.randn(1 << 19)
+    {"bits": mask.bits, "weight": weight}[lost].untyped_storage().resize_(0)
+    with pytest.raises(OptionError, match="has lost its memory"):
+        CALLS[call](mask, weight)

@@ -1,7 +1,8 @@
-"""A check holds for one matrix in one state, and for nothing that comes to lie in its place."""
+"""A check of sizes holds for one matrix in one state, and for nothing that comes to lie in its place."""
 
 import copy
 import gc
+import weakref
 
 import pytest
 import torch
@@ -17,14 +18,31 @@ def matrix(values="int8", name="columns16"):
     return compress(torch.randn(10, 20) * (torch.rand(10, 20) < 0.3), values=values, format=name)
 
 
-def test_a_check_is_remembered_and_goes_with_the_matrix():
+def test_a_check_is_remembered_and_holds_no_memory():
     one = matrix()
     assert checked(*one.parts) is checked(*one.parts)
-    key = id(one.indices)
-    assert key in checking._checked
+    gone = weakref.ref(one.indices)
     del one
     gc.collect()
-    assert key not in checking._checked
+    assert gone() is None
+
+
+def test_few_checks_are_remembered(monkeypatch):
+    monkeypatch.setattr(checking, "MOST_KNOWN", 5)
+    alive = [matrix() for _ in range(20)]
+    for one in alive:
+        checked(*one.parts)
+    assert len(checking._known) <= 5
+
+
+@pytest.mark.parametrize("bias", [torch.zeros(9), torch.zeros(10).double(), torch.zeros(20)[::2], torch.zeros(10, 1)])
+def test_a_bias_that_does_not_fit_is_refused_after_a_good_call(bias):
+    one, good = matrix(), torch.zeros(10)
+    checked(*one.parts, good)
+    with pytest.raises(OptionError, match="bias must be 10 float32 in a row"):
+        checked(*one.parts, bias)
+    with pytest.raises(OptionError, match="bias must be on cpu"):
+        checked(*one.parts, good.to("meta"))
 
 
 @pytest.mark.parametrize("scales", [None, torch.ones(9), torch.ones(10, dtype=torch.float64)])

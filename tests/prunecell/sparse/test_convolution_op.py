@@ -178,6 +178,10 @@ def test_what_does_not_fit_is_refused():
         convolved(x, *arguments, [0, 1], padding, dilation, groups)
     with pytest.raises(OptionError, match="illegal"):
         convolved(x, *arguments, stride, [-1, 1], dilation, groups)
+    with pytest.raises(OptionError, match="must have as many numbers each"):
+        convolved(x, *arguments, stride[:1], padding, dilation, groups)
+    with pytest.raises(OptionError, match="at most 1073741824 along an axis"):
+        convolved(x[:, :, :1, :1].expand(-1, -1, 3, (1 << 30) + 1), *arguments, stride, padding, dilation, groups)
     with pytest.raises(OptionError, match="smaller than the kernel"):
         convolved(x[:, :, :1, :1], *arguments, stride, [0, 0], dilation, groups)
     with pytest.raises(OptionError, match="bias must be 6 float32"):

@@ -41,19 +41,21 @@ struct ConvolutionOutput {
 };
 
 // y = convolution of x (samples, channels, depth, height, width; contiguous) + bias, then max(0, .) where asked, for the
-// output channels [r0, r1) of n_samples samples, of which the first is at x and y.
+// output channels [r0, r1) of n_samples samples, of which the first is at x and y. Returns an Outcome or a WRONG: then y
+// is not to be used.
 EXPORT int32_t pc_convolution(const Matrix* m, const float* bias, int32_t relu, const Geometry* geometry,
                               const float* x, float* y, int64_t n_samples, int32_t r0, int32_t r1) {
+    if (m->n_columns == 0 && m->n_entries > 0) return wrong_indices(*m);
     Layout layout = best_layout(as_one_row(*geometry), n_samples, *m);
     ConvolutionInput input(layout, x);
-    if (!input.has_memory()) return -1;
+    if (!input.has_memory()) return NO_MEMORY;
     Epilogue then{m->scales, bias, relu != 0};
-    int32_t failed = 0, group_rows = geometry->group_rows();
-    for (int32_t row = r0, end; row < r1 && !failed; row = end) {
+    int32_t outcome = DONE, group_rows = geometry->group_rows();
+    for (int32_t row = r0, end; row < r1 && outcome == DONE; row = end) {
         int32_t group = row / group_rows;
         end = smaller(r1, (group + 1) * group_rows);
         input.channel = group * geometry->group_channels();
-        failed = product(*m, row, end, layout.n_positions, input, then, ConvolutionOutput{layout, y});
+        outcome = product(*m, row, end, layout.n_positions, input, then, ConvolutionOutput{layout, y});
     }
-    return failed;
+    return outcome;
 }

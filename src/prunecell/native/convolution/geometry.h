@@ -51,7 +51,7 @@ struct Coordinates {
 // The same 1x1 convolution with all positions in one row, because longer segments can be copied at once then.
 static Geometry as_one_row(Geometry g) {
     if (g.kernel_volume() != 1 || !g.has_unit_strides()) return g;
-    if (g.padding[DEPTH] || g.padding[HEIGHT] || g.padding[WIDTH]) return g;
+    if (g.padding[DEPTH] || g.padding[HEIGHT] || g.padding[WIDTH] || g.in_volume() > INT32_MAX) return g;
     g.out[WIDTH] = g.size[WIDTH] = g.in_volume();
     g.out[DEPTH] = g.size[DEPTH] = g.out[HEIGHT] = g.size[HEIGHT] = 1;
     return g;

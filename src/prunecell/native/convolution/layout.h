@@ -75,7 +75,7 @@ static Layout best_layout(const Geometry& g, int64_t samples, const Matrix& m) {
     auto consider = [&](const Layout& other, int64_t largest) {
         if (other.read_by_a_block() <= largest && other.cost(n_entries) < best.cost(n_entries)) best = other;
     };
-    if (g.kernel_volume() == 1 || g.stride[DEPTH] != 1 || g.stride[HEIGHT] != 1) return best;
+    if (g.in_channels == 0 || g.kernel_volume() == 1 || g.stride[DEPTH] != 1 || g.stride[HEIGHT] != 1) return best;
     consider(Layout(g, as_padding(g, false), samples, USUAL_BLOCK), Layout::LARGE);
     consider(Layout(g, as_padding(g, false), samples, BLOCK), Layout::LARGE / 4);
     if (g.stride[WIDTH] == 1) consider(Layout(g, as_padding(g, true), samples, BLOCK), Layout::SMALL);

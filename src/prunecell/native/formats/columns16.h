@@ -3,46 +3,120 @@
 
 #include "dot.h"
 
+// The largest of the columns that were seen in each lane.
+template <class Vector>
+struct Largest {
+    Vector lanes{};
+    INLINED void add(Vector columns) { lanes = higher(lanes, columns); }
+    bool is_below(int64_t n) const {
+        if (n == 0) return true;  // there are no entries then, as the products see to
+        bool below = true;
+        for (size_t i = 0; i < sizeof(Vector) / sizeof(lanes[0]); i++) below &= lanes[i] < n;
+        return below;
+    }
+};
+
+// x[column] of LANES columns, of which two come in one load, because the loop waits for loads.
+INLINE Floats inputs_of(const float* x, const uint16_t* column) {
+    Floats values{};
+    for (int i = 0; i < LANES; i += 2) {
+        uint32_t two;
+        memcpy(&two, column + i, sizeof(two));
+        values[i] = x[two & 0xffff], values[i + 1] = x[two >> 16];
+    }
+    return values;
+}
+
 struct Columns16 {
     static constexpr int32_t WRONG = 2;
-    static constexpr bool IS_PLAIN = true;
+    static constexpr int64_t READABLE = HAS_GATHER ? 0 : 1 << 16;
+    typedef uint16_t Column;
+
+    typedef uint16_t Columns VECTOR(uint16_t, 2 * LANES);
 
     // The columns of a row ascend and are smaller than n_columns.
-    static bool is_sound(const Matrix& m) {
+    static bool row_is_sound(const Matrix& m, int32_t, int64_t begin, int64_t end) {
         const auto* column = static_cast<const uint16_t*>(m.indices);
-        bool sound = true;
-        for (int32_t r = 0; r < m.n_rows; r++) {
-            int64_t begin = m.starts[r], end = m.starts[r + 1];
-            for (int64_t k = begin + 1; k < end; k++) sound &= column[k - 1] < column[k];
-            if (begin < end) sound &= column[end - 1] < m.n_columns;
-        }
+        bool sound = begin == end || column[end - 1] < m.n_columns;
+        for (int64_t k = begin + 1; k < end; k++) sound &= column[k - 1] < column[k];
         return sound;
     }
 
-    template <class Map>
-    static INLINED void decode(const Matrix& m, int32_t r0, int32_t r1, Map map, int32_t* to) {
-        const uint16_t* column = static_cast<const uint16_t*>(m.indices) + m.starts[r0];
-        int64_t n = m.starts[r1] - m.starts[r0];
-        for (int64_t k = 0; k < n; k++) to[k] = map(column[k]);
-    }
+    // Columns that are copied, each bounded by the last of the matrix.
+    struct Bounded {
+        Columns last;
+        Largest<Columns> seen{};
+        explicit Bounded(const Matrix& m) : last(static_cast<uint16_t>(smaller(m.n_columns - 1, 0xffff)) - Columns{}) {}
 
-    template <class Value>
-    static INLINED float dot(const Matrix& m, int32_t r, const DenseVector& x) {
-        return dot_of_row<Value, uint16_t>(m, r, Cursor{}, x.at);
-    }
+        INLINED void copy(const uint16_t* from, uint16_t* to) {
+            Columns columns = settled(load<Columns>(from));
+            seen.add(columns);
+            store(to, lower(columns, last));
+        }
 
-    // Without a gather instruction two columns come in one load, because the loop waits for loads. Lanes after the
-    // first n then read the columns of later rows, which are legal too.
-    struct Cursor {
-        INLINED Floats inputs(const float* x, const uint16_t* column, int n) const {
-            if constexpr (HAS_GATHER) return gather(x, widen(column) & first_lanes(n));
-            Floats values{};
-            for (int i = 0; i < LANES; i += 2) {
-                uint32_t two;
-                memcpy(&two, column + i, sizeof(two));
-                values[i] = x[two & 0xffff], values[i + 1] = x[two >> 16];
-            }
-            return values;
+        INLINED void copy(const uint16_t* from, int64_t n, uint16_t* to) {
+            for (; n >= 2 * LANES; n -= 2 * LANES, from += 2 * LANES, to += 2 * LANES) copy(from, to);
+            if (n == 0) return;
+            uint16_t rest[2 * LANES] = {};
+            memcpy(rest, from, n * sizeof(uint16_t));
+            copy(rest, rest);
+            memcpy(to, rest, n * sizeof(uint16_t));
         }
     };
+
+    template <class Rows>
+    static bool decode(const Matrix& m, const Rows& rows, int32_t r0, int32_t r1, Column* to) {
+        Bounded bounded(m);
+        bounded.copy(static_cast<const Column*>(m.indices) + rows.begin(r0), rows.begin(r1) - rows.begin(r0), to);
+        return bounded.seen.is_below(m.n_columns);
+    }
+
+    // Where there is no gather instruction, the vector is so long that every column lies within it.
+    struct Cursor {
+        typedef Largest<Columns> Seen;
+        const float* x;
+        Seen seen;
+        Cursor(const Matrix&, const DenseVector& vector, const Seen& before_row) : x(vector.at), seen(before_row) {}
+        const Seen& seen_until_now() const { return seen; }
+        static bool all_below(int64_t n, const Seen& seen) { return seen.is_below(n); }
+
+        // Lanes after the first n_left have the columns of later rows, which must be legal too.
+        INLINED Floats inputs(const uint16_t* column, int) {
+            uint16_t columns[2 * LANES] = {};
+            memcpy(columns, column, LANES * sizeof(uint16_t));
+            seen.add(load<Columns>(columns));
+            return inputs_of(x, column);
+        }
+
+        INLINED Pair pair(const uint16_t* column) {
+            seen.add(load<Columns>(column));
+            return {inputs_of(x, column), inputs_of(x, column + LANES)};
+        }
+    };
+
+    // Where there is one, it leaves out what lies outside.
+    struct GatheringCursor {
+        typedef Largest<Words> Seen;
+        const float* x;
+        int64_t n;
+        Seen seen;
+        GatheringCursor(const Matrix& m, const DenseVector& vector, const Seen& before_row)
+            : x(vector.at), n(m.n_columns), seen(before_row) {}
+        const Seen& seen_until_now() const { return seen; }
+        static bool all_below(int64_t n, const Seen& seen) { return seen.is_below(n); }
+
+        // Lanes after the first n_left have the columns of later rows, which must be legal too.
+        INLINED Floats inputs(const uint16_t* column, int) {
+            Words columns = settled(same_bits<Words>(widen(column)));
+            seen.add(columns);
+            return gather(x, columns, n);
+        }
+
+        INLINED Pair pair(const uint16_t* column) {
+            Floats even = inputs(column, LANES);
+            return {even, inputs(column + LANES, LANES)};
+        }
+    };
+
+    using Dot = IndexedDot<uint16_t, std::conditional_t<HAS_GATHER, GatheringCursor, Cursor>>;
 };

@@ -2,13 +2,24 @@
 #pragma once
 
 #include "../matrix.h"
+#include "../scratch.h"
 #include "../values.h"
 
-// The dense vector of n elements. Its tail holds the elements after the last whole vector, with zeros behind them.
+// The dense vector of n elements, copied where more must be readable, whatever stands there. Its tail holds the elements
+// after the last whole vector, with zeros behind them.
 struct DenseVector {
+    Scratch<float> copy;
     const float* at;
     Padded<float> tail;
-    DenseVector(const float* x, int64_t n) : at(x), tail(x + n / LANES * LANES, n % LANES) {}
+    DenseVector(const float* x, int64_t n, int64_t n_readable)
+        : copy(n < n_readable ? n_readable : 0), at(n < n_readable ? copy.at : x), tail(x + n / LANES * LANES, n % LANES) {
+        if (at == copy.at && at) memcpy(copy.at, x, n * sizeof(float));
+    }
+};
+
+// Two vectors.
+struct Pair {
+    Floats even, odd;
 };
 
 // Prefetches entries that are AHEAD of these: a matrix that is in no cache then arrives in half the time.
@@ -21,36 +32,50 @@ INLINE void prefetch_ahead(const Index* index, const Stored* value, int64_t n) {
     __builtin_prefetch(index + AHEAD);
 }
 
-// The sum of value * x[column] over the n entries of a row. `readable` entries may be read, as later rows follow.
-// cursor.inputs(x, index, n) gives x[column] of the next LANES entries, of which the first n count.
-template <class Value, class Cursor, class Index>
-INLINE float dot_of_entries(Cursor cursor, const Index* index, const typename Value::Stored* value, int64_t n,
-                            int64_t readable, const float* x) {
-    using Stored = typename Value::Stored;
-    Floats even{}, odd{};
-    int64_t k = 0;
-    for (; k + 2 * LANES <= n; k += 2 * LANES) {
-        prefetch_ahead(index + k, value + k, 2 * LANES);
-        even += Value::load(value + k) * cursor.inputs(x, index + k, LANES);
-        odd += Value::load(value + k + LANES) * cursor.inputs(x, index + k + LANES, LANES);
-    }
-    for (; k + LANES <= n; k += LANES) even += Value::load(value + k) * cursor.inputs(x, index + k, LANES);
-    if (k < n) {
-        int n_left = n - k;
-        Floats last = k + LANES <= readable
-                          ? Value::load(value + k) * cursor.inputs(x, index + k, n_left)
-                          : Value::load(Padded<Stored>(value + k, n_left).at) *
-                                cursor.inputs(x, Padded<Index>(index + k, n_left).at, n_left);
-        odd += same_bits<Floats>(same_bits<Ints>(last) & first_lanes(n_left));
-    }
-    return sum(even + odd);
-}
+// Rows times one dense vector, where the indices are one `Index` an entry. The cursor turns indices into elements of x,
+// and into 0 where they lead outside:
+//
+//   Cursor(m, x, seen)     at the begin of a row; `seen` is what the rows before it told of their columns
+//   seen_until_now()       the same at its end, with its own
+//   all_below(n, seen)     whether all columns were smaller than n
+//   inputs(index, n_left)  x[column] of the next LANES entries, of which the first n_left count
+//   pair(index)            of the next 2 * LANES, which all count
+template <class Index, class Cursor>
+struct IndexedDot {
+    const Matrix& m;
+    const DenseVector& x;
+    typename Cursor::Seen seen{};
+    IndexedDot(const Matrix& matrix, const DenseVector& vector) : m(matrix), x(vector) {}
 
-// Row r of a matrix whose indices are one `Index` an entry.
-template <class Value, class Index, class Cursor>
-INLINE float dot_of_row(const Matrix& m, int32_t r, Cursor cursor, const float* x) {
-    int64_t k = m.starts[r], n = m.starts[r + 1] - k;
-    const auto* index = static_cast<const Index*>(m.indices) + k;
-    const auto* value = static_cast<const typename Value::Stored*>(m.values) + k;
-    return dot_of_entries<Value>(cursor, index, value, n, m.n_entries - k, x);
-}
+    bool is_sound() const { return Cursor::all_below(m.n_columns, seen); }
+
+    // The sum of value * x[column] over the entries [k, end).
+    template <class Value>
+    INLINED float row(int32_t, int64_t k, int64_t end) {
+        using Stored = typename Value::Stored;
+        const auto* index = static_cast<const Index*>(m.indices);
+        const auto* value = static_cast<const Stored*>(m.values);
+        Cursor cursor(m, x, seen);  // in registers
+        Floats even{}, odd{};
+        for (; k + 2 * LANES <= end; k += 2 * LANES) {
+            prefetch_ahead(index + k, value + k, 2 * LANES);
+            Pair inputs = cursor.pair(index + k);
+            even += Value::load(value + k) * inputs.even;
+            odd += Value::load(value + k + LANES) * inputs.odd;
+        }
+        if (k + LANES <= end) {
+            even += Value::load(value + k) * cursor.inputs(index + k, LANES);
+            k += LANES;
+        }
+        if (k < end) {
+            int n_left = end - k;
+            Floats last = k + LANES <= m.n_entries  // later rows follow
+                              ? Value::load(value + k) * cursor.inputs(index + k, n_left)
+                              : Value::load(Padded<Stored>(value + k, n_left).at) *
+                                    cursor.inputs(Padded<Index>(index + k, n_left).at, n_left);
+            odd += same_bits<Floats>(same_bits<Ints>(last) & first_lanes(n_left));
+        }
+        seen = cursor.seen_until_now();
+        return sum(even + odd);
+    }
+};

@@ -6,55 +6,89 @@
 
 struct Gaps8 {
     static constexpr int32_t WRONG = 3;
-    static constexpr bool IS_PLAIN = false;
+    static constexpr int64_t READABLE = 0;
+    typedef int32_t Column;
 
     // The gaps of a row do not lead beyond n_columns.
-    static bool is_sound(const Matrix& m) {
+    static bool row_is_sound(const Matrix& m, int32_t, int64_t begin, int64_t end) {
+        const auto* gap = static_cast<const uint8_t*>(m.indices);
+        int64_t width = end - begin;
+        for (int64_t k = begin; k < end; k++) width += gap[k];
+        return width <= m.n_columns;
+    }
+
+    // Columns ascend, so that the last of a row tells whether all are legal; if not, they become 0.
+    template <class Rows>
+    static bool decode(const Matrix& m, const Rows& rows, int32_t r0, int32_t r1, Column* to) {
         const auto* gap = static_cast<const uint8_t*>(m.indices);
         bool sound = true;
-        for (int32_t r = 0; r < m.n_rows; r++) {
-            int64_t begin = m.starts[r], end = m.starts[r + 1], width = end - begin;
-            for (int64_t k = begin; k < end; k++) width += gap[k];
-            sound &= width <= m.n_columns;
+        for (int32_t r = r0; r < r1; r++) {
+            const int64_t begin = rows.begin(r), end = rows.begin(r + 1);
+            int64_t column = -1;
+            for (int64_t k = begin; k < end; k++) *to++ = static_cast<Column>(column += gap[k] + 1);
+            if (column < m.n_columns) continue;
+            memset(to - (end - begin), 0, (end - begin) * sizeof(*to));
+            sound = false;
         }
         return sound;
     }
 
-    template <class Map>
-    static INLINED void decode(const Matrix& m, int32_t r0, int32_t r1, Map map, int32_t* to) {
-        const auto* gap = static_cast<const uint8_t*>(m.indices);
-        for (int32_t r = r0; r < r1; r++) {
-            int32_t column = -1;
-            for (int64_t k = m.starts[r]; k < m.starts[r + 1]; k++) *to++ = map(column += gap[k] + 1);
-        }
-    }
-
-    template <class Value>
-    static INLINED float dot(const Matrix& m, int32_t r, const DenseVector& x) {
-        if constexpr (HAS_GATHER)
-            return dot_of_row<Value, uint8_t>(m, r, GatheringCursor{}, x.at);
-        else
-            return dot_of_row<Value, uint8_t>(m, r, Cursor{}, x.at);
-    }
-
-    // Walks the gaps of a row from the column before.
+    // Walks the gaps of a row from the column before, and stays there where they lead outside.
     struct Cursor {
-        int32_t before = -1;
-        INLINED Floats inputs(const float* x, const uint8_t* gap, int n) {
+        typedef bool Seen;  // a gap that leads outside
+        const float* x;
+        int64_t n, before = -1;
+        Seen seen;
+        Cursor(const Matrix& m, const DenseVector& vector, Seen before_row)
+            : x(vector.at), n(m.n_columns), seen(before_row) {}
+        Seen seen_until_now() const { return seen; }
+        static bool all_below(int64_t, Seen seen) { return !seen; }
+
+        INLINED Floats inputs(const uint8_t* gap, int n_left) {
             uint16_t walked[LANES];
-            walk(gap, n, walked);
-            Floats values = Columns16::Cursor{}.inputs(x + before, walked, n);
-            before += walked[LANES - 1];
-            return values;
+            walk(gap, n_left, walked);
+            const int64_t last = before + walked[LANES - 1];
+            if (__builtin_expect(last >= n, false)) {
+                seen = true;
+                return Floats{};
+            }
+            const float* from = x + before;
+            before = last;
+            return inputs_of(from, walked);
+        }
+
+        INLINED Pair pair(const uint8_t* gap) {
+            Floats even = inputs(gap, LANES);
+            return {even, inputs(gap + LANES, LANES)};
         }
     };
 
+    // Columns ascend, so that the last of a row tells whether all were legal. The column before stays below 2^31 + 2^14,
+    // from where it cannot come round to 0.
     struct GatheringCursor {
-        Ints before = Ints{} - 1;  // the same in every lane
-        INLINED Floats inputs(const float* x, const uint8_t* gap, int n) {
-            Ints columns = before + running_sum(widen(gap) + 1);
-            before = last_everywhere(columns);
-            return gather(x, columns & first_lanes(n));
+        typedef bool Seen;  // a gap that leads outside
+        const float* x;
+        int64_t n;
+        Words before = ~Words{};  // the same in every lane
+        Seen seen;
+        GatheringCursor(const Matrix& m, const DenseVector& vector, Seen before_row)
+            : x(vector.at), n(m.n_columns), seen(before_row) {}
+        Seen seen_until_now() const { return seen | (before[0] + 1 > n); }
+        static bool all_below(int64_t, Seen seen) { return !seen; }
+
+        INLINED Floats inputs(const uint8_t* gap, int n_left) {
+            Ints walked = running_sum((widen(gap) + 1) & first_lanes(n_left));
+            Words columns = before + same_bits<Words>(walked);
+            before += same_bits<Words>(last_everywhere(walked));  // not of `columns`: the next vector waits for it
+            return gather(x, columns, n);
+        }
+
+        INLINED Pair pair(const uint8_t* gap) {
+            Floats even = inputs(gap, LANES), odd = inputs(gap + LANES, LANES);
+            before = lower(before, (uint32_t{1} << 31) - Words{});
+            return {even, odd};
         }
     };
+
+    using Dot = IndexedDot<uint8_t, std::conditional_t<HAS_GATHER, GatheringCursor, Cursor>>;
 };
