@@ -27,7 +27,7 @@ from prunecell.errors import OptionError
 from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.inputs import check_operands
 from prunecell.sparse.linear_op import ENOUGH_WORK
-from prunecell.sparse.matrix import N_PARTS, Compressed, decompress, matrix_of, matrix_on
+from prunecell.sparse.matrix import N_PARTS, N_TENSORS, Compressed, decompress, matrix_of, matrix_on
 from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 AXES = 3
@@ -159,7 +159,7 @@ def _dense_weight(matrix: Compressed, kernel_size: Sequence[int]) -> Tensor:
 
 def _checked_output_size(x: Tensor, *rest: Any) -> list[int]:  # noqa: ANN401 - see above
     starts, n_columns, (bias, *kernel, groups, _) = rest[0], rest[N_PARTS - 2], rest[N_PARTS:]
-    check_operands(x, starts, bias)
+    check_operands(x, rest[:N_TENSORS], bias)
     return _output_size_of_fitting(x.shape, starts.shape[0] - 1, n_columns, kernel, groups)
 
 

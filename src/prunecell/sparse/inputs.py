@@ -1,9 +1,11 @@
 """What a sparse layer and its operator take: the dtypes, devices and shapes that the dense layer takes, no others."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from prunecell.errors import OptionError, OptionTypeError
+from prunecell.errors import OptionError, OptionTypeError, StateError
 
 REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes that a layer may have. Whichever it is, it computes in float32."""
@@ -93,12 +95,16 @@ def as_channels_last(y: Tensor) -> Tensor:
     return y.contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d)  # noqa: PLR2004
 
 
-def check_operands(x: Tensor, starts: Tensor, bias: Tensor | None) -> None:
-    """Refuse an input or bias that does not go with a matrix of these `starts`: its device, dtype, or number of rows.
+def check_operands(x: Tensor, parts: Sequence[Tensor | None], bias: Tensor | None) -> None:
+    """Refuse an input or bias that does not go with a matrix of these parts: its device, dtype, or number of rows.
 
     Raises:
         OptionError: what does not fit.
+        StateError: the parts are not on one device.
     """
+    starts, *others = parts
+    if starts is None or any(part is not None and part.device != starts.device for part in others):
+        raise StateError("starts, indices, values and scales must be on one device")
     n_rows = starts.shape[0] - 1
     for name, tensor in (("x", x), ("bias", bias)):
         if tensor is None:

@@ -20,7 +20,7 @@ from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.inputs import check_features, check_operands
-from prunecell.sparse.matrix import N_PARTS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of, matrix_on
+from prunecell.sparse.matrix import N_PARTS, N_TENSORS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of, matrix_on
 from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
@@ -67,7 +67,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 
 def _check(x: Tensor, *rest: Any) -> None:  # noqa: ANN401 - see above
-    check_operands(x, rest[0], rest[N_PARTS])
+    check_operands(x, rest[:N_TENSORS], rest[N_PARTS])
     check_features(x, rest[N_PARTS - 2])
     if x.ndim != 2:  # noqa: PLR2004 - samples, features
         raise OptionError(f"x must have 2 dimensions, not the shape {tuple(x.shape)}")

@@ -101,6 +101,7 @@ def matrix_on(device: torch.device, *parts: Any) -> Compressed:  # noqa: ANN401 
 
 
 N_PARTS = len(fields(Compressed))
+N_TENSORS = 4  # the first of them
 
 
 # ---- reading back: the slow twins of the decoders --------------------------------------------------------------------
