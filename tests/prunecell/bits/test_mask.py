@@ -198,7 +198,6 @@ def test_a_library_is_there_unless_it_is_not_wanted(level):
 
 CALLS = {
     "fill": lambda mask, weight: mask.zero_pruned_(weight),
-    "look": lambda mask, weight: mask.zero_moved_(weight, step=0),
     "take": lambda mask, weight: mask.take_pruned_(weight),
     "put": lambda mask, weight: mask.put_pruned_(weight, torch.zeros(0)),
     "count": lambda mask, _: mask.n_kept,

@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_refused():
         convolved(x, *arguments, [0, 1], padding, dilation, groups)
     with pytest.raises(OptionError, match="illegal"):
         convolved(x, *arguments, stride, [-1, 1], dilation, groups)
-    with pytest.raises(OptionError, match="must have as many numbers each"):
+    with pytest.raises(OptionError, match="each must have one number an axis"):
         convolved(x, *arguments, stride[:1], padding, dilation, groups)
     with pytest.raises(OptionError, match="at most 1073741824 along an axis"):
         convolved(x[:, :, :1, :1].expand(-1, -1, 3, (1 << 30) + 1), *arguments, stride, padding, dilation, groups)
