@@ -201,7 +201,7 @@ def main() -> None:
     kills, seed = [*words, *(10, 0)[len(words) :]]
     torch.set_num_threads(1)
     Figure.savefig = lambda *_, **__: None  # pictures take longer than all the learning
-    Checkpoint.__init__.__kwdefaults__["every_seconds"] = 0.02
+    Checkpoint.__init__.__wrapped__.__kwdefaults__["every_seconds"] = 0.02
     for command in COMMANDS:
         kill(command, kills, random.Random(seed))  # noqa: S311 - the same every time
 

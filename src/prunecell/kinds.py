@@ -31,6 +31,7 @@ def _is_finite(value: Any) -> bool:  # noqa: ANN401 - any value
 COUNT = Kind(told="a whole number in [0, 2^53)", fits=lambda v: type(v) is int and 0 <= v < _LARGEST)
 NUMBER = Kind(told="a finite number", fits=_is_finite)
 REAL = Kind(told="a number, NaN and inf too", fits=lambda v: type(v) is float or _is_finite(v))
+SPAN = Kind(told="a finite number >= 0", fits=lambda v: _is_finite(v) and v >= 0)  # type: ignore[operator]
 SHARE = Kind(told="a number in [0, 1]", fits=lambda v: _is_finite(v) and 0 <= v <= 1)  # type: ignore[operator]
 TEXT = Kind(told="text", fits=lambda v: isinstance(v, str))
 LIST = Kind(told="a list", fits=lambda v: isinstance(v, list))

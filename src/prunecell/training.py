@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from prunecell.checkpoint import Checkpoint
 from prunecell.choices import by_name
 from prunecell.errors import DivergedError, StateError, check_count
-from prunecell.kinds import COUNT, LIST, NUMBER, SHARE, check_fields, optional
+from prunecell.kinds import COUNT, LIST, NUMBER, SHARE, SPAN, check_fields, optional
 from prunecell.pruner import Pruner
 from prunecell.report.facts import WeightFacts
 
@@ -81,20 +81,20 @@ _EPOCH = {
     "number": COUNT,
     "loss": NUMBER,
     "accuracy": optional(SHARE),
-    "sparsity": NUMBER,
-    "target_sparsity": NUMBER,
-    "seconds": NUMBER,
+    "sparsity": SHARE,
+    "target_sparsity": SHARE,
+    "seconds": SPAN,
 }
 _PROGRESS = {
     "epochs": LIST,
     "steps": COUNT,
     "samples": COUNT,
     "loss_sum": NUMBER,
-    "seconds": NUMBER,
+    "seconds": SPAN,
     "total_samples": COUNT,
     "sparsity": LIST,
 }
-_CHANGE = {"samples": COUNT, "sparsity": NUMBER}
+_CHANGE = {"samples": COUNT, "sparsity": SHARE}
 
 
 @dataclass

@@ -109,24 +109,24 @@ def _state():
     [
         (
             lambda s: s.update(steps=-1),
-            r"steps=-1 of the progress is illegal: it must be a whole number in \[0, 2\^63\)",
+            r"steps=-1 of the progress is illegal: it must be a whole number in \[0, 2\^53\)",
         ),
         (lambda s: s.update(steps=1.0), r"steps=1\.0 of the progress"),
         (lambda s: s.update(samples="x"), "samples='x' of the progress"),
         (lambda s: s.update(total_samples=True), "total_samples=True of the progress"),
         (lambda s: s.update(loss_sum=math.nan), "loss_sum=nan of the progress"),
         (lambda s: s.update(seconds=-1.0), r"seconds=-1\.0 of the progress"),
-        (lambda s: s.update(more=1), "the state of the progress must hold epochs, loss_sum, samples"),
-        (lambda s: s.pop("seconds"), "the state of the progress must hold"),
-        (lambda s: s.update(epochs=3), "epochs of the progress is a int"),
-        (lambda s: s.update(epochs=[3]), "an epoch of the progress must hold accuracy, loss, number"),
-        (lambda s: s["epochs"][0].update(accuracy=2), "accuracy=2 of an epoch of the progress"),
-        (lambda s: s["epochs"][0].pop("loss"), "an epoch of the progress must hold"),
-        (lambda s: s["epochs"][0].update(unknown=3), "an epoch of the progress must hold"),
-        (lambda s: s.update(sparsity=[1]), "must be a list of pairs"),
+        (lambda s: s.update(more=1), "the progress .*more"),
+        (lambda s: s.pop("seconds"), "the progress lacks seconds"),
+        (lambda s: s.update(epochs=3), "epochs=3 of the progress"),
+        (lambda s: s.update(epochs=[3]), "epoch 1 is a int"),
+        (lambda s: s["epochs"][0].update(accuracy=2), "accuracy=2 of epoch 1"),
+        (lambda s: s["epochs"][0].pop("loss"), "epoch 1 lacks loss"),
+        (lambda s: s["epochs"][0].update(unknown=3), "epoch 1 .*unknown"),
+        (lambda s: s.update(sparsity=[1]), "must be pairs of samples and sparsity"),
         (lambda s: s.update(sparsity=[(1, "x")]), "sparsity='x' of a change of sparsity"),
         (lambda s: s.update(sparsity=[(-1, 0.5)]), "samples=-1 of a change of sparsity"),
-        (lambda s: s.clear(), "the state of the progress must hold"),
+        (lambda s: s.clear(), "the progress lacks epochs, loss_sum"),
     ],
 )
 def test_a_progress_with_one_wrong_value_is_refused_and_nothing_is_changed(change, message):
@@ -137,7 +137,7 @@ def test_a_progress_with_one_wrong_value_is_refused_and_nothing_is_changed(chang
     with pytest.raises(StateError, match=message):
         progress.load_state_dict(state)
     assert progress.state_dict() == before
-    with pytest.raises(StateError, match="not NoneType"):
+    with pytest.raises(StateError, match="the progress is a NoneType"):
         progress.load_state_dict(None)
 
 

@@ -59,7 +59,9 @@ def run(
     if not any(experiment.plan.values()):
         file = experiment.network.document.file
         raise IniError(f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity")
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+    check_folder(folder)
     with alone_in(folder):
         checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
         console = Console()
@@ -122,7 +124,6 @@ def _prepare(
 
     Raises:
         OptionError: a run is in it, and neither `resume` nor `force` is given.
-        OSError: it cannot be written in.
     """
     paths = [one.path for one in checkpoints.values()]
     results = (folder / f"{experiment.name}.pcell", folder / PICTURE, folder / FACTS)
@@ -133,7 +134,6 @@ def _prepare(
             f"{folder}: {state} is in it ({', '.join(path.name for path in there)}); nothing was done: --resume goes"
             " on with it, --out FOLDER begins elsewhere, --force begins anew over it"
         )
-    check_folder(folder)
     if resume and not any(path.exists() for path in paths):
         say(console, f"{folder}: there is no run in it to go on with: beginning anew")
     if there and not resume:
