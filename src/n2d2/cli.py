@@ -15,7 +15,7 @@ from rich.console import Console
 from n2d2.command.options import FILLERS, Options
 from n2d2.exports import EXPORTS, check_export
 from prunecell.errors import OptionError, UnknownNameError, nearest, percent
-from prunecell.terminal import as_a_command, say
+from prunecell.report.terminal import as_a_command, say
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.errors import FormatError
 
 MAX_VALUE_LENGTH = 40

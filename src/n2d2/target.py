@@ -14,7 +14,7 @@ from n2d2.cells.summary import summary_of
 from n2d2.error_handler import WrongInputType
 from n2d2.fields import Declared, accepted, count, number
 from n2d2.tensor import Tensor
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.errors import StateError
 from prunecell.kinds import COUNT, REAL, Kind, check_fields
 from prunecell.report.picture import can_draw

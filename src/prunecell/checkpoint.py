@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from prunecell.atomic import replacing
 from prunecell.choices import by_name
+from prunecell.disk.atomic import replacing
 from prunecell.errors import FormatError, StateError
 from prunecell.rehearsal import check_groups, rehearsable, rehearse
 

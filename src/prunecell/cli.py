@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import prunecell
+from prunecell.disk.targets import check_target
 from prunecell.errors import OptionError
-from prunecell.targets import check_target
-from prunecell.terminal import as_a_command, visible
+from prunecell.report.terminal import as_a_command, visible
 
 if TYPE_CHECKING:
     import prunecell.archive

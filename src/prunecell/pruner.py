@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.described import shown
-from prunecell.enforcement import Enforcement
+from prunecell.enforcement.hooks import Enforcement
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
 from prunecell.group import fill, groups_of
 from prunecell.normed import n_starved

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prunecell.codecs.kmeans import cluster
+from prunecell.enforcement.gradients import Stamp
+from prunecell.enforcement.stepping import StepWatch, parameters_of
 from prunecell.errors import OptionError, StateError, check_count, nearest
-from prunecell.gradients import Stamp
-from prunecell.stepping import StepWatch, parameters_of
 
 MAX_BITS = 8
 _VERSION = 1

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
+from prunecell.enforcement.gradients import Stamp, mask_gradient_, zero_pruned_sparse_
 from prunecell.fillers import traits_of
-from prunecell.gradients import Stamp, mask_gradient_, zero_pruned_sparse_
 from prunecell.spec import PruneSpec
 
 _AT_REST = {"exp_avg_sq": 1.0, "max_exp_avg_sq": 1.0, "square_avg": 1.0}

@@ -358,7 +358,7 @@ def test_a_folder_that_cannot_be_written_is_named(refusal, monkeypatch):
 @pytest.mark.usefixtures("checkpoint")
 @pytest.mark.parametrize("target", ["full.pt", "full.safetensors", "full.npz", "full.pcell"])
 def test_a_full_disk_is_told_by_the_systems_words(command, refusal, monkeypatch, target):
-    from prunecell import atomic  # noqa: PLC0415 - only this test breaks it
+    from prunecell.disk import atomic  # noqa: PLC0415 - only this test breaks it
 
     command("pack", "eye.pt", "eye.pcell")
     fsync = os.fsync

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from n2d2.cells.cell import Cell
 from n2d2.cells.weights import Deconv, WeightCell
-from prunecell.terminal import columns_of
+from prunecell.report.terminal import columns_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from n2d2.experiment.experiment import Experiment
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.kinds import COUNT, LIST, NUMBER, REAL, SHARE, check_fields
 from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run

@@ -24,7 +24,7 @@ from n2d2.exports import export, exported_to
 from n2d2.files import load_weights
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint
-from prunecell.claim import alone_in
+from prunecell.disk.claim import alone_in
 from prunecell.errors import DataError
 from prunecell.training import Batches, Progress, Task
 

@@ -19,10 +19,10 @@ from n2d2.network.network import Network
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer
 from n2d2.updating import UNKNOWN_EPOCH
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.errors import DataError, OptionError
 from prunecell.pruner import Pruner
-from prunecell.terminal import columns_of, say
+from prunecell.report.terminal import columns_of, say
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from prunecell.report import Report
-from prunecell.terminal import say, visible
+from prunecell.report.terminal import say, visible
 from prunecell.training import Epoch
 
 PICTURE, FACTS = "run.png", "report.json"

@@ -17,15 +17,15 @@ from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.result import FACTS, PICTURE, Result, Sizes, print_result
 from n2d2.experiment.storing import Stored, store
 from n2d2.ini import IniError
-from prunecell.atomic import replacing
 from prunecell.checkpoint import Checkpoint
-from prunecell.claim import alone_in
+from prunecell.disk.atomic import replacing
+from prunecell.disk.claim import alone_in
+from prunecell.disk.targets import check_folder
 from prunecell.errors import NothingSparseWarning, OptionError
 from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run
+from prunecell.report.terminal import say, visible
 from prunecell.sparse.convert import compact_
-from prunecell.targets import check_folder
-from prunecell.terminal import say, visible
 from prunecell.training import Epoch, Progress, Task, evaluate
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.errors import FormatError
 from prunecell.names import METADATA, quoted
 

@@ -13,8 +13,8 @@ from prunecell.archive.manifest import Manifest, Plain, TensorFacts, facts_of, r
 from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_codes, read_parts, read_tensor
 from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
+from prunecell.disk.foreign import ARCHIVE, mistaken
 from prunecell.errors import FormatError, UnknownNameError, nearest
-from prunecell.foreign import ARCHIVE, mistaken
 from prunecell.names import quoted
 
 LIMIT_BYTES = 1 << 36  # 64 GiB

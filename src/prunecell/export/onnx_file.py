@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.errors import OptionError
 from prunecell.export.subject import Example, arguments, counts_samples, evaluating, refuse_compact
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.export.subject import Example, arguments, counts_samples, evaluating
 
 

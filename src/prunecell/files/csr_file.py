@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.files.contents import Contents, tell_left_out
 from prunecell.files.nested import names_of
 

@@ -12,6 +12,8 @@ from prunecell.archive import TensorFacts, inspect, write
 from prunecell.choices import chosen
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import ValueMode, value_mode
+from prunecell.disk.foreign import ENDINGS, models_in, recognized
+from prunecell.disk.targets import check_target
 from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest
 from prunecell.files.archive_file import read_archive, write_archive
 from prunecell.files.contents import Contents
@@ -20,8 +22,6 @@ from prunecell.files.minus_zeros import MinusZeros
 from prunecell.files.safetensors_file import read_safetensors, write_safetensors
 from prunecell.files.shards_file import INDEX_ENDINGS, files_of, read_shards
 from prunecell.files.torch_file import read_torch, write_torch
-from prunecell.foreign import ENDINGS, models_in, recognized
-from prunecell.targets import check_target
 
 _T = TypeVar("_T")
 

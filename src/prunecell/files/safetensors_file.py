@@ -10,9 +10,9 @@ from torch import Tensor
 from prunecell.archive import Alias
 from prunecell.archive.container import writing
 from prunecell.codecs.dtypes import element_type, words_of
+from prunecell.disk.foreign import SAFETENSORS, mistaken
 from prunecell.errors import FormatError, OptionError
 from prunecell.files.contents import Contents
-from prunecell.foreign import SAFETENSORS, mistaken
 
 
 def read_safetensors(path: Path) -> Contents:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
+from prunecell.disk.foreign import TORCH, mistaken
 from prunecell.errors import FormatError
 from prunecell.files.contents import Contents, contents_of, tell_left_out
 from prunecell.files.nested import METADATA, put_together, taken_apart
-from prunecell.foreign import TORCH, mistaken
 
 _OBJECT = re.compile(r"(?:GLOBAL|global:?|class|function) `?([A-Za-z_][\w.]*\.\w+)")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 
 Points = Sequence[tuple[float, float]]
 """(epochs since the beginning, a value in [0, 1])."""

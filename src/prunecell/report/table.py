@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group
 from rich.text import Text
 
-from prunecell.terminal import DOTS, encodable, shortened_apart, terminal_width, visible
+from prunecell.report.terminal import DOTS, encodable, shortened_apart, terminal_width, visible
 
 Column = tuple[str, Sequence[str], str]
 """(title, the cells, the total); what is empty is printed as a dash."""

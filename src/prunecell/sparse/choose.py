@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from prunecell import native
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 from prunecell.errors import OptionError, UnknownNameError, nearest
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.formats.format import Format

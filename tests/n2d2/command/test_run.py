@@ -16,7 +16,7 @@ import prunecell.archive
 from n2d2.cli import main
 from n2d2.files import read_masks, read_weights
 from n2d2.provider import DataProvider
-from prunecell.claim import alone_in
+from prunecell.disk.claim import alone_in
 
 LEARN = ["net.ini", "-learn-epoch", "4", "-log", "160"]
 

@@ -7,9 +7,9 @@ from functools import cached_property
 
 from torch import nn
 
-from prunecell.computed import Origin, origin_of
 from prunecell.names import plain_names
-from prunecell.prunable import Place, why_impossible, why_not
+from prunecell.plan.computed import Origin, origin_of
+from prunecell.plan.prunable import Place, why_impossible, why_not
 
 _HOLDERS = (nn.ParameterList, nn.ParameterDict)
 

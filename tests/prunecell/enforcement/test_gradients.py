@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prunecell.bits.mask import Mask
-from prunecell.gradients import Stamp, mask_gradient_
+from prunecell.enforcement.gradients import Stamp, mask_gradient_
 
 
 def with_gradient(gradient):

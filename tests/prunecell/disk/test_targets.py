@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from prunecell.disk.targets import check_folder, check_target
 from prunecell.errors import OptionError
-from prunecell.targets import check_folder, check_target
 
 
 def test_a_new_file_in_a_folder_may_be_written(tmp_path):

@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from prunecell import Cubic, Lowest, Pruner, PruneSpec, Random, Static
+from prunecell.enforcement.stepping import levels_of
 from prunecell.errors import OptionError, OptionTypeError
-from prunecell.stepping import levels_of
 
 STILL = PruneSpec(schedule=Static(sparsity=0.75))
 REVIVING = PruneSpec(filler=Lowest(revives=True), schedule=Cubic(sparsity=0.75, steps=4))

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from prunecell.claim import alone_in
+from prunecell.disk.claim import alone_in
 from prunecell.errors import OptionError
 
 HOLD = """
 import sys
 from pathlib import Path
-from prunecell.claim import alone_in
+from prunecell.disk.claim import alone_in
 with alone_in(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

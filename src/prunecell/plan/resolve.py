@@ -8,8 +8,8 @@ from fnmatch import translate
 
 from torch import nn
 
-from prunecell.candidates import Candidate, candidates
 from prunecell.errors import OptionTypeError, PlanError, nearest
+from prunecell.plan.candidates import Candidate, candidates
 from prunecell.spec import PruneSpec
 
 Key = str | type[nn.Module]

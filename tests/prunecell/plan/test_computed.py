@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from prunecell.computed import origin_of
+from prunecell.plan.computed import origin_of
 
 
 class RowsAndKernels(nn.Module):

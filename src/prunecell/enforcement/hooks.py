@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from prunecell.enforcement.stepping import StepWatch, parameters_of
 from prunecell.errors import OptionError
-from prunecell.stepping import StepWatch, parameters_of
 from prunecell.weight import PrunedWeight
 
 

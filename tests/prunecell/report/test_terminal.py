@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from prunecell.terminal import columns_of, shortened, shortened_apart, visible, visible_lines
+from prunecell.report.terminal import columns_of, shortened, shortened_apart, visible, visible_lines
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z", "M"]), max_size=60)
 
@@ -40,7 +40,7 @@ def test_what_is_visible_is_printable_and_tells_all(text):
 
 @pytest.mark.parametrize("width", [40, 60, 80, None])
 def test_columns_fit_a_terminal_where_words_can_be_shortened(width, monkeypatch):
-    monkeypatch.setattr("prunecell.terminal.terminal_width", lambda: width)
+    monkeypatch.setattr("prunecell.report.terminal.terminal_width", lambda: width)
     rows = [("layer", "n", "connected to"), ("a_layer_of_a_long_name" * 2, "1,605,632", "another_layer_of_a_name" * 2)]
     lines = columns_of(rows, words=(0, 2))
     assert "1,605,632" in lines[1]

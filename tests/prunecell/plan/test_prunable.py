@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 from prunecell import Pruner, PruneSpec, Random, Static
-from prunecell.candidates import candidates
 from prunecell.errors import PlanError
+from prunecell.plan.candidates import candidates
 
 SHARP, HALF = PruneSpec(schedule=Static(sparsity=0.98)), PruneSpec(schedule=Static(sparsity=0.5))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from prunecell.atomic import replacing
 from prunecell.checkpoint import Checkpoint
+from prunecell.disk.atomic import replacing
 from prunecell.files import unpack
 from prunecell.files.contents import contents_of
 from prunecell.files.formats import WRITERS
@@ -286,7 +286,7 @@ def test_a_name_as_long_as_the_system_allows(tmp_path, letter):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from prunecell.atomic import replacing
+from prunecell.disk.atomic import replacing
 with replacing(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from prunecell import Pruner, PruneSpec, Static
-from prunecell.candidates import candidates
+from prunecell.plan.candidates import candidates
 
 HALF = PruneSpec(schedule=Static(sparsity=0.5))
 SMALL = {
