@@ -81,7 +81,7 @@ struct Columns16 {
             odd.add(load<Columns>(column + AT_ONCE));
         }
         Column rest[2 * AT_ONCE] = {};
-        memcpy(rest, column, n * sizeof(Column));
+        if (n > 0) memcpy(rest, column, n * sizeof(Column));
         even.add(load<Columns>(rest));
         odd.add(load<Columns>(rest + AT_ONCE));
         even.add(odd.lanes);
