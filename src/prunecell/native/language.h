@@ -24,6 +24,13 @@ INLINE T read_once(const T* from) {
     return *static_cast<const volatile T*>(from);
 }
 
+// A copy of numbers that another thread may write to: what was checked in it is what is used.
+template <class T>
+INLINE void copy_once(const T* from, int64_t n, T* to) {
+    memcpy(to, from, n * sizeof(T));
+    asm volatile("" : : : "memory");  // else the compiler may read `from` again in place of the copy
+}
+
 // Fetches all cache lines of [from, end) ahead of their use.
 template <class T>
 INLINE void prefetch_all(const T* from, const T* end) {

@@ -14,17 +14,21 @@ struct Activations {
 struct LinearInput {
     Activations x;
     int64_t n_features, n_samples, width, chunk;
-    bool in_place;  // x is one panel already
+    bool in_place;               // x is one panel already
+    int64_t n_readable_columns;  // in every panel
     Scratch<float> packed;
 
-    LinearInput(const Activations& activations, int64_t features, int64_t samples)
+    // The panel of a single block is as long as any stored column leads. Behind the features it stays untouched where
+    // the columns are sound: it takes addresses there, and no memory.
+    LinearInput(const Activations& activations, int64_t features, int64_t samples, int64_t any_column)
         : x(activations),
           n_features(features),
           n_samples(samples),
           width(usual_width(samples)),
           chunk(width),
           in_place(x.feature_major() && x.feature_stride == width && n_samples == width && is_aligned(x.at)),
-          packed(in_place ? 0 : n_features * round_up(n_samples, width)) {
+          n_readable_columns(in_place || n_samples > width ? n_features : larger(n_features, any_column)),
+          packed(in_place ? 0 : larger(n_features * round_up(n_samples, width), n_readable_columns * width)) {
         if (packed.at && !in_place) pack();
     }
 
@@ -72,7 +76,8 @@ EXPORT int32_t pc_linear(const Matrix* m, const float* bias, int32_t relu, float
     if (m->n_columns == 0 && m->n_entries > 0) return wrong_indices(*m);
     Epilogue then{m->scales, bias, relu != 0};
     if (n_samples == 1) return vector_product(*m, r0, r1, x, then, y, y_feature_stride);
-    LinearInput input({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples);
+    int64_t any_column = with_format(m->format, [](auto format) { return format.ANY_COLUMN; });
+    LinearInput input({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples, any_column);
     if (!input.packed.at) return NO_MEMORY;
     return product(*m, r0, r1, n_samples, input, then, LinearOutput{{y, y_feature_stride, y_sample_stride}});
 }

@@ -9,11 +9,12 @@ static int64_t usual_width(int64_t n_positions) { return smaller(USUAL_BLOCK, ro
 // The rows [r0, r1) times `n` positions.
 //
 // The input makes the panels:
-//   width              positions in a block
-//   chunk              positions in a panel
-//   panel(begin, n)    the panel of the positions [begin, begin + n)
-//   table()            null, then a panel is [column][position] of one block; or table[column] is where a column starts
-//   columns_at_once()  in a slice
+//   width               positions in a block
+//   chunk               positions in a panel
+//   panel(begin, n)     the panel of the positions [begin, begin + n)
+//   table()             null, then a panel is [column][position] of one block; or table[column] is where one starts
+//   columns_at_once()   in a slice
+//   n_readable_columns  in a panel without a table: those of the matrix, and more where more memory belongs to it
 //
 // The output takes the sums of a band and a block, rows from `row` on and `n` positions from `s` on:
 //   destination(row, s, n)               where they go, if they lie there in whole vectors; else null
@@ -22,7 +23,7 @@ static int64_t usual_width(int64_t n_positions) { return smaller(USUAL_BLOCK, ro
 //
 // Returns an Outcome; where a band is damaged the product ends with it.
 template <class Column, class Input, class Output>
-APART static int32_t product(Band& band, const Column* columns, int32_t r0, int32_t r1, int64_t n, Input& input,
+APART static int32_t product(Band& band, const Column* const& columns, int32_t r0, int32_t r1, int64_t n, Input& input,
                              const Epilogue& then, const Output& output) {
     Slices slices(band.matrix.n_columns, input.columns_at_once());
     Scratch<float> tile(smaller(BAND_ROWS, r1 - r0) * BLOCK);
@@ -55,9 +56,9 @@ static int32_t product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input
     Rows rows(m, r0, r1);
     if (!rows.begins.at) return NO_MEMORY;
     if (!rows.sound) return WRONG_STARTS;
-    Band band(m, rows, input.table(), n <= input.chunk);
+    Band band(m, rows, input.table(), input.n_readable_columns, n <= input.chunk);
     if (!band.has_memory()) return NO_MEMORY;
     return band.has_narrow_columns && !band.table
-               ? product(band, band.narrow.at, r0, r1, n, input, then, output)
-               : product(band, band.wide.at, r0, r1, n, input, then, output);
+               ? product(band, band.narrow_columns, r0, r1, n, input, then, output)
+               : product(band, band.wide_columns, r0, r1, n, input, then, output);
 }

@@ -15,6 +15,7 @@ struct ConvolutionInput {
     const Geometry& g;
     const float *x, *past;              // the whole input
     int64_t width, chunk, channel = 0;  // the first channel of the group
+    int64_t n_readable_columns;
     int64_t n_segments = 0, lowest = 0, highest = 0;
     Scratch<Segment> segments;
     Scratch<float> floats;
@@ -27,6 +28,7 @@ struct ConvolutionInput {
           past(x + l.n_samples * g.in_channels * g.in_volume()),
           width(l.width),
           chunk(l.chunk),
+          n_readable_columns(l.n_copies()),
           segments(g.kernel_volume() * l.extent()),
           floats(l.panel_size() + LANES),
           offsets(l.shared ? l.real.group_channels() * l.real.kernel_volume() : 0) {

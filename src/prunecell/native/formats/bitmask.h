@@ -5,7 +5,7 @@
 
 struct Bitmask {
     static constexpr int32_t WRONG = 4;
-    static constexpr int64_t READABLE = 0;
+    static constexpr int64_t ANY_COLUMN = 0, READABLE = 0;
     typedef int32_t Column;
 
     static INLINED int64_t row_bytes(const Matrix& m) { return (int64_t{m.n_columns} + 7) / 8; }

@@ -29,7 +29,7 @@ INLINE Floats inputs_of(const float* x, const uint16_t* column) {
 
 struct Columns16 {
     static constexpr int32_t WRONG = 2;
-    static constexpr int64_t READABLE = HAS_GATHER ? 0 : 1 << 16;
+    static constexpr int64_t ANY_COLUMN = 1 << 16, READABLE = HAS_GATHER ? 0 : ANY_COLUMN;
     typedef uint16_t Column;
 
     typedef uint16_t Columns VECTOR(uint16_t, 2 * LANES);
@@ -69,6 +69,23 @@ struct Columns16 {
         Bounded bounded(m);
         bounded.copy(static_cast<const Column*>(m.indices) + rows.begin(r0), rows.begin(r1) - rows.begin(r0), to);
         return bounded.seen.is_below(m.n_columns);
+    }
+
+    // Whether n columns are smaller than n_columns. Another thread may write to them before they are used: this finds
+    // damage, but makes nothing safe.
+    static bool are_sound(const Matrix& m, const Column* column, int64_t n) {
+        constexpr int AT_ONCE = 2 * LANES;
+        Largest<Columns> even, odd;
+        for (; n >= 2 * AT_ONCE; n -= 2 * AT_ONCE, column += 2 * AT_ONCE) {
+            even.add(load<Columns>(column));
+            odd.add(load<Columns>(column + AT_ONCE));
+        }
+        Column rest[2 * AT_ONCE] = {};
+        if (n > 0) memcpy(rest, column, n * sizeof(Column));
+        even.add(load<Columns>(rest));
+        odd.add(load<Columns>(rest + AT_ONCE));
+        even.add(odd.lanes);
+        return even.is_below(m.n_columns);
     }
 
     // Where there is no gather instruction, the vector is so long that every column lies within it.

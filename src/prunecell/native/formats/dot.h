@@ -13,7 +13,7 @@ struct DenseVector {
     Padded<float> tail;
     DenseVector(const float* x, int64_t n, int64_t n_readable)
         : copy(n < n_readable ? n_readable : 0), at(n < n_readable ? copy.at : x), tail(x + n / LANES * LANES, n % LANES) {
-        if (at == copy.at && at) memcpy(copy.at, x, n * sizeof(float));
+        if (n > 0 && at && at == copy.at) memcpy(copy.at, x, n * sizeof(float));
     }
 };
 

@@ -2,6 +2,7 @@
 // its own:
 //
 //   WRONG         what pc_what_is_wrong says and the products return where the indices are not sound
+//   ANY_COLUMN    what every number that can stand in the indices is smaller than, where they are columns; else 0
 //   READABLE      of how many elements a dense vector must be at least, for Dot
 //   Column        how decoded columns are written: uint16_t or int32_t
 //   row_is_sound  whether the indices of row r, whose entries are [begin, end), lead to columns and to its values only

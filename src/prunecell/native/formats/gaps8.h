@@ -6,7 +6,7 @@
 
 struct Gaps8 {
     static constexpr int32_t WRONG = 3;
-    static constexpr int64_t READABLE = 0;
+    static constexpr int64_t ANY_COLUMN = 0, READABLE = 0;
     typedef int32_t Column;
 
     // The gaps of a row do not lead beyond n_columns.
