@@ -116,13 +116,13 @@ def _deciding(keys: Plan, found: Sequence[Candidate], model: nn.Module) -> dict[
     """
     deciding: dict[str, Key] = {}
     for key, spec in keys.items():
-        reached = [candidate.name for candidate in _reached(key, spec, found)]
+        reached = _reached(key, spec, found)
         if not reached and key != _ALL:
             raise PlanError(_nothing_fits(key, found, model))
-        mine = dict.fromkeys((name for name in reached if name not in deciding), key)
-        if not mine and key != _ALL:
-            raise PlanError(_never_decides(key, reached, deciding))
-        deciding |= mine
+        wanted = [c.name for c in reached if not c.reason] or [c.name for c in reached]  # biases are not what is meant
+        if key != _ALL and all(name in deciding for name in wanted):
+            raise PlanError(_never_decides(key, wanted, deciding))
+        deciding |= dict.fromkeys((c.name for c in reached if c.name not in deciding), key)
     return deciding
 
 

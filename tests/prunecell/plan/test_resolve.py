@@ -122,7 +122,8 @@ def test_a_plan_that_does_not_fit_is_refused(plan, message):
             {"fc.weight": SPEC, nn.Linear: OTHER, "*_proj.weight": None},
             r"'\*_proj.weight' never decides: .*Linear decides",
         ),
-        ({"lstm.*l0": SPEC, "conv*": SPEC, "re:lstm.*|conv.*": None, nn.RNNBase: SPEC}, r"RNNBase never decides"),
+        ({"lstm.*l0": SPEC, "re:lstm.*|conv.*": None, nn.RNNBase: SPEC}, r"RNNBase never decides"),
+        ({"*": SPEC, "fc.*": None}, r"'fc\.\*' never decides: .*'\*' decides about fc.weight"),  # a bias is left to it
         ({"embed.weight": SPEC, "head.weight": None}, "'head.weight' never decides"),  # they are one
     ],
 )
