@@ -7,6 +7,7 @@ the sizes of the arrays, which are checked here.
 """
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,9 @@ class Checked:
         return damage(outcome, self.format, self.n_rows, self.n_columns)
 
 
+Memory = list[torch.UntypedStorage]
+"""Of a matrix and its bias."""
+
 # What was checked, by all that tells that the check still holds.
 _known: dict[tuple[object, ...], Checked] = {}
 
@@ -58,42 +62,64 @@ def checked(
     n_columns: int,
     format: str,  # noqa: A002
     bias: Tensor | None = None,
-) -> Checked:
-    """The matrix of its parts as a kernel takes it, with the bias of its rows.
+) -> tuple[Checked, Memory]:
+    """The matrix of its parts as a kernel takes it, with the bias of its rows, and their memory.
+
+    The caller keeps the memory while the kernel runs: another thread may give a tensor other memory meanwhile, which
+    would free this one.
 
     Raises:
         StateError: the arrays do not fit together, or are not in this process's memory.
         OptionError: no format has this name; the bias is not float32, contiguous and one for every row, in memory.
     """
-    # It is made in every call, so it takes as little time as it can. Where a tensor lies, its length and its storage's
-    # make it safe to read; that it is the same object tells that its shape and its type are those that were checked.
-    seen: tuple[object, ...] = (
-        n_columns,
-        format,
-        id(starts),
-        id(indices),
-        id(values),
-        starts.data_ptr(),
-        indices.data_ptr(),
-        values.data_ptr(),
-        starts.numel(),
-        indices.numel(),
-        values.numel(),
-        starts.untyped_storage().nbytes(),
-        indices.untyped_storage().nbytes(),
-        values.untyped_storage().nbytes(),
-    )
-    if scales is not None:
-        seen += id(scales), scales.data_ptr(), scales.numel(), scales.untyped_storage().nbytes()
-    if bias is not None:
-        seen += "bias", id(bias), bias.data_ptr(), bias.numel(), bias.untyped_storage().nbytes()
-    return _known.get(seen) or _check_and_remember(seen, bias, starts, indices, values, scales, n_columns, format)
+    tensors = starts, indices, values, scales, bias
+    seen, memory = _seen(tensors, tensors, n_columns, format)
+    known = _known.get(seen)
+    if known is not None:
+        return known, memory
+    now = tuple(None if t is None else t.detach() for t in tensors)  # nobody can give these other memory
+    found = _looked_at(*now[:4], n_columns, format, bias=now[4])
+    seen, memory = _seen(tensors, now, n_columns, format)
+    if len(_known) >= MOST_KNOWN:
+        _known.clear()
+    _known[seen] = found
+    return found, memory
 
 
-def _check_and_remember(seen: tuple[object, ...], bias: Tensor | None, *parts: Any) -> Checked:  # noqa: ANN401 - see Parts
+def _seen(
+    objects: Sequence[Tensor | None],
+    tensors: Sequence[Tensor | None],
+    n_columns: int,
+    format: str,  # noqa: A002
+) -> tuple[tuple[object, ...], Memory]:
+    """All that tells that a check still holds, and the memory of the tensors.
+
+    It is made in every call, so it takes as little time as it can. Where a tensor lies, its length and its storage's
+    make it safe to read; that it is the same object tells that its shape is that which was checked.
+
+    Args:
+        objects: starts, indices, values, scales and bias, as the operator got them.
+        tensors: the same, or aliases of them.
+        n_columns: of the matrix.
+        format: the name of its format.
+    """
+    seen: list[object] = [n_columns, format]
+    memory = []
+    for item, tensor in zip(objects, tensors, strict=True):
+        if tensor is None:
+            seen.append(None)
+            continue
+        storage = tensor.untyped_storage()
+        memory.append(storage)
+        place = storage.data_ptr(), storage.nbytes(), tensor.storage_offset(), tensor.numel()
+        seen += (id(item), tensor.dtype, *place)
+    return tuple(seen), memory
+
+
+def _looked_at(*parts: Any, bias: Tensor | None) -> Checked:  # noqa: ANN401 - see Parts
     matrix = matrix_on(torch.device("cpu"), *parts)
     argument = as_argument(matrix)
-    found = Checked(
+    return Checked(
         address=ctypes.addressof(argument),
         n_rows=matrix.n_rows,
         n_columns=matrix.n_columns,
@@ -102,10 +128,6 @@ def _check_and_remember(seen: tuple[object, ...], bias: Tensor | None, *parts: A
         bias=_address_of_bias(bias, matrix.n_rows),
         argument=argument,
     )
-    if len(_known) >= MOST_KNOWN:
-        _known.clear()
-    _known[seen] = found
-    return found
 
 
 def _address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:

@@ -125,7 +125,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if library is None:
         return convolution_twin(x, *rest)
     starts, indices, values, scales, n_columns, format_name, bias, *kernel, groups, relu = rest
-    matrix = checked(starts, indices, values, scales, n_columns, format_name, bias)
+    x = x.detach()  # an alias, which keeps the memory of now
+    matrix, _memory = checked(starts, indices, values, scales, n_columns, format_name, bias)
     if x.dtype != torch.float32:
         raise OptionError(f"x must be float32, not {x.dtype}")
     check_memory(x, "x")

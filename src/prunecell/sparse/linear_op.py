@@ -38,7 +38,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if library is None:
         return linear_twin(x, *rest)
     starts, indices, values, scales, n_columns, format_name, bias, relu, feature_major = rest
-    matrix = checked(starts, indices, values, scales, n_columns, format_name, bias)
+    x = x.detach()  # an alias, which keeps the memory of now
+    matrix, _memory = checked(starts, indices, values, scales, n_columns, format_name, bias)
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
     if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
         raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")

@@ -318,3 +318,24 @@ def test_nothing_is_read_outside_while_another_thread_writes():
     finally:
         stop.set()
         writer.join()
+
+
+@pytest.mark.usefixtures("compiled_level")
+def test_another_thread_may_give_the_parts_and_the_input_other_memory():
+    """A call goes on with the memory that it began with, and nothing that is sound is refused meanwhile."""
+    layer, x = SparseLinear(compress(sparse(900, 4000)), torch.randn(900)), torch.randn(16, 4000)
+    expected, stop = layer(x), threading.Event()
+
+    def give():
+        while not stop.is_set():
+            for tensor in (layer.starts, layer.indices, layer.values, layer.bias, x):
+                tensor.data = tensor.detach().clone()
+
+    giver, end = threading.Thread(target=give), time.monotonic() + 0.3
+    giver.start()
+    try:
+        while time.monotonic() < end:
+            torch.testing.assert_close(layer(x), expected, atol=0, rtol=0)
+    finally:
+        stop.set()
+        giver.join()
