@@ -2,7 +2,8 @@
 
 A weight connects inputs with outputs, so a zero takes a connection away. Known layers have theirs under known names.
 Of any other module, a parameter with two dimensions larger than one is a weight, unless its owner or its own name says
-that it is something else: a bias, an embedding, a scale, a rate.
+that it is something else: a bias, an embedding, a scale, a rate. The main word decides, in the name of the parameter
+and in that of the owner's class: a `token_weight` is a weight, a LayerNormLSTMCell is a cell.
 """
 
 import re
@@ -42,12 +43,12 @@ _WORDS = re.compile(
     r"(?P<projects>proj|projections?|projector|kernels?|mix(?:ing|er)|transform)"
     r"|(?P<weight>weights?|w[qkvoigxhr]{0,3}|matrix|matrices|experts)"
     r"|(?P<table>[a-z]*embed(?:s|dings?)?|embs?|tables?|wte|wpe|vocab|lut|codebooks?|codevectors?)"
-    r"|(?P<token>[a-z]*tokens?|cls|pe|ape|rpe|pos|posn|positions?|positional|latents?"
+    r"|(?P<token>[a-z]*tokens?|pe|ape|rpe|pos|posn|positions?|positional|latents?"
     r"|quer(?:y|ies)|prompts?|prototypes?|centroids?|anchors?|registers?|slots?|mem|memory|memories|null|sinks?)"
     r"|(?P<values>freqs?|frequenc(?:y|ies)|means?|mu|features|grids?|planes?|voxels?|points|coords?|transitions)"
     r"|(?P<norm>[a-z]*norm|ln|bn|gn)"
     r"|(?P<scale>scales?|gains?|gamma|beta|alpha|lamb?da?|ls|slopes?|shift|temperature|step_sizes?|zero_points?|zp"
-    r"|clip(?:_val)?|thresholds?|numerators?|denominators?)"
+    r"|clip_val|thresholds?|numerators?|denominators?)"
     r"|(?P<rate>logs?|decays?|sigmas?|rho|stds?|vars?|variances?|cov|covariances?|logvar|mixture|a_imag|a_real"
     r"|time_(?:first|faaaa|mix))"
     r")(?![^_])"
@@ -158,8 +159,8 @@ def _said(place: Place) -> list[str]:
     said = [str(found.lastgroup) for found in _WORDS.finditer(place.words)]
     if re.search(r"_w$", place.leaf) and place.beside(f"{place.leaf[:-1]}h") is not None:
         return said[:-1]  # a width beside a height
-    key = re.sub(r"query", "key", re.sub(r"queries", "keys", place.leaf.lower()))
-    if key != place.leaf.lower() and place.beside(key) is not None:
+    query = re.fullmatch(r"(.*)quer(y|ies)(_?\d*)", place.leaf, re.IGNORECASE)
+    if query and place.beside(f"{query[1]}key{'s' if query[2].lower() == 'ies' else ''}{query[3]}") is not None:
         return [*said, "weight"]  # what makes queries, beside what makes keys
     return said
 
@@ -193,7 +194,7 @@ def _is_called_b(place: Place, parameter: Tensor) -> bool:
     if beside or not re.match(r"b_[a-z]{2}", name):
         return any(_n_wide(weight) > _n_wide(parameter) for weight in beside)
     alone = all(place.beside(f"{letter}{name[1:]}") is None for letter in "ac")
-    return alone and "projects" not in _said(place)
+    return alone and not {"weight", "projects"} & set(_said(place))
 
 
 def _n_wide(parameter: Tensor) -> int:
