@@ -2,7 +2,8 @@
 
 A weight connects inputs with outputs, so a zero takes a connection away. Known layers have theirs under known names.
 Of any other module, a parameter with two dimensions larger than one is a weight, unless its owner or its own name says
-that it is something else: a bias, an embedding, a scale, a rate.
+that it is something else: a bias, an embedding, a scale, a rate. The main word decides, in the name of the parameter
+and in that of the owner's class: a `token_weight` is a weight, a LayerNormLSTMCell is a cell.
 """
 
 import re
@@ -24,28 +25,44 @@ _THEIR_WEIGHTS = re.compile(r"((in|q|k|v)_proj_)?weight|weight_(ih|hh|hr)(_l\d+(
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 _NORM = re.compile(
-    r"(?<!Weight)(?<!Spectral)(?<!Pre)(?<!Post)[Nn]orm(alization)?(?![a-z])(?!.*(Linear|Dense|Conv|Attention|MLP))|GRN"
+    r"(?<!Weight)(?<!Spectral)(?<!Pre)(?<!Post)[Nn]orm(alization)?"
+    r"(\d*[dD]?|Nd|NCHW|NHWC|TP|DP|SP|HF|Base|Layer|Module|Gated|Act|ReLU|Plus|Sync|Zero|Single|Affine|Fused|Wrapper"
+    r"|[Ff][Pp]?\d+|Float32|(No|With|Without)?(Bias|Affine)|Channels?(First|Last)?|_)*$|GRN"
 )
-"""Names of classes whose parameters are gains: RMSNorm, LayerNorm2d, ActNorm, ConvNeXt's GRN; not PreNormAttention."""
+"""Names of classes that are norms, whose parameters are gains: RMSNorm, LayerNorm2d, RMSNormGated, ConvNeXt's GRN.
+What comes after the norm is only its manner: a LayerNormLSTMCell is a cell, a NormFreeBlock is a block."""
 
-_EMBEDDING = re.compile(r"[Ee]mbed(s|ding|dings|der)?(?![a-z])|Position(al)?(?![a-z])")
-"""Names of classes whose own parameters are embeddings, tokens, tables of positions."""
+_EMBEDDING = re.compile(
+    r"((?<!Patch)[Ee]mbed(s|dings?|der)?|Position(s|al)?|Position(al)?(Encod(ing|er)s?|Bias|Table))"
+    r"(\d*[dD]?|Nd|Layer|Module|Bag|Base|Table|Learned|Sine|[Ff][Pp]?\d+|_)*$"
+)
+"""Names of classes that are embeddings, tables of positions, or hold tokens: not PositionWiseFeedForward."""
 
-_WORDS = {
-    "a bias": re.compile(r"bias(es)?"),
-    "an embedding": re.compile(
-        r"[a-z]*(embed(s|dings?)?|tokens?)|embs?|pe|pos|posn|positions?|positional|tables?|wte|wpe|vocab|lut"
-        r"|codebooks?|codevectors?|latents|queries|prompts?|prototypes?|centroids|anchors|registers"
-    ),
-    "a scale": re.compile(r"scales?|gains?|gamma|beta|shift|norm|temperature"),
-    "a rate or a spread, in which a zero takes no connection away": re.compile(r"logs?|decay|sigma|rho|std|var|logvar"),
+_WORDS = re.compile(
+    r"(?<![^_])(?:"
+    r"(?P<projects>proj|projections?|projector|kernels?|mix(?:ing|er)|transform)"
+    r"|(?P<weight>weights?|w[qkvoigxhr]{0,3}|matrix|matrices|experts)"
+    r"|(?P<table>[a-z]*embed(?:s|dings?)?|embs?|tables?|wte|wpe|vocab|lut|codebooks?|codevectors?)"
+    r"|(?P<token>[a-z]*tokens?|pe|ape|rpe|pos|posn|positions?|positional|latents?"
+    r"|quer(?:y|ies)|prompts?|prototypes?|centroids?|anchors?|registers?|slots?|mem|memory|memories|null|sinks?)"
+    r"|(?P<values>freqs?|frequenc(?:y|ies)|means?|mu|features|grids?|planes?|voxels?|points|coords?|transitions)"
+    r"|(?P<norm>[a-z]*norm|ln|bn|gn)"
+    r"|(?P<scale>scales?|gains?|gamma|beta|alpha|lamb?da?|ls|slopes?|shift|temperature|step_sizes?|zero_points?|zp"
+    r"|clip_val|thresholds?|numerators?|denominators?)"
+    r"|(?P<rate>logs?|decays?|sigmas?|rho|stds?|vars?|variances?|cov|covariances?|logvar|mixture|a_imag|a_real"
+    r"|time_(?:first|faaaa|mix))"
+    r")(?![^_])"
+)
+"""What the words of a name say, in a parameter of an unknown module."""
+
+_REASONS = {
+    "table": "an embedding",
+    "token": "an embedding",
+    "values": "a table of values, in which a zero takes no connection away",
+    "norm": "a norm's",
+    "scale": "a scale",
+    "rate": "a rate or a spread, in which a zero takes no connection away",
 }
-"""Why a parameter of an unknown module is no weight: a whole word in its own name."""
-
-_OF_WEIGHTS = {"proj", "projection", "kernel", "kernels"}
-"""Words that say it is a weight all the same: `pos_proj` projects, it holds no positions."""
-
-_CALLED_A_WEIGHT = {"weight", "weights", "w", "matrix", "experts"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +82,20 @@ class Place:
     is_adapter: bool
 
     @property
-    def words(self) -> set[str]:
-        """The words of the name, in small letters."""
-        return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)}
+    def words(self) -> str:
+        """The words of the name, in small letters, without numbers: w_out of `wOut1`."""
+        return "_".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.name)).lower()
+
+    @property
+    def leaf(self) -> str:
+        """The last part of the name: `w1` of `experts.w1` in a ParameterDict."""
+        return self.name.rpartition(".")[2]
+
+    def beside(self, name: str) -> Tensor | None:
+        """The parameter beside it that has a name, in capital or small letters; None if there is none."""
+        holder = self.owner.get_submodule(self.name.rpartition(".")[0])
+        siblings = {sibling.lower(): parameter for sibling, parameter in holder.named_parameters(recurse=False)}
+        return siblings.get(name.lower())
 
 
 def why_impossible(parameter: Tensor) -> str:
@@ -112,27 +140,63 @@ def _is_a_known_weight(place: Place, parameter: Tensor) -> bool:
 
 def _why_not_a_weight(place: Place, parameter: Tensor) -> str:
     """Why a parameter of an unknown module is no weight, by its shape and its name."""
-    if any(map(_WORDS["a bias"].fullmatch, place.words)) or _stands_beside_its_weight(place):
+    if re.search(r"(?<![a-z])bias(es)?(?![a-z])", place.words) or _is_called_b(place, parameter):
         return "a bias"
-    if sum(size > 1 for size in parameter.shape) < 2:  # noqa: PLR2004 - of inputs and of outputs
+    if _n_wide(parameter) < 2:  # noqa: PLR2004 - of inputs and of outputs
         return "a vector" if parameter.ndim < 2 else f"a vector of shape {tuple(parameter.shape)}"  # noqa: PLR2004
-    return "" if place.words & _OF_WEIGHTS else _why_not_a_matrix_of_weights(place, parameter)
-
-
-def _why_not_a_matrix_of_weights(place: Place, parameter: Tensor) -> str:
-    if reason := next((reason for reason, word in _WORDS.items() if any(map(word.fullmatch, place.words))), ""):
+    said = _said(place)
+    if said[-1:] == ["projects"]:
+        return ""
+    if reason := _why_not_by_name(said) or ("an embedding" if _EMBEDDING.search(type(place.owner).__name__) else ""):
         return reason
-    if _EMBEDDING.search(type(place.owner).__name__):
-        return "an embedding"
-    if parameter.shape[0] == 1 and not place.words & _CALLED_A_WEIGHT:
+    if parameter.shape[0] == 1 and not {"weight", "projects"} & set(said):
         return f"of shape {tuple(parameter.shape)}: broadcast over a batch, as tokens and positions are"
     return ""
 
 
-def _stands_beside_its_weight(place: Place) -> bool:
-    """Whether it is `b1` beside `w1`, as the biases of experts are: (experts, out) beside (experts, in, out)."""
-    holder, _, name = place.name.rpartition(".")
-    if not re.match(r"b(?![A-Za-z])", name):
-        return False
-    siblings = {sibling.lower() for sibling, _ in place.owner.get_submodule(holder).named_parameters(recurse=False)}
-    return f"w{name[1:]}".lower() in siblings
+def _said(place: Place) -> list[str]:
+    """What the words of its name say, those of them that say something: token, weight of `token_weight`."""
+    said = [str(found.lastgroup) for found in _WORDS.finditer(place.words)]
+    if re.search(r"_w$", place.leaf) and place.beside(f"{place.leaf[:-1]}h") is not None:
+        return said[:-1]  # a width beside a height
+    query = re.fullmatch(r"(.*)quer(y|ies)(_?\d*)", place.leaf, re.IGNORECASE)
+    if query and place.beside(f"{query[1]}key{'s' if query[2].lower() == 'ies' else ''}{query[3]}") is not None:
+        return [*said, "weight"]  # what makes queries, beside what makes keys
+    return said
+
+
+def _why_not_by_name(said: Sequence[str]) -> str:
+    """Why a matrix is no weight. Its shape says that it is one, so its name decides only by its main word, the last.
+
+    `token_weight` is read as `token.weight`: it is a weight but for an embedding's and a norm's. `w_queries` and
+    `weight_mu` are weights, `weight_scale` is a scale.
+    """
+    if not said:
+        return ""
+    *before, last = said
+    if last == "weight":
+        last = next((word for word in reversed(before) if word != "weight"), "")
+        return _REASONS[last] if last in {"table", "norm"} else ""
+    return "" if last in {"token", "values"} and {"weight", "projects"} & set(before) else _REASONS.get(last, "")
+
+
+def _is_called_b(place: Place, parameter: Tensor) -> bool:
+    """Whether it is a bias by its letter.
+
+    It is one beside a weight with more dimensions, as `b1` (experts, out) is beside `w1` (experts, in, out), `fc_b`
+    beside `fc_w`; and `b_gates` is one by itself, but for factors and state spaces, which have `a_gates` or `c_gates`.
+    """
+    name = place.leaf
+    weights = [f"w{name[1:]}"] if re.match(r"[bB]", name) else []
+    if re.search(r"_[bB]$", name):
+        weights += [f"{name[:-1]}w", f"{name[:-1]}weight", name[:-2]]
+    beside = [weight for weight in map(place.beside, weights) if weight is not None]
+    if beside or not re.match(r"b_[a-z]{2}", name):
+        return any(_n_wide(weight) > _n_wide(parameter) for weight in beside)
+    alone = all(place.beside(f"{letter}{name[1:]}") is None for letter in "ac")
+    return alone and not {"weight", "projects"} & set(_said(place))
+
+
+def _n_wide(parameter: Tensor) -> int:
+    """The number of dimensions larger than one."""
+    return sum(size > 1 for size in parameter.shape)

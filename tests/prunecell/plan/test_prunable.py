@@ -266,6 +266,17 @@ KINDS = {
     "a norm of one's own": (lambda: having("LlamaRMSNorm", weight=(2, 8)), FLAT, set()),
     "rates": (lambda: Having(A_log=(8, 4), D=(8,), time_decay=(2, 8)), FLAT, set()),
     "noise": (lambda: Having(weight_mu=(6, 8), weight_sigma=(6, 8), bias_mu=(6,)), FLAT, {"weight_mu"}),
+    "a cell with norms": (lambda: having("LayerNormLSTMCell", weight_ih=(24, 8), weight_hh=(24, 6)), FLAT,
+                          {"weight_ih", "weight_hh"}),
+    "attention by letters": (lambda: Having(wq=(8, 2, 4), bq=(2, 4), W_K=(2, 8, 4), b_K=(2, 4), b_gates=(2, 4)), FLAT,
+                             {"wq", "W_K"}),
+    "layers by suffix": (lambda: Having(fc1_w=(4, 8, 6), fc1_b=(4, 6)), FLAT, {"fc1_w"}),
+    "queries, keys, values": (lambda: Having(query=(8, 6), key=(8, 6), value=(8, 6)), FLAT, {"query", "key", "value"}),
+    "learned queries": (lambda: having("Projector", query=(5, 8), latent_query=(5, 8)), FLAT, set()),
+    "an activation": (lambda: having("Rational", numerator=(4, 6), denominator=(4, 5)), FLAT, set()),
+    "a quantizer": (lambda: Having(weight=(6, 8), step_size=(6, 2), zero_point=(6, 2)), FLAT, {"weight"}),
+    "scores of transitions": (lambda: having("CRF", transitions=(5, 5), start_transitions=(5,)), FLAT, set()),
+    "sizes of images": (lambda: Having(rel_pos_h=(7, 8), rel_pos_w=(7, 8)), FLAT, set()),
     "LoRA": (lambda: Having(weight=(6, 8), lora_A=(2, 8), lora_B=(6, 2)), FLAT, {"weight"}),
 }  # fmt: skip
 
