@@ -183,14 +183,24 @@ def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     return x.new_empty(x.shape[0], rest[0].shape[0] - 1, *_checked_output_size(x, *rest))
 
 
+def _check_gradient(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> None:  # noqa: ANN401 - see above
+    check_operands(gradient, rest[:N_TENSORS], None, name="gradient")
+    n_rows, n_columns, (*kernel, groups) = rest[0].shape[0] - 1, rest[N_PARTS - 2], rest[N_PARTS:]
+    shape = input_shape[0], n_rows, *_output_size_of_fitting(input_shape, n_rows, n_columns, kernel, groups)
+    if gradient.shape != shape:
+        raise OptionError(f"gradient must have the shape {shape}, not {tuple(gradient.shape)}")
+
+
 def _gradient_twin(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check_gradient(gradient, input_shape, *rest)
     kernel_size, *others = rest[N_PARTS:]
     weight = _dense_weight(matrix_on(gradient.device, *rest[:N_PARTS]), kernel_size)
     result: Tensor = INPUT_GRADIENTS[len(kernel_size)](tuple(input_shape), weight, gradient, *others)
     return result
 
 
-def _gradient_fake(gradient: Tensor, input_shape: Sequence[int], *_rest: Any) -> Tensor:  # noqa: ANN401 - see above
+def _gradient_fake(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check_gradient(gradient, input_shape, *rest)
     return gradient.new_empty(input_shape)
 
 

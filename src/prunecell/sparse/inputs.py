@@ -95,23 +95,39 @@ def as_channels_last(y: Tensor) -> Tensor:
     return y.contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d)  # noqa: PLR2004
 
 
-def check_operands(x: Tensor, parts: Sequence[Tensor | None], bias: Tensor | None) -> None:
+def check_one_device(parts: Sequence[Tensor | None]) -> Tensor:
+    """The first of the arrays of a matrix, where all are on one device.
+
+    Raises:
+        StateError: they are not.
+    """
+    starts, *others = parts
+    if starts is None or any(part is not None and part.device != starts.device for part in others):
+        raise StateError("starts, indices, values and scales must be on one device")
+    return starts
+
+
+def check_operands(x: Tensor, parts: Sequence[Tensor | None], bias: Tensor | None, *, name: str = "x") -> None:
     """Refuse an input or bias that does not go with a matrix of these parts: its device, dtype, or number of rows.
+
+    Args:
+        x: the input, or the gradient of an output.
+        parts: starts, indices, values and scales.
+        bias: if there is one.
+        name: of x, for messages.
 
     Raises:
         OptionError: what does not fit.
         StateError: the parts are not on one device.
     """
-    starts, *others = parts
-    if starts is None or any(part is not None and part.device != starts.device for part in others):
-        raise StateError("starts, indices, values and scales must be on one device")
+    starts = check_one_device(parts)
     n_rows = starts.shape[0] - 1
-    for name, tensor in (("x", x), ("bias", bias)):
+    for called, tensor in ((name, x), ("bias", bias)):
         if tensor is None:
             continue
         if tensor.device != starts.device:
-            raise OptionError(f"{name} is on {tensor.device}, the sparse matrix on {starts.device}: move one of them")
+            raise OptionError(f"{called} is on {tensor.device}, the sparse matrix on {starts.device}: move one of them")
         if tensor.dtype != torch.float32:
-            raise OptionError(f"{name} must be float32, not {tensor.dtype}")
+            raise OptionError(f"{called} must be float32, not {tensor.dtype}")
     if bias is not None and bias.shape != (n_rows,):
         raise OptionError(f"bias must be {n_rows} float32 in a row, not of shape {tuple(bias.shape)}")

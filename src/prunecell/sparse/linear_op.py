@@ -97,7 +97,15 @@ def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     return _empty_output(x, rest[0].shape[0] - 1, feature_major=rest[-1])
 
 
+def _check_gradient(gradient: Tensor, *parts: Any) -> None:  # noqa: ANN401 - see above
+    check_operands(gradient, parts[:N_TENSORS], None, name="gradient")
+    n_rows = parts[0].shape[0] - 1
+    if gradient.ndim != 2 or gradient.shape[1] != n_rows:  # noqa: PLR2004 - samples, rows
+        raise OptionError(f"gradient must have the shape (samples, {n_rows}), not {tuple(gradient.shape)}")
+
+
 def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check_gradient(gradient, *parts)
     matrix = matrix_on(gradient.device, *parts)
     result = gradient.new_zeros(gradient.shape[0], matrix.n_columns)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
@@ -107,6 +115,7 @@ def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - s
 
 
 def _gradient_fake(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check_gradient(gradient, *parts)
     return gradient.new_empty(gradient.shape[0], parts[-2])
 
 
