@@ -53,9 +53,9 @@ def test_operands_on_two_devices_are_refused(name):
     fake = operator(*with_changed(arguments, places, to_meta))
     assert (fake.shape, fake.stride(), fake.is_meta) == (whole.shape, whole.stride(), True)
     for place in places:
-        with pytest.raises(PrunecellError, match="device|move one of them"):
+        with pytest.raises(PrunecellError, match=r"device|move one of them"):
             operator(*with_changed(arguments, [place], to_meta))
-        with pytest.raises(PrunecellError, match="device|move one of them"):
+        with pytest.raises(PrunecellError, match=r"device|move one of them"):
             operator(*with_changed(arguments, [p for p in places if p != place], to_meta))
 
 
