@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prunecell.errors import StateError
+from prunecell.errors import StateError, quoted, some
 
 _LARGEST = 1 << 53
 """Counts are below it, so that they stay exact as floats, and far from what overflows."""
@@ -62,13 +62,8 @@ def check_fields(state: object, kinds: Mapping[str, Kind], what: str) -> Mapping
     if missing := kinds.keys() - state.keys():
         raise StateError(f"{what} lacks {', '.join(sorted(missing))}")
     if unknown := state.keys() - kinds.keys():
-        raise StateError(f"{what} has unknown fields: {', '.join(sorted(map(repr, unknown)))[:200]}")
+        raise StateError(f"{what} has unknown fields: {some(sorted(map(quoted, unknown)))}")
     for name, kind in kinds.items():
         if not kind.fits(state[name]):
-            raise StateError(f"{name}={_shown(state[name])} of {what} is illegal: it must be {kind.told}")
+            raise StateError(f"{name}={quoted(state[name])} of {what} is illegal: it must be {kind.told}")
     return state
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - a line of text
