@@ -94,8 +94,8 @@ def refuse_without_values(model: nn.Module, places: Iterable[Place], given: Mapp
     if missing:
         raise StateError(
             f"nothing gives values to {some(map(quoted, missing), 3)}, which the model has on the meta device: build"
-            " the model with `with prunecell.meta_weights(): ...`, which has only parameters there and computes buffers, or"
-            " without the meta device; and give compact_ a file that has all parameters"
+            " the model with `with prunecell.meta_weights(): ...`, which has only parameters there and computes"
+            " buffers, or without the meta device; and give compact_ a file that has all parameters"
         )
 
 
