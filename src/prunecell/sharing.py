@@ -17,9 +17,12 @@ from prunecell.codecs.kmeans import cluster
 from prunecell.enforcement.gradients import Stamp
 from prunecell.enforcement.stepping import StepWatch, parameters_of
 from prunecell.errors import OptionError, StateError, check_count, nearest
+from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
 
 MAX_BITS = 8
 _VERSION = 1
+_STATE_OF = "the sharing's state"
+_STATE = {"version": COUNT, "clusters": MAPPING}
 _INDEX_TYPES = (torch.uint8, torch.int16)
 
 
@@ -270,19 +273,14 @@ class Sharing:
 
 def _checked(state: object, weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:
     """Check all of a state before any of it is taken."""
-    if not isinstance(state, Mapping) or state.get("version") != _VERSION or "clusters" not in state:
-        raise StateError(f"this is no state of a sharing of version {_VERSION}")
-    clusters: Mapping[str, Tensor] = state["clusters"]
-    if not isinstance(clusters, Mapping):
-        raise StateError(f"clusters of the sharing's state is a {type(clusters).__name__}: it must be a mapping")
-    if clusters.keys() != weights.keys():
-        raise StateError(f"the state is of {sorted(map(str, clusters))}, the sharing of {sorted(weights)}")
+    check_version(state, _VERSION, _STATE_OF)
+    clusters: Mapping[str, Tensor] = check_fields(state, _STATE, _STATE_OF)["clusters"]
+    check_names(clusters, weights, _STATE_OF)
+    check_fields(clusters, dict.fromkeys(weights, TENSOR), f"the clusters in {_STATE_OF}")
     for name, weight in weights.items():
         index, shape = clusters[name], weight.cluster.shape
-        if not isinstance(index, Tensor) or index.shape != shape or index.dtype not in _INDEX_TYPES:
+        if index.shape != shape or index.dtype not in _INDEX_TYPES:
             raise StateError(f"the clusters of {name!r} must be integers of shape {tuple(shape)}")
-        if index.layout is not torch.strided or index.is_meta:
-            raise StateError(f"the clusters of {name!r} must be a dense tensor with values, not {index.layout}")
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= 1 << MAX_BITS:
             raise StateError(f"the clusters of {name!r} must be in [0, {1 << MAX_BITS}]")
     return clusters

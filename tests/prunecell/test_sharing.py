@@ -286,12 +286,12 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changed(mlp):
     before = mlp.model[0].weight.detach().clone()
     clusters = state["clusters"]
     bad = [
-        ({}, "no state of a sharing of version 1"),
-        ({"version": 1, "clusters": {}}, "the state is of"),
-        ({"version": 1, "clusters": [3]}, "clusters of the sharing's state is a list"),
+        ({}, "version=None of the sharing's state is unknown: it must be 1"),
+        ({"version": 1, "clusters": {}}, "it lacks '0.weight', '2.weight'"),
+        ({"version": 1, "clusters": [3]}, r"clusters=\[3\] of the sharing's state is illegal: it must be a mapping"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].to("meta")}}, "with values"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].to_sparse()}}, "a dense tensor"),
-        (None, "no state of a sharing"),
+        (None, "the sharing's state is a NoneType: it must be a mapping"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["0.weight"]}}, "the clusters of '2.weight'"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].float()}}, "must be integers"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].short() - 9}}, r"in \[0, 256\]"),
