@@ -13,11 +13,11 @@ from torch.nn.parameter import is_lazy
 
 from prunecell.archive import Archive
 from prunecell.errors import StateError, quoted, some
-from prunecell.sparse.fit import names_in, refuse_compact
+from prunecell.sparse.matching import names_in, refuse_compact
 from prunecell.sparse.places import Place, paths_of, places_of, refuse_without_values
 
 _LOADERS = (nn.Module, nn.BatchNorm1d, nn.InstanceNorm1d)
-"""Their ways to load are those that `fit` foresees."""
+"""Their ways to load are those that `matching` foresees."""
 
 _HOOKS = (
     "_load_state_dict_pre_hooks",
