@@ -16,6 +16,7 @@ from torch import Tensor
 from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.formats.format import Format
+from prunecell.sparse.inputs import check_bias
 from prunecell.sparse.matrix import as_argument, damage, has_its_memory, matrix_on
 
 MOST_KNOWN = 4096  # matrices, of some hundred bytes each
@@ -63,16 +64,19 @@ def checked(
 
     Raises:
         StateError: the arrays do not fit together, or are not in this process's memory.
-        OptionError: no format has this name; the bias is not float32, contiguous and one for every row, in memory.
+        OptionError: no format has this name; the bias is not float32, one for every row, contiguous and in memory.
     """
     # It is made in every call, so it takes as little time as it can. Where a tensor lies, its length and its storage's
-    # make it safe to read; that it is the same object tells that its shape and its type are those that were checked.
+    # make it safe to read. That it is the same object tells that its shape and its type are those that were checked,
+    # but an object that is gone leaves its id to the next one: so the type of the values, by which a kernel reads them,
+    # is looked at again.
     seen: tuple[object, ...] = (
         n_columns,
         format,
         id(starts),
         id(indices),
         id(values),
+        values.dtype,
         starts.data_ptr(),
         indices.data_ptr(),
         values.data_ptr(),
@@ -111,10 +115,7 @@ def _check_and_remember(seen: tuple[object, ...], bias: Tensor | None, *parts: A
 def _address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:
     if bias is None:
         return None
-    if bias.dtype != torch.float32 or bias.shape != (n_rows,) or not bias.is_contiguous():
-        raise OptionError(f"bias must be {n_rows} float32 in a row, not {bias.dtype} of shape {tuple(bias.shape)}")
-    if not bias.is_cpu:
-        raise OptionError(f"bias must be on cpu, as the rest is, not on {bias.device}")
+    check_bias(bias, n_rows, torch.device("cpu"))
     check_memory(bias, "bias")
     return bias.data_ptr()
 

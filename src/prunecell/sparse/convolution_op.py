@@ -56,7 +56,7 @@ def _check_kernel(kernel: Sequence[Sequence[int]]) -> None:
     Raises:
         OptionError: one of them has not a number for every axis, or an illegal one.
     """
-    kernel_size, stride, padding, dilation = kernel
+    kernel_size, stride, padding, dilation = map(tuple, kernel)
     named = f"kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}"
     n_axes = len(kernel_size)
     if not 1 <= n_axes <= AXES or any(len(numbers) != n_axes for numbers in kernel):
@@ -76,7 +76,7 @@ def _output_size_of_fitting(
         OptionError: input, matrix and kernel do not fit together.
     """
     _check_kernel(kernel)
-    kernel_size = kernel[0]
+    kernel_size = tuple(kernel[0])
     n_axes, n_positions = len(kernel_size), math.prod(kernel_size)
     if len(shape) != n_axes + 2:
         raise OptionError(f"x must have {n_axes + 2} dimensions, not the shape {tuple(shape)}")
@@ -126,8 +126,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
         return convolution_twin(x, *rest)
     starts, indices, values, scales, n_columns, format_name, bias, *kernel, groups, relu = rest
     matrix = checked(starts, indices, values, scales, n_columns, format_name, bias)
-    if x.dtype != torch.float32:
-        raise OptionError(f"x must be float32, not {x.dtype}")
+    if x.dtype is not torch.float32 or not x.is_cpu:
+        check_operands(x, rest[:N_TENSORS], bias)
     check_memory(x, "x")
     n_samples, n_rows = x.shape[0], matrix.n_rows
     geometry, out = _geometry(x.shape, n_rows, matrix.n_columns, *map(tuple, kernel), groups)

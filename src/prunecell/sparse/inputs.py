@@ -121,13 +121,24 @@ def check_operands(x: Tensor, parts: Sequence[Tensor | None], bias: Tensor | Non
         StateError: the parts are not on one device.
     """
     starts = check_one_device(parts)
-    n_rows = starts.shape[0] - 1
-    for called, tensor in ((name, x), ("bias", bias)):
-        if tensor is None:
-            continue
-        if tensor.device != starts.device:
-            raise OptionError(f"{called} is on {tensor.device}, the sparse matrix on {starts.device}: move one of them")
-        if tensor.dtype != torch.float32:
-            raise OptionError(f"{called} must be float32, not {tensor.dtype}")
-    if bias is not None and bias.shape != (n_rows,):
+    _check_operand(x, name, starts.device)
+    if bias is not None:
+        check_bias(bias, starts.shape[0] - 1, starts.device)
+
+
+def check_bias(bias: Tensor, n_rows: int, device: torch.device) -> None:
+    """Refuse a bias that does not go with a matrix of `n_rows` on `device`.
+
+    Raises:
+        OptionError: it is not float32, on that device, one for every row, and contiguous.
+    """
+    _check_operand(bias, "bias", device)
+    if bias.shape != (n_rows,) or not bias.is_contiguous():
         raise OptionError(f"bias must be {n_rows} float32 in a row, not of shape {tuple(bias.shape)}")
+
+
+def _check_operand(tensor: Tensor, name: str, device: torch.device) -> None:
+    if tensor.device != device:
+        raise OptionError(f"{name} is on {tensor.device}, the sparse matrix on {device}: move one of them")
+    if tensor.dtype != torch.float32:
+        raise OptionError(f"{name} must be float32, not {tensor.dtype}")

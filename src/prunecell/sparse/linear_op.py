@@ -40,8 +40,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     starts, indices, values, scales, n_columns, format_name, bias, relu, feature_major = rest
     matrix = checked(starts, indices, values, scales, n_columns, format_name, bias)
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
-    if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
-        raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
+    if x.dtype is not torch.float32 or not x.is_cpu or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
+        _check(x, *rest)
     n_samples, n_bytes = shape[0], x.untyped_storage().nbytes()
     if strides != (n_columns, 1) and strides != (1, n_samples):  # noqa: PLR1714 - a set takes longer
         check_memory(x, "x")

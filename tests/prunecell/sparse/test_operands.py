@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from prunecell import native
 from prunecell.errors import OptionError, PrunecellError
 from prunecell.sparse import convolution_op, dense_weight, linear_op
 from prunecell.sparse.compress import compress
@@ -80,3 +81,32 @@ def test_a_gradient_of_an_input_of_another_shape_is_refused(shape, device):
     arguments = with_changed([gradient, shape, *rest], tensors([gradient, shape, *rest]), lambda t: t.to(device))
     with pytest.raises(OptionError):
         OPERATORS.sparse_convolution_input_gradient(*arguments)
+
+
+WRONG = {
+    "dtype": torch.Tensor.double,
+    "integers": torch.Tensor.long,
+    "device": to_meta,
+    "one axis less": lambda tensor: tensor[0],
+    "one axis more": lambda tensor: tensor[..., None],
+    "fewer features": lambda tensor: tensor[..., :-1] if tensor.ndim < 3 else tensor[:, :-1],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("operand", ["x", "bias"])
+@pytest.mark.parametrize("name", ["sparse_linear", "sparse_convolution"])
+def test_the_kernel_and_its_twin_refuse_in_the_same_words(name, operand, wrong, monkeypatch):
+    arguments = calls()[name]
+    place = 0 if operand == "x" else tensors(arguments)[-1]
+    bad = with_changed(arguments, [place], WRONG[wrong])
+    call = {"sparse_linear": linear_op.sparse_linear, "sparse_convolution": convolution_op.sparse_convolution}[name]
+    told = set()
+    for has_kernels in (True, False):
+        if not has_kernels:
+            monkeypatch.setattr(native, "library", lambda: None)
+        for operator in (call, getattr(OPERATORS, name)):
+            with pytest.raises(OptionError) as caught:
+                operator(*bad)
+            told.add(str(caught.value))
+    assert len(told) == 1, told
