@@ -15,7 +15,7 @@ from n2d2.error_handler import WrongInputType
 from n2d2.fields import Declared, accepted, count, number
 from n2d2.tensor import Tensor
 from prunecell.disk.atomic import replacing
-from prunecell.errors import StateError
+from prunecell.errors import StateError, quoted
 from prunecell.kinds import COUNT, REAL, Kind, check_fields
 from prunecell.report.picture import can_draw
 
@@ -174,7 +174,7 @@ class Score:
         if not isinstance(state, dict) or not all(isinstance(partition, str) for partition in state):
             raise StateError("the state of a target must map partitions to what was counted")
         tallies = {
-            partition: _Tally(**check_fields(tally, _TALLY, f"partition {partition!r:.40} of the target"))
+            partition: _Tally(**check_fields(tally, _TALLY, f"partition {quoted(partition)} of the target"))
             for partition, tally in state.items()
         }
         self._tallies.clear()

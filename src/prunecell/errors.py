@@ -73,6 +73,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f";{hint} Legal: {', '.join(names)}"
 
 
+def some(names: Iterable[object], n: int = 5, *, between: str = ", ") -> str:
+    """The first `n` names, and how many more there are.
+
+    >>> some(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - n} more" if len(listed) > n else ""
+    return between.join(listed[:n]) + more
+
+
+def quoted(value: object, width: int = 80) -> str:
+    """A value of any kind and length, from anywhere, as a message shows it: its repr, its middle cut out if it is long.
+
+    >>> quoted("fc.weight"), len(quoted("x" * 1000))
+    ("'fc.weight'", 83)
+    """
+    try:
+        text = repr(value).replace("\n", " ")  # a tensor's has lines
+    except (ValueError, RecursionError):  # a number of too many digits, lists in lists in lists
+        return f"a {type(value).__name__}"
+    return text if len(text) <= width else f"{text[: width // 2]}...{text[-width // 2 :]}"
+
+
 def check_number(name: str, value: object, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
     """Refuse, by name, a value that is not a finite real number in [low, high] (or (low, high]).
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prunecell.allocation import shares_of
 from prunecell.bits.mask import Mask
-from prunecell.errors import OptionTypeError
+from prunecell.errors import OptionTypeError, some
 from prunecell.evidence import Evidence
 from prunecell.fillers import rank_of
 from prunecell.normed import spared
@@ -65,7 +65,7 @@ class Group:
         if self._n_late == PATIENCE:
             waiting = [weight.name for weight in late if not weight.collector.complete]
             warnings.warn(
-                f"no {self._needs.name} of {', '.join(waiting[:5])} came in {PATIENCE} steps, so no mask of this spec"
+                f"no {self._needs.name} of {some(waiting)} came in {PATIENCE} steps, so no mask of this spec"
                 " is filled: are they unused or frozen, or is the model compiled?",
                 RuntimeWarning,
                 stacklevel=4,

@@ -27,7 +27,6 @@ _UNSEEN = {
     "Zs": "a space that is no plain one",
 }
 """Unicode's categories that no name may hold: a name is shown in messages and tables, on terminals."""
-_SHOWN = 80
 
 _ALWAYS_WRAPPED = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _HOLD_A_MODULE = (DataParallel, DistributedDataParallel, AveragedModel)
@@ -48,16 +47,6 @@ def why_illegal(name: str) -> str | None:
         if letter != " " and category in _UNSEEN:
             return f"it holds {_UNSEEN[category]} (U+{ord(letter):04X})"
     return None
-
-
-def quoted(name: object) -> str:
-    """A name, of any length and from anywhere, as a message shows it.
-
-    >>> quoted("fc.weight"), len(quoted("x" * 1000))
-    ("'fc.weight'", 83)
-    """
-    text = repr(name)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
 
 
 def plain_names(model: nn.Module) -> dict[str, str]:

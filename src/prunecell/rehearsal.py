@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from prunecell.errors import StateError
+from prunecell.errors import StateError, quoted
 
 _OWN = ("state", "param_groups", "defaults", "step")  # `step`: schedulers put a method of the true optimizer there
 
@@ -43,9 +43,7 @@ def check_groups(state: object, own: Mapping[str, Any]) -> None:
             raise StateError(f"its param_groups lack {', '.join(missing)}")
         for name, value in mine.items():
             if name != "params" and not _alike(value, group[name]):
-                raise StateError(
-                    f"{name}={str(group[name])[:40]} of its param_groups is of another kind than {value!r}"
-                )
+                raise StateError(f"{name}={quoted(group[name])} of its param_groups is of another kind than {value!r}")
 
 
 def _alike(own: object, other: object) -> bool:

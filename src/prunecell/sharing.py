@@ -16,10 +16,14 @@ from torch.optim import Optimizer
 from prunecell.codecs.kmeans import cluster
 from prunecell.enforcement.gradients import Stamp
 from prunecell.enforcement.stepping import StepWatch, parameters_of
-from prunecell.errors import OptionError, StateError, check_count, nearest
+from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
+from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
+from prunecell.plan.candidates import candidates
 
 MAX_BITS = 8
 _VERSION = 1
+_STATE_OF = "the sharing's state"
+_STATE = {"version": COUNT, "clusters": MAPPING}
 _INDEX_TYPES = (torch.uint8, torch.int16)
 
 
@@ -98,7 +102,8 @@ def share_(
         model: changed in place.
         bits: 1 to 8.
         optimizer: the optimizer of the weights, or what wraps it; more by `attach`.
-        names: which parameters; all floating-point ones of two or more dimensions by default.
+        names: which parameters, as the model or the model without its wrappers calls them; by default those that a
+            `Pruner` prunes by default.
         sum_gradients: whether a shared value moves by the sum of the gradients of its weights, which is its derivative
             (Deep Compression), or by their mean. With the sum, the learning rate must be smaller by about the number of
             weights that share a value; with the mean, the learning rate that the model was trained with is right.
@@ -107,7 +112,9 @@ def share_(
         The object that keeps the weights shared while training goes on.
 
     Raises:
-        OptionError: bits out of range, a name that no parameter has or that is no float, inf or NaN in a weight.
+        OptionError: bits out of range, a name that no parameter has or whose parameter is no float, inf or NaN in a
+            weight.
+        OptionTypeError: bits is no number, or the model no module.
 
     >>> net = nn.Linear(50, 20)
     >>> optimizer = torch.optim.Adam(net.parameters())
@@ -128,15 +135,23 @@ def share_(
 
 
 def _chosen(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Parameter]:
-    parameters = dict(model.named_parameters())
+    """Name without the prefixes of wrappers -> parameter, each parameter once."""
+    if not isinstance(model, nn.Module):
+        raise OptionTypeError(f"model is a {type(model).__name__}: it must be a torch.nn.Module")
+    found = candidates(model)
     if names is None:
-        return {name: p for name, p in parameters.items() if p.is_floating_point() and p.dim() > 1 and p.numel()}
-    for name in (names := list(names)):
-        if name not in parameters:
-            raise OptionError(f"there is no parameter {name!r}{nearest(name, parameters)}")
-        if not parameters[name].is_floating_point() or not parameters[name].numel():
-            raise OptionError(f"parameter {name!r} cannot be shared: it must be of floats, and not empty")
-    return {name: parameters[name] for name in names}
+        return {candidate.name: candidate.parameter for candidate in found if not candidate.reason}
+    by_name = {name: candidate for candidate in found for name in candidate.names}
+    chosen = {}
+    for name in names:
+        if name not in by_name:
+            raise OptionError(f"there is no parameter {name!r}{nearest(name, by_name)}")
+        if by_name[name].impossible:
+            raise OptionError(
+                f"parameter {name!r} cannot be shared: it must be of floats, have values, and not be empty"
+            )
+        chosen[by_name[name].name] = by_name[name].parameter
+    return chosen
 
 
 def _shared(name: str, parameter: nn.Parameter, bits: int) -> _SharedWeight:
@@ -270,19 +285,14 @@ class Sharing:
 
 def _checked(state: object, weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:
     """Check all of a state before any of it is taken."""
-    if not isinstance(state, Mapping) or state.get("version") != _VERSION or "clusters" not in state:
-        raise StateError(f"this is no state of a sharing of version {_VERSION}")
-    clusters: Mapping[str, Tensor] = state["clusters"]
-    if not isinstance(clusters, Mapping):
-        raise StateError(f"clusters of the sharing's state is a {type(clusters).__name__}: it must be a mapping")
-    if clusters.keys() != weights.keys():
-        raise StateError(f"the state is of {sorted(map(str, clusters))}, the sharing of {sorted(weights)}")
+    check_version(state, _VERSION, _STATE_OF)
+    clusters: Mapping[str, Tensor] = check_fields(state, _STATE, _STATE_OF)["clusters"]
+    check_names(clusters, weights, _STATE_OF)
+    check_fields(clusters, dict.fromkeys(weights, TENSOR), f"the clusters in {_STATE_OF}")
     for name, weight in weights.items():
         index, shape = clusters[name], weight.cluster.shape
-        if not isinstance(index, Tensor) or index.shape != shape or index.dtype not in _INDEX_TYPES:
+        if index.shape != shape or index.dtype not in _INDEX_TYPES:
             raise StateError(f"the clusters of {name!r} must be integers of shape {tuple(shape)}")
-        if index.layout is not torch.strided or index.is_meta:
-            raise StateError(f"the clusters of {name!r} must be a dense tensor with values, not {index.layout}")
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= 1 << MAX_BITS:
             raise StateError(f"the clusters of {name!r} must be in [0, {1 << MAX_BITS}]")
     return clusters

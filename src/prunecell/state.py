@@ -6,21 +6,49 @@ specs       each once, by its fields
 weights     name -> spec (its number), target_sparsity, update, bits (the packed mask), hidden (values or None)
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from prunecell.bits.mask import Mask
-from prunecell.errors import OptionTypeError, StateError
+from prunecell.errors import StateError, quoted, some
 from prunecell.group import Group
+from prunecell.kinds import (
+    COUNT,
+    LIST,
+    MAPPING,
+    NUMBER,
+    POSITIVE,
+    SHARE,
+    TENSOR,
+    check_fields,
+    check_names,
+    check_version,
+    optional,
+)
 from prunecell.schedules import Clock
+from prunecell.weight import PrunedWeight
 
 _VERSION = 2
-_ENDLESS = 1 << 63
-_ENTRIES = {"spec", "target_sparsity", "update", "bits", "hidden"}
+_STATE_OF = "the pruner's state"
+_STATE = {
+    "version": COUNT,
+    "samples": COUNT,
+    "steps": COUNT,
+    "n_samples": optional(POSITIVE),
+    "specs": LIST,
+    "weights": MAPPING,
+}
+_ENTRY = {
+    "spec": COUNT,
+    "target_sparsity": SHARE,
+    "update": optional(NUMBER),  # None: it was never filled
+    "bits": TENSOR,
+    "hidden": optional(TENSOR),
+}
+_WIDTH = 200
+"""Characters of a message that tell one field of a spec."""
 
 
 def state_of(clock: Clock, n_samples: int | None, groups: Sequence[Group]) -> dict[str, Any]:
@@ -49,90 +77,52 @@ def check_state(state: Mapping[str, Any], groups: Sequence[Group]) -> Mapping[st
     """The saved weights, name -> entry, where the whole state fits these groups.
 
     Raises:
-        OptionTypeError: it is no mapping.
-        StateError: it is not whole, or was made under another plan or for another model.
+        StateError: it is no state of this version, not whole, or was made under another plan or for another model.
     """
-    if not isinstance(state, Mapping):
-        raise OptionTypeError(f"state is a {type(state).__name__}: it must be what Pruner.state_dict() returned")
-    version = state.get("version")
-    if type(version) is not int or version != _VERSION:
-        raise StateError(f"version={version!r} of the pruner's state is unknown: it must be {_VERSION}")
-    if missing := {"samples", "steps", "n_samples", "specs", "weights"} - state.keys():
-        raise StateError(f"the state is not whole: it lacks {', '.join(sorted(missing))}")
-    for name in ("samples", "steps"):
-        _check_count(name, state[name], low=0)
+    check_version(state, _VERSION, _STATE_OF)
+    check_fields(state, _STATE, _STATE_OF)
     if state["samples"] < state["steps"]:
-        raise StateError(f"steps={state['steps']} of the pruner's state is illegal: only {state['samples']} samples")
-    if state["n_samples"] is not None:
-        _check_count("n_samples", state["n_samples"], low=1)
+        raise StateError(f"steps={state['steps']} of {_STATE_OF} is illegal: only {state['samples']} samples")
     saved: Mapping[str, Mapping[str, Any]] = state["weights"]
-    names = {weight.name for group in groups for weight in group.weights}
-    if not isinstance(saved, Mapping) or not isinstance(state["specs"], list | tuple):
-        raise StateError("weights of the pruner's state must be a mapping, and specs a list")
-    if saved.keys() != names:
-        raise StateError(f"the state prunes {sorted(map(str, saved))}, this pruner {sorted(names)}")
+    check_names(saved, (weight.name for group in groups for weight in group.weights), _STATE_OF)
     for group in groups:
-        _check_group(group, saved, state["specs"])
+        spec = group.spec.to_data()
+        for weight in group.weights:
+            _check_entry(weight, saved[weight.name], state["specs"], spec)
     return saved
 
 
-def _check_group(group: Group, saved: Mapping[str, Mapping[str, Any]], specs: Sequence[Any]) -> None:
-    spec = group.spec.to_data()
-    for weight in group.weights:
-        name, entry = weight.name, saved[weight.name]
-        if not isinstance(entry, Mapping):
-            raise StateError(f"{name}: the state is a {type(entry).__name__}: it must be a mapping")
-        if missing := _ENTRIES - entry.keys():
-            raise StateError(f"{name}: the state is not whole: it lacks {', '.join(sorted(missing))}")
-        number = entry["spec"]
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(specs):
-            raise StateError(f"{name}: the state has no spec number {number!r}")
-        if not _same(then := specs[number], spec):
-            raise StateError(f"{name}: the state was made under another spec: {_differences(then, spec)}")
-        _check_number(f"{name}: target_sparsity", entry["target_sparsity"], low=0, high=1)
-        if entry["update"] is not None:  # None: it was never filled
-            _check_number(f"{name}: update", entry["update"])
-        mask = _mask(name, entry["bits"], weight.mask)
-        if _n_hidden(name, entry["hidden"]) != (mask.n_pruned if group.spec.parks else 0):
-            raise StateError(f"{name}: the state holds the wrong number of hidden values")
+def _check_entry(weight: PrunedWeight, entry: object, specs: Sequence[Any], spec: Mapping[str, Any]) -> None:
+    """Refuse an entry that is not of this weight under this spec."""
+    name = weight.name
+    fields = check_fields(entry, _ENTRY, f"{name} in {_STATE_OF}")
+    if fields["spec"] >= len(specs):
+        raise StateError(f"{name}: the state has no spec number {fields['spec']}")
+    if not _same(then := specs[fields["spec"]], spec):
+        raise StateError(f"{name}: the state was made under another spec: {_differences(then, spec)}")
+    mask = _mask(name, fields["bits"], weight.mask)
+    if _n_hidden(name, fields["hidden"]) != (mask.n_pruned if weight.spec.parks else 0):
+        raise StateError(f"{name}: the state holds the wrong number of hidden values")
 
 
-def _n_hidden(name: str, hidden: object) -> int:
+def _n_hidden(name: str, hidden: Tensor | None) -> int:
     """How many values a weight hides."""
     if hidden is None:
         return 0
-    if not isinstance(hidden, Tensor) or not hidden.is_floating_point() or hidden.ndim != 1 or not _is_plain(hidden):
-        raise StateError(f"{name}: hidden values must be a vector of floats, not {type(hidden).__name__}")
+    if not hidden.is_floating_point() or hidden.ndim != 1:
+        shape = tuple(hidden.shape)
+        raise StateError(f"{name}: hidden values must be a vector of floats, not {hidden.dtype} of shape {shape}")
     return len(hidden)
 
 
-def _mask(name: str, bits: object, like: Mask) -> Mask:
+def _mask(name: str, bits: Tensor, like: Mask) -> Mask:
     """The saved mask of a weight that has the mask `like`."""
-    fits = isinstance(bits, Tensor) and bits.shape == like.bits.shape and bits.dtype == like.bits.dtype
-    if not isinstance(bits, Tensor) or not fits or not _is_plain(bits):
+    if bits.shape != like.bits.shape or bits.dtype != like.bits.dtype:
         raise StateError(f"{name}: the saved mask does not fit a weight of shape {tuple(like.shape)}")
     unused = -like.shape.numel() % 8
     if unused and int(bits[-1]) >> 8 - unused:
         raise StateError(f"{name}: the saved mask has bits set after those of its {like.shape.numel()} weights")
     return Mask(bits, like.shape)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
-
-
-def _check_count(name: str, value: object, *, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < _ENDLESS:
-        raise StateError(
-            f"{name}={value!r} of the pruner's state is illegal: it must be a whole number in [{low}, 2^63)"
-        )
-
-
-def _check_number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> None:
-    is_finite = math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) < _ENDLESS
-    if not isinstance(value, int | float) or isinstance(value, bool) or not is_finite or not low <= value <= high:
-        legal = "a finite number" if low == -math.inf else f"a number in [{low}, {high}]"
-        raise StateError(f"{name}={value!r} of the pruner's state is illegal: it must be {legal}")
 
 
 def _same(then: object, now: object) -> bool:
@@ -148,4 +138,9 @@ def _differences(then: object, now: Mapping[str, Any]) -> str:
     if not isinstance(then, Mapping):
         return f"it is a {type(then).__name__} in place of a description"
     names = [name for name in (*now, *(then.keys() - now.keys())) if not _same(then.get(name), now.get(name))]
-    return "; ".join(f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in names)
+    shown = (f"{quoted(name)[1:-1]} was {_shown(then, name)}, now {_shown(now, name)}" for name in names)
+    return some(shown, between="; ")
+
+
+def _shown(description: Mapping[str, Any], name: str) -> str:
+    return quoted(description.get(name), _WIDTH)

@@ -273,8 +273,8 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
         (["inspect", "missing.pcell"], "missing.pcell: No such file or directory"),
         (["inspect", "data"], "data: it is a folder, not a .pcell file, and holds no file of tensors"),
         (["inspect", "."], ".: it is a folder, not a .pcell file: give a file in it, such as "),
-        (["pack", "eye.pt", "nowhere/a.pcell"], "nowhere: No such file or directory"),
-        (["pack", "eye.pt", "eye.pt/a.pcell"], "eye.pt: Not a directory"),
+        (["pack", "eye.pt", "nowhere/a.pcell"], "nowhere/a.pcell: there is no folder nowhere"),
+        (["pack", "eye.pt", "eye.pt/a.pcell"], "eye.pt/a.pcell: eye.pt is no folder"),
         (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: key='model' is illegal: no state_dict is there"),
         (["pack", "empty.pcell", "a.pcell", "--key", "x"], "key='x' is illegal: only a torch checkpoint has entries"),
         (["export", "eye.pt", "a.onnx"], "a.onnx: such a file holds a program, which needs the model"),
@@ -343,7 +343,7 @@ def test_a_target_is_looked_at_before_any_work(refusal, monkeypatch):
     monkeypatch.setattr(prunecell.files.formats, "opened", lambda *_, **__: pytest.fail("it was opened"))
     Path("there.pcell").touch()
     refusal("pack", "eye.pt", "there.pcell")
-    assert "nowhere: No such file or directory" in refusal("pack", "eye.pt", "nowhere/a.pcell")
+    assert "nowhere/a.pcell: there is no folder nowhere" in refusal("pack", "eye.pt", "nowhere/a.pcell")
     Path("folder.pcell").mkdir()
     assert "folder.pcell: it is a folder: give the name of a file in it" in refusal("pack", "eye.pt", "folder.pcell")
 
@@ -352,7 +352,8 @@ def test_a_target_is_looked_at_before_any_work(refusal, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_named(refusal, monkeypatch):
     Path("locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "locked")  # root may write everywhere
-    assert refusal("pack", "eye.pt", "locked/a.pcell") == "error: locked: Permission denied\n"
+    fact = "locked/a.pcell: Permission denied: no file can be made in the folder locked"
+    assert refusal("pack", "eye.pt", "locked/a.pcell") == f"error: {fact}\n"
 
 
 @pytest.mark.usefixtures("checkpoint")

@@ -169,13 +169,13 @@ def test_what_is_no_model_optimizer_or_state_is_refused(mlp):
         Pruner("lenet", HALF)
     with pytest.raises(OptionTypeError, match="optimizer is a str: it must be a torch"):
         pruner.attach("sgd")
-    with pytest.raises(OptionTypeError, match="state is a NoneType"):
+    with pytest.raises(StateError, match="the pruner's state is a NoneType: it must be a mapping"):
         pruner.load_state_dict(None)
-    with pytest.raises(StateError, match="it lacks n_samples, samples, specs, steps, weights"):
+    with pytest.raises(StateError, match="the pruner's state lacks n_samples, samples, specs, steps, weights"):
         pruner.load_state_dict({"version": 2})
     state = pruner.state_dict()
     del state["weights"]["0.weight"]["bits"]
-    with pytest.raises(StateError, match=r"0\.weight: the state is not whole: it lacks bits"):
+    with pytest.raises(StateError, match=r"0\.weight in the pruner's state lacks bits"):
         pruner.load_state_dict(state)
 
 
@@ -232,31 +232,40 @@ def test_processes_that_train_together_agree(tmp_path):
         (lambda s: s.update(samples="x"), "samples='x' of the pruner's state is illegal"),
         (lambda s: s.update(steps=-1), "steps=-1 of the pruner's state is illegal"),
         (lambda s: s.update(n_samples=1.5), r"n_samples=1\.5 of the pruner's state is illegal"),
-        (lambda s: s.update(weights=3), "weights of the pruner's state must be a mapping"),
-        (lambda s: s["weights"]["0.weight"].update(target_sparsity="x"), r"0\.weight: target_sparsity='x'"),
-        (lambda s: s["weights"]["0.weight"].update(update=float("nan")), r"0\.weight: update=nan"),
-        (lambda s: s["weights"]["0.weight"].update(hidden=[]), r"0\.weight: hidden values must be a vector of floats"),
-        (lambda s: s["weights"]["0.weight"].update(bits=None), r"0\.weight: the saved mask does not fit"),
+        (lambda s: s.update(weights=3), "weights=3 of the pruner's state is illegal: it must be a mapping"),
+        (
+            lambda s: s["weights"]["0.weight"].update(target_sparsity="x"),
+            r"target_sparsity='x' of 0\.weight in the pruner's state is illegal",
+        ),
+        (lambda s: s["weights"]["0.weight"].update(update=float("nan")), r"update=nan of 0\.weight"),
+        (
+            lambda s: s["weights"]["0.weight"].update(hidden=[]),
+            r"hidden=\[\] of 0\.weight in .* must be a dense tensor",
+        ),
+        (lambda s: s["weights"]["0.weight"].update(bits=None), r"bits=None of 0\.weight .* must be a dense tensor"),
         (lambda s: s["weights"]["0.weight"].update(spec=7), r"0\.weight: the state has no spec number 7"),
-        (lambda s: s["weights"]["0.weight"].update(spec=True), r"0\.weight: the state has no spec number True"),
+        (lambda s: s["weights"]["0.weight"].update(spec=True), r"spec=True of 0\.weight"),
         (lambda s: s.update(version=2.0), r"version=2\.0 of the pruner's state is unknown"),
         (lambda s: s.update(samples=float("nan")), "samples=nan of the pruner's state is illegal"),
-        (lambda s: s.update(samples=1 << 63, steps=1), r"must be a whole number in \[0, 2\^63\)"),
+        (lambda s: s.update(samples=1 << 63, steps=1), r"must be a whole number in \[0, 2\^53\)"),
         (lambda s: s.update(samples=1), "steps=3 of the pruner's state is illegal: only 1 samples"),
         (lambda s: s.update(n_samples=0), r"n_samples=0 of the pruner's state is illegal"),
-        (lambda s: s.update(specs="text"), "specs a list"),
+        (lambda s: s.update(specs="text"), "specs='text' of the pruner's state is illegal: it must be a list"),
         (lambda s: s.update(specs=[None]), "another spec: it is a NoneType in place of a description"),
         (lambda s: s["specs"][0].update(seed=torch.ones(2)), "another spec: seed was tensor"),
-        (lambda s: s["weights"].update({"0.weight": 3}), r"0\.weight: the state is a int: it must be a mapping"),
+        (
+            lambda s: s["weights"].update({"0.weight": 3}),
+            r"0\.weight in the pruner's state is a int: it must be a mapping",
+        ),
         (lambda s: s["weights"]["0.weight"].update(target_sparsity=1.5), r"it must be a number in \[0, 1\]"),
         (lambda s: s["weights"]["0.weight"].update(hidden=torch.ones(3)), "the wrong number of hidden values"),
         (
             lambda s: s["weights"]["0.weight"].update(hidden=s["weights"]["0.weight"]["hidden"].to_sparse()),
-            "hidden values must be a vector",
+            "it must be a dense tensor with values, or None",
         ),
         (
             lambda s: s["weights"]["0.weight"].update(bits=s["weights"]["0.weight"]["bits"].to("meta")),
-            "the saved mask does not fit",
+            "it must be a dense tensor with values",
         ),
     ],
 )

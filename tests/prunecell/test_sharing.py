@@ -286,12 +286,12 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changed(mlp):
     before = mlp.model[0].weight.detach().clone()
     clusters = state["clusters"]
     bad = [
-        ({}, "no state of a sharing of version 1"),
-        ({"version": 1, "clusters": {}}, "the state is of"),
-        ({"version": 1, "clusters": [3]}, "clusters of the sharing's state is a list"),
+        ({}, "version=None of the sharing's state is unknown: it must be 1"),
+        ({"version": 1, "clusters": {}}, "it lacks '0.weight', '2.weight'"),
+        ({"version": 1, "clusters": [3]}, r"clusters=\[3\] of the sharing's state is illegal: it must be a mapping"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].to("meta")}}, "with values"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].to_sparse()}}, "a dense tensor"),
-        (None, "no state of a sharing"),
+        (None, "the sharing's state is a NoneType: it must be a mapping"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["0.weight"]}}, "the clusters of '2.weight'"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].float()}}, "must be integers"),
         ({"version": 1, "clusters": {**clusters, "2.weight": clusters["2.weight"].short() - 9}}, r"in \[0, 256\]"),
@@ -300,3 +300,64 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changed(mlp):
         with pytest.raises(StateError, match=fact):
             sharing.load_state_dict(wrong)
     assert torch.equal(mlp.model[0].weight, before)
+
+
+class Mixed(nn.Module):
+    """Weights, and what a Pruner leaves alone: an embedding, a tied head, a norm, gains of a weight norm, a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(9, 8)
+        self.fc = nn.Linear(8, 8)
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+        self.norm = nn.LayerNorm([8, 1])
+        self.head = nn.Linear(8, 9)
+        self.head.weight = self.embed.weight
+        self.register_parameter("counts", nn.Parameter(torch.ones(3, 3, dtype=torch.int64), requires_grad=False))
+        self.register_parameter("empty", nn.Parameter(torch.ones(0, 3)))
+
+    def forward(self, x):
+        return self.head(self.norm(self.normed(self.fc(self.embed(x)))[..., None])[..., 0])
+
+
+WRAPPERS = {
+    "none": lambda model: model,
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "data parallel": nn.DataParallel,
+    "averaged": torch.optim.swa_utils.AveragedModel,
+    "compiled, data parallel": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_a_wrapper_changes_neither_what_is_shared_nor_its_names(wrap):
+    torch.manual_seed(0)
+    plain = Mixed()
+    wrapped = WRAPPERS[wrap](copy.deepcopy(plain))
+    sharing, other = share_(plain, bits=2), share_(wrapped, bits=2)
+    half = PruneSpec(schedule=Cubic(sparsity=0.5, steps=2), filler=Lowest())
+    assert sharing.names == other.names == tuple(Pruner(Mixed(), half).masks)
+    assert "embed.weight" not in sharing.names
+    sharing.load_state_dict(other.state_dict())
+    other.load_state_dict(sharing.state_dict())
+    assert all(torch.equal(sharing.values(name), other.values(name)) for name in sharing.names)
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_a_name_reaches_any_parameter_of_floats_with_and_without_wrappers(wrap):
+    wrapped = WRAPPERS[wrap](Mixed())
+    for full, parameter in wrapped.named_parameters():
+        if not parameter.is_floating_point() or not parameter.numel():
+            with pytest.raises(OptionError, match=f"{full}' cannot be shared: it must be of floats"):
+                share_(wrapped, names=[full])
+            continue
+        (plain,) = share_(wrapped, names=[full]).names
+        assert share_(wrapped, names=[plain, full]).names == (plain,)
+    assert share_(wrapped, names=["head.weight", "embed.weight"]).names == ("embed.weight",)
+    with pytest.raises(OptionError, match=r"no parameter 'fc\.weigth'; did you mean 'fc\.weight'"):
+        share_(wrapped, names=["fc.weigth"])
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(OptionTypeError, match="model is a dict: it must be a torch"):
+        share_({})

@@ -16,6 +16,7 @@ from n2d2.ini.expressions import printed
 from n2d2.ini.folders import MODELS, Folders
 from n2d2.ini.section import Section
 from n2d2.ini.values import Entry, Node, Value, Values
+from prunecell.errors import some
 
 Resolver = Callable[[str, str], str | int | float | None]
 """`(section, key) -> value` of a property that no line gives, such as `_EpochSize`; None where there is none."""
@@ -173,9 +174,8 @@ class Document:
         if problems and not self.lenient:
             raise IniError("\n".join(problems))
         if idle:
-            names = ", ".join(f"[{section.name}]" for section in idle[:MAX_NAMED])
-            more = f" and {len(idle) - MAX_NAMED:,} more" if len(idle) > MAX_NAMED else ""
-            problems.append(f"{idle[0].place}: nothing uses {names}{more}")
+            names = some((f"[{section.name}]" for section in idle), MAX_NAMED)
+            problems.append(f"{idle[0].place}: nothing uses {names}")
         for problem in problems:
             warnings.warn(problem, IniWarning, stacklevel=2)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO
 
 from prunecell.disk.atomic import replacing
-from prunecell.errors import FormatError
-from prunecell.names import METADATA, quoted
+from prunecell.errors import FormatError, quoted
+from prunecell.names import METADATA
 
 MAX_HEADER = 100_000_000  # bytes, as the safetensors library
 SEAL = "crc32"

@@ -11,8 +11,8 @@ from typing import cast
 from prunecell.archive.container import Container, TensorInfo, read_json
 from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType
 from prunecell.codecs.records import Record, read_record, read_shape
-from prunecell.errors import FormatError
-from prunecell.names import quoted, why_illegal
+from prunecell.errors import FormatError, quoted
+from prunecell.names import why_illegal
 
 FORMAT = "pcell"
 VERSION = "1"
@@ -165,7 +165,7 @@ def _read_entry(name: str, entry: object, infos: Mapping[str, TensorInfo], store
     if "alias" in entry:
         alias = entry["alias"]
         if len(entry) > 1 or not isinstance(alias, str) or alias not in stored or name in infos:
-            raise FormatError(f"an alias of {str(alias)[:80]!r}, which is not stored before it")
+            raise FormatError(f"an alias of {quoted(alias)}, which is not stored before it")
         return alias
     checksum = entry.pop(CRC, None)
     if type(checksum) is not int or not 0 <= checksum < 1 << 32:

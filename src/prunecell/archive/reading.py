@@ -14,8 +14,7 @@ from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_
 from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
 from prunecell.disk.foreign import ARCHIVE, mistaken
-from prunecell.errors import FormatError, UnknownNameError, nearest
-from prunecell.names import quoted
+from prunecell.errors import FormatError, UnknownNameError, nearest, quoted
 
 LIMIT_BYTES = 1 << 36  # 64 GiB
 

@@ -14,8 +14,8 @@ from prunecell.choices import chosen
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.errors import OptionError, OptionTypeError
-from prunecell.names import plain_names, quoted, why_illegal
+from prunecell.errors import OptionError, OptionTypeError, quoted
+from prunecell.names import plain_names, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
 _RECORD_BYTES = 64  # what a record takes in the header, about; a tensor is encoded only if that saves more

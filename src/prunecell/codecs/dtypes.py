@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunecell.errors import FormatError, OptionTypeError
+from prunecell.errors import FormatError, OptionTypeError, quoted
 
 Numbers: TypeAlias = NDArray[Any]
 """A flat array. Its dtype is said where it matters."""
@@ -109,7 +109,7 @@ def element_type_named(name: object) -> ElementType:
         FormatError: there is none of this name.
     """
     if not isinstance(name, str) or name not in ELEMENT_TYPES:
-        raise FormatError(f"unknown dtype {str(name)[:40]!r}")
+        raise FormatError(f"unknown dtype {quoted(name)}")
     return ELEMENT_TYPES[name]
 
 

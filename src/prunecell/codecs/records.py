@@ -11,7 +11,7 @@ from prunecell.codecs.coders import CODERS
 from prunecell.codecs.dtypes import ElementType, element_type_named
 from prunecell.codecs.positions import POSITION_FORMS
 from prunecell.codecs.values import MAX_BOOK, VALUE_FORMS
-from prunecell.errors import FormatError
+from prunecell.errors import FormatError, quoted
 
 NARROWER = {  # what a dtype may be stored as: a float that holds the same values, or integers times scales
     "float64": ("float16", "bfloat16", "float32", "int8"),
@@ -123,7 +123,7 @@ def read_record(entry: Mapping[str, object]) -> Record:
         FormatError: something is missing, unknown, of the wrong type, or contradicts the rest.
     """
     if unknown := sorted(entry.keys() - set(_KEYS)):
-        raise FormatError(f"unknown key {str(unknown[0])[:40]!r}")
+        raise FormatError(f"unknown key {quoted(unknown[0])}")
     if missing := sorted({*_KEYS} - {"stored"} - entry.keys()):
         raise FormatError(f"the key {missing[0]!r} is missing")
     kind = element_type_named(entry["dtype"])
@@ -195,13 +195,13 @@ def _list(value: object, what: str, most: int) -> list[object]:
 
 def _count(value: object, what: str) -> int:
     if type(value) is not int or not 0 <= value < _MAX_COUNT:
-        raise FormatError(f"{what} is {str(value)[:40]!r}: it must be a whole number in [0, 2^62)")
+        raise FormatError(f"{what} is {quoted(value)}: it must be a whole number in [0, 2^62)")
     return value
 
 
 def _name(value: object, legal: Collection[str]) -> str:
     if not isinstance(value, str) or value not in legal:
-        raise FormatError(f"unknown word {str(value)[:40]!r}; legal here: {', '.join(legal)}")
+        raise FormatError(f"unknown word {quoted(value)}; legal here: {', '.join(legal)}")
     return value
 
 

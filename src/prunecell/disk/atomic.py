@@ -16,13 +16,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from prunecell.disk.targets import check_writable, is_special
+
 if sys.platform != "win32":
     import fcntl
 
 _NAME_CHARACTERS = 30
 """So many of a file's name begin its draft's: 120 bytes at most in UTF-8, and some file systems allow 143 in all."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SPECIAL = (stat.S_ISFIFO, stat.S_ISCHR, stat.S_ISSOCK, stat.S_ISBLK)
 
 
 @contextmanager
@@ -49,13 +50,12 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     [('a.txt', 'all of it')]
     """
     with _told_of(path):
-        old = _status(path)
-        if old is not None and any(is_kind(old.st_mode) for is_kind in _SPECIAL):
+        old = check_writable(path)
+        if is_special(old):
             with path.open("wb") as file:
                 yield file
             return
         target = Path(os.path.realpath(path))
-        _check_replaceable(path, target, old)
         _remove_left(target)
         with _draft(path, target, old) as file:
             yield file
@@ -77,27 +77,6 @@ def _told_of(path: Path) -> Iterator[None]:
         if isinstance(hidden, OSError) and hidden.errno in _FULL and hidden.filename is None:
             raise OSError(hidden.errno, hidden.strerror, str(path)) from None
         raise
-
-
-def _status(path: Path) -> os.stat_result | None:
-    """What is known of the file that `path` leads to; None where it leads to none yet."""
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
-
-
-def _check_replaceable(path: Path, target: Path, old: os.stat_result | None) -> None:
-    """Refuse what `open` would refuse; the system replaces files that may not be written to."""
-    code = None
-    if old is not None and stat.S_ISDIR(old.st_mode):
-        code = errno.EISDIR
-    elif old is not None and not os.access(target, os.W_OK):
-        code = errno.EACCES
-    elif not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}", str(path))
-    if code is not None:
-        raise OSError(code, os.strerror(code), str(path))
 
 
 # ---- drafts ----------------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from prunecell.errors import some
+
 _LOOKED_AT = 4096  # bytes
 _MODELS = (".pcell", ".safetensors.index.json", ".bin.index.json", ".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-_MAX_NAMED = 5
 
 ARCHIVE, TORCH, SAFETENSORS, INDEX = ".pcell file", "torch checkpoint", "safetensors file", "index of shards"
 ENDINGS = {ARCHIVE: ".pcell", TORCH: ".pt", SAFETENSORS: ".safetensors", INDEX: ".safetensors.index.json"}
@@ -131,5 +132,4 @@ def models_in(folder: Path) -> list[Path]:
 def _offered(files: Sequence[Path]) -> str:
     if not files:
         return ", and holds no file of tensors"
-    more = f" and {len(files) - _MAX_NAMED} more" if len(files) > _MAX_NAMED else ""
-    return f": give a file in it, such as {', '.join(str(file) for file in files[:_MAX_NAMED])}{more}"
+    return f": give a file in it, such as {some(files)}"

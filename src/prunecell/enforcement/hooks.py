@@ -81,10 +81,9 @@ class Enforcement:
 
     def take_over(self) -> None:
         """End what Pruners that are gone have left on these weights."""
-        for weight, hold in list(self._holds_of_others()):
+        for _, hold in list(self._holds_of_others()):
             if not hold.by.is_live:
                 hold.by.release(hold.weight)
-            del weight
 
     def release(self, weight: PrunedWeight) -> None:
         """Hold one weight no longer."""

@@ -14,7 +14,7 @@ from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.disk.foreign import ENDINGS, models_in, recognized
 from prunecell.disk.targets import check_target
-from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest
+from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest, some
 from prunecell.files.archive_file import read_archive, write_archive
 from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr
@@ -126,7 +126,7 @@ def file_in(path: Path) -> Path:
     meant = indices or found
     if len(meant) == 1:
         return meant[0]
-    held = ", ".join(file.name for file in meant[:5]) + ("" if len(meant) <= 5 else ", ...")  # noqa: PLR2004 - a line
+    held = some(file.name for file in meant)
     what = f"with several files of tensors ({held}): name one of them" if held else "without a file of tensors"
     raise FormatError(f"{path}: a folder {what}")
 

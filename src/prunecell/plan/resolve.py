@@ -8,7 +8,7 @@ from fnmatch import translate
 
 from torch import nn
 
-from prunecell.errors import OptionTypeError, PlanError, nearest
+from prunecell.errors import OptionTypeError, PlanError, nearest, some
 from prunecell.plan.candidates import Candidate, candidates
 from prunecell.spec import PruneSpec
 
@@ -180,14 +180,14 @@ def _why_nothing(keys: Plan, skipped: Sequence[Skipped]) -> str:
     reasons: dict[str, list[str]] = {}
     for parameter in skipped:
         reasons.setdefault(parameter.reason, []).append(parameter.name)
-    return "; ".join(f"{_some(names)}: {reason}" for reason, names in reasons.items())
+    return "; ".join(f"{some(names)}: {reason}" for reason, names in reasons.items())
 
 
 def _never_decides(key: Key, reached: Sequence[str], deciding: Mapping[str, Key]) -> str:
     decided: dict[Key, list[str]] = {}
     for name in reached:
         decided.setdefault(deciding[name], []).append(name)
-    before = "; ".join(f"{_shown(first)} decides about {_some(names)}" for first, names in decided.items())
+    before = "; ".join(f"{_shown(first)} decides about {some(names)}" for first, names in decided.items())
     return (
         f"plan key {_shown(key)} never decides: keys before it take all that it reaches ({before}): put {_shown(key)}"
         " first, or leave it out"
@@ -213,7 +213,3 @@ def _nothing_fits(key: Key, found: Sequence[Candidate], model: nn.Module) -> str
 
 def _shown(key: Key) -> str:
     return repr(key) if isinstance(key, str) else key.__name__
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004

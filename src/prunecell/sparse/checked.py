@@ -17,6 +17,7 @@ from torch import Tensor
 from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.formats.format import Format
+from prunecell.sparse.inputs import check_bias
 from prunecell.sparse.matrix import as_argument, damage, has_its_memory, matrix_on
 
 MOST_KNOWN = 4096  # matrices, of some hundred bytes each
@@ -70,7 +71,7 @@ def checked(
 
     Raises:
         StateError: the arrays do not fit together, or are not in this process's memory.
-        OptionError: no format has this name; the bias is not float32, contiguous and one for every row, in memory.
+        OptionError: no format has this name; the bias is not float32, one for every row, contiguous and in memory.
     """
     tensors = starts, indices, values, scales, bias
     seen, memory = _seen(tensors, tensors, n_columns, format)
@@ -95,7 +96,7 @@ def _seen(
     """All that tells that a check still holds, and the memory of the tensors.
 
     It is made in every call, so it takes as little time as it can. Where a tensor lies, its length and its storage's
-    make it safe to read; that it is the same object tells that its shape is that which was checked.
+    make it safe to read. That it is the same object tells that its shape is that which was checked.
 
     Args:
         objects: starts, indices, values, scales and bias, as the operator got them.
@@ -133,10 +134,7 @@ def _looked_at(*parts: Any, bias: Tensor | None) -> Checked:  # noqa: ANN401 - s
 def _address_of_bias(bias: Tensor | None, n_rows: int) -> int | None:
     if bias is None:
         return None
-    if bias.dtype != torch.float32 or bias.shape != (n_rows,) or not bias.is_contiguous():
-        raise OptionError(f"bias must be {n_rows} float32 in a row, not {bias.dtype} of shape {tuple(bias.shape)}")
-    if not bias.is_cpu:
-        raise OptionError(f"bias must be on cpu, as the rest is, not on {bias.device}")
+    check_bias(bias, n_rows, torch.device("cpu"))
     check_memory(bias, "bias")
     return bias.data_ptr()
 

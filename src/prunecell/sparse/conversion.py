@@ -1,4 +1,4 @@
-"""One conversion of a model: the sparse layers are made as they were planned, and put in place of the dense ones."""
+"""One conversion of a model: the sparse layers are made as was decided, and put in place of the dense ones."""
 
 import ctypes
 from contextlib import suppress
@@ -15,7 +15,7 @@ from prunecell.sparse.layers import SparseLinear, SparseMatrix
 from prunecell.sparse.matrix import Compressed
 from prunecell.sparse.places import first_names, paths_of, places_of
 from prunecell.sparse.sources import Weights
-from prunecell.sparse.survey import NOT_TAKEN, Plan, Planned, is_whole, layers_of, survey
+from prunecell.sparse.survey import NOT_TAKEN, Decision, Decisions, is_whole, layers_of, survey
 from prunecell.sparse.values import VALUES_OF
 
 
@@ -30,7 +30,7 @@ class Conversion:
         self._names = first_names(places_of(model))
         self._source, self._wish = source, wish
         self._sparse_before = [_facts_before(path, m) for path, m in paths_of(model) if isinstance(m, SparseMatrix)]
-        self._plan: Plan = survey(model, source, wish)
+        self._decisions: Decisions = survey(model, source, wish)
         self._made: dict[str, Compressed] = {}
         self._replaced: dict[int, nn.Module] = {}
 
@@ -59,25 +59,25 @@ class Conversion:
 
     def matrix(self, kind: str, weight: Tensor) -> Compressed | None:  # noqa: ARG002 - the survey asked for the kind
         """The weight compressed; None where it stays dense. Tied weights share theirs."""
-        planned = self._plan.get(id(weight))
-        if planned is None or planned.form is None:
+        decision = self._decisions.get(id(weight))
+        if decision is None or decision.form is None:
             return None
-        if planned.name not in self._made:
+        if decision.name not in self._made:
             try:
-                self._made[planned.name] = self._compressed(planned, weight)
+                self._made[decision.name] = self._compressed(decision, weight)
             except OptionError as error:
-                raise OptionError(f"{planned.name}: {error}") from None
-        return self._made[planned.name]
+                raise OptionError(f"{decision.name}: {error}") from None
+        return self._made[decision.name]
 
-    def _compressed(self, planned: Planned, tensor: Tensor) -> Compressed:
-        weight, form = planned.weight, planned.form
+    def _compressed(self, decision: Decision, tensor: Tensor) -> Compressed:
+        weight, form = decision.weight, decision.form
         if weight is None or form is None:
-            raise AssertionError("only what was planned is made")
-        made = self._in_form(form, weight, planned.name, tensor)
+            raise AssertionError("only what was decided is made")
+        made = self._in_form(form, weight, decision.name, tensor)
         n_kept = int(made.values.count_nonzero())
         better = self._wish.form(replace(weight, n_kept=n_kept)) if n_kept < weight.n_kept else form
         if better is not None and better != form:
-            made = self._in_form(better, weight, planned.name, tensor)
+            made = self._in_form(better, weight, decision.name, tensor)
         _give_back_memory()
         return made
 
@@ -108,20 +108,20 @@ class Conversion:
 
     def report(self) -> CompactReport:
         """What became of each weight; the bytes of the whole model are not known here."""
-        layers = (*(self._facts(planned) for planned in self._plan.values()), *self._sparse_before)
+        layers = (*(self._facts(decision) for decision in self._decisions.values()), *self._sparse_before)
         return CompactReport(layers=layers, bytes_before=0, bytes_after=0)
 
-    def _facts(self, planned: Planned) -> LayerFacts:
-        made = self._made.get(planned.name)
+    def _facts(self, decision: Decision) -> LayerFacts:
+        made = self._made.get(decision.name)
         return LayerFacts(
-            name=planned.name,
-            layer=planned.layer,
-            shape=planned.shape,
-            sparsity=None if planned.weight is None else 1 - planned.weight.density,
+            name=decision.name,
+            layer=decision.layer,
+            shape=decision.shape,
+            sparsity=None if decision.weight is None else 1 - decision.weight.density,
             form=None if made is None else _form(made),
-            reason="" if made else planned.reason or NOT_TAKEN,
-            bytes_before=planned.n_bytes,
-            bytes_after=planned.n_bytes if made is None else made.n_bytes,
+            reason="" if made else decision.reason or NOT_TAKEN,
+            bytes_before=decision.n_bytes,
+            bytes_after=decision.n_bytes if made is None else made.n_bytes,
         )
 
 

@@ -22,10 +22,10 @@ from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError
 from prunecell.sparse.choose import Wish, break_even_table
 from prunecell.sparse.conversion import Conversion
 from prunecell.sparse.facts import CompactReport, keep_report_, without_reports
-from prunecell.sparse.fit import fit, is_counter
 from prunecell.sparse.joints import join_
 from prunecell.sparse.layers import SparseMatrix
 from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_if_refused
+from prunecell.sparse.matching import fit, is_counter
 from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values, weights_aside
 from prunecell.sparse.sources import Own, Stored
 

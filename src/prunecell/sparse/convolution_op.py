@@ -56,7 +56,7 @@ def _check_kernel(kernel: Sequence[Sequence[int]]) -> None:
     Raises:
         OptionError: one of them has not a number for every axis, or an illegal one.
     """
-    kernel_size, stride, padding, dilation = kernel
+    kernel_size, stride, padding, dilation = map(tuple, kernel)
     named = f"kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}"
     n_axes = len(kernel_size)
     if not 1 <= n_axes <= AXES or any(len(numbers) != n_axes for numbers in kernel):
@@ -76,7 +76,7 @@ def _output_size_of_fitting(
         OptionError: input, matrix and kernel do not fit together.
     """
     _check_kernel(kernel)
-    kernel_size = kernel[0]
+    kernel_size = tuple(kernel[0])
     n_axes, n_positions = len(kernel_size), math.prod(kernel_size)
     if len(shape) != n_axes + 2:
         raise OptionError(f"x must have {n_axes + 2} dimensions, not the shape {tuple(shape)}")
@@ -127,8 +127,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     starts, indices, values, scales, n_columns, format_name, bias, *kernel, groups, relu = rest
     x = x.detach()  # an alias, which keeps the memory of now
     matrix, _memory = checked(starts, indices, values, scales, n_columns, format_name, bias)
-    if x.dtype != torch.float32:
-        raise OptionError(f"x must be float32, not {x.dtype}")
+    if x.dtype is not torch.float32 or not x.is_cpu:
+        check_operands(x, rest[:N_TENSORS], bias)
     check_memory(x, "x")
     n_samples, n_rows = x.shape[0], matrix.n_rows
     geometry, out = _geometry(x.shape, n_rows, matrix.n_columns, *map(tuple, kernel), groups)
@@ -184,14 +184,24 @@ def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     return x.new_empty(x.shape[0], rest[0].shape[0] - 1, *_checked_output_size(x, *rest))
 
 
+def _check_gradient(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> None:  # noqa: ANN401 - see above
+    check_operands(gradient, rest[:N_TENSORS], None, name="gradient")
+    n_rows, n_columns, (*kernel, groups) = rest[0].shape[0] - 1, rest[N_PARTS - 2], rest[N_PARTS:]
+    shape = input_shape[0], n_rows, *_output_size_of_fitting(input_shape, n_rows, n_columns, kernel, groups)
+    if gradient.shape != shape:
+        raise OptionError(f"gradient must have the shape {shape}, not {tuple(gradient.shape)}")
+
+
 def _gradient_twin(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check_gradient(gradient, input_shape, *rest)
     kernel_size, *others = rest[N_PARTS:]
     weight = _dense_weight(matrix_on(gradient.device, *rest[:N_PARTS]), kernel_size)
     result: Tensor = INPUT_GRADIENTS[len(kernel_size)](tuple(input_shape), weight, gradient, *others)
     return result
 
 
-def _gradient_fake(gradient: Tensor, input_shape: Sequence[int], *_rest: Any) -> Tensor:  # noqa: ANN401 - see above
+def _gradient_fake(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check_gradient(gradient, input_shape, *rest)
     return gradient.new_empty(input_shape)
 
 

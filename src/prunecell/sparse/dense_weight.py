@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.errors import OptionError
-from prunecell.sparse.matrix import N_PARTS, decompress, matrix_of
+from prunecell.sparse.inputs import check_one_device
+from prunecell.sparse.matrix import N_PARTS, N_TENSORS, decompress, matrix_of
 from prunecell.sparse.registry import MATRIX, register
 
 _PROPERTIES = (
@@ -209,8 +210,9 @@ def _dense(*parts: Any) -> Tensor:  # noqa: ANN401 - the parts of a matrix
     return decompress(matrix_of(*parts))
 
 
-def _dense_fake(starts: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - the other parts
-    return starts.new_empty(starts.shape[0] - 1, rest[N_PARTS - 3], dtype=torch.float32)
+def _dense_fake(*parts: Any) -> Tensor:  # noqa: ANN401 - the parts of a matrix
+    starts = check_one_device(parts[:N_TENSORS])
+    return starts.new_empty(starts.shape[0] - 1, parts[N_PARTS - 2], dtype=torch.float32)
 
 
 dense_matrix = register(f"dense_matrix({MATRIX}) -> Tensor", twin=_dense, fake=_dense_fake)

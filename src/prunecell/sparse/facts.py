@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from prunecell.errors import OptionError, OptionTypeError
-from prunecell.sparse.places import some
+from prunecell.errors import OptionError, OptionTypeError, quoted, some
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -96,7 +95,7 @@ class CompactReport:
             if layer.form is None:
                 reasons.setdefault(f"dense ({layer.reason})", []).append(layer.name)
         names = {**reasons, "not in the file": list(self.missing), "not in the model": list(self.left_over)}
-        lines = [f"{title}: {some(of)}" for title, of in names.items() if of]
+        lines = [f"{title}: {some(map(quoted, of), 3)}" for title, of in names.items() if of]
         total = f"all parameters and buffers: {self.bytes_before:,} bytes before, {self.bytes_after:,} after"
         return [total, *lines, *self.remarks]
 

@@ -95,23 +95,50 @@ def as_channels_last(y: Tensor) -> Tensor:
     return y.contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d)  # noqa: PLR2004
 
 
-def check_operands(x: Tensor, parts: Sequence[Tensor | None], bias: Tensor | None) -> None:
+def check_one_device(parts: Sequence[Tensor | None]) -> Tensor:
+    """The first of the arrays of a matrix, where all are on one device.
+
+    Raises:
+        StateError: they are not.
+    """
+    starts, *others = parts
+    if starts is None or any(part is not None and part.device != starts.device for part in others):
+        raise StateError("starts, indices, values and scales must be on one device")
+    return starts
+
+
+def check_operands(x: Tensor, parts: Sequence[Tensor | None], bias: Tensor | None, *, name: str = "x") -> None:
     """Refuse an input or bias that does not go with a matrix of these parts: its device, dtype, or number of rows.
+
+    Args:
+        x: the input, or the gradient of an output.
+        parts: starts, indices, values and scales.
+        bias: if there is one.
+        name: of x, for messages.
 
     Raises:
         OptionError: what does not fit.
         StateError: the parts are not on one device.
     """
-    starts, *others = parts
-    if starts is None or any(part is not None and part.device != starts.device for part in others):
-        raise StateError("starts, indices, values and scales must be on one device")
-    n_rows = starts.shape[0] - 1
-    for name, tensor in (("x", x), ("bias", bias)):
-        if tensor is None:
-            continue
-        if tensor.device != starts.device:
-            raise OptionError(f"{name} is on {tensor.device}, the sparse matrix on {starts.device}: move one of them")
-        if tensor.dtype != torch.float32:
-            raise OptionError(f"{name} must be float32, not {tensor.dtype}")
-    if bias is not None and bias.shape != (n_rows,):
+    starts = check_one_device(parts)
+    _check_operand(x, name, starts.device)
+    if bias is not None:
+        check_bias(bias, starts.shape[0] - 1, starts.device)
+
+
+def check_bias(bias: Tensor, n_rows: int, device: torch.device) -> None:
+    """Refuse a bias that does not go with a matrix of `n_rows` on `device`.
+
+    Raises:
+        OptionError: it is not float32, on that device, one for every row, and contiguous.
+    """
+    _check_operand(bias, "bias", device)
+    if bias.shape != (n_rows,) or not bias.is_contiguous():
         raise OptionError(f"bias must be {n_rows} float32 in a row, not of shape {tuple(bias.shape)}")
+
+
+def _check_operand(tensor: Tensor, name: str, device: torch.device) -> None:
+    if tensor.device != device:
+        raise OptionError(f"{name} is on {tensor.device}, the sparse matrix on {device}: move one of them")
+    if tensor.dtype != torch.float32:
+        raise OptionError(f"{name} must be float32, not {tensor.dtype}")

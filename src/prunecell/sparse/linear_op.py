@@ -41,8 +41,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     x = x.detach()  # an alias, which keeps the memory of now
     matrix, _memory = checked(starts, indices, values, scales, n_columns, format_name, bias)
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
-    if x.dtype is not torch.float32 or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
-        raise OptionError(f"x must be float32 (samples, {n_columns}), not {x.dtype} {tuple(shape)}")
+    if x.dtype is not torch.float32 or not x.is_cpu or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
+        _check(x, *rest)
     n_samples, n_bytes = shape[0], x.untyped_storage().nbytes()
     if strides != (n_columns, 1) and strides != (1, n_samples):  # noqa: PLR1714 - a set takes longer
         check_memory(x, "x")
@@ -98,7 +98,15 @@ def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     return _empty_output(x, rest[0].shape[0] - 1, feature_major=rest[-1])
 
 
+def _check_gradient(gradient: Tensor, *parts: Any) -> None:  # noqa: ANN401 - see above
+    check_operands(gradient, parts[:N_TENSORS], None, name="gradient")
+    n_rows = parts[0].shape[0] - 1
+    if gradient.ndim != 2 or gradient.shape[1] != n_rows:  # noqa: PLR2004 - samples, rows
+        raise OptionError(f"gradient must have the shape (samples, {n_rows}), not {tuple(gradient.shape)}")
+
+
 def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check_gradient(gradient, *parts)
     matrix = matrix_on(gradient.device, *parts)
     result = gradient.new_zeros(gradient.shape[0], matrix.n_columns)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
@@ -108,6 +116,7 @@ def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - s
 
 
 def _gradient_fake(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
+    _check_gradient(gradient, *parts)
     return gradient.new_empty(gradient.shape[0], parts[-2])
 
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from prunecell.archive import Archive
-from prunecell.errors import StateError
-from prunecell.sparse.fit import names_in, refuse_compact
-from prunecell.sparse.places import Place, paths_of, places_of, refuse_without_values, some
+from prunecell.errors import StateError, quoted, some
+from prunecell.sparse.matching import names_in, refuse_compact
+from prunecell.sparse.places import Place, paths_of, places_of, refuse_without_values
 
 _LOADERS = (nn.Module, nn.BatchNorm1d, nn.InstanceNorm1d)
-"""Their ways to load are those that `fit` foresees."""
+"""Their ways to load are those that `matching` foresees."""
 
 _HOOKS = (
     "_load_state_dict_pre_hooks",
@@ -74,7 +74,8 @@ def load_all_(model: nn.Module, archive: Archive, *, strict: bool) -> Loaded:
     missing, left_over = _load(model, state, strict=strict)
     if empty := [place.name for place in places_of(model) if _is_empty(place, made, missing)]:
         raise StateError(
-            f"the archive has no {some(empty)}, which the model has on the meta device: they have no values"
+            f"the archive has no {some(map(quoted, empty), 3)}, which the model has on the meta device: they have no"
+            " values"
         )
     return Loaded(missing=tuple(missing), left_over=tuple(left_over))
 

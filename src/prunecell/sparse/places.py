@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from prunecell.errors import StateError
+from prunecell.errors import StateError, quoted, some
 
 _OF_TORCH = ("_parameters", "_buffers", "_modules")
 _COMPILED = "_orig_mod"  # what torch.compile wraps; the code that it makes calls this very module
-_SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,13 +72,6 @@ def n_bytes(model: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in tensors.values() if not is_lazy(tensor))
 
 
-def some(names: Iterable[str]) -> str:
-    """The first of some names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
-
-
 def refuse_without_values(model: nn.Module, places: Iterable[Place], given: Mapping[int, object]) -> None:
     """Refuse tensors on the meta device that will be given no values.
 
@@ -101,9 +93,9 @@ def refuse_without_values(model: nn.Module, places: Iterable[Place], given: Mapp
             missing += [f"{name}.{leaf}" for leaf, t in module.named_parameters(recurse=False) if t.is_meta]
     if missing:
         raise StateError(
-            f"nothing gives values to {some(missing)}, which the model has on the meta device: build the model"
-            " with `with prunecell.meta_weights(): ...`, which has only parameters there and computes buffers, or"
-            " without the meta device; and give compact_ a file that has all parameters"
+            f"nothing gives values to {some(map(quoted, missing), 3)}, which the model has on the meta device: build"
+            " the model with `with prunecell.meta_weights(): ...`, which has only parameters there and computes"
+            " buffers, or without the meta device; and give compact_ a file that has all parameters"
         )
 
 

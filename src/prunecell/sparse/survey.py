@@ -19,7 +19,7 @@ from prunecell.sparse.sources import Own, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class Decision:
     """What a weight is to become.
 
     Attributes:
@@ -41,7 +41,7 @@ class Planned:
 
 NOT_TAKEN = "a sparse layer keeps it dense"
 
-Plan = dict[int, Planned]
+Decisions = dict[int, Decision]
 """The id of a parameter -> what it is to become, in the model's order."""
 
 
@@ -86,7 +86,7 @@ def is_whole(module: nn.Module) -> bool:
     return isinstance(module, nn.MultiheadAttention | torch.jit.ScriptModule) or converter(module) is not None
 
 
-def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
+def survey(model: nn.Module, source: Weights, wish: Wish) -> Decisions:
     """Decide what each parameter of two dimensions or more becomes.
 
     Raises:
@@ -94,7 +94,7 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
     """
     listener = _Listener()
     owners = _owners(model, listener)
-    plan: Plan = {}
+    decisions: Decisions = {}
     for name, tensor in _matrices(model):
         held_by = owners.get(id(tensor), [])
         reason = _why_lazy(tensor) or _why_dense(held_by) or _why_never(tensor)
@@ -102,7 +102,7 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
         form = None if weight is None else wish.form(weight)
         if form and isinstance(source, Own):  # a file's values are read before anything is changed: they can wait
             _check_values(name, tensor, form)
-        plan[id(tensor)] = Planned(
+        decisions[id(tensor)] = Decision(
             name=name,
             layer=type(held_by[0][0]).__name__ if held_by else "-",
             shape=() if is_lazy(tensor) else tuple(tensor.shape),
@@ -111,7 +111,7 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Plan:
             form=form,
             reason=wish.why_dense(weight) if weight and not form else reason,
         )
-    return plan
+    return decisions
 
 
 def _matrices(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from prunecell.disk.atomic import replacing
 from prunecell.disk.targets import check_folder, check_target
 from prunecell.errors import OptionError
 
@@ -35,14 +36,14 @@ def test_what_is_there_is_refused_and_left_as_it_is(tmp_path, make):
 
 
 def test_a_folder_is_no_target_even_by_force(tmp_path):
-    with pytest.raises(OptionError, match="it is a folder: give the name of a file in it"):
+    with pytest.raises(IsADirectoryError, match="it is a folder: give the name of a file in it"):
         check_target(tmp_path, tmp_path / "source", force=True)
 
 
 def test_a_folder_that_is_not_there_or_locked_is_named(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         check_target(tmp_path / "a" / "b", tmp_path, force=True)
-    assert caught.value.filename == str(tmp_path / "a")
+    assert caught.value.filename == str(tmp_path / "a" / "b")
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         check_folder(tmp_path / "file")
@@ -50,3 +51,43 @@ def test_a_folder_that_is_not_there_or_locked_is_named(tmp_path, monkeypatch):
     with pytest.raises(PermissionError) as caught:
         check_folder(tmp_path)
     assert caught.value.filename == str(tmp_path)
+
+
+def a_file(folder):
+    (folder / "file").touch()
+    return folder / "file"
+
+
+def a_link(folder, to):
+    (folder / "link").symlink_to(to)
+    return folder / "link"
+
+
+BAD = {
+    "a folder": (lambda here: here, "it is a folder: give the name of a file in it"),
+    "a link to a folder": (lambda here: a_link(here, here), "it is a folder: give the name of a file in it"),
+    "in no folder": (lambda here: here / "none" / "x.pcell", "there is no folder .*none"),
+    "in a file": (lambda here: a_file(here) / "x.pcell", "file is no folder"),
+    "a link into no folder": (lambda here: a_link(here, here / "none" / "x"), "there is no folder .*none"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_who_looks_ahead_and_who_writes_say_the_same(tmp_path, name):
+    make, fact = BAD[name]
+    path = make(tmp_path)
+    with pytest.raises(OSError, match=fact) as early:
+        check_target(path, tmp_path / "source", force=True)
+    with pytest.raises(OSError, match=fact) as late, replacing(path):
+        pytest.fail("the block must not run")
+    assert (type(early.value), str(early.value)) == (type(late.value), str(late.value))
+    assert early.value.filename == str(path)
+
+
+def test_a_pipe_may_be_written_to_wherever_it_is(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path) and access(path, mode))
+    check_target(tmp_path / "pipe", tmp_path / "source", force=True)
+    with pytest.raises(PermissionError, match="no file can be made in the folder"):
+        check_target(tmp_path / "file", tmp_path / "source", force=True)

@@ -224,9 +224,11 @@ def test_a_target_without_a_folder_is_named_as_it_was_given(tmp_path, state, end
     save(state, tmp_path / "in.pcell")
     work = pack if ending == ".pcell" else unpack
     (tmp_path / f"folder{ending}").mkdir()
-    with pytest.raises(OptionError, match=rf"folder{re.escape(ending)}: it is a folder: give the name of a file in it"):
+    with pytest.raises(
+        IsADirectoryError, match=rf"it is a folder: give the name of a file in it: .*folder{re.escape(ending)}'"
+    ):
         work(tmp_path / "in.pcell", tmp_path / f"folder{ending}")
     for bad, error in ((tmp_path / "nowhere", FileNotFoundError), (tmp_path / "in.pcell", NotADirectoryError)):
         with pytest.raises(error) as caught:
             work(tmp_path / "in.pcell", bad / f"out{ending}")
-        assert caught.value.filename == str(bad)
+        assert caught.value.filename == str(bad / f"out{ending}")

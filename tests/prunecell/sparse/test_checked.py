@@ -35,14 +35,31 @@ def test_few_checks_are_remembered(monkeypatch):
     assert len(checking._known) <= 5
 
 
-@pytest.mark.parametrize("bias", [torch.zeros(9), torch.zeros(10).double(), torch.zeros(20)[::2], torch.zeros(10, 1)])
-def test_a_bias_that_does_not_fit_is_refused_after_a_good_call(bias):
+@pytest.mark.parametrize(
+    ("bias", "fact"),
+    [
+        (torch.zeros(9), "bias must be 10 float32 in a row"),
+        (torch.zeros(20)[::2], "bias must be 10 float32 in a row"),
+        (torch.zeros(10, 1), "bias must be 10 float32 in a row"),
+        (torch.zeros(10).double(), r"bias must be float32, not torch\.float64"),
+        (torch.zeros(10, device="meta"), "bias is on meta, the sparse matrix on cpu: move one of them"),
+    ],
+)
+def test_a_bias_that_does_not_fit_is_refused_after_a_good_call(bias, fact):
     one, good = matrix(), torch.zeros(10)
     checked(*one.parts, good)
-    with pytest.raises(OptionError, match="bias must be 10 float32 in a row"):
+    with pytest.raises(OptionError, match=fact):
         checked(*one.parts, bias)
-    with pytest.raises(OptionError, match="bias must be on cpu"):
-        checked(*one.parts, good.to("meta"))
+
+
+def test_values_of_another_type_in_the_same_place_are_not_taken_for_those_that_were_checked(monkeypatch):
+    memory = torch.zeros(4, dtype=torch.float32)
+    starts, indices = torch.tensor([0, 4], dtype=torch.int32), torch.arange(4, dtype=torch.int16).view(torch.uint16)
+    halves = memory.view(torch.float16)[:4]
+    monkeypatch.setattr(checking, "id", lambda _: 0, raising=False)  # as if the id of a tensor that is gone came again
+    wide = checked(starts, indices, memory, None, 4, "columns16")
+    narrow = checked(starts, indices, halves, None, 4, "columns16")
+    assert wide.argument.value_type != narrow.argument.value_type
 
 
 @pytest.mark.parametrize("scales", [None, torch.ones(9), torch.ones(10, dtype=torch.float64)])

@@ -1,0 +1,110 @@
+"""States of a Pruner and of a sharing: any value in any place is refused and changes nothing, or the part goes on."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from prunecell import Lowest, Pruner, PruneSpec, Static
+from prunecell.errors import StateError
+from prunecell.sharing import share_
+
+VALUES = [
+    *(None, True, -1, 0, 1, 1 << 53, 1 << 63, 10**5000, 0.5, -0.5, 1.5, 1e300, math.nan, math.inf, "", "x", b"x"),
+    *([], [0], [[]], {}, {"more": 1}, (), "x" * 9_000, list(range(3_000)), {f"w{n}": n for n in range(1_000)}),
+    *(
+        torch.zeros(()),
+        torch.ones(2, 3),
+        torch.ones(3, dtype=torch.int64),
+        torch.full((6,), 255, dtype=torch.uint8),
+        torch.ones(2, device="meta"),
+        torch.ones(6).to_sparse(),
+        torch.ones(6, dtype=torch.complex64),
+    ),
+]
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 9), nn.ReLU(), nn.Linear(9, 2))
+
+
+def pruner(model):
+    spec = PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(revives=True))
+    return Pruner(model, spec, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+
+
+def sharing(model):
+    return share_(model, bits=2)
+
+
+PARTS = {"pruner": pruner, "sharing": sharing}
+
+
+def mutants(state):
+    """Copies of a state with one value changed, one taken out or one added, at any depth."""
+    items = [*state.items()] if isinstance(state, dict) else [*enumerate(state)] if isinstance(state, list) else []
+    for key, value in items:
+        for new in (*VALUES, *mutants(value)):
+            changed = copy.copy(state)
+            changed[key] = new
+            yield changed
+        changed = copy.copy(state)
+        del changed[key]
+        yield changed
+    yield from ({**state, "more": 1}, {**state, 7: 1}, {**state, "x" * 9_000: 1}) if isinstance(state, dict) else ()
+
+
+def flat(value):
+    if isinstance(value, dict):
+        return {key: flat(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [flat(one) for one in value]
+    return value.tolist() if isinstance(value, torch.Tensor) else value
+
+
+def refusal(part, state):
+    """The message with which a part refuses a state; empty if it takes it."""
+    try:
+        part.load_state_dict(state)
+    except StateError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_one_wrong_value_anywhere_is_refused_in_few_words_and_changes_nothing(name):
+    model = net()
+    part = PARTS[name](model)
+    state = copy.deepcopy(part.state_dict())
+    before = flat([state, dict(model.state_dict())])
+    n_refused = n_taken = 0
+    for changed in mutants(state):
+        if message := refusal(part, changed):
+            n_refused += 1
+            assert len(message) < 2000, message[:300]
+            assert flat([part.state_dict(), dict(model.state_dict())]) == before, message
+        else:
+            n_taken += 1
+            assert flat(part.state_dict()) == flat(changed)
+            model = net()
+            part = PARTS[name](model)
+    assert n_refused > 100
+    assert n_taken < 50
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_state_of_another_version_or_of_other_parameters_says_so(name):
+    part = PARTS[name](net())
+    state = part.state_dict()
+    for version in (None, 0, 3.0, "2", 7):
+        with pytest.raises(StateError, match=rf"version={version!r} of the {name}'s state is unknown: it must be \d"):
+            part.load_state_dict({"version": version, "unknown": 1})
+    field = "weights" if name == "pruner" else "clusters"
+    first, *_ = state[field]
+    state[field] = {("x" if key == first else key): value for key, value in state[field].items()}
+    fact = f"the {name}'s state is of other parameters: it lacks '{first}', and it has 'x', which is not here"
+    with pytest.raises(StateError, match=fact):
+        part.load_state_dict(state)
