@@ -3,7 +3,7 @@
     python tools/sanitize.py [LEVEL] [TEST ...]
 
 The kernels are built once more, for the best level of the CPU or the one named (v1, v3, v4), with a check at every load
-and store. pytest then runs with the sanitizers' runtime in front, every level being this library: the tests of level v1,
+and store. pytest then runs with the sanitizers' runtime in front, every level being this library: the tests of v1,
 which every machine has, stand for all. A tensor is an allocation of its own, so one float read too far is found.
 """
 
@@ -17,7 +17,7 @@ from prunecell import native
 
 MARCH = {"v1": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]}
 FLAGS = [
-    *("-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    *("-std=c++17", "-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     *("-fno-exceptions", "-fno-rtti", "-Wno-psabi", "-DSOURCE_CHECKSUM=0u", "-shared", "-fPIC"),
 ]
 TESTS = [
