@@ -172,7 +172,7 @@ def kill(command: str, kills: int, drawn: random.Random) -> None:
         n_killed = n_ended = 0
         while n_killed < kills or not n_ended:
             folder = prepare(Path(place, f"run{n_ended}"))
-            status, resume = -signal.SIGKILL, False
+            status, resume, n_here = -signal.SIGKILL, False, 0
             while status == -signal.SIGKILL:
                 child = start(command, folder, resume=resume)
                 wait_for(child, folder, "*.checkpoint")
@@ -180,15 +180,21 @@ def kill(command: str, kills: int, drawn: random.Random) -> None:
                     time.sleep(drawn.uniform(0, seconds))
                     os.kill(child, signal.SIGKILL)
                 status, resume = end_of(child), True
-                n_killed += status == -signal.SIGKILL
-            check(command, folder, status, expected, n_killed)
+                n_killed += (was_killed := status == -signal.SIGKILL)
+                if was_killed and not any(folder.rglob("*.checkpoint")):
+                    sys.exit(f"{command} left no checkpoint when it was killed: {sorted(folder.rglob('*'))}")
+                n_here += was_killed
+            check(command, folder, status, expected, n_here)
             n_ended += 1
             shutil.rmtree(folder)
         print(f"{command}: {n_killed} kills, {n_ended} runs that ended, each with the same {len(expected)} files")
 
 
 def check(command: str, folder: Path, status: int, expected: dict[str, bytes], n_killed: int) -> None:
-    log, found = (folder / "log.txt").read_text()[-2000:], written(folder)
+    log, found = (folder / "log.txt").read_text(), written(folder)
+    said, log = "going on after" in log, log[-2000:]
+    if command.startswith("n2d2") and said != (n_killed > 0):
+        sys.exit(f"{command} must say that it goes on where it does, and only there: {log}")
     if status:
         sys.exit(f"{command}, resumed after {n_killed} kills, failed with {status}: {log}")
     if different := {name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)}:

@@ -236,31 +236,6 @@ def test_ctrl_c_while_fine_tuning(capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("workplace")
-def test_a_killed_run_goes_on_to_the_same_end(capsys):
-    script = f"""
-import os, signal, torch
-from n2d2.cli import main
-from n2d2.command.logbook import Logbook
-from prunecell.checkpoint import Checkpoint
-torch.set_num_threads(1)
-Checkpoint.due = property(lambda self: True)
-watch = Logbook.watch
-def killed(self, progress):
-    watch(self, progress)
-    if progress.total_samples == 32 * 17:
-        os.kill(os.getpid(), signal.SIGKILL)
-Logbook.watch = killed
-main({LEARN})
-"""
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert f"going on after {32 * 16:,} samples" in run(capsys, *LEARN, "-resume")
-    resumed = contents("weights", "weights_validation", "softmax.Target")
-    run(capsys, *LEARN)
-    assert contents("weights", "weights_validation", "softmax.Target") == resumed
-
-
-@pytest.mark.usefixtures("workplace")
 def test_a_state_is_taken_from_another_folder(capsys):
     learned = success(run(capsys, *LEARN, "-test"))
     Path("elsewhere").mkdir()
