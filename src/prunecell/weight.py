@@ -39,7 +39,6 @@ class PrunedWeight:
         normed: dimensions along which its layer divides each slice by its norm, so that no mask may empty one; see
             `Target`.
         masked: the gradient that was masked last, as it was then.
-        stepped: whether the pruned weights were zeroed by an optimizer's step since the Pruner's last.
     """
 
     name: str
@@ -53,7 +52,6 @@ class PrunedWeight:
     memory: Tensor | None = None
     normed: tuple[int, ...] | None = None
     masked: Stamp | None = None
-    stepped: bool = False
 
     @functools.cached_property
     def parks(self) -> bool:
@@ -89,11 +87,6 @@ class PrunedWeight:
         """Forget older hidden values; what stands in the parameter now is what the mask hides."""
         self.hidden = None
         self.hide_()
-
-    def after_step_(self) -> None:
-        """Undo what an optimizer did to the pruned weights, whatever optimizer it is and whatever it was given."""
-        self.hide_()
-        self.stepped = True
 
     @torch.no_grad()
     def take_gradient_(self) -> None:

@@ -322,3 +322,85 @@ def test_one_element_that_was_written_to_is_found_in_the_next_step(spec):
         optimizer.step()
         assert not model.weight[place]
         zeros_hold(model, pruner)
+
+
+# ---- writes between the optimizer's step and the pruner's ------------------------------------------------------------
+
+
+class Writes:
+    """Ways to write to all weights of a model after a step."""
+
+    def __init__(self, model):
+        self.dense = {name: value.clone() for name, value in model.state_dict().items()}
+        self.slow = [p.detach().clone() for p in model.parameters()]
+        self.stranger = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def noise(self, model):
+        for p in model.parameters():
+            p.add_(torch.randn_like(p))
+
+    def noise_in_data(self, model):
+        for p in model.parameters():
+            p.data += 1
+
+    def in_numpy(self, model):
+        for p in model.parameters():
+            p.detach().numpy()[:] += 1
+
+    def negative_zeros(self, model):
+        for p in model.parameters():
+            p.copy_(torch.where(p == 0, -0.0, p))
+
+    def nan(self, model):
+        for p in model.parameters():
+            p.masked_fill_(p == 0, torch.nan)
+
+    def slow_weights(self, model):
+        for p, slow in zip(model.parameters(), self.slow, strict=True):
+            slow.lerp_(p, 0.5)
+            p.copy_(slow)
+
+    def checkpoint(self, model):
+        model.load_state_dict(self.dense)
+
+    def vector(self, model):
+        nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(model.parameters()) + 1, model.parameters())
+
+    def new_data(self, model):
+        for p in model.parameters():
+            p.data = torch.randn_like(p)
+
+    def another_optimizer(self, model):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        self.stranger.step()
+
+    def a_step_that_runs_no_hooks(self, model):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        torch.optim.SGD.step.__wrapped__(self.stranger)
+
+
+WRITES = [name for name in vars(Writes) if not name.startswith("_")]
+REVIVES = PruneSpec(schedule=lambda _: 0.75, filler=Lowest(revives=True))
+
+
+@pytest.mark.parametrize("spec", [MOST, REVIVES], ids=["still", "reviving"])
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("n_steps", [0, 1, 2])
+def test_the_pruners_step_zeroes_what_was_written_after_an_optimizers(spec, write, n_steps):
+    torch.manual_seed(0)
+    model = MODULES["mlp"][0]()
+    writes = Writes(model)
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner = Pruner(model, spec, optimizer=optimizer)
+    for _ in range(3):
+        for _ in range(n_steps):
+            optimizer.zero_grad()
+            backward(model, torch.randn(8, 12))
+            optimizer.step()
+        with torch.no_grad():
+            getattr(writes, write)(model)
+        pruner.step(8)
+        for name, mask in pruner.masks.items():
+            assert not model.get_parameter(name).detach()[~mask].view(torch.int32).any(), name

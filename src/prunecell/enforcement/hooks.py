@@ -106,12 +106,15 @@ class Enforcement:
             for state in states.values():
                 weight.clear_moments_(state.get(weight.parameter), rest=rest)
 
-    def zero_the_others_(self) -> None:
-        """Zero the pruned weights that no attached optimizer has stepped since the last call: no hook has done it."""
+    @torch.no_grad()
+    def zero_all_(self) -> None:
+        """Zero all pruned weights, those too that an attached optimizer has just stepped.
+
+        Weights are written to after a step (noise, slow weights, a checkpoint), also through `.data`, which torch does
+        not count, so nothing proves that the zeros of the step are still there.
+        """
         for weight in self._weights.values():
-            if not weight.stepped:
-                weight.hide_()
-            weight.stepped = False
+            weight.hide_()
 
     def end(self) -> None:
         """Remove every hook and forget the optimizers."""
@@ -136,9 +139,9 @@ class Enforcement:
 
     @torch.no_grad()
     def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
-        """Zero all pruned weights."""
+        """Undo what the optimizer did to the pruned weights, whatever optimizer it is and whatever it was given."""
         for weight in self._held_by(optimizer):
-            weight.after_step_()
+            weight.hide_()
 
     def around_closure(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ANN401
         """A closure that evaluates the pruned model, though the optimizer that calls it works on hidden values."""
