@@ -5,6 +5,7 @@ of a dense twin whose gradients and weights are masked by hand.
 """
 
 import copy
+import functools
 from dataclasses import dataclass
 
 import pytest
@@ -189,6 +190,60 @@ class Shift(Lion):
                 p.sub_(group["lr"])
 
 
+class Adaptive(torch.optim.Optimizer):
+    """Adam with a step size for a tensor, a row or an element, from a reduction of the second moments.
+
+    As Adam-mini (Zhang et al. 2024), LAMB (You et al. 2019) and others have it. The moments' names are torch's.
+    """
+
+    def __init__(self, parameters, reduction, second="exp_avg_sq"):
+        super().__init__(parameters, {"lr": 0.01})
+        self.reduction, self.second = reduction, second
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = closure() if closure else None
+        for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+            state = self.state[p]
+            mean = state.setdefault("exp_avg", torch.zeros_like(p))
+            square = state.setdefault(self.second, torch.zeros_like(p))
+            mean.lerp_(p.grad, 0.1)
+            square.mul_(0.99).addcmul_(p.grad, p.grad, value=0.01)
+            p.sub_(self.reduction(mean, square, p), alpha=0.01)
+        return loss
+
+
+def trust_ratio(mean, square, p):
+    update = mean / (square.sqrt() + 1e-6)
+    return update * (p.norm() / update.norm().clamp(min=1e-6))
+
+
+REDUCTIONS = {
+    "mean": lambda mean, square, _: mean / (square.mean().sqrt() + 1e-8),
+    "max": lambda mean, square, _: mean / (square.amax(-1, keepdim=True).sqrt() + 1e-8),
+    "norm": lambda mean, square, _: mean / square.norm().clamp(min=1.0),
+    "median": lambda mean, square, _: mean / (square.median().sqrt() + 1e-3),
+    "count": lambda mean, square, _: mean / square.count_nonzero(),
+    "trust": trust_ratio,
+}
+
+
+class MeanAdam(torch.optim.Adam):
+    """A subclass of torch's own that uses its moments otherwise; so does a class of the same name."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        scale = {p: float(s["exp_avg_sq"].mean()) for p, s in self.state.items()}
+        loss = super().step(closure)
+        for p, factor in scale.items():
+            p.mul_(1 - min(factor, 0.5))
+        return loss
+
+
+def renamed(parameters):
+    return type("AdamW", (MeanAdam,), {})(parameters, lr=0.01)
+
+
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
     "sgd, all": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
@@ -288,6 +343,24 @@ def test_modules_and_ways_to_come_by_a_gradient(module, way):
 @pytest.mark.parametrize("solver", OPTIMIZERS)
 def test_optimizers_and_ways_to_change_a_gradient(solver, way, change):
     check_steps(*MODULES["mlp"], way, change, solver)
+
+
+OWN = {
+    **{
+        f"{name} of {second}": functools.partial(Adaptive, reduction=reduction, second=second)
+        for name, reduction in REDUCTIONS.items()
+        for second in ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
+    },
+    "subclass": lambda p: MeanAdam(p, lr=0.01, amsgrad=True),
+    "same name": renamed,
+}
+
+
+@pytest.mark.parametrize("solver", OWN)
+def test_optimizers_that_use_moments_of_many_weights_for_each(solver, monkeypatch):
+    monkeypatch.setitem(OPTIMIZERS, solver, OWN[solver])
+    monkeypatch.setattr("prunecell.pruner.REST_EVERY", 3)
+    check_steps(*MODULES["mlp"], backward, nothing, solver, n_steps=6)
 
 
 @pytest.mark.parametrize("value", [torch.inf, torch.nan], ids=str)

@@ -101,10 +101,12 @@ class Enforcement:
             weights: of which.
             rest: to what moments rest at; otherwise to 0, because these weights will be trained again.
         """
-        states = {id(state): state for watch in self._watches for state in map(_state_of, watch.levels)}
+        # A wrapper may show the state of what it wraps, which comes after it and is the class that uses the state.
+        levels = [level for watch in self._watches for level in watch.levels]
+        states = {id(state): (type(level), state) for level in levels for state in [_state_of(level)]}
         for weight in weights:
-            for state in states.values():
-                weight.clear_moments_(state.get(weight.parameter), rest=rest)
+            for of, state in states.values():
+                weight.clear_moments_(state.get(weight.parameter), of=of, rest=rest)
 
     @torch.no_grad()
     def zero_all_(self) -> None:
