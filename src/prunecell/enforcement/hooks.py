@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from prunecell.enforcement.stepping import StepWatch, parameters_of
+from prunecell.enforcement.levels import parameters_of
+from prunecell.enforcement.stepping import StepWatch
 from prunecell.errors import OptionError
 from prunecell.weight import PrunedWeight
 
