@@ -104,8 +104,7 @@ class Pruner:
         check_count("n_samples", n_samples, low=1)
         self._check_still_there()
         self._enforcement.watch_gradients()
-        with torch.no_grad():
-            self._enforcement.zero_the_others_()
+        self._enforcement.zero_all_()
         self._n_samples = int(n_samples)  # a numpy integer would not be read back from a state
         self._clock = self._clock.advanced(self._n_samples)
         self._update()

@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from prunecell.codecs.kmeans import cluster
 from prunecell.enforcement.gradients import Stamp
-from prunecell.enforcement.stepping import StepWatch, parameters_of
+from prunecell.enforcement.levels import parameters_of
+from prunecell.enforcement.stepping import StepWatch
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
 from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
 from prunecell.plan.candidates import candidates

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
@@ -15,11 +15,19 @@ from prunecell.enforcement.gradients import Stamp, mask_gradient_, zero_pruned_s
 from prunecell.fillers import traits_of
 from prunecell.spec import PruneSpec
 
-_AT_REST = {"exp_avg_sq": 1.0, "max_exp_avg_sq": 1.0, "square_avg": 1.0}
-"""What second moments of pruned weights rest at; all other moments at 0.
+_SECOND_MOMENTS = {
+    optim.Adam: ("exp_avg_sq", "max_exp_avg_sq"),
+    optim.AdamW: ("exp_avg_sq", "max_exp_avg_sq"),
+    optim.NAdam: ("exp_avg_sq",),
+    optim.RAdam: ("exp_avg_sq",),
+    optim.RMSprop: ("square_avg",),
+    optim.Adadelta: ("square_avg",),
+}
+"""Optimizer, exactly, -> its moments that rest at 1 where weights are pruned; all others rest at 0.
 
-Any number serves, as the first moment is 0. But on a CPU the square roots of zeros that torch.optim's Adam and RMSprop
-take are so slow that a pruned model would take 1.4 times as long a step.
+In these, which work on each element by itself, any number serves, as the first moment is 0. On a CPU the square roots
+of zeros that they take are so slow that a pruned model would take 1.4 times as long a step. An optimizer of any other
+class may use the mean, the greatest or the norm of a moment for the kept weights too, as Adam-mini does.
 """
 REST_EVERY = 100
 """Second moments decay, so they are reset every so many steps, first after step 1."""
@@ -39,7 +47,6 @@ class PrunedWeight:
         normed: dimensions along which its layer divides each slice by its norm, so that no mask may empty one; see
             `Target`.
         masked: the gradient that was masked last, as it was then.
-        stepped: whether the pruned weights were zeroed by an optimizer's step since the Pruner's last.
     """
 
     name: str
@@ -53,7 +60,6 @@ class PrunedWeight:
     memory: Tensor | None = None
     normed: tuple[int, ...] | None = None
     masked: Stamp | None = None
-    stepped: bool = False
 
     @functools.cached_property
     def parks(self) -> bool:
@@ -90,11 +96,6 @@ class PrunedWeight:
         self.hidden = None
         self.hide_()
 
-    def after_step_(self) -> None:
-        """Undo what an optimizer did to the pruned weights, whatever optimizer it is and whatever it was given."""
-        self.hide_()
-        self.stepped = True
-
     @torch.no_grad()
     def take_gradient_(self) -> None:
         """Called when a backward pass has added to the gradient: collect it, and mask it."""
@@ -120,20 +121,22 @@ class PrunedWeight:
         mask_gradient_(self.parameter, self.mask)
         self.masked = None if self.parameter.grad is None else Stamp.of(self.parameter.grad, self.mask)
 
-    def clear_moments_(self, moments: object, *, rest: bool) -> None:
+    def clear_moments_(self, moments: object, *, of: type, rest: bool) -> None:
         """Reset an optimizer's moments of pruned weights that cannot come back: no momentum pulls at them.
 
         Args:
             moments: what the optimizer remembers of this parameter, name -> anything; floats of its shape count.
+            of: the class of the optimizer.
             rest: to what they rest at; otherwise all to 0, because these weights will be trained again.
         """
         if self.parks or not isinstance(moments, Mapping):
             return
+        at_one = _SECOND_MOMENTS.get(of, ()) if rest else ()
         for name, moment in moments.items():
             if isinstance(moment, Tensor) and moment.shape == self.mask.shape and moment.is_floating_point():
                 mask = self.mask if self.mask.bits.device == moment.device else self.mask.to(moment.device)
                 if moment.layout is torch.strided:
-                    mask.fill_pruned_(moment, _AT_REST.get(name, 0.0) if rest else 0.0)
+                    mask.fill_pruned_(moment, 1.0 if name in at_one else 0.0)
                 elif moment.layout is torch.sparse_coo:
                     zero_pruned_sparse_(moment, mask)
 

@@ -5,6 +5,7 @@ of a dense twin whose gradients and weights are masked by hand.
 """
 
 import copy
+import functools
 from dataclasses import dataclass
 
 import pytest
@@ -189,6 +190,60 @@ class Shift(Lion):
                 p.sub_(group["lr"])
 
 
+class Adaptive(torch.optim.Optimizer):
+    """Adam with a step size for a tensor, a row or an element, from a reduction of the second moments.
+
+    As Adam-mini (Zhang et al. 2024), LAMB (You et al. 2019) and others have it. The moments' names are torch's.
+    """
+
+    def __init__(self, parameters, reduction, second="exp_avg_sq"):
+        super().__init__(parameters, {"lr": 0.01})
+        self.reduction, self.second = reduction, second
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = closure() if closure else None
+        for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+            state = self.state[p]
+            mean = state.setdefault("exp_avg", torch.zeros_like(p))
+            square = state.setdefault(self.second, torch.zeros_like(p))
+            mean.lerp_(p.grad, 0.1)
+            square.mul_(0.99).addcmul_(p.grad, p.grad, value=0.01)
+            p.sub_(self.reduction(mean, square, p), alpha=0.01)
+        return loss
+
+
+def trust_ratio(mean, square, p):
+    update = mean / (square.sqrt() + 1e-6)
+    return update * (p.norm() / update.norm().clamp(min=1e-6))
+
+
+REDUCTIONS = {
+    "mean": lambda mean, square, _: mean / (square.mean().sqrt() + 1e-8),
+    "max": lambda mean, square, _: mean / (square.amax(-1, keepdim=True).sqrt() + 1e-8),
+    "norm": lambda mean, square, _: mean / square.norm().clamp(min=1.0),
+    "median": lambda mean, square, _: mean / (square.median().sqrt() + 1e-3),
+    "count": lambda mean, square, _: mean / square.count_nonzero(),
+    "trust": trust_ratio,
+}
+
+
+class MeanAdam(torch.optim.Adam):
+    """A subclass of torch's own that uses its moments otherwise; so does a class of the same name."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        scale = {p: float(s["exp_avg_sq"].mean()) for p, s in self.state.items()}
+        loss = super().step(closure)
+        for p, factor in scale.items():
+            p.mul_(1 - min(factor, 0.5))
+        return loss
+
+
+def renamed(parameters):
+    return type("AdamW", (MeanAdam,), {})(parameters, lr=0.01)
+
+
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
     "sgd, all": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
@@ -290,6 +345,24 @@ def test_optimizers_and_ways_to_change_a_gradient(solver, way, change):
     check_steps(*MODULES["mlp"], way, change, solver)
 
 
+OWN = {
+    **{
+        f"{name} of {second}": functools.partial(Adaptive, reduction=reduction, second=second)
+        for name, reduction in REDUCTIONS.items()
+        for second in ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
+    },
+    "subclass": lambda p: MeanAdam(p, lr=0.01, amsgrad=True),
+    "same name": renamed,
+}
+
+
+@pytest.mark.parametrize("solver", OWN)
+def test_optimizers_that_use_moments_of_many_weights_for_each(solver, monkeypatch):
+    monkeypatch.setitem(OPTIMIZERS, solver, OWN[solver])
+    monkeypatch.setattr("prunecell.pruner.REST_EVERY", 3)
+    check_steps(*MODULES["mlp"], backward, nothing, solver, n_steps=6)
+
+
 @pytest.mark.parametrize("value", [torch.inf, torch.nan], ids=str)
 @pytest.mark.parametrize("solver", OPTIMIZERS)
 def test_zeros_survive_gradients_that_are_not_finite(solver, value):
@@ -322,3 +395,85 @@ def test_one_element_that_was_written_to_is_found_in_the_next_step(spec):
         optimizer.step()
         assert not model.weight[place]
         zeros_hold(model, pruner)
+
+
+# ---- writes between the optimizer's step and the pruner's ------------------------------------------------------------
+
+
+class Writes:
+    """Ways to write to all weights of a model after a step."""
+
+    def __init__(self, model):
+        self.dense = {name: value.clone() for name, value in model.state_dict().items()}
+        self.slow = [p.detach().clone() for p in model.parameters()]
+        self.stranger = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def noise(self, model):
+        for p in model.parameters():
+            p.add_(torch.randn_like(p))
+
+    def noise_in_data(self, model):
+        for p in model.parameters():
+            p.data += 1
+
+    def in_numpy(self, model):
+        for p in model.parameters():
+            p.detach().numpy()[:] += 1
+
+    def negative_zeros(self, model):
+        for p in model.parameters():
+            p.copy_(torch.where(p == 0, -0.0, p))
+
+    def nan(self, model):
+        for p in model.parameters():
+            p.masked_fill_(p == 0, torch.nan)
+
+    def slow_weights(self, model):
+        for p, slow in zip(model.parameters(), self.slow, strict=True):
+            slow.lerp_(p, 0.5)
+            p.copy_(slow)
+
+    def checkpoint(self, model):
+        model.load_state_dict(self.dense)
+
+    def vector(self, model):
+        nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(model.parameters()) + 1, model.parameters())
+
+    def new_data(self, model):
+        for p in model.parameters():
+            p.data = torch.randn_like(p)
+
+    def another_optimizer(self, model):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        self.stranger.step()
+
+    def a_step_that_runs_no_hooks(self, model):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        torch.optim.SGD.step.__wrapped__(self.stranger)
+
+
+WRITES = [name for name in vars(Writes) if not name.startswith("_")]
+REVIVES = PruneSpec(schedule=lambda _: 0.75, filler=Lowest(revives=True))
+
+
+@pytest.mark.parametrize("spec", [MOST, REVIVES], ids=["still", "reviving"])
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("n_steps", [0, 1, 2])
+def test_the_pruners_step_zeroes_what_was_written_after_an_optimizers(spec, write, n_steps):
+    torch.manual_seed(0)
+    model = MODULES["mlp"][0]()
+    writes = Writes(model)
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    pruner = Pruner(model, spec, optimizer=optimizer)
+    for _ in range(3):
+        for _ in range(n_steps):
+            optimizer.zero_grad()
+            backward(model, torch.randn(8, 12))
+            optimizer.step()
+        with torch.no_grad():
+            getattr(writes, write)(model)
+        pruner.step(8)
+        for name, mask in pruner.masks.items():
+            assert not model.get_parameter(name).detach()[~mask].view(torch.int32).any(), name

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from prunecell.enforcement.stepping import StepWatch, parameters_of
+from prunecell.enforcement.levels import parameters_of
+from prunecell.enforcement.stepping import StepWatch
 from prunecell.errors import OptionError
 from prunecell.weight import PrunedWeight
 
@@ -100,17 +101,22 @@ class Enforcement:
             weights: of which.
             rest: to what moments rest at; otherwise to 0, because these weights will be trained again.
         """
-        states = {id(state): state for watch in self._watches for state in map(_state_of, watch.levels)}
+        # A wrapper may show the state of what it wraps, which comes after it and is the class that uses the state.
+        levels = [level for watch in self._watches for level in watch.levels]
+        states = {id(state): (type(level), state) for level in levels for state in [_state_of(level)]}
         for weight in weights:
-            for state in states.values():
-                weight.clear_moments_(state.get(weight.parameter), rest=rest)
+            for of, state in states.values():
+                weight.clear_moments_(state.get(weight.parameter), of=of, rest=rest)
 
-    def zero_the_others_(self) -> None:
-        """Zero the pruned weights that no attached optimizer has stepped since the last call: no hook has done it."""
+    @torch.no_grad()
+    def zero_all_(self) -> None:
+        """Zero all pruned weights, those too that an attached optimizer has just stepped.
+
+        Weights are written to after a step (noise, slow weights, a checkpoint), also through `.data`, which torch does
+        not count, so nothing proves that the zeros of the step are still there.
+        """
         for weight in self._weights.values():
-            if not weight.stepped:
-                weight.hide_()
-            weight.stepped = False
+            weight.hide_()
 
     def end(self) -> None:
         """Remove every hook and forget the optimizers."""
@@ -135,9 +141,9 @@ class Enforcement:
 
     @torch.no_grad()
     def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
-        """Zero all pruned weights."""
+        """Undo what the optimizer did to the pruned weights, whatever optimizer it is and whatever it was given."""
         for weight in self._held_by(optimizer):
-            weight.after_step_()
+            weight.hide_()
 
     def around_closure(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ANN401
         """A closure that evaluates the pruned model, though the optimizer that calls it works on hidden values."""

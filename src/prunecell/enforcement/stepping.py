@@ -8,14 +8,14 @@ copies and pickles of an optimizer are as they would be without.
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, Protocol
 
 import torch
-from torch.optim import Optimizer
 
+from prunecell.enforcement.levels import levels_of, optimizers_in
 from prunecell.errors import OptionTypeError
 
 Closure = Callable[..., Any]
@@ -46,13 +46,13 @@ class StepWatch:
         known: optimizers that are watched already, and are left out.
 
     Raises:
-        OptionTypeError: it is no optimizer and wraps none.
+        OptionTypeError: it is no optimizer and wraps none, or it cannot be watched.
     """
 
     def __init__(self, optimizer: Any, watcher: Watcher, known: "tuple[StepWatch, ...]" = ()) -> None:  # noqa: ANN401
         levels = levels_of(optimizer)
         if not levels:
-            raise OptionTypeError(f"optimizer is a {type(optimizer).__name__}: it must be a torch.optim.Optimizer")
+            raise OptionTypeError(_refusal(optimizer))
         watcher = _Untraced(watcher)
         self._endings: list[Callable[[], None]] = []
         self._levels = [weakref.ref(level) for level in levels]
@@ -79,6 +79,20 @@ class StepWatch:
             self._endings.pop()()
 
 
+def _refusal(thing: object) -> str:
+    inner = optimizers_in(thing)
+    names = ", ".join(sorted({type(optimizer).__name__ for optimizer in inner}))
+    what_to_do = (
+        f"attach() each of the {len(inner)} that it holds ({names})"
+        if inner
+        else "where it wraps optimizers, attach() the inner ones"
+    )
+    return (
+        f"optimizer is a {type(thing).__name__}: it must be a torch.optim.Optimizer, or have a step() and hold such;"
+        f" {what_to_do}"
+    )
+
+
 class _Untraced:
     """A watcher into which `torch.compile` does not look when it compiles a step, because it writes into memory.
 
@@ -89,51 +103,6 @@ class _Untraced:
         self.before_step = torch.compiler.disable(watcher.before_step)  # type: ignore[no-untyped-call] # torch's
         self.after_step = torch.compiler.disable(watcher.after_step)  # type: ignore[no-untyped-call] # torch's
         self.around_closure = watcher.around_closure
-
-
-def levels_of(optimizer: object) -> list[Any]:
-    """An optimizer and those that it holds as attributes, each once, the outermost first; empty: it is none."""
-    found: list[Any] = []
-    waiting = [optimizer]
-    while waiting:
-        level = waiting.pop(0)
-        if any(level is known for known in found):
-            continue
-        inner = [value for value in _held_values(level) if _is_optimizer(value)]
-        if _is_optimizer(level) or (not found and inner and _steps(level)):
-            found.append(level)
-        if level is optimizer or _is_optimizer(level):
-            waiting += inner
-    return found
-
-
-def parameters_of(optimizer: object) -> set[int]:
-    """The ids of the parameters that an optimizer, or one that it wraps, has in its groups now."""
-    levels = [optimizer] if _groups_of(optimizer) else levels_of(optimizer)
-    return {id(p) for level in levels for group in _groups_of(level) for p in group["params"]}
-
-
-def _held_values(level: object) -> Iterator[object]:
-    for name, value in getattr(level, "__dict__", {}).items():
-        if isinstance(value, list | tuple):
-            yield from value
-        elif isinstance(value, dict) and name != "state":
-            yield from value.values()
-        else:
-            yield value
-
-
-def _steps(value: object) -> bool:
-    return callable(getattr(type(value), "step", None)) and hasattr(value, "__dict__")
-
-
-def _groups_of(value: object) -> list[dict[str, Any]]:
-    groups = getattr(value, "param_groups", None)
-    return groups if isinstance(groups, list) else []
-
-
-def _is_optimizer(value: object) -> bool:
-    return isinstance(value, Optimizer) or (_steps(value) and bool(_groups_of(value)))
 
 
 def _watch(level: Any, watcher: Watcher, endings: list[Callable[[], None]]) -> None:  # noqa: ANN401
@@ -190,6 +159,7 @@ def _guard(level: Any, watcher: Watcher, *, around: bool) -> Callable[[], None]:
 
     def end() -> None:
         active.clear()
+        vars(step)["beneath"] = plain
         if (level := mine()) is not None and _Plain.of(level).function is step:
             plain.put_back(level)
 
@@ -220,9 +190,13 @@ class _Plain:
         return self.function(level, *args, **kwargs) if self.is_method else self.function(*args, **kwargs)
 
     def put_back(self, level: Any) -> None:  # noqa: ANN401
+        """Set it again; or what was there before it, where it is a guard that was ended while another was above it."""
+        plain = self
+        while (beneath := getattr(plain.function, "beneath", None)) is not None:
+            plain = beneath
         del vars(level)["step"]
-        if self.function is not None:
-            vars(level)["step"] = MethodType(self.function, level) if self.is_method else self.function
+        if plain.function is not None:
+            vars(level)["step"] = MethodType(plain.function, level) if plain.is_method else plain.function
 
 
 def _with_closure(watcher: Watcher, optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:  # noqa: ANN401
