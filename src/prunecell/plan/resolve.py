@@ -89,9 +89,16 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
             _check_possible(key, candidate)
             owner = candidate.places[0].owner
             targets.append(Target(candidate.name, candidate.parameter, owner, spec, candidate.normed))
+    skipped += [Skipped(name, "in a sparse layer already, and counted nowhere here") for name in _sparse_weights(model)]
     if not targets:
         raise PlanError(f"nothing to prune in {type(model).__name__}: {_why_nothing(keys, skipped)}")
     return targets, skipped
+
+
+def _sparse_weights(model: nn.Module) -> list[str]:
+    """The names of the weights that `compact_` compressed: no parameters, so that no plan reaches them."""
+    layers = [path for path, m in model.named_modules() if hasattr(m, "weight_shape") and hasattr(m, "format_code")]
+    return [f"{path}.weight" if path else "weight" for path in layers]
 
 
 def _check_types(keys: Plan) -> None:

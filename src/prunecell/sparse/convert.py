@@ -19,6 +19,7 @@ from torch import nn
 
 from prunecell.archive import Archive
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError
+from prunecell.sparse.aside import Before
 from prunecell.sparse.choose import Wish, break_even_table
 from prunecell.sparse.conversion import Conversion
 from prunecell.sparse.facts import CompactReport, keep_report_, without_reports
@@ -26,7 +27,7 @@ from prunecell.sparse.joints import join_
 from prunecell.sparse.layers import SparseMatrix
 from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_if_refused
 from prunecell.sparse.matching import fit, is_counter
-from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values, weights_aside
+from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values
 from prunecell.sparse.sources import Own, Stored
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -113,19 +114,26 @@ def _from_itself(model: nn.Module, wish: Wish) -> tuple[nn.Module, CompactReport
 
 
 def _from_file(model: nn.Module, path: str | Path, wish: Wish, *, strict: bool) -> tuple[nn.Module, CompactReport]:
+    before = Before(model)
     with Archive.open(path) as archive:
         if not (loader := own_way(model)):
-            return _from_archive(model, archive, wish, strict=strict)
+            root, report, source = _from_archive(model, archive, wish, strict=strict)
+            if root is model:  # a single layer is still held by the caller
+                before.settle_(model, source.dense, source.names)
+            return root, report
         with unchanged_if_refused(model, values=True):
             loaded = load_all_(model, archive, strict=strict)
             run = Conversion(model, Own(), wish)
+    before.settle_(model, Own().dense, ())
     root = run.replaced(model)
     remark = f"{loader.__name__} has its own way to load, so the whole model was dense on the way"
     remarks = () if issubclass(loader, SparseMatrix) else (remark,)
     return root, replace(run.report(), missing=loaded.missing, left_over=loaded.left_over, remarks=remarks)
 
 
-def _from_archive(model: nn.Module, archive: Archive, wish: Wish, *, strict: bool) -> tuple[nn.Module, CompactReport]:
+def _from_archive(
+    model: nn.Module, archive: Archive, wish: Wish, *, strict: bool
+) -> tuple[nn.Module, CompactReport, Stored]:
     """Make all sparse layers and read all other tensors, then put them into the model."""
     places = places_of(model)
     fitted = fit(model, places, archive, strict=strict)
@@ -134,8 +142,7 @@ def _from_archive(model: nn.Module, archive: Archive, wish: Wish, *, strict: boo
     stored = {names[tensor]: name for tensor, name in fitted.stored.items()}
     source = Stored(archive, stored)
     run = Conversion(model, source, wish)
-    kept, aside = places_of(model, without=run.make_layers(model)), weights_aside(model)
-    kept += [place for place in places if id(place.tensor) in aside and not place.tensor.is_meta]  # a list may be used
+    kept = places_of(model, without=run.make_layers(model))
     wanted = {id(place.tensor): place.tensor for place in kept if id(place.tensor) in fitted.stored}
     rest = {key: source.dense(names[key], tensor) for key, tensor in wanted.items()}
     extra = {key: archive[name] for key, name in fitted.extra.items()}
@@ -143,4 +150,4 @@ def _from_archive(model: nn.Module, archive: Archive, wish: Wish, *, strict: boo
     with unchanged_if_refused(model, values=may_fail):
         load_some_(model, kept, rest, extra)
     report = replace(run.report(), missing=fitted.missing, left_over=fitted.left_over, remarks=fitted.remarks)
-    return run.replaced(model), report
+    return run.replaced(model), report, source

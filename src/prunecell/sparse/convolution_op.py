@@ -90,6 +90,8 @@ def _output_size_of_fitting(
     out = _output_size(shape[2:], kernel)
     if min(out) < 1:
         raise OptionError(f"an input of {tuple(shape[2:])} is smaller than the kernel {kernel_size}")
+    if min(shape[2:]) < 1 and shape[0] > 0:  # as torch has it, whatever the padding is
+        raise OptionError(f"an input of {tuple(shape)} has samples without elements")
     return out
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as nn_module
 
 from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
+from prunecell.sparse.plain import why_replaced
 
 
 def join_(module: nn.Module) -> None:
@@ -19,6 +20,8 @@ def join_(module: nn.Module) -> None:
     if "forward" in vars(module) or not any(isinstance(part, SparseMatrix) for part in module.modules()):
         return
     if type(module) in _SPARSE_FORM:
+        if why_replaced(type(module)):
+            return  # what a program put in the place of its forward goes on
         module.__class__ = _SPARSE_FORM[type(module)]
     elif isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False  # sparse layers take no nested tensors
@@ -37,6 +40,10 @@ def _always() -> bool:
 _has_global_hooks = getattr(nn_module, "_has_any_global_hook", _always)
 
 
+# What a program puts in the place of these, before or after compact_, is what computes.
+_FORWARD, _RELU = nn.Sequential.forward, None if why_replaced(nn.ReLU) else nn.ReLU.forward
+
+
 class SparseSequential(nn.Sequential):
     """An nn.Sequential in which some layers are sparse.
 
@@ -46,8 +53,9 @@ class SparseSequential(nn.Sequential):
 
     def forward(self, input: Any) -> Any:  # noqa: A002, ANN401 - as nn.Sequential has it
         """As nn.Sequential: each module takes what the one before it gives."""
-        if _has_global_hooks():
-            return super().forward(input)  # type: ignore[no-untyped-call] # torch's
+        if _has_global_hooks() or nn.Sequential.forward is not _FORWARD or nn.ReLU.forward is not _RELU:
+            forward: Any = super().forward
+            return forward(input)
         x, modules = input, list(self._modules.values())
         kinds = [*map(_kind_of_bare, modules), None, None]  # and of what comes after the last
         n_done = 0

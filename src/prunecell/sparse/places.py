@@ -2,16 +2,12 @@
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MethodType
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from prunecell.errors import StateError, quoted, some
-
-_OF_TORCH = ("_parameters", "_buffers", "_modules")
-_COMPILED = "_orig_mod"  # what torch.compile wraps; the code that it makes calls this very module
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,43 +97,3 @@ def refuse_without_values(model: nn.Module, places: Iterable[Place], given: Mapp
 
 def _is_meta(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_meta
-
-
-def layers_aside(model: nn.Module) -> dict[int, str]:
-    """The ids of modules that a module also holds outside of its modules, and where.
-
-    In a list, under a key, by a bound method: what is put in their place would not be seen there.
-    """
-    held = {id(found): where for where, found in _held_aside(model) if isinstance(found, nn.Module)}
-    for _, module in paths_of(model):
-        if _COMPILED in module._modules:  # noqa: SLF001
-            held[id(module._modules[_COMPILED])] = "torch.compile"  # noqa: SLF001
-    return held
-
-
-def weights_aside(model: nn.Module) -> set[int]:
-    """The ids of parameters that a module holds in a list or a dict, and that are another module's."""
-    return {id(found) for _, found in _held_aside(model) if isinstance(found, nn.Parameter)}
-
-
-def _held_aside(model: nn.Module) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
-    """What each module holds beside its modules and parameters, with the place; itself and its own parameters left out.
-
-    (Recurrent layers of torch hold their own weights in a list, which they keep up to date.)
-    """
-    for prefix, module in paths_of(model):
-        own = {id(module), *map(id, module._parameters.values())}  # noqa: SLF001 - tied ones too
-        for name, value in vars(module).items():
-            if name not in _OF_TORCH:
-                yield from ((f"{prefix}{name}", found) for found in _held_in(value) if id(found) not in own)
-
-
-def _held_in(value: object) -> Iterator[nn.Module | nn.Parameter]:
-    if isinstance(value, dict):
-        items: Iterable[object] = value.values()
-    else:
-        items = value if isinstance(value, list | tuple | set) else (value,)
-    for item in items:
-        held = item.__self__ if isinstance(item, MethodType) else item
-        if isinstance(held, nn.Module | nn.Parameter):
-            yield held

@@ -60,6 +60,15 @@ def _of_class(layer: nn.Module, kind: type[nn.Module]) -> str:
         for name in vars(cls):
             if name not in _HARMLESS:
                 return f"its class overrides {name}" if hasattr(kind, name) else f"its class has {name} of its own"
+    return why_replaced(kind)
+
+
+def why_replaced(kind: type[nn.Module]) -> str:
+    """Say which method of a class of torch a program replaced; the empty text where it did not.
+
+    >>> why_replaced(nn.Sequential)
+    ''
+    """
     for name in _COMPUTING:
         owner = next((cls for cls in kind.__mro__ if name in vars(cls)), None)
         if owner is not None and _is_replaced(vars(owner)[name], owner):

@@ -52,7 +52,8 @@ def register(
             return compiled(x, *rest)
         if in_onnx is not None and torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():  # type: ignore[attr-defined, no-untyped-call]
             return in_onnx(x, *rest)
-        return (operator if _has_no_tangents() else twin)(x, *rest)
+        is_ours = _has_no_tangents() and (torch.compiler.is_compiling() or not _is_differentiated())
+        return (operator if is_ours else twin)(x, *rest)
 
     return call
 
@@ -111,6 +112,13 @@ def _is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
         and not _is_watched()
         and _has_no_tangents()
     )
+
+
+def _is_differentiated() -> bool:
+    """Whether torch.func differentiates, which knows the gradients of torch's own operators only."""
+    functorch = getattr(torch._C, "_functorch", None)  # noqa: SLF001 - torch has no public names for these
+    stack = getattr(functorch, "get_interpreter_stack", lambda: None)()
+    return any(level.key().name == "Grad" for level in stack or ())
 
 
 def _has_no_tangents() -> bool:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from prunecell.errors import OptionError
+from prunecell.sparse.aside import layers_aside
 from prunecell.sparse.choose import Form, Weight, Wish
 from prunecell.sparse.compress import CHUNK, check_values
 from prunecell.sparse.converters import Rows, converter, why_dense
-from prunecell.sparse.places import first_names, layers_aside, places_of
+from prunecell.sparse.places import first_names, places_of
 from prunecell.sparse.sources import Own, Weights
 
 

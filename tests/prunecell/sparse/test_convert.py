@@ -8,7 +8,7 @@ from torch import nn
 
 from prunecell import Lowest, Pruner, PruneSpec, Static
 from prunecell.archive import save
-from prunecell.errors import NothingSparseWarning, StateError, UnknownNameError
+from prunecell.errors import NothingSparseWarning, PlanError, StateError, UnknownNameError
 from prunecell.sparse import conversion
 from prunecell.sparse.convert import compact_
 from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
@@ -295,3 +295,16 @@ def test_each_dense_weight_goes_before_the_next_layer_is_made(monkeypatch):
     monkeypatch.setattr(conversion, "compress_chunks", counted)
     compact_(model)
     assert alive == [4, 3, 2, 1]
+
+
+@pytest.mark.usefixtures("everything_wins")
+def test_a_pruner_says_which_weights_are_in_sparse_layers_already():
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    nn.init.sparse_(model[0].weight, sparsity=0.95)
+    model[0] = compact_(model[0])
+    spec = PruneSpec(schedule=Static(sparsity=0.5))
+    report = Pruner(model, spec).report()
+    assert [w.name for w in report.weights] == ["1.weight"]
+    assert ("0.weight", "in a sparse layer already, and counted nowhere here") in report.skipped
+    with pytest.raises(PlanError, match=r"0\.weight: in a sparse layer already"):
+        Pruner(model[:1], spec)

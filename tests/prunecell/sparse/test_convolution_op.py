@@ -10,6 +10,7 @@ from prunecell.errors import OptionError
 from prunecell.sparse.compress import compress
 from prunecell.sparse.convolution_op import CONVOLUTIONS, sparse_convolution
 from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.layers import SparseConvolution
 from prunecell.sparse.linear_op import ENOUGH_WORK
 from prunecell.sparse.matrix import decompress, matrix_of
 from prunecell.sparse.values import VALUES
@@ -186,3 +187,23 @@ def test_what_does_not_fit_is_refused():
         convolved(x[:, :, :1, :1], *arguments, stride, [0, 0], dilation, groups)
     with pytest.raises(OptionError, match="bias must be 6 float32"):
         convolved(x, *matrix, bias[:5], kernel, stride, padding, dilation, groups)
+
+
+@pytest.mark.parametrize("n_axes", [1, 2, 3])
+@pytest.mark.parametrize("options", [(1, 1, 0), (2, 2, 3), (1, 1, 1), (3, 1, 4)])
+def test_sizes_without_elements_are_taken_and_refused_as_the_dense_layer_does(n_axes, options):
+    stride, dilation, padding = options
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[n_axes - 1]
+    dense = kind(4, 4, 3, stride=stride, dilation=dilation, padding=padding)
+    sparse = SparseConvolution(compress(dense.weight.detach().flatten(1)), dense.bias, dense)
+    rest = (9,) * (n_axes - 1)
+    for size in ((0, *rest), (*rest, 0), (0,) * n_axes, (1,) * n_axes):
+        for n_samples in (0, 2):
+            x = torch.randn(n_samples, 4, *size)
+            try:
+                want = dense(x)
+            except RuntimeError:
+                with pytest.raises(OptionError):
+                    sparse(x)
+            else:
+                torch.testing.assert_close(sparse(x), want)

@@ -211,3 +211,25 @@ def test_subclasses_of_an_encoder_do_the_same():
     with torch.no_grad():
         y, expected = (model(x, src_key_padding_mask=padding) for model in (sparse, dense))
     torch.testing.assert_close(y[~padding], expected[~padding])
+
+
+def softplus(_self, x):
+    return nn.functional.softplus(x)
+
+
+def doubled(self, x):
+    for module in self:
+        x = 2 * module(x)
+    return x
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(("cls", "forward"), [(nn.ReLU, softplus), (nn.Sequential, doubled)])
+def test_what_a_program_puts_in_the_place_of_a_forward_computes(monkeypatch, cls, forward, before):
+    model, x = thinned(mlp()), torch.randn(5, 16)
+    compact = None if before else compact_(copy.deepcopy(model))
+    monkeypatch.setattr(cls, "forward", forward)
+    compact = compact or compact_(copy.deepcopy(model))
+    torch.testing.assert_close(compact(x), model(x))
+    monkeypatch.undo()
+    torch.testing.assert_close(compact(x), model(x))

@@ -205,3 +205,23 @@ def test_a_linear_layer_may_have_no_rows_or_columns():
         layer = SparseLinear(compress(torch.zeros(shape)), torch.zeros(shape[0]))
         for size in ((3, shape[1]), (2, 3, shape[1]), (shape[1],), (0, 2, shape[1])):
             assert torch.equal(layer(torch.zeros(size)), torch.zeros(*size[:-1], shape[0]))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, in forward mode
+@pytest.mark.parametrize("dense", [nn.Linear(6, 4), nn.Conv2d(2, 4, 2)], ids=["linear", "convolution"])
+def test_transforms_of_torch_func_give_what_they_give_of_the_dense_layer(dense):
+    dense.requires_grad_(requires_grad=False)
+    matrix = compress(dense.weight.flatten(1))
+    sparse = (
+        SparseLinear(matrix, dense.bias) if dense.weight.ndim == 2 else SparseConvolution(matrix, dense.bias, dense)
+    )
+    x = torch.randn(3, 6) if dense.weight.ndim == 2 else torch.randn(3, 2, 4, 4)
+    for transform in (
+        lambda f: torch.func.grad(lambda x: f(x).square().sum())(x),
+        lambda f: torch.func.jacrev(f)(x),
+        lambda f: torch.func.jacfwd(f)(x),
+        lambda f: torch.func.vjp(f, x)[1](f(x))[0],
+        lambda f: torch.func.vmap(torch.func.grad(lambda x: f(x).square().sum()))(x),
+        lambda f: torch.func.vmap(f)(x),
+    ):
+        torch.testing.assert_close(transform(sparse), transform(dense), rtol=1e-4, atol=1e-5)
