@@ -81,8 +81,8 @@ class CompactReport:
         layers = self.layers
         before, after = sum(x.bytes_before for x in layers), sum(x.bytes_after for x in layers)
         return [
-            ("weight", [x.name for x in layers], "total"),
-            ("form", [x.form or "dense" for x in layers], f"{self.n_sparse} of {len(layers)} sparse"),
+            ("weight", [x.name for x in layers], f"total: {self.n_sparse} of {len(layers)} sparse"),
+            ("form", [x.form or "dense" for x in layers], "-"),
             ("shape", ["x".join(map(str, x.shape)) for x in layers], "-"),
             ("zeros", ["-" if x.sparsity is None else f"{x.sparsity:.1%}" for x in layers], "-"),
             ("before", [f"{x.bytes_before:,}" for x in layers], f"{before:,}"),
