@@ -170,7 +170,7 @@ def export(
     if target.name.endswith(prunecell.export.formats.PROGRAM_ENDINGS):
         raise OptionError(
             f"{target}: such a file holds a program, which needs the model itself: in Python,"
-            f" prunecell.export.export(model, {target.name!r}, example=x)"
+            f" prunecell.export.export(model, {str(target)!r}, example=x)"
         )
     prunecell.files.formats.convert(source, target, key=key)
     _tell_sizes(source, n_bytes, target)

@@ -272,7 +272,10 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
         ),
         (["inspect", "missing.pcell"], "missing.pcell: No such file or directory"),
         (["inspect", "data"], "data: it is a folder, not a .pcell file, and holds no file of tensors"),
-        (["inspect", "."], ".: it is a folder, not a .pcell file: give a file in it, such as "),
+        (
+            ["inspect", "."],
+            ".: it is a folder, not a .pcell file: give a file in it, such as empty.pcell",
+        ),
         (["pack", "eye.pt", "nowhere/a.pcell"], "nowhere: No such file or directory"),
         (["pack", "eye.pt", "eye.pt/a.pcell"], "eye.pt: Not a directory"),
         (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: key='model' is illegal: no state_dict is there"),

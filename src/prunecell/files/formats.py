@@ -12,7 +12,7 @@ from prunecell.archive import TensorFacts, inspect, write
 from prunecell.choices import chosen
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.disk.foreign import ENDINGS, models_in, recognized
+from prunecell.disk.foreign import ARCHIVE, ENDINGS, SAFETENSORS, TORCH, meant_in, recognized
 from prunecell.disk.targets import check_target
 from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest
 from prunecell.files.archive_file import read_archive, write_archive
@@ -43,9 +43,9 @@ class FileFormat:
 
 FILE_FORMATS = {
     "shards": FileFormat(endings=INDEX_ENDINGS, read=read_shards),
-    "safetensors": FileFormat(endings=(".safetensors",), read=read_safetensors, write=write_safetensors),
-    "pcell": FileFormat(endings=(".pcell",), read=read_archive, write=write_archive),
-    "torch": FileFormat(endings=(".pt", ".pth", ".bin", ".ckpt"), read=read_torch, write=write_torch),
+    "safetensors": FileFormat(endings=ENDINGS[SAFETENSORS], read=read_safetensors, write=write_safetensors),
+    "pcell": FileFormat(endings=ENDINGS[ARCHIVE], read=read_archive, write=write_archive),
+    "torch": FileFormat(endings=ENDINGS[TORCH], read=read_torch, write=write_torch),
     "csr": FileFormat(endings=(".npz",), write=write_csr),
 }
 """Name -> format."""
@@ -109,7 +109,7 @@ def _reader_of(path: Path) -> Callable[[Path], Contents]:
         return by_ending(path, READERS, "read")
     except UnknownNameError as error:
         what = recognized(path)[0] if path.is_file() else ""
-        hint = f"; it is a {what}: let its name end in {ENDINGS[what]}" if what in ENDINGS else ""
+        hint = f"; it is a {what}: let its name end in {ENDINGS[what][0]}" if what in ENDINGS else ""
         raise UnknownNameError(f"{error}{hint}") from None
 
 
@@ -121,9 +121,7 @@ def file_in(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = [file for file in models_in(path) if any(file.name.endswith(ending) for ending in READERS)]
-    indices = [file for file in found if read_shards is by_ending(file, READERS, "read")]
-    meant = indices or found
+    meant = meant_in(path)
     if len(meant) == 1:
         return meant[0]
     held = ", ".join(file.name for file in meant[:5]) + ("" if len(meant) <= 5 else ", ...")  # noqa: PLR2004 - a line

@@ -9,13 +9,13 @@ from torch import Tensor
 from prunecell.archive import Alias
 from prunecell.archive.container import read_json
 from prunecell.archive.saving import tied
-from prunecell.disk.foreign import INDEX, mistaken
+from prunecell.disk.foreign import ENDINGS, INDEX, mistaken
 from prunecell.errors import FormatError
 from prunecell.files.contents import Contents
 from prunecell.files.safetensors_file import tensors_of
 from prunecell.files.torch_file import read_torch
 
-INDEX_ENDINGS = (".safetensors.index.json", ".bin.index.json")
+INDEX_ENDINGS = ENDINGS[INDEX]
 """Of indices of shards: of safetensors, and of torch."""
 
 
