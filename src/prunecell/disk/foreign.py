@@ -5,6 +5,8 @@ import shlex
 import zipfile
 from pathlib import Path
 
+from prunecell.errors import OptionError
+
 _LOOKED_AT = 4096  # bytes
 _MAX_NAMED = 5
 
@@ -16,6 +18,14 @@ ENDINGS = {
     TORCH: (".pt", ".pth", ".bin", ".ckpt"),
 }
 """What we read -> the endings of its name, the usual one first."""
+
+_WRITTEN_BY = {
+    **dict.fromkeys(ENDINGS[TORCH], "torch.save(model.state_dict(), {path!r})"),
+    **dict.fromkeys((*ENDINGS[SAFETENSORS], ".npz"), "prunecell.export.export(model, {path!r})"),
+    **dict.fromkeys((".onnx", ".pt2"), "prunecell.export.export(model, {path!r}, example=x)"),
+    **dict.fromkeys(ENDINGS[INDEX], ""),
+}
+"""The ending of a file that is no archive -> what writes one; nothing where nothing here does."""
 
 _UNPACK = "unpack it first"
 _BEGINNINGS = (
@@ -152,6 +162,25 @@ def _stem(path: Path) -> str:
     return next(
         (path.name.removesuffix(end) for ends in ENDINGS.values() for end in ends if path.name.endswith(end)), path.name
     )
+
+
+def check_archive_name(path: Path) -> None:
+    """Refuse to write an archive under the ending of another format; no ending and an unknown one are legal.
+
+    Raises:
+        OptionError: programs would take it for another file.
+
+    >>> check_archive_name(Path("model.pt"))
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: model.pt: an archive must not have the ending of another format, '.pt': ...
+    """
+    for ending, call in _WRITTEN_BY.items():
+        if path.name.lower().endswith(ending):
+            other = f", or write such a file by {call.format(path=str(path))}" if call else ""
+            raise OptionError(
+                f"{path}: an archive must not have the ending of another format, {ending!r}: let its name end in"
+                f" .pcell{other}"
+            )
 
 
 def models_in(folder: Path) -> list[Path]:
