@@ -20,7 +20,7 @@ from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr
 from prunecell.files.minus_zeros import MinusZeros
 from prunecell.files.safetensors_file import read_safetensors, write_safetensors
-from prunecell.files.shards_file import INDEX_ENDINGS, files_of, read_shards
+from prunecell.files.shards_file import INDEX_ENDINGS, files_of, index_of, read_shards
 from prunecell.files.torch_file import read_torch, write_torch
 
 _T = TypeVar("_T")
@@ -147,7 +147,8 @@ def pack(
 
     Numbers, text and lists and dicts of them that stand beside the state_dict in a torch checkpoint are kept in the
     archive's metadata; `unpack` to a `.pt` file gives the checkpoint back with them. A warning names what cannot be
-    kept (an optimizer's state, say), and weights that are -0.0, which the archive keeps as values.
+    kept (an optimizer's state, say), weights that are -0.0, which the archive keeps as values, and the index beside the
+    source where the source is only one of the files of a model.
 
     Args:
         source: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (torch, read with `weights_only`: no code is run),
@@ -182,7 +183,7 @@ def pack(
     chosen("backend", backend, BACKENDS)
     check_target(Path(target), Path(source), force=True)
     contents = opened(source, key=key)
-    _tell_left_out(source, contents)
+    _tell_what_lacks(source, contents)
     minus_zeros = MinusZeros()
     items = minus_zeros.counted(contents.items)
     write(items, target, values=mode, backend=backend, metadata={**contents.metadata, **(metadata or {})})
@@ -220,11 +221,15 @@ def convert(source: str | Path, target: str | Path, *, key: str | None = None) -
     check_target(Path(target), Path(source), force=True)
     write_to = by_ending(Path(target), WRITERS, "written")
     contents = opened(source, key=key)
-    _tell_left_out(source, contents)
+    _tell_what_lacks(source, contents)
     write_to(contents, Path(target))
 
 
-def _tell_left_out(source: str | Path, contents: Contents) -> None:
+def _tell_what_lacks(source: str | Path, contents: Contents) -> None:
+    """Warn of what does not come along: what is no tensor, and the other shards of the model."""
+    index = index_of(file_in(Path(source)))
+    if index is not None:
+        warnings.warn(f"{source}: it is a part of a model only: {index} names all its files; give that", stacklevel=3)
     if contents.left_out:
         kept = "only tensors are kept, and numbers and text beside them"
         warnings.warn(f"{source}: left out, because {kept}: {', '.join(contents.left_out)}", stacklevel=3)

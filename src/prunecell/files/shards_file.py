@@ -39,6 +39,19 @@ def files_of(path: Path) -> list[Path]:
     return [path, *(path.with_name(shard) for shard in dict.fromkeys(_weight_map(path).values()))]
 
 
+def index_of(shard: Path) -> Path | None:
+    """The index beside a file that says that the file is one shard of several; None where there is none."""
+    for index in sorted(shard.parent.iterdir()):
+        if index.name.endswith(INDEX_ENDINGS) and index != shard:
+            try:
+                shards = set(_weight_map(index).values())
+            except (FormatError, OSError):
+                continue  # it is not the file that was asked for
+            if shard.name in shards and len(shards) > 1:
+                return index
+    return None
+
+
 def _weight_map(path: Path) -> dict[str, str]:
     """Name of tensor -> name of the file beside the index that holds it."""
     if else_ := mistaken(path, INDEX):
