@@ -173,8 +173,9 @@ class Document:
         if problems and not self.lenient:
             raise IniError("\n".join(problems))
         if idle:
-            names = ", ".join(f"[{section.name}]" for section in idle[:MAX_NAMED])
-            more = f" and {len(idle) - MAX_NAMED:,} more" if len(idle) > MAX_NAMED else ""
+            shown = idle if len(idle) == MAX_NAMED + 1 else idle[:MAX_NAMED]  # never "and 1 more"
+            names = ", ".join(f"[{section.name}]" for section in shown)
+            more = f" and {len(idle) - len(shown):,} more" if len(idle) > len(shown) else ""
             problems.append(f"{idle[0].place}: nothing uses {names}{more}")
         for problem in problems:
             warnings.warn(problem, IniWarning, stacklevel=2)

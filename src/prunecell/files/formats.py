@@ -72,6 +72,10 @@ def by_ending(path: Path, table: Mapping[str, _T], verb: str) -> _T:
     for ending, value in table.items():
         if path.name.endswith(ending):
             return value
+    if not path.suffix:
+        raise UnknownNameError(
+            f"{path}: its name has no ending: it must be one of those {verb}: {', '.join(sorted(table))}"
+        )
     raise UnknownNameError(f"{path}: its ending is none that can be {verb}{nearest(path.suffix, table)}")
 
 

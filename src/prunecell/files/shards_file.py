@@ -1,5 +1,6 @@
 """A checkpoint in several files, shards, with an index beside them: JSON that says which file holds which tensor."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -41,7 +42,8 @@ def files_of(path: Path) -> list[Path]:
 
 def index_of(shard: Path) -> Path | None:
     """The index beside a file that says that the file is one shard of several; None where there is none."""
-    for index in sorted(shard.parent.iterdir()):
+    beside = sorted(shard.parent.iterdir()) if os.access(shard.parent, os.R_OK) else []
+    for index in beside:
         if index.name.endswith(INDEX_ENDINGS) and index != shard:
             try:
                 shards = set(_weight_map(index).values())

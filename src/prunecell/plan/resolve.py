@@ -216,4 +216,5 @@ def _shown(key: Key) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004
+    shown = names if len(names) <= 6 else names[:5]  # noqa: PLR2004 - "and 1 more" would take the place of the sixth
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > len(shown) else "")

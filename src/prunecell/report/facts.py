@@ -94,6 +94,8 @@ class Report:
 
     def notes(self) -> list[str]:
         """One line on the whole model, and one for each reason to leave parameters alone."""
+        from prunecell.report.terminal import listed  # noqa: PLC0415 - as in __rich__
+
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:
             reasons.setdefault(reason, []).append(name)
@@ -101,7 +103,7 @@ class Report:
             f"whole model: {self.model_sparsity:.2%} sparse, {self.n_weights - self.n_kept:,} of"
             f" {self.n_parameters:,} parameters pruned"
         )
-        return [whole, *(f"not pruned ({reason}): {_some(names)}" for reason, names in reasons.items())]
+        return [whole, *(f"not pruned ({reason}): {listed(names)}" for reason, names in reasons.items())]
 
     def __rich__(self) -> "Group":
         """The columns as a table, and the notes."""
@@ -116,8 +118,3 @@ class Report:
         from prunecell.report.table import plain  # noqa: PLC0415
 
         return plain(self.__rich__())
-
-
-def _some(names: list[str]) -> str:
-    """At most a line's worth of names."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")  # noqa: PLR2004

@@ -19,6 +19,9 @@ from prunecell.errors import PrunecellError
 
 DOTS = "…"
 _INDENT = "  "
+_SHOWN = 4
+"""Names in a list on a terminal; one more is shown too, because "and 1 more" would take its place."""
+
 _SHORTEST = 24
 """Columns that a name keeps at least, where it is cut; with fewer nobody knows it again."""
 
@@ -116,6 +119,12 @@ def _joined(rows: Sequence[tuple[str, ...]], gap: str) -> list[str]:
 def padded(cell: str, width: int) -> str:
     """The cell, and blanks behind it up to the width."""
     return cell + " " * (width - cell_len(cell))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names, of which a terminal shows the first if they are many; a file or a pipe gets all."""
+    shown = names if terminal_width() is None or len(names) <= _SHOWN + 1 else names[:_SHOWN]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
 
 
 def terminal_width() -> int | None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from prunecell.errors import OptionError, OptionTypeError
-from prunecell.sparse.places import some
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -91,12 +90,14 @@ class CompactReport:
 
     def notes(self) -> list[str]:
         """The whole model's bytes, a line for each reason to stay dense, and what a file lacked or had left over."""
+        from prunecell.report.terminal import listed  # noqa: PLC0415 - only a printed report needs rich
+
         reasons: dict[str, list[str]] = {}
         for layer in self.layers:
             if layer.form is None:
                 reasons.setdefault(f"dense ({layer.reason})", []).append(layer.name)
         names = {**reasons, "not in the file": list(self.missing), "not in the model": list(self.left_over)}
-        lines = [f"{title}: {some(of)}" for title, of in names.items() if of]
+        lines = [f"{title}: {listed([repr(name) for name in of])}" for title, of in names.items() if of]
         total = f"all parameters and buffers: {self.bytes_before:,} bytes before, {self.bytes_after:,} after"
         return [total, *lines, *self.remarks]
 

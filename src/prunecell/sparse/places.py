@@ -76,8 +76,9 @@ def n_bytes(model: nn.Module) -> int:
 def some(names: Iterable[str]) -> str:
     """The first of some names, and how many more there are."""
     names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
+    shown = names if len(names) <= _SHOWN + 1 else names[:_SHOWN]  # "and 1 more" would take the place of that one
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ", ".join(map(repr, shown)) + more
 
 
 def refuse_without_values(model: nn.Module, places: Iterable[Place], given: Mapping[int, object]) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from prunecell.report.terminal import columns_of, shortened, visible, visible_lines
+from prunecell.report.terminal import columns_of, listed, shortened, visible, visible_lines
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z", "M"]), max_size=60)
 
@@ -63,3 +63,11 @@ def test_where_a_name_would_be_too_short_it_stands_whole_above_its_row(width, mo
     below = [line.split("\n") for line in lines[1:]]
     assert [row[0].split(" ")[0] for row in below] == names
     assert all((len(row) == 2) == (width < 80) for row in below)
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_a_list_hides_two_names_or_none_and_a_pipe_gets_all(n, monkeypatch):
+    names = [f"fc{k}.layer.bias" for k in range(n)]
+    assert listed(names) == ", ".join(names)
+    monkeypatch.setattr("prunecell.report.terminal.terminal_width", lambda: 80)
+    assert listed(names) == ", ".join(names if n <= 5 else names[:4]) + (f" and {n - 4} more" if n > 5 else "")
