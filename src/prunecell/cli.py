@@ -66,7 +66,7 @@ def options(
 def run(  # noqa: PLR0913 - options of a command
     network: Annotated[Path, typer.Argument(help="An N2D2 INI file: network, data, solver, pruning.")],
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for all that is written [runs/NAME].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for all that is written.", show_default="runs/NAME")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     data: Annotated[
@@ -170,7 +170,7 @@ def export(
     if target.name.endswith(prunecell.export.formats.PROGRAM_ENDINGS):
         raise OptionError(
             f"{target}: such a file holds a program, which needs the model itself: in Python,"
-            f" prunecell.export.export(model, {target.name!r}, example=x)"
+            f" prunecell.export.export(model, {str(target)!r}, example=x)"
         )
     prunecell.files.formats.convert(source, target, key=key)
     _tell_sizes(source, n_bytes, target)

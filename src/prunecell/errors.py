@@ -74,14 +74,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def some(names: Iterable[object], n: int = 5, *, between: str = ", ") -> str:
-    """The first `n` names, and how many more there are.
+    """The first `n` names, and how many more there are; never "and 1 more", which would take that one's place.
 
     >>> some(["a", "b", "c", "d"], 2)
     'a, b and 2 more'
     """
     listed = [str(name) for name in names]
-    more = f" and {len(listed) - n} more" if len(listed) > n else ""
-    return between.join(listed[:n]) + more
+    if len(listed) <= n + 1:
+        return between.join(listed)
+    return f"{between.join(listed[:n])} and {len(listed) - n:,} more"
 
 
 def quoted(value: object, width: int = 80) -> str:

@@ -132,7 +132,7 @@ def test_a_run_goes_on_under_the_same_setting_only(command, refusal):
         return refusal("run", "net.ini", "--out", "out", "--resume", *words)
 
     command("run", "net.ini", "--epochs", "2", "--out", "out")
-    assert "epochs=1 is illegal: out/dense.checkpoint has 2 already" in again("--epochs", "1")
+    assert "epochs=1 is illegal: out/dense.checkpoint has 2 already: give --epochs 2 or more" in again("--epochs", "1")
     problem = "out/dense.checkpoint is of another run: setting does not fit: "
     assert problem + "it was made with seed 0, not 7" in again("--epochs", "2", "--seed", "7")
     Path("net.ini").write_text(INI.replace("LearningRate=0.1", "LearningRate=0.2"))
@@ -232,7 +232,10 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
             "empty.pt: it is an empty file, not a torch checkpoint: copy or save it again",
         ),
         (["pack", "data", "a.pcell"], "data: a folder without a file of tensors"),
-        (["pack", "eye", "a.pcell"], "eye: its ending is none that can be read; Legal: .bin, .bin.index.json, .ckpt,"),
+        (
+            ["pack", "eye", "a.pcell"],
+            "eye: its name has no ending: it must be one of those read: .bin, .bin.index.json, .ckpt,",
+        ),
         (["pack", "eye.pt", "a.pcell", "--values", "int9"], "values='int9' is illegal; did you mean 'int8'?"),
         (
             ["unpack", "empty.pcell", "a.pt"],
@@ -242,9 +245,16 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
             ["unpack", "eye.pt", "a.pt"],
             "eye.pt: it is a torch checkpoint, not a .pcell file: pack it first: prunecell pack eye.pt eye.pcell",
         ),
+        (
+            ["unpack", "empty.pcell", "aback"],
+            "aback: its name has no ending: it must be one of those written: .bin, .ckpt,",
+        ),
         (["inspect", "missing.pcell"], "missing.pcell: No such file or directory"),
         (["inspect", "data"], "data: it is a folder, not a .pcell file, and holds no file of tensors"),
-        (["inspect", "."], ".: it is a folder, not a .pcell file: give a file in it, such as "),
+        (
+            ["inspect", "."],
+            ".: it is a folder, not a .pcell file: give a file in it, such as empty.pcell",
+        ),
         (["pack", "eye.pt", "nowhere/a.pcell"], "nowhere/a.pcell: there is no folder nowhere"),
         (["pack", "eye.pt", "eye.pt/a.pcell"], "eye.pt/a.pcell: eye.pt is no folder"),
         (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: key='model' is illegal: no state_dict is there"),

@@ -43,7 +43,7 @@ class Summary:
         """The table, then the totals."""
         lines = [TITLES, *(tuple(_cell(getattr(row, f.name)) for f in fields(row)) for row in self.rows)]
         table = columns_of(lines, words=(0, len(TITLES) - 1))
-        rule = "-" * max(map(len, table))
+        rule = "-" * max(len(line) for row in table for line in row.split("\n"))
         parameters = sum(row.parameters for row in self.rows)
         macs = sum(row.macs or 0 for row in self.rows)
         dropped = sum(row.parameters - row.kept for row in self.rows if row.kept is not None)

@@ -38,26 +38,29 @@ def fit_shown(
         DivergedError, FormatError: as `fit`.
     """
     columns = (
-        TextColumn("epoch {task.description}"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  sparsity {task.fields[sparsity]:.2%}"),
+        TextColumn("loss {task.fields[loss]}  sparsity {task.fields[sparsity]:.2%}"),
         TimeRemainingColumn(),
     )
     with (
         saved_on_interrupt(checkpoint) as check,
         Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
-        row = bar.add_task("", total=epoch_size, loss=0.0, sparsity=0.0)
+        row = bar.add_task("beginning", total=epoch_size, loss="-", sparsity=0.0)
 
         def watched(progress: Progress) -> None:
             check()
             watch(progress)
+            epoch = f"epoch {min(len(progress.epochs) + 1, epochs)}/{epochs}"
+            if epoch != bar.tasks[0].description:
+                bar.reset(row)  # else rich holds it to be finished from the first epoch on, and estimates no time
             bar.update(
                 row,
                 completed=progress.samples,
-                description=f"{min(len(progress.epochs) + 1, epochs)}/{epochs}",
-                loss=progress.loss_sum / max(progress.samples, 1),
+                description=epoch,
+                loss=f"{progress.loss_sum / progress.samples:.4f}" if progress.samples else "-",
                 sparsity=progress.sparsity[-1][1] if progress.sparsity else 0.0,
             )
 

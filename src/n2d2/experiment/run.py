@@ -168,8 +168,8 @@ def _fit(task: Task, experiment: Experiment, epochs: int, checkpoint: Checkpoint
 
     size = experiment.provider.epoch_size
     progress = fit_shown(task, epochs, checkpoint=checkpoint, epoch_size=size, console=console, watch=watch)
-    if len(progress.epochs) > epochs:
-        raise OptionError(f"epochs={epochs} is illegal: {checkpoint.path} has {len(progress.epochs)} already")
+    if (n := len(progress.epochs)) > epochs:
+        raise OptionError(f"epochs={epochs} is illegal: {checkpoint.path} has {n} already: give --epochs {n} or more")
     return progress
 
 

@@ -73,6 +73,11 @@ class Archive:
     def __init__(self, container: Container, manifest: Manifest, path: Path) -> None:
         self._container, self._manifest, self._path = container, manifest, path
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     @classmethod
     def open(cls, path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> Self:
         """Open a file and check all that its header says.

@@ -14,6 +14,7 @@ from prunecell.choices import chosen
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
+from prunecell.disk.foreign import check_archive_name
 from prunecell.errors import OptionError, OptionTypeError, quoted
 from prunecell.names import plain_names, why_illegal
 
@@ -41,7 +42,7 @@ def save(
     Args:
         model_or_state_dict: a module, whose tensors are named as in the plain model (see `prunecell.names`), or what
             its `state_dict()` gives. Tied tensors are stored once.
-        path: where; an existing file is replaced.
+        path: where, `NAME.pcell` by custom; an existing file is replaced.
         values: what may be lost: "exact" (nothing, not a bit), "fp16", "bf16", "int8" (per output channel),
             "codebook1" .. "codebook8" (so many bits for the shared values), or a function (name, tensor).
             The named ones change only floating-point tensors of two or more dimensions.
@@ -49,7 +50,8 @@ def save(
         metadata: anything JSON can hold: the plan, the architecture, where the weights come from.
 
     Raises:
-        OptionError: an unknown mode or backend, a name that cannot be a key, metadata that JSON cannot hold.
+        OptionError: an unknown mode or backend, a name that cannot be a key, metadata that JSON cannot hold,
+            or a path with the ending of another format, as .pt.
         OptionTypeError: something is no tensor, or of a dtype or layout that cannot be stored.
 
     >>> import tempfile
@@ -118,6 +120,7 @@ def write(
     """
     mode = value_mode(values)
     chosen("backend", backend, BACKENDS)
+    check_archive_name(Path(path))
     user = _user_metadata(metadata)
     tensors: dict[str, dict[str, object]] = {}
     header = {"format": FORMAT, "version": VERSION, **UNSEALED}

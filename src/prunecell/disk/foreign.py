@@ -1,18 +1,30 @@
 """What a file is that is not what was wanted, told by its first bytes, and what its user can do."""
 
 import json
+import shlex
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from prunecell.errors import some
+from prunecell.errors import OptionError, some
 
 _LOOKED_AT = 4096  # bytes
-_MODELS = (".pcell", ".safetensors.index.json", ".bin.index.json", ".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 ARCHIVE, TORCH, SAFETENSORS, INDEX = ".pcell file", "torch checkpoint", "safetensors file", "index of shards"
-ENDINGS = {ARCHIVE: ".pcell", TORCH: ".pt", SAFETENSORS: ".safetensors", INDEX: ".safetensors.index.json"}
-"""What we read -> the ending of its name."""
+ENDINGS = {
+    ARCHIVE: (".pcell",),
+    INDEX: (".safetensors.index.json", ".bin.index.json"),
+    SAFETENSORS: (".safetensors",),
+    TORCH: (".pt", ".pth", ".bin", ".ckpt"),
+}
+"""What we read -> the endings of its name, the usual one first."""
+
+_WRITTEN_BY = {
+    **dict.fromkeys(ENDINGS[TORCH], "torch.save(model.state_dict(), {path!r})"),
+    **dict.fromkeys((*ENDINGS[SAFETENSORS], ".npz"), "prunecell.export.export(model, {path!r})"),
+    **dict.fromkeys((".onnx", ".pt2"), "prunecell.export.export(model, {path!r}, example=x)"),
+    **dict.fromkeys(ENDINGS[INDEX], ""),
+}
+"""The ending of a file that is no archive -> what writes one; nothing where nothing here does."""
 
 _UNPACK = "unpack it first"
 _BEGINNINGS = (
@@ -73,14 +85,18 @@ def _zipped(path: Path) -> tuple[str, str]:
         return "damaged zip file", "its end is missing: copy or save it again"
     leaves = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in leaves:
-        return "TorchScript program", "save its tensors: torch.save(torch.jit.load(FILE).state_dict(), 'sd.pt')"
+        return "TorchScript program", _saved_by(f"torch.jit.load({str(path)!r}).state_dict()", path)
     if "data.pkl" in leaves:
         return TORCH, ""
     if any(name.endswith(".npy") for name in names):
         return "numpy archive", "save its arrays by torch.save as tensors with their names"
     if any("exported_program" in name or name.endswith("models/model.json") for name in names):
-        return "program of torch.export", "save its tensors: torch.save(torch.export.load(FILE).state_dict, 'sd.pt')"
+        return "program of torch.export", _saved_by(f"torch.export.load({str(path)!r}).state_dict", path)
     return "zip file", _UNPACK
+
+
+def _saved_by(state: str, path: Path) -> str:
+    return f"save its tensors: torch.save({state}, {str(path.with_name(f'{path.stem}-state.pt'))!r})"
 
 
 def _has_weight_map(path: Path) -> bool:
@@ -109,27 +125,84 @@ def mistaken(path: Path, wanted: str) -> str:
         OSError: it cannot be opened.
     """
     if path.is_dir():
-        return f"it is a folder, not a {wanted}{_offered(models_in(path))}"
+        return f"it is a folder, not {_a(wanted)}{_offered(path, wanted)}"
     what, advice = recognized(path)
     if what in {"", wanted}:
         return ""
-    if what in ENDINGS and wanted == ARCHIVE and not path.name.endswith(ENDINGS[ARCHIVE]):
-        advice = f"pack it first: prunecell pack {path.name} {path.name.partition('.')[0] or 'model'}.pcell"
-    elif what in ENDINGS:
-        advice = f"let its name end in {ENDINGS[what]}"
-    article = "an" if what[0] in "aeiou" or what.startswith("HDF") else "a"
-    return f"it is {article} {what}, not {'an' if wanted[0] in 'aeiou' else 'a'} {wanted}" + f": {advice}" * bool(
-        advice
+    if what in ENDINGS:
+        advice = _named_rightly(path, what, wanted)
+    return f"it is {_a(what)}, not {_a(wanted)}" + (f": {advice}" if advice else "")
+
+
+def _a(what: str) -> str:
+    return f"{'an' if what[0] in 'aeiou' or what.startswith('HDF') else 'a'} {what}"
+
+
+def _named_rightly(path: Path, what: str, wanted: str) -> str:
+    """What to do with a file that we read, but not under this name or not here."""
+    rename, pack = f"let its name end in {ENDINGS[what][0]}", wanted == ARCHIVE and not path.name.endswith(".pcell")
+    if not pack:
+        return rename
+    if path.name.endswith(ENDINGS[what]):
+        return f"pack it first: {_packing(path)}"
+    return f"{rename}, and pack it: {_packing(path.with_name(_stem(path) + ENDINGS[what][0]))}"
+
+
+def _packing(source: Path) -> str:
+    """The command that packs a file or a folder, as a shell takes it."""
+    named = source.name not in {"", ".."}  # the folders . and / have no name, and .. has none to write beside
+    target = source.with_name(f"{source.name if source.is_dir() else _stem(source)}.pcell") if named else "model.pcell"
+    paths = (f"./{path}" if str(path).startswith("-") else str(path) for path in (source, target))  # no option is meant
+    return shlex.join(["prunecell", "pack", *paths])
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without the ending of a format."""
+    return next(
+        (path.name.removesuffix(end) for ends in ENDINGS.values() for end in ends if path.name.endswith(end)), path.name
     )
+
+
+def check_archive_name(path: Path) -> None:
+    """Refuse to write an archive under the ending of another format; no ending and an unknown one are legal.
+
+    Raises:
+        OptionError: programs would take it for another file.
+
+    >>> check_archive_name(Path("model.pt"))
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: model.pt: an archive must not have the ending of another format, '.pt': ...
+    """
+    for ending, call in _WRITTEN_BY.items():
+        if path.name.lower().endswith(ending):
+            other = f", or write such a file by {call.format(path=str(path))}" if call else ""
+            raise OptionError(
+                f"{path}: an archive must not have the ending of another format, {ending!r}: let its name end in"
+                f" .pcell{other}"
+            )
 
 
 def models_in(folder: Path) -> list[Path]:
     """The files of a folder that look as if tensors were in them: archives, indices of shards, checkpoints."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return [path for ending in _MODELS for path in files if path.name.endswith(ending)]
+    return [path for endings in ENDINGS.values() for end in endings for path in files if path.name.endswith(end)]
 
 
-def _offered(files: Sequence[Path]) -> str:
-    if not files:
-        return ", and holds no file of tensors"
-    return f": give a file in it, such as {some(files)}"
+def meant_in(folder: Path) -> list[Path]:
+    """The files of a folder of which one may be meant by its name: the indices of shards, else all `models_in` it."""
+    found = models_in(folder)
+    return [path for path in found if path.name.endswith(ENDINGS[INDEX])] or found
+
+
+def _offered(folder: Path, wanted: str) -> str:
+    """What to give instead of a folder."""
+    found = models_in(folder)
+    files = [path for path in found if path.name.endswith(ENDINGS[wanted])]
+    if files:
+        return f": give a file in it, such as {some(files)}"
+    if not found or wanted != ARCHIVE:
+        return ", and holds no file of tensors" if not found else f", and holds no {wanted}"
+    meant = meant_in(folder)
+    if len(meant) == 1:
+        return f": pack what is in it first: {_packing(folder)}"
+    return f", and holds several files to pack: for example {_packing(meant[0])}"

@@ -12,7 +12,7 @@ from prunecell.archive import TensorFacts, inspect, write
 from prunecell.choices import chosen
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.disk.foreign import ENDINGS, models_in, recognized
+from prunecell.disk.foreign import ARCHIVE, ENDINGS, SAFETENSORS, TORCH, meant_in, recognized
 from prunecell.disk.targets import check_target
 from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest, some
 from prunecell.files.archive_file import read_archive, write_archive
@@ -20,7 +20,7 @@ from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr
 from prunecell.files.minus_zeros import MinusZeros
 from prunecell.files.safetensors_file import read_safetensors, write_safetensors
-from prunecell.files.shards_file import INDEX_ENDINGS, files_of, read_shards
+from prunecell.files.shards_file import INDEX_ENDINGS, files_of, index_of, read_shards
 from prunecell.files.torch_file import read_torch, write_torch
 
 _T = TypeVar("_T")
@@ -43,9 +43,9 @@ class FileFormat:
 
 FILE_FORMATS = {
     "shards": FileFormat(endings=INDEX_ENDINGS, read=read_shards),
-    "safetensors": FileFormat(endings=(".safetensors",), read=read_safetensors, write=write_safetensors),
-    "pcell": FileFormat(endings=(".pcell",), read=read_archive, write=write_archive),
-    "torch": FileFormat(endings=(".pt", ".pth", ".bin", ".ckpt"), read=read_torch, write=write_torch),
+    "safetensors": FileFormat(endings=ENDINGS[SAFETENSORS], read=read_safetensors, write=write_safetensors),
+    "pcell": FileFormat(endings=ENDINGS[ARCHIVE], read=read_archive, write=write_archive),
+    "torch": FileFormat(endings=ENDINGS[TORCH], read=read_torch, write=write_torch),
     "csr": FileFormat(endings=(".npz",), write=write_csr),
 }
 """Name -> format."""
@@ -72,6 +72,10 @@ def by_ending(path: Path, table: Mapping[str, _T], verb: str) -> _T:
     for ending, value in table.items():
         if path.name.endswith(ending):
             return value
+    if not path.suffix:
+        raise UnknownNameError(
+            f"{path}: its name has no ending: it must be one of those {verb}: {', '.join(sorted(table))}"
+        )
     raise UnknownNameError(f"{path}: its ending is none that can be {verb}{nearest(path.suffix, table)}")
 
 
@@ -109,7 +113,7 @@ def _reader_of(path: Path) -> Callable[[Path], Contents]:
         return by_ending(path, READERS, "read")
     except UnknownNameError as error:
         what = recognized(path)[0] if path.is_file() else ""
-        hint = f"; it is a {what}: let its name end in {ENDINGS[what]}" if what in ENDINGS else ""
+        hint = f"; it is a {what}: let its name end in {ENDINGS[what][0]}" if what in ENDINGS else ""
         raise UnknownNameError(f"{error}{hint}") from None
 
 
@@ -121,9 +125,7 @@ def file_in(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = [file for file in models_in(path) if any(file.name.endswith(ending) for ending in READERS)]
-    indices = [file for file in found if read_shards is by_ending(file, READERS, "read")]
-    meant = indices or found
+    meant = meant_in(path)
     if len(meant) == 1:
         return meant[0]
     held = some(file.name for file in meant)
@@ -149,7 +151,8 @@ def pack(
 
     Numbers, text and lists and dicts of them that stand beside the state_dict in a torch checkpoint are kept in the
     archive's metadata; `unpack` to a `.pt` file gives the checkpoint back with them. A warning names what cannot be
-    kept (an optimizer's state, say), and weights that are -0.0, which the archive keeps as values.
+    kept (an optimizer's state, say), weights that are -0.0, which the archive keeps as values, and the index beside the
+    source where the source is only one of the files of a model.
 
     Args:
         source: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (torch, read with `weights_only`: no code is run),
@@ -184,7 +187,7 @@ def pack(
     chosen("backend", backend, BACKENDS)
     check_target(Path(target), Path(source), force=True)
     contents = opened(source, key=key)
-    _tell_left_out(source, contents)
+    _tell_what_lacks(source, contents)
     minus_zeros = MinusZeros()
     items = minus_zeros.counted(contents.items)
     write(items, target, values=mode, backend=backend, metadata={**contents.metadata, **(metadata or {})})
@@ -222,11 +225,15 @@ def convert(source: str | Path, target: str | Path, *, key: str | None = None) -
     check_target(Path(target), Path(source), force=True)
     write_to = by_ending(Path(target), WRITERS, "written")
     contents = opened(source, key=key)
-    _tell_left_out(source, contents)
+    _tell_what_lacks(source, contents)
     write_to(contents, Path(target))
 
 
-def _tell_left_out(source: str | Path, contents: Contents) -> None:
+def _tell_what_lacks(source: str | Path, contents: Contents) -> None:
+    """Warn of what does not come along: what is no tensor, and the other shards of the model."""
+    index = index_of(file_in(Path(source)))
+    if index is not None:
+        warnings.warn(f"{source}: it is a part of a model only: {index} names all its files; give that", stacklevel=3)
     if contents.left_out:
         kept = "only tensors are kept, and numbers and text beside them"
         warnings.warn(f"{source}: left out, because {kept}: {', '.join(contents.left_out)}", stacklevel=3)

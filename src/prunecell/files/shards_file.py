@@ -1,5 +1,6 @@
 """A checkpoint in several files, shards, with an index beside them: JSON that says which file holds which tensor."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -9,13 +10,13 @@ from torch import Tensor
 from prunecell.archive import Alias
 from prunecell.archive.container import read_json
 from prunecell.archive.saving import tied
-from prunecell.disk.foreign import INDEX, mistaken
+from prunecell.disk.foreign import ENDINGS, INDEX, mistaken
 from prunecell.errors import FormatError
 from prunecell.files.contents import Contents
 from prunecell.files.safetensors_file import tensors_of
 from prunecell.files.torch_file import read_torch
 
-INDEX_ENDINGS = (".safetensors.index.json", ".bin.index.json")
+INDEX_ENDINGS = ENDINGS[INDEX]
 """Of indices of shards: of safetensors, and of torch."""
 
 
@@ -37,6 +38,20 @@ def files_of(path: Path) -> list[Path]:
     if not path.name.endswith(INDEX_ENDINGS):
         return [path]
     return [path, *(path.with_name(shard) for shard in dict.fromkeys(_weight_map(path).values()))]
+
+
+def index_of(shard: Path) -> Path | None:
+    """The index beside a file that says that the file is one shard of several; None where there is none."""
+    beside = sorted(shard.parent.iterdir()) if os.access(shard.parent, os.R_OK) else []
+    for index in beside:
+        if index.name.endswith(INDEX_ENDINGS) and index != shard:
+            try:
+                shards = set(_weight_map(index).values())
+            except (FormatError, OSError):
+                continue  # it is not the file that was asked for
+            if shard.name in shards and len(shards) > 1:
+                return index
+    return None
 
 
 def _weight_map(path: Path) -> dict[str, str]:

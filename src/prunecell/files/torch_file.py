@@ -58,9 +58,11 @@ def _why_not(error: Exception, path: Path) -> str:
     if isinstance(error, pickle.UnpicklingError) and "Unsupported" in text:
         held = dict.fromkeys(name for name in _OBJECT.findall(text) if not name.startswith("torch.serialization"))
         what = ", ".join(held) or "classes or functions"
+        tensors = str(path.with_name(f"{path.stem}-state.pt"))
         return (
             f"it holds pickled objects of {what}, whose code would have to run: where you trust the file, load it by "
-            f"torch.load({path.name!r}, weights_only=False), and save the tensors: torch.save(state_dict, 'sd.pt')"
+            f"model = torch.load({str(path)!r}, weights_only=False), and save the tensors: "
+            f"torch.save(model.state_dict(), {tensors!r}); where it gives a dict, its state_dict alone"
         )
     told = text.strip().split("\n")[0].split(". ")[0]
     reason = f" ({told[:200]})" if told and isinstance(error, pickle.UnpicklingError | RuntimeError) else ""

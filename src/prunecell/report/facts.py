@@ -4,8 +4,6 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from prunecell.errors import some
-
 if TYPE_CHECKING:
     from rich.console import Group
 
@@ -96,6 +94,8 @@ class Report:
 
     def notes(self) -> list[str]:
         """One line on the whole model, and one for each reason to leave parameters alone."""
+        from prunecell.report.terminal import listed  # noqa: PLC0415 - as in __rich__
+
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:
             reasons.setdefault(reason, []).append(name)
@@ -103,7 +103,7 @@ class Report:
             f"whole model: {self.model_sparsity:.2%} sparse, {self.n_weights - self.n_kept:,} of"
             f" {self.n_parameters:,} parameters pruned"
         )
-        return [whole, *(f"not pruned ({reason}): {some(names, 4)}" for reason, names in reasons.items())]
+        return [whole, *(f"not pruned ({reason}): {listed(names)}" for reason, names in reasons.items())]
 
     def __rich__(self) -> "Group":
         """The columns as a table, and the notes."""

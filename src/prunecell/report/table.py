@@ -8,14 +8,12 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group
 from rich.text import Text
 
-from prunecell.report.terminal import DOTS, encodable, shortened_apart, terminal_width, visible
+from prunecell.report.terminal import DOTS, encodable, padded, shortened, terminal_width, visible
 
 Column = tuple[str, Sequence[str], str]
 """(title, the cells, the total); what is empty is printed as a dash."""
 
 _UNLIMITED = 100_000
-_SHORTEST = 16
-"""Columns of a terminal; a name that would be shorter gets a line of its own above its figures."""
 
 
 def rendered(columns: Sequence[Column], notes: Sequence[str], *, caption: str, n_words: int = 2) -> Group:
@@ -66,31 +64,26 @@ class _Table:
         return [head, rule, *lines, rule, total]
 
     def _laid_out(self, rows: list[tuple[str, ...]], width: int, dots: str) -> list[str]:
-        """One line a row if the names leave the figures room; else the name above its figures."""
+        """One line a row, if need be with shorter names; where those would be too short, the name above its figures."""
         names = [row[0] for row in rows]
         longest = max(map(cell_len, names))
-        for gap, shortest in ("  ", longest), (" ", longest), ("  ", 2 * _SHORTEST), (" ", _SHORTEST):
+        for gap, shortest in ("  ", longest), (" ", longest), (" ", 0):
             figures = self._figures(rows, gap)
             room = width - max(map(cell_len, figures)) - len(gap)
-            if room >= shortest and (short := shortened_apart(names, room, dots)):
+            if room >= shortest and (short := shortened(names, room, dots)):
                 taken = max(map(cell_len, short))
-                return [f"{_left(name, taken)}{gap}{row}" for name, row in zip(short, figures, strict=True)]
-        return [
-            f"{name}\n  {row}" for name, row in zip(shortened_apart(names, width, dots) or names, figures, strict=True)
-        ]
+                return [f"{padded(name, taken)}{gap}{row}" for name, row in zip(short, figures, strict=True)]
+        above = shortened(names, width, dots) or names
+        return [f"{name}\n  {row}" for name, row in zip(above, figures, strict=True)]
 
     def _figures(self, rows: list[tuple[str, ...]], gap: str) -> list[str]:
         """All columns but the first, of one width each."""
         widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
         return [
             gap.join(
-                _left(cell, widths[at]) if at < self.n_words else " " * (widths[at] - cell_len(cell)) + cell
+                padded(cell, widths[at]) if at < self.n_words else " " * (widths[at] - cell_len(cell)) + cell
                 for at, cell in enumerate(row)
                 if at
             )
             for row in rows
         ]
-
-
-def _left(cell: str, width: int) -> str:
-    return cell + " " * (width - cell_len(cell))

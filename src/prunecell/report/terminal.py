@@ -18,11 +18,12 @@ from rich.text import Text
 from prunecell.errors import PrunecellError
 
 DOTS = "…"
-_SHORTEST_PART = 5
-"""Columns that a part of a name keeps, where it is its parts that are cut."""
+_INDENT = "  "
+_SHOWN = 4
+"""Names in a list on a terminal; one more is shown too, because "and 1 more" would take its place."""
 
-_SHORTEST = 12
-"""Columns of a terminal that a name keeps."""
+_SHORTEST = 24
+"""Columns that a name keeps at least, where it is cut; with fewer nobody knows it again."""
 
 
 def visible(text: object) -> str:
@@ -39,47 +40,38 @@ def visible_lines(text: object) -> str:
     return "\n".join(map(visible, str(text).split("\n")))
 
 
-def shortened(text: str, width: int, dots: str = DOTS) -> str:
-    """Cut a name in the middle of its longest parts, or in its own, so that it takes at most `width` columns (>= 3).
+def shortened(names: Sequence[str], width: int, dots: str = DOTS) -> list[str] | None:
+    """Cut names that are too long once, in their middle: all at the same place, and so that they stay different.
 
-    >>> shortened("encoder.layers.11.self_attention.output_projection.weight", 44)
-    'encoder.layers.11.self…tion.outp…tion.weight'
+    Args:
+        names: printable.
+        width: columns that a name may take.
+        dots: what stands where something was cut out.
+
+    Returns:
+        The names; None where they must be shown whole: too little would be left of them, or two would look the same.
+
+    >>> shortened(["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"], 36)
+    ['model.layers.0.se…attn.q_proj.weight', 'model.layers.1.se…attn.q_proj.weight']
     """
-    if cell_len(text) <= width:
-        return text
-    parts = text.split(".")
-    for longest in range(max(map(cell_len, parts)), _SHORTEST_PART - 1, -1):
-        short = ".".join(_cut(part, longest, dots) for part in parts)
-        if cell_len(short) <= width:
-            return short
-    return _cut(text, width, dots)
-
-
-def shortened_apart(names: Sequence[str], width: int, dots: str = DOTS) -> list[str] | None:
-    """Shorten names so that all stay different: each for itself, or all at one place; None where neither does it.
-
-    >>> shortened_apart(["encoder.layers.0.self_attn.weight", "encoder.layers.1.self_attn.weight"], 22)
-    ['encoder.layers.0…eight', 'encoder.layers.1…eight']
-    """
-    room = max(width - cell_len(dots), 0)
-    ways = [None, *sorted(range(room + 1), key=lambda head: abs(head - room // 2))]
-    for head in ways:
-        if head is None:
-            short = [shortened(name, width, dots) for name in names]
-        else:
-            short = [_cut(name, width, dots, head) for name in names]
+    if max(map(cell_len, names), default=0) <= width:
+        return list(names)
+    if width < _SHORTEST:
+        return None
+    room = width - cell_len(dots)
+    for head in sorted(range(room // 4, room - room // 4 + 1), key=lambda head: abs(head - room // 2)):
+        short = [_cut(name, width, dots, head) for name in names]
         if len(set(short)) == len(set(names)):
             return short
     return None
 
 
-def _cut(text: str, width: int, dots: str, head: int | None = None) -> str:
-    """Cut the middle out of a text, after `head` columns; None: so that as much is left before as behind."""
+def _cut(text: str, width: int, dots: str, head: int) -> str:
+    """Cut so much out of a text that is too wide, after `head` columns, that it takes `width` columns."""
     if cell_len(text) <= width:
         return text
-    room = max(width - cell_len(dots), 0)
-    head = room // 2 if head is None else min(head, room)
-    return set_cell_size(text, head) + dots + set_cell_size(text[::-1], room - head)[::-1]
+    tail = width - cell_len(dots) - head
+    return set_cell_size(text, head) + dots + set_cell_size(text[::-1], tail)[::-1]
 
 
 def columns_of(rows: Sequence[tuple[str, ...]], *, words: Sequence[int] = (0,)) -> list[str]:
@@ -87,23 +79,52 @@ def columns_of(rows: Sequence[tuple[str, ...]], *, words: Sequence[int] = (0,)) 
 
     Args:
         rows: printable cells, as many in each row.
-        words: numbers of the columns that are shortened in the middle where a terminal is too narrow for the rows.
+        words: numbers of the columns that are shortened in the middle where a terminal is too narrow for the rows; the
+            first cell stands on a line of its own, above the others, where that does not do.
 
     >>> columns_of([("layer", "weights"), ("conv1", "5")])
     ['layer  weights', 'conv1  5']
     """
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    too_much = sum(widths) + 2 * (len(widths) - 1) - (terminal_width() or sys.maxsize)
+    width = terminal_width() or sys.maxsize
+    lines = _in_width(rows, width, words)
+    if lines is not None:
+        return lines
+    names, rest = [row[0] for row in rows], [row[1:] for row in rows]
+    below = _in_width(rest, width - len(_INDENT), [at - 1 for at in words if at]) or _joined(rest, " ")
+    return [f"{name}\n{_INDENT}{line}" for name, line in zip(shortened(names, width) or names, below, strict=True)]
+
+
+def _in_width(rows: Sequence[tuple[str, ...]], width: int, words: Sequence[int]) -> list[str] | None:
+    """One line a row: whole, if need be closer together, if need be with shorter words; None where nothing does it."""
+    for gap in "  ", " ":
+        lines = _joined(rows, gap)
+        too_much = max(map(cell_len, lines)) - width
+        if too_much <= 0:
+            return lines
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in columns]
     for at in sorted(words, key=lambda at: -widths[at]):
         cut = min(max(too_much, 0), max(widths[at] - _SHORTEST, 0))
-        widths[at], too_much = widths[at] - cut, too_much - cut
-    return [
-        "  ".join(_padded(shortened(cell, w), w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+        short = shortened(columns[at], widths[at] - cut)
+        if short is not None:
+            columns[at], too_much = short, too_much - cut
+    return _joined(list(zip(*columns, strict=True)), " ") if too_much <= 0 else None
 
 
-def _padded(cell: str, width: int) -> str:
+def _joined(rows: Sequence[tuple[str, ...]], gap: str) -> list[str]:
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return [gap.join(padded(cell, w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def padded(cell: str, width: int) -> str:
+    """The cell, and blanks behind it up to the width."""
     return cell + " " * (width - cell_len(cell))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names, of which a terminal shows the first if they are many; a file or a pipe gets all."""
+    shown = names if terminal_width() is None or len(names) <= _SHOWN + 1 else names[:_SHOWN]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
 
 
 def terminal_width() -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from prunecell.errors import OptionError, OptionTypeError, quoted, some
+from prunecell.errors import OptionError, OptionTypeError, quoted
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -80,8 +80,8 @@ class CompactReport:
         layers = self.layers
         before, after = sum(x.bytes_before for x in layers), sum(x.bytes_after for x in layers)
         return [
-            ("weight", [x.name for x in layers], "total"),
-            ("form", [x.form or "dense" for x in layers], f"{self.n_sparse} of {len(layers)} sparse"),
+            ("weight", [x.name for x in layers], f"total: {self.n_sparse} of {len(layers)} sparse"),
+            ("form", [x.form or "dense" for x in layers], "-"),
             ("shape", ["x".join(map(str, x.shape)) for x in layers], "-"),
             ("zeros", ["-" if x.sparsity is None else f"{x.sparsity:.1%}" for x in layers], "-"),
             ("before", [f"{x.bytes_before:,}" for x in layers], f"{before:,}"),
@@ -90,12 +90,14 @@ class CompactReport:
 
     def notes(self) -> list[str]:
         """The whole model's bytes, a line for each reason to stay dense, and what a file lacked or had left over."""
+        from prunecell.report.terminal import listed  # noqa: PLC0415 - only a printed report needs rich
+
         reasons: dict[str, list[str]] = {}
         for layer in self.layers:
             if layer.form is None:
                 reasons.setdefault(f"dense ({layer.reason})", []).append(layer.name)
         names = {**reasons, "not in the file": list(self.missing), "not in the model": list(self.left_over)}
-        lines = [f"{title}: {some(map(quoted, of), 3)}" for title, of in names.items() if of]
+        lines = [f"{title}: {listed([quoted(name) for name in of])}" for title, of in names.items() if of]
         total = f"all parameters and buffers: {self.bytes_before:,} bytes before, {self.bytes_after:,} after"
         return [total, *lines, *self.remarks]
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from torch import Tensor, nn
 
 from prunecell.archive import Archive
-from prunecell.errors import StateError
+from prunecell.errors import StateError, quoted, some
 from prunecell.names import plain_names
 from prunecell.sparse.places import Place, paths_of
 
@@ -126,18 +126,22 @@ def _can_be(stored: str, own: Tensor) -> bool:
     return stored == wanted or (not packed and (own.is_complex() or not stored.startswith("complex")))
 
 
-def _refuse_rest(
-    missing: Sequence[str], left_over: Sequence[str], archive: Iterable[str], known: Iterable[str]
-) -> None:
-    way_out = "; strict=False leaves tensors that are missing as they are, and leaves out those that are left over"
-    if missing:
-        raise StateError(f"the archive has no tensor {missing[0]!r}{_more(missing, archive)}{way_out}")
-    if left_over:
-        raise StateError(f"the model has no tensor {left_over[0]!r} of the archive{_more(left_over, known)}{way_out}")
+def _refuse_rest(missing: Sequence[str], left_over: Sequence[str], archive: Archive, known: Iterable[str]) -> None:
+    facts = [
+        _lacking(names, of, other, list(there))
+        for names, of, other, there in (
+            (missing, "the model", archive.path, archive),
+            (left_over, archive.path, "the model", known),
+        )
+        if names
+    ]
+    if facts:
+        way_out = "strict=False leaves tensors that are missing as they are, and leaves out those that are left over"
+        raise StateError("; ".join([*facts, way_out]))
 
 
-def _more(names: Sequence[str], known: Iterable[str]) -> str:
-    """The name nearest to the first, and how many more names there are."""
-    near = get_close_matches(names[0], list(known), n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return hint + (f", nor {len(names) - 1} more" if len(names) > 1 else "")
+def _lacking(names: Sequence[str], of: object, other: object, there: Sequence[str]) -> str:
+    """Count the names that one side lacks, show the first, and the one that may be meant by the first."""
+    n, near = len(names), get_close_matches(names[0], there, n=1)
+    hint = f" (did you mean {near[0]!r} by the first?)" if near else ""
+    return f"{n:,} tensor{'s'[: n > 1]} of {of} {'are' if n > 1 else 'is'} not in {other}: {some(map(quoted, names), 3)}{hint}"

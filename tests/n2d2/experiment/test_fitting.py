@@ -1,13 +1,19 @@
-"""Ctrl-C between two steps, and a SIGINT that is ignored."""
+"""The progress bar; Ctrl-C between two steps, and a SIGINT that is ignored."""
 
+import io
 import os
 import signal
 import threading
 
 import pytest
+import torch
+from rich.console import Console
+from torch import nn
 
-from n2d2.experiment.fitting import saved_on_interrupt
+from n2d2.experiment import fitting
+from n2d2.experiment.fitting import fit_shown, saved_on_interrupt
 from prunecell.checkpoint import Checkpoint
+from prunecell.training import Task
 
 
 @pytest.fixture
@@ -56,3 +62,32 @@ def test_another_thread_is_left_alone(checkpoint):
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler]
+
+
+def test_the_progress_bar_counts_each_epoch_anew(checkpoint, monkeypatch):
+    bars, seen = [], []
+
+    class Watched(fitting.Bar):
+        def __init__(self, *columns, **options):
+            super().__init__(*columns, **options)
+            bars.append(self)
+
+    def watch(progress):
+        row = bars[-1].tasks[0]  # as it was drawn last
+        loss = row.fields["loss"]
+        seen.append((row.description, row.completed, row.finished, loss if loss == "-" else "a number"))
+        assert progress.epochs or progress.samples
+
+    def trained(epochs):
+        seen.clear()
+        model = nn.Linear(3, 2)
+        batches = [(torch.randn(4, 3), torch.zeros(4, dtype=torch.int64))] * 3
+        task = Task(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.01), train=lambda _: batches)
+        console = Console(file=io.StringIO(), force_terminal=True, width=100)
+        fit_shown(task, epochs, checkpoint=checkpoint, epoch_size=12, console=console, watch=watch)
+        return seen
+
+    monkeypatch.setattr(fitting, "Bar", Watched)
+    epochs = [[(f"epoch {n}/2", done, done == 12, "a number") for done in (4, 8, 12)] for n in (1, 2)]
+    assert trained(2) == [("beginning", 0, False, "-"), *epochs[0], ("epoch 2/2", 0, False, "-"), *epochs[1]]
+    assert trained(3)[:2] == [("beginning", 0, False, "-"), ("epoch 3/3", 4, False, "a number")]

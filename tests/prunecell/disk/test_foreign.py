@@ -4,7 +4,9 @@ import argparse
 import io
 import json
 import re
+import shlex
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,7 +109,54 @@ def test_what_is_no_archive_is_told_whatever_opens_it(tmp_path, kind):
         ) as caught:
             work(path)
         if kind.strip() in WANTED.values():
-            assert str(caught.value).endswith("pack it first: prunecell pack sd.pt sd.pcell")
+            advised = shlex.split(str(caught.value).partition("pack it")[2].partition(": ")[2])
+            assert advised[:2] == ["prunecell", "pack"]
+            if kind != "index of shards":
+                Path(advised[2]).write_bytes(path.read_bytes())
+                pack(*advised[2:])  # what is advised can be done
+
+
+@pytest.mark.parametrize("folder", ["", "sub", "a folder's", "a/b c", "-x"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["sd.pt"],
+        ["my model.v2-1.pth"],
+        ["$(x).safetensors"],
+        ["sd"],
+        ["pytorch_model.bin"],
+        ["shard-1.safetensors", "shard-2.safetensors", "model.safetensors.index.json"],
+    ],
+)
+def test_what_is_advised_for_a_file_or_its_folder_can_be_pasted(tmp_path, monkeypatch, folder, files):
+    monkeypatch.chdir(tmp_path)
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        data = save(STATE) if name.endswith(".safetensors") else torch_bytes(STATE)
+        shards = {str(n): shard for n, shard in enumerate(files[:-1])}
+        (place / name).write_bytes(json.dumps({"weight_map": {"w": shards["1"]}}).encode() if "index" in name else data)
+    for given in [place / files[-1], *([place] if files != ["sd"] else [])]:
+        with pytest.raises(FormatError) as caught:
+            inspect(given)
+        command = shlex.split(str(caught.value).partition("prunecell pack ")[2])
+        if files == ["sd"]:
+            (place / "sd").rename(command[0])
+        assert Path(command[0]).parent == given.parent
+        assert not any(word.startswith("-") for word in command)
+        pack(*command)
+        assert torch.equal(prunecell.load(command[1])["w"], torch.eye(3))
+        Path(command[1]).unlink()
+
+
+def test_of_a_folder_with_archives_only_they_are_offered(tmp_path):
+    for name in ("a.pt", "b.pt"):
+        torch.save(STATE, tmp_path / name)
+    with pytest.raises(FormatError, match=r"several files to pack: for example prunecell pack .*a\.pt .*a\.pcell$"):
+        inspect(tmp_path)
+    pack(tmp_path / "a.pt", tmp_path / "a.pcell")
+    with pytest.raises(FormatError, match=r"give a file in it, such as [^ ]*a\.pcell$"):
+        inspect(tmp_path)
 
 
 class Net(nn.Module):
@@ -126,8 +175,10 @@ class Net(nn.Module):
 def test_pickled_objects_are_named_with_what_to_do(tmp_path, value, held):
     torch.save(value, tmp_path / "sd.pt")
     message = f"it holds pickled objects of .*{re.escape(held)}, whose code would have to run: .*save the tensors"
-    with pytest.raises(FormatError, match=message):
+    with pytest.raises(FormatError, match=message) as caught:
         read(tmp_path / "sd.pt")
+    assert f"torch.load({str(tmp_path / 'sd.pt')!r}, weights_only=False)" in str(caught.value)
+    assert f"torch.save(model.state_dict(), {str(tmp_path / 'sd-state.pt')!r})" in str(caught.value)
 
 
 def test_a_folder_is_searched_for_the_file_that_is_meant(tmp_path):
@@ -146,7 +197,7 @@ def test_a_folder_is_searched_for_the_file_that_is_meant(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert list(read(tmp_path)) == ["a", "b"]
     with pytest.raises(
-        FormatError, match=r"it is a folder, not a \.pcell file: give a file in it, such as .*index\.json"
+        FormatError, match=r"it is a folder, not a \.pcell file: pack what is in it first: prunecell pack "
     ):
         prunecell.load(tmp_path)
 

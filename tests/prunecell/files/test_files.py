@@ -12,7 +12,7 @@ from torch import nn
 from prunecell.archive import Archive, inspect, load, save
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
 from prunecell.files import FILE_FORMATS, pack, read, unpack
-from prunecell.files.formats import READERS, WRITERS
+from prunecell.files.formats import READERS, WRITERS, convert
 
 
 def sparse(*shape, dtype=torch.float32):
@@ -232,3 +232,24 @@ def test_a_target_without_a_folder_is_named_as_it_was_given(tmp_path, state, end
         with pytest.raises(error) as caught:
             work(tmp_path / "in.pcell", bad / f"out{ending}")
         assert caught.value.filename == str(bad / f"out{ending}")
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".bin"])
+@pytest.mark.parametrize("work", [pack, convert])
+def test_a_shard_whose_index_lies_beside_it_is_told_to_be_a_part(tmp_path, ending, work):
+    parts = [tmp_path / f"model-0000{n}-of-00002{ending}" for n in (1, 2)]
+    for n, part in enumerate(parts):
+        write_to = save_file if ending == ".safetensors" else torch.save
+        write_to({f"{n}.weight": torch.eye(3)}, part)
+    index = tmp_path / f"model{ending}.index.json"
+    (tmp_path / "another.bin.index.json").write_text("{")  # whatever lies there besides
+    target = tmp_path / "out.pcell"
+    work(parts[0], target)
+    index.write_text(json.dumps({"weight_map": {f"{n}.weight": part.name for n, part in enumerate(parts)}}))
+    with pytest.warns(UserWarning, match=re.escape(f"{parts[0]}: it is a part of a model only: {index} names all")):
+        work(parts[0], target)
+    assert list(load(target)) == ["0.weight"]
+    work(index, target)
+    assert list(load(target)) == ["0.weight", "1.weight"]
+    index.write_text(json.dumps({"weight_map": {"0.weight": parts[0].name}}))
+    work(parts[0], target)

@@ -51,7 +51,31 @@ def test_figures_are_whole_and_names_different_at_any_width(names, figures, widt
     if width is None:
         assert [line.split(" ")[0] for line in shown] == NAMES[names]
     if width is not None and width >= 80:
-        assert max(map(cell_len, lines)) <= width
+        assert max(cell_len(line) for line in lines if line not in NAMES[names]) <= width
+
+
+LLAMA = [
+    f"model.layers.{n}.{part}.weight"
+    for n in range(12)
+    for part in ("self_attn.q_proj", "self_attn.k_proj", "mlp.gate_proj", "post_attention_layernorm")
+]
+
+
+@pytest.mark.parametrize("width", range(40, 140, 7))
+def test_a_name_is_whole_or_cut_once_with_both_its_ends(width, monkeypatch):
+    monkeypatch.setattr(table, "terminal_width", lambda: width)
+    columns = [
+        ("weight", LLAMA, "total"),
+        ("form", ["gaps8 fp32"] * len(LLAMA), "-"),
+        ("n", ["131,072"] * len(LLAMA), "9"),
+    ]
+    lines = plain(rendered(columns, [], caption="bytes")).split("\n")
+    shown = [line.split(" ")[0] for line in lines if line.startswith("model.")]
+    assert len(set(shown)) == len(LLAMA)
+    for name, short in zip(LLAMA, shown, strict=True):
+        head, dots, tail = short.partition("…")
+        assert short == name or (name.startswith(head) and name.endswith(tail) and dots and len(short) >= 24)
+        assert short == name or min(len(head), len(tail)) >= 6
 
 
 def test_blank_cells_are_dashes(monkeypatch):
