@@ -115,13 +115,21 @@ def _way(found: Mapping[Any, Any], path: Path) -> tuple[str, ...]:
     raise FormatError(f"{path}: it holds several state_dicts: {names}; choose one by key= (--key)")
 
 
-def _ways(found: Mapping[Any, Any], deepest: int = _DEEPEST) -> Iterator[tuple[str, ...]]:
-    """The ways to all entries that are state_dicts: names, and at least one tensor that is no single number."""
+def _ways(
+    found: Mapping[Any, Any], deepest: int = _DEEPEST, within: tuple[Mapping[Any, Any], ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """The ways to all entries that are state_dicts: names, and at least one tensor that is no single number.
+
+    An entry that holds itself is gone into once: `within` are those that `found` is in.
+    """
+    within = (*within, found)
     if any(isinstance(item, Tensor) and item.ndim for item in found.values()) or _are_tensors(found):
         yield ()
     for name, item in found.items():
-        if deepest and isinstance(name, str) and isinstance(item, Mapping) and item:
-            yield from ((name, *way) for way in _ways(item, deepest - 1))
+        if not (deepest and isinstance(name, str) and isinstance(item, Mapping) and item):
+            continue
+        if not any(item is one for one in within):
+            yield from ((name, *way) for way in _ways(item, deepest - 1, within))
 
 
 def _are_tensors(found: Mapping[Any, Any]) -> bool:
@@ -181,6 +189,8 @@ def _kind(value: object) -> str:
     """What it is, for a line about what was left out."""
     if isinstance(value, Mapping):
         return "a dict with tensors" if _has_tensors(value) else "a dict with values that are neither numbers nor text"
+    if isinstance(value, Tensor) and value.is_nested:
+        return "a nested tensor"
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"

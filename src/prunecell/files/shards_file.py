@@ -1,5 +1,6 @@
 """A checkpoint in several files, shards, with an index beside them: JSON that says which file holds which tensor."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +15,7 @@ from prunecell.errors import FormatError
 from prunecell.files.contents import Contents
 from prunecell.files.safetensors_file import tensors_of
 from prunecell.files.torch_file import read_torch
+from prunecell.names import quoted
 
 INDEX_ENDINGS = (".safetensors.index.json", ".bin.index.json")
 """Of indices of shards: of safetensors, and of torch."""
@@ -50,8 +52,8 @@ def _weight_map(path: Path) -> dict[str, str]:
     if not isinstance(where, dict) or not all(isinstance(shard, str) for shard in where.values()):
         raise FormatError(f"{path}: its weight_map must map names of tensors to names of files")
     for shard in sorted(set(where.values())):
-        if Path(shard).name != shard or not path.with_name(shard).is_file():
-            raise FormatError(f"{path}: there is no file {shard!r} beside it")
+        if not shard or Path(shard).name != shard or not os.path.isfile(path.parent / shard):  # noqa: PTH113 - raises nothing
+            raise FormatError(f"{path}: there is no file {quoted(shard)} beside it")
     return {name: str(shard) for name, shard in where.items()}
 
 
@@ -68,5 +70,5 @@ def _of_shard(shard: Path, names: Sequence[str]) -> Iterator[tuple[str, Tensor |
     state = read_torch(shard).state()
     for name in names:
         if name not in state:
-            raise FormatError(f"{shard}: it lacks the tensor {name!r}, which the index says is in it")
+            raise FormatError(f"{shard}: it lacks the tensor {quoted(name)}, which the index says is in it")
     yield from tied({name: state[name] for name in names})
