@@ -196,6 +196,15 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _has_tensors(value: object, deepest: int = 2 * _DEEPEST) -> bool:
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return isinstance(value, Tensor) or (deepest > 0 and any(_has_tensors(item, deepest - 1) for item in items))
+def _has_tensors(value: object) -> bool:
+    """Whether there is a tensor in it; what stands in several places, or in itself, is looked at once."""
+    waiting, seen = [value], {id(value)}
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            return True
+        items = one.values() if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else ()
+        new = {id(item): item for item in items if id(item) not in seen}
+        seen.update(new)
+        waiting += new.values()
+    return False
