@@ -170,11 +170,26 @@ def _kept_around(found: Mapping[Any, Any], way: tuple[str, ...], left_out: list[
 
 def _is_plain(value: object) -> bool:
     """Whether JSON gives the value back as it is, in little space."""
+    if not _is_small(value):
+        return False
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         return len(text.encode()) <= _MOST and _same(json.loads(text), value)
     except (TypeError, ValueError, RecursionError, OverflowError):
         return False
+
+
+def _is_small(value: object) -> bool:
+    """Whether JSON may need no more than `_MOST` bytes: what stands in many places is written in each of them."""
+    n, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        items = one.values() if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else ()
+        n += len(one) if isinstance(one, str) else len(items)
+        if n > _MOST:
+            return False
+        waiting += items
+    return True
 
 
 def _same(read: object, value: object) -> bool:

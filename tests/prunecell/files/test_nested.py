@@ -187,9 +187,18 @@ def test_a_checkpoint_that_holds_itself_is_gone_into_once(tmp_path):
 
 
 def test_what_is_left_out_is_looked_at_once_however_often_it_stands_there(tmp_path):
-    value = {"deep": {1, 2}}
+    pack_beside(tmp_path, {"deep": {1, 2}}, lambda value: {str(i): value for i in range(30)})
+
+
+@pytest.mark.parametrize("wrap", [lambda value: {str(i): value for i in range(30)}, lambda value: [value] * 1000])
+@pytest.mark.parametrize("innermost", [1, "text" * 1000, []])
+def test_few_bytes_that_would_be_much_json_are_left_out(tmp_path, innermost, wrap):
+    pack_beside(tmp_path, innermost, wrap)
+
+
+def pack_beside(folder, value, wrap):
     for _ in range(30):
-        value = {str(i): value for i in range(30)}
-    torch.save({"w": torch.eye(3), "beside": [value, value]}, tmp_path / "in.pt")
+        value = wrap(value)
+    torch.save({"w": torch.eye(3), "beside": [value]}, folder / "in.pt")
     with pytest.warns(UserWarning, match=r"left out, .*: beside \(a list\)$"):
-        pack(tmp_path / "in.pt", tmp_path / "out.pcell")
+        pack(folder / "in.pt", folder / "out.pcell")
