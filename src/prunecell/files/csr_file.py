@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunecell.codecs.dtypes import words_to_store
 from prunecell.disk.atomic import replacing
 from prunecell.errors import OptionError
 from prunecell.files.contents import Contents, tell_left_out
@@ -49,6 +50,8 @@ def _arrays(name: str, tensor: Tensor) -> Iterator[tuple[str, Array]]:
 
 
 def _numpy(name: str, tensor: Tensor) -> Array:
+    if tensor.dtype == torch.bool:
+        return words_to_store(tensor).view(np.bool_).reshape(tensor.shape)
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point() and tensor.dtype not in _NUMPY_FLOATS:
         try:
