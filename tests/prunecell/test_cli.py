@@ -113,6 +113,32 @@ def test_a_run_reports_and_leaves_its_files(command):
     assert (weight == 0).double().mean() >= 0.6
 
 
+@pytest.mark.usefixtures("workplace")
+def test_a_run_cannot_be_resumed_while_it_lives(refusal):
+    script = """
+import sys
+from prunecell import cli
+from n2d2.experiment import fitting
+fit = fitting.fit
+def waiting(task, epochs, *, checkpoint, watch):
+    print("it learns", file=sys.stderr, flush=True)
+    sys.stdin.read()
+    return fit(task, epochs, checkpoint=checkpoint, watch=watch)
+fitting.fit = waiting
+cli.main()
+"""
+    words = ["run", "net.ini", "--epochs", "1", "--out", "out", "--no-reference"]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as live:
+        assert live.stderr.readline() == b"it learns\n"
+        before = tree("out")
+        for more in (["--resume"], ["--force"], []):
+            assert "another run works in the folder out" in refusal(*words, *more)
+        assert tree("out") == before
+        live.kill()
+
+
 @pytest.mark.usefixtures("workplace", "ctrl_c")
 def test_after_ctrl_c_it_says_how_to_go_on(command, capsys, monkeypatch):
     command("run", "net.ini", "--epochs", "2", "--out", "whole")

@@ -71,6 +71,18 @@ def stands_for_one(number: Number) -> bool:
     return isinstance(number, torch.SymInt | torch.SymFloat | Tensor)
 
 
+def within_int64(value: Host) -> Host:
+    """The same, if its whole numbers are such as ONNX has; Python's grow without end, and take all memory.
+
+    Raises:
+        WrongValue: one does not fit 64 bits.
+    """
+    for one in value.numbers:
+        if type(one) is int and not -(2**63) <= one < 2**63:
+            raise WrongValue(f"a number of {one.bit_length()} bits is illegal: sizes are whole numbers of 64 bits")
+    return value
+
+
 def sliced(node: Node, given: Sequence[Host | Tensor | None]) -> tuple[list[int], ...]:
     """Starts, ends, axes and steps of a Slice, which are attributes at first and inputs later."""
     read = [None if one is None else ints(one) for one in given] or [node["starts"], node["ends"], node["axes"]]

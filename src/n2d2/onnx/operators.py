@@ -15,7 +15,7 @@ from n2d2.global_variables import dtype
 from n2d2.onnx.arithmetic import HOST, OF_SHAPES
 from n2d2.onnx.elementwise import ELEMENTWISE, Operation
 from n2d2.onnx.graph import Node
-from n2d2.onnx.host import Host, to_tensor
+from n2d2.onnx.host import Host, to_tensor, within_int64
 from n2d2.onnx.layers import LAYERS
 from n2d2.onnx.making import MAKING, OTHERS
 from n2d2.onnx.rearranging import REARRANGING
@@ -80,12 +80,15 @@ def compute(node: Node, values: Sequence[Value | None], device: torch.device | N
         node: whose operator is in OPERATORS.
         values: its inputs; None for those that are not given.
         device: where tensors are made if no input is one.
+
+    Raises:
+        WrongValue: a size that is computed does not fit 64 bits.
     """
     if node.op in OF_SHAPES:
-        return (OF_SHAPES[node.op](node, values[0]),)
+        return (within_int64(OF_SHAPES[node.op](node, values[0])),)
     if node.op in HOST and all(isinstance(value, Host) for value in values):
         try:
-            return (HOST[node.op](node, *values),)
+            return (within_int64(HOST[node.op](node, *values)),)
         except NotImplementedError:  # it is too large for that: with tensors
             pass
     tensors = [value for value in values if isinstance(value, Tensor)]

@@ -11,7 +11,7 @@ from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
 from n2d2.onnx.graph import Graph, Shape
 from n2d2.onnx.operators import Value, compute_checked
-from n2d2.onnx.simplify import META, argument, check_sizes, without_values
+from n2d2.onnx.simplify import LARGEST, META, argument, check_sizes, without_values
 
 SMALL = 4096
 """Elements of an initializer whose values may say sizes."""
@@ -54,6 +54,8 @@ def check_axes(graph: Graph) -> None:
 def _computed(graph: Graph, sizes: list[int]) -> dict[str, Shape]:
     if math.prod(sizes) <= 0:
         raise WrongValue(f"input {graph.input!r} of {sizes} is illegal: all sizes must be > 0")
+    if math.prod(sizes) > LARGEST:
+        raise WrongValue(f"input {graph.input!r} of {sizes} is refused: it has more than {LARGEST} elements")
     known: dict[str, Value] = {graph.input: torch.empty(sizes, dtype=dtype(), device=META)}
     for node in graph.nodes:
         arithmetic = all(not isinstance(known.get(name), torch.Tensor) for name in node.inputs)

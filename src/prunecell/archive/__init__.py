@@ -7,9 +7,9 @@ reading     load, inspect, Archive
 parts       a stored tensor as positions and values, never dense
 """
 
-from prunecell.archive.manifest import TensorFacts
+from prunecell.archive.manifest import LIMIT_BYTES, TensorFacts
 from prunecell.archive.parts import SparseChunk, SparseParts
-from prunecell.archive.reading import LIMIT_BYTES, Archive, inspect, load
+from prunecell.archive.reading import Archive, inspect, load
 from prunecell.archive.saving import Alias, save, write
 
 __all__ = [

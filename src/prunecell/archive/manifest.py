@@ -17,6 +17,8 @@ from prunecell.names import why_illegal
 FORMAT = "pcell"
 VERSION = "1"
 CRC = "crc32"
+LIMIT_BYTES = 1 << 36
+"""What the tensors of a file may take in memory, unless the caller says otherwise: 64 GiB."""
 _MAX_LIST = 1 << 24  # bytes of JSON that any file may have; a larger file may have as many as its own bytes
 _PLAIN = {e.container: e for e in ELEMENT_TYPES.values() if e.container is not None}
 

@@ -9,14 +9,12 @@ from typing import Self
 from torch import Tensor
 
 from prunecell.archive.container import Container
-from prunecell.archive.manifest import Manifest, Plain, TensorFacts, facts_of, read_manifest
+from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Plain, TensorFacts, facts_of, read_manifest
 from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_codes, read_parts, read_tensor
 from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
 from prunecell.disk.foreign import ARCHIVE, mistaken
 from prunecell.errors import FormatError, UnknownNameError, nearest, quoted
-
-LIMIT_BYTES = 1 << 36  # 64 GiB
 
 
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:

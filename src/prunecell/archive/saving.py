@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.archive.container import UNSEALED, Body, writing
-from prunecell.archive.manifest import CRC, FORMAT, VERSION, pack_list
+from prunecell.archive.manifest import CRC, FORMAT, LIMIT_BYTES, VERSION, pack_list
 from prunecell.choices import chosen
-from prunecell.codecs.dtypes import element_type, words_of
+from prunecell.codecs.dtypes import element_type, words_to_store
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
+from prunecell.codecs.records import why_illegal_shape
 from prunecell.disk.foreign import check_archive_name
 from prunecell.errors import OptionError, OptionTypeError, quoted
 from prunecell.names import plain_names, why_illegal
@@ -50,8 +51,9 @@ def save(
         metadata: anything JSON can hold: the plan, the architecture, where the weights come from.
 
     Raises:
-        OptionError: an unknown mode or backend, a name that cannot be a key, metadata that JSON cannot hold,
-            or a path with the ending of another format, as .pt.
+        OptionError: an unknown mode or backend, a name that cannot be a key, metadata that JSON cannot hold, more than
+            64 dimensions, a tensor that is expanded from less memory to more than 64 GiB, or a path with the ending of
+            another format, as .pt.
         OptionTypeError: something is no tensor, or of a dtype or layout that cannot be stored.
 
     >>> import tempfile
@@ -101,9 +103,16 @@ def _check(name: object, tensor: object) -> None:
         extra = name.rpartition(".")[2] == _EXTRA_STATE
         way_out = ": let get_extra_state() return a tensor, or leave it out of the state_dict" if extra else ""
         raise OptionTypeError(f"{name!r} is a {type(tensor).__name__}: only tensors can be stored{way_out}")
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
-        raise OptionTypeError(f"{name!r} cannot be stored: it must be a plain dense tensor that has data")
-    element_type(tensor.dtype)
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta or tensor.is_quantized:
+        raise OptionTypeError(f"{quoted(name)} cannot be stored: it must be a plain dense tensor that has data")
+    if reason := why_illegal_shape(tensor.shape):
+        raise OptionError(f"{quoted(name)} cannot be stored: it has {reason}")
+    n_bytes = tensor.numel() * element_type(tensor.dtype).itemsize
+    if n_bytes > max(LIMIT_BYTES, tensor.untyped_storage().nbytes()):
+        raise OptionError(
+            f"{quoted(name)} cannot be stored: its elements would take {n_bytes} bytes, but its memory holds "
+            f"{tensor.untyped_storage().nbytes()}, because it is expanded; store the tensor that it was expanded from"
+        )
 
 
 def write(
@@ -147,7 +156,7 @@ def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str
     kind = element_type(plain.dtype)
     dense_bytes = plain.numel() * kind.itemsize
     if kind.container is not None and dense_bytes <= encoded.record.n_bytes + _RECORD_BYTES:
-        return {CRC: body.append(name, kind.container, tuple(plain.shape), [words_of(plain).view("u1").data])}
+        return {CRC: body.append(name, kind.container, tuple(plain.shape), [words_to_store(plain).view("u1").data])}
     return record | {CRC: body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)}
 
 

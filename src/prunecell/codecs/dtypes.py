@@ -127,6 +127,16 @@ def words_of(tensor: Tensor) -> Numbers:
     return words
 
 
+def words_to_store(tensor: Tensor) -> Numbers:
+    """As `words_of`, but a bool is 0 or 1, whatever byte its memory holds: a bool has two values.
+
+    >>> words_to_store(torch.tensor([0, 7, 255], dtype=torch.uint8).view(torch.bool)).tolist()
+    [0, 1, 1]
+    """
+    words = words_of(tensor)
+    return np.minimum(words, 1) if tensor.dtype == torch.bool else words
+
+
 def zeros_of(kind: ElementType, shape: tuple[int, ...]) -> Tensor:
     """Make a tensor of zero words.
 

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from prunecell.codecs.coders import RAW, Setting, choose_setting
-from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType, Numbers, element_type, tensor_of, words_of
+from prunecell.codecs.dtypes import (
+    ELEMENT_TYPES,
+    ElementType,
+    Numbers,
+    element_type,
+    tensor_of,
+    words_of,
+    words_to_store,
+)
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS
 from prunecell.codecs.records import NARROWER, Record, StreamFacts
 from prunecell.codecs.values import VALUE_FORMS, ValueForm, distinct
@@ -75,7 +83,7 @@ class _Positions:
 
 
 def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
-    """Encode one tensor without loss: the decoded tensor has the same bits.
+    """Encode one tensor without loss: the decoded tensor has the same bits; a bool is 0 or 1.
 
     Args:
         tensor: a dtype of `ELEMENT_TYPES`, any shape and strides.
@@ -86,7 +94,7 @@ def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
         words, before = words_of(tensor.integers), [words_of(tensor.scales)]
     else:
         shape, kind, before = tensor.shape, element_type(tensor.dtype), []
-        words, stored = _narrowed(words_of(tensor), kind)
+        words, stored = _narrowed(words_to_store(tensor), kind)
     record = Record(kind=kind, shape=tuple(shape), stored=kind, positions="none", values="none", count=0, streams=())
     if not words.any():
         return Encoded(record=record, blob=[])

@@ -1,7 +1,7 @@
 """The record of an encoded tensor: what a file says about its blob, checked before the blob is touched."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ NARROWER = {  # what a dtype may be stored as: a float that holds the same value
     "float16": ("int8",),
     "bfloat16": ("int8",),
 }
-_MAX_DIMS = 64  # the most that torch allows
+_MAX_DIMS = 64  # torch allows more, but no model has them, and every dimension is work for a reader
 _MAX_COUNT = 1 << 62
 _MAX_ELEMENTS = 1 << 59  # of a shape, without its zeros: 16 bytes each, so that strides in bytes can be computed
 _KEYS = ("dtype", "shape", "stored", "positions", "values", "count", "streams")
@@ -148,9 +148,22 @@ def read_shape(value: object) -> tuple[int, ...]:
         FormatError: it is not one.
     """
     shape = tuple(_count(size, "a size") for size in _list(value, "shape", _MAX_DIMS))
-    if math.prod(max(size, 1) for size in shape) >= _MAX_ELEMENTS:
-        raise FormatError(f"a shape of too many elements: {list(shape)}")
+    if reason := why_illegal_shape(shape):
+        raise FormatError(reason)
     return shape
+
+
+def why_illegal_shape(shape: Sequence[int]) -> str:
+    """Say why the format has no place for a shape; nothing if it has.
+
+    >>> why_illegal_shape([1] * 65)
+    'a shape of 65 dimensions: there may be at most 64'
+    """
+    if len(shape) > _MAX_DIMS:
+        return f"a shape of {len(shape)} dimensions: there may be at most {_MAX_DIMS}"
+    if math.prod(max(size, 1) for size in shape) >= _MAX_ELEMENTS:
+        return f"a shape of too many elements: {list(shape)}: the product of its sizes, zeros left out, must be < 2^59"
+    return ""
 
 
 def _check_words(record: Record) -> None:

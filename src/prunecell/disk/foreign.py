@@ -59,6 +59,8 @@ def recognized(path: Path) -> tuple[str, str]:
         start = file.read(_LOOKED_AT)
     if not start:
         return "empty file", "copy or save it again"
+    if _has_header(start, path):  # first, because the size of a header may look like the mark of something else
+        return ARCHIVE if b'"format":"pcell"' in start else SAFETENSORS, ""
     for beginning, what, advice in _BEGINNINGS:
         if start.startswith(beginning):
             return what, advice
@@ -67,11 +69,14 @@ def recognized(path: Path) -> tuple[str, str]:
     return _kind_without_mark(start, path), ""
 
 
+def _has_header(start: bytes, path: Path) -> bool:
+    """Whether it begins as safetensors do: with the size of a JSON object that follows."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size
+
+
 def _kind_without_mark(start: bytes, path: Path) -> str:
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return TORCH  # a pickle, as torch wrote checkpoints before version 1.6
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size:
-        return ARCHIVE if b'"format":"pcell"' in start else SAFETENSORS
     if start.lstrip()[:1] in (b"{", b"["):
         return INDEX if b'"weight_map"' in start or _has_weight_map(path) else "JSON text"
     return "text" if _is_text(start) else ""

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunecell.codecs.dtypes import words_to_store
 from prunecell.disk.atomic import replacing
+from prunecell.errors import OptionError
 from prunecell.files.contents import Contents, tell_left_out
 from prunecell.files.nested import names_of
 
@@ -21,7 +23,11 @@ _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
 def write_csr(contents: Contents, path: Path) -> None:
-    """Write matrices as `prunecell.export.to_csr` says; the metadata have no place in it."""
+    """Write matrices as `prunecell.export.to_csr` says; the metadata have no place in it.
+
+    Raises:
+        OptionError: numpy has no numbers for a dtype.
+    """
     state = contents.state()
     tell_left_out(path, names_of(contents.metadata))
     with replacing(path) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
@@ -34,7 +40,7 @@ def write_csr(contents: Contents, path: Path) -> None:
 
 
 def _arrays(name: str, tensor: Tensor) -> Iterator[tuple[str, Array]]:
-    array = _numpy(tensor)
+    array = _numpy(name, tensor)
     if array.ndim > 1:
         for key, values in _csr(array).items():
             yield f"{name}/{key}", values
@@ -43,10 +49,16 @@ def _arrays(name: str, tensor: Tensor) -> Iterator[tuple[str, Array]]:
         yield name, array
 
 
-def _numpy(tensor: Tensor) -> Array:
+def _numpy(name: str, tensor: Tensor) -> Array:
+    if tensor.dtype == torch.bool:
+        return words_to_store(tensor).view(np.bool_).reshape(tensor.shape)
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point() and tensor.dtype not in _NUMPY_FLOATS:
-        tensor = tensor.float()
+        try:
+            tensor = tensor.float()
+        except NotImplementedError:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise OptionError(f"{name!r} is of {kind}, which a '.npz' file cannot hold; a '.pt' file can") from None
     array: Array = tensor.numpy()
     return array
 

@@ -115,13 +115,21 @@ def _way(found: Mapping[Any, Any], path: Path) -> tuple[str, ...]:
     raise FormatError(f"{path}: it holds several state_dicts: {names}; choose one by key= (--key)")
 
 
-def _ways(found: Mapping[Any, Any], deepest: int = _DEEPEST) -> Iterator[tuple[str, ...]]:
-    """The ways to all entries that are state_dicts: names, and at least one tensor that is no single number."""
+def _ways(
+    found: Mapping[Any, Any], deepest: int = _DEEPEST, within: tuple[Mapping[Any, Any], ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """The ways to all entries that are state_dicts: names, and at least one tensor that is no single number.
+
+    An entry that holds itself is gone into once: `within` are those that `found` is in.
+    """
+    within = (*within, found)
     if any(isinstance(item, Tensor) and item.ndim for item in found.values()) or _are_tensors(found):
         yield ()
     for name, item in found.items():
-        if deepest and isinstance(name, str) and isinstance(item, Mapping) and item:
-            yield from ((name, *way) for way in _ways(item, deepest - 1))
+        if not (deepest and isinstance(name, str) and isinstance(item, Mapping) and item):
+            continue
+        if not any(item is one for one in within):
+            yield from ((name, *way) for way in _ways(item, deepest - 1, within))
 
 
 def _are_tensors(found: Mapping[Any, Any]) -> bool:
@@ -162,11 +170,26 @@ def _kept_around(found: Mapping[Any, Any], way: tuple[str, ...], left_out: list[
 
 def _is_plain(value: object) -> bool:
     """Whether JSON gives the value back as it is, in little space."""
+    if not _is_small(value):
+        return False
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         return len(text.encode()) <= _MOST and _same(json.loads(text), value)
     except (TypeError, ValueError, RecursionError, OverflowError):
         return False
+
+
+def _is_small(value: object) -> bool:
+    """Whether JSON may need no more than `_MOST` bytes: what stands in many places is written in each of them."""
+    n, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        items = one.values() if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else ()
+        n += len(one) if isinstance(one, str) else len(items)
+        if n > _MOST:
+            return False
+        waiting += items
+    return True
 
 
 def _same(read: object, value: object) -> bool:
@@ -181,11 +204,22 @@ def _kind(value: object) -> str:
     """What it is, for a line about what was left out."""
     if isinstance(value, Mapping):
         return "a dict with tensors" if _has_tensors(value) else "a dict with values that are neither numbers nor text"
+    if isinstance(value, Tensor) and value.is_nested:
+        return "a nested tensor"
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"
 
 
-def _has_tensors(value: object, deepest: int = 2 * _DEEPEST) -> bool:
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return isinstance(value, Tensor) or (deepest > 0 and any(_has_tensors(item, deepest - 1) for item in items))
+def _has_tensors(value: object) -> bool:
+    """Whether there is a tensor in it; what stands in several places, or in itself, is looked at once."""
+    waiting, seen = [value], {id(value)}
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            return True
+        items = one.values() if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else ()
+        new = {id(item): item for item in items if id(item) not in seen}
+        seen.update(new)
+        waiting += new.values()
+    return False

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from prunecell.archive import Alias
 from prunecell.archive.container import writing
-from prunecell.codecs.dtypes import element_type, words_of
+from prunecell.codecs.dtypes import element_type, words_to_store
 from prunecell.disk.foreign import SAFETENSORS, mistaken
-from prunecell.errors import FormatError, OptionError
+from prunecell.errors import FormatError, OptionError, quoted
 from prunecell.files.contents import Contents
 
 
@@ -40,9 +40,18 @@ def tensors_of(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]
     try:
         with safe_open(path, framework="pt") as file:
             for name in names:
-                yield name, file.get_tensor(name)
+                yield name, _tensor(file, name, path)
     except SafetensorError as e:
         raise FormatError(f"{path}: {e}") from None
+
+
+def _tensor(file: safe_open, name: str, path: Path) -> Tensor:
+    try:
+        tensor: Tensor = file.get_tensor(name)  # type: ignore[no-untyped-call] # safetensors'
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # torch's, of a shape that no tensor can have
+        told = str(error).partition("\n")[0][:200]
+        raise FormatError(f"{path}: tensor {quoted(name)}: torch makes no tensor of its shape ({told})") from None
+    return tensor
 
 
 def write_safetensors(contents: Contents, path: Path) -> None:
@@ -62,7 +71,7 @@ def write_safetensors(contents: Contents, path: Path) -> None:
             kind = element_type(item.dtype)
             if kind.container is None:
                 raise OptionError(f"{name!r} is of {kind.name}, which safetensors cannot hold; a '.pt' file can")
-            body.append(name, kind.container, tuple(item.shape), [words_of(item).view("u1").data])
+            body.append(name, kind.container, tuple(item.shape), [words_to_store(item).view("u1").data])
 
 
 def _text(value: object) -> str:

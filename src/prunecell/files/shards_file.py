@@ -11,7 +11,7 @@ from prunecell.archive import Alias
 from prunecell.archive.container import read_json
 from prunecell.archive.saving import tied
 from prunecell.disk.foreign import ENDINGS, INDEX, mistaken
-from prunecell.errors import FormatError
+from prunecell.errors import FormatError, quoted
 from prunecell.files.contents import Contents
 from prunecell.files.safetensors_file import tensors_of
 from prunecell.files.torch_file import read_torch
@@ -65,8 +65,8 @@ def _weight_map(path: Path) -> dict[str, str]:
     if not isinstance(where, dict) or not all(isinstance(shard, str) for shard in where.values()):
         raise FormatError(f"{path}: its weight_map must map names of tensors to names of files")
     for shard in sorted(set(where.values())):
-        if Path(shard).name != shard or not path.with_name(shard).is_file():
-            raise FormatError(f"{path}: there is no file {shard!r} beside it")
+        if not shard or Path(shard).name != shard or not os.path.isfile(path.parent / shard):  # noqa: PTH113 - raises nothing
+            raise FormatError(f"{path}: there is no file {quoted(shard)} beside it")
     return {name: str(shard) for name, shard in where.items()}
 
 
@@ -83,5 +83,5 @@ def _of_shard(shard: Path, names: Sequence[str]) -> Iterator[tuple[str, Tensor |
     state = read_torch(shard).state()
     for name in names:
         if name not in state:
-            raise FormatError(f"{shard}: it lacks the tensor {name!r}, which the index says is in it")
+            raise FormatError(f"{shard}: it lacks the tensor {quoted(name)}, which the index says is in it")
     yield from tied({name: state[name] for name in names})

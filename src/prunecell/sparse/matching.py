@@ -144,4 +144,5 @@ def _lacking(names: Sequence[str], of: object, other: object, there: Sequence[st
     """Count the names that one side lacks, show the first, and the one that may be meant by the first."""
     n, near = len(names), get_close_matches(names[0], there, n=1)
     hint = f" (did you mean {near[0]!r} by the first?)" if near else ""
-    return f"{n:,} tensor{'s'[: n > 1]} of {of} {'are' if n > 1 else 'is'} not in {other}: {some(map(quoted, names), 3)}{hint}"
+    count = f"{n:,} tensors of {of} are" if n > 1 else f"1 tensor of {of} is"
+    return f"{count} not in {other}: {some(map(quoted, names), 3)}{hint}"

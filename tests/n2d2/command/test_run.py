@@ -381,6 +381,7 @@ def test_a_target_cannot_write_outside_of_the_working_folder(capsys):
 def test_two_learnings_in_one_folder_are_refused(capsys):
     with alone_in(Path()):
         assert "another run works in the folder" in fail(capsys, *LEARN)
+        assert "another run works in the folder" in fail(capsys, *LEARN, "-resume")
         run(capsys, "net.ini")
         run(capsys, "dense.ini", "-test", "-w", "/dev/null")
 

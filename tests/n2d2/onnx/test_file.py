@@ -175,6 +175,31 @@ BROKEN = {
         ),
         r"Range 'r': delta=0 is illegal",
     ),
+    "an input that is huge": (
+        model([node("Relu")], inputs=[("x", [1, 3, 2**40, 2**40])]),
+        r"input 'x' of \[1, 3, 1099511627776, 1099511627776\] is refused: it has more than",
+    ),
+    "an input that is large": (
+        model([node("Relu")], inputs=[("x", [1, 3, 2**20, 2**20])]),
+        r"input 'x' of \[1, 3, 1048576, 1048576\] is refused: it has more than",
+    ),
+    **{
+        f"sizes that grow without end by {op}": (
+            model([node("Shape", "x", "s0"), *growing, node("Reshape", "x s40")]),
+            rf"{op} 's\d+': a number of \d\d+ bits is illegal",
+        )
+        for op, growing in {
+            "Mul": [node("Mul", f"s{i} s{i}", f"s{i + 1}") for i in range(40)],
+            "ReduceProd": [
+                one
+                for i in range(0, 40, 2)
+                for one in (
+                    node("Concat", f"s{i} s{i}", f"s{i + 1}", axis=0),
+                    node("ReduceProd", f"s{i + 1}", f"s{i + 2}"),
+                )
+            ],
+        }.items()
+    },
     "a type to cast to": (model([node("Cast", to=TensorProto.STRING)]), r"Cast 'y': ONNX's type 8 is refused"),
 }
 

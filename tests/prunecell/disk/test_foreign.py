@@ -16,6 +16,7 @@ from torch import nn
 
 import prunecell
 from prunecell.archive import inspect
+from prunecell.disk.foreign import recognized
 from prunecell.errors import FormatError
 from prunecell.files import pack, read
 
@@ -223,3 +224,11 @@ def test_damage_in_a_torch_checkpoint_is_our_error(tmp_path, zipped):
             assert str(error).startswith(f"{path}: ")  # noqa: PT017 - most of them are refused, not all
             refused += 1
     assert refused > 30
+
+
+@pytest.mark.parametrize("size", range(56, 257))
+def test_a_header_of_any_size_is_one(tmp_path, size):
+    header = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(size)
+    (tmp_path / "in.safetensors").write_bytes(size.to_bytes(8, "little") + header + b"\0")
+    assert recognized(tmp_path / "in.safetensors") == ("safetensors file", "")
+    assert read(tmp_path / "in.safetensors")["w"].tolist() == [0]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from prunecell.archive import Archive, inspect, load, save
+from prunecell.codecs.dtypes import ELEMENT_TYPES
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
 from prunecell.files import FILE_FORMATS, pack, read, unpack
 from prunecell.files.formats import READERS, WRITERS, convert
@@ -208,10 +210,75 @@ def test_a_dtype_that_safetensors_lacks_is_named(tmp_path):
     assert torch.equal(torch.load(tmp_path / "out.pt")["w"], torch.ones(3, dtype=torch.complex128))
 
 
-def test_a_sparse_tensor_is_refused_by_name(tmp_path):
-    torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "in.pt")
-    with pytest.raises(OptionTypeError, match="'w' cannot be stored"):
-        pack(tmp_path / "in.pt", tmp_path / "out.pcell")
+@pytest.mark.parametrize("kind", ELEMENT_TYPES)
+def test_every_dtype_is_written_to_every_ending_or_refused_by_name(tmp_path, kind):
+    tensor = torch.ones(32, dtype=torch.uint8).view(getattr(torch, kind)).reshape(2, -1)
+    save({"w": tensor}, tmp_path / "model.pcell")
+    for ending in WRITERS:
+        try:
+            unpack(tmp_path / "model.pcell", tmp_path / f"out{ending}")
+        except OptionError as error:
+            assert f"'w' is of {kind}, which" in str(error)  # noqa: PT017 - it may be written, too
+            assert not (tmp_path / f"out{ending}").exists()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("wrap", [lambda w: {"w": w}, lambda w: {"v": torch.ones(2, 2), "w": w}])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        lambda: torch.ones(1).expand(10**13),
+        lambda: torch.ones([1] * 65),
+    ],
+)
+@pytest.mark.parametrize("ending", WRITERS)
+def test_a_tensor_that_cannot_be_stored_is_refused_by_name(tmp_path, make, wrap, ending):
+    torch.save(wrap(make()), tmp_path / "in.pt")
+    for turn in (pack, convert):
+        with pytest.raises((OptionError, OptionTypeError), match="'w' cannot be stored"):
+            turn(tmp_path / "in.pt", tmp_path / ("out.pcell" if turn is pack else f"out{ending}"))
+    assert [file.name for file in tmp_path.iterdir()] == ["in.pt"]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_a_nested_tensor_beside_the_weights_is_left_out_by_name(tmp_path):
+    beside = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    torch.save({"state_dict": {"w": torch.ones(2, 2)}, "beside": beside}, tmp_path / "in.pt")
+    with pytest.warns(UserWarning, match=r"beside \(a nested tensor\)"):
+        assert [row.name for row in pack(tmp_path / "in.pt", tmp_path / "out.pcell")] == ["w"]
+
+
+def write_header(path, shape, dtype="F32", data=b""):
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}
+    header = json.dumps({"w": entry}, separators=(",", ":")).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
+@pytest.mark.parametrize("shape", [[0, 1 << 63], [0, 1 << 62], [0, 1 << 61, 1 << 61], [0] * 65, [1 << 63, 0]])
+def test_a_shape_in_safetensors_that_no_tensor_has_is_refused_by_name(tmp_path, shape):
+    write_header(tmp_path / "in.safetensors", shape)
+    with pytest.raises((FormatError, OptionError), match="'w'"):
+        pack(tmp_path / "in.safetensors", tmp_path / "out.pcell")
+
+
+def test_bools_of_any_byte_become_zero_and_one(tmp_path):
+    write_header(tmp_path / "in.safetensors", [5], "BOOL", bytes([0, 1, 2, 3, 255]))
+    torch.save({"w": torch.tensor([0, 1, 2, 3, 255], dtype=torch.uint8).view(torch.bool)}, tmp_path / "in.pt")
+    for source in (tmp_path / "in.safetensors", tmp_path / "in.pt"):
+        pack(source, tmp_path / "out.pcell")
+        assert load(tmp_path / "out.pcell")["w"].view(torch.uint8).tolist() == [0, 1, 1, 1, 1]
+        convert(source, tmp_path / "out.safetensors")
+        assert (tmp_path / "out.safetensors").read_bytes()[-5:] == bytes([0, 1, 1, 1, 1])
+
+
+def test_a_name_of_a_shard_that_is_no_name_is_cut_in_the_message(tmp_path):
+    for name in ("x" * 5000, "", ".", "..", "a\0b", "/etc/passwd"):
+        (tmp_path / "in.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+        with pytest.raises(FormatError, match=r"there is no file '.*' beside it") as caught:
+            pack(tmp_path / "in.safetensors.index.json", tmp_path / "out.pcell")
+        assert len(str(caught.value)) < 300 + len(str(tmp_path))
 
 
 def test_packing_says_what_it_made(tmp_path, state):

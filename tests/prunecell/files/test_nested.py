@@ -170,3 +170,35 @@ def test_text_that_utf_8_cannot_hold_is_written_as_python_writes_it(tmp_path):
     write_safetensors(contents, tmp_path / "out.safetensors")
     found = {"a\\udc80": "b\\udc80", "n": "3", "ü": "ü"}
     assert read_safetensors(tmp_path / "out.safetensors").metadata == found
+
+
+def test_a_checkpoint_that_holds_itself_is_gone_into_once(tmp_path):
+    whole = {"w": torch.eye(3)}
+    whole["self"] = whole
+    torch.save(whole, tmp_path / "in.pt")
+    with pytest.warns(UserWarning, match=r"left out, .*: self \(a dict with tensors\)$"):
+        assert [row.name for row in pack(tmp_path / "in.pt", tmp_path / "out.pcell")] == ["w"]
+    whole["inner"] = {"v": torch.ones(2, 2), "up": whole}
+    torch.save(whole, tmp_path / "in.pt")
+    with pytest.raises(FormatError, match=r"several state_dicts: the tensors outside of these, inner; choose"):
+        pack(tmp_path / "in.pt", tmp_path / "out.pcell")
+    with pytest.warns(UserWarning, match="left out"):
+        assert [row.name for row in pack(tmp_path / "in.pt", tmp_path / "out.pcell", key="inner")] == ["v"]
+
+
+def test_what_is_left_out_is_looked_at_once_however_often_it_stands_there(tmp_path):
+    pack_beside(tmp_path, {"deep": {1, 2}}, lambda value: {str(i): value for i in range(30)})
+
+
+@pytest.mark.parametrize("wrap", [lambda value: {str(i): value for i in range(30)}, lambda value: [value] * 1000])
+@pytest.mark.parametrize("innermost", [1, "text" * 1000, []])
+def test_few_bytes_that_would_be_much_json_are_left_out(tmp_path, innermost, wrap):
+    pack_beside(tmp_path, innermost, wrap)
+
+
+def pack_beside(folder, value, wrap):
+    for _ in range(30):
+        value = wrap(value)
+    torch.save({"w": torch.eye(3), "beside": [value]}, folder / "in.pt")
+    with pytest.warns(UserWarning, match=r"left out, .*: beside \(a list\)$"):
+        pack(folder / "in.pt", folder / "out.pcell")
