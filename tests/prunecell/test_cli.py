@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import prunecell
 from prunecell import cli, training
+from prunecell.files.formats import WRITERS
 
 INI = """
 [database]
@@ -535,3 +536,13 @@ def test_hostile_names_go_through_a_pipe_and_a_terminal(tmp_path, name, encoding
     assert all(c.isprintable() or c == "\n" for c in text)
     assert ("is illegal: it holds" in text) == (shown.returncode == 1)
     assert shown.returncode == (0 if name.isprintable() else 1)
+
+
+@pytest.mark.parametrize("name", ["unpack", "export"])
+def test_help_lists_every_ending_that_is_written(command, name):
+    shown = " ".join(command(name, "--help").replace("\u2502", " ").split())
+    assert all(f" {ending}" in shown for ending in WRITERS)
+
+
+def test_help_says_where_a_run_writes(command):
+    assert "runs/NAME" in command("run", "--help")
