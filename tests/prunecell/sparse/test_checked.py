@@ -86,7 +86,7 @@ def test_a_layer_is_checked_again_when_it_is_changed(name, way):
 
 def test_a_name_that_is_no_format_is_refused():
     *parts, _ = matrix().parts
-    with pytest.raises(OptionError, match="format='rows' is illegal; Legal: bitmask, columns16, gaps8"):
+    with pytest.raises(OptionError, match="format='rows' is illegal; legal: bitmask, columns16, gaps8"):
         checked(*parts, "rows")
 
 
