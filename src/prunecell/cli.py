@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import prunecell
+from prunecell.disk.foreign import WRITTEN_ENDINGS
 from prunecell.disk.targets import check_target
 from prunecell.errors import OptionError
 from prunecell.report.terminal import as_a_command, visible
@@ -40,6 +41,7 @@ _Source = Annotated[
         help="A state_dict or checkpoint of torch, safetensors, an index of shards, a .pcell; or its folder."
     ),
 ]
+_WRITTEN = f"The file to write; its ending says as what: {', '.join(WRITTEN_ENDINGS)} (CSR arrays)."
 _Force = Annotated[bool, typer.Option("--force", help="Replace the target if it is there already.")]
 _Key = Annotated[
     str | None, typer.Option(help="Which entry of a torch checkpoint is the state_dict; a.b is one within another.")
@@ -122,7 +124,7 @@ def pack(
 @app.command()
 def unpack(
     source: Annotated[Path, typer.Argument(help="A .pcell file.")],
-    target: Annotated[Path, typer.Argument(help="The file to write: .pt, .safetensors, .npz with CSR arrays.")],
+    target: Annotated[Path, typer.Argument(help=_WRITTEN)],
     *,
     force: _Force = False,
 ) -> None:
@@ -160,7 +162,7 @@ def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> N
 @app.command()
 def export(
     source: _Source,
-    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors, .npz with CSR arrays, .pt.")],
+    target: Annotated[Path, typer.Argument(help=_WRITTEN)],
     *,
     key: _Key = None,
     force: _Force = False,

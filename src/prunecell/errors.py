@@ -70,7 +70,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
         str(name).lower(), [n.lower() for n in names], n=1
     )
     hint = next((f" did you mean {n!r}?" for n in names if close and n.lower() == close[0].lower()), "")
-    return f";{hint} Legal: {', '.join(names)}"
+    return f";{hint} {'Legal' if hint else 'legal'}: {', '.join(names)}"
 
 
 def some(names: Iterable[object], n: int = 5, *, between: str = ", ") -> str:

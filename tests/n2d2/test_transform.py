@@ -296,7 +296,7 @@ def test_equalize_against_the_definition():
         (PadCrop, {"width": 4, "height": 4, "border_type": "ReflectBorders"}, r"did you mean 'ReflectBorder'"),
         (PadCrop, {"width": 4, "height": 4, "apply_to": "Learn"}, r"apply_to='Learn' is illegal; did you mean"),
         (RangeAffine, {"first_operator": "Add"}, r"first_operator='Add' is illegal"),
-        (ColorSpace, {"color_space": "CIELab"}, r"color_space='CIELab' is illegal;.* Legal: BGR, HSV"),
+        (ColorSpace, {"color_space": "CIELab"}, r"color_space='CIELab' is illegal;.* [Ll]egal: BGR, HSV"),
         (ChannelExtraction, {"channel": "Grey"}, r"did you mean 'Gray'"),
         (Distortion, {"elastic_sigma": 0.0}, r"elastic_sigma=0.0 is illegal"),
         (

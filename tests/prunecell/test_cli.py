@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import prunecell
 from prunecell import cli, training
+from prunecell.files.formats import WRITERS
 
 INI = """
 [database]
@@ -551,3 +552,9 @@ def test_hostile_names_go_through_a_pipe_and_a_terminal(tmp_path, encoding):
     assert not rest
     assert told[1::2] == ["0" if name.isprintable() else "1" for name in names]
     assert ["is illegal: it holds" in text for text in told[::2]] == [not name.isprintable() for name in names]
+
+
+@pytest.mark.parametrize("name", ["unpack", "export"])
+def test_help_lists_every_ending_that_is_written(command, name):
+    shown = " ".join(command(name, "--help").replace("\u2502", " ").split())
+    assert all(f" {ending}" in shown for ending in WRITERS)

@@ -18,6 +18,9 @@ ENDINGS = {
 }
 """What we read -> the endings of its name, the usual one first."""
 
+WRITTEN_ENDINGS = (*ENDINGS[TORCH], *ENDINGS[SAFETENSORS], *ENDINGS[ARCHIVE], ".npz")
+"""Of all files that tensors are written to; here, because the help of the commands needs no torch."""
+
 _WRITTEN_BY = {
     **dict.fromkeys(ENDINGS[TORCH], "torch.save(model.state_dict(), {path!r})"),
     **dict.fromkeys((*ENDINGS[SAFETENSORS], ".npz"), "prunecell.export.export(model, {path!r})"),

@@ -137,7 +137,7 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
         ),
         (
             [*DATABASE, *PROVIDER, "[sp.Transformation]", "Type=FlipTransformation", "ApplyTo=Learn"],
-            r"^net.ini:10: \[sp.Transformation\] ApplyTo='Learn' is illegal; .*Legal: All, LearnOnly",
+            r"^net.ini:10: \[sp.Transformation\] ApplyTo='Learn' is illegal; .*[Ll]egal: All, LearnOnly",
         ),
     ],
 )

@@ -70,7 +70,7 @@ def test_prune_cells_are_known_and_not_on_the_cells():
     ("lines", "message"),
     [
         (cell("a", "a"), r"^net.ini:7: \[a\] Input='a' is illegal: a cell cannot take its own output$"),
-        (cell("a", "pool"), r"^net.ini:7: \[a\] Input='pool' is illegal: there is no section \[pool\]; Legal: a, sp"),
+        (cell("a", "pool"), r"^net.ini:7: \[a\] Input='pool' is illegal: there is no section \[pool\]; legal: a, sp"),
         (cell("a", "database"), r"^net.ini:7: .* \[database\] is no cell, for it has no Input$"),
         (cell("a", ","), r"^net.ini:7: \[a\] Input=',' is illegal: it must name one or more sections"),
         (["[a]", "Input=sp"], r"^net.ini:6: \[a\] Type is missing"),

@@ -195,7 +195,7 @@ def test_shards_outside_of_the_folder_or_missing_are_refused(tmp_path, state):
 
 def test_unknown_endings_are_refused(tmp_path, state):
     save(state, tmp_path / "model.pcell")
-    with pytest.raises(UnknownNameError, match=r"in\.onnx: its ending is none that can be read; Legal: "):
+    with pytest.raises(UnknownNameError, match=r"in\.onnx: its ending is none that can be read; legal: "):
         pack(tmp_path / "in.onnx", tmp_path / "out.pcell")
     with pytest.raises(UnknownNameError, match=r"out\.safetensor: its ending .*did you mean '\.safetensors'"):
         unpack(tmp_path / "model.pcell", tmp_path / "out.safetensor")

@@ -49,7 +49,7 @@ def test_none_means_the_twins_without_a_warning(monkeypatch):
 
 def test_an_unknown_level_is_refused_by_name(monkeypatch):
     monkeypatch.setenv(native.ENVIRONMENT, "v5")
-    with pytest.raises(UnknownNameError, match=r"PRUNECELL_KERNELS='v5' is illegal; Legal: none, v1"):
+    with pytest.raises(UnknownNameError, match=r"PRUNECELL_KERNELS='v5' is illegal; legal: none, v1"):
         native.library()
 
 

@@ -85,7 +85,7 @@ def test_a_root_module_is_as_good_as_any():
     ("plan", "message"),
     [
         ({"fc.wight": SPEC}, r"'fc.wight' fits no parameter; did you mean 'fc.weight'\?"),
-        ({"block*": SPEC}, r"'block\*' fits no parameter; Legal: attention.in_proj_bias, "),
+        ({"block*": SPEC}, r"'block\*' fits no parameter; legal: attention.in_proj_bias, "),
         ({"re:block.*": SPEC}, r"'re:block.\*' fits no parameter"),
         ({"re:fc": SPEC}, "'re:fc' fits no parameter"),  # it must fit the whole name
         ({"re:(fc": SPEC}, r"'re:\(fc' is no regular expression: missing \)"),

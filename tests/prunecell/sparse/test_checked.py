@@ -57,8 +57,8 @@ def test_values_of_another_type_in_the_same_place_are_not_taken_for_those_that_w
     starts, indices = torch.tensor([0, 4], dtype=torch.int32), torch.arange(4, dtype=torch.int16).view(torch.uint16)
     halves = memory.view(torch.float16)[:4]
     monkeypatch.setattr(checking, "id", lambda _: 0, raising=False)  # as if the id of a tensor that is gone came again
-    wide = checked(starts, indices, memory, None, 4, "columns16")
-    narrow = checked(starts, indices, halves, None, 4, "columns16")
+    wide, _ = checked(starts, indices, memory, None, 4, "columns16")
+    narrow, _ = checked(starts, indices, halves, None, 4, "columns16")
     assert wide.argument.value_type != narrow.argument.value_type
 
 
@@ -103,7 +103,7 @@ def test_a_layer_is_checked_again_when_it_is_changed(name, way):
 
 def test_a_name_that_is_no_format_is_refused():
     *parts, _ = matrix().parts
-    with pytest.raises(OptionError, match="format='rows' is illegal; Legal: bitmask, columns16, gaps8"):
+    with pytest.raises(OptionError, match="format='rows' is illegal; legal: bitmask, columns16, gaps8"):
         checked(*parts, "rows")
 
 
