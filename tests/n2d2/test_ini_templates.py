@@ -113,7 +113,7 @@ def test_statements(tmp_path, template, parameters, expected):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{{A}}", r"t\.tpl:2: the template's parameter 'A' is not given; did you mean|is not given; Legal"),
+        ("{{A}}", r"t\.tpl:2: the template's parameter 'A' is not given; did you mean|is not given; legal"),
         ("{{''.__class__.__mro__}}", r"t\.tpl:2: the template's parameter .* is not given"),
         ("{{A", r"t\.tpl:2: \{\{ is not closed by \}\} on its line"),
         ("{{A\n}}", r"t\.tpl:2: \{\{ is not closed"),

@@ -122,7 +122,7 @@ def test_bytes_are_those_of_the_formats():
     ("options", "message"),
     [
         ({"prefer": "sped"}, "prefer='sped' is illegal; did you mean 'speed'"),
-        ({"values": "fp8"}, "values='fp8' is illegal.*Legal: fp16, fp32, int8"),
+        ({"values": "fp8"}, "values='fp8' is illegal; legal: fp16, fp32, int8"),
     ],
 )
 def test_unknown_wishes_are_refused(options, message):

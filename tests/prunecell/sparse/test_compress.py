@@ -81,5 +81,5 @@ def test_what_cannot_be_held_is_refused():
         compress(torch.tensor([[1.0, 70000.0]]), values="fp16")
     with pytest.raises(UnknownNameError, match="did you mean 'gaps8'"):
         compress(torch.zeros(1, 1), format="gap8")
-    with pytest.raises(UnknownNameError, match="Legal: fp16, fp32, int8"):
+    with pytest.raises(UnknownNameError, match="legal: fp16, fp32, int8"):
         compress(torch.zeros(1, 1), values="fp8")
