@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from prunecell.codecs.kmeans import cluster
 from prunecell.enforcement.gradients import Stamp
 from prunecell.enforcement.levels import parameters_of
-from prunecell.enforcement.stepping import StepWatch
+from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
 from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
 from prunecell.plan.candidates import candidates
@@ -185,7 +185,7 @@ class Sharing:
     def __init__(self, weights: Mapping[str, _SharedWeight], *, sum_gradients: bool) -> None:
         self._weights = dict(weights)
         self._sum_gradients = sum_gradients
-        self._watches: list[StepWatch] = []
+        self._watches = Watches(self, "shared weights")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,21 +211,11 @@ class Sharing:
             OptionTypeError: it is no torch optimizer.
             OptionError: it holds none of the shared weights, or is attached already.
         """
-        if any(watch.watches(optimizer) for watch in self._watches):
-            raise OptionError(f"optimizer {type(optimizer).__name__} is attached already")
-        watch = StepWatch(optimizer, self, tuple(self._watches))
-        if self._weights and not self._held_by(optimizer):
-            watch.end()
-            raise OptionError(
-                f"optimizer {type(optimizer).__name__} holds none of the shared weights: was it made of another model?"
-            )
-        self._watches.append(watch)
+        self._watches.add(optimizer, [weight.parameter for weight in self._weights.values()])
 
     def finalize(self) -> None:
         """Stop watching; the weights keep their shared values."""
-        for watch in self._watches:
-            watch.end()
-        self._watches.clear()
+        self._watches.end()
 
     def state_dict(self) -> dict[str, Any]:
         """Return which weight belongs to which cluster; the values are in the model's own state_dict."""
@@ -273,15 +263,9 @@ class Sharing:
         held = parameters_of(optimizer)
         return [weight for weight in self._weights.values() if id(weight.parameter) in held]
 
-    # ---- copies
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_watches": [watch.levels[0] for watch in self._watches if watch.levels]}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _watches=[])
-        for optimizer in state["_watches"]:
-            self.attach(optimizer)
+        vars(self).update(state)
+        self._watches.begin_again()
 
 
 def _checked(state: object, weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:

@@ -4,6 +4,7 @@ A cell has the name of its operator's first output, as in N2D2. All other operat
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,50 +88,65 @@ def _filled(cell: Any, weight: Tensor, bias: Tensor | None) -> Any:  # noqa: ANN
     return cell
 
 
-def _kernels(node: Node, weight: Tensor, windows: Windows) -> dict[str, Any]:
-    """What Conv and Deconv cells have in common, x first."""
+@dataclass(frozen=True)
+class _Kernels:
+    """What Conv and Deconv cells are made of: the constants of a node, and the arguments of its cell, x first."""
+
+    weight: Tensor
+    bias: Tensor | None
+    windows: Windows
+    sizes: tuple[int, int, list[int]]
+    config: dict[str, Any]
+
+
+def _kernels(graph: Graph, node: Node, *, inputs_first: bool) -> _Kernels | None:
+    """Read a convolution whose weights are constants.
+
+    Args:
+        graph: of the file.
+        node: a Conv or ConvTranspose.
+        inputs_first: whether the weight's first dimension is of the inputs, as for ConvTranspose.
+
+    Raises:
+        WrongValue: the kernel's shape is not that of the weights.
+    """
+    if (found := _weights(graph, node)) is None:
+        return None
+    weight, bias = found
+    windows = Windows.of(node, node["kernel_shape"] or weight.shape[2:])
     if windows.sizes != tuple(weight.shape[2:]):
         raise WrongValue(f"kernel_shape={list(windows.sizes)} is illegal for weights of {_shown(weight)}")
     even = windows.even or (0,) * len(windows.sizes)
-    return {
+    first, second = weight.shape[0], weight.shape[1] * node["group"]
+    n_inputs, n_outputs = (first, second) if inputs_first else (second, first)
+    config = {
         "name": node.name,
         "stride_dims": list(windows.strides[::-1]),
         "padding_dims": list(even[::-1]),
         "dilation_dims": list(windows.dilations[::-1]),
+        "mapping": grouped(n_inputs, n_outputs, node["group"]) if node["group"] > 1 else None,
+        "no_bias": bias is None,
     }
+    return _Kernels(weight, bias, windows, (n_inputs, n_outputs, list(windows.sizes[::-1])), config)
 
 
 def _conv(graph: Graph, node: Node) -> Cell | None:
-    if (found := _weights(graph, node)) is None:
+    if (kernels := _kernels(graph, node, inputs_first=False)) is None:
         return None
-    weight, bias = found
-    windows = Windows.of(node, node["kernel_shape"] or weight.shape[2:])
-    n_outputs, n_inputs = weight.shape[0], weight.shape[1] * node["group"]
-    config = _kernels(node, weight, windows) | {
-        "mapping": grouped(n_inputs, n_outputs, node["group"]) if node["group"] > 1 else None,
-        "no_bias": bias is None,
-    }
-    sizes = n_inputs, n_outputs, list(windows.sizes[::-1])
+    windows, sizes, config = kernels.windows, kernels.sizes, kernels.config
     cell = Conv(*sizes, **config) if windows.even is not None else PaddedConv(windows, *sizes, **config)
-    return _filled(cell, weight, bias)  # type: ignore[no-any-return] # the cell
+    return _filled(cell, kernels.weight, kernels.bias)  # type: ignore[no-any-return] # the cell
 
 
 def _deconv(graph: Graph, node: Node) -> Cell | None:
-    if (found := _weights(graph, node)) is None:
+    if (kernels := _kernels(graph, node, inputs_first=True)) is None:
         return None
-    weight, bias = found
-    windows = Windows.of(node, node["kernel_shape"] or weight.shape[2:])
-    n_inputs, n_outputs = weight.shape[0], weight.shape[1] * node["group"]
-    config = _kernels(node, weight, windows) | {
-        "mapping": grouped(n_inputs, n_outputs, node["group"]) if node["group"] > 1 else None,
-        "no_bias": bias is None,
-    }
-    sizes = n_inputs, n_outputs, list(windows.sizes[::-1])
+    windows, sizes, config = kernels.windows, kernels.sizes, kernels.config
     if windows.even is not None and not any(node["output_padding"] or []) and not node["output_shape"]:
         cell: Cell = Deconv(*sizes, **config)
     else:
         cell = CutDeconv(node, windows, *sizes, **config | {"padding_dims": [0] * len(windows.sizes)})
-    return _filled(cell, weight, bias)  # type: ignore[no-any-return]
+    return _filled(cell, kernels.weight, kernels.bias)  # type: ignore[no-any-return]
 
 
 def _gemm(graph: Graph, node: Node) -> Cell | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from n2d2.onnx.graph import Node
-from n2d2.onnx.host import LARGEST, Host, Number, as_slice, ints, sliced, stands_for_one
+from n2d2.onnx.host import LARGEST, Host, NotOnHostError, Number, as_slice, ints, sliced, stands_for_one
 
 # ---- element by element
 
@@ -73,7 +73,7 @@ def _compared(function: Callable[[Number, Number], Number]) -> Callable[..., Hos
 def _cast(node: Node, value: Host) -> Host:
     kind = node["to"]
     if kind not in CASTS:
-        raise NotImplementedError  # no number: the operator refuses it
+        raise NotOnHostError  # no number: the operator refuses it
     return Host(tuple(map(CASTS[kind], value.numbers)), value.single)
 
 
@@ -122,13 +122,13 @@ def _axes(node: Node, given: Sequence[Host]) -> list[int] | None:
 
 def _unsqueeze(node: Node, value: Host, *axes: Host) -> Host:
     if not value.single or _axes(node, axes) not in ([0], [-1]):
-        raise NotImplementedError
+        raise NotOnHostError
     return Host(value.numbers)
 
 
 def _squeeze(node: Node, value: Host, *axes: Host) -> Host:
     if value.shape != (1,) or _axes(node, axes) not in ([0], [-1], None):
-        raise NotImplementedError
+        raise NotOnHostError
     return Host(value.numbers, single=True)
 
 
@@ -141,7 +141,7 @@ def _concat(_: Node, *values: Host) -> Host:
 def _reshape(_: Node, value: Host, shape: Host) -> Host:
     asked = ints(shape)
     if asked not in ([-1], [len(value.numbers)], []) or (not asked and len(value.numbers) != 1):
-        raise NotImplementedError
+        raise NotOnHostError
     return Host(value.numbers, single=not asked)
 
 
@@ -156,7 +156,7 @@ def _slice(node: Node, value: Host, *given: Host) -> Host:
 def _reduced(function: Callable[[Sequence[Number]], Number]) -> Callable[..., Host]:
     def reduce_(node: Node, value: Host, *axes: Host) -> Host:
         if value.single or _axes(node, axes) not in ([0], [-1], None):
-            raise NotImplementedError
+            raise NotOnHostError
         return Host((function(value.numbers),), single=not node["keepdims"])
 
     return reduce_
@@ -165,7 +165,7 @@ def _reduced(function: Callable[[Sequence[Number]], Number]) -> Callable[..., Ho
 def _constant_of_shape(node: Node, shape: Host) -> Host:
     sizes = ints(shape)
     if len(sizes) > 1 or any(stands_for_one(one) for one in sizes) or math.prod(sizes) > LARGEST:
-        raise NotImplementedError
+        raise NotOnHostError
     value = 0.0 if node["value"] is None else node["value"].numbers[0]
     return Host((value,) * math.prod(sizes), single=not sizes)
 
@@ -204,7 +204,7 @@ HOST: dict[str, Callable[..., Host]] = {
     "Unsqueeze": _unsqueeze,
     "Where": _each(lambda condition, a, b: a if condition else b),
 }
-"""Operators on host values; what is not here, or raises NotImplementedError, is computed with tensors."""
+"""Operators on host values; what is not here, or raises NotOnHostError, is computed with tensors."""
 
 OF_SHAPES: dict[str, Callable[..., Host]] = {"Shape": _shape, "Size": _size}
 """Operators that make host values of tensors."""

@@ -17,6 +17,15 @@ from n2d2.onnx.graph import Node
 LARGEST = 4096
 """Numbers of a host value at most; more than that is a tensor."""
 
+
+class NotOnHostError(Exception):
+    """Host values cannot hold the result of an operator, which is therefore computed with tensors."""
+
+
+class WithoutValuesError(Exception):
+    """The result of an operator hangs on numbers that tensors without values ("meta") do not have."""
+
+
 Number = Any
 """An int, a float, a bool, or what stands for one: torch's symbol, or a tensor of one number while it traces."""
 

@@ -15,7 +15,7 @@ from n2d2.global_variables import dtype
 from n2d2.onnx.arithmetic import HOST, OF_SHAPES
 from n2d2.onnx.elementwise import ELEMENTWISE, Operation
 from n2d2.onnx.graph import Node
-from n2d2.onnx.host import Host, to_tensor, within_int64
+from n2d2.onnx.host import Host, NotOnHostError, WithoutValuesError, to_tensor, within_int64
 from n2d2.onnx.layers import LAYERS
 from n2d2.onnx.making import MAKING, OTHERS
 from n2d2.onnx.rearranging import REARRANGING
@@ -89,7 +89,7 @@ def compute(node: Node, values: Sequence[Value | None], device: torch.device | N
     if node.op in HOST and all(isinstance(value, Host) for value in values):
         try:
             return (within_int64(HOST[node.op](node, *values)),)
-        except NotImplementedError:  # it is too large for that: with tensors
+        except NotOnHostError:
             pass
     tensors = [value for value in values if isinstance(value, Tensor)]
     device = tensors[0].device if tensors else device
@@ -110,12 +110,12 @@ def compute_checked(
 
     Raises:
         WrongValue: the inputs do not fit the operator.
-        NotImplementedError: what it gives hangs on numbers that tensors without values ("meta") do not have.
+        WithoutValuesError: what it gives hangs on numbers that tensors without values ("meta") do not have.
     """
     try:
         return compute(node, values, device)
-    except NotImplementedError:
-        raise
+    except NotImplementedError as error:  # so torch says that a meta tensor has not what it asks for
+        raise WithoutValuesError(str(error)) from None
     except WrongValue as error:
         raise WrongValue(f"{node}: {error}") from None
     except (RuntimeError, ValueError, IndexError, TypeError, KeyError, ArithmeticError) as error:

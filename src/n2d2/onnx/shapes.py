@@ -10,6 +10,7 @@ import torch
 from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
 from n2d2.onnx.graph import Graph, Shape
+from n2d2.onnx.host import WithoutValuesError
 from n2d2.onnx.operators import Value, compute_checked
 from n2d2.onnx.simplify import LARGEST, META, argument, check_sizes, without_values
 
@@ -30,7 +31,7 @@ def find_shapes(graph: Graph, proto: onnx.GraphProto, opset: int) -> dict[str, S
         return infer(proto, opset)
     try:
         return _computed(graph, [1 if size is None else size for size in sizes])
-    except NotImplementedError:  # sizes that hang on the values of the input
+    except WithoutValuesError:  # sizes that hang on the values of the input
         return infer(proto, opset)
 
 

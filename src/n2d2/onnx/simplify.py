@@ -10,7 +10,7 @@ from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
 from n2d2.onnx.arithmetic import HOST
 from n2d2.onnx.graph import Graph, Node
-from n2d2.onnx.host import Host, fits_host, to_host, to_tensor
+from n2d2.onnx.host import Host, WithoutValuesError, fits_host, to_host, to_tensor
 from n2d2.onnx.operators import STATIC, Value, compute_checked
 
 LARGEST = 2**28
@@ -74,7 +74,7 @@ def _folded(node: Node, values: Sequence[Value | None]) -> list[Tensor]:
         sizes = compute_checked(node, [without_values(value) for value in values], META)
         check_sizes(node, sizes)
         made = compute_checked(node, values, torch.device("cpu"))
-    except NotImplementedError as error:
+    except WithoutValuesError as error:
         raise WrongValue(f"{node} cannot be computed from constants: {error}") from None
     return [to_tensor(one, None, dtype()) if isinstance(one, Host) else one for one in made]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from prunecell.enforcement.levels import parameters_of
-from prunecell.enforcement.stepping import StepWatch
+from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError
 from prunecell.weight import PrunedWeight
 
@@ -36,7 +36,7 @@ class Enforcement:
     def __init__(self, weights: Sequence[PrunedWeight], holder: object) -> None:
         self._weights = {weight.name: weight for weight in weights}
         self._holder: weakref.ref[object] | None = weakref.ref(holder)
-        self._watches: list[StepWatch] = []
+        self._watches = Watches(self, "pruned weights")
         self._hooks: dict[str, RemovableHandle] = {}
         for weight, hold in self._holds_of_others():
             if hold.by.is_live:
@@ -57,17 +57,8 @@ class Enforcement:
             OptionTypeError: it is no optimizer and wraps none.
             OptionError: it holds none of the pruned weights, or is attached already.
         """
-        if any(watch.watches(optimizer) for watch in self._watches):
-            raise OptionError(f"optimizer {type(optimizer).__name__} is attached already")
-        watch = StepWatch(optimizer, self, tuple(self._watches))
-        held = self._held_by(optimizer)
-        if not held:
-            watch.end()
-            raise OptionError(
-                f"optimizer {type(optimizer).__name__} holds none of the pruned weights: was it made of another model?"
-            )
-        self._watches.append(watch)
-        self.clear_moments(held, rest=True)
+        self._watches.add(optimizer, [weight.parameter for weight in self._weights.values()])
+        self.clear_moments(self._held_by(optimizer), rest=True)
 
     def watch_gradients(self) -> None:
         """Mask gradients as they accumulate, those of frozen weights too: they may thaw."""
@@ -102,8 +93,7 @@ class Enforcement:
             rest: to what moments rest at; otherwise to 0, because these weights will be trained again.
         """
         # A wrapper may show the state of what it wraps, which comes after it and is the class that uses the state.
-        levels = [level for watch in self._watches for level in watch.levels]
-        states = {id(state): (type(level), state) for level in levels for state in [_state_of(level)]}
+        states = {id(state): (type(level), state) for level in self._watches.levels for state in [_state_of(level)]}
         for weight in weights:
             for of, state in states.values():
                 weight.clear_moments_(state.get(weight.parameter), of=of, rest=rest)
@@ -120,11 +110,9 @@ class Enforcement:
 
     def end(self) -> None:
         """Remove every hook and forget the optimizers."""
-        for watch in self._watches:
-            watch.end()
+        self._watches.end()
         for hook in self._hooks.values():
             hook.remove()
-        self._watches.clear()
         self._hooks.clear()
         self._holder = None
 
@@ -168,16 +156,12 @@ class Enforcement:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, made together with the model and the optimizers, hangs its own hooks on them: see `begin_again`.
-        optimizers = [watch.levels[0] for watch in self._watches if watch.levels]
-        return vars(self) | {"_holder": None, "_hooks": {}, "_watches": optimizers}
+        return vars(self) | {"_holder": None, "_hooks": {}}
 
     def begin_again(self, holder: object) -> None:
         """Hang the hooks of a copy on the copied model and optimizers."""
         self._holder = weakref.ref(holder)
-        optimizers: list[Any] = self._watches
-        self._watches = []
-        for optimizer in optimizers:
-            self._watches.append(StepWatch(optimizer, self, tuple(self._watches)))
+        self._watches.begin_again()
         self.watch_gradients()
         for weight in self._weights.values():
             weight.collector.watch_inputs()

@@ -8,15 +8,16 @@ copies and pickles of an optimizer are as they would be without.
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
-from prunecell.enforcement.levels import levels_of, optimizers_in
-from prunecell.errors import OptionTypeError
+from prunecell.enforcement.levels import levels_of, optimizers_in, parameters_of
+from prunecell.errors import OptionError, OptionTypeError
 
 Closure = Callable[..., Any]
 
@@ -77,6 +78,61 @@ class StepWatch:
         """Watch no longer."""
         while self._endings:
             self._endings.pop()()
+
+
+class Watches:
+    """All watches of one watcher, which may be copied together with the watcher and the optimizers.
+
+    Args:
+        watcher: what is done around the steps.
+        what: the weights that it cares for, in words.
+    """
+
+    def __init__(self, watcher: Watcher, what: str) -> None:
+        self._watcher, self._what = watcher, what
+        self._watches: list[StepWatch] = []
+        self._copied: list[Any] = []  # the optimizers of a copy, until it begins again
+
+    def add(self, optimizer: Any, parameters: Sequence[Tensor]) -> None:  # noqa: ANN401 - optimizers come in wrappers
+        """Watch one more optimizer, and all that it wraps.
+
+        Args:
+            optimizer: a `torch.optim.Optimizer`, or what wraps one.
+            parameters: of which it must hold one, if there are any.
+
+        Raises:
+            OptionTypeError: it is no optimizer and wraps none.
+            OptionError: it holds none of the parameters, or is watched already.
+        """
+        name = type(optimizer).__name__
+        if any(watch.watches(optimizer) for watch in self._watches):
+            raise OptionError(f"optimizer {name} is attached already")
+        watch = StepWatch(optimizer, self._watcher, tuple(self._watches))
+        held = parameters_of(optimizer)
+        if parameters and not any(id(parameter) in held for parameter in parameters):
+            watch.end()
+            raise OptionError(f"optimizer {name} holds none of the {self._what}: was it made of another model?")
+        self._watches.append(watch)
+
+    @property
+    def levels(self) -> list[Any]:
+        """The optimizers, each before what it wraps; those that still exist."""
+        return [level for watch in self._watches for level in watch.levels]
+
+    def end(self) -> None:
+        """Watch no longer."""
+        for watch in self._watches:
+            watch.end()
+        self._watches.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_watches": [], "_copied": [watch.levels[0] for watch in self._watches if watch.levels]}
+
+    def begin_again(self) -> None:
+        """Watch the optimizers that were copied with this."""
+        for optimizer in self._copied:
+            self._watches.append(StepWatch(optimizer, self._watcher, tuple(self._watches)))
+        self._copied = []
 
 
 def _refusal(thing: object) -> str:
