@@ -28,6 +28,7 @@ from prunecell import Cubic, Pruner, PruneSpec
 from prunecell.archive import load, save
 from prunecell.codecs.decode import decode
 from prunecell.codecs.encode import Encoded, encode
+from prunecell.codecs.streams import InMemory
 from prunecell.data import mnist
 from prunecell.sharing import share_
 
@@ -62,7 +63,7 @@ def torch_saved(weight: Tensor) -> bytes:
 
 
 def decoded(encoded: Encoded) -> Tensor:
-    return decode(encoded.record, memoryview(b"".join(encoded.blob)))
+    return decode(encoded.record, InMemory(memoryview(b"".join(encoded.blob))))
 
 
 def random_weights(rounds: int) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +123,7 @@ def counted(library: str, call: tuple[str, list]) -> int:
 
 
 def main(libraries: list[str]) -> None:
-    best = native.library_of("v3" if native.cpu_level() > 1 else "v1")
+    best: Any = native.library_of("v3" if native.cpu_level() > 1 else "v1")
     for name, call in calls().items():
         counts = [counted(library, call) for library in libraries or [best._name]]  # noqa: SLF001
         ratios = [f"{n / counts[0]:8.4f}" for n in counts[1:]]

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -206,8 +207,9 @@ def main() -> None:
     words = [int(word) for word in sys.argv[1:3]]
     kills, seed = [*words, *(10, 0)[len(words) :]]
     torch.set_num_threads(1)
-    Figure.savefig = lambda *_, **__: None  # pictures take longer than all the learning
-    Checkpoint.__init__.__wrapped__.__kwdefaults__["every_seconds"] = 0.02
+    Figure.savefig = lambda *_, **__: None  # type: ignore[method-assign] # pictures take longer than all the learning
+    init: Any = Checkpoint.__init__
+    init.__wrapped__.__kwdefaults__["every_seconds"] = 0.02
     for command in COMMANDS:
         kill(command, kills, random.Random(seed))  # noqa: S311 - the same every time
 

@@ -33,7 +33,7 @@ from prunecell.sparse.convert import compact_
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
 
 SPARSITIES = (0.9, 0.95)
-HOT = {"warm": 4, "patience": 4.0}  # caches are, when a call is timed; and nobody waits long for slow rivals
+HOT: Any = {"warm": 4, "patience": 4.0}  # caches are, when a call is timed; and nobody waits long for slow rivals
 Task = Callable[[], object]
 
 
@@ -73,9 +73,7 @@ LAYERS = {
     ),
 }
 SWEEP = {
-    **{
-        f"linear {n}, batch {b}": (lambda n=n: nn.Linear(n, n), (b, n)) for n in (256, 1024, 2048) for b in (1, 16, 128)
-    },
+    **{f"linear {n}, batch {b}": (linear(n), (b, n)) for n in (256, 1024, 2048) for b in (1, 16, 128)},
     **{f"conv 3x3 {c}-{c}, 16x16, batch {b}": (conv(c, c, 3), (b, c, 16, 16)) for c in (16, 64, 256) for b in (1, 8)},
     **{f"conv 1x1 {c}-{c}, 16x16, batch {b}": (conv(c, c, 1), (b, c, 16, 16)) for c in (64, 256) for b in (1, 8)},
 }
@@ -106,18 +104,19 @@ def onnx_of(layers: list[nn.Module]) -> bytes:
         names = [f"x{i}", f"weight{i}", f"bias{i}"]
         if isinstance(layer, nn.Conv2d):
             pads = [*layer.padding, *layer.padding]
-            how = {"pads": pads, "strides": [*layer.stride], "group": layer.groups}
+            how: Any = {"pads": pads, "strides": [*layer.stride], "group": layer.groups}
             nodes.append(helper.make_node("Conv", names, [f"x{i + 1}"], **how))
         else:
             nodes.append(helper.make_node("Gemm", names, [f"x{i + 1}"], transB=1))
         parameters += [numpy_helper.from_array(p.detach().numpy(), f"{n}{i}") for n, p in layer.named_parameters()]
     rank = layers[0].get_parameter("weight").ndim
     shapes = ([f"{end}{axis}" for axis in range(rank)] for end in "xy")
-    ends = [
+    ends: Any = [
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
         for name, shape in zip(("x0", f"x{len(layers)}"), shapes, strict=True)
     ]
-    graph = helper.make_graph(nodes, "layers", *ends, parameters)
+    x, y = ends
+    graph = helper.make_graph(nodes, "layers", x, y, parameters)
     opset = [helper.make_opsetid("", 18)]
     return bytes(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
 

@@ -89,7 +89,7 @@ class Times(nn.Module):
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
-        self.register_buffer("mask", mask)
+        self.mask = nn.Buffer(mask)
 
     def forward(self, weight: Tensor) -> Tensor:  # noqa: D102 - torch's
         return weight * self.mask
@@ -102,7 +102,7 @@ def with_hooks(model: nn.Module) -> None:
 
 def with_parametrization(model: nn.Module, dtype: torch.dtype) -> None:
     for module in layers(model):
-        mask = torch.rand_like(module.weight) >= SPARSITY
+        mask = torch.rand_like(module.get_parameter("weight")) >= SPARSITY
         parametrize.register_parametrization(module, "weight", Times(mask.to(dtype)))
 
 
