@@ -1,5 +1,7 @@
 """The models on which every behaviour is shown, and what trains them."""
 
+import copy
+import math
 import signal
 
 import pytest
@@ -101,3 +103,44 @@ def task(request):
 @pytest.fixture
 def mlp():
     return Task("mlp")
+
+
+# ---- wrong states ----------------------------------------------------------------------------------------------------
+
+WRONG_VALUES = [
+    *(None, True, -1, 0, 1, 1 << 53, 1 << 63, 10**5000, 0.5, -0.5, 1.5, 1e300, math.nan, math.inf, "", "x", b"x"),
+    *([], [0], [[]], {}, {"more": 1}, (), "x" * 9_000, list(range(3_000)), {f"w{n}": n for n in range(1_000)}),
+    *(
+        torch.zeros(()),
+        torch.ones(2, 3),
+        torch.ones(3, dtype=torch.int64),
+        torch.full((6,), 255, dtype=torch.uint8),
+        torch.ones(2, device="meta"),
+        torch.ones(6).to_sparse(),
+        torch.ones(6, dtype=torch.complex64),
+    ),
+]
+
+
+def _mutants(state):
+    """Copies of a state with one value changed, one taken out or one added, at any depth."""
+    items = [*state.items()] if isinstance(state, dict) else [*enumerate(state)] if isinstance(state, list) else []
+    for key, value in items:
+        for new in (*WRONG_VALUES, *_mutants(value)):
+            changed = copy.copy(state)
+            changed[key] = new
+            yield changed
+        changed = copy.copy(state)
+        del changed[key]
+        yield changed
+    yield from ({**state, "more": 1}, {**state, 7: 1}, {**state, "x" * 9_000: 1}) if isinstance(state, dict) else ()
+
+
+@pytest.fixture
+def wrong_values():
+    return WRONG_VALUES
+
+
+@pytest.fixture
+def mutants():
+    return _mutants

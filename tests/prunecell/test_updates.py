@@ -116,16 +116,21 @@ def test_those_who_need_nothing_pay_nothing(mlp):
     assert not mlp.model[0]._forward_pre_hooks
 
 
-def test_accumulated_gradients_are_whole_where_the_mask_prunes(mlp):
+def watched(mlp):
+    """What a criterion finds of the gradients in its last update, and what trains the model and prunes it."""
     found = {}
 
     @needs(Needs.GRADIENT | Needs.SQUARED_GRADIENT)
-    def watched(evidence):
+    def criterion(evidence):
         found.update(gradient=evidence.gradient.clone(), squares=evidence.squared_gradient.clone())
         return evidence.weight.abs()
 
-    spec = PruneSpec(schedule=Moving(sparsity=0.5, every_steps=1), filler=Lowest(criterion=watched))
-    solver, pruner = trainer(mlp.model, {"0.weight": spec})
+    spec = PruneSpec(schedule=Moving(sparsity=0.5, every_steps=1), filler=Lowest(criterion=criterion))
+    return found, *trainer(mlp.model, {"0.weight": spec})
+
+
+def test_accumulated_gradients_are_whole_where_the_mask_prunes(mlp):
+    found, solver, pruner = watched(mlp)
     mlp.train(solver, pruner, steps=1)
     assert pruner.sparsity == 0.5
     halves = [
@@ -312,15 +317,7 @@ def test_masks_from_outside_for_some_while_the_first_filling_of_the_others_is_pe
 
 @pytest.mark.parametrize("set_to_none", [True, False])
 def test_what_was_collected_before_a_zero_grad_is_forgotten(mlp, set_to_none):
-    found = {}
-
-    @needs(Needs.GRADIENT | Needs.SQUARED_GRADIENT)
-    def watched(evidence):
-        found.update(gradient=evidence.gradient.clone(), squares=evidence.squared_gradient.clone())
-        return evidence.weight.abs()
-
-    spec = PruneSpec(schedule=Moving(sparsity=0.5, every_steps=1), filler=Lowest(criterion=watched))
-    solver, pruner = trainer(mlp.model, {"0.weight": spec})
+    found, solver, pruner = watched(mlp)
     mlp.train(solver, pruner, steps=1)
     (expected,) = torch.autograd.grad(2 * mlp.loss(), mlp.model[0].weight)
     for n_passes in (3, 2):
