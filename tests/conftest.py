@@ -1,6 +1,7 @@
 """The models on which every behaviour is shown, and what trains them."""
 
 import copy
+import gc
 import math
 import signal
 
@@ -17,6 +18,16 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def no_garbage_collection():
+    """What is in a cycle of references stays meanwhile."""
+    torch.optim.SGD([torch.zeros(1)])  # torch keeps the first optimizer of a process
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 class Residual(nn.Module):

@@ -185,7 +185,7 @@ class Sharing:
     def __init__(self, weights: Mapping[str, _SharedWeight], *, sum_gradients: bool) -> None:
         self._weights = dict(weights)
         self._sum_gradients = sum_gradients
-        self._watches = Watches(self, "shared weights")
+        self._watches = Watches("shared weights")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ class Sharing:
             OptionTypeError: it is no torch optimizer.
             OptionError: it holds none of the shared weights, or is attached already.
         """
-        self._watches.add(optimizer, [weight.parameter for weight in self._weights.values()])
+        self._watches.add(self, optimizer, [weight.parameter for weight in self._weights.values()])
 
     def finalize(self) -> None:
         """Stop watching; the weights keep their shared values."""
@@ -265,7 +265,7 @@ class Sharing:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._watches.begin_again()
+        self._watches.begin_again(self)
 
 
 def _checked(state: object, weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:

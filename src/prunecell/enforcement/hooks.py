@@ -36,7 +36,7 @@ class Enforcement:
     def __init__(self, weights: Sequence[PrunedWeight], holder: object) -> None:
         self._weights = {weight.name: weight for weight in weights}
         self._holder: weakref.ref[object] | None = weakref.ref(holder)
-        self._watches = Watches(self, "pruned weights")
+        self._watches = Watches("pruned weights")
         self._hooks: dict[str, RemovableHandle] = {}
         for weight, hold in self._holds_of_others():
             if hold.by.is_live:
@@ -57,7 +57,7 @@ class Enforcement:
             OptionTypeError: it is no optimizer and wraps none.
             OptionError: it holds none of the pruned weights, or is attached already.
         """
-        self._watches.add(optimizer, [weight.parameter for weight in self._weights.values()])
+        self._watches.add(self, optimizer, [weight.parameter for weight in self._weights.values()])
         self.clear_moments(self._held_by(optimizer), rest=True)
 
     def watch_gradients(self) -> None:
@@ -161,7 +161,7 @@ class Enforcement:
     def begin_again(self, holder: object) -> None:
         """Hang the hooks of a copy on the copied model and optimizers."""
         self._holder = weakref.ref(holder)
-        self._watches.begin_again()
+        self._watches.begin_again(self)
         self.watch_gradients()
         for weight in self._weights.values():
             weight.collector.watch_inputs()

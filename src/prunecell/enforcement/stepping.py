@@ -83,20 +83,22 @@ class StepWatch:
 class Watches:
     """All watches of one watcher, which may be copied together with the watcher and the optimizers.
 
+    It does not hold its watcher, which holds it: the two would keep the weights alive until garbage is collected.
+
     Args:
-        watcher: what is done around the steps.
-        what: the weights that it cares for, in words.
+        what: the weights that the watcher cares for, in words.
     """
 
-    def __init__(self, watcher: Watcher, what: str) -> None:
-        self._watcher, self._what = watcher, what
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._watches: list[StepWatch] = []
         self._copied: list[Any] = []  # the optimizers of a copy, until it begins again
 
-    def add(self, optimizer: Any, parameters: Sequence[Tensor]) -> None:  # noqa: ANN401 - optimizers come in wrappers
+    def add(self, watcher: Watcher, optimizer: Any, parameters: Sequence[Tensor]) -> None:  # noqa: ANN401 - wrappers
         """Watch one more optimizer, and all that it wraps.
 
         Args:
+            watcher: what is done around its steps.
             optimizer: a `torch.optim.Optimizer`, or what wraps one.
             parameters: of which it must hold one, if there are any.
 
@@ -107,7 +109,7 @@ class Watches:
         name = type(optimizer).__name__
         if any(watch.watches(optimizer) for watch in self._watches):
             raise OptionError(f"optimizer {name} is attached already")
-        watch = StepWatch(optimizer, self._watcher, tuple(self._watches))
+        watch = StepWatch(optimizer, watcher, tuple(self._watches))
         held = parameters_of(optimizer)
         if parameters and not any(id(parameter) in held for parameter in parameters):
             watch.end()
@@ -128,10 +130,10 @@ class Watches:
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_watches": [], "_copied": [watch.levels[0] for watch in self._watches if watch.levels]}
 
-    def begin_again(self) -> None:
-        """Watch the optimizers that were copied with this."""
+    def begin_again(self, watcher: Watcher) -> None:
+        """Watch the optimizers that were copied with this and the watcher."""
         for optimizer in self._copied:
-            self._watches.append(StepWatch(optimizer, self._watcher, tuple(self._watches)))
+            self._watches.append(StepWatch(optimizer, watcher, tuple(self._watches)))
         self._copied = []
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from prunecell import Cubic, Lowest, Pruner, PruneSpec, Random, Static
+from prunecell import Cubic, Lowest, Pruner, PruneSpec, Random, Static, share_
 from prunecell.enforcement.levels import levels_of
 from prunecell.errors import OptionError, OptionTypeError
 
@@ -533,6 +533,21 @@ def test_two_pruners_of_different_weights_share_an_optimizer(mlp, order):
     mlp.train(optimizer, steps=1)
     assert (mlp.model[0].weight != before).all()
     assert not optimizer._optimizer_step_post_hooks
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["pruner", "sharing"])
+@pytest.mark.usefixtures("no_garbage_collection")
+def test_what_was_finalized_goes_at_once_and_keeps_no_weight(mlp, is_shared):
+    optimizer = adam(mlp.model.parameters())
+    held = share_(mlp.model, 3, optimizer=optimizer) if is_shared else Pruner(mlp.model, STILL, optimizer=optimizer)
+    mlp.train(optimizer, steps=1)
+    held.finalize()
+    gone, weight = weakref.ref(held), weakref.ref(mlp.model[0].weight)
+    del held
+    assert gone() is None
+    optimizer.zero_grad()
+    del optimizer, mlp.model[0]
+    assert weight() is None, "a large weight would stay until garbage is collected"
 
 
 def test_a_pruner_does_not_keep_an_optimizer_alive(mlp):

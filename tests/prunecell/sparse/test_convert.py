@@ -285,6 +285,7 @@ def test_autocast_goes_through():
     torch.testing.assert_close(y.float(), model(dense(x)), atol=0.05, rtol=0.05)
 
 
+@pytest.mark.usefixtures("no_garbage_collection")
 def test_each_dense_weight_goes_before_the_next_layer_is_made(monkeypatch):
     model = pruned(nn.Sequential(*(nn.Linear(64, 64) for _ in range(4))))
     weights = [weakref.ref(layer.weight) for layer in model]
