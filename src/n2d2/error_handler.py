@@ -1,9 +1,10 @@
 """N2D2's names for errors: each is one of prunecell's, and so also the builtin that scripts catch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
-from prunecell.errors import OptionError, OptionTypeError, UnknownNameError, nearest
+from prunecell.errors import OptionError, OptionTypeError, PrunecellError, UnknownNameError, nearest
 
 
 class WrongValue(OptionError):  # noqa: N818 - N2D2's name
@@ -14,8 +15,12 @@ class WrongInputType(OptionTypeError):  # noqa: N818 - N2D2's name
     """A parameter has the wrong type (a TypeError)."""
 
 
-class UndefinedParameterError(UnknownNameError, AttributeError):
-    """A name that the object does not have; the message offers the nearest (a ValueError and an AttributeError)."""
+class UndefinedParameterError(UnknownNameError, AttributeError, RuntimeError):
+    """A name that the object does not have; the message offers the nearest. N2D2's is a RuntimeError."""
+
+
+class ImplementationError(PrunecellError, RuntimeError):
+    """Something that N2D2 has and that is refused here, by its name; the message says what to use instead."""
 
 
 @contextmanager
@@ -36,10 +41,25 @@ def n2d2_errors() -> Iterator[None]:
         raise WrongValue(str(error)) from None
 
 
-def refuse_unknown(owner: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse the first of `names` that is not in `known`, by name, with the nearest one."""
+def refuse_unknown(
+    owner: str, names: Iterable[str], known: Iterable[str], refused: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Refuse the first of `names` that is not in `known`, by name, with the nearest one.
+
+    Args:
+        owner: whose names they are.
+        names: that were given.
+        known: the legal ones.
+        refused: names that N2D2 has, each with what to use instead.
+
+    Raises:
+        ImplementationError: a name is refused.
+        UndefinedParameterError: a name is unknown.
+    """
     legal = list(known)
     for name in names:
+        if name in refused:
+            raise ImplementationError(f"{name} of {owner} is refused: {refused[name]}")
         if name not in legal:
             raise UndefinedParameterError(f"{owner} has no parameter {name!r}{nearest(name, legal)}")
 

@@ -20,9 +20,6 @@ from n2d2.solver import Solver, SolverOptimizer, build_optimizer, with_parameter
 from n2d2.tensor import Tensor, Trace
 from n2d2.updating import update
 
-COMMON: Mapping[str, Any] = {"activation": None, "back_propagate": True, "model": None, "datatype": None}
-"""Options of every cell; the last two are accepted without effect."""
-
 
 class Cell(nn.Module):
     """What all cells share. Never instantiated itself.
@@ -34,7 +31,8 @@ class Cell(nn.Module):
     Args:
         name: the cell's name in its network; by default its class and a number.
         fixed: constructor arguments that are no options.
-        options: values by the names of OPTIONS, which has their defaults, or what makes these.
+        options: values by the names of COMMON and OPTIONS, which have their defaults, or what makes these. `model` and
+            `datatype` are accepted without effect.
 
     Fixed arguments and options are attributes. Those in KINDS, which has what they must be, can be set later; CHECKS
     refuses illegal values of the others. An alias stands for several options.
@@ -44,6 +42,7 @@ class Cell(nn.Module):
         WrongInputType, WrongValue: an option is not of its kind, or not legal.
     """
 
+    COMMON: ClassVar[Mapping[str, Any]] = {"activation": None, "back_propagate": True, "model": None, "datatype": None}
     OPTIONS: ClassVar[Mapping[str, Any]] = {}
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {}
     CHECKS: ClassVar[Mapping[str, Check]] = {}
@@ -57,7 +56,7 @@ class Cell(nn.Module):
         **options: Any,  # noqa: ANN401
     ) -> None:
         super().__init__()
-        kind, known = type(self).__name__, {**COMMON, **self.OPTIONS}
+        kind, known = type(self).__name__, {**self.COMMON, **self.OPTIONS}
         refuse_unknown(kind, options, ["name", *known, *self.ALIASES])
         chosen = {name: value for name, value in options.items() if value is not None}
         shared = {one: chosen[alias] for alias, ones in self.ALIASES.items() if alias in chosen for one in ones}
