@@ -122,6 +122,20 @@ BROKEN = {
     "squeeze": (model([node("Squeeze", axes=[1])], opset=11), r"Squeeze 'y': axes=\[1\] is illegal"),
     "split": (model([node("Split", "x", "y z", axis=1, split=[1, 1])], opset=11), r"Split 'y' does not fit"),
     "upsample": (model([node("Upsample", scales=[1.0, 1.0])], opset=7), r"Upsample 'y': 2 scales or sizes are illegal"),
+    **{
+        f"a scale of {scale}": (
+            model([node("Upsample", scales=[1.0, 1.0, scale, 1.0])], opset=7),
+            r"Upsample 'y': scales=\[.*\] is illegal: they must be > 0 and < 2147483648",
+        )
+        for scale in (0.0, -1.0, float("nan"), float("inf"), 3e38)
+    },
+    "numbers of two dimensions": (
+        model(
+            [node("Range", "a b a", "r"), node("Add", "x r")],
+            [numpy_helper.from_array(np.array(v), n) for v, n in (([[1]], "a"), ([[9]], "b"))],
+        ),
+        r"it cannot be computed from constants: Range 'r' needs the numbers of 'a', 'b': tensors without values",
+    ),
     "mode": (model([node("Upsample", mode="areal", scales=[1.0, 1, 2, 2])], opset=7), r"mode='areal' is illegal"),
     "inputs": (model([node("Relu", "x x")]), r"Relu 'y' has 2 inputs: it must have 1"),
     "input left out": (model([node("Conv", " w")], [WEIGHTS]), r"Conv 'y' has 2 inputs: it must have 2 to 3"),
