@@ -211,7 +211,7 @@ class Sharing:
             OptionTypeError: it is no torch optimizer.
             OptionError: it holds none of the shared weights, or is attached already.
         """
-        self._watches.add(self, optimizer, [weight.parameter for weight in self._weights.values()])
+        self._watches.add(self, optimizer, self._parameters)
 
     def finalize(self) -> None:
         """Stop watching; the weights keep their shared values."""
@@ -259,13 +259,17 @@ class Sharing:
 
         return evaluate
 
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [weight.parameter for weight in self._weights.values()]
+
     def _held_by(self, optimizer: object) -> list[_SharedWeight]:
         held = parameters_of(optimizer)
         return [weight for weight in self._weights.values() if id(weight.parameter) in held]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._watches.begin_again(self)
+        self._watches.begin_again(self, self._parameters)
 
 
 def _checked(state: object, weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:

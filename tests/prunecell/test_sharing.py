@@ -1,7 +1,6 @@
 """Weights that share values keep sharing them while they train."""
 
 import copy
-import pickle
 import re
 
 import numpy as np
@@ -154,30 +153,6 @@ def test_eight_bits_and_zeros_are_257_values():
     assert n_values(net.weight) > 200
     assert not net.weight.view(-1)[:1000].any()
     assert net.weight.view(-1)[1000:].all()
-
-
-COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}  # noqa: S301
-
-
-@pytest.mark.parametrize("copied", COPIES)
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
-def test_a_copy_of_all_together_keeps_its_values_shared(mlp, copied, order):
-    optimizer = OPTIMIZERS["adamw"](mlp.model.parameters())
-    sharing = share_(mlp.model, bits=2, optimizer=optimizer)
-    mlp.train(optimizer, steps=1)
-    mlp.loss().backward()
-    parts = (mlp.model, optimizer, sharing)
-    found = COPIES[copied]([parts[i] for i in order])
-    model, other_optimizer, other = (found[order.index(i)] for i in range(3))
-    before = copy.deepcopy(mlp.model.state_dict())
-    mlp.train(other_optimizer, steps=3, model=model)
-    assert n_values(model[0].weight) <= 4
-    assert all(torch.equal(before[name], value) for name, value in mlp.model.state_dict().items())
-    other.finalize()
-    mlp.train(other_optimizer, steps=1, model=model)
-    assert n_values(model[0].weight) > 4
-    mlp.train(optimizer, steps=1)
-    assert n_values(mlp.model[0].weight) <= 4
 
 
 class Wrapper(torch.optim.Optimizer):
