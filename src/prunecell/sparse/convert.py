@@ -118,8 +118,8 @@ def _from_file(model: nn.Module, path: str | Path, wish: Wish, *, strict: bool) 
     with Archive.open(path) as archive:
         if not (loader := own_way(model)):
             root, report, source = _from_archive(model, archive, wish, strict=strict)
-            if root is model:  # a single layer is still held by the caller
-                before.settle_(model, source.dense, source.names)
+            # Where the model is a single layer, the caller still holds it; on the meta device it takes no memory then.
+            before.settle_(root, source.dense, source.names, on_meta=root is model)
             return root, report
         with unchanged_if_refused(model, values=True):
             loaded = load_all_(model, archive, strict=strict)
