@@ -1,9 +1,9 @@
 """compact_: the layers of a model become sparse where that pays, from its own weights or from an archive.
 
-which tensor of a file is for which of the model (fit) -> what each weight becomes (survey, by `choose`) -> its form,
-from weights that are dense in the model or never dense in a file (sources, `compress`) -> layers (converters) that a
-`Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); at last
-their containers are told of them (joints).
+which tensor of a file is for which of the model (matching) -> what each weight becomes (survey, by `choose`) -> its
+form, from weights that are dense in the model or never dense in a file (sources, `compress`) -> layers (converters)
+that a `Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); what others hold
+of the model gets its values too (aside); at last its containers are told of the layers (joints).
 
 Whatever cannot be done is found before the model is changed: a file is read to its end before, and a model's own values
 are looked at.

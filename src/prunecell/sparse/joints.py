@@ -35,12 +35,8 @@ def join_(module: nn.Module) -> None:
 # ---- nn.Sequential ---------------------------------------------------------------------------------------------------
 
 
-def _always() -> bool:
-    return True
-
-
 # Torch has no public name for it. Where another version lacks it, nothing is joined, which is slower and always right.
-_has_global_hooks = getattr(nn_module, "_has_any_global_hook", _always)
+_has_global_hooks = getattr(nn_module, "_has_any_global_hook", lambda: True)
 
 
 def _computing() -> tuple[object, ...]:
@@ -64,6 +60,11 @@ def _may_join() -> bool:
     return torch.compiler.is_compiling() or (_calling() == _CALLING and not has_modes())  # a compiler has its own
 
 
+def _computes_otherwise(x: object) -> bool:
+    """Whether a subclass of Tensor decides what is computed of it; modes, of which torch says the same, are known."""
+    return has_torch_function_unary(x) and not has_modes()
+
+
 class SparseSequential(nn.Sequential):
     """An nn.Sequential in which some layers are sparse.
 
@@ -82,7 +83,7 @@ class SparseSequential(nn.Sequential):
         n_done = 0
         while n_done < len(modules):
             module: Any = modules[n_done]
-            kind = None if has_torch_function_unary(x) else kinds[n_done]  # subclasses of tensors may compute otherwise
+            kind = None if _computes_otherwise(x) else kinds[n_done]
             relu = kind in _SPARSE and kinds[n_done + 1] is nn.ReLU
             if kind is SparseLinear:
                 x = module.computed(x, relu=relu, feature_major=kinds[n_done + 1 + relu] is SparseLinear)

@@ -61,6 +61,15 @@ def test_relu_is_done_in_the_layer_and_activations_stay_feature_major():
     assert joints(convolutions, torch.randn(2, 8, 9, 9)) == [(True,), (False,)]
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_exported_programs_are_joined(strict):
+    model, x = compact_(thinned(mlp())), torch.randn(5, 16)
+    program = torch.export.export(model, (x,), strict=strict)
+    operators = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    assert operators == [torch.ops.prunecell.sparse_linear.default] * 3
+    torch.testing.assert_close(program.module()(x), model(x))
+
+
 def hooked(module):
     return module.register_forward_hook(lambda *_: None)
 
