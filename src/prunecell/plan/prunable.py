@@ -105,7 +105,7 @@ def why_impossible(parameter: Tensor) -> str:
     if parameter.is_meta:
         return "on the meta device: it has no values"
     if not parameter.is_floating_point():
-        return f"of dtype {parameter.dtype}: only floating point is pruned"
+        return f"of dtype {parameter.dtype}, which is no floating point"
     if parameter.numel() == 0:
         return "empty"
     return ""
