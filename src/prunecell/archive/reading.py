@@ -13,7 +13,8 @@ from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Plain, TensorFacts
 from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_codes, read_parts, read_tensor
 from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
-from prunecell.disk.foreign import ARCHIVE, mistaken
+from prunecell.disk.endings import ARCHIVE
+from prunecell.disk.foreign import mistaken
 from prunecell.errors import FormatError, UnknownNameError, nearest, quoted
 
 

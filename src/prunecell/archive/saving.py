@@ -15,7 +15,7 @@ from prunecell.codecs.dtypes import element_type, words_to_store
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.codecs.records import why_illegal_shape
-from prunecell.disk.foreign import check_archive_name
+from prunecell.disk.endings import ARCHIVE, check_ending
 from prunecell.errors import OptionError, OptionTypeError, check_mapping, quoted
 from prunecell.names import plain_names, why_illegal
 
@@ -53,7 +53,7 @@ def save(
     Raises:
         OptionError: an unknown mode or backend, a name that cannot be a key, metadata that JSON cannot hold, more than
             64 dimensions, a tensor that is expanded from less memory to more than 64 GiB, or a path with the ending of
-            another format, as .pt.
+            another kind of file, as .pt or .json.
         OptionTypeError: something is no tensor, or of a dtype or layout that cannot be stored.
 
     >>> import tempfile
@@ -136,7 +136,7 @@ def write(
     """
     mode = value_mode(values)
     chosen("backend", backend, BACKENDS)
-    check_archive_name(Path(path))
+    check_ending(Path(path), ARCHIVE)
     user = _user_metadata(metadata)
     tensors: dict[str, dict[str, object]] = {}
     header = {"format": FORMAT, "version": VERSION, **UNSEALED}

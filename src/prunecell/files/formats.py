@@ -12,7 +12,8 @@ from prunecell.archive import TensorFacts, inspect, write
 from prunecell.choices import chosen
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.disk.foreign import ARCHIVE, ENDINGS, SAFETENSORS, TORCH, meant_in, recognized
+from prunecell.disk.endings import ARCHIVE, ENDINGS, SAFETENSORS, TORCH
+from prunecell.disk.foreign import meant_in, recognized
 from prunecell.disk.targets import check_target
 from prunecell.errors import FormatError, OptionError, UnknownNameError, check_mapping, nearest, some
 from prunecell.files.archive_file import read_archive, write_archive
