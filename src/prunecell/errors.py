@@ -60,12 +60,14 @@ class NothingSparseWarning(UserWarning):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say what is legal instead of `name`, the nearest match first.
+    """Say what is legal instead of `name`, the nearest match first; nothing where nothing is.
 
     >>> nearest("magnitud", ["random", "magnitude"])
     "; did you mean 'magnitude'? Legal: magnitude, random"
     """
     names = sorted(map(str, known))
+    if not names:
+        return ""
     close = get_close_matches(str(name), names, n=1) or get_close_matches(
         str(name).lower(), [n.lower() for n in names], n=1
     )

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from prunecell.disk.endings import ARCHIVE, ENDINGS, INDEX, SAFETENSORS, TORCH, with_article
+from prunecell.disk.targets import is_special
 from prunecell.errors import some
 
 _LOOKED_AT = 4096  # bytes
@@ -103,6 +104,11 @@ def _is_text(start: bytes) -> bool:
     return b"\x00" not in start
 
 
+def is_stream(path: Path) -> bool:
+    """Whether it is a pipe or a device, in which nobody can go back, and whose opening may wait for ever."""
+    return path.exists() and is_special(path.stat())
+
+
 def mistaken(path: Path, wanted: str) -> str:
     """Say what a file is where it plainly is something else than `wanted`, and what to do; else nothing.
 
@@ -113,6 +119,8 @@ def mistaken(path: Path, wanted: str) -> str:
     Raises:
         OSError: it cannot be opened.
     """
+    if is_stream(path):
+        return f"it is a pipe or a device, not {with_article(wanted)}: write what comes out of it to a file first"
     if path.is_dir():
         return f"it is a folder, not {with_article(wanted)}{_offered(path, wanted)}"
     what, advice = recognized(path)
