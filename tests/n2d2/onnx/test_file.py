@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from n2d2.cells import Conv, DeepNetCell
-from n2d2.error_handler import WrongValue
+from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.onnx.file import read_graph
 
 X = ("x", [1, 3, 8, 8])
@@ -352,6 +352,8 @@ def test_what_is_ignored_must_be_there_and_at_the_end(tmp_path):
     ):
         with pytest.raises(WrongValue, match=message):
             read_graph(tmp_path / "net.onnx", ignore=ignore)
+    with pytest.raises(WrongInputType, match="ignore='y' is illegal: it must be a list of texts"):
+        read_graph(tmp_path / "net.onnx", ignore="y")
     assert read_graph(tmp_path / "net.onnx", ignore=["b", "y"]).outputs == ("a",)
     with pytest.raises(WrongValue, match=re.escape("nothing comes out of it")):
         read_graph(tmp_path / "net.onnx", ignore=["a", "b", "y"])
