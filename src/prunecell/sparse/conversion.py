@@ -95,7 +95,7 @@ class Conversion:
         dense = nn.Linear(weight.shape[1], rows[1] - rows[0], bias=bias is not None, device="meta")
         dense.weight = nn.Parameter(self.dense(weight)[slice(*rows)].clone(), weight.requires_grad)
         if bias is not None:
-            dense.bias = nn.Parameter(bias, weight.requires_grad)
+            dense.bias = nn.Parameter(bias, bias.requires_grad)
         return dense
 
     def dense(self, tensor: Tensor) -> Tensor:
@@ -103,8 +103,8 @@ class Conversion:
         return self._source.dense(self._names[id(tensor)], tensor)
 
     def bias(self, tensor: Tensor | None) -> Tensor | None:
-        """A bias of the model as it is to be, if there is one."""
-        return None if tensor is None else self.dense(tensor)
+        """A bias of the model as it is to be, if there is one; frozen if it is frozen in the model."""
+        return None if tensor is None else nn.Parameter(self.dense(tensor).detach(), tensor.requires_grad)
 
     def report(self) -> CompactReport:
         """What became of each weight; the bytes of the whole model are not known here."""
