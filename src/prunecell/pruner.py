@@ -192,8 +192,8 @@ class Pruner:
     @property
     def sparsity(self) -> float:
         """The fraction of all prunable weights that is pruned now."""
-        n_kept = sum(weight.mask.n_kept for weight in self._weights.values())
-        return 1 - n_kept / max(sum(weight.n_weights for weight in self._weights.values()), 1)
+        n_pruned = sum(weight.n_weights - weight.mask.n_kept for weight in self._weights.values())
+        return n_pruned / max(sum(weight.n_weights for weight in self._weights.values()), 1)
 
     def target_sparsity(self, name: str) -> float:
         """The sparsity that the schedule asked for when this weight's mask was last filled; 0 before.
