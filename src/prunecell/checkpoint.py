@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from prunecell.choices import by_name
 from prunecell.disk.atomic import replacing
 from prunecell.disk.endings import TORCH, check_ending
-from prunecell.errors import FormatError, StateError
+from prunecell.errors import FormatError, OptionTypeError, StateError, quoted
 from prunecell.rehearsal import check_groups, rehearsable, rehearse
 
 _RANDOM = "random"
@@ -32,6 +32,7 @@ class Checkpoint:
 
     Raises:
         OptionError: the path has the ending of another kind of file.
+        OptionTypeError: it is no path.
     """
 
     path: Path
@@ -39,6 +40,8 @@ class Checkpoint:
     _written: float = field(default_factory=time.monotonic, init=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.path, str | Path):
+            raise OptionTypeError(f"path={quoted(self.path)} is illegal: it must be the name of a file")
         self.path = Path(self.path)  # a text is as good
         check_ending(self.path, TORCH)
 

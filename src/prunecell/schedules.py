@@ -140,7 +140,7 @@ class Gradual:
         start: the first, in [0, 1].
         gamma: > 0, added at each update.
         every_samples: >= 1, samples between two updates; None: once per epoch.
-        float32: add as N2D2 does, where 0.1 + 0.1 + ... passes 0.70000005, at which a weight more is pruned than at 0.7.
+        float32: add as N2D2 does: 0.1 + 0.1 + ... passes 0.70000005, which prunes one weight more than 0.7.
 
     Raises:
         OptionError: `gamma` is so small that adding it changes nothing; in float32 at the first call.
