@@ -184,17 +184,15 @@ def pack(
     >>> [(row.name, row.shape) for row in rows], again["epoch"]
     ([('weight', (100, 100))], 3)
     """
-    mode = value_mode(values)
+    mode = MinusZeros(value_mode(values))
     chosen("backend", backend, BACKENDS)
     check_mapping("metadata", metadata or {}, "a mapping from texts to what JSON can hold")
     check_target(Path(target), Path(source), force=True)
     contents = opened(source, key=key)
     _tell_what_lacks(source, contents)
-    minus_zeros = MinusZeros()
-    items = minus_zeros.counted(contents.items)
-    write(items, target, values=mode, backend=backend, metadata={**contents.metadata, **(metadata or {})})
-    if minus_zeros.matter:
-        warnings.warn(f"{source}: {minus_zeros}", stacklevel=2)
+    write(contents.items, target, values=mode, backend=backend, metadata={**contents.metadata, **(metadata or {})})
+    if mode.matter:
+        warnings.warn(f"{source}: {mode}", stacklevel=2)
     return inspect(target)
 
 
