@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import TypeVar
 
-from prunecell.errors import OptionTypeError, PrunecellError, UnknownNameError, nearest
+from prunecell.errors import OptionTypeError, PrunecellError, UnknownNameError, nearest, typed
 
 _T = TypeVar("_T")
 
@@ -121,7 +121,7 @@ def meant(value: object, calls: Mapping[str, str]) -> str:
     """Say what to write instead of a name, which is no value; of another thing, what is legal."""
     legal = f" Legal: {', '.join(dict.fromkeys(calls.values()))}"
     if not isinstance(value, str):
-        return f", not a {type(value).__name__};{legal}"
+        return f", not {typed(value)};{legal}"
     lowered = {name.lower(): call for name, call in calls.items()}
     close = get_close_matches(value.lower(), lowered, n=1)
     return f", not a name;{f' did you mean {lowered[close[0]]}?' if close else ''}{legal}"

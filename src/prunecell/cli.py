@@ -199,4 +199,7 @@ def _tell_sizes(source: Path, n_bytes: int, target: Path) -> None:
 def main() -> None:
     """Run the command; what goes wrong on purpose is one message and exit status 1."""
     with as_a_command():
+        for word in sys.argv[1:]:
+            if not word or (word.startswith("--") and word.endswith("=")):  # a path would be the current folder
+                raise OptionError(f"{word!r} is illegal: no argument may be empty; the current folder is '.'")
         app()

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from prunecell.bits.mask import Mask
-from prunecell.errors import StateError, quoted, some
+from prunecell.errors import StateError, quoted, some, typed
 from prunecell.group import Group
 from prunecell.kinds import (
     COUNT,
@@ -136,7 +136,7 @@ def _same(then: object, now: object) -> bool:
 def _differences(then: object, now: Mapping[str, Any]) -> str:
     """The fields that differ, as they were and as they are."""
     if not isinstance(then, Mapping):
-        return f"it is a {type(then).__name__} in place of a description"
+        return f"it is {typed(then)} in place of a description"
     names = [name for name in (*now, *(then.keys() - now.keys())) if not _same(then.get(name), now.get(name))]
     shown = (f"{quoted(name)[1:-1]} was {_shown(then, name)}, now {_shown(now, name)}" for name in names)
     return some(shown, between="; ")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from prunecell.errors import OptionError, OptionTypeError, quoted
+from prunecell.errors import OptionError, OptionTypeError, quoted, typed
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -132,7 +132,7 @@ def compact_report(model: nn.Module) -> CompactReport:
     [('0.weight', 'gaps8 fp32'), ('1.weight_ih_l0', None)]
     """
     if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+        raise OptionTypeError(f"model must be a torch.nn.Module, not {typed(model)}")
     report = vars(model).get(_ATTRIBUTE)
     if not isinstance(report, CompactReport):
         raise OptionError(
