@@ -27,7 +27,8 @@ class LayerFacts:
         sparsity: the fraction that is zero, in [0, 1]; None where nobody counted, because the layer has no sparse form.
         form: format and values, "columns16 fp32"; None where it is dense.
         reason: why it is dense; empty where it is sparse.
-        bytes_before, bytes_after: of memory.
+        bytes_before, bytes_after: of memory, before the call of `compact_` and after it; so of a layer that was sparse
+            already they are the same.
     """
 
     name: str
@@ -98,7 +99,8 @@ class CompactReport:
                 reasons.setdefault(f"dense ({layer.reason})", []).append(layer.name)
         names = {**reasons, "not in the file": list(self.missing), "not in the model": list(self.left_over)}
         lines = [f"{title}: {listed([quoted(name) for name in of])}" for title, of in names.items() if of]
-        total = f"all parameters and buffers: {self.bytes_before:,} bytes before, {self.bytes_after:,} after"
+        formats = ", with biases and a byte in each sparse layer for its format" if self.n_sparse else ""
+        total = f"all parameters and buffers{formats}: {self.bytes_before:,} bytes before, {self.bytes_after:,} after"
         return [total, *lines, *self.remarks]
 
     def __rich__(self) -> "Group":

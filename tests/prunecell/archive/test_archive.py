@@ -491,3 +491,16 @@ def test_golden_files_are_read_as_they_were_written(name, path, reader):
     assert list(reader.read(golden)) == list(everything())
     if name != "pcodec" and EXACT_ZLIB:  # another version of pcodec too may make other bytes
         assert path.read_bytes() == golden.read_bytes()
+
+
+def test_a_file_cut_or_grown_says_so(path):
+    save({"w": torch.randn(1000)}, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1500])
+    with pytest.raises(FormatError, match=r"it is truncated: its tensors take [34],\d{3} bytes, and [12],\d{3} follow"):
+        load(path)
+    path.write_bytes(whole + bytes(1500))
+    with pytest.raises(
+        FormatError, match=r"1,500 bytes are left over: its tensors take [34],\d{3}, and [45],\d{3} follow"
+    ):
+        load(path)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from itertools import pairwise, product
 
 import pytest
@@ -18,6 +19,7 @@ from prunecell.sparse.choose import (
     Form,
     Measured,
     Weight,
+    Wish,
     break_even_table,
     choose,
     own_table,
@@ -224,7 +226,7 @@ def test_compact_goes_by_the_table_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     layer = nn.Linear(8, 8)
     write_table(own_table(), (row(100, bitmask=flat(0.5)),))
-    with pytest.warns(NothingSparseWarning, match="layers of less than 100 weights gain no time"):
+    with pytest.warns(NothingSparseWarning, match="linear layers of less than 100 weights gain no time"):
         assert compact_(layer) is layer
     write_table(own_table(), (row(10, bitmask=flat(0.5)),))
     nn.init.sparse_(layer.weight, 0.5)
@@ -238,3 +240,17 @@ def test_repeats_is_a_count():
         tune.tune_runtime(repeats=0)
     with pytest.raises(OptionTypeError, match="repeats='2' is illegal"):
         tune.tune_runtime(repeats="2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "called"),
+    [
+        ("linear", "linear layers"),
+        ("pointwise", "convolutions of kernel size 1"),
+        ("convolution", "convolutions"),
+    ],
+)
+def test_a_layer_too_small_is_told_of_its_kind(kind, called):
+    wish = Wish(prefer="speed", values="fp32", table=break_even_table())
+    weight = Weight(kind=kind, n_rows=2, n_columns=2, n_kept=1)
+    assert re.fullmatch(rf"{called} of less than [\d,]+ weights gain no time", wish.why_dense(weight))
