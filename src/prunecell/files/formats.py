@@ -26,7 +26,7 @@ from prunecell.errors import (
     quoted,
     some,
 )
-from prunecell.files.archive_file import read_archive, write_archive
+from prunecell.files.archive_file import read_archive, tell_sparse_parts, write_archive
 from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr
 from prunecell.files.minus_zeros import MinusZeros
@@ -217,7 +217,8 @@ def unpack(source: str | Path, target: str | Path) -> None:
         target: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (a state_dict, or the checkpoint that was packed),
             `.safetensors` (written tensor by tensor; tied tensors are in it as often as they have names, and metadata
             that are no text are JSON), or any other of `FILE_FORMATS` that is written. An existing file is replaced.
-            A warning names metadata for which it has no place.
+            A warning names metadata for which it has no place, and the sparse layers of a model that was saved after
+            `compact_`, whose parts are written as they are.
 
     Raises:
         UnknownNameError: the ending is none of these.
@@ -227,7 +228,9 @@ def unpack(source: str | Path, target: str | Path) -> None:
     """
     source, target = check_path("source", source), check_path("target", target)
     check_target(target, source, force=True)
-    by_ending(target, WRITERS, "written")(read_archive(source), target)
+    write_to = by_ending(target, WRITERS, "written")
+    tell_sparse_parts(source, target)
+    write_to(read_archive(source), target)
 
 
 def convert(source: str | Path, target: str | Path, *, key: str | None = None) -> None:
@@ -241,6 +244,8 @@ def convert(source: str | Path, target: str | Path, *, key: str | None = None) -
     write_to = by_ending(target, WRITERS, "written")
     contents = opened(source, key=key)
     _tell_what_lacks(source, contents)
+    if _reader_of(file_in(source)) is read_archive:
+        tell_sparse_parts(file_in(source), target)
     write_to(contents, target)
 
 
