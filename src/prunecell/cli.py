@@ -197,8 +197,13 @@ def export(
 
 @app.command("tune-runtime")
 def tune() -> None:
-    """Measure on this machine where sparse layers win; compact_ uses it from then on."""
-    typer.echo(f"times of this machine: {prunecell.tune_runtime()}")
+    """Measure on this machine where sparse layers win; compact_ uses it from then on. It takes a minute or two."""
+    try:
+        path = prunecell.tune_runtime(watch=typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing was kept", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    typer.echo(f"times of this machine: {path}")
 
 
 def _checked(source: Path, target: Path, *, force: bool) -> tuple[Path, int]:

@@ -79,7 +79,9 @@ def check_names(given: Iterable[object], wanted: Iterable[str], what: str) -> No
     lacks = [quoted(name) for name in here if name not in there]
     beside = [quoted(name) for name in there if name not in here]
     if lacks or beside:
-        facts = [f"it lacks {some(lacks)}"] * bool(lacks) + [f"it has {some(beside)}, which is not here"] * bool(beside)
+        verb = "is" if len(beside) == 1 else "are"
+        facts = [f"it lacks {some(lacks)}"] * bool(lacks)
+        facts += [f"it has {some(beside)}, which {verb} not here"] * bool(beside)
         raise StateError(f"{what} is of other parameters: {', and '.join(facts)}")
 
 

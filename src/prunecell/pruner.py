@@ -83,6 +83,13 @@ class Pruner:
             self._enforcement.end()  # a Pruner that was never made holds nothing
             raise
 
+    def __repr__(self) -> str:
+        state = ", finalized" if self._finalized else ""
+        n = len(self._weights)
+        return (
+            f"<Pruner of {n} weight{'s' * (n != 1)}, {self.sparsity:.2%} pruned at step {self._clock.steps:,}{state}>"
+        )
+
     def attach(self, optimizer: Optimizer) -> None:
         """Act around the steps of one more optimizer, and of all that it wraps.
 

@@ -276,13 +276,13 @@ def test_a_state_that_does_not_fit_changes_nothing(mlp):
     other = Pruner(mlp.make(), REVIVING).state_dict()
     with pytest.raises(
         StateError,
-        match=r"0\.weight: the state was made under another spec: schedule was .*Gradual.*, now .*Cubic.*; filler was",
+        match=r"the state was made under another spec: schedule was Gradual\(.*\), now Cubic\(.*; filler was",
     ):
         pruner.load_state_dict(other)
     with pytest.raises(StateError, match="version=None"):
         pruner.load_state_dict({})
     with pytest.raises(
-        StateError, match=r"of other parameters: it lacks 'weight', and it has '0\.weight', '2\.weight', which"
+        StateError, match=r"of other parameters: it lacks 'weight', and it has '0\.weight', '2\.weight', which are not"
     ):
         Pruner(nn.Linear(3, 3), CUBIC).load_state_dict(state)
     state["weights"]["0.weight"]["bits"] = state["weights"]["0.weight"]["bits"][:-1]

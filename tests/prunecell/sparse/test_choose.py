@@ -216,7 +216,10 @@ def test_tuning_measures_a_table_that_is_used_from_then_on(tmp_path, monkeypatch
     assert break_even_table() in [read_table(path) for path in SHIPPED.values()]
     monkeypatch.setattr(tune, "CASES", (tune.Case("linear", lambda: nn.Linear(32, 32), (1, 32)),))
     monkeypatch.setattr(tune, "SECONDS", 0.0)
-    assert tune.tune_runtime(repeats=1) == own_table()
+    told = []
+    assert tune.tune_runtime(repeats=1, watch=told.append) == own_table()
+    assert len(told) == 1
+    assert re.match(r"1 of 1: linear, 1,024 weights, 1 sample: (sparse is faster from \d+% zeros on|dense is)", told[0])
     (measured,) = break_even_table()
     assert (measured.kind, measured.n_samples, measured.n_weights) == ("linear", 1, 1024)
     assert all(a <= b for ratios in measured.ratios.values() for a, b in pairwise(ratios))
