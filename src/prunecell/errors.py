@@ -17,6 +17,8 @@ import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 
 
 class PrunecellError(Exception):
@@ -96,8 +98,18 @@ def quoted(value: object, width: int = 80) -> str:
     try:
         text = repr(value).replace("\n", " ")  # a tensor's has lines
     except (ValueError, RecursionError):  # a number of too many digits, lists in lists in lists
-        return f"a {type(value).__name__}"
+        return typed(value)
     return text if len(text) <= width else f"{text[: width // 2]}...{text[-width // 2 :]}"
+
+
+def typed(value: object) -> str:
+    """What a value is, in a sentence.
+
+    >>> typed(3), typed([])
+    ('an int', 'a list')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
 def check_number(name: str, value: object, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
@@ -113,7 +125,7 @@ def check_number(name: str, value: object, *, low: float, high: float = math.inf
     """
     legal = f"a number in {'(' if open_low else '['}{low}, {high}{']' if high < math.inf else ')'}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not a {type(value).__name__}")
+        raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not {typed(value)}")
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
         raise OptionError(f"{name}={value!r} is illegal: it must be {legal}{percent(number) if high == 1 else ''}")
@@ -136,9 +148,7 @@ def check_count(name: str, value: object, *, low: int = 0) -> None:
         OptionError: it is smaller than `low`.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionTypeError(
-            f"{name}={value!r} is illegal: it must be a whole number >= {low}, not a {type(value).__name__}"
-        )
+        raise OptionTypeError(f"{name}={value!r} is illegal: it must be a whole number >= {low}, not {typed(value)}")
     if value < low:
         raise OptionError(f"{name}={value!r} is illegal: it must be a whole number >= {low}")
 
@@ -164,6 +174,25 @@ def check_texts(name: str, value: object) -> tuple[str, ...]:
     return texts
 
 
+def check_path(name: str, value: object) -> Path:
+    """Return the path; refuse, by name, what is none, and the empty text, which would be the current folder.
+
+    Raises:
+        OptionTypeError: it is neither text nor a Path.
+        OptionError: it is empty.
+
+    >>> check_path("path", "")
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: path='' is illegal: it must be the name of a file or folder; the current folder is '.'
+    """
+    legal = "it must be the name of a file or folder"
+    if not isinstance(value, str | PathLike):
+        raise OptionTypeError(f"{name}={quoted(value)} is illegal: {legal}, not {typed(value)}")
+    if value == "":
+        raise OptionError(f"{name}='' is illegal: {legal}; the current folder is '.'")
+    return Path(value)
+
+
 def check_mapping(name: str, value: object, legal: str) -> None:
     """Refuse, by name, what is no mapping; `legal` says what it must be.
 
@@ -171,4 +200,4 @@ def check_mapping(name: str, value: object, legal: str) -> None:
         OptionTypeError: it is none.
     """
     if not isinstance(value, Mapping):
-        raise OptionTypeError(f"{name} is a {type(value).__name__}: it must be {legal}")
+        raise OptionTypeError(f"{name} is {typed(value)}: it must be {legal}")

@@ -83,6 +83,13 @@ class Pruner:
             self._enforcement.end()  # a Pruner that was never made holds nothing
             raise
 
+    def __repr__(self) -> str:
+        state = ", finalized" if self._finalized else ""
+        n = len(self._weights)
+        return (
+            f"<Pruner of {n} weight{'s' * (n != 1)}, {self.sparsity:.2%} pruned at step {self._clock.steps:,}{state}>"
+        )
+
     def attach(self, optimizer: Optimizer) -> None:
         """Act around the steps of one more optimizer, and of all that it wraps.
 
@@ -192,8 +199,8 @@ class Pruner:
     @property
     def sparsity(self) -> float:
         """The fraction of all prunable weights that is pruned now."""
-        n_kept = sum(weight.mask.n_kept for weight in self._weights.values())
-        return 1 - n_kept / max(sum(weight.n_weights for weight in self._weights.values()), 1)
+        n_pruned = sum(weight.n_weights - weight.mask.n_kept for weight in self._weights.values())
+        return n_pruned / max(sum(weight.n_weights for weight in self._weights.values()), 1)
 
     def target_sparsity(self, name: str) -> float:
         """The sparsity that the schedule asked for when this weight's mask was last filled; 0 before.

@@ -17,7 +17,7 @@ from prunecell.codecs.kmeans import cluster
 from prunecell.enforcement.gradients import Stamp
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, StateError, check_count, check_texts, nearest
+from prunecell.errors import OptionError, StateError, check_count, check_texts, nearest, quoted, some
 from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
 from prunecell.plan.candidates import Candidate, candidates
 
@@ -206,6 +206,10 @@ class Sharing:
         weight = self._weights[name]
         means = weight.totals(weight.parameter.data) / weight.sizes
         return means[1:].to(weight.parameter.dtype)
+
+    def __repr__(self) -> str:
+        sizes = (f"{quoted(name)}: {len(weight.sizes) - 1}" for name, weight in self._weights.items())
+        return f"<Sharing with so many values in each weight: {some(sizes)}>"
 
     def attach(self, optimizer: Optimizer) -> None:
         """Watch the steps of an optimizer, and of all that it wraps.

@@ -1,13 +1,15 @@
-"""Where a list is meant, one text is refused by name, and where a mapping is meant, a list; nothing is changed."""
+"""Where a list, a mapping or a path is meant, what is none is refused by name; nothing is changed."""
 
 import pytest
 import torch
 from torch import nn
 
-from prunecell import Pruner, PruneSpec, Static, pack, save, share_
+from prunecell import Checkpoint, Pruner, PruneSpec, Static, compact_, load, pack, save, share_, unpack
+from prunecell.archive import Archive, inspect
 from prunecell.data.images import list_images
-from prunecell.errors import OptionTypeError
+from prunecell.errors import OptionError, OptionTypeError
 from prunecell.export import export
+from prunecell.files import read
 
 
 def net():
@@ -48,6 +50,41 @@ MAPPINGS = {
 def test_a_list_is_no_mapping(tmp_path, call, value):
     torch.save(net().state_dict(), tmp_path / "a.pt")
     name, work = MAPPINGS[call]
-    with pytest.raises(OptionTypeError, match=rf"^{name}(=| is a ).*it must be a"):
+    with pytest.raises(OptionTypeError, match=rf"^{name}(=| is an? ).*it must be a"):
         work(tmp_path, value)
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+PATHS = {
+    "save": ("path", lambda value: save(net(), value)),
+    "load": ("path", load),
+    "inspect": ("path", inspect),
+    "Archive.open": ("path", Archive.open),
+    "read": ("path", read),
+    "pack": ("source", lambda value: pack(value, "a.pcell")),
+    "pack, target": ("target", lambda value: pack("a.pt", value)),
+    "unpack": ("source", lambda value: unpack(value, "a.pt")),
+    "unpack, target": ("target", lambda value: unpack("a.pcell", value)),
+    "export": ("path", lambda value: export(net(), value)),
+    "compact_": ("path", lambda value: compact_(net(), value)),
+    "Checkpoint": ("path", lambda value: Checkpoint(path=value)),
+}
+
+
+@pytest.mark.parametrize("call", PATHS)
+def test_what_is_no_path_is_refused_by_name(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    save(net(), "a.pcell")  # which an empty path must not find
+    name, work = PATHS[call]
+    for value in (3, b"a.pcell", ["a.pcell"]):
+        with pytest.raises(OptionTypeError, match=rf"^{name}=.* is illegal: it must be the name of a file or folder"):
+            work(value)
+    with pytest.raises(OptionError, match=rf"^{name}='' is illegal: .*; the current folder is '\.'$"):
+        work("")
+
+
+@pytest.mark.parametrize("key", [["a"], 3, b"a"], ids=repr)
+def test_a_key_that_is_no_text_is_refused_by_name(tmp_path, key):
+    torch.save(net().state_dict(), tmp_path / "a.pt")
+    with pytest.raises(OptionTypeError, match=r"^key=.* is illegal: it must be a text"):
+        pack(tmp_path / "a.pt", tmp_path / "a.pcell", key=key)

@@ -15,7 +15,7 @@ from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
 from prunecell.disk.endings import ARCHIVE
 from prunecell.disk.foreign import is_stream, mistaken
-from prunecell.errors import FormatError, UnknownNameError, nearest, quoted
+from prunecell.errors import FormatError, UnknownNameError, check_path, nearest, quoted
 
 
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ class Archive:
         Raises:
             FormatError: the file is damaged, hostile, of an unknown version, or no archive.
         """
-        path = Path(path)
+        path = check_path("path", path)
         with _naming(str(path)), _told_apart(path):
             container = Container(path)
             try:

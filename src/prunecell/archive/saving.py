@@ -16,7 +16,7 @@ from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.codecs.records import why_illegal_shape
 from prunecell.disk.endings import ARCHIVE, check_ending
-from prunecell.errors import OptionError, OptionTypeError, check_mapping, quoted
+from prunecell.errors import OptionError, OptionTypeError, check_mapping, check_path, quoted, typed
 from prunecell.names import plain_names, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
@@ -109,7 +109,7 @@ def _check(name: object, tensor: object) -> None:
     if not isinstance(tensor, Tensor):
         extra = name.rpartition(".")[2] == _EXTRA_STATE
         way_out = ": let get_extra_state() return a tensor, or leave it out of the state_dict" if extra else ""
-        raise OptionTypeError(f"{name!r} is a {type(tensor).__name__}: only tensors can be stored{way_out}")
+        raise OptionTypeError(f"{name!r} is {typed(tensor)}: only tensors can be stored{way_out}")
     if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta or tensor.is_quantized:
         raise OptionTypeError(f"{quoted(name)} cannot be stored: it must be a plain dense tensor that has data")
     if reason := why_illegal_shape(tensor.shape):
@@ -136,11 +136,12 @@ def write(
     """
     mode = value_mode(values)
     chosen("backend", backend, BACKENDS)
-    check_ending(Path(path), ARCHIVE)
+    path = check_path("path", path)
+    check_ending(path, ARCHIVE)
     user = _user_metadata(metadata)
     tensors: dict[str, dict[str, object]] = {}
     header = {"format": FORMAT, "version": VERSION, **UNSEALED}
-    with writing(Path(path), header) as body:
+    with writing(path, header) as body:
         for name, item in items:
             if name in tensors:
                 raise OptionError(f"the key {name!r} stands twice")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from prunecell.enforcement.copies import CopyEnd, WhenWhole
 from prunecell.enforcement.levels import levels_of, optimizers_in, parameters_of
-from prunecell.errors import OptionError, OptionTypeError
+from prunecell.errors import OptionError, OptionTypeError, typed
 
 Closure = Callable[..., Any]
 
@@ -164,8 +164,7 @@ def _refusal(thing: object) -> str:
         else "where it wraps optimizers, attach() the inner ones"
     )
     return (
-        f"optimizer is a {type(thing).__name__}: it must be a torch.optim.Optimizer, or have a step() and hold such;"
-        f" {what_to_do}"
+        f"optimizer is {typed(thing)}: it must be a torch.optim.Optimizer, or have a step() and hold such; {what_to_do}"
     )
 
 

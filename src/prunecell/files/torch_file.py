@@ -61,9 +61,11 @@ def _why_not(error: Exception, path: Path) -> str:
         what = ", ".join(held) or "classes or functions"
         tensors = str(path.with_name(f"{path.stem}-state.pt"))
         return (
-            f"it holds pickled objects of {what}, whose code would have to run: where you trust the file, load it by "
-            f"model = torch.load({str(path)!r}, weights_only=False), and save the tensors: "
-            f"torch.save(model.state_dict(), {tensors!r}); where it gives a dict, its state_dict alone"
+            f"it holds pickled objects of {what}, whose code would have to run. Where you trust the file, load it, and"
+            " save the tensors:\n"
+            f"  model = torch.load({str(path)!r}, weights_only=False)\n"
+            f"  torch.save(model.state_dict(), {tensors!r})\n"
+            "Where it gives a dict, save the state_dict that is in it"
         )
     told = text.strip().split("\n")[0].split(". ")[0]
     reason = f" ({told[:200]})" if told and isinstance(error, pickle.UnpicklingError | RuntimeError) else ""

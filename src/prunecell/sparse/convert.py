@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from prunecell.archive import Archive
-from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError
+from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, check_path, typed
 from prunecell.sparse.aside import Before
 from prunecell.sparse.choose import Wish, break_even_table
 from prunecell.sparse.conversion import Conversion
@@ -96,11 +96,11 @@ def compact_(
 
 def _check(model: object, path: object, *, strict: bool) -> None:
     if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+        raise OptionTypeError(f"model must be a torch.nn.Module, not {typed(model)}")
     if isinstance(model, torch.jit.ScriptModule):
-        raise OptionTypeError(f"the model is a {type(model).__name__} of torch.jit: call compact_ before torch.jit")
-    if path is not None and not isinstance(path, str | Path):
-        raise OptionTypeError(f"path must be the name of a file that save wrote, not a {type(path).__name__}")
+        raise OptionTypeError(f"the model is {typed(model)} of torch.jit: call compact_ before torch.jit")
+    if path is not None:
+        check_path("path", path)
     if path is None and not strict:
         raise OptionError("strict=False is for loading a file: give its path")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from prunecell.errors import OptionError, OptionTypeError, StateError
+from prunecell.errors import OptionError, OptionTypeError, StateError, typed
 
 REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes that a layer may have. Whichever it is, it computes in float32."""
@@ -25,7 +25,7 @@ def result_dtype(x: object, dtype: torch.dtype) -> torch.dtype:
     prunecell.errors.OptionError: x and the layer must have the same dtype, but they have torch.uint8 and torch.float32
     """
     if not isinstance(x, Tensor):
-        raise OptionTypeError(f"x must be a tensor, not a {type(x).__name__}")
+        raise OptionTypeError(f"x must be a tensor, not {typed(x)}")
     given = x.dtype
     if _may_autocast() and given in REAL and _NOT_UNDER_AUTOCAST not in {given, dtype}:
         return _autocast_dtype(x) or _the_same(given, dtype)

@@ -188,7 +188,7 @@ class Net(nn.Module):
 )
 def test_pickled_objects_are_named_with_what_to_do(tmp_path, value, held):
     torch.save(value, tmp_path / "sd.pt")
-    message = f"it holds pickled objects of .*{re.escape(held)}, whose code would have to run: .*save the tensors"
+    message = rf"it holds pickled objects of .*{re.escape(held)}, whose code would have to run\. .*save the tensors:\n"
     with pytest.raises(FormatError, match=message) as caught:
         read(tmp_path / "sd.pt")
     assert f"torch.load({str(tmp_path / 'sd.pt')!r}, weights_only=False)" in str(caught.value)
