@@ -188,7 +188,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _how_to_go_on(options: Options, words: list[str]) -> str:
-    trains = options.learns or options.finetuning
-    if not trains or not any(path.exists() for path in options.checkpoints.values()):
+    if not options.trains or not any(path.exists() for path in options.checkpoints.values()):
         return ""
     return f"; to go on: {shlex.join(['n2d2', *words, *(() if '-resume' in words else ('-resume',))])}"

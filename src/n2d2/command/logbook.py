@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from n2d2.experiment.experiment import Experiment
+from n2d2.network.network import Answers
 from prunecell.disk.atomic import replacing
 from prunecell.kinds import COUNT, LIST, NUMBER, REAL, SHARE, check_fields
 from prunecell.pruner import Pruner
@@ -69,8 +70,7 @@ def measure(experiment: Experiment, partition: str) -> list[float]:
     for target in network.targets:
         target.clear_success(partition)
     for images, labels in provider.batches(partition, shuffle=False):
-        scores = experiment.model(images)
-        for target in network.targets:
+        for target, scores in network.answers(experiment.model(images)):
             target.count(scores, labels)
     seen = provider.database.get_nb_stimuli(partition)
     return [target.get_average_success() if seen else nan for target in network.targets]
@@ -98,10 +98,11 @@ class Logbook:
     rows: list[Row] = field(default_factory=list, init=False)
     best: tuple[float, float] = field(default=(-1.0, -1.0), init=False)
 
-    def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, made: Answers, labels: torch.Tensor) -> torch.Tensor:
         """The network's loss; every target counts."""
-        loss = self.experiment.network.loss(scores, labels)
-        for target in self.experiment.network.targets:
+        network = self.experiment.network
+        loss = network.loss(made, labels)
+        for target, scores in network.answers(made):
             target.count(scores.detach(), labels, loss.item())
         return loss
 

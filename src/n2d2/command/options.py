@@ -39,6 +39,11 @@ class Options:
         return bool(self.learn or self.learn_epoch)
 
     @property
+    def trains(self) -> bool:
+        """Whether the weights will change by learning."""
+        return bool(self.learns or self.finetuning)
+
+    @property
     def prunes(self) -> bool:
         """Whether pruning after the learning is asked for."""
         return self.pruning != "None"

@@ -72,7 +72,7 @@ def work(session: Session) -> None:
 def check_data(session: Session) -> None:
     """Open the data, and see at the beginning that there is what will be wanted at the end."""
     options, database = session.options, session.network.provider.database
-    wanted = {"Learn": options.learns or options.finetuning, "Test": options.test}
+    wanted = {"Learn": options.trains, "Test": options.test}
     for partition in (name for name, needed in wanted.items() if needed):
         if not database.get_nb_stimuli(partition):
             raise DataError(f"{database} has no stimuli in its partition {partition}")

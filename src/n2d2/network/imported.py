@@ -49,7 +49,7 @@ def configure(document: Document, owner: Section, cell: Cell) -> PruneCell | Non
             cell.layer.momentum = section.get_float("MovingAverageMomentum", low=0, high=1)
         if getattr(cell, "bias", None) is not None and section.get_bool("NoBias", default=False):
             raise section.refuse("NoBias", f"{cell.name!r} has biases in the file")
-        for solver, key in _solvers_of(cell).items():
+        for solver, key in solver_keys(cell).items():
             if section.names(key) or section.names("Solvers"):
                 setattr(cell, solver, read_solver(section, key))
         if isinstance(cell, WeightCell):
@@ -57,6 +57,6 @@ def configure(document: Document, owner: Section, cell: Cell) -> PruneCell | Non
     return quantizer
 
 
-def _solvers_of(cell: Cell) -> dict[str, str]:
+def solver_keys(cell: Cell) -> dict[str, str]:
     """The solvers that a cell has, and their keys: weights_solver, WeightsSolver."""
     return {name: name.title().replace("_", "") for name in cell.KINDS if name.endswith("_solver")}

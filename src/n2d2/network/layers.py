@@ -82,7 +82,7 @@ def check_model(section: Section, model: str, datatype: str) -> None:
 
 
 def _integer(section: Section, key: str) -> int:
-    return section.get_int(key, low=-(2**31))
+    return section.get_int(key, low=None)
 
 
 def _fraction(section: Section, key: str) -> float:

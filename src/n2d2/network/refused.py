@@ -24,13 +24,15 @@ REFUSED_CELLS = {
     "Normalize": "it is not here; use BatchNorm",
     "Rbf": "radial basis functions are not here; use Fc",
     "Scaling": "it belongs to networks that are exported as integers",
-    "TargetBias": "margins at the label's output are not here; leave the section out",
+    "TargetBias": "margins at the label's output are not here; leave the section out, and take its Input instead",
     "Transformation": "transformations stand before the network: [sp.Transformation...]",
 }
 REFUSED_ACTIVATIONS = {"LogisticWithLoss": "use Logistic, or a Softmax cell with WithLoss=1"}
 _QUANTIZERS = "quantization is another subject; QWeight=Prune is here"
 REFUSED_QUANTIZERS = dict.fromkeys(("LSQ", "SAT", "DoReFa"), _QUANTIZERS)
 REFUSED_TARGETS = {
+    "Target": "it only tells a TargetBias the labels; use TargetScore",
+    "TargetAggregate": _DETECTION,
     "TargetBBox": _DETECTION,
     "TargetCompare": "it compares with stored outputs; use TargetScore",
     "TargetMatching": "use TargetScore",
@@ -110,7 +112,7 @@ REFUSED_CELL_KEYS = {
     "WeightsSharing": "cells that share weights are not here",
 }
 REFUSED_TARGET_KEYS = {
-    "DataAsTarget": "networks that reproduce their input are not here",
+    "DataAsTarget": "networks that reproduce their input are not here; give a cell a [CELL.Target] that tells classes",
     "LabelsMapping": "labels are the outputs in the order of the data: sort its folders",
     "MaskLabelTarget": _SEGMENTATION,
     "MaskedLabel": _SEGMENTATION,

@@ -46,7 +46,7 @@ def test_an_illegal_value_is_told_with_its_line_and_key():
 
 def test_values_that_do_not_go_together_are_told_with_the_section():
     section = section_of("PruningMode=Gradual", "GammaThreshold=0")
-    with pytest.raises(ini.IniError, match=r"^net.ini:1: \[x\] gamma=0.0 is illegal"):
+    with pytest.raises(ini.IniError, match=r"^net.ini:3: \[x\] GammaThreshold=0.0 is illegal"):
         configured(section, PruneCell)
 
 
