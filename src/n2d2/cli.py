@@ -185,6 +185,9 @@ def main(arguments: list[str] | None = None) -> None:
         except KeyboardInterrupt:
             say(Console(stderr=True), f"\ninterrupted{_how_to_go_on(options, words)}")
             sys.exit(INTERRUPTED)
+        except OSError as error:
+            error.add_note(_how_to_go_on(options, words))
+            raise
 
 
 def _how_to_go_on(options: Options, words: list[str]) -> str:

@@ -39,6 +39,11 @@ class Options:
         return bool(self.learn or self.learn_epoch)
 
     @property
+    def works(self) -> bool:
+        """Whether anything is asked for beside a look at the network."""
+        return bool(self.learns or self.prunes or self.test or self.export or self.goes_on)
+
+    @property
     def trains(self) -> bool:
         """Whether the weights will change by learning."""
         return bool(self.learns or self.finetuning)

@@ -4,7 +4,6 @@ Everything is written in the working folder, as N2D2 does.
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from math import ceil
@@ -16,6 +15,7 @@ from torch import Tensor
 from n2d2.cells.weights import WeightCell
 from n2d2.command.logbook import TITLES, Logbook, measure
 from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
+from n2d2.command.room import bytes_to_write
 from n2d2.command.session import Session, prepare_folder, put_aside, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
@@ -25,6 +25,7 @@ from n2d2.files import load_weights
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint
 from prunecell.disk.claim import alone_in
+from prunecell.disk.room import check_room
 from prunecell.errors import DataError
 from prunecell.training import Batches, Progress, Task
 
@@ -38,19 +39,21 @@ def run(options: Options, console: Console) -> None:
         PrunecellError: something is wrong with the options, the INI file, the data or another file.
         KeyboardInterrupt: Ctrl-C; the checkpoint has all that was learned.
     """
+    if options.works:
+        with alone_in(Path()):
+            work(options, console)
+    else:
+        session = start(options, console)
+        show(session)
+        session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
+
+
+def work(options: Options, console: Console) -> None:
+    """Do it, alone in the working folder."""
     session = start(options, console)
     show(session)
-    if not (options.learns or options.prunes or options.test or options.export or options.goes_on):
-        session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
-        return
-    with alone_in(Path()) if options.learns or options.prunes else nullcontext():
-        work(session)
-
-
-def work(session: Session) -> None:
-    """Do it in the working folder."""
-    options = session.options
     check_data(session)
+    check_room(Path(), bytes_to_write(session))
     prepare_folder(session)
     session.prune()
     read_weights(session)

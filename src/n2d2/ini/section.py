@@ -94,7 +94,8 @@ class Section:
 
     def get_float(self, key: str, default: float | None = None, *, low: float = -INF, high: float = INF) -> float:
         """Return a finite number in [low, high]."""
-        legal = "it must be a finite number" + (f" in [{low:g}, {high:g}]" if (low, high) != (-INF, INF) else "")
+        span = f" in [{low:g}, {high:g}]" if high < INF else f" >= {low:g}"
+        legal = f"it must be a finite number{span if (low, high) != (-INF, INF) else ''}"
         return self._parsed(key, default, lambda value: _number(value.text, low, high), legal)
 
     def get_ints(self, key: str, default: list[int] | None = None, *, low: int = 0) -> list[int]:

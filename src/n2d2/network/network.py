@@ -17,8 +17,8 @@ from n2d2.network.graph import Graph, read_graph
 from n2d2.network.imported import solver_keys
 from n2d2.network.layers import check_model
 from n2d2.network.parameters import in_keys, refuse, warn_of_idle
-from n2d2.network.refused import IDLE_GLOBALS, REFUSED_GLOBALS
 from n2d2.network.parts import OWNERS
+from n2d2.network.refused import IDLE_GLOBALS, REFUSED_GLOBALS
 from n2d2.network.targets import Scores, learned_cells, read_targets
 from n2d2.provider import DataProvider
 from n2d2.pruning import of_cell

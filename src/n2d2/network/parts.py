@@ -185,7 +185,12 @@ def read_solver(section: Section, own: str) -> Solver:
 _SOLVERS = {**SOLVERS, **{f"{name}Solver": kind for name, kind in SOLVERS.items()}}
 
 
-OWNERS = {"ActivationFunction": "Rectifier", "BiasFiller": "ConstantFiller", "QWeight": "Prune", "WeightsFiller": "HeFiller"}
+OWNERS = {
+    "ActivationFunction": "Rectifier",
+    "BiasFiller": "ConstantFiller",
+    "QWeight": "Prune",
+    "WeightsFiller": "HeFiller",
+}
 """Keys without which nothing reads those that begin with them, each with a value."""
 
 

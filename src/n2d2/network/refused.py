@@ -19,14 +19,13 @@ REFUSED_CELLS = {
     **dict.fromkeys(("Resize", "Threshold", "Unpool"), _SEGMENTATION),
     "Distance": "distances to prototypes are not here; use Fc",
     "FMP": "fractional pooling is not here; use Pool",
-    "LRN": "local response normalization is not here; use BatchNorm",
     "LSTM": "recurrent cells are not here; prunecell itself prunes a torch LSTM",
-    "Normalize": "it is not here; use BatchNorm",
     "Rbf": "radial basis functions are not here; use Fc",
     "Scaling": "it belongs to networks that are exported as integers",
     "TargetBias": "margins at the label's output are not here; leave the section out, and take its Input instead",
     "Transformation": "transformations stand before the network: [sp.Transformation...]",
 }
+REFUSED_NORMS = {"L1": "N2D2 names it, and computes L2 only; use L2"}
 REFUSED_ACTIVATIONS = {"LogisticWithLoss": "use Logistic, or a Softmax cell with WithLoss=1"}
 _QUANTIZERS = "quantization is another subject; QWeight=Prune is here"
 REFUSED_QUANTIZERS = dict.fromkeys(("LSQ", "SAT", "DoReFa"), _QUANTIZERS)
@@ -105,6 +104,7 @@ REFUSED_CELL_KEYS = {
     "BiasesSharing": "cells that share biases are not here",
     "DropConnect": "it is not here; use Dropout",
     **dict.fromkeys(("InputHeight", "InputOffsetX", "InputOffsetY", "InputWidth"), "cells see their whole input"),
+    "Normalize": "weights are not scaled here; Type=Normalize scales what a cell takes",
     "MeansSharing": "cells that share statistics are not here",
     "QAct": _QUANTIZERS,
     "ScalesSharing": "cells that share scales are not here",

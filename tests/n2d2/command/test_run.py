@@ -378,12 +378,22 @@ def test_a_target_cannot_write_outside_of_the_working_folder(capsys):
 
 
 @pytest.mark.usefixtures("workplace")
-def test_two_learnings_in_one_folder_are_refused(capsys):
+def test_a_second_run_in_a_folder_changes_nothing(capsys):
+    Path("net.checkpoint").write_bytes(b"of the first run")
     with alone_in(Path()):
-        assert "another run works in the folder" in fail(capsys, *LEARN)
-        assert "another run works in the folder" in fail(capsys, *LEARN, "-resume")
-        run(capsys, "net.ini")
-        run(capsys, "dense.ini", "-test", "-w", "/dev/null")
+        before = contents(".")
+        for words in (
+            LEARN,
+            [*LEARN, "-resume"],
+            ["net.ini", "-test"],
+            ["dense.ini", "-w", "/dev/null", "-export", "ONNX"],
+        ):
+            told = fail(capsys, *words)
+            assert re.search(
+                rf"^error: process {os.getpid()} on \S+ \(since 20.*\) works in the folder {Path.cwd()}", told
+            )
+        assert contents(".") == before
+        run(capsys, "net.ini")  # only shows the network
 
 
 def test_runs_that_are_killed_inside_their_training_come_to_the_same_bytes():

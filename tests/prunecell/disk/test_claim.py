@@ -26,7 +26,12 @@ def test_a_second_run_is_told_and_a_killed_one_holds_nothing(tmp_path):
     )
     with other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(OptionError, match=f"another run works in the folder {tmp_path}"), alone_in(tmp_path):
+        with (
+            pytest.raises(
+                OptionError, match=rf"^process {other.pid} on \S+ \(since .*\) works in the folder {tmp_path}"
+            ),
+            alone_in(tmp_path),
+        ):
             pytest.fail("two run in one folder")
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
