@@ -56,6 +56,6 @@ class LRN(Cell):
         x, options = self.joined(inputs), self.options
         size = options["n"] // 2 * 2 + 1
         alpha = options["alpha"] * size  # torch takes the mean, not the sum
-        wide = x.unflatten(1, (-1, 1)) if x.dim() == 2 else x  # noqa: PLR2004
+        wide = x[..., None] if x.dim() == 2 else x  # noqa: PLR2004
         made = F.local_response_norm(wide, size, alpha, options["beta"], options["k"])
         return self.activated(made.reshape(x.shape))

@@ -1,5 +1,6 @@
 """What the command tells and keeps of a learning: a line at every log, the success over time, the best weights."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, field, fields
 from math import isnan, nan
@@ -62,17 +63,24 @@ def line(row: Row, epoch_size: int) -> str:
 
 
 @torch.no_grad()
-def measure(experiment: Experiment, partition: str) -> list[float]:
-    """The success of each target on a partition, in [0, 1]; NaN without stimuli. The targets keep what they counted."""
+def measure(experiment: Experiment, partition: str, n_stimuli: int = sys.maxsize) -> list[float]:
+    """The success of each target on a partition, or its first so many stimuli, in [0, 1]; NaN without any.
+
+    The targets keep what they counted.
+    """
     network, provider = experiment.network, experiment.provider
     provider.set_partition(partition)
     experiment.model.eval()
     for target in network.targets:
         target.clear_success(partition)
+    seen = 0
     for images, labels in provider.batches(partition, shuffle=False):
-        for target, scores in network.answers(experiment.model(images)):
-            target.count(scores, labels)
-    seen = provider.database.get_nb_stimuli(partition)
+        n = min(len(labels), n_stimuli - seen)
+        if not n:
+            break
+        for target, scores in network.answers(experiment.model(images[:n])):
+            target.count(scores, labels[:n])
+        seen += n
     return [target.get_average_success() if seen else nan for target in network.targets]
 
 

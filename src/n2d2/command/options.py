@@ -21,6 +21,7 @@ class Options:
     log: int = 0
     log_epoch: int = 0
     test: bool = False
+    nb_test: int = -1
     w: Path | None = None
     w_ignore: bool = False
     l: Path | None = None  # noqa: E741 - N2D2's name

@@ -1,4 +1,4 @@
-"""How many bytes a run of the command will write, by a low estimate: what is sure to be too little is told at the start."""
+"""How many bytes a run of the command will write, by a low estimate: so it is told early that room is missing."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -3,6 +3,7 @@
 Everything is written in the working folder, as N2D2 does.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -234,9 +235,12 @@ def tell_unreached(session: Session, thresholds: Mapping[str, float]) -> None:
 
 def measure_test(session: Session, when: str) -> None:
     """Measure the test stimuli, and print the success of every target."""
-    n = session.network.provider.database.get_nb_stimuli("Test")
+    n, asked = session.network.provider.database.get_nb_stimuli("Test"), session.options.nb_test
+    if asked > n:
+        warnings.warn(f"-nb-test {asked}: there are {n:,} test stimuli; all are measured", stacklevel=2)
+    n = n if asked == -1 else min(n, asked)
     session.say()
-    for target, success in zip(session.network.targets, measure(session.experiment, "Test"), strict=True):
+    for target, success in zip(session.network.targets, measure(session.experiment, "Test", n), strict=True):
         session.say(f"{target.name}: test success {success:.2%} of {n:,} stimuli, {when}")
         session.successes.setdefault(target.name, []).append((when, success))
 

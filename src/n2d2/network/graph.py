@@ -71,6 +71,8 @@ def read_graph(document: Document, environment: Environment, wanted: Collection[
     """Make all cells of a file.
 
     Args:
+        document: the file.
+        environment: its provider; gets the automatic values of the cells.
         wanted: the cells that learn. Beside them and what they hang on, cells of types that are refused are left out.
 
     Raises:

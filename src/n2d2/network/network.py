@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ class Network:
         return [target for targets in self.measured.values() for target in targets]
 
     @property
-    def target(self) -> "Score | Scores":
+    def target(self) -> Any:  # noqa: ANN401 - a Score, or Scores
         """What a script learns by."""
         first = [targets[0] for targets in self.measured.values()]
         return first[0] if len(first) == 1 else Scores(first)

@@ -34,7 +34,9 @@ def in_keys(section: Section, kind: type, *prefixes: str) -> Iterator[None]:
     """Say an error about the parameters of a `kind` in the keys that a section gives them by, at the line of the first.
 
     Args:
-        section: what the parameters were read from. kind, prefixes: as in `configured`.
+        section: what the parameters were read from.
+        kind: what they are of.
+        prefixes: of the keys, as in `configured`.
     """
     try:
         yield

@@ -1,5 +1,6 @@
 """A folder in which one run works at a time."""
 
+import errno
 import os
 import socket
 import sys
@@ -33,10 +34,17 @@ def alone_in(folder: Path) -> Iterator[None]:
         OSError: the folder is not there, or no file can be made in it.
     """
     check_folder(folder)
+    place = folder.absolute()
     lock = _opened(folder)
     try:
         _say_who(lock, folder)
         yield
+    except OSError:
+        if not place.exists():
+            raise OSError(
+                errno.ENOENT, "it is gone while a run works in it: begin anew in another", str(place)
+            ) from None
+        raise
     finally:
         if sys.platform != "win32":
             with suppress(OSError):  # the folder itself may be gone
@@ -51,8 +59,7 @@ def _opened(folder: Path) -> int:
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            what = f"{error.strerror}: no file can be made in the folder {folder}"
-            raise OSError(error.errno, what, str(path)) from None
+            raise OSError(error.errno, f"{error.strerror}: no file can be made in it", str(folder.absolute())) from None
         try:
             _lock(lock, folder)
             if os.path.samestat(os.fstat(lock), path.stat()):
