@@ -102,7 +102,7 @@ def _other_subject(section: Section) -> IniError | None:
     kind = section.get_str("Type", "TargetScore")
     if kind in REFUSED_TARGETS:
         return section.refuse("Type", REFUSED_TARGETS[kind], shown=f"Type={kind}")
-    section.get_choice("Type", ["TargetScore", *REFUSED_TARGETS], "TargetScore")
+    section.get_choice("Type", ["TargetScore"], "TargetScore")
     given = (key for key in REFUSED_TARGET_KEYS if key in section and section.get_str(key) not in ("0", ""))
     key = next(given, None)
     return section.refuse(key, REFUSED_TARGET_KEYS[key]) if key else None
