@@ -41,7 +41,7 @@ def run(options: Options, console: Console) -> None:
         KeyboardInterrupt: Ctrl-C; the checkpoint has all that was learned.
     """
     if options.works:
-        with alone_in(Path()):
+        with alone_in(Path.cwd()):
             work(options, console)
     else:
         session = start(options, console)
@@ -54,7 +54,7 @@ def work(options: Options, console: Console) -> None:
     session = start(options, console)
     show(session)
     check_data(session)
-    check_room(Path(), bytes_to_write(session))
+    check_room(Path.cwd(), bytes_to_write(session))
     prepare_folder(session)
     session.prune()
     read_weights(session)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -178,7 +179,7 @@ def _told(error: Exception) -> str:
 
 
 def _advice(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and not Path(error.filename or "").is_absolute():
         try:
             os.getcwd()  # noqa: PTH109 - not for its value
         except FileNotFoundError:

@@ -16,7 +16,6 @@ import prunecell.archive
 from n2d2.cli import main
 from n2d2.files import read_masks, read_weights
 from n2d2.provider import DataProvider
-from prunecell.disk.claim import alone_in
 
 LEARN = ["net.ini", "-learn-epoch", "4", "-log", "160"]
 
@@ -375,25 +374,6 @@ def test_a_target_cannot_write_outside_of_the_working_folder(capsys):
     Path("net.ini").write_text(text)
     assert "[../out.Target] is illegal: its folder would lie outside" in fail(capsys, *LEARN)
     assert not Path("../out.Target").exists()
-
-
-@pytest.mark.usefixtures("workplace")
-def test_a_second_run_in_a_folder_changes_nothing(capsys):
-    Path("net.checkpoint").write_bytes(b"of the first run")
-    with alone_in(Path()):
-        before = contents(".")
-        for words in (
-            LEARN,
-            [*LEARN, "-resume"],
-            ["net.ini", "-test"],
-            ["dense.ini", "-w", "/dev/null", "-export", "ONNX"],
-        ):
-            told = fail(capsys, *words)
-            assert re.search(
-                rf"^error: process {os.getpid()} on \S+ \(since 20.*\) works in the folder {Path.cwd()}", told
-            )
-        assert contents(".") == before
-        run(capsys, "net.ini")  # only shows the network
 
 
 def test_runs_that_are_killed_inside_their_training_come_to_the_same_bytes():

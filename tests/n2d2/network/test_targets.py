@@ -90,7 +90,7 @@ def test_a_target_of_a_cell_that_is_not_there_is_refused():
 def test_a_network_with_a_decoder_learns_its_classes():
     decoder = "[decoder]\nInput=conv\nType=Deconv\nKernelDims=8 8\nNbOutputs=1\n[decoder.Target]\nDataAsTarget=1"
     with pytest.warns(IniWarning, match="DataAsTarget is refused"):
-        experiment = build(ini.parse("\n".join([HEAD, decoder, "[softmax.Target]"])))
+        experiment = build(ini.parse(f"{HEAD}\n{decoder}\n[softmax.Target]"))
     made = experiment.model(torch.rand(4, 1, 8, 8))
     experiment.network.loss(made, torch.arange(4)).backward()
     gradients = {name: parameter.grad is not None for name, parameter in experiment.model.named_parameters()}
@@ -105,7 +105,7 @@ AUX = "[aux]\nInput=conv\nType=Fc\nNbOutputs=10\n[aux.Target]\n[aux.Target-Top3]
 def test_several_cells_learn_together():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        experiment = build(ini.parse("\n".join([HEAD, "[softmax.Target]", AUX])))
+        experiment = build(ini.parse(f"{HEAD}\n[softmax.Target]\n{AUX}"))
     network, model = experiment.network, experiment.model
     assert network.outputs == ["softmax", "aux"]
     images, labels = torch.rand(4, 1, 8, 8), torch.arange(4)
@@ -125,7 +125,7 @@ def test_several_cells_learn_together():
 
 @pytest.mark.usefixtures("workplace")
 def test_a_script_learns_all_targets(tmp_path):
-    (tmp_path / "two.ini").write_text("\n".join([HEAD, "[softmax.Target]", AUX]))
+    (tmp_path / "two.ini").write_text(f"{HEAD}\n[softmax.Target]\n{AUX}")
     net = DeepNetCell.load_from_INI(tmp_path / "two.ini")
     before = {name: parameter.clone() for name, parameter in net.named_parameters()}
     net.fit(1)
