@@ -28,6 +28,8 @@ def read_imported(document: Document, section: Section) -> Wiring:
     if not section.get_bool("ONNX_init", default=True):
         raise section.refuse("ONNX_init", "the weights are those of the file")
     path = Path(document.file).parent / section.get_str("File")
+    if not path.is_file():
+        raise section.error("File", f"there is no file {path}; none is fetched: put it there, or give another path")
     try:
         from n2d2.cells.onnx import read_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
     except ImportError as error:

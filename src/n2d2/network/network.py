@@ -132,7 +132,8 @@ class Network:
             n_outputs = self.graph.shapes[output][0]
             if n_labels > n_outputs:
                 problem = f"[{output}] has {n_outputs} outputs, and the data has {n_labels} labels"
-                raise IniError(problem, self.document.section(output).place)
+                section = self.document.get(output)
+                raise IniError(problem, section.place if section else None)
 
 
 def read_network(document: Document, *, data_path: str | Path | None = None) -> Network:

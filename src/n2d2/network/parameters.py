@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from n2d2.ini import IniError, IniWarning, Place, Section
 from n2d2.ini.errors import IllegalValueError
 from n2d2.network.keys import ini_keys
+from n2d2.network.refused import NEUTRAL
 from prunecell.errors import OptionError, OptionTypeError
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ def _legal(check: Callable[[str, object], None]) -> str:
 def refuse(section: Section, keys: Mapping[str, str]) -> None:
     """Refuse these keys, each for its reason, unless what is given is 0 or empty, N2D2's ways to say no."""
     for key, why in keys.items():
-        if key in section and section.get_str(key) not in ("0", ""):
+        if key in section and section.get_str(key) not in ("0", "", *NEUTRAL.get(key, ())):
             raise section.refuse(key, why)
 
 

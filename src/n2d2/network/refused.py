@@ -52,7 +52,10 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
     (
         "AffineTransformation",
         "ApodizationTransformation",
+        "BlendingTransformation",
         "CentroidCropTransformation",
+        "ChannelDropTransformation",
+        "ChannelShakeTransformation",
         "CompressionNoiseTransformation",
         "DCTTransformation",
         "DFTTransformation",
@@ -66,6 +69,7 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
         "MorphologicalReconstructionTransformation",
         "MorphologyTransformation",
         "NormalizeTransformation",
+        "ROIExtractionTransformation",
         "RandomAffineTransformation",
         "RangeClippingTransformation",
         "ReshapeTransformation",
@@ -77,7 +81,9 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
     _NO_TRANSFORMATION,
 )
 
-# Keys that are refused, unless they are 0.
+# Keys that are refused, unless they are 0 or what NEUTRAL has.
+
+NEUTRAL = {"DropConnect": ("1", "1.0")}
 
 REFUSED_GLOBALS = {
     "FreeParametersDiscretization": _QUANTIZERS,
@@ -86,7 +92,9 @@ REFUSED_GLOBALS = {
 }
 REFUSED_DATABASE_KEYS = {
     **dict.fromkeys(("ExtractROIs", "ROIDir", "ROIExtension", "ROIFile"), "stimuli are taken whole"),
-    **dict.fromkeys(("LoadMore", "MultiChannelMatch", "TargetDataPath"), "one folder has the stimuli"),
+    **dict.fromkeys(
+        ("LoadMore", "MultiChannelMatch", "MultiChannelReplace", "TargetDataPath"), "one folder has the stimuli"
+    ),
     "UseTestForValidation": "hold stimuli back from learning: Validation=0.1",
 }
 REFUSED_PROVIDER_KEYS = {
@@ -94,8 +102,7 @@ REFUSED_PROVIDER_KEYS = {
     "DataSignedMapping": "use a RangeAffineTransformation with FirstOperator=Minus, FirstValue=128, and so on",
     "QuantizationLevels": _QUANTIZERS,
     "SizeD": "stimuli have two dimensions here",
-    "TargetSize": _SEGMENTATION,
-    "TargetSizeX": _SEGMENTATION,
+    **dict.fromkeys(("TargetSize", "TargetSizeD", "TargetSizeX", "TargetSizeY"), _SEGMENTATION),
 }
 REFUSED_ONNX_KEYS = {
     "Transpose": "transpose the input: Type=Transpose",
@@ -116,6 +123,7 @@ REFUSED_TARGET_KEYS = {
     "LabelsMapping": "labels are the outputs in the order of the data: sort its folders",
     "MaskLabelTarget": _SEGMENTATION,
     "MaskedLabel": _SEGMENTATION,
+    "MaskedLabelValue": _SEGMENTATION,
     "ROIsLabelTarget": _DETECTION,
     "WeakTarget": _SEGMENTATION,
 }
@@ -130,6 +138,8 @@ IDLE_PROVIDER = (
     "PeriodMeanMin",
     "PeriodMin",
     "PeriodRelStdDev",
+    "QuantizationMax",
+    "QuantizationMin",
     "StimulusType",
     "StreamLabel",
     "StreamPath",
@@ -138,7 +148,36 @@ IDLE_PROVIDER = (
 IDLE_STIMULI_DATA = ("LogSizeRange", "LogValueRange")
 IDLE_DATABASE = ("CompositeLabel", "DataFileLabel", "DefaultLabel", "ROIsMargin")
 IDLE_ONNX = ("IgnoreInputSize",)
-IDLE_CELL = ("OutputsRemap", "WeightsExportFlip", "WeightsExportFormat")
+IDLE_SPIKES = (
+    "BipolarIntegration",
+    "BipolarThreshold",
+    "BipolarWeights",
+    "DigitalIntegration",
+    "EnableStdp",
+    "IncomingDelay",
+    "InhibitRefractory",
+    "Leak",
+    "LtdProba",
+    "LtpProba",
+    "Refractory",
+    "RefractoryIntegration",
+    "StdpLtp",
+    "SynapticRedundancy",
+    "TerminateDelta",
+    "Threshold",
+    "WeightsMaxMean",
+    "WeightsMaxVarOrigin",
+    "WeightsMaxVarSlope",
+    "WeightsMinMean",
+    "WeightsMinVarOrigin",
+    "WeightsMinVarSlope",
+    "WeightsRelInit",
+    "WeightsResetProba",
+    "WeightsSetProba",
+)
+"""Of a cell; a file may have them for other models beside Frame."""
+
+IDLE_CELL = ("OutputsRemap", "WeightsExportFlip", "WeightsExportFormat", *IDLE_SPIKES)
 IDLE_TARGET = (
     "BinaryThreshold",
     "ConfusionQuantSteps",

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from n2d2.cells.operators import Softmax
+from n2d2.cells.wiring import ends
 from n2d2.ini import Document, IniError, IniWarning, Section
 from n2d2.ini.errors import hint
 from n2d2.network.graph import Graph
@@ -76,7 +78,7 @@ def read_targets(document: Document, graph: Graph, provider: DataProvider) -> di
     owners = target_sections(document)
     sections = {name: cell for name, cell in owners.items() if cell in graph.cells}
     if not sections:
-        raise _no_target(document, graph)
+        return _of_files(document, graph, provider)
     for name in owners.keys() - sections.keys():
         _skip(document, document.section(name), owners[name], graph)
     found: dict[str, list[Score]] = {}
@@ -114,6 +116,19 @@ def _not_one_value(section: Section, cell: str, graph: Graph) -> IniError | None
     size = " x ".join(map(str, graph.shapes[cell]))
     problem = f"{section}is illegal: [{cell}] gives {size} values; a target takes one value for each class"
     return IniError(problem, section.place)
+
+
+def _of_files(document: Document, graph: Graph, provider: DataProvider) -> dict[str, list[Score]]:
+    """The targets that a network of an ONNX file has where no section gives one: each Softmax at its end, as in N2D2.
+
+    Raises:
+        IniError: there is none.
+    """
+    last = [name for name in ends(graph.inputs) if isinstance(graph.cells[name], Softmax)]
+    found = {name: [Score(provider, name=f"{name}.Target")] for name in last if name not in document.sections}
+    if not found:
+        raise _no_target(document, graph)
+    return found
 
 
 def _no_target(document: Document, graph: Graph) -> IniError:
