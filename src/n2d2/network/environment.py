@@ -80,6 +80,8 @@ def _provider_section(document: Document) -> Section:
 
 def _database(document: Document, data_path: str | Path | None) -> Database:
     section = document.get("database")
+    if section is not None:
+        refuse(section, REFUSED_DATABASE_KEYS)
     for part in document.starting_with("database."):
         raise IniError(f"{part}is refused: stimuli are taken whole; cut them by a SliceExtraction", part.place)
     if section is None or "Type" not in section:
@@ -88,7 +90,6 @@ def _database(document: Document, data_path: str | Path | None) -> Database:
             warn_of_idle(section, (*IDLE_DATABASE, "LabelPath"))
         return Database()
     kind = chosen(section, "Type", DATABASES, REFUSED_DATABASES)
-    refuse(section, REFUSED_DATABASE_KEYS)
     warn_of_idle(section, IDLE_DATABASE)
     given = {} if data_path is None else {"data_path": data_path}
     return configured(section, kind, **given)

@@ -91,9 +91,12 @@ REFUSED_GLOBALS = {
     "SignalsDiscretization": _QUANTIZERS,
 }
 REFUSED_DATABASE_KEYS = {
-    **dict.fromkeys(("ExtractROIs", "ROIDir", "ROIExtension", "ROIFile"), "stimuli are taken whole"),
     **dict.fromkeys(
-        ("LoadMore", "MultiChannelMatch", "MultiChannelReplace", "TargetDataPath"), "one folder has the stimuli"
+        ("ExtractROIs", "ROIDir", "ROIExtension", "ROIFile"), "stimuli are taken whole: cut them out beforehand"
+    ),
+    **dict.fromkeys(
+        ("LoadMore", "MultiChannelMatch", "MultiChannelReplace", "TargetDataPath"),
+        "one folder has the stimuli: link what is elsewhere into it",
     ),
     "UseTestForValidation": "hold stimuli back from learning: Validation=0.1",
 }
