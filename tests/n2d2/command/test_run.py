@@ -266,7 +266,7 @@ def test_resuming_without_a_state_begins_anew(capsys):
 def test_a_state_is_not_lost_by_forgetting_resume(capsys):
     run(capsys, "dense.ini", "-learn-epoch", "2")
     before = Path("dense.checkpoint").read_bytes()
-    assert "the old dense.checkpoint is now dense.checkpoint.old" in run(capsys, "dense.ini", "-learn-epoch", "1")
+    assert "the old file dense.checkpoint is now dense.checkpoint.old" in run(capsys, "dense.ini", "-learn-epoch", "1")
     assert Path("dense.checkpoint.old").read_bytes() == before
     run(capsys, "dense.ini", "-pruning", "Iter", "-pruning-threshold", "0.5", "-finetuning", "1")
     assert Path("dense.checkpoint").exists()
@@ -279,7 +279,7 @@ def test_what_an_earlier_run_wrote_is_put_aside_and_told(capsys):
     written[Path("dense.pcell")] = Path("dense.pcell").read_bytes()
     out = run(capsys, "dense.ini", "-learn-epoch", "1", "-seed", "5", "-export", "pcell", "-nbbits", "4")
     for name in ("weights", "weights_validation", "softmax.Target", "dense.pcell", "export_pcell/dense.pcell"):
-        assert f"the old {name} is now {name}.old" in out
+        assert f"the old {'file' if name.endswith('.pcell') else 'folder'} {name} is now {name}.old" in out
     for path, data in written.items():
         old = Path(f"{path}.old") if path.suffix == ".pcell" else Path(f"{path.parent}.old", path.name)
         assert old.read_bytes() == data
@@ -287,6 +287,36 @@ def test_what_an_earlier_run_wrote_is_put_aside_and_told(capsys):
     out = run(capsys, "dense.ini", "-learn-epoch", "2", "-resume")
     assert "is now" not in out
     assert contents("weights.old") == {path: data for path, data in before.items() if path.parts[0] == "weights.old"}
+
+
+PRUNE = ("-pruning", "Iter", "-pruning-threshold", "0.5")
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(
+    "words", [("-learn-epoch", "1"), PRUNE, ("-learn-epoch", "1", *PRUNE), (*PRUNE, "-finetuning", "1")]
+)
+def test_a_run_says_that_it_wrote_what_it_wrote_and_puts_aside_what_is_of_older_weights(capsys, words):
+    run(capsys, "dense.ini", "-learn-epoch", "1", *PRUNE, "-finetuning", "1")
+    there = {path for path in Path().iterdir() if path.suffix != ".ini" and path.name != "data"}
+    for path in there:
+        os.utime(path, (0, 0))
+        for file in path.rglob("*"):
+            os.utime(file, (0, 0))
+    out = run(capsys, "dense.ini", *words, "-seed", "5")
+    told = next(line for line in out.splitlines() if line.startswith("written: ") and ".pcell" in line)
+    new = {path for path in there if path.exists() and max(p.stat().st_mtime for p in (path, *path.rglob("*")))}
+    assert {Path(path) for path in told.removeprefix("written: ").split(", ")} == new
+    if "-learn-epoch" in words:
+        assert {path for path in there if path.exists()} == new
+
+
+@pytest.mark.usefixtures("workplace")
+def test_pruned_weights_that_a_learning_begins_with_stay(capsys):
+    run(capsys, "dense.ini", "-learn-epoch", "1", *PRUNE)
+    before = contents("weights_pruned")
+    assert "weights_pruned.old" not in run(capsys, "dense.ini", "-learn-epoch", "1", "-w", "weights_pruned")
+    assert contents("weights_pruned") == before
 
 
 @pytest.mark.usefixtures("workplace")
