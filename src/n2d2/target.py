@@ -53,7 +53,6 @@ class _Tally:
     right: int = 0
     seen: int = 0
     loss_sum: float = 0.0
-    batches: int = 0
     confusion: torch.Tensor | None = None
 
 
@@ -66,7 +65,6 @@ _TALLY = {
     "right": COUNT,
     "seen": COUNT,
     "loss_sum": REAL,
-    "batches": COUNT,
     "confusion": Kind(told="a square matrix of int64, or None", fits=_is_confusion),
 }
 
@@ -129,8 +127,7 @@ class Score:
         best = scores.topk(min(self.options.top_n, scores.shape[1]), 1).indices
         tally.right += int((best == labels[:, None]).any(1).sum())
         tally.seen += len(labels)
-        tally.loss_sum += loss
-        tally.batches += 1
+        tally.loss_sum += loss * len(labels) if len(labels) else 0.0
         n = scores.shape[1]
         if tally.confusion is None:
             tally.confusion = torch.zeros(n, n, dtype=torch.int64)
@@ -147,9 +144,9 @@ class Score:
         return self._last_loss
 
     def average_loss(self) -> float:
-        """The mean loss of the batches since the last `clear_success`, in the current partition."""
+        """The mean loss of the stimuli since the last `clear_success`, in the current partition."""
         tally = self._tallies[self._partition()]
-        return tally.loss_sum / tally.batches if tally.batches else float("nan")
+        return tally.loss_sum / tally.seen if tally.seen else float("nan")
 
     def get_average_success(self) -> float:
         """The fraction of right stimuli since the last `clear_success`, in the current partition; in [0, 1]."""

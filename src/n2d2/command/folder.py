@@ -46,7 +46,7 @@ def written_by(session: Session) -> list[Path]:
 
 
 def _outdated(session: Session) -> list[Path]:
-    """What is no more true of the weights that a run makes anew; a learning's log stays where it only goes on pruning."""
+    """What is of older weights than those of the run. It keeps the log of a learning that it only prunes after."""
     options = session.options
     if not (options.learns or options.prunes):
         return []

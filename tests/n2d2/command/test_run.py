@@ -14,6 +14,8 @@ import torch
 
 import prunecell.archive
 from n2d2.cli import main
+from n2d2.experiment.experiment import read
+from n2d2.experiment.run import run as run_job
 from n2d2.files import read_masks, read_weights
 from n2d2.provider import DataProvider
 
@@ -287,6 +289,15 @@ def test_what_an_earlier_run_wrote_is_put_aside_and_told(capsys):
     out = run(capsys, "dense.ini", "-learn-epoch", "2", "-resume")
     assert "is now" not in out
     assert contents("weights.old") == {path: data for path, data in before.items() if path.parts[0] == "weights.old"}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_loss_is_that_of_prunecell_run_where_the_last_batch_is_short_too(capsys):
+    Path("net.ini").write_text(Path("net.ini").read_text().replace("BatchSize=32", "BatchSize=48"))
+    run(capsys, "net.ini", "-learn-epoch", "2", "-seed", "3")
+    losses = np.loadtxt("softmax.Target/Success_validation.dat")[:, 1]
+    job = run_job(read("net.ini", seed=3), Path("job"), epochs=2, reference=False)
+    assert losses == pytest.approx([epoch.loss for epoch in job.epochs], rel=1e-6)
 
 
 PRUNE = ("-pruning", "Iter", "-pruning-threshold", "0.5")
