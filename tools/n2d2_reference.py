@@ -9,6 +9,7 @@ The names are those of N2D2's reference: classes and functions, their parameters
 import inspect
 import json
 import sys
+from collections import Counter
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from importlib import import_module
@@ -98,9 +99,87 @@ def rows() -> list[tuple[str, str, str, Status]]:
     return told
 
 
+def page() -> str:
+    """The page docs/n2d2_reference.md."""
+    modules: dict[str, list[str]] = {}
+    for name in NAMES:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    counts = Counter(status.value for *_, status in rows())
+    told = ", ".join(f"{counts[status.value]:,} {status.value}" for status in Status if counts[status.value])
+    return HEAD.format(told=told) + "".join(_section(module, names) for module, names in sorted(modules.items()))
+
+
+def _section(module: str, names: list[str]) -> str:
+    lines = [f"\n## `{module}`\n", "| name | works | differs, or is refused |", "|---|---|---|"]
+    return "\n".join([*lines, *map(_row, names)]) + "\n"
+
+
+def _base(name: str) -> str:
+    """The base whose members a class has all, and more; empty if there is none."""
+    members = set(NAMES[name]["members"])
+    fits = [base for base in BASES if base != name and members >= set(NAMES[base]["members"])]
+    return max(fits, key=lambda base: len(NAMES[base]["members"]), default="") if members else ""
+
+
+def _row(name: str) -> str:
+    title, base, parts = f"`{name.rpartition('.')[2]}`", _base(name), NAMES[name]
+    if refusal := _refusal(found(name)):
+        return f"| {title} | | refused: {refusal.instead} |"
+    works = [f"as `{base.rpartition('.')[2]}`"] if base else []
+    others: dict[str, list[str]] = {f"differs: {DIFFERS[name]}": []} if name in DIFFERS else {}
+    for kind, known in (("parameter", parts["parameters"]), ("member", parts["members"])):
+        for one in known:
+            if kind == "member" and base and one in NAMES[base]["members"]:
+                continue
+            status, told = status_of(name, **{kind: one}), f"`{one}{'=' * (kind == 'parameter')}`"
+            if status is Status.works:
+                works.append(told)
+            else:
+                others.setdefault(_why(name, kind, one, status), []).append(told)
+    told = "; ".join(" ".join(part for part in (", ".join(ones), why) if part) for why, ones in others.items())
+    return f"| {title} | {', '.join(works)} | {told} |"
+
+
+def _why(name: str, kind: str, one: str, status: Status) -> str:
+    if status is Status.differs:
+        return f"differs: {DIFFERS[f'{name}.{one}']}"
+    owner = found(name)
+    refusal = _refusal(inspect.getattr_static(owner, one, None)) if kind == "member" else None
+    return f"{status.value}: {refusal.instead if refusal else getattr(owner, 'REFUSED', {}).get(one, '')}"
+
+
+HEAD = """# N2D2's Python reference, name by name
+
+Every class and function of N2D2's reference with its parameters (`name=`) and members. **Works** is as in N2D2;
+**differs** says how; **refused** can be imported, and its use is an error that says what to use instead. Of all names
+there are {told}. The page is made by `python tools/n2d2_reference.py`, and a test holds it.
+"""
+BASES = (
+    "n2d2.activation.ActivationFunction",
+    "n2d2.cells.Block",
+    "n2d2.cells.NeuralNetworkCell",
+    "n2d2.cells.Sequence",
+    "n2d2.database.Database",
+    "n2d2.filler.Filler",
+    "n2d2.provider.Provider",
+    "n2d2.quantizer.Quantizer",
+    "n2d2.solver.Solver",
+    "n2d2.target.Target",
+    "n2d2.transform.Transformation",
+)
+"""Classes whose members are told once."""
+
+
+def main(arguments: list[str]) -> None:
+    """Write the page, or print what is missing."""
+    if arguments[:1] != ["missing"]:
+        PAGE.write_text(page())
+        return
+    begins = "".join(arguments[1:])
+    for name, parameter, member, status in rows():
+        if status is Status.missing and name.startswith(begins):
+            print(f"{name}{f'({parameter}=)' if parameter else ''}{f'.{member}' if member else ''}")
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["missing"]:
-        begins = "".join(sys.argv[2:])
-        for name, parameter, member, status in rows():
-            if status is Status.missing and name.startswith(begins):
-                print(f"{name}{f'({parameter}=)' if parameter else ''}{f'.{member}' if member else ''}")
+    main(sys.argv[1:])

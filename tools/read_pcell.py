@@ -146,4 +146,5 @@ def _read(data: bytes, left: int) -> dict[str, Array]:
 
 
 if __name__ == "__main__":
+    len(sys.argv) == 3 or sys.exit("usage: python read_pcell.py IN.pcell OUT.npz")  # noqa: PLR2004
     np.savez(sys.argv[2], allow_pickle=False, **read(sys.argv[1]))

@@ -29,6 +29,7 @@ SCHEDULES: Mapping[str, Callable[[Settings], Schedule]] = {
         start=settings["start"],
         gamma=settings["gamma"],
         every_samples=settings["stepsize"] or None,
+        float32=True,
     ),
 }
 """`prune_mode` -> the engine's schedule, from the fields of a PruneCell; Identity has none."""

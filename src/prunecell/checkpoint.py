@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from prunecell.choices import by_name
 from prunecell.disk.atomic import replacing
-from prunecell.errors import FormatError, StateError
+from prunecell.disk.endings import TORCH, check_ending
+from prunecell.errors import FormatError, StateError, check_path, typed
 from prunecell.rehearsal import check_groups, rehearsable, rehearse
 
 _RANDOM = "random"
@@ -28,11 +29,19 @@ class Checkpoint:
     Args:
         path: where.
         every_seconds: > 0, the longest time between two writings; one is made at each epoch's end in any case.
+
+    Raises:
+        OptionError: the path has the ending of another kind of file.
+        OptionTypeError: it is no path.
     """
 
     path: Path
     every_seconds: float = 60.0
     _written: float = field(default_factory=time.monotonic, init=False)
+
+    def __post_init__(self) -> None:
+        self.path = check_path("path", self.path)  # a text is as good
+        check_ending(self.path, TORCH)
 
     @property
     def due(self) -> bool:
@@ -87,7 +96,7 @@ class Checkpoint:
             ) from None
         wanted = {*parts, _RANDOM}
         if not isinstance(states, dict) or states.keys() != wanted:
-            held = sorted(map(str, states)) if isinstance(states, dict) else f"a {type(states).__name__}"
+            held = sorted(map(str, states)) if isinstance(states, dict) else typed(states)
             raise FormatError(f"{self.path} is of another run: it holds {held}, not {sorted(wanted)}")
         return states
 
@@ -109,7 +118,7 @@ def _take(part: Any, state: Any, before: Any) -> None:  # noqa: ANN401 - whateve
 def _check_dtypes(state: object, before: Mapping[str, Any]) -> None:
     """Refuse tensors of other dtypes than a module's own, to which torch would cast them without a word."""
     if not isinstance(state, Mapping):
-        raise StateError(f"it is a {type(state).__name__}, not a mapping")
+        raise StateError(f"it is {typed(state)}, not a mapping")
     for name, tensor in state.items():
         own = before.get(name)
         if isinstance(own, Tensor) and getattr(tensor, "dtype", None) != own.dtype:

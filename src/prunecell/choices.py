@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import TypeVar
 
-from prunecell.errors import OptionTypeError, PrunecellError, UnknownNameError, nearest
+from prunecell.errors import OptionTypeError, PrunecellError, UnknownNameError, nearest, typed
 
 _T = TypeVar("_T")
 
@@ -29,7 +29,7 @@ def chosen(option: str, name: object, table: Mapping[str, _T]) -> _T:
     prunecell.errors.UnknownNameError: backend='zlip' is illegal; did you mean 'zlib'? Legal: pcodec, zlib
     """
     if not isinstance(name, str):
-        raise OptionTypeError(f"{option}={name!r} is illegal: it must be a name. Legal: {', '.join(sorted(table))}")
+        raise OptionTypeError(f"{option}={name!r} is illegal: it must be a name; legal: {', '.join(sorted(table))}")
     if name not in table:
         raise UnknownNameError(f"{option}={name!r} is illegal{nearest(name, table)}")
     return table[name]
@@ -119,12 +119,13 @@ def check_callable(option: str, value: object, calls: Mapping[str, str]) -> None
 
 def meant(value: object, calls: Mapping[str, str]) -> str:
     """Say what to write instead of a name, which is no value; of another thing, what is legal."""
-    legal = f" Legal: {', '.join(dict.fromkeys(calls.values()))}"
+    legal = ", ".join(dict.fromkeys(calls.values()))
     if not isinstance(value, str):
-        return f", not a {type(value).__name__};{legal}"
+        return f", not {typed(value)}; legal: {legal}"
     lowered = {name.lower(): call for name, call in calls.items()}
     close = get_close_matches(value.lower(), lowered, n=1)
-    return f", not a name;{f' did you mean {lowered[close[0]]}?' if close else ''}{legal}"
+    hint = f"did you mean {lowered[close[0]]}? Legal" if close else "legal"
+    return f", not a name; {hint}: {legal}"
 
 
 def example_of(value: object, module: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import prunecell
-from prunecell.disk.foreign import WRITTEN_ENDINGS
+from prunecell.disk.endings import WRITTEN_ENDINGS
 from prunecell.disk.targets import check_target
 from prunecell.errors import OptionError
 from prunecell.report.terminal import as_a_command, visible
@@ -42,7 +42,7 @@ _Source = Annotated[
     ),
 ]
 _WRITTEN = f"The file to write; its ending says as what: {', '.join(WRITTEN_ENDINGS)} (CSR arrays)."
-_Force = Annotated[bool, typer.Option("--force", help="Replace the target if it is there already.")]
+_Force = Annotated[bool, typer.Option("--force", metavar="", help="Replace the target if it is there already.")]
 _Key = Annotated[
     str | None, typer.Option(help="Which entry of a torch checkpoint is the state_dict; a.b is one within another.")
 ]
@@ -68,17 +68,31 @@ def options(
 def run(  # noqa: PLR0913 - options of a command
     network: Annotated[Path, typer.Argument(help="An N2D2 INI file: network, data, solver, pruning.")],
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for all that is written.", show_default="runs/NAME")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for all that is written; by default runs/ and the name of the INI file.", show_default=False
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the data set; without it, the cache, or the data set is fetched.")
+        Path | None,
+        typer.Option(
+            help="Folder of the data set. By default it is looked for in the cache, and fetched if it is not there."
+        ),
     ] = None,
-    reference: Annotated[bool, typer.Option(help="Train the dense network too, for comparison.")] = True,
+    reference: Annotated[bool, typer.Option(metavar="", help="Train the dense network too, for comparison.")] = True,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; with one, the bits are the same every time.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run in the folder stopped.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Begin anew over a run that is in the folder.")] = False,
-    lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys instead of refusing them.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", metavar="", help="Go on where a run in the folder stopped.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", metavar="", help="Begin anew over a run that is in the folder.")
+    ] = False,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", metavar="", help="Warn of unknown keys instead of refusing them.")
+    ] = False,
 ) -> None:
     """Train a network with pruning, write the small file, load it back and report."""
     import torch  # noqa: PLC0415 - it takes a second, which `--help` must not
@@ -122,7 +136,10 @@ def pack(
     key: _Key = None,
     force: _Force = False,
 ) -> None:
-    """Write a checkpoint as a small file. Text and numbers beside the tensors are kept; the rest is told."""
+    """Write a checkpoint as a small file.
+
+    Text and numbers beside the tensors are kept in it. A warning names everything else, which is left out.
+    """
     if target.suffix != ".pcell":
         raise OptionError(f"{target}: the archive's name must end in .pcell")
     source, n_bytes = _checked(source, target, force=force)
@@ -189,8 +206,13 @@ def export(
 
 @app.command("tune-runtime")
 def tune() -> None:
-    """Measure on this machine where sparse layers win; compact_ uses it from then on."""
-    typer.echo(f"times of this machine: {prunecell.tune_runtime()}")
+    """Measure on this machine where sparse layers win; compact_ uses it from then on. It takes a minute or two."""
+    try:
+        path = prunecell.tune_runtime(watch=typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing was kept", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    typer.echo(f"times of this machine: {path}")
 
 
 def _checked(source: Path, target: Path, *, force: bool) -> tuple[Path, int]:
@@ -208,4 +230,7 @@ def _tell_sizes(source: Path, n_bytes: int, target: Path) -> None:
 def main() -> None:
     """Run the command; what goes wrong on purpose is one message and exit status 1."""
     with as_a_command():
+        for word in sys.argv[1:]:
+            if not word or (word.startswith("--") and word.endswith("=")):  # a path would be the current folder
+                raise OptionError(f"{word!r} is illegal: no argument may be empty; the current folder is '.'")
         app()

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.errors import StateError, UnknownNameError, nearest
+from prunecell.errors import StateError, UnknownNameError, nearest, quoted
 
 _DEEPEST = 16
 
@@ -61,6 +61,33 @@ def described(value: object, *, depth: int = 0) -> Any:  # noqa: ANN401 - plain 
         if isinstance(value, kinds):
             return describe(value, within)
     return {"type": _path(type(value)), **_contents(value, within)}
+
+
+def as_written(data: object, *, depth: int = 0) -> str:
+    """What `described` wrote as its author would write it: no modules, no fields that are None.
+
+    Args:
+        data: a description, or anything else that a file may have in its place.
+        depth: descriptions that it is within.
+
+    >>> as_written({"type": "prunecell.schedules.Cubic", "fields": {"sparsity": 0.9, "steps": None, "epochs": 2}})
+    'Cubic(sparsity=0.9, epochs=2)'
+    """
+    if isinstance(data, Mapping) and depth <= _DEEPEST:
+        name, fields_of = data.get("type", data.get("function")), data.get("fields")
+        if isinstance(name, str) and (isinstance(fields_of, Mapping) or "function" in data):
+            word = _bare(name.rpartition(".")[2])
+            if "function" in data or not isinstance(fields_of, Mapping):
+                return word
+            given = [(name, value) for name, value in fields_of.items() if value is not None]
+            return (
+                f"{word}({', '.join(f'{_bare(name)}={as_written(value, depth=depth + 1)}' for name, value in given)})"
+            )
+    return quoted(data)
+
+
+def _bare(name: object) -> str:
+    return quoted(str(name))[1:-1]
 
 
 def rebuilt(data: object, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - what was described

@@ -14,9 +14,11 @@ NothingSparseWarning (UserWarning)  compact_ made no layer sparse
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 
 
 class PrunecellError(Exception):
@@ -60,12 +62,14 @@ class NothingSparseWarning(UserWarning):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say what is legal instead of `name`, the nearest match first.
+    """Say what is legal instead of `name`, the nearest match first; nothing where nothing is.
 
     >>> nearest("magnitud", ["random", "magnitude"])
     "; did you mean 'magnitude'? Legal: magnitude, random"
     """
     names = sorted(map(str, known))
+    if not names:
+        return ""
     close = get_close_matches(str(name), names, n=1) or get_close_matches(
         str(name).lower(), [n.lower() for n in names], n=1
     )
@@ -94,8 +98,18 @@ def quoted(value: object, width: int = 80) -> str:
     try:
         text = repr(value).replace("\n", " ")  # a tensor's has lines
     except (ValueError, RecursionError):  # a number of too many digits, lists in lists in lists
-        return f"a {type(value).__name__}"
+        return typed(value)
     return text if len(text) <= width else f"{text[: width // 2]}...{text[-width // 2 :]}"
+
+
+def typed(value: object) -> str:
+    """What a value is, in a sentence.
+
+    >>> typed(3), typed([])
+    ('an int', 'a list')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
 def check_number(name: str, value: object, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
@@ -112,7 +126,7 @@ def check_number(name: str, value: object, *, low: float, high: float = math.inf
     span = f"{'(' if open_low else '['}{low}, {high}{']' if high < math.inf else ')'}"
     legal = f"a number in {span}" if (low, high) != (-math.inf, math.inf) else "a finite number"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not a {type(value).__name__}")
+        raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not {typed(value)}")
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
         raise OptionError(f"{name}={value!r} is illegal: it must be {legal}{percent(number) if high == 1 else ''}")
@@ -135,8 +149,56 @@ def check_count(name: str, value: object, *, low: int = 0) -> None:
         OptionError: it is smaller than `low`.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionTypeError(
-            f"{name}={value!r} is illegal: it must be a whole number >= {low}, not a {type(value).__name__}"
-        )
+        raise OptionTypeError(f"{name}={value!r} is illegal: it must be a whole number >= {low}, not {typed(value)}")
     if value < low:
         raise OptionError(f"{name}={value!r} is illegal: it must be a whole number >= {low}")
+
+
+def check_texts(name: str, value: object) -> tuple[str, ...]:
+    """Return the texts of a list; refuse, by name, one text, which Python would take letter by letter.
+
+    Raises:
+        OptionTypeError: it is a text, or nothing that can be gone through, or something in it is no text.
+
+    >>> check_texts("names", "0.weight")
+    Traceback (most recent call last):
+    prunecell.errors.OptionTypeError: names='0.weight' is illegal: it must be a list of texts, as ['0.weight']
+    """
+    if isinstance(value, str):
+        raise OptionTypeError(f"{name}={value!r} is illegal: it must be a list of texts, as {[value]!r}")
+    if not isinstance(value, Iterable):
+        raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a list of texts")
+    texts = tuple(value)
+    for text in texts:
+        if not isinstance(text, str):
+            raise OptionTypeError(f"{name} holds {quoted(text)}: it must be a list of texts")
+    return texts
+
+
+def check_path(name: str, value: object) -> Path:
+    """Return the path; refuse, by name, what is none, and the empty text, which would be the current folder.
+
+    Raises:
+        OptionTypeError: it is neither text nor a Path.
+        OptionError: it is empty.
+
+    >>> check_path("path", "")
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: path='' is illegal: it must be the name of a file or folder; the current folder is '.'
+    """
+    legal = "it must be the name of a file or folder"
+    if not isinstance(value, str | PathLike):
+        raise OptionTypeError(f"{name}={quoted(value)} is illegal: {legal}, not {typed(value)}")
+    if value == "":
+        raise OptionError(f"{name}='' is illegal: {legal}; the current folder is '.'")
+    return Path(value)
+
+
+def check_mapping(name: str, value: object, legal: str) -> None:
+    """Refuse, by name, what is no mapping; `legal` says what it must be.
+
+    Raises:
+        OptionTypeError: it is none.
+    """
+    if not isinstance(value, Mapping):
+        raise OptionTypeError(f"{name} is {typed(value)}: it must be {legal}")

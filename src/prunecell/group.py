@@ -140,8 +140,8 @@ class Filling:
         clear_moments([weight for weight, mask in pairs if mask.revives(weight.mask)], rest=False)
         for weight, mask in pairs:
             weight.mask, weight.update = mask, self.update
-            asked = max(1 - mask.n_kept / max(weight.n_weights, 1), 0.0) if self.sparsity is None else self.sparsity
-            weight.target_sparsity = asked
+            given = max(weight.n_weights - mask.n_kept, 0) / max(weight.n_weights, 1)
+            weight.target_sparsity = given if self.sparsity is None else self.sparsity
 
 
 def fill(groups: Sequence[Group], clock: Clock, clear_moments: ClearMoments) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunecell.errors import StateError, quoted, some
+from prunecell.errors import StateError, quoted, some, typed
 
 _LARGEST = 1 << 53
 """Counts are below it, so that they stay exact as floats, and far from what overflows."""
@@ -63,7 +63,7 @@ def check_version(state: object, version: int, what: str) -> None:
         StateError: it is no mapping, or its field "version" is another number.
     """
     if not isinstance(state, Mapping):
-        raise StateError(f"{what} is a {type(state).__name__}: it must be a mapping")
+        raise StateError(f"{what} is {typed(state)}: it must be a mapping")
     given = state.get("version")
     if type(given) is not int or given != version:
         raise StateError(f"version={quoted(given)} of {what} is unknown: it must be {version}")
@@ -79,7 +79,9 @@ def check_names(given: Iterable[object], wanted: Iterable[str], what: str) -> No
     lacks = [quoted(name) for name in here if name not in there]
     beside = [quoted(name) for name in there if name not in here]
     if lacks or beside:
-        facts = [f"it lacks {some(lacks)}"] * bool(lacks) + [f"it has {some(beside)}, which is not here"] * bool(beside)
+        verb = "is" if len(beside) == 1 else "are"
+        facts = [f"it lacks {some(lacks)}"] * bool(lacks)
+        facts += [f"it has {some(beside)}, which {verb} not here"] * bool(beside)
         raise StateError(f"{what} is of other parameters: {', and '.join(facts)}")
 
 
@@ -99,7 +101,7 @@ def check_fields(state: object, kinds: Mapping[str, Kind], what: str) -> Mapping
     prunecell.errors.StateError: steps=-1 of the progress is illegal: it must be a whole number in [0, 2^53)
     """
     if not isinstance(state, Mapping):
-        raise StateError(f"{what} is a {type(state).__name__}: it must be a mapping")
+        raise StateError(f"{what} is {typed(state)}: it must be a mapping")
     if missing := kinds.keys() - state.keys():
         raise StateError(f"{what} lacks {', '.join(sorted(missing))}")
     if unknown := state.keys() - kinds.keys():

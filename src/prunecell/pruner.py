@@ -17,7 +17,7 @@ from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement.hooks import Enforcement
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
+from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest
 from prunecell.group import fill, groups_of
 from prunecell.normed import n_starved
 from prunecell.plan import Plan, Target, resolve
@@ -83,6 +83,13 @@ class Pruner:
             self._enforcement.end()  # a Pruner that was never made holds nothing
             raise
 
+    def __repr__(self) -> str:
+        state = ", finalized" if self._finalized else ""
+        n = len(self._weights)
+        return (
+            f"<Pruner of {n} weight{'s' * (n != 1)}, {self.sparsity:.2%} pruned at step {self._clock.steps:,}{state}>"
+        )
+
     def attach(self, optimizer: Optimizer) -> None:
         """Act around the steps of one more optimizer, and of all that it wraps.
 
@@ -145,10 +152,11 @@ class Pruner:
         Raises:
             OptionError: a name is none of the pruned weights', or a mask has another shape, or prunes all of a slice
                 whose norm the layer divides by (weight norm).
-            OptionTypeError: a mask is no bool tensor. Nothing was changed.
+            OptionTypeError: masks is no mapping, or a mask no bool tensor. Nothing was changed.
             StateError: this pruner was finalized.
         """
         self._check_active()
+        check_mapping("masks", masks, "a mapping from names of weights to bool tensors")
         packed = {name: self._packed(name, keep) for name, keep in masks.items()}
         fillings = [group.given(packed, self._clock) for group in self._groups]
         self._enforcement.clear_moments((self._weights[name] for name in packed), rest=False)
@@ -191,8 +199,8 @@ class Pruner:
     @property
     def sparsity(self) -> float:
         """The fraction of all prunable weights that is pruned now."""
-        n_kept = sum(weight.mask.n_kept for weight in self._weights.values())
-        return 1 - n_kept / max(sum(weight.n_weights for weight in self._weights.values()), 1)
+        n_pruned = sum(weight.n_weights - weight.mask.n_kept for weight in self._weights.values())
+        return n_pruned / max(sum(weight.n_weights for weight in self._weights.values()), 1)
 
     def target_sparsity(self, name: str) -> float:
         """The sparsity that the schedule asked for when this weight's mask was last filled; 0 before.

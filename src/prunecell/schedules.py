@@ -6,6 +6,7 @@ that is a `Timed` says itself when an update is due, which may be at a constant 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache, partial
 from numbers import Real
 from typing import ClassVar, Protocol, runtime_checkable
@@ -131,14 +132,18 @@ class Static:
 class Gradual:
     """N2D2's Gradual mode: begin at `start`, add `gamma` at each update, until `sparsity`.
 
-    One update is due every `every_samples` samples, at most one a step. The sum is a float32's, as N2D2's is:
-    0.1 + 0.1 + ... passes 0.70000005. With start > sparsity it stays at `start`.
+    One update is due every `every_samples` samples, at most one a step. The sum is exact in decimals: 0.1 + 0.1 + 0.1
+    is 0.3. With start > sparsity it stays at `start`.
 
     Args:
         sparsity: the last sparsity, in [0, 1].
         start: the first, in [0, 1].
         gamma: > 0, added at each update.
         every_samples: >= 1, samples between two updates; None: once per epoch.
+        float32: add as N2D2 does: 0.1 + 0.1 + ... passes 0.70000005, which prunes one weight more than 0.7.
+
+    Raises:
+        OptionError: `gamma` is so small that adding it changes nothing; in float32 at the first call.
 
     >>> schedule = Gradual(sparsity=0.3, start=0.1, gamma=0.1, every_samples=100)
     >>> [schedule(Clock(samples=s, steps=s // 50)) for s in (0, 50, 100, 200, 300)]
@@ -149,6 +154,7 @@ class Gradual:
     start: float = 0.1
     gamma: float = 0.05
     every_samples: int | None = None
+    float32: bool = False
     moves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -157,6 +163,8 @@ class Gradual:
         check_number("gamma", self.gamma, low=0, open_low=True)
         if self.every_samples is not None:
             check_count("every_samples", self.every_samples, low=1)
+        if self.start < self.sparsity and float(_decimal(self.sparsity) - _decimal(self.gamma)) == self.sparsity:
+            raise OptionError(f"gamma={self.gamma!r} is illegal: too small to change {self.sparsity}")
 
     @property
     def counts_epochs(self) -> bool:
@@ -169,12 +177,23 @@ class Gradual:
 
     def update(self, clock: Clock) -> int:
         """See `Timed`: the updates that changed the sparsity."""
-        last = len(_float32_steps(self.start, self.gamma, self.sparsity)) - 1
-        return min(self.n_updates(clock), last) if clock.samples else 0
+        return min(self.n_updates(clock), self._last) if clock.samples else 0
 
     def __call__(self, clock: Clock) -> float:
         """The sparsity at that time."""
-        return _float32_steps(self.start, self.gamma, self.sparsity)[self.update(clock)]
+        n = self.update(clock)
+        if self.float32:
+            return _float32_steps(self.start, self.gamma, self.sparsity)[n]
+        reached = _decimal(self.start) + n * _decimal(self.gamma)
+        return float(min(reached, _decimal(max(self.start, self.sparsity))))
+
+    @property
+    def _last(self) -> int:
+        """How many updates change the sparsity."""
+        if self.float32:
+            return len(_float32_steps(self.start, self.gamma, self.sparsity)) - 1
+        steps = (_decimal(self.sparsity) - _decimal(self.start)) / _decimal(self.gamma)
+        return max(int(steps.to_integral_value(ROUND_CEILING)), 0)
 
 
 @by_name("sparsity", "epochs", example="Cubic(sparsity=0.9, epochs=1)")
@@ -243,9 +262,14 @@ class Cubic:
         return self.sparsity + (self.start - self.sparsity) * (1 - t) ** 3
 
 
+def _decimal(number: float) -> Decimal:
+    """The number that its author wrote."""
+    return Decimal(repr(float(number)))
+
+
 @lru_cache(maxsize=256)
 def _float32_steps(start: float, gamma: float, sparsity: float) -> list[float]:
-    """The values that Gradual passes: float32s, each written as the shortest decimal that rounds to it."""
+    """The values that Gradual passes in float32, each as the shortest decimal that rounds to it."""
     last, step = np.float32(sparsity), np.float32(gamma)
     values = [np.float32(start)]
     while values[-1] < last:

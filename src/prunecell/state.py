@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from prunecell.bits.mask import Mask
-from prunecell.errors import StateError, quoted, some
+from prunecell.described import as_written
+from prunecell.errors import StateError, quoted, some, typed
 from prunecell.group import Group
 from prunecell.kinds import (
     COUNT,
@@ -136,11 +137,15 @@ def _same(then: object, now: object) -> bool:
 def _differences(then: object, now: Mapping[str, Any]) -> str:
     """The fields that differ, as they were and as they are."""
     if not isinstance(then, Mapping):
-        return f"it is a {type(then).__name__} in place of a description"
+        return f"it is {typed(then)} in place of a description"
     names = [name for name in (*now, *(then.keys() - now.keys())) if not _same(then.get(name), now.get(name))]
-    shown = (f"{quoted(name)[1:-1]} was {_shown(then, name)}, now {_shown(now, name)}" for name in names)
-    return some(shown, between="; ")
+    return some(
+        (f"{quoted(name)[1:-1]} was {_difference(then.get(name), now.get(name))}" for name in names), between="; "
+    )
 
 
-def _shown(description: Mapping[str, Any], name: str) -> str:
-    return quoted(description.get(name), _WIDTH)
+def _difference(then: object, now: object) -> str:
+    """The two as they are written, or as they are described where that looks the same."""
+    short = as_written(then), as_written(now)
+    told = short if len(set(short)) > 1 else (quoted(then, _WIDTH), quoted(now, _WIDTH))
+    return ", now ".join(text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..." for text in told)

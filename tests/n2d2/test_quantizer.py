@@ -65,12 +65,12 @@ def test_defaults_and_printing():
         (
             {"prune_mode": "Gradual", "prune_filler": "IterNonStruct", "delta": 0.01},
             IterNonStruct(delta=0.01),
-            Gradual(sparsity=0.2),
+            Gradual(sparsity=0.2, float32=True),
         ),
         (
             {"prune_mode": "Gradual", "start": 0.2, "gamma": 0.1, "stepsize": 9, "threshold": 0.9},
             Random(),
-            Gradual(sparsity=0.9, start=0.2, gamma=0.1, every_samples=9),
+            Gradual(sparsity=0.9, start=0.2, gamma=0.1, every_samples=9, float32=True),
         ),
     ],
 )

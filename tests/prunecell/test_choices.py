@@ -33,7 +33,7 @@ def test_the_nearest_name_is_offered():
 
 @pytest.mark.parametrize("value", [3, None, ["exact"], {}])
 def test_what_is_no_text_is_refused(value):
-    with pytest.raises(OptionTypeError, match=r"^values=.* is illegal: it must be a name. Legal: exact, fp16, int8$"):
+    with pytest.raises(OptionTypeError, match=r"^values=.* is illegal: it must be a name; legal: exact, fp16, int8$"):
         chosen("values", value, TABLE)
 
 

@@ -571,3 +571,23 @@ def test_hostile_names_go_through_a_pipe_and_a_terminal(tmp_path, encoding):
 def test_help_lists_every_ending_that_is_written(command, name):
     shown = " ".join(command(name, "--help").replace("\u2502", " ").split())
     assert all(f" {ending}" in shown for ending in WRITERS)
+
+
+@pytest.mark.parametrize("words", [("pack", "", "x.pcell"), ("unpack", "x.pcell", ""), ("run", "net.ini", "--data=")])
+def test_an_empty_argument_is_not_the_current_folder(tmp_path, monkeypatch, refusal, words):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": torch.eye(3)}, "in.pt")
+    assert "is illegal: no argument may be empty; the current folder is '.'" in refusal(*words)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pt"]
+
+
+def test_an_interrupted_tuning_says_that_nothing_was_kept(capsys, monkeypatch):
+    def stopped(*, watch):
+        watch("1 of 26: linear")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prunecell, "tune_runtime", stopped)
+    assert call(capsys, monkeypatch, "tune-runtime", status=130) == (
+        "1 of 26: linear\n",
+        "interrupted; nothing was kept\n",
+    )

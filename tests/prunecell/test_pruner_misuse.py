@@ -258,7 +258,7 @@ def test_processes_that_train_together_agree(tmp_path):
         (lambda s: s["specs"][0].update(seed=torch.ones(2)), "another spec: seed was tensor"),
         (
             lambda s: s["weights"].update({"0.weight": 3}),
-            r"0\.weight in the pruner's state is a int: it must be a mapping",
+            r"0\.weight in the pruner's state is an int: it must be a mapping",
         ),
         (lambda s: s["weights"]["0.weight"].update(target_sparsity=1.5), r"it must be a number in \[0, 1\]"),
         (lambda s: s["weights"]["0.weight"].update(hidden=torch.ones(3)), "the wrong number of hidden values"),

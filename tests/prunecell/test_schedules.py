@@ -16,6 +16,7 @@ EXAMPLES = [
     Static(sparsity=0.5),
     Gradual(sparsity=0.9, start=0.0, gamma=0.07, every_samples=30),
     Gradual(sparsity=0.9),
+    Gradual(sparsity=0.9, start=0.3, gamma=0.1, every_samples=30, float32=True),
     Cubic(sparsity=0.9, epochs=3),
     Cubic(sparsity=0.9, steps=50, start=0.2, begin=10, n_updates=7),
     Cubic(sparsity=0.9, samples=1000),
@@ -63,8 +64,15 @@ def test_gradual_fires_when_n2d2_fires():
                 assert np.diff(updates).tolist() == np.unpackbits(golden["fired"][i, j])[:400].tolist()
 
 
-def test_gradual_adds_in_float32():
-    schedule = Gradual(sparsity=1.0, start=0.1, gamma=0.3, every_samples=1)
+@given(start=st.integers(0, 1000), gamma=st.integers(1, 1000), end=st.integers(0, 1000))
+def test_gradual_passes_the_decimals_that_its_author_wrote(start, gamma, end):
+    schedule = Gradual(sparsity=end / 1000, start=start / 1000, gamma=gamma / 1000, every_samples=1)
+    passed = [min(at, end) / 1000 for at in range(start, end + gamma, gamma)] if start < end else [start / 1000]
+    assert [schedule(clock) for clock in clocks(1, len(passed))] == passed
+
+
+def test_gradual_adds_in_float32_where_it_is_asked_to():
+    schedule = Gradual(sparsity=1.0, start=0.1, gamma=0.3, every_samples=1, float32=True)
     assert [schedule(clock) for clock in clocks(32, 5)] == [0.1, 0.4, 0.70000005, 1.0, 1.0]
 
 
@@ -80,7 +88,9 @@ def test_gradual_stays_where_it_starts_above_its_end():
 
 def test_a_gamma_lost_in_rounding_is_refused_not_looped_over():
     with pytest.raises(OptionError, match=r"gamma=1e-12 is illegal: too small"):
-        Gradual(sparsity=0.9, start=0.5, gamma=1e-12, every_samples=10)(Clock())
+        Gradual(sparsity=0.9, start=0.5, gamma=1e-12, every_samples=10, float32=True)(Clock())
+    with pytest.raises(OptionError, match=r"gamma=1e-17 is illegal: too small to change 0\.9"):
+        Gradual(sparsity=0.9, start=0.5, gamma=1e-17)
 
 
 def test_cubic_is_the_formula():

@@ -1,6 +1,7 @@
 """States of a Pruner and of a sharing: any value in any place is refused and changes nothing, or the part goes on."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -79,3 +80,32 @@ def test_a_state_of_another_version_or_of_other_parameters_says_so(name):
     fact = f"the {name}'s state is of other parameters: it lacks '{first}', and it has 'x', which is not here"
     with pytest.raises(StateError, match=fact):
         part.load_state_dict(state)
+
+
+def half(_):
+    return 0.5
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        (Static(sparsity=0.5), Static(sparsity=0.9), "was Static(sparsity=0.5), now Static(sparsity=0.9)"),
+        (half, Static(sparsity=0.9), "was half, now Static(sparsity=0.9)"),
+        (lambda _: 0.5, lambda _: 0.6, "was {'function': "),  # they look the same as they are written
+    ],
+)
+def test_another_spec_is_told_as_it_is_written(then, now, told):
+    state = Pruner(net(), PruneSpec(schedule=then)).state_dict()
+    with pytest.raises(StateError) as caught:
+        Pruner(net(), PruneSpec(schedule=now)).load_state_dict(state)
+    assert told in str(caught.value)
+    assert "prunecell.schedules" not in str(caught.value)
+
+
+def test_pruners_and_sharings_print_what_they_hold():
+    model = net()
+    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
+    assert re.fullmatch(r"<Pruner of \d weights, 5\d\.\d\d% pruned at step 0>", repr(pruner))
+    pruner.finalize()
+    assert repr(pruner).endswith(", finalized>")
+    assert re.match(r"<Sharing with so many values in each weight: '\S+': \d", repr(share_(model, bits=2)))

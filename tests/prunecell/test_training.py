@@ -119,7 +119,7 @@ def _state():
         (lambda s: s.update(more=1), "the progress .*more"),
         (lambda s: s.pop("seconds"), "the progress lacks seconds"),
         (lambda s: s.update(epochs=3), "epochs=3 of the progress"),
-        (lambda s: s.update(epochs=[3]), "epoch 1 is a int"),
+        (lambda s: s.update(epochs=[3]), "epoch 1 is an int"),
         (lambda s: s["epochs"][0].update(accuracy=2), "accuracy=2 of epoch 1"),
         (lambda s: s["epochs"][0].pop("loss"), "epoch 1 lacks loss"),
         (lambda s: s["epochs"][0].update(unknown=3), "epoch 1 .*unknown"),

@@ -274,5 +274,7 @@ def _check_cover(tensors: Mapping[str, TensorInfo], size: int) -> None:
             what = "a hole" if info.start > at else "an overlap"
             raise FormatError(f"tensor {quoted(name)}: {what} in the data at byte {at}")
         at = info.stop
-    if at != size:
-        raise FormatError(f"the tensors take {at} bytes, the file holds {size}")
+    if at > size:
+        raise FormatError(f"it is truncated: its tensors take {at:,} bytes, and {size:,} follow the header")
+    if at < size:
+        raise FormatError(f"{size - at:,} bytes are left over: its tensors take {at:,}, and {size:,} follow the header")

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from prunecell.choices import chosen
-from prunecell.errors import OptionError, OptionTypeError
+from prunecell.errors import OptionError, OptionTypeError, check_path, typed
 from prunecell.export.onnx_file import to_onnx
 from prunecell.export.program import to_torch_export
 from prunecell.export.subject import Example, state_of
@@ -66,7 +66,8 @@ def export(
 
     Raises:
         UnknownNameError: no such format, or no format has such an ending.
-        OptionError: an example is missing, a library is, or the model cannot be written so.
+        OptionError: an example is missing, a library is, the model cannot be written so, or the path has the ending of
+            another kind of file than `format`.
         OptionTypeError: a state_dict, or an example, is given where a model, or tensors, are needed.
 
     >>> import tempfile
@@ -76,12 +77,13 @@ def export(
     Traceback (most recent call last):
     prunecell.errors.UnknownNameError: model.onxx: its ending is none that can be written; did you mean '.onnx'? ...
     """
-    name = by_ending(Path(path), _NAMES, "written") if format is None else format
+    path = check_path("path", path)
+    name = by_ending(path, _NAMES, "written") if format is None else format
     known = chosen("format", name, FORMATS)
     if not isinstance(known, ProgramFormat):
-        known(contents_of(state_of(model)), Path(path))
+        known(contents_of(state_of(model)), path)
     elif not isinstance(model, nn.Module):
-        raise OptionTypeError(f"format {name!r} needs the model itself, not a {type(model).__name__} of its tensors")
+        raise OptionTypeError(f"format {name!r} needs the model itself, not {typed(model)} of its tensors")
     elif example is None:
         raise OptionError(f"example=None is illegal with format {name!r}: it must be what the model is called with")
     else:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.archive.saving import plain_state
-from prunecell.errors import OptionError, OptionTypeError
+from prunecell.errors import OptionError, OptionTypeError, typed
 from prunecell.sparse.layers import SparseMatrix
 
 Example: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -72,7 +72,7 @@ def refuse_compact(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, SparseMatrix):
             raise OptionError(
-                f"the layer {name!r} is a {type(module).__name__}, which compact_ made: export the model before "
+                f"the layer {name!r} is {typed(module)}, which compact_ made: export the model before "
                 "compact_, or to a torch.export program (.pt2)"
             )
 

@@ -12,10 +12,21 @@ from prunecell.archive import TensorFacts, inspect, write
 from prunecell.choices import chosen
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.disk.foreign import ARCHIVE, ENDINGS, SAFETENSORS, TORCH, meant_in, recognized
+from prunecell.disk.endings import ARCHIVE, ENDINGS, SAFETENSORS, TORCH
+from prunecell.disk.foreign import meant_in, recognized
 from prunecell.disk.targets import check_target
-from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest, some
-from prunecell.files.archive_file import read_archive, write_archive
+from prunecell.errors import (
+    FormatError,
+    OptionError,
+    OptionTypeError,
+    UnknownNameError,
+    check_mapping,
+    check_path,
+    nearest,
+    quoted,
+    some,
+)
+from prunecell.files.archive_file import read_archive, tell_sparse_parts, write_archive
 from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr
 from prunecell.files.minus_zeros import MinusZeros
@@ -99,7 +110,9 @@ def opened(path: str | Path, *, key: str | None = None) -> Contents:
     Raises:
         As `read`. OptionError: the file has no entries to choose from.
     """
-    path = file_in(Path(path))
+    path = file_in(check_path("path", path))
+    if key is not None and not isinstance(key, str):
+        raise OptionTypeError(f"key={quoted(key)} is illegal: it must be a text, a.b for one entry within another")
     reader = _reader_of(path)
     if key is None:
         return reader(path)
@@ -135,7 +148,7 @@ def file_in(path: Path) -> Path:
 
 def size_of(path: str | Path) -> int:
     """Bytes of a file of tensors; of an index, those of its shards too."""
-    return sum(file.stat().st_size for file in files_of(file_in(Path(path))))
+    return sum(file.stat().st_size for file in files_of(file_in(check_path("path", path))))
 
 
 def pack(
@@ -172,7 +185,7 @@ def pack(
         UnknownNameError: the ending is none of these, or no state_dict is under the key.
         FormatError: the source is damaged, or holds something else than tensors.
         OptionError: the target is a folder. OSError: its folder is not there or cannot be written in.
-        OptionTypeError: a tensor is of a dtype that cannot be stored.
+        OptionTypeError: a tensor is of a dtype that cannot be stored, or a path or the key is of another type.
 
     >>> import tempfile, torch
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -183,16 +196,16 @@ def pack(
     >>> [(row.name, row.shape) for row in rows], again["epoch"]
     ([('weight', (100, 100))], 3)
     """
-    mode = value_mode(values)
+    mode = MinusZeros(value_mode(values))
     chosen("backend", backend, BACKENDS)
-    check_target(Path(target), Path(source), force=True)
+    check_mapping("metadata", metadata or {}, "a mapping from texts to what JSON can hold")
+    source, target = check_path("source", source), check_path("target", target)
+    check_target(target, source, force=True)
     contents = opened(source, key=key)
     _tell_what_lacks(source, contents)
-    minus_zeros = MinusZeros()
-    items = minus_zeros.counted(contents.items)
-    write(items, target, values=mode, backend=backend, metadata={**contents.metadata, **(metadata or {})})
-    if minus_zeros.matter:
-        warnings.warn(f"{source}: {minus_zeros}", stacklevel=2)
+    write(contents.items, target, values=mode, backend=backend, metadata={**contents.metadata, **(metadata or {})})
+    if mode.matter:
+        warnings.warn(f"{source}: {mode}", stacklevel=2)
     return inspect(target)
 
 
@@ -204,7 +217,8 @@ def unpack(source: str | Path, target: str | Path) -> None:
         target: by its ending: `.pt`, `.pth`, `.bin`, `.ckpt` (a state_dict, or the checkpoint that was packed),
             `.safetensors` (written tensor by tensor; tied tensors are in it as often as they have names, and metadata
             that are no text are JSON), or any other of `FILE_FORMATS` that is written. An existing file is replaced.
-            A warning names metadata for which it has no place.
+            A warning names metadata for which it has no place, and the sparse layers of a model that was saved after
+            `compact_`, whose parts are written as they are.
 
     Raises:
         UnknownNameError: the ending is none of these.
@@ -212,8 +226,11 @@ def unpack(source: str | Path, target: str | Path) -> None:
         OSError: its folder is not there or cannot be written in.
         FormatError: the archive is damaged.
     """
-    check_target(Path(target), Path(source), force=True)
-    by_ending(Path(target), WRITERS, "written")(read_archive(Path(source)), Path(target))
+    source, target = check_path("source", source), check_path("target", target)
+    check_target(target, source, force=True)
+    write_to = by_ending(target, WRITERS, "written")
+    tell_sparse_parts(source, target)
+    write_to(read_archive(source), target)
 
 
 def convert(source: str | Path, target: str | Path, *, key: str | None = None) -> None:
@@ -222,16 +239,19 @@ def convert(source: str | Path, target: str | Path, *, key: str | None = None) -
     Raises:
         As `pack` and `unpack`.
     """
-    check_target(Path(target), Path(source), force=True)
-    write_to = by_ending(Path(target), WRITERS, "written")
+    source, target = check_path("source", source), check_path("target", target)
+    check_target(target, source, force=True)
+    write_to = by_ending(target, WRITERS, "written")
     contents = opened(source, key=key)
     _tell_what_lacks(source, contents)
-    write_to(contents, Path(target))
+    if _reader_of(file_in(source)) is read_archive:
+        tell_sparse_parts(file_in(source), target)
+    write_to(contents, target)
 
 
-def _tell_what_lacks(source: str | Path, contents: Contents) -> None:
+def _tell_what_lacks(source: Path, contents: Contents) -> None:
     """Warn of what does not come along: what is no tensor, and the other shards of the model."""
-    index = index_of(file_in(Path(source)))
+    index = index_of(file_in(source))
     if index is not None:
         warnings.warn(f"{source}: it is a part of a model only: {index} names all its files; give that", stacklevel=3)
     if contents.left_out:

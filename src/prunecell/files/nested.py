@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from torch import Tensor
 
-from prunecell.errors import FormatError, UnknownNameError, nearest
+from prunecell.errors import FormatError, UnknownNameError, nearest, typed
 
 METADATA = "torch_checkpoint"
 """The key of an archive's metadata that says where in the checkpoint its tensors stood, and what stood beside them."""
@@ -48,7 +48,7 @@ def taken_apart(found: object, path: Path, key: str | None) -> Nested:
     """
     if not isinstance(found, Mapping):
         hint = ": save its state_dict()" if hasattr(found, "state_dict") else ""
-        raise FormatError(f"{path}: it holds no state_dict but a {type(found).__name__}{hint}")
+        raise FormatError(f"{path}: it holds no state_dict but {typed(found)}{hint}")
     way = _way(found, path) if key is None else _way_of(key, found, path)
     entry = _at(found, way)
     state = {name: item for name, item in entry.items() if isinstance(item, Tensor)}
@@ -112,7 +112,7 @@ def _way(found: Mapping[Any, Any], path: Path) -> tuple[str, ...]:
         held = ", ".join(f"{name!r}: {type(value).__name__}" for name, value in list(found.items())[:_NAMED])
         raise FormatError(f"{path}: it holds no state_dict, which is names with tensors, but {held or 'nothing'}")
     names = ", ".join(".".join(way) or "the tensors outside of these" for way in ways)
-    raise FormatError(f"{path}: it holds several state_dicts: {names}; choose one by key= (--key)")
+    raise FormatError(f"{path}: it holds several state_dicts: {names}; choose one of them as the key")
 
 
 def _ways(
@@ -208,7 +208,7 @@ def _kind(value: object) -> str:
         return "a nested tensor"
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return f"a {type(value).__name__}"
+    return typed(value)
 
 
 def _has_tensors(value: object) -> bool:

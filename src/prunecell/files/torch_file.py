@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from prunecell.disk.atomic import replacing
-from prunecell.disk.foreign import TORCH, mistaken
+from prunecell.disk.endings import TORCH, check_ending
+from prunecell.disk.foreign import mistaken
 from prunecell.errors import FormatError
 from prunecell.files.contents import Contents, contents_of, tell_left_out
 from prunecell.files.nested import METADATA, put_together, taken_apart
@@ -60,9 +61,11 @@ def _why_not(error: Exception, path: Path) -> str:
         what = ", ".join(held) or "classes or functions"
         tensors = str(path.with_name(f"{path.stem}-state.pt"))
         return (
-            f"it holds pickled objects of {what}, whose code would have to run: where you trust the file, load it by "
-            f"model = torch.load({str(path)!r}, weights_only=False), and save the tensors: "
-            f"torch.save(model.state_dict(), {tensors!r}); where it gives a dict, its state_dict alone"
+            f"it holds pickled objects of {what}, whose code would have to run. Where you trust the file, load it, and"
+            " save the tensors:\n"
+            f"  model = torch.load({str(path)!r}, weights_only=False)\n"
+            f"  torch.save(model.state_dict(), {tensors!r})\n"
+            "Where it gives a dict, save the state_dict that is in it"
         )
     told = text.strip().split("\n")[0].split(". ")[0]
     reason = f" ({told[:200]})" if told and isinstance(error, pickle.UnpicklingError | RuntimeError) else ""
@@ -70,7 +73,12 @@ def _why_not(error: Exception, path: Path) -> str:
 
 
 def write_torch(contents: Contents, path: Path) -> None:
-    """Write a state_dict, or the checkpoint around it that was packed; other metadata have no place in it."""
+    """Write a state_dict, or the checkpoint around it that was packed; other metadata have no place in it.
+
+    Raises:
+        OptionError: the path has the ending of another kind of file.
+    """
+    check_ending(path, TORCH)
     whole = put_together(contents.state(), contents.metadata)
     tell_left_out(path, [name for name in contents.metadata if name != METADATA])
     with replacing(path) as file:

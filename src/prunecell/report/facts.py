@@ -31,7 +31,7 @@ class WeightFacts:
     @property
     def sparsity(self) -> float:
         """The fraction that is pruned."""
-        return 1 - self.n_kept / max(self.n_weights, 1)
+        return (self.n_weights - self.n_kept) / max(self.n_weights, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Report:
     @property
     def sparsity(self) -> float:
         """The fraction of the prunable weights that is pruned."""
-        return 1 - self.n_kept / max(self.n_weights, 1)
+        return (self.n_weights - self.n_kept) / max(self.n_weights, 1)
 
     @property
     def model_sparsity(self) -> float:

@@ -28,6 +28,9 @@ LARGEST_RATIO = 0.9
 
 LARGEST = (1 << 31) - 1  # entries that the kernels count
 PREFERENCES = ("speed", "memory")
+_LAYERS = {"linear": "linear layers", "pointwise": "convolutions of kernel size 1", "convolution": "convolutions"}
+"""Kind -> what a reason calls such layers; the matrices of an LSTM or attention count as linear layers."""
+
 SHIPPED = {level: Path(__file__).with_name(f"break_even_v{level}.json") for level in (3, 4)}
 
 
@@ -125,7 +128,7 @@ class Wish:
         if not sizes:
             return f"the table of times has no {weight.kind} layer"
         if self.prefer == "speed" and weight.n_weights < min(sizes):
-            return f"layers of less than {min(sizes):,} weights gain no time"
+            return f"{_LAYERS[weight.kind]} of less than {min(sizes):,} weights gain no time"
         what = "faster" if self.prefer == "speed" else "as small and fast"
         return f"dense is {what} at {100 * (1 - weight.density):.0f} % zeros"
 

@@ -28,6 +28,7 @@ class Conversion:
 
     def __init__(self, model: nn.Module, source: Weights, wish: Wish) -> None:
         self._names = first_names(places_of(model))
+        self._order = {path: n for n, (path, _) in enumerate(paths_of(model))}
         self._source, self._wish = source, wish
         self._sparse_before = [_facts_before(path, m) for path, m in paths_of(model) if isinstance(m, SparseMatrix)]
         self._decisions: Decisions = survey(model, source, wish)
@@ -95,7 +96,7 @@ class Conversion:
         dense = nn.Linear(weight.shape[1], rows[1] - rows[0], bias=bias is not None, device="meta")
         dense.weight = nn.Parameter(self.dense(weight)[slice(*rows)].clone(), weight.requires_grad)
         if bias is not None:
-            dense.bias = nn.Parameter(bias, weight.requires_grad)
+            dense.bias = nn.Parameter(bias, bias.requires_grad)
         return dense
 
     def dense(self, tensor: Tensor) -> Tensor:
@@ -103,13 +104,19 @@ class Conversion:
         return self._source.dense(self._names[id(tensor)], tensor)
 
     def bias(self, tensor: Tensor | None) -> Tensor | None:
-        """A bias of the model as it is to be, if there is one."""
-        return None if tensor is None else self.dense(tensor)
+        """A bias of the model as it is to be, if there is one; frozen if it is frozen in the model."""
+        return None if tensor is None else nn.Parameter(self.dense(tensor).detach(), tensor.requires_grad)
 
     def report(self) -> CompactReport:
         """What became of each weight; the bytes of the whole model are not known here."""
-        layers = (*(self._facts(decision) for decision in self._decisions.values()), *self._sparse_before)
-        return CompactReport(layers=layers, bytes_before=0, bytes_after=0)
+        layers = [*(self._facts(decision) for decision in self._decisions.values()), *self._sparse_before]
+        layers.sort(key=lambda facts: self._place(facts.name))
+        return CompactReport(layers=tuple(layers), bytes_before=0, bytes_after=0)
+
+    def _place(self, name: str) -> int:
+        """Where the layer of a weight stands in the model."""
+        module, dot, _ = name.rpartition(".")
+        return self._order.get(module + dot, len(self._order))
 
     def _facts(self, decision: Decision) -> LayerFacts:
         made = self._made.get(decision.name)

@@ -1,9 +1,9 @@
 """compact_: the layers of a model become sparse where that pays, from its own weights or from an archive.
 
-which tensor of a file is for which of the model (fit) -> what each weight becomes (survey, by `choose`) -> its form,
-from weights that are dense in the model or never dense in a file (sources, `compress`) -> layers (converters) that a
-`Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); at last
-their containers are told of them (joints).
+which tensor of a file is for which of the model (matching) -> what each weight becomes (survey, by `choose`) -> its
+form, from weights that are dense in the model or never dense in a file (sources, `compress`) -> layers (converters)
+that a `Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); what others hold
+of the model gets its values too (aside); at last its containers are told of the layers (joints).
 
 Whatever cannot be done is found before the model is changed: a file is read to its end before, and a model's own values
 are looked at.
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from prunecell.archive import Archive
-from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError
+from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, check_path, typed
 from prunecell.sparse.aside import Before
 from prunecell.sparse.choose import Wish, break_even_table
 from prunecell.sparse.conversion import Conversion
@@ -96,11 +96,11 @@ def compact_(
 
 def _check(model: object, path: object, *, strict: bool) -> None:
     if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+        raise OptionTypeError(f"model must be a torch.nn.Module, not {typed(model)}")
     if isinstance(model, torch.jit.ScriptModule):
-        raise OptionTypeError(f"the model is a {type(model).__name__} of torch.jit: call compact_ before torch.jit")
-    if path is not None and not isinstance(path, str | Path):
-        raise OptionTypeError(f"path must be the name of a file that save wrote, not a {type(path).__name__}")
+        raise OptionTypeError(f"the model is {typed(model)} of torch.jit: call compact_ before torch.jit")
+    if path is not None:
+        check_path("path", path)
     if path is None and not strict:
         raise OptionError("strict=False is for loading a file: give its path")
 
@@ -118,8 +118,8 @@ def _from_file(model: nn.Module, path: str | Path, wish: Wish, *, strict: bool) 
     with Archive.open(path) as archive:
         if not (loader := own_way(model)):
             root, report, source = _from_archive(model, archive, wish, strict=strict)
-            if root is model:  # a single layer is still held by the caller
-                before.settle_(model, source.dense, source.names)
+            # Where the model is a single layer, the caller still holds it; on the meta device it takes no memory then.
+            before.settle_(root, source.dense, source.names, on_meta=root is model)
             return root, report
         with unchanged_if_refused(model, values=True):
             loaded = load_all_(model, archive, strict=strict)

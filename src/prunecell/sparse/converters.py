@@ -33,7 +33,7 @@ class Run(Protocol):
         ...
 
     def bias(self, tensor: Tensor | None) -> Tensor | None:
-        """A bias of the model as it is to be, if there is one."""
+        """A bias of the model as it is to be, if there is one; frozen if it is frozen in the model."""
         ...
 
 
@@ -73,10 +73,12 @@ def _attention(run: Run, dense: nn.MultiheadAttention) -> nn.Module:
     output = run.matrix("linear", dense.out_proj.weight)
     if not any((*matrices, output)):
         return dense
-    biases = [None] * 3 if dense.in_proj_bias is None else run.dense(dense.in_proj_bias).view(3, size).clone().unbind()
+    biases: list[Tensor | None] = [None] * 3
+    if (bias := run.bias(dense.in_proj_bias)) is not None:
+        biases = [nn.Parameter(third, bias.requires_grad) for third in bias.detach().view(3, size).clone()]
     query, key, value = (
-        run.layer(matrix, weight, rows, bias)
-        for matrix, (weight, rows), bias in zip(matrices, places, biases, strict=True)
+        run.layer(matrix, weight, rows, third)
+        for matrix, (weight, rows), third in zip(matrices, places, biases, strict=True)
     )
     last = run.layer(output, dense.out_proj.weight, (0, size), run.bias(dense.out_proj.bias))
     return SparseMultiheadAttention(dense, query=query, key=key, value=value, output=last)

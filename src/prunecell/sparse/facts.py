@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from prunecell.errors import OptionError, OptionTypeError, quoted
+from prunecell.errors import OptionError, OptionTypeError, quoted, typed
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -27,7 +27,8 @@ class LayerFacts:
         sparsity: the fraction that is zero, in [0, 1]; None where nobody counted, because the layer has no sparse form.
         form: format and values, "columns16 fp32"; None where it is dense.
         reason: why it is dense; empty where it is sparse.
-        bytes_before, bytes_after: of memory.
+        bytes_before, bytes_after: of memory, before the call of `compact_` and after it; so of a layer that was sparse
+            already they are the same.
     """
 
     name: str
@@ -98,7 +99,8 @@ class CompactReport:
                 reasons.setdefault(f"dense ({layer.reason})", []).append(layer.name)
         names = {**reasons, "not in the file": list(self.missing), "not in the model": list(self.left_over)}
         lines = [f"{title}: {listed([quoted(name) for name in of])}" for title, of in names.items() if of]
-        total = f"all parameters and buffers: {self.bytes_before:,} bytes before, {self.bytes_after:,} after"
+        formats = ", with biases and a byte in each sparse layer for its format" if self.n_sparse else ""
+        total = f"all parameters and buffers{formats}: {self.bytes_before:,} bytes before, {self.bytes_after:,} after"
         return [total, *lines, *self.remarks]
 
     def __rich__(self) -> "Group":
@@ -132,7 +134,7 @@ def compact_report(model: nn.Module) -> CompactReport:
     [('0.weight', 'gaps8 fp32'), ('1.weight_ih_l0', None)]
     """
     if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+        raise OptionTypeError(f"model must be a torch.nn.Module, not {typed(model)}")
     report = vars(model).get(_ATTRIBUTE)
     if not isinstance(report, CompactReport):
         raise OptionError(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from prunecell.errors import OptionError, OptionTypeError, StateError
+from prunecell.errors import OptionError, OptionTypeError, StateError, typed
 
 REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes that a layer may have. Whichever it is, it computes in float32."""
@@ -25,7 +25,7 @@ def result_dtype(x: object, dtype: torch.dtype) -> torch.dtype:
     prunecell.errors.OptionError: x and the layer must have the same dtype, but they have torch.uint8 and torch.float32
     """
     if not isinstance(x, Tensor):
-        raise OptionTypeError(f"x must be a tensor, not a {type(x).__name__}")
+        raise OptionTypeError(f"x must be a tensor, not {typed(x)}")
     given = x.dtype
     if _may_autocast() and given in REAL and _NOT_UNDER_AUTOCAST not in {given, dtype}:
         return _autocast_dtype(x) or _the_same(given, dtype)
@@ -38,12 +38,8 @@ def _the_same(given: torch.dtype, dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-def _always() -> bool:
-    return True
-
-
 # Whether autocast is on for any device. Torch has no public name for it; where a version lacks it, the device is asked.
-_may_autocast = getattr(torch._C, "_is_any_autocast_enabled", _always)  # noqa: SLF001
+_may_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)  # noqa: SLF001
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.errors import check_count
-from prunecell.sparse.choose import DENSITIES, Measured, Table, own_table, write_table
+from prunecell.sparse.choose import DENSITIES, LARGEST_RATIO, Measured, Table, own_table, write_table
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
@@ -60,12 +60,13 @@ CASES = tuple(
 )
 
 
-def tune_runtime(*, repeats: int = 3, path: Path | None = None) -> Path:
+def tune_runtime(*, repeats: int = 3, path: Path | None = None, watch: Callable[[str], None] = lambda _: None) -> Path:
     """Measure the table on this machine, on one thread, and keep it for all later calls of `compact_`.
 
     Args:
         repeats: >= 1, times of each, dense and sparse in turn; the shortest count.
-        path: where the table is written; None: to the user's cache folder, where `compact_` finds it.
+        path: where the table is written, at the end; None: to the user's cache folder, where `compact_` finds it.
+        watch: is given a line about each layer when it was measured: from how many zeros on a sparse form is faster.
 
     Returns:
         The file.
@@ -74,7 +75,7 @@ def tune_runtime(*, repeats: int = 3, path: Path | None = None) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        table = measure(CASES, repeats)
+        table = measure(CASES, repeats, watch)
     finally:
         torch.set_num_threads(threads)
     path = path or own_table()
@@ -83,9 +84,21 @@ def tune_runtime(*, repeats: int = 3, path: Path | None = None) -> Path:
 
 
 @torch.inference_mode()
-def measure(cases: tuple[Case, ...], repeats: int) -> Table:
+def measure(cases: tuple[Case, ...], repeats: int, watch: Callable[[str], None] = lambda _: None) -> Table:
     """Measure layers at all densities and in all forms."""
-    return tuple(_measured(case, repeats) for case in cases)
+    table = []
+    for n, case in enumerate(cases, 1):
+        table.append(_measured(case, repeats))
+        watch(f"{n} of {len(cases)}: {_found(table[-1])}")
+    return tuple(table)
+
+
+def _found(measured: Measured) -> str:
+    best = [min(times) for times in zip(*measured.ratios.values(), strict=True)]
+    wins = [density for density, ratio in zip(DENSITIES, best, strict=True) if ratio <= LARGEST_RATIO]
+    what = f"sparse is faster from {1 - max(wins):.0%} zeros on" if wins else "dense is faster"
+    samples = f"{measured.n_samples} sample{'s' * (measured.n_samples > 1)}"
+    return f"{measured.kind}, {measured.n_weights:,} weights, {samples}: {what}"
 
 
 def _measured(case: Case, repeats: int) -> Measured:

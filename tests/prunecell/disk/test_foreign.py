@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import os
 import re
 import shlex
 import zipfile
@@ -150,6 +151,18 @@ def test_what_is_advised_for_a_file_or_its_folder_can_be_pasted(tmp_path, monkey
         Path(command[1]).unlink()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+@pytest.mark.parametrize("ending", WANTED)
+def test_a_pipe_or_a_device_is_told_and_not_waited_for(tmp_path, ending):
+    os.mkfifo(tmp_path / f"pipe{ending}")
+    (tmp_path / f"device{ending}").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        works = [read, lambda path: pack(path, tmp_path / "out.pcell")]
+        for work in (*works, *([inspect, prunecell.load] if ending == ".pcell" else [])):
+            with pytest.raises(FormatError, match=rf"{name}.*: it is a pipe or a device, not an? .*to a file first$"):
+                work(tmp_path / f"{name}{ending}")
+
+
 def test_of_a_folder_with_archives_only_they_are_offered(tmp_path):
     for name in ("a.pt", "b.pt"):
         torch.save(STATE, tmp_path / name)
@@ -175,7 +188,7 @@ class Net(nn.Module):
 )
 def test_pickled_objects_are_named_with_what_to_do(tmp_path, value, held):
     torch.save(value, tmp_path / "sd.pt")
-    message = f"it holds pickled objects of .*{re.escape(held)}, whose code would have to run: .*save the tensors"
+    message = rf"it holds pickled objects of .*{re.escape(held)}, whose code would have to run\. .*save the tensors:\n"
     with pytest.raises(FormatError, match=message) as caught:
         read(tmp_path / "sd.pt")
     assert f"torch.load({str(tmp_path / 'sd.pt')!r}, weights_only=False)" in str(caught.value)

@@ -99,7 +99,7 @@ def test_unknown_names_are_refused_with_the_nearest(mlp, tmp_path):
 def test_what_is_traced_needs_a_model_and_an_example(mlp, tmp_path, name):
     with pytest.raises(OptionError, match=f"example=None is illegal with format '{name}'"):
         export(mlp.model, tmp_path / "model", format=name)
-    with pytest.raises(OptionTypeError, match=f"format '{name}' needs the model itself, not a OrderedDict"):
+    with pytest.raises(OptionTypeError, match=f"format '{name}' needs the model itself, not an OrderedDict"):
         export(mlp.model.state_dict(), tmp_path / "model", example=mlp.x, format=name)
     with pytest.raises(OptionTypeError, match="must be a tensor or a tuple of tensors, not <class 'list'>"):
         export(mlp.model, tmp_path / "model", example=[mlp.x], format=name)

@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+import warnings
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from prunecell.codecs.dtypes import ELEMENT_TYPES
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
 from prunecell.files import FILE_FORMATS, pack, read, unpack
 from prunecell.files.formats import READERS, WRITERS, convert
+from prunecell.sparse import compact_
 
 
 def sparse(*shape, dtype=torch.float32):
@@ -162,7 +164,7 @@ def test_no_code_of_a_checkpoint_runs(tmp_path):
         ),
         (
             {"a": {"w": torch.ones(2)}, "b": {"w": torch.ones(2)}},
-            "it holds several state_dicts: a, b; choose one by key=",
+            "it holds several state_dicts: a, b; choose one of them as the key",
         ),
         (torch.optim.SGD([torch.ones(2)]).state_dict(), "it holds no state_dict, which is names with tensors"),
     ],
@@ -320,3 +322,17 @@ def test_a_shard_whose_index_lies_beside_it_is_told_to_be_a_part(tmp_path, endin
     assert list(load(target)) == ["0.weight", "1.weight"]
     index.write_text(json.dumps({"weight_map": {"0.weight": parts[0].name}}))
     work(parts[0], target)
+
+
+@pytest.mark.parametrize("work", [unpack, convert])
+def test_parts_of_sparse_layers_are_told_where_dense_weights_are_expected(tmp_path, work):
+    model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(512, 512))
+    nn.init.sparse_(model[2].weight, sparsity=0.95)
+    save(model, tmp_path / "dense.pcell")
+    save(compact_(model, prefer="memory"), tmp_path / "compact.pcell")
+    told = r"out\.pt: no dense weights, but the parts of sparse layers are written for '2', .*save before compact_"
+    with pytest.warns(UserWarning, match=told):
+        work(tmp_path / "compact.pcell", tmp_path / "out.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        work(tmp_path / "dense.pcell", tmp_path / "out.pt")

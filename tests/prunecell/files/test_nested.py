@@ -2,12 +2,14 @@
 
 import math
 import re
+import warnings
 from collections import OrderedDict
 
 import pytest
 import torch
 
 from prunecell.archive import Archive, load
+from prunecell.codecs.modes import VALUE_MODES
 from prunecell.errors import FormatError, OptionError, UnknownNameError
 from prunecell.files import pack, read, unpack
 from prunecell.files.contents import contents_of
@@ -98,7 +100,7 @@ def test_a_key_chooses_among_several(tmp_path, key, wanted):
     torch.save({"g": A, "d": B, "both": {"x": A, "y": B}, "with.dot": B, "epoch": 1}, tmp_path / "in.pt")
     if key is None:
         with pytest.raises(
-            FormatError, match=r"several state_dicts: g, d, both\.x, both\.y, with\.dot; choose one by key="
+            FormatError, match=r"several state_dicts: g, d, both\.x, both\.y, with\.dot; choose one of them as the key"
         ):
             read(tmp_path / "in.pt")
         return
@@ -158,11 +160,26 @@ def test_minus_zeros_are_told_where_there_are_many(tmp_path, dtype):
     masked = weight * (weight.abs() > 1)
     assert (masked.signbit() & (masked == 0)).any()
     torch.save({"w": masked}, tmp_path / "in.pt")
-    with pytest.warns(UserWarning, match=r"in\.pt: [\d,]+ of 10,000 weights are -0\.0, .*: add 0\.0 to the tensors"):
+    with pytest.warns(UserWarning, match=r"in\.pt: [\d,]+ of 10,000 numbers are -0\.0, .*: add 0\.0 to the tensors"):
         pack(tmp_path / "in.pt", tmp_path / "masked.pcell")
     torch.save({"w": masked + 0.0}, tmp_path / "in.pt")
     pack(tmp_path / "in.pt", tmp_path / "zeros.pcell")
     assert (tmp_path / "zeros.pcell").stat().st_size < (tmp_path / "masked.pcell").stat().st_size
+
+
+@pytest.mark.parametrize("values", VALUE_MODES)
+def test_minus_zeros_are_told_exactly_where_they_cost_something(tmp_path, values):
+    torch.manual_seed(0)
+    masked = {name: torch.randn(4, 2000) * torch.randint(0, 2, (4, 2000)) for name in "ab"}
+    sizes = []
+    for state in (masked, {name: tensor + 0.0 for name, tensor in masked.items()}):
+        torch.save(state, tmp_path / "in.pt")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            pack(tmp_path / "in.pt", tmp_path / "out.pcell", values=values)
+        sizes.append(((tmp_path / "out.pcell").stat().st_size, len(told)))
+    (with_them, n_told), (without, none) = sizes
+    assert (with_them > without, none) == (n_told == 1, 0)
 
 
 def test_text_that_utf_8_cannot_hold_is_written_as_python_writes_it(tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from itertools import pairwise, product
 
 import pytest
@@ -18,6 +19,7 @@ from prunecell.sparse.choose import (
     Form,
     Measured,
     Weight,
+    Wish,
     break_even_table,
     choose,
     own_table,
@@ -214,7 +216,10 @@ def test_tuning_measures_a_table_that_is_used_from_then_on(tmp_path, monkeypatch
     assert break_even_table() in [read_table(path) for path in SHIPPED.values()]
     monkeypatch.setattr(tune, "CASES", (tune.Case("linear", lambda: nn.Linear(32, 32), (1, 32)),))
     monkeypatch.setattr(tune, "SECONDS", 0.0)
-    assert tune.tune_runtime(repeats=1) == own_table()
+    told = []
+    assert tune.tune_runtime(repeats=1, watch=told.append) == own_table()
+    assert len(told) == 1
+    assert re.match(r"1 of 1: linear, 1,024 weights, 1 sample: (sparse is faster from \d+% zeros on|dense is)", told[0])
     (measured,) = break_even_table()
     assert (measured.kind, measured.n_samples, measured.n_weights) == ("linear", 1, 1024)
     assert all(a <= b for ratios in measured.ratios.values() for a, b in pairwise(ratios))
@@ -224,7 +229,7 @@ def test_compact_goes_by_the_table_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     layer = nn.Linear(8, 8)
     write_table(own_table(), (row(100, bitmask=flat(0.5)),))
-    with pytest.warns(NothingSparseWarning, match="layers of less than 100 weights gain no time"):
+    with pytest.warns(NothingSparseWarning, match="linear layers of less than 100 weights gain no time"):
         assert compact_(layer) is layer
     write_table(own_table(), (row(10, bitmask=flat(0.5)),))
     nn.init.sparse_(layer.weight, 0.5)
@@ -238,3 +243,17 @@ def test_repeats_is_a_count():
         tune.tune_runtime(repeats=0)
     with pytest.raises(OptionTypeError, match="repeats='2' is illegal"):
         tune.tune_runtime(repeats="2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "called"),
+    [
+        ("linear", "linear layers"),
+        ("pointwise", "convolutions of kernel size 1"),
+        ("convolution", "convolutions"),
+    ],
+)
+def test_a_layer_too_small_is_told_of_its_kind(kind, called):
+    wish = Wish(prefer="speed", values="fp32", table=break_even_table())
+    weight = Weight(kind=kind, n_rows=2, n_columns=2, n_kept=1)
+    assert re.fullmatch(rf"{called} of less than [\d,]+ weights gain no time", wish.why_dense(weight))

@@ -106,6 +106,30 @@ def test_dense_is_chosen_where_nothing_wins():
         assert list(compact_(model)) == before
 
 
+@pytest.mark.parametrize("from_file", [False, True])
+@pytest.mark.parametrize("frozen", ["", "weight", "bias"])
+@pytest.mark.parametrize(
+    ("make", "full"),
+    [
+        (lambda: nn.LSTM(32, 32), "weight_hh_l0"),
+        (lambda: nn.MultiheadAttention(32, 2), "in_proj_weight"),
+        (lambda: nn.MultiheadAttention(32, 2, kdim=16, vdim=16), "k_proj_weight"),
+        (lambda: nn.MultiheadAttention(32, 2), "out_proj.weight"),
+    ],
+)
+def test_a_dense_part_of_a_sparse_layer_stays_frozen_or_thawed(make, full, frozen, from_file, tmp_path):
+    model = pruned(make(), 0.95)
+    model.get_parameter(full).data.fill_(1.0)  # without a zero it stays dense
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not (frozen and frozen in name))
+    save(model, tmp_path / "model.pcell")
+    small = compact_(model, tmp_path / "model.pcell" if from_file else None)
+    parts = [part for part in small.modules() if isinstance(part, nn.Linear)]
+    assert parts
+    assert {part.weight.requires_grad for part in parts} == {frozen != "weight"}
+    assert {part.bias.requires_grad for part in parts} == {frozen != "bias"}
+
+
 def test_tied_weights_stay_tied_and_embeddings_dense(tmp_path):
     torch.manual_seed(0)
     model, x = pruned(Tied()), torch.arange(50)

@@ -110,7 +110,7 @@ def test_it_prints_as_a_table_and_gives_json():
     assert "columns16 fp32" in text
     assert "6 of 15 sparse" in text
     assert "dense (GRU has no sparse form): 'gru.weight_ih_l0', 'gru.weight_hh_l0'" in text
-    assert f"all parameters and buffers: {report.bytes_before:,} bytes before, {report.bytes_after:,} after" in text
+    assert f"for its format: {report.bytes_before:,} bytes before, {report.bytes_after:,} after" in text
     found = json.loads(report.to_json())
     assert found["n_sparse"] == report.n_sparse
     assert [layer["name"] for layer in found["layers"]] == [layer.name for layer in report.layers]
@@ -174,3 +174,15 @@ def test_layers_of_an_earlier_conversion_are_in_the_report_too():
 def test_weights_on_other_devices_stay_dense_and_the_reason_names_the_device():
     elsewhere = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda:1"), numel=lambda: 4)
     assert survey._why_never(elsewhere) == "on cuda:1: sparse layers are for the CPU"
+
+
+def test_a_second_call_keeps_the_order_and_tells_of_all():
+    model = thinned(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.LSTM(32, 32), nn.Linear(64, 64), nn.Linear(8, 8)))
+    nn.init.ones_(model[3].weight)
+    first = compact_report(compact_(model))
+    assert [layer.form is None for layer in first.layers if layer.name == "3.weight"] == [True]
+    thinned(model[3])
+    second = compact_report(compact_(model))
+    assert [layer.name.split(".")[0] for layer in second.layers] == [layer.name[0] for layer in first.layers]
+    assert second.bytes_before == first.bytes_after
+    assert all(layer.bytes_before == layer.bytes_after for layer in second.layers if layer.name != "3.weight")
