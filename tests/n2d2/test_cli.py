@@ -55,6 +55,20 @@ def test_what_has_no_effect_is_told(name):
         assert parse(["net.ini", name, *["5"] * IDLE[name], "-test"]) == Options(net=Path("net.ini"), test=True)
 
 
+OF_N2D2 = """
+    -act-clipping-mode -act-quantile-value -act-rescale-per-output -act-rescaling-mode -b-round-mode -bench
+    -c-round-mode -calib -calib-reload -calibOnly -cfg -check -db-export -dev -dynamic-allocation -export
+    -export-parameters -find-lr -finetuning -fuse -h -l -learn -learn-epoch -learn-stdp -log -log-db-stats
+    -log-epoch -log-json -log-kernels -log-outputs -multidev -nb-test -nbbits -no-cle -no-unsigned -pre-samples
+    -present-time -pruning -pruning-threshold -qat-sat -report -save-test-set -seed -stop-valid -test -test-id
+    -test-index -testAdv -testQAT -ts -v -valid-metric -verbose -w -w-ignore -ws -wt-clipping-mode -wt-round-mode
+"""
+
+
+def test_every_option_of_n2d2_works_has_no_effect_or_is_refused():
+    assert {*OF_N2D2.split()} <= {*OPTIONS, *REFUSED, *IDLE}
+
+
 def test_no_name_is_in_two_tables():
     assert len({*OPTIONS, *REFUSED, *IDLE, *ALIASES}) == len(OPTIONS) + len(REFUSED) + len(IDLE) + len(ALIASES)
 

@@ -201,6 +201,19 @@ def test_a_full_disk_is_named_and_leaves_no_halves(refusal, monkeypatch):
 
 
 @pytest.mark.usefixtures("workplace")
+def test_a_run_without_room_on_the_disk_is_told_and_a_stopped_one_how_to_go_on(command, refusal, monkeypatch):
+    command("run", "net.ini", "--epochs", "1", "--no-reference")
+    before = tree("runs")
+    monkeypatch.setattr(sys, "argv", ["prunecell", "run", "net.ini", "--epochs", "2", "--resume"])
+    with monkeypatch.context() as context:
+        context.setattr("n2d2.experiment.run.checkpoint_bytes", lambda _: 10**18)
+        told = refusal("run", "net.ini", "--epochs", "2", "--resume")
+    assert f"error: {Path('runs/net').resolve()}: No space left on device: about 2000000.0 TB will be" in told
+    assert told.endswith("; to go on: prunecell run net.ini --epochs 2 --resume\n")
+    assert tree("runs") == before
+
+
+@pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -17,7 +17,7 @@ from n2d2.ini.document import PROVIDERS
 from n2d2.ini.errors import hint
 from n2d2.network.environment import Environment
 from n2d2.network.imported import configure, read_imported
-from n2d2.network.layers import PRUNABLE, read_cell
+from n2d2.network.layers import KINDS, PRUNABLE, read_cell
 from n2d2.network.parts import Inputs, Shape, read_quantizer
 from n2d2.network.refused import REFUSED_CELLS
 from n2d2.quantizer import PruneCell
@@ -93,11 +93,21 @@ def read_graph(document: Document, environment: Environment, wanted: Collection[
         if section.name in files:
             _add_file(document, graph, section, inputs, files[section.name])
         else:
-            quantizer = read_quantizer(section) if section.get_str("Type") in PRUNABLE else None
+            quantizer = _quantizer(section)
             graph.add(read_cell(section, inputs), inputs, section, quantizer)
             _check_outputs(section, graph.shapes[section.name])
             environment.values |= _automatic_values(section.name, inputs, graph.shapes[section.name])
     return graph
+
+
+def _quantizer(section: Section) -> PruneCell | None:
+    """The PruneCell of a section; what it shares with others may have one that is not for it."""
+    kind = section.get_str("Type")
+    if kind in PRUNABLE:
+        return read_quantizer(section)
+    if kind in KINDS and "QWeight" in section.entries and section.entries["QWeight"].section == section.name:
+        raise section.refuse("QWeight", f"a {kind} has no weights to prune; {', '.join(PRUNABLE)} have")
+    return None
 
 
 def zeros(shapes: Sequence[Shape]) -> list[torch.Tensor]:

@@ -78,7 +78,7 @@ def _lock(lock: int, folder: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        who = os.pread(lock, _TOLD, 0).decode("utf-8", "replace").strip() or "another run"
+        who = os.read(lock, _TOLD).decode("utf-8", "replace").strip() or "another run"
         raise OptionError(
             f"{who} works in the folder {folder.resolve()}, and both would write the same files: wait until it ends, or"
             " use another folder"
@@ -94,6 +94,6 @@ def _say_who(lock: int, folder: Path) -> None:
     text = f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M:%S')})"
     try:
         os.ftruncate(lock, 0)
-        os.pwrite(lock, text.encode()[:_TOLD], 0)
+        os.write(lock, text.encode()[:_TOLD])
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder / LOCK)) from None

@@ -43,6 +43,16 @@ def test_a_key_without_the_one_that_it_belongs_to_says_so(owner, section):
         read_network(ini.parse(alone.replace(f"{key}=0.5", f"{owner}={OWNERS[owner]}\n{key}s=0.5")))
 
 
+def test_a_cell_without_weights_says_that_it_has_nothing_to_prune():
+    text = Path("dense.ini").read_text()
+    with pytest.raises(
+        ini.IniError, match=r"\[softmax\] QWeight is refused: a Softmax has no weights to prune; Conv, "
+    ):
+        read_network(ini.parse(text.replace("[softmax]\n", "[softmax]\nQWeight=Prune\n")))
+    network = read_network(ini.parse(f"{text}QWeight=Prune\n"))  # the BatchNorm shares this section
+    assert [*network.quantizers] == ["conv1", "fc1"]
+
+
 @pytest.mark.parametrize("policy", ["PolyDecay", "CosineDecay"])
 def test_a_schedule_without_an_end_matters_for_learning_only(policy):
     text = Path("dense.ini").read_text() + f"Solvers.LearningRatePolicy={policy}\nSolvers.MaxIterations=$(int(3 / 7))\n"
