@@ -239,4 +239,13 @@ def read_quantizer(section: Section) -> PruneCell | None:
     """Read `QWeight` and its parameters, if they are there; the PruneCell is on no cell yet."""
     if "QWeight" not in section:
         return None
-    return configured(section, chosen(section, "QWeight", {"Prune": PruneCell}, REFUSED_QUANTIZERS), "QWeight.")
+    quantizer = configured(section, chosen(section, "QWeight", {"Prune": PruneCell}, REFUSED_QUANTIZERS), "QWeight.")
+    if quantizer.prune_mode == "Gradual" and quantizer.start > quantizer.threshold:
+        entry = section.entry("QWeight.StartThreshold") or section.entry("QWeight.Threshold")
+        warnings.warn(
+            f"{entry.place if entry else section.place}: {section}QWeight.StartThreshold={quantizer.start} is above"
+            f" QWeight.Threshold={quantizer.threshold}: as in N2D2, so much is pruned at once, and stays pruned",
+            IniWarning,
+            stacklevel=2,
+        )
+    return quantizer

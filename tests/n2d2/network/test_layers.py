@@ -1,5 +1,6 @@
 """A section to a cell, for every Type."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -203,6 +204,25 @@ def test_a_prune_cell_is_read_and_not_put_on():
     assert read_quantizer(section_of(*lines)) == PruneCell(prune_mode="Static", threshold=0.4)
     assert read_quantizer(section_of("Type=Fc")) is None
     assert read_cell(section_of(*lines), INPUTS).quantizer is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "warned"),
+    [
+        (
+            ["QWeight.StartThreshold=0.95", "QWeight.Threshold=0.3"],
+            r"^net.ini:5: .*0.95 is above QWeight.Threshold=0.3: ",
+        ),
+        (["QWeight.Threshold=0.05"], r"^net.ini:5: \[x\] QWeight.StartThreshold=0.1 is above QWeight.Threshold=0.05: "),
+        (["QWeight.StartThreshold=0.3", "QWeight.Threshold=0.3"], None),
+    ],
+)
+def test_a_start_above_the_threshold_is_told(lines, warned):
+    words = ("Type=Fc", "QWeight=Prune", "QWeight.PruningMode=Gradual", *lines)
+    with pytest.warns(ini.IniWarning, match=warned) if warned else nullcontext():
+        quantizer = read_quantizer(section_of(*words))
+    fc = cells.Fc(50, 20, quantizer=quantizer)
+    assert fc.quantizer.pruner.sparsity == pytest.approx(quantizer.start, abs=1e-3)
 
 
 @pytest.mark.parametrize(
