@@ -18,7 +18,7 @@ from n2d2.command.folder import prepare_folder, put_aside, written_by
 from n2d2.command.logbook import TITLES, Logbook, measure
 from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
 from n2d2.command.room import bytes_to_write
-from n2d2.command.session import Session, show, start
+from n2d2.command.session import Session, greet, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.storing import store
@@ -46,6 +46,7 @@ def run(options: Options, console: Console) -> None:
             work(options, console)
     else:
         session = start(options, console)
+        greet(session)
         show(session)
         session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
 
@@ -53,13 +54,16 @@ def run(options: Options, console: Console) -> None:
 def work(options: Options, console: Console) -> None:
     """Do it, alone in the working folder."""
     session = start(options, console)
-    show(session)
+    greet(session)
     check_data(session)
     check_room(Path.cwd(), bytes_to_write(session))
     prepare_folder(session)
     session.prune()
     read_weights(session)
-    if options.learns or options.restores:
+    if options.restores:
+        learning(session)
+    show(session)
+    if options.learns:
         learning(session)
     if options.prunes:
         prune_afterwards(session)

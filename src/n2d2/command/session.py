@@ -113,11 +113,17 @@ def input_channels(experiment: Experiment) -> dict[str, list[int]]:
     return {cell: [channels.get(source, shape[0]) for source in sources] for cell, sources in several.items()}
 
 
-def show(session: Session) -> None:
-    """Print the layers, and how they are pruned."""
+def greet(session: Session) -> None:
+    """Print what the run works on."""
     network, options = session.network, session.options
     session.say(f"{options.net} on {global_variables.device()}, seed {options.seed}")
-    session.say(f"{network.provider.database}, {network.provider.batch_size} stimuli in a batch\n")
+    session.say(f"{network.provider.database}, {network.provider.batch_size} stimuli in a batch")
+
+
+def show(session: Session) -> None:
+    """Print the layers with the weights that they have now, and how they are pruned."""
+    network = session.network
+    session.say()
     session.say(summarize(session.model, network.provider.shape()[1:]))
     if network.quantizers:
         lines = [PRUNING, *(pruning_of(cell, quantizer) for cell, quantizer in network.quantizers.items())]

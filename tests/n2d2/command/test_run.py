@@ -115,6 +115,17 @@ def test_weights_are_read_back(capsys):
 
 
 @pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("words", [("-test",), ("-export", "pcell"), ("-resume", "-test"), ("-test", "-w", "weights")])
+def test_the_table_counts_the_weights_that_were_read(capsys, words):
+    run(capsys, *LEARN)
+    out = run(capsys, "net.ini", *words)
+    state = prunecell.archive.load("net.pcell")
+    pruned = sum(int((state[f"{cell}.layer.weight"] == 0).sum()) for cell in ("conv1", "fc1"))
+    assert pruned > 800
+    assert f"Total parameters: 1,498\nTotal kept: {1498 - pruned:,}\n" in out
+
+
+@pytest.mark.usefixtures("workplace")
 def test_read_weights_are_pruned_on_their_own_values(capsys):
     run(capsys, "dense.ini", "-learn-epoch", "4")
     static = Path("net.ini").read_text().replace("Gradual", "Static").replace("IterNonStruct", "Random")
