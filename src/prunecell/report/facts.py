@@ -94,7 +94,7 @@ class Report:
         return columns
 
     def notes(self) -> list[str]:
-        """One line on the whole model, one on weights that are not connected, and one for each reason to leave some alone."""
+        """A line on the whole model, one on weights that are not connected, one for each reason to leave some alone."""
         from prunecell.report.terminal import listed  # noqa: PLC0415 - as in __rich__
 
         reasons: dict[str, list[str]] = {}
