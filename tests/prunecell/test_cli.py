@@ -266,7 +266,7 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["pack", "missing.pt", "a.pcell"], "missing.pt: No such file or directory"),
+        (["pack", "missing.pt", "a.pcell"], "missing.pt: there is no such file or folder"),
         (
             ["pack", "empty.pt", "a.pcell"],
             "empty.pt: it is an empty file, not a torch checkpoint: copy or save it again",
@@ -289,7 +289,7 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
             ["unpack", "empty.pcell", "aback"],
             "aback: its name has no ending: it must be one of those written: .bin, .ckpt,",
         ),
-        (["inspect", "missing.pcell"], "missing.pcell: No such file or directory"),
+        (["inspect", "missing.pcell"], "missing.pcell: there is no such file or folder"),
         (["inspect", "data"], "data: it is a folder, not a .pcell file, and holds no file of tensors"),
         (
             ["inspect", "."],
