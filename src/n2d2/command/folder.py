@@ -23,9 +23,11 @@ def prepare_folder(session: Session) -> None:
     elif options.resume and not any(path.exists() for path in paths.values()):
         session.say(f"there is no {paths['learning']} here: beginning anew")
     elif not options.resume:
-        session.say()
         still_read = options.w or (None if options.learns else BEST)
-        for path in (path for path in _outdated(session) if path.exists()):
+        outdated = [path for path in _outdated(session) if path.exists()]
+        if outdated:
+            session.say()
+        for path in outdated:
             session.say(f"beginning anew, without -resume: {put_aside(path, still_read)}")
 
 
