@@ -362,7 +362,7 @@ Input=[fc2]_NbOutputs
 [fc1]""".splitlines()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 70), st.sampled_from(["drop", "set", "add"]), st.integers(0, 99)), max_size=3))
 def test_any_file_is_built_or_refused_with_its_line(changes):
     lines = LENET.splitlines()
