@@ -31,10 +31,11 @@ def choice(*legal: str, default: str = "") -> Any:  # noqa: ANN401
 
 def flag(*, default: bool) -> Any:  # noqa: ANN401
     """A field that holds a bool (or 0 or 1)."""
-    return _checked(default, _check_flag)
+    return _checked(default, check_flag)
 
 
-def _check_flag(name: str, value: object) -> None:
+def check_flag(name: str, value: object) -> None:
+    """Refuse, by name, a value that is not a bool (or 0 or 1)."""
     if not isinstance(value, bool) and value not in (0, 1):
         raise WrongInputType(f"{name}={value!r} is illegal: it must be True or False")
 
@@ -104,14 +105,6 @@ dataclass(kw_only=True, repr=False)(Declared)
 
 def _names(kind: type) -> list[str]:
     return [one.name for one in fields(kind)]
-
-
-def check_fields(one: Any) -> None:  # noqa: ANN401 (any dataclass)
-    """Run the checks that the fields of a dataclass carry (`n2d2.fields`); errors are N2D2's."""
-    for part in fields(one):
-        if "check" in part.metadata:
-            with n2d2_errors():
-                part.metadata["check"](part.name, getattr(one, part.name))
 
 
 def printed(one: Any) -> str:  # noqa: ANN401 (any dataclass)

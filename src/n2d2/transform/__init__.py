@@ -1,24 +1,95 @@
 """N2D2's transformations of stimuli: callables on batches, with N2D2's parameters.
 
-A batch is uint8 or float32, (n, channels, height, width), colours in the order blue, green, red. As in N2D2, integers
-stay integers (0..255, rounded) until arithmetic makes them floats; what is still integer at the end is what a provider
-that normalizes scales to [0, 1]. Chance comes from the generator that is passed in, None being torch's own.
+A batch is of integers or float32, (n, channels, height, width), colours in the order blue, green, red. As in N2D2,
+integers stay integers (bytes in 0..255, rounded) until RangeAffine makes them floats; what is still integer at the end
+is scaled to [0, 1] by the provider. Chance comes from the generator that is passed in, None being torch's own.
 """
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from n2d2.checked import Checked
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice
-from n2d2.fields import check_fields, choice, count, flag, number, printed
+from n2d2.fields import accepted, choice, count, flag, number, printed
 from n2d2.transform import pixels
+from n2d2.transform.colors import CHANNELS, COLOR_SPACES
+from n2d2.transform.refused import (
+    DCT,
+    DFT,
+    Affine,
+    Apodization,
+    CentroidCrop,
+    CompressionNoise,
+    Custom,
+    ExpandLabel,
+    Filter,
+    GradientFilter,
+    LabelExtraction,
+    LabelFilter,
+    LabelSliceExtraction,
+    MagnitudePhase,
+    MorphologicalReconstruction,
+    Morphology,
+    Normalize,
+    RandomAffine,
+    RangeClipping,
+    StripeRemove,
+    Threshold,
+    Trim,
+    WallisFilter,
+)
 from prunecell.errors import check_count, check_number
+
+__all__ = [
+    "APPLY_TO",
+    "CHANNELS",
+    "COLOR_SPACES",
+    "DCT",
+    "DFT",
+    "TRANSFORMATIONS",
+    "Affine",
+    "Apodization",
+    "CentroidCrop",
+    "ChannelExtraction",
+    "Channels",
+    "ColorSpace",
+    "Composite",
+    "CompressionNoise",
+    "Custom",
+    "Distortion",
+    "Equalize",
+    "ExpandLabel",
+    "Filter",
+    "Flip",
+    "GradientFilter",
+    "LabelExtraction",
+    "LabelFilter",
+    "LabelSliceExtraction",
+    "MagnitudePhase",
+    "MorphologicalReconstruction",
+    "Morphology",
+    "Normalize",
+    "PadCrop",
+    "RandomAffine",
+    "RandomResizeCrop",
+    "RangeAffine",
+    "RangeClipping",
+    "Rescale",
+    "Reshape",
+    "SliceExtraction",
+    "StripeRemove",
+    "Threshold",
+    "Transformation",
+    "Trim",
+    "WallisFilter",
+]
 
 APPLY_TO = {
     "All": {"Learn", "Validation", "Test", "Unpartitioned"},
@@ -37,12 +108,13 @@ OPERATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Multiplies": torch.mul,
     "Divides": torch.div,
 }
+DRAWS = 10  # of a RandomResizeCrop that must fit
 Number = float | Sequence[float] | Callable[[], float]  # one, one per channel, or one that is known later
 
 
-def _size() -> Any:  # noqa: ANN401 (a field of the dataclasses below)
+def _size(low: int = 1) -> Any:  # noqa: ANN401 (a field of the dataclasses below)
     """A field without default that holds a number of pixels."""
-    return field(metadata={"check": lambda name, value: check_count(name, value, low=1)})
+    return field(metadata={"check": lambda name, value: check_count(name, value, low=low)})
 
 
 def _interval(low: float, high: float) -> Any:  # noqa: ANN401
@@ -51,13 +123,15 @@ def _interval(low: float, high: float) -> Any:  # noqa: ANN401
 
 
 def _check_interval(name: str, value: Sequence[float]) -> None:
+    if not isinstance(value, list | tuple) or len(value) != 2:  # noqa: PLR2004 (as the message says)
+        raise WrongInputType(f"{name}={value!r} is illegal: it must be [lowest, highest]")
     low, high = value
     check_number(name, low, low=-math.inf)
     check_number(name, high, low=low)
 
 
-@dataclass(frozen=True, repr=False)
-class Transformation:
+@dataclass(repr=False)
+class Transformation(Checked):
     """What all transformations share. Never instantiated itself.
 
     Args:
@@ -71,7 +145,14 @@ class Transformation:
     apply_to: str = choice("All", *APPLY_TO)
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        if type(self) is Transformation:
+            raise WrongInputType(
+                f"Transformation is what transformations share: use one of {', '.join(TRANSFORMATIONS)}"
+            )
+
+    def get_apply_set(self) -> str:
+        """The partitions that it touches."""
+        return self.apply_to
 
     def __call__(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Transform a batch; see the module's head."""
@@ -81,37 +162,47 @@ class Transformation:
         return printed(self)
 
     def _apply(self, _: Tensor, __: Generator | None, /) -> Tensor:
-        raise TypeError(f"{type(self).__name__} is what transformations share: use one of TRANSFORMATIONS")
+        raise NotImplementedError
 
 
-class Composite:
+def _check_list(name: str, value: object) -> None:
+    if not isinstance(value, list | tuple):
+        raise WrongInputType(f"{name}={value!r} is illegal: it must be a list of transformations")
+    if not value:
+        raise WrongValue(f"{name}=[] is illegal: it must have at least one")
+    for one in value:
+        if not isinstance(one, Transformation):
+            raise WrongInputType(f"{one!r} is no transformation; legal: {', '.join(TRANSFORMATIONS)}")
+
+
+@dataclass(repr=False)
+class Composite(Transformation):
     """Transformations one after the other, each with its own `apply_to`."""
 
-    def __init__(self, transformations: Sequence[Transformation]) -> None:
-        self._transformations: list[Transformation] = []
-        for transformation in transformations:
-            self.append(transformation)
-        if not self._transformations:
-            raise WrongValue("transformations=[] is illegal: it must have at least one")
+    REFUSED: ClassVar[Mapping[str, str]] = {"apply_to": "each transformation in a Composite has its own"}
+
+    transformations: list[Transformation] = field(metadata={"check": _check_list})
+    apply_to: str = field(default="All", init=False, repr=False)
 
     def append(self, transformation: Transformation) -> None:
         """Add one at the end."""
-        if not isinstance(transformation, Transformation):
-            raise WrongInputType(f"{transformation!r} is no transformation; legal: {', '.join(TRANSFORMATIONS)}")
-        self._transformations.append(transformation)
+        self.transformations = [*self.transformations, transformation]
 
     def get_transformations(self) -> list[Transformation]:
         """The transformations, in order."""
-        return list(self._transformations)
+        return list(self.transformations)
+
+    def _apply(self, x: Tensor, generator: Generator | None, /) -> Tensor:
+        return functools.reduce(lambda y, step: step(y, generator), self.transformations, x)
 
     def __iter__(self) -> Iterator[Transformation]:
-        return iter(self._transformations)
+        return iter(self.transformations)
 
     def __repr__(self) -> str:
         return f"Composite({', '.join(map(repr, self))})"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class Rescale(Transformation):
     """Bilinear resize to `width` x `height`.
 
@@ -129,15 +220,16 @@ class Rescale(Transformation):
         if self.keep_aspect_ratio:
             factors = height / x.shape[-2], width / x.shape[-1]
             factor = min(factors) if self.resize_to_fit else max(factors)
-            height, width = (max(1, round(size * factor)) for size in x.shape[-2:])
+            height, width = (max(1, int(factor * size)) for size in x.shape[-2:])
         return pixels.resized(x, height, width)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class PadCrop(Transformation):
     """The middle of the image, `width` x `height`, padded where it is smaller.
 
-    With `additive_wh` width and height are added to the image's own. `border_value` has one number, or one per channel.
+    Of an odd number of pixels that are added, one more is at the top, and at the left. With `additive_wh` width and
+    height are added to the image's own. `border_value` has one number, or one per channel.
     """
 
     width: int = _size()
@@ -150,21 +242,22 @@ class PadCrop(Transformation):
         old_height, old_width = x.shape[-2:]
         height = self.height + self.additive_wh * old_height
         width = self.width + self.additive_wh * old_width
-        top, left = (torch.tensor([int((old - new) / 2)]) for old, new in ((old_height, height), (old_width, width)))
+        top, left = (torch.tensor([(old - new) // 2]) for old, new in ((old_height, height), (old_width, width)))
         cover = pixels.per_channel(self.border_value, x)
         return pixels.window(x, top, left, (height, width), self.border_type, cover)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class SliceExtraction(Transformation):
     """A slice of `width` x `height` whose corner is at (`offset_x`, `offset_y`), or by chance anywhere inside.
 
-    Before it is cut, the image is turned about its middle and magnified by chance if so asked (angles in degrees,
-    counterclockwise). An image that is smaller is padded as by PadCrop if `allow_padding`, else refused.
+    A width or height of 0 is the image's own. With `random_scaling` the slice is larger by a factor by chance, and then
+    resized; with `random_rotation` it is turned about its middle by an angle by chance (in degrees, counterclockwise).
+    Where it leaves the image, which takes `allow_padding` unless only its corners do, the border is seen.
     """
 
-    width: int = _size()
-    height: int = _size()
+    width: int = _size(low=0)
+    height: int = _size(low=0)
     offset_x: int = count(0)
     offset_y: int = count(0)
     random_offset_x: bool = flag(default=False)
@@ -177,61 +270,77 @@ class SliceExtraction(Transformation):
     border_type: str = choice("MinusOneReflectBorder", *pixels.BORDERS)
     border_value: float | Sequence[float] = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.random_rotation or self.random_scaling:
-            check_choice("border_type", self.border_type, pixels.WARPED)
-
     def _apply(self, x: Tensor, generator: Generator | None, /) -> Tensor:
-        if self.random_rotation or self.random_scaling:
-            angle = _between(self.random_rotation_range if self.random_rotation else (0, 0), len(x), generator)
-            scale = _between(self.random_scaling_range if self.random_scaling else (1, 1), len(x), generator)
-            x = pixels.turned(x, angle, scale, self.border_type)
-        if self.allow_padding:
-            sizes = max(self.width, x.shape[-1]), max(self.height, x.shape[-2])
-            x = PadCrop(*sizes, border_type=self.border_type, border_value=self.border_value)(x)
-        height, width = x.shape[-2:]
-        top = self._starts(len(x), height - self.height, self.offset_y, self.random_offset_y, generator)
-        left = self._starts(len(x), width - self.width, self.offset_x, self.random_offset_x, generator)
+        n, height, width = len(x), self.height or x.shape[-2], self.width or x.shape[-1]
+        scale = _between(self.random_scaling_range if self.random_scaling else (1, 1), n, generator)
+        high = (height * scale).round() if self.height else torch.full_like(scale, height)
+        wide = (width * scale).round() if self.width else torch.full_like(scale, width)
+        top = self._starts(x.shape[-2] - high, self.offset_y, self.random_offset_y, generator)
+        left = self._starts(x.shape[-1] - wide, self.offset_x, self.random_offset_x, generator)
         cover = pixels.per_channel(self.border_value, x)
-        return pixels.window(x, top, left, (self.height, self.width), self.border_type, cover)
+        if not (self.random_rotation or self.random_scaling):
+            return pixels.window(x, top.long(), left.long(), (height, width), self.border_type, cover)
+        angle = _between(self.random_rotation_range if self.random_rotation else (0, 0), n, generator).deg2rad()
+        cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+        down, across = (
+            (torch.arange(new) - (new - 1) / 2) * (old / new)[:, None] for new, old in ((height, high), (width, wide))
+        )
+        down, across = down[:, :, None], across[:, None, :]
+        columns = (left + (wide - 1) / 2)[:, None, None] + across * cos + down * sin
+        rows = (top + (high - 1) / 2)[:, None, None] - across * sin + down * cos
+        return pixels.sampled(x, columns, rows, self.border_type, cover)
 
-    def _starts(self, n: int, room: int, offset: int, by_chance: int, generator: Generator | None) -> Tensor:
-        if room < 0 or (offset > room and not by_chance and not self.allow_padding):
+    def _starts(self, room: Tensor, offset: int, by_chance: int, generator: Generator | None) -> Tensor:
+        """Where the slices of a batch begin, (n,) floats, given how many pixels remain beside them."""
+        if not self.allow_padding and float(room.min()) < (0 if by_chance else offset):
             raise WrongValue(
-                f"{self} does not lie in the image: {room} pixels remain: make it smaller, or allow_padding"
+                f"{self} does not lie in the image: {int(room.min())} pixels remain: make it smaller, or allow_padding"
             )
-        return torch.randint(room + 1, (n,), generator=generator) if by_chance else torch.tensor([offset])
+        if not by_chance:
+            return torch.full_like(room, offset)
+        return (torch.rand(len(room), generator=generator) * (room.clamp(min=0) + 1)).floor()
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class RandomResizeCrop(Transformation):
     """A rectangle by chance, resized to `width` x `height` (Szegedy 2015, https://arxiv.org/abs/1409.4842).
 
-    Its area is `scale_min` to `scale_max` of the image's, its width `ratio_min` to `ratio_max` of its height.
+    Its area is `scale_min` to `scale_max` of the image's, its width `ratio_min` to `ratio_max` of its height. Where ten
+    draws do not fit into the image, it is as large as these ratios let it be, at the upper left corner.
     """
 
     width: int = _size()
     height: int = _size()
-    scale_min: float = number(0.08, low=0, high=1, open_low=True)
-    scale_max: float = number(1.0, low=0, high=1, open_low=True)
-    ratio_min: float = number(3 / 4, low=0, open_low=True)
-    ratio_max: float = number(4 / 3, low=0, open_low=True)
+    scale_min: float = number(1.0, low=0, high=1)
+    scale_max: float = number(1.0, low=0, high=1)
+    ratio_min: float = number(1.0, low=0)
+    ratio_max: float = number(1.0, low=0)
 
     def _apply(self, x: Tensor, generator: Generator | None, /) -> Tensor:
-        area = _between((self.scale_min, self.scale_max), len(x), generator) * x.shape[-1] * x.shape[-2]
-        ratio = _between((math.log(self.ratio_min), math.log(self.ratio_max)), len(x), generator).exp()
-        places = torch.rand(len(x), 2, generator=generator)
-        height = (area / ratio).sqrt().round().clamp(1, x.shape[-2]).long()
-        width = (area * ratio).sqrt().round().clamp(1, x.shape[-1]).long()
-        top = (places[:, 0] * (x.shape[-2] - height + 1)).long()
-        left = (places[:, 1] * (x.shape[-1] - width + 1)).long()
-        boxes = torch.stack((top, top + height, left, left + width), dim=1).tolist()
-        cut = (image[None, :, t:b, lo:hi] for image, (t, b, lo, hi) in zip(x, boxes, strict=True))
+        sizes = torch.tensor(x.shape[-2:])
+        low, high = torch.tensor([self.ratio_min, self.ratio_max]).log().tolist()
+        area = _between((self.scale_min, self.scale_max), len(x) * DRAWS, generator) * x.shape[-1] * x.shape[-2]
+        ratio = _between((low, high), len(x) * DRAWS, generator).exp()
+        drawn = torch.stack(((area / ratio).sqrt(), (area * ratio).sqrt()), 1).round().reshape(len(x), DRAWS, 2)
+        fits = ((drawn > 0) & (drawn <= sizes)).all(2)
+        first = drawn[torch.arange(len(x)), fits.int().argmax(1)]  # height, width
+        fit = fits.any(1, keepdim=True)
+        size = torch.where(fit, first, torch.tensor(self._largest(*x.shape[-2:]), dtype=torch.float32)).long()
+        corner = (torch.rand(len(x), 2, generator=generator) * (sizes - size + 1)).long() * fit
+        boxes = torch.cat((corner, corner + size), 1).tolist()
+        cut = (
+            image[None, :, top:bottom, left:right] for image, (top, left, bottom, right) in zip(x, boxes, strict=True)
+        )
         return torch.cat([pixels.resized(image, self.height, self.width) for image in cut])
 
+    def _largest(self, height: int, width: int) -> tuple[int, int]:
+        low, high = sorted((self.ratio_min, self.ratio_max))
+        if width < low * height:
+            return max(1, round(width / low)), width
+        return height, max(1, min(width, round(height * high)))
 
-@dataclass(frozen=True, repr=False)
+
+@dataclass(repr=False)
 class Flip(Transformation):
     """Mirrored left to right (horizontal) or upside down (vertical), always or every other time by chance."""
 
@@ -253,9 +362,9 @@ class Flip(Transformation):
         return x
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class RangeAffine(Transformation):
-    """(x first_operator first_value) second_operator second_value, as float32.
+    """(x first_operator first_value) second_operator second_value, as float32, of the values that x has: bytes 0..255.
 
     A value is a number, a list with one per channel, or a callable that returns the number when it is first needed.
     With `truncate` the result loses its fraction.
@@ -273,7 +382,7 @@ class RangeAffine(Transformation):
         return y.trunc() if self.truncate else y
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class ColorSpace(Transformation):
     """Another colour space: a name of `COLOR_SPACES`."""
 
@@ -283,18 +392,17 @@ class ColorSpace(Transformation):
         return COLOR_SPACES[self.color_space](x)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class ChannelExtraction(Transformation):
-    """One channel: a name of `CHANNELS`."""
+    """One channel: a name of `CHANNELS`. An image of one channel stays as it is."""
 
     channel: str = field(metadata={"check": lambda name, value: check_choice(name, value, CHANNELS)})
 
     def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:
-        convert, index = CHANNELS[self.channel]
-        return convert(x)[:, index : index + 1]
+        return x if x.shape[1] == 1 else CHANNELS[self.channel](x)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class Channels(Transformation):
     """Other channels side by side, each made of all the old ones by transformations of its own."""
 
@@ -304,7 +412,7 @@ class Channels(Transformation):
         return torch.cat([functools.reduce(lambda y, step: step(y, generator), steps, x) for steps in self.channels], 1)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class Equalize(Transformation):
     """The histogram of each image spread evenly over 0..255; for one channel of integers, `method` "Standard" only."""
 
@@ -318,12 +426,16 @@ class Equalize(Transformation):
         return pixels.equalized(x)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class Distortion(Transformation):
     """Elastic distortion (Simard 2003), random magnification and rotation.
 
     Each pixel moves by noise in [-1, 1], smoothed by a Gaussian (`elastic_gaussian_size` pixels wide, `elastic_sigma`)
-    and multiplied by `elastic_scaling`; the whole by up to +/- `scaling` percent and +/- `rotation` degrees.
+    and multiplied by `elastic_scaling`; the whole by up to +/- `scaling` percent, in each direction by itself, and
+    +/- `rotation` degrees. Beyond the edges, the pixels of the edges are seen.
+
+    Args:
+        ignore_missing_data: has no effect; it is about labels per pixel.
     """
 
     elastic_gaussian_size: int = count(15, low=1)
@@ -331,18 +443,50 @@ class Distortion(Transformation):
     elastic_scaling: float = number(0.0, low=0)
     scaling: float = number(0.0, low=0, high=99)
     rotation: float = number(0.0, low=0, high=360)
+    ignore_missing_data: bool = accepted(default=True)
 
     def _apply(self, x: Tensor, generator: Generator | None, /) -> Tensor:
-        angle = _between((-self.rotation, self.rotation), len(x), generator)
-        scale = 1 + _between((-self.scaling, self.scaling), len(x), generator) / 100
-        noise = torch.rand(len(x) * 2, 1, *x.shape[-2:], generator=generator) * 2 - 1
+        n, (height, width) = len(x), x.shape[-2:]
+        angle = _between((-self.rotation, self.rotation), n, generator).deg2rad()[:, None, None]
+        by_column, by_row = (_between((-self.scaling, self.scaling), 2 * n, generator) / 100).reshape(2, n, 1, 1)
+        across, down = torch.arange(width) - width // 2, (torch.arange(height) - height // 2)[:, None]
+        columns, rows = self.elastic_scaling * self._smooth_noise(n, height, width, generator)
+        columns = columns + by_column * across + across * (angle.cos() - 1) + down * angle.sin()
+        rows = rows + by_row * down + down * (angle.cos() - 1) - across * angle.sin()
+        places = torch.arange(width) - columns, torch.arange(height)[:, None] - rows
+        return pixels.sampled(x, *places, "ReplicateBorder", torch.zeros(1, 1, 1))
+
+    def _smooth_noise(self, n: int, height: int, width: int, generator: Generator | None) -> Tensor:
+        """Noise in [-1, 1] under the Gaussian, (2, n, height, width)."""
+        noise = torch.rand(n * 2, 1, height, width, generator=generator) * 2 - 1
         place = torch.arange(self.elastic_gaussian_size) - (self.elastic_gaussian_size - 1) / 2
         bell = torch.softmax(-place.square() / (2 * self.elastic_sigma**2), 0)
-        smooth = F.conv2d(
-            F.conv2d(noise, bell[None, None, :, None], padding="same"), bell[None, None, None], padding="same"
-        )
-        shift = self.elastic_scaling * smooth.reshape(len(x), 2, *x.shape[-2:])
-        return pixels.turned(x, angle, scale, "ReplicateBorder", shift)
+        down = F.conv2d(noise, bell[None, None, :, None], padding="same")
+        return F.conv2d(down, bell[None, None, None], padding="same").reshape(2, n, height, width)
+
+
+@dataclass(repr=False)
+class Reshape(Transformation):
+    """The same numbers in another shape, read pixel by pixel, row by row, the channels of a pixel together.
+
+    Args:
+        nb_rows: the new height; 0: as it is.
+        nb_cols: the new width; 0: what is left.
+        nb_channels: the new channels; 0: as they are.
+    """
+
+    nb_rows: int = _size(low=0)
+    nb_cols: int = count(0)
+    nb_channels: int = count(0)
+
+    def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:
+        rows, channels = self.nb_rows or x.shape[2], self.nb_channels or x.shape[1]
+        columns, left = divmod(x[0].numel(), rows * channels)
+        if left or (self.nb_cols and columns != self.nb_cols):
+            raise WrongValue(
+                f"{self} does not fit images of {x.shape[3]} x {x.shape[2]} pixels of {x.shape[1]} channels"
+            )
+        return x.permute(0, 2, 3, 1).reshape(len(x), rows, columns, channels).permute(0, 3, 1, 2)
 
 
 def _between(interval: Sequence[float], n: int, generator: Generator | None) -> Tensor:
@@ -354,31 +498,6 @@ def _values(value: Number, x: Tensor) -> Tensor:
     return pixels.per_channel(value() if callable(value) else value, x)
 
 
-def _reversed(x: Tensor) -> Tensor:
-    return x.flip(1)
-
-
-COLOR_SPACES: dict[str, Callable[[Tensor], Tensor]] = {  # HLS, CIELab and CIELuv are not here
-    "BGR": pixels.to_bgr,
-    "RGB": lambda x: _reversed(pixels.to_bgr(x)),
-    "HSV": pixels.to_hsv,
-    "YCrCb": pixels.to_ycrcb,
-    "RGB_to_BGR": _reversed,
-    "RGB_to_HSV": lambda x: pixels.to_hsv(_reversed(x)),
-    "RGB_to_YCrCb": lambda x: pixels.to_ycrcb(_reversed(x)),
-}
-CHANNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
-    "Blue": (pixels.to_bgr, 0),
-    "Green": (pixels.to_bgr, 1),
-    "Red": (pixels.to_bgr, 2),
-    "Gray": (pixels.gray, 0),
-    "Hue": (pixels.to_hsv, 0),
-    "Saturation": (pixels.to_hsv, 1),
-    "Value": (pixels.to_hsv, 2),
-    "Y": (pixels.to_ycrcb, 0),
-    "Cr": (pixels.to_ycrcb, 1),
-    "Cb": (pixels.to_ycrcb, 2),
-}
 TRANSFORMATIONS: dict[str, type[Transformation]] = {  # N2D2's names in INI files
     "ChannelExtractionTransformation": ChannelExtraction,
     "ColorSpaceTransformation": ColorSpace,
@@ -389,5 +508,6 @@ TRANSFORMATIONS: dict[str, type[Transformation]] = {  # N2D2's names in INI file
     "RandomResizeCropTransformation": RandomResizeCrop,
     "RangeAffineTransformation": RangeAffine,
     "RescaleTransformation": Rescale,
+    "ReshapeTransformation": Reshape,
     "SliceExtractionTransformation": SliceExtraction,
 }
