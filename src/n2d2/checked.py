@@ -40,14 +40,19 @@ class Checked(Named, metaclass=_CheckedCall):
     def _parameters(self) -> list[str]:
         return list(signature(type(self).__init__).parameters)[1:]
 
+    def _check_parameter(self, key: object) -> None:
+        if not isinstance(key, str):
+            raise WrongInputType(f"key={key!r} is illegal: it must be the name of a parameter")
+        refuse_unknown(type(self).__name__, [key], self._parameters(), self.REFUSED)
+
     def get_parameter(self, key: str) -> Any:  # noqa: ANN401
         """The value of a parameter."""
-        refuse_unknown(type(self).__name__, [key], self._parameters(), self.REFUSED)
+        self._check_parameter(key)
         return super().get_parameter(key)
 
     def set_parameter(self, key: str, value: Any) -> None:  # noqa: ANN401
         """Set a parameter, as by its attribute."""
-        refuse_unknown(type(self).__name__, [key], self._parameters(), self.REFUSED)
+        self._check_parameter(key)
         super().set_parameter(key, value)
 
     def __setattr__(self, name: str, value: object) -> None:

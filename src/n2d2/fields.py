@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, dataclass_transform
 
+import numpy as np
+
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors, refuse_unknown
 from prunecell.errors import check_count, check_number
 
@@ -36,7 +38,7 @@ def flag(*, default: bool) -> Any:  # noqa: ANN401
 
 def check_flag(name: str, value: object) -> None:
     """Refuse, by name, a value that is not a bool (or 0 or 1)."""
-    if not isinstance(value, bool) and value not in (0, 1):
+    if not isinstance(value, int | np.integer | np.bool_) or value not in (0, 1):
         raise WrongInputType(f"{name}={value!r} is illegal: it must be True or False")
 
 

@@ -411,8 +411,14 @@ def test_equalize_against_the_definition():
         (
             SliceExtraction,
             {"width": 4, "height": 4, "random_scaling_range": (2, 1)},
-            r"random_scaling_range=1 is illegal",
+            r"random_scaling_range=\(2, 1\) is illegal: it must be \[lowest, highest\]",
         ),
+        (
+            RangeAffine,
+            {"first_value": float("nan")},
+            r"first_value=nan is illegal: it must be a number, or a list with",
+        ),
+        (PadCrop, {"width": 4, "height": 4, "border_value": [0, float("inf")]}, r"border_value=\[0, inf\] is illegal"),
         (RandomResizeCrop, {"width": 4, "height": 4, "scale_max": 1.5}, r"scale_max=1.5 is illegal"),
         (Equalize, {"method": "CLAHE"}, r"method='CLAHE' is illegal"),
     ],
@@ -433,6 +439,8 @@ def test_wrong_types_are_named():
         Composite(Flip())
     with pytest.raises(WrongInputType, match=r"random_scaling_range=2.0 is illegal: it must be \[lowest, highest\]"):
         SliceExtraction(4, 4, random_scaling_range=2.0)
+    with pytest.raises(WrongInputType, match=r"second_value='1' is illegal: it must be a number, or a list with"):
+        RangeAffine("Plus", 1.0, second_value="1")
     with pytest.raises(WrongValue, match=r"at least one"):
         Composite([])
     with pytest.raises(WrongInputType, match="Transformation is what transformations share"):

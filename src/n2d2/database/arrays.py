@@ -44,7 +44,7 @@ class Numpy(Database):
             WrongValue, WrongInputType: the arrays are of several types or no images, or there is not one label per
                 array. Nothing has been added.
         """
-        partition = partition or "Unpartitioned"
+        partition = "Unpartitioned" if partition is None else partition
         check_choice("partition", partition, PARTITIONS)
         check_flag("channels_first", channels_first)
         arrays = _arrays(stimuli_list)

@@ -12,7 +12,7 @@ from torch import Tensor
 from n2d2.checked import Checked
 from n2d2.database.files import read_stimulus
 from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice, n2d2_errors
-from n2d2.fields import accepted, flag, printed
+from n2d2.fields import accepted, check_flag, flag, printed
 from prunecell.errors import DataError, check_count, check_number
 
 Folder = str | Path | None
@@ -131,6 +131,8 @@ class Database(Checked):
             DataError: there is no such file, or nothing in it.
         """
         refuse_regions(extract_ROIs)
+        check_folder("data_path", data_path)
+        check_folder("label_path", label_path)
         if data_path:
             raise WrongValue(f"data_path={str(data_path)!r} is illegal: DIR takes folders, Numpy takes arrays")
         path = Path(label_path or "").expanduser()
@@ -196,5 +198,6 @@ class Database(Checked):
 
 def refuse_regions(extract: object) -> None:
     """Refuse `extract_ROIs`, unless it says no."""
+    check_flag("extract_ROIs", extract)
     if extract:
         raise ImplementationError(f"extract_ROIs is refused: {_REGIONS}")

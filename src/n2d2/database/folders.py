@@ -91,7 +91,8 @@ class DIR(Database):
             DataError: there is no such folder, no stimulus in it, or no such file of labels.
             WrongValue: the numbers that `label_path` gives do not go with the labels that are there.
         """
-        check_folder("data_path", data_path)
+        if not isinstance(data_path, str | Path):
+            raise WrongInputType(f"data_path={data_path!r} is illegal: it must be the path of a folder")
         check_folder("label_path", label_path)
         for name, value, low in (("depth", depth, -1), ("label_depth", label_depth, 0)):
             with n2d2_errors():

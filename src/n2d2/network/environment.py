@@ -92,7 +92,10 @@ def _size(section: Section) -> list[int]:
     refuse(section, REFUSED_PROVIDER_KEYS)
     warn_of_idle(section, IDLE_PROVIDER)
     if "Size" in section:
-        return section.get_ints("Size", low=1)
+        size = section.get_ints("Size", low=1)
+        if len(size) != 3:  # noqa: PLR2004 (as the message says)
+            raise section.error("Size", "it must be width, height, channels")
+        return size
     return [
         section.get_int("SizeX", low=1),
         section.get_int("SizeY", low=1),

@@ -31,6 +31,8 @@ class Provider(Checked):
     def __init__(self, name: str = "") -> None:
         if type(self) is Provider:
             raise WrongInputType("Provider is what providers share: make a DataProvider or a TensorPlaceholder")
+        if not isinstance(name, str):
+            raise WrongInputType(f"name={name!r} is illegal: it must be a string")
         self.name = name or type(self).__name__
         self._partition = "Learn"
         self._size: list[int] = []

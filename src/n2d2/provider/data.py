@@ -56,6 +56,7 @@ class DataProvider(Provider):
         super().__init__(name)
         if not isinstance(database, Database):
             raise WrongInputType(f"database={database!r} is illegal: it must be one of n2d2.database")
+        check_flag("composite_stimuli", composite_stimuli)
         if composite_stimuli:
             raise WrongValue("composite_stimuli=True is illegal: labels per pixel are for segmentation")
         if not isinstance(size, list | tuple) or len(size) not in (2, 3):
@@ -167,6 +168,7 @@ class DataProvider(Provider):
 
     def set_batch(self, shuffle: bool = True) -> None:  # noqa: FBT001, FBT002 (N2D2's signature)
         """Lay out the batches of the current partition for `read_batch()`: each stimulus once, by chance or not."""
+        check_flag("shuffle", shuffle)
         n = self._n_in_partition()
         self._set[self._partition] = deque(
             in_parts(torch.randperm(n) if shuffle else torch.arange(n), self._batch_size)

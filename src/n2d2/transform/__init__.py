@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -45,7 +46,7 @@ from n2d2.transform.refused import (
     Trim,
     WallisFilter,
 )
-from prunecell.errors import check_count, check_number
+from prunecell.errors import check_count
 
 __all__ = [
     "APPLY_TO",
@@ -122,12 +123,22 @@ def _interval(low: float, high: float) -> Any:  # noqa: ANN401
     return field(default=(low, high), metadata={"check": _check_interval})
 
 
+def _check_numbers(name: str, value: object) -> None:
+    """A number, one per channel, or a callable that returns the number when it is first needed."""
+    for one in value if isinstance(value, list | tuple) and value else (value,):
+        is_number = isinstance(one, Real) and not isinstance(one, bool) and math.isfinite(one)
+        if not (is_number or (callable(one) and not isinstance(one, type))):
+            kind = WrongValue if isinstance(one, float) else WrongInputType
+            raise kind(f"{name}={value!r} is illegal: it must be a number, or a list with one per channel")
+
+
 def _check_interval(name: str, value: Sequence[float]) -> None:
     if not isinstance(value, list | tuple) or len(value) != 2:  # noqa: PLR2004 (as the message says)
         raise WrongInputType(f"{name}={value!r} is illegal: it must be [lowest, highest]")
-    low, high = value
-    check_number(name, low, low=-math.inf)
-    check_number(name, high, low=low)
+    for one in value:
+        _check_numbers(name, one)
+    if value[0] > value[1]:
+        raise WrongValue(f"{name}={value!r} is illegal: it must be [lowest, highest]")
 
 
 @dataclass(repr=False)
@@ -236,7 +247,7 @@ class PadCrop(Transformation):
     height: int = _size()
     additive_wh: bool = flag(default=False)
     border_type: str = choice("MinusOneReflectBorder", *pixels.BORDERS)
-    border_value: float | Sequence[float] = 0.0
+    border_value: float | Sequence[float] = field(default=0.0, metadata={"check": _check_numbers})
 
     def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:
         old_height, old_width = x.shape[-2:]
@@ -268,7 +279,7 @@ class SliceExtraction(Transformation):
     random_scaling_range: Sequence[float] = _interval(0.8, 1.2)
     allow_padding: bool = flag(default=False)
     border_type: str = choice("MinusOneReflectBorder", *pixels.BORDERS)
-    border_value: float | Sequence[float] = 0.0
+    border_value: float | Sequence[float] = field(default=0.0, metadata={"check": _check_numbers})
 
     def _apply(self, x: Tensor, generator: Generator | None, /) -> Tensor:
         n, height, width = len(x), self.height or x.shape[-2], self.width or x.shape[-1]
@@ -371,9 +382,9 @@ class RangeAffine(Transformation):
     """
 
     first_operator: str = choice("Plus", *OPERATORS)
-    first_value: Number = 0.0
+    first_value: Number = field(default=0.0, metadata={"check": _check_numbers})
     second_operator: str = choice("Plus", *OPERATORS)
-    second_value: Number = 0.0
+    second_value: Number = field(default=0.0, metadata={"check": _check_numbers})
     truncate: bool = flag(default=False)
 
     def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:

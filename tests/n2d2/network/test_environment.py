@@ -98,10 +98,7 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
     )
     data = database.Numpy()
     data.load([torch.full((1, 1), value).numpy() for value in (1.0, 3.0)], [0, 1], "Learn")
-    for value in environment.values.values():
-        if hasattr(value, "provider"):
-            value.provider.database = data
-    environment.provider.database = data
+    environment.provider.database._stimuli = data.stimuli
     images = torch.cat([x for x, _ in environment.provider.batches("Learn", shuffle=False)])
     assert images.flatten().tolist() == [-1, 1]
 
@@ -112,7 +109,10 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
         (DATABASE, r"^net.ini: section \[sp\] is missing"),
         ([*DATABASE, "[sp]", "SizeX=3"], r"^net.ini:4: \[sp\] SizeY is missing; is 'SizeX' misspelt\?"),
         ([*DATABASE, "[sp]", "SizeX=0"], r"^net.ini:5: \[sp\] SizeX='0' is illegal: it must be a whole number >= 1"),
-        ([*DATABASE, "[sp]", "Size=3 3"], r"^net.ini:4: \[sp\] size=\[3, 3\] is illegal"),
+        (
+            [*DATABASE, "[sp]", "Size=3 3"],
+            r"^net.ini:5: \[sp\] Size='3 3' is illegal: it must be width, height, channels",
+        ),
         (
             [*DATABASE, *PROVIDER, "CompositeStimuli=1"],
             r"^net.ini:8: \[sp\] CompositeStimuli is refused: .*segmentation",
@@ -128,7 +128,7 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
         ([*DATABASE, *PROVIDER, *EXTRACTION, "Channel=1"], r"^net.ini:11: .*Channel='1' is illegal: there are 0"),
         ([*DATABASE, *PROVIDER, *EXTRACTION, "ApplyTo=NoTest"], r"^net.ini:11: .*ApplyTo is refused: channels are"),
         ([*DATABASE, *PROVIDER, "[sp.ChannelsTransformation]"], r"^net.ini:8: .* is refused: .*ChannelTransf"),
-        ([*DATABASE, "UseTestForValidation=1"], r"^net.ini:4: .*UseTestForValidation is refused: .*Validation=0.1"),
+        ([*DATABASE, "LoadMore=more"], r"^net.ini:4: .*LoadMore is refused: one folder has the stimuli"),
         (["[database]", "Type=DOTA_Database"], r"^net.ini:2: \[database\] Type=DOTA_Database is refused: object det"),
         ([*DATABASE, *PROVIDER, "[sp.Transformation]"], r"^net.ini:8: \[sp.Transformation\] Type is missing"),
         (
