@@ -394,8 +394,12 @@ def test_equalize_against_the_definition():
             below = sum(value <= old for value in values)
             assert new == round((below - lowest) * 255 / (len(values) - lowest))
     assert torch.equal(Equalize()(torch.full((1, 1, 2, 2), 9, dtype=torch.uint8)), torch.zeros(1, 1, 2, 2).byte())
-    with pytest.raises(WrongValue, match="one channel of integers"):
-        Equalize()(images())
+    grays = (images(3, 1) // 4 + 60).expand(-1, 3, -1, -1)
+    spread = Equalize()(grays)  # of colours, the lightness alone
+    assert (spread.amax(1).int() - spread.amin(1).int()).max() <= 2
+    assert (int(spread.min()), int(spread.max())) == (0, 255)
+    with pytest.raises(WrongValue, match=r"Equalize needs bytes, not torch.float32: put it before RangeAffine"):
+        Equalize()(images(dtype=torch.float32))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from n2d2.fields import check_flag
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float16", "float32", "float64")
 
+KEPT = {"uint8": np.uint8, "int8": np.int8, "uint16": np.int32, "int16": np.int16, "int32": np.int32}  # others: floats
+
 
 @dataclass(eq=False, repr=False)
 class Numpy(Database):
@@ -49,7 +51,8 @@ class Numpy(Database):
         check_flag("channels_first", channels_first)
         arrays = _arrays(stimuli_list)
         dtype = arrays[0].dtype
-        images = [_image(array, channels_first) for array in arrays]
+        kept = np.dtype(KEPT.get(dtype.name, np.float32))
+        images = [_image(array, kept, channels_first) for array in arrays]
         labels = _labels(labels_list, len(images))
         self._add(images, labels, partition, wide=2**16 - 1 if dtype == np.uint16 else 2**31 - 1)
 
@@ -73,24 +76,23 @@ def _arrays(given: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]
     for place, array in enumerate(given):
         if not isinstance(array, np.ndarray):
             raise WrongInputType(f"stimuli_list must have numpy arrays; number {place} is a {type(array).__name__}")
-        if array.dtype.name not in DTYPES:
-            raise WrongInputType(
-                f"stimulus {place} is of {array.dtype}; legal: {', '.join(DTYPES)}: convert it by array.astype(...)"
-            )
-        if array.ndim not in (2, 3) or not array.size:
-            raise WrongInputType(f"a stimulus must be a 2-d or 3-d array, not one of shape {array.shape}")
         if array.dtype != given[0].dtype:
             raise WrongValue(f"stimuli_list must have arrays of one type, not {given[0].dtype} and {array.dtype}")
+        if array.ndim not in (2, 3) or not array.size:
+            raise WrongInputType(f"a stimulus must be a 2-d or 3-d array, not one of shape {array.shape}")
+    if given[0].dtype.name not in DTYPES:
+        raise WrongInputType(
+            f"stimuli of {given[0].dtype} are illegal; legal: {', '.join(DTYPES)}: convert each by array.astype(...)"
+        )
     return list(given)
 
 
-def _image(array: np.ndarray[Any, Any], channels_first: object) -> torch.Tensor:
+def _image(array: np.ndarray[Any, Any], kept: np.dtype[Any], channels_first: object) -> torch.Tensor:
     if array.ndim == 2:  # noqa: PLR2004 (height, width)
         array = array[None]
     elif not channels_first:
         array = array.transpose(2, 0, 1)
-    wanted = {"u1": "u1", "i1": "i1", "u2": "i4", "i2": "i2", "i4": "i4"}.get(array.dtype.str[1:], "f4")
-    return torch.from_numpy(np.array(array, dtype=wanted, order="C"))
+    return torch.from_numpy(np.array(array, kept, order="C"))
 
 
 def _labels(given: Sequence[int] | None, n: int) -> torch.Tensor:

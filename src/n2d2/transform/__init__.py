@@ -425,16 +425,17 @@ class Channels(Transformation):
 
 @dataclass(repr=False)
 class Equalize(Transformation):
-    """The histogram of each image spread evenly over 0..255; for one channel of integers, `method` "Standard" only."""
+    """The histogram of each image of bytes spread evenly over 0..255, of colours that of L*; `method` is "Standard"."""
 
     method: str = choice("Standard", "Standard")
 
     def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:
-        if x.dtype != torch.uint8 or x.shape[1] != 1:
-            raise WrongValue(
-                "Equalize needs one channel of integers: put it before RangeAffine, after ChannelExtraction"
-            )
-        return pixels.equalized(x)
+        if x.dtype != torch.uint8:
+            raise WrongValue(f"Equalize needs bytes, not {x.dtype}: put it before RangeAffine")
+        if x.shape[1] == 1:
+            return pixels.equalized(x)
+        lab = COLOR_SPACES["CIELab"](x)
+        return COLOR_SPACES["CIELab_to_BGR"](torch.cat((pixels.equalized(lab[:, :1]), lab[:, 1:]), dim=1))
 
 
 @dataclass(repr=False)

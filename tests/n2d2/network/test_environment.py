@@ -15,6 +15,19 @@ def environment_of(*lines, **options):
     return read_environment(ini.parse("\n".join(lines), file="net.ini"), **options)
 
 
+def test_every_parameter_of_a_database_is_a_key():
+    lines = ("[database]", "Type=CIFAR10_Database", "UseTestForValidation=1", "LoadInMemory=1", *PROVIDER)
+    assert environment_of(*lines).provider.database.get_nb_stimuli("Validation") == 10_000
+    lines = ("[database]", "Type=ILSVRC2012_Database", "Learn=0.5", "UseValidationForTest=0", *PROVIDER)
+    sizes = [environment_of(*lines).provider.database.get_nb_stimuli(part) for part in ("Validation", "Test")]
+    assert sizes == [50_000, 640_583]
+
+
+def test_a_reshape_is_a_transformation():
+    lines = ("[sp.Transformation]", "Type=ReshapeTransformation", "NbRows=2", "NbCols=3")
+    assert environment_of(*DATABASE, *PROVIDER, *lines).provider.transformations == (transform.Reshape(2, nb_cols=3),)
+
+
 def test_a_provider_of_a_database_that_is_not_opened():
     environment = environment_of("[database]", "Type=DIR_Database", "DataPath=/nowhere", "Learn=0.6", *PROVIDER)
     assert isinstance(environment.provider.database, database.DIR)
