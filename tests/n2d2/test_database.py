@@ -140,6 +140,29 @@ def test_gray_images_get_a_channel_and_colours_are_blue_green_red(tmp_path, monk
     assert torch.equal(CIFAR10().stimuli.images[:2], rgb.flip(1))
 
 
+def write_cifar(folder, train, test):
+    for files, labels in ((range(1, 6), train), (["test"], test)):
+        for file in files:
+            name = "test_batch.bin" if file == "test" else f"data_batch_{file}.bin"
+            (folder / name).write_bytes(b"".join(bytes([label]) + bytes([label] * 3072) for label in labels))
+
+
+def test_labels_of_photographs_are_numbered_as_they_appear_and_named_by_the_published_file(tmp_path):
+    write_cifar(tmp_path, [6, 2, 6], [0, 2])
+    database = CIFAR10(tmp_path)
+    assert database.stimuli.labels.tolist() == [0, 1, 0] * 5 + [2, 1]
+    assert [database.get_label_name(label) for label in range(3)] == ["6", "2", "0"]
+    (tmp_path / "batches.meta.txt").write_text(
+        "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n"
+    )
+    database = CIFAR10(tmp_path, use_test_for_validation=True)
+    assert [database.get_label_name(label) for label in range(3)] == ["frog", "bird", "airplane"]
+    assert numbers(database) == [15, 2, 2, 0]
+    (tmp_path / "batches.meta.txt").write_text("airplane\n")
+    with pytest.raises(FormatError, match=r"batches.meta.txt: 1 names for 7 labels"):
+        _ = CIFAR10(tmp_path).stimuli
+
+
 def test_load_takes_another_folder(tmp_path):
     database = MNIST(write_idx(tmp_path / "one", 20))
     assert database.get_nb_stimuli("Learn") == 20
@@ -256,6 +279,7 @@ def test_traffic_signs(tmp_path):
     assert numbers(database) == [6, 2, 2, 0]
     assert database.stimuli.labels.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1, 0]
     assert database.stimuli.image(8).shape == (3, 3, 4)
+    assert database.get_label_name(1) == "2"
     truth.write_text("Filename;ClassId\n001.ppm;stop\n")
     with pytest.raises(FormatError, match=r"GT-final_test\.csv: 'stop' is no label"):
         _ = GTSRB(data_path=tmp_path).stimuli

@@ -183,6 +183,7 @@ class GTSRB(PublishedSet):
         rows = [line.split(";") for line in _lines(truth)[1:]]  # Filename;Width;Height;Roi.X1;...;ClassId
         test = [images / row[0] for row in rows]
         test_label_of = {row[0]: _number(row[-1], truth) for row in rows}
+        names = [str(int(name)) if name.isdecimal() else name for name in names]  # 00001 is label "1"
         return Divided(train, _labels(train, label_of, _folder), test, _labels(test, test_label_of, _file), names)
 
 

@@ -1,7 +1,7 @@
 """The published sets that come divided into training and test images."""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from n2d2.database.base import PARTITIONS, PATH, Database, Folder, Stimuli, deal
 from n2d2.error_handler import WrongValue, check_choice
 from n2d2.fields import accepted, count, flag, number
 from prunecell.data import DataSet, cache_folder, fashion_mnist, mnist
-from prunecell.data.cifar import cifar10, cifar100
+from prunecell.data.cifar import FINE, TEN, Layout, cifar10, cifar100
 from prunecell.errors import DataError, FormatError
 
 
@@ -182,7 +182,9 @@ class FashionMNIST(PublishedSet):
 
 @dataclass(eq=False, repr=False)
 class _CIFAR(PublishedSet):
-    """What the two sets share.
+    """What the two sets share. As in N2D2, labels are numbered in the order in which the training images show them.
+
+    Their names are read from the published file of names; without it they are the published numbers.
 
     Args:
         use_test_for_validation: learn from all training images; Validation has the test images too.
@@ -193,6 +195,24 @@ class _CIFAR(PublishedSet):
     _: KW_ONLY
     use_test_for_validation: bool = flag(default=False)
     published = (50_000, 10_000)
+
+    def _numbered(self, found: DataSet, folder: Folder, layout: Layout, file: str) -> Divided:
+        """The set with N2D2's numbers for its labels, named by a file of its folder."""
+        folders = [Path(folder)] if folder else [cache_folder(name) for name in layout.folders]
+        listed = next((path for one in folders if (path := one.expanduser() / file).is_file()), None)
+        divided = _divided(found)
+        names = listed.read_text(encoding="utf-8").split() if listed else divided.label_names
+        if len(names) < found.n_classes:
+            raise FormatError(f"{listed}: {len(names)} names for {found.n_classes} labels")
+        order = list(dict.fromkeys(torch.cat((divided.train_labels, divided.test_labels)).tolist()))
+        numbers = torch.zeros(found.n_classes, dtype=torch.int64)
+        numbers[order] = torch.arange(len(order))
+        return replace(
+            divided,
+            train_labels=numbers[divided.train_labels],
+            test_labels=numbers[divided.test_labels],
+            label_names=[names[label] for label in order],
+        )
 
     def _partitions(self, train: Tensor, test: Tensor) -> dict[str, Tensor]:
         if self.use_test_for_validation:
@@ -205,7 +225,7 @@ class CIFAR10(_CIFAR):
     """Photographs of ten kinds of things, 3 x 32 x 32."""
 
     def _read(self, folder: Folder, /) -> Divided:
-        return _divided(cifar10(folder))
+        return self._numbered(cifar10(folder), folder, TEN, "batches.meta.txt")
 
 
 @dataclass(eq=False, repr=False)
@@ -215,4 +235,5 @@ class CIFAR100(_CIFAR):
     use_coarse: bool = flag(default=False)
 
     def _read(self, folder: Folder, /) -> Divided:
-        return _divided(cifar100(folder, coarse=bool(self.use_coarse)))
+        found, kind = cifar100(folder, coarse=bool(self.use_coarse)), "coarse" if self.use_coarse else "fine"
+        return self._numbered(found, folder, FINE, f"{kind}_label_names.txt")
