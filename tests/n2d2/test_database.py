@@ -95,6 +95,8 @@ def test_building_opens_nothing_and_using_says_what_is_missing(kind):
         (ILSVRC2012(0.9, use_validation_for_test=False), [1153050, 50000, 128117, 0]),
         (CIFAR10(validation=0.25, use_test_for_validation=True), [50000, 10000, 10000, 0]),
         (GTSRB(0.2), [31367, 7842, 12630, 0]),
+        (GTSRB(0.5), [19605, 19604, 12630, 0]),  # as N2D2's own tests say
+        (GTSRB(1.0), [0, 39209, 12630, 0]),
     ],
 )
 def test_published_numbers_are_known_without_the_data(database, expected):
