@@ -127,8 +127,9 @@ def test_the_mean_border_is_the_mean_colour():
 def test_a_constant_border_has_a_value_per_channel():
     y = PadCrop(4, 4, border_type="ConstantBorder", border_value=[1, 2, 3])(images(1, 3, 2, 2))
     assert y[0, :, 0, 0].tolist() == [1, 2, 3]
-    with pytest.raises(WrongValue, match="3 values for 1 channels"):
-        PadCrop(4, 4, border_type="ConstantBorder", border_value=[1, 2, 3])(images(1, 1, 2, 2))
+    for value, channels, expected in (([1, 2, 3], 1, [1]), ([5], 3, [5, 0, 0]), (5, 3, [5] * 3), ([], 2, [0, 0])):
+        y = PadCrop(4, 4, border_type="ConstantBorder", border_value=value)(images(1, channels, 2, 2))
+        assert y[0, :, 0, 0].tolist() == expected  # as in N2D2
 
 
 def test_additive_pad():

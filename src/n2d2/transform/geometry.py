@@ -69,21 +69,22 @@ class PadCrop(Transformation):
     """The middle of the image, `width` x `height`, padded where it is smaller.
 
     Of an odd number of pixels that are added, one more is at the top, and at the left. With `additive_wh` width and
-    height are added to the image's own. `border_value` has one number, or one per channel.
+    height are added to the image's own. `border_value` is that of "ConstantBorder": one number per channel, 0 for
+    those that it leaves out (a number that is no list is for all).
     """
 
     width: int = _size()
     height: int = _size()
     additive_wh: bool = flag(default=False)
     border_type: str = choice("MinusOneReflectBorder", *pixels.BORDERS)
-    border_value: float | Sequence[float] = field(default=0.0, metadata={"check": check_numbers})
+    border_value: Sequence[float] = field(default=(), metadata={"check": check_numbers})
 
     def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:
         old_height, old_width = x.shape[-2:]
         height = self.height + self.additive_wh * old_height
         width = self.width + self.additive_wh * old_width
         top, left = (torch.tensor([(old - new) // 2]) for old, new in ((old_height, height), (old_width, width)))
-        cover = pixels.per_channel(self.border_value, x)
+        cover = pixels.border_color(self.border_value, x)
         return pixels.window(x, top, left, (height, width), self.border_type, cover)
 
 
@@ -108,7 +109,7 @@ class SliceExtraction(Transformation):
     random_scaling_range: Sequence[float] = _interval(0.8, 1.2)
     allow_padding: bool = flag(default=False)
     border_type: str = choice("MinusOneReflectBorder", *pixels.BORDERS)
-    border_value: float | Sequence[float] = field(default=0.0, metadata={"check": check_numbers})
+    border_value: Sequence[float] = field(default=(), metadata={"check": check_numbers})
 
     def _apply(self, x: Tensor, generator: Generator | None, /) -> Tensor:
         n, height, width = len(x), self.height or x.shape[-2], self.width or x.shape[-1]
@@ -117,7 +118,7 @@ class SliceExtraction(Transformation):
         wide = (width * scale).round() if self.width else torch.full_like(scale, width)
         top = self._starts(x.shape[-2] - high, self.offset_y, self.random_offset_y, generator)
         left = self._starts(x.shape[-1] - wide, self.offset_x, self.random_offset_x, generator)
-        cover = pixels.per_channel(self.border_value, x)
+        cover = pixels.border_color(self.border_value, x)
         if not (self.random_rotation or self.random_scaling):
             return pixels.window(x, top.long(), left.long(), (height, width), self.border_type, cover)
         angle = _between(self.random_rotation_range if self.random_rotation else (0, 0), n, generator).deg2rad()

@@ -1,4 +1,4 @@
-"""The check of numbers of one value or one per channel."""
+"""Checks of a number, or one per channel."""
 
 import math
 from numbers import Real
@@ -7,9 +7,16 @@ from n2d2.error_handler import WrongInputType, WrongValue
 
 
 def check_numbers(name: str, value: object) -> None:
-    """A number, one per channel, or a callable that returns the number when it is first needed."""
-    for one in value if isinstance(value, list | tuple) and value else (value,):
-        is_number = isinstance(one, Real) and not isinstance(one, bool) and math.isfinite(one)
-        if not (is_number or (callable(one) and not isinstance(one, type))):
+    """Refuse, by name, what is neither a finite number nor a list of them."""
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(one, Real) or isinstance(one, bool) or not math.isfinite(one):
             kind = WrongValue if isinstance(one, float) else WrongInputType
             raise kind(f"{name}={value!r} is illegal: it must be a number, or a list with one per channel")
+
+
+def check_values(name: str, value: object) -> None:
+    """Refuse, by name, what is neither numbers nor a callable that returns them when they are first needed."""
+    if isinstance(value, type) or not callable(value):
+        check_numbers(name, value)
+    if value in ((), []):
+        raise WrongValue(f"{name}={value!r} is illegal: it must be a number, or a list with one per channel")

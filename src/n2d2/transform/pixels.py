@@ -46,6 +46,13 @@ def per_channel(value: float | Sequence[float], x: Tensor) -> Tensor:
     return values
 
 
+def border_color(value: float | Sequence[float], x: Tensor) -> Tensor:
+    """Shape a number, or one per channel, so that it meets a batch; as in OpenCV, missing ones are 0, others unused."""
+    channels = x.shape[1]
+    values = [*value, *[0.0] * channels][:channels] if isinstance(value, list | tuple) else [value] * channels
+    return torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+
+
 def window(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int], border: str, value: Tensor) -> Tensor:
     """Cut a window of `size` (height, width) out of each image, beyond its edges as `border` says.
 

@@ -12,7 +12,7 @@ from n2d2.fields import choice, flag
 from n2d2.transform import pixels
 from n2d2.transform.base import Transformation
 from n2d2.transform.colors import CHANNELS, COLOR_SPACES
-from n2d2.transform.numbers import check_numbers
+from n2d2.transform.numbers import check_values
 
 OPERATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Plus": torch.add,
@@ -36,9 +36,9 @@ class RangeAffine(Transformation):
     """
 
     first_operator: str = choice("Plus", *OPERATORS)
-    first_value: Number = field(default=0.0, metadata={"check": check_numbers})
+    first_value: Number = field(default=0.0, metadata={"check": check_values})
     second_operator: str = choice("Plus", *OPERATORS)
-    second_value: Number = field(default=0.0, metadata={"check": check_numbers})
+    second_value: Number = field(default=0.0, metadata={"check": check_values})
     truncate: bool = flag(default=False)
 
     def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:
