@@ -23,7 +23,17 @@ PAGE = ROOT / "docs/n2d2_reference.md"
 NAMES: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests/data/n2d2_reference.json").read_text())
 
 DIFFERS: dict[str, str] = {
+    "n2d2.database.DIR.label_path": "a file of labels, as N2D2 documents it; its program takes a label's name",
+    "n2d2.database.GTSRB.download": "fetches nothing: it says which files to put where",
+    "n2d2.database.GTSRB.is_downloadable": "False: no class fetches files when it is asked to",
+    "n2d2.database.MNIST.download": "fetches nothing: it says which files to put where",
+    "n2d2.database.MNIST.is_downloadable": "False: no class fetches files when it is asked to",
+    "n2d2.database.Numpy.load": "only these stimuli go into the partition; N2D2 takes all that are Unpartitioned along",
+    "n2d2.provider.DataProvider.batch_number": "iterating gives every stimulus once, the smaller last batch too",
+    "n2d2.provider.DataProvider.get_partition": "the name, a string, not a member of a C++ enumeration",
+    "n2d2.provider.DataProvider.read_batch": "a last batch may be smaller; after the last of set_batch it is an error",
     "n2d2.provider.DataProvider.read_random_batch": "each stimulus comes once before any comes again",
+    "n2d2.transform.Distortion.ignore_missing_data": "no effect: it is about labels per pixel",
 }
 """Name -> how it differs from N2D2's."""
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, dataclass_transform
 
+import numpy as np
+
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors, refuse_unknown
 from prunecell.errors import check_count, check_number, check_texts
 
@@ -31,17 +33,18 @@ def choice(*legal: str, default: str = "") -> Any:  # noqa: ANN401
 
 def flag(*, default: bool) -> Any:  # noqa: ANN401
     """A field that holds a bool (or 0 or 1)."""
-    return _checked(default, _check_flag)
+    return _checked(default, check_flag)
 
 
-def _check_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool) and value not in (0, 1):
+def check_flag(name: str, value: object) -> None:
+    """Refuse, by name, a value that is not a bool (or 0 or 1)."""
+    if not isinstance(value, int | np.integer | np.bool_) or value not in (0, 1):
         raise WrongInputType(f"{name}={value!r} is illegal: it must be True or False")
 
 
 def texts() -> Any:  # noqa: ANN401
-    """A field that holds a list of texts, by default an empty one."""
-    return _checked((), check_texts)
+    """A field that holds a list of texts, or None for none; by default an empty one."""
+    return _checked((), lambda name, value: None if value is None else check_texts(name, value))
 
 
 def accepted(*, default: Any = None) -> Any:  # noqa: ANN401
@@ -109,14 +112,6 @@ dataclass(kw_only=True, repr=False)(Declared)
 
 def _names(kind: type) -> list[str]:
     return [one.name for one in fields(kind)]
-
-
-def check_fields(one: Any) -> None:  # noqa: ANN401 (any dataclass)
-    """Run the checks that the fields of a dataclass carry (`n2d2.fields`); errors are N2D2's."""
-    for part in fields(one):
-        if "check" in part.metadata:
-            with n2d2_errors():
-                part.metadata["check"](part.name, getattr(one, part.name))
 
 
 def printed(one: Any) -> str:  # noqa: ANN401 (any dataclass)

@@ -85,7 +85,7 @@ class Score:
     """Cross-entropy where the output comes from a Softmax with loss, else `squared_error`; and the top-N success.
 
     Args:
-        provider: gives the labels of the batch, `get_labels()`.
+        provider: gives the `labels` of the batch.
         options: top_n (a label among the N highest scores is right), target_value, default_value.
 
     Called with the output of a network, it returns the loss, for `back_propagate()` and `update()`.
@@ -102,7 +102,7 @@ class Score:
         """The loss of the batch that the provider read last, as a tensor of one value."""
         if not isinstance(output, Tensor):
             raise WrongInputType(f"a Target takes the n2d2.Tensor of a network, not a {type(output).__name__}")
-        labels = self.provider.get_labels().to(output.values.device)
+        labels = self.provider.labels.to(output.values.device)
         scores = output.values.reshape(len(output.values), -1)
         loss = self._loss_of(output, scores, labels)
         self.count(scores.detach(), labels, loss.item())

@@ -28,9 +28,7 @@ def provider():
         "Test": (data.test_images, data.test_labels),
     }.items():
         database.load(list(images.numpy()), labels.tolist(), partition)
-    made = n2d2.provider.DataProvider(database, [8, 8, 1], batch_size=BATCH)
-    made.normalize_stimuli()
-    return made
+    return n2d2.provider.DataProvider(database, [8, 8, 1], batch_size=BATCH)
 
 
 def network():

@@ -67,7 +67,6 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
         "NormalizeTransformation",
         "RandomAffineTransformation",
         "RangeClippingTransformation",
-        "ReshapeTransformation",
         "StripeRemoveTransformation",
         "ThresholdTransformation",
         "TrimTransformation",
@@ -86,7 +85,6 @@ REFUSED_GLOBALS = {
 REFUSED_DATABASE_KEYS = {
     **dict.fromkeys(("ExtractROIs", "ROIDir", "ROIExtension", "ROIFile"), "stimuli are taken whole"),
     **dict.fromkeys(("LoadMore", "MultiChannelMatch", "TargetDataPath"), "one folder has the stimuli"),
-    "UseTestForValidation": "hold stimuli back from learning: Validation=0.1",
 }
 REFUSED_PROVIDER_KEYS = {
     "CompositeStimuli": "labels per pixel are for segmentation; classification is here",
