@@ -63,6 +63,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _count_or_all(text: str) -> int:
+    if not re.fullmatch("-1|0*[1-9][0-9]{0,17}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is illegal: it must be a whole number >= 1, or -1")
+    return int(text)
+
+
 def _fraction(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
@@ -80,6 +86,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "-log-epoch": {**_N, "help": "validate and print a line every N epochs [1]"},
     "-seed": {**_N, "help": "of everything random [0]"},
     "-test": {**_FLAG, "help": "measure the test stimuli"},
+    "-nb-test": {"type": _count_or_all, "metavar": "N", "help": "measure the first N test stimuli only; -1: all [-1]"},
     "-w": {**_DIR, "help": "begin with the weights of a folder; with /dev/null: with those of the fillers"},
     "-w-ignore": {**_FLAG, "help": "cells without files in that folder keep what their fillers drew"},
     "-pruning": {"choices": ["None", *FILLERS], "help": "prune all Conv, Deconv and Fc after the learning"},
@@ -165,6 +172,8 @@ def _check(options: Options) -> None:
     for name, given in (("-pruning-threshold", options.pruning_threshold), ("-finetuning", options.finetuning)):
         if given and not options.prunes:
             raise OptionError(f"{name} is illegal without -pruning {' or '.join(FILLERS)}")
+    if options.nb_test != -1 and not options.test:
+        raise OptionError("-nb-test is illegal without -test")
     if options.w_ignore and options.w is None:
         raise OptionError("-w-ignore is illegal without -w DIR")
     if options.nbbits is not None and options.export is None:
@@ -185,10 +194,12 @@ def main(arguments: list[str] | None = None) -> None:
         except KeyboardInterrupt:
             say(Console(stderr=True), f"\ninterrupted{_how_to_go_on(options, words)}")
             sys.exit(INTERRUPTED)
+        except OSError as error:
+            error.add_note(_how_to_go_on(options, words))
+            raise
 
 
 def _how_to_go_on(options: Options, words: list[str]) -> str:
-    trains = options.learns or options.finetuning
-    if not trains or not any(path.exists() for path in options.checkpoints.values()):
+    if not options.trains or not any(path.exists() for path in options.checkpoints.values()):
         return ""
     return f"; to go on: {shlex.join(['n2d2', *words, *(() if '-resume' in words else ('-resume',))])}"

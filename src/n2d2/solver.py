@@ -87,19 +87,19 @@ class SGD(Declared):
     polyak_momentum: bool = flag(default=True)
 
     def __post_init__(self) -> None:
-        self.check()
+        parse_clamping(self.clamping)
+        if not self.polyak_momentum:
+            raise WrongValue("polyak_momentum=False is illegal: only Polyak's momentum is here (True)")
         self._frozen = True  # an optimizer may have read it
 
     def check(self) -> None:
-        """Refuse values that do not go together."""
+        """Refuse values that nothing can be learned by. A solver is checked when learning begins, and not before."""
         parse_clamping(self.clamping)
         if self.learning_rate_policy in ("PolyDecay", "CosineDecay") and not self.max_iterations:
             raise WrongValue(
                 f"max_iterations=0 is illegal with learning_rate_policy={self.learning_rate_policy!r}"
                 "; it must be a whole number >= 1"
             )
-        if not self.polyak_momentum:
-            raise WrongValue("polyak_momentum=False is illegal: only Polyak's momentum is here (True)")
 
 
 class Adam(Declared):

@@ -108,9 +108,18 @@ def run(  # noqa: PLR0913 - options of a command
     try:
         run_experiment(experiment, folder, epochs=epochs, reference=reference, resume=resume, force=force)
     except KeyboardInterrupt:
-        words = [word for word in sys.argv[1:] if word not in {"--resume", "--force"}]
-        typer.echo(f"interrupted; to go on: {visible(shlex.join(['prunecell', *words, '--resume']))}", err=True)
+        typer.echo(f"interrupted; to go on: {visible(_going_on())}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
+    except OSError as error:
+        if any(folder.glob("*.checkpoint")):
+            error.add_note(f"; to go on: {_going_on()}")
+        raise
+
+
+def _going_on() -> str:
+    """The command that goes on with this run."""
+    words = [word for word in sys.argv[1:] if word not in {"--resume", "--force"}]
+    return shlex.join(["prunecell", *words, "--resume"])
 
 
 @app.command()

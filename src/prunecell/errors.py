@@ -123,7 +123,8 @@ def check_number(name: str, value: object, *, low: float, high: float = math.inf
     Traceback (most recent call last):
     prunecell.errors.OptionError: sparsity=1.5 is illegal: it must be a number in [0, 1]
     """
-    legal = f"a number in {'(' if open_low else '['}{low}, {high}{']' if high < math.inf else ')'}"
+    span = f"{'(' if open_low else '['}{low}, {high}{']' if high < math.inf else ')'}"
+    legal = f"a number in {span}" if (low, high) != (-math.inf, math.inf) else "a finite number"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not {typed(value)}")
     number = float(value)

@@ -231,12 +231,16 @@ def _asked_for(weights: Sequence[WeightFacts]) -> float:
 def evaluate(model: nn.Module, batches: Batches) -> float:
     """The fraction of the samples whose highest score is at the label; the model is left in evaluation mode.
 
+    Of a model that returns a list of outputs, the first is taken.
+
     >>> evaluate(nn.Identity(), [(torch.eye(4), torch.tensor([0, 1, 2, 0]))])
     0.75
     """
     model.eval()
     right = n = 0
     for inputs, labels in batches:
-        right += int((model(inputs).flatten(1).argmax(1) == labels).sum())  # (n, classes, 1, 1) too
+        made = model(inputs)
+        scores = made[0] if isinstance(made, list | tuple) else made
+        right += int((scores.flatten(1).argmax(1) == labels).sum())  # (n, classes, 1, 1) too
         n += len(labels)
     return right / max(n, 1)

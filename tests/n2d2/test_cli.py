@@ -16,7 +16,7 @@ from prunecell.errors import OptionError, UnknownNameError
 
 def test_all_options_are_read():
     line = (
-        "net.ini -seed 3 -learn-epoch 10 -log 500 -test -w weights -w-ignore -l old -resume -lenient"
+        "net.ini -seed 3 -learn-epoch 10 -log 500 -test -nb-test 40 -w weights -w-ignore -l old -resume -lenient"
         " -pruning Iter -pruning-threshold 0.9 -finetuning 2 -export pcell -nbbits -16 -dev 1"
     )
     assert parse(line.split()) == Options(
@@ -25,6 +25,7 @@ def test_all_options_are_read():
         learn_epoch=10,
         log=500,
         test=True,
+        nb_test=40,
         w=Path("weights"),
         w_ignore=True,
         l=Path("old"),
@@ -54,6 +55,20 @@ def test_what_has_no_effect_is_told(name):
         assert parse(["net.ini", name, *["5"] * IDLE[name], "-test"]) == Options(net=Path("net.ini"), test=True)
 
 
+OF_N2D2 = """
+    -act-clipping-mode -act-quantile-value -act-rescale-per-output -act-rescaling-mode -b-round-mode -bench
+    -c-round-mode -calib -calib-reload -calibOnly -cfg -check -db-export -dev -dynamic-allocation -export
+    -export-parameters -find-lr -finetuning -fuse -h -l -learn -learn-epoch -learn-stdp -log -log-db-stats
+    -log-epoch -log-json -log-kernels -log-outputs -multidev -nb-test -nbbits -no-cle -no-unsigned -pre-samples
+    -present-time -pruning -pruning-threshold -qat-sat -report -save-test-set -seed -stop-valid -test -test-id
+    -test-index -testAdv -testQAT -ts -v -valid-metric -verbose -w -w-ignore -ws -wt-clipping-mode -wt-round-mode
+"""
+
+
+def test_every_option_of_n2d2_works_has_no_effect_or_is_refused():
+    assert {*OF_N2D2.split()} <= {*OPTIONS, *REFUSED, *IDLE}
+
+
 def test_no_name_is_in_two_tables():
     assert len({*OPTIONS, *REFUSED, *IDLE, *ALIASES}) == len(OPTIONS) + len(REFUSED) + len(IDLE) + len(ALIASES)
 
@@ -75,6 +90,8 @@ def test_no_name_is_in_two_tables():
         ("net.ini -pruning Iter -pruning-threshold 1.5", "'1.5' is illegal: it must be a number in [0, 1]"),
         ("net.ini -pruning-threshold 0.5", "-pruning-threshold is illegal without -pruning"),
         ("net.ini -finetuning 3 -pruning None", "-finetuning is illegal without -pruning"),
+        ("net.ini -nb-test 5", "-nb-test is illegal without -test"),
+        ("net.ini -test -nb-test 0", "'0' is illegal: it must be a whole number >= 1, or -1"),
         ("net.ini -w-ignore", "-w-ignore is illegal without -w DIR"),
         ("net.ini -nbbits 8", "-nbbits is illegal without -export"),
         ("net.ini -export onnx", "-export onnx is unknown; did you mean 'ONNX'? Legal: ONNX, pcell"),

@@ -139,7 +139,7 @@ def test_defaults(net):
         ("K=2.5", lambda s: s.get_int("K"), "K='2.5' is illegal"),
         ("K=1_0", lambda s: s.get_int("K"), "K='1_0' is illegal"),
         ("K=" + "9" * 5000, lambda s: s.get_int("K"), r"K='9{100}\.\.\.' is illegal"),
-        ("K=nan", lambda s: s.get_float("K"), r"K='nan' is illegal: it must be a finite number in \[-inf, inf\]"),
+        ("K=nan", lambda s: s.get_float("K"), r"K='nan' is illegal: it must be a finite number"),
         ("K=1e999", lambda s: s.get_float("K"), "K='1e999' is illegal"),
         ("K=1.5", lambda s: s.get_float("K", low=0, high=1), r"K='1.5' is illegal: it must be .* in \[0, 1\]"),
         ("K=1 inf", lambda s: s.get_floats("K"), "K='1 inf' is illegal: it must be finite numbers"),

@@ -183,7 +183,6 @@ def test_a_closure_is_evaluated():
         ("SGD", {"learning_rate": -1.0}, "learning_rate=-1.0 is illegal"),
         ("SGD", {"momentum": 1.5}, "momentum=1.5"),
         ("SGD", {"learning_rate_policy": "Step"}, "did you mean 'StepDecay'"),
-        ("SGD", {"learning_rate_policy": "PolyDecay"}, "max_iterations=0 is illegal"),
         ("SGD", {"learning_rates": 1.0}, "did you mean 'learning_rate'"),
         ("SGD", {"polyak_momentum": False}, "polyak_momentum=False"),
         ("Adam", {"beta1": 2.0}, "beta1=2.0"),
@@ -193,6 +192,13 @@ def test_a_closure_is_evaluated():
 def test_illegal_settings_are_refused_by_name(kind, options, message):
     with pytest.raises(ValueError, match=message):
         SOLVERS[kind](**options)
+
+
+@pytest.mark.parametrize("policy", ["PolyDecay", "CosineDecay"])
+def test_a_schedule_without_an_end_is_refused_when_learning_begins(policy):
+    solver = SGD(learning_rate_policy=policy)
+    with pytest.raises(WrongValue, match=f"max_iterations=0 is illegal with learning_rate_policy='{policy}'"):
+        solver.check()
 
 
 def test_a_solver_cannot_change_behind_the_optimizer():

@@ -58,6 +58,8 @@ QWeight.Threshold=0.6
 QWeight.StepSizeThreshold=320
 """
 
+FULL = "No space left on device: make room on the disk, or use another folder"
+
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
@@ -135,7 +137,7 @@ cli.main()
         assert live.stderr.readline() == b"it learns\n"
         before = tree("out")
         for more in (["--resume"], ["--force"], []):
-            assert "another run works in the folder out" in refusal(*words, *more)
+            assert f"process {live.pid} on " in refusal(*words, *more)
         assert tree("out") == before
         live.kill()
 
@@ -194,10 +196,21 @@ def test_a_full_disk_is_named_and_leaves_no_halves(refusal, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", lambda states, file: save(states, Full(file)))
-    assert (
-        refusal("run", "net.ini", "--epochs", "1") == f"error: runs/net/dense.checkpoint: {os.strerror(errno.ENOSPC)}\n"
-    )
+    assert refusal("run", "net.ini", "--epochs", "1") == f"error: runs/net/dense.checkpoint: {FULL}\n"
     assert not list(Path("runs/net").iterdir())
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_run_without_room_on_the_disk_is_told_and_a_stopped_one_how_to_go_on(command, refusal, monkeypatch):
+    command("run", "net.ini", "--epochs", "1", "--no-reference")
+    before = tree("runs")
+    monkeypatch.setattr(sys, "argv", ["prunecell", "run", "net.ini", "--epochs", "2", "--resume"])
+    with monkeypatch.context() as context:
+        context.setattr("n2d2.experiment.run.checkpoint_bytes", lambda _: 10**18)
+        told = refusal("run", "net.ini", "--epochs", "2", "--resume")
+    assert f"error: {Path('runs/net').resolve()}: No space left on device: about 2000000.0 TB will be" in told
+    assert told.endswith("; to go on: prunecell run net.ini --epochs 2 --resume\n")
+    assert tree("runs") == before
 
 
 @pytest.mark.usefixtures("workplace")
@@ -361,8 +374,8 @@ def test_a_target_is_looked_at_before_any_work(refusal, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_named(refusal, monkeypatch):
     Path("locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "locked")  # root may write everywhere
-    fact = "locked/a.pcell: Permission denied: no file can be made in the folder locked"
-    assert refusal("pack", "eye.pt", "locked/a.pcell") == f"error: {fact}\n"
+    fact = "locked/a.pcell: Permission denied: no file can be made in the folder locked: get the right"
+    assert refusal("pack", "eye.pt", "locked/a.pcell") == f"error: {fact} to it, or use another folder\n"
 
 
 @pytest.mark.usefixtures("checkpoint")
@@ -379,7 +392,7 @@ def test_a_full_disk_is_told_by_the_systems_words(command, refusal, monkeypatch,
     with monkeypatch.context() as context:
         context.setattr(atomic.os, "fsync", full)
         words = ["pack", "eye.pt"] if target.endswith(".pcell") else ["unpack", "eye.pcell"]
-        assert refusal(*words, target) == f"error: {target}: {os.strerror(errno.ENOSPC)}\n"
+        assert refusal(*words, target) == f"error: {target}: {FULL}\n"
     assert os.fsync is fsync
     assert not [path for path in Path().iterdir() if "full" in path.name]
 
@@ -394,7 +407,7 @@ def test_a_disk_that_gets_full_while_torch_writes_is_told_too(command, refusal, 
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", lambda state, _: save(state, Full()))
-    assert refusal("unpack", "eye.pcell", "full.pt") == f"error: full.pt: {os.strerror(errno.ENOSPC)}\n"
+    assert refusal("unpack", "eye.pcell", "full.pt") == f"error: full.pt: {FULL}\n"
     assert not [path for path in Path().iterdir() if "full" in path.name]
 
 

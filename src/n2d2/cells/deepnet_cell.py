@@ -88,7 +88,7 @@ class DeepNetCell(Block):
     def of(cls, network: "Network") -> "DeepNetCell":
         """Assemble the cells of a network: dense, with neither provider nor target, so that it can be copied."""
         graph = network.graph
-        return cls(graph.cells.values(), graph.inputs, outputs=[network.output], name=network.name)
+        return cls(graph.cells.values(), graph.inputs, outputs=network.outputs, name=network.name)
 
     @classmethod
     def load_from_INI(  # noqa: N802 - N2D2's name
@@ -107,7 +107,7 @@ class DeepNetCell(Block):
         made = cls.of(network)
         for name, quantizer in network.quantizers.items():
             made[name].quantizer = quantizer
-        made.provider, made.target = network.provider, network.targets[0]
+        made.provider, made.target = network.provider, network.target
         return made
 
     @classmethod

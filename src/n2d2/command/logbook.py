@@ -1,5 +1,6 @@
 """What the command tells and keeps of a learning: a line at every log, the success over time, the best weights."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, field, fields
 from math import isnan, nan
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from n2d2.experiment.experiment import Experiment
+from n2d2.network.network import Answers
 from prunecell.disk.atomic import replacing
 from prunecell.kinds import COUNT, LIST, NUMBER, REAL, SHARE, check_fields
 from prunecell.pruner import Pruner
@@ -61,18 +63,24 @@ def line(row: Row, epoch_size: int) -> str:
 
 
 @torch.no_grad()
-def measure(experiment: Experiment, partition: str) -> list[float]:
-    """The success of each target on a partition, in [0, 1]; NaN without stimuli. The targets keep what they counted."""
+def measure(experiment: Experiment, partition: str, n_stimuli: int = sys.maxsize) -> list[float]:
+    """The success of each target on a partition, or its first so many stimuli, in [0, 1]; NaN without any.
+
+    The targets keep what they counted.
+    """
     network, provider = experiment.network, experiment.provider
     provider.set_partition(partition)
     experiment.model.eval()
     for target in network.targets:
         target.clear_success(partition)
+    seen = 0
     for images, labels in provider.batches(partition, shuffle=False):
-        scores = experiment.model(images)
-        for target in network.targets:
-            target.count(scores, labels)
-    seen = provider.database.get_nb_stimuli(partition)
+        n = min(len(labels), n_stimuli - seen)
+        if not n:
+            break
+        for target, scores in network.answers(experiment.model(images[:n])):
+            target.count(scores, labels[:n])
+        seen += n
     return [target.get_average_success() if seen else nan for target in network.targets]
 
 
@@ -98,10 +106,11 @@ class Logbook:
     rows: list[Row] = field(default_factory=list, init=False)
     best: tuple[float, float] = field(default=(-1.0, -1.0), init=False)
 
-    def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, made: Answers, labels: torch.Tensor) -> torch.Tensor:
         """The network's loss; every target counts."""
-        loss = self.experiment.network.loss(scores, labels)
-        for target in self.experiment.network.targets:
+        network = self.experiment.network
+        loss = network.loss(made, labels)
+        for target, scores in network.answers(made):
             target.count(scores.detach(), labels, loss.item())
         return loss
 

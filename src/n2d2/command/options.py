@@ -21,6 +21,7 @@ class Options:
     log: int = 0
     log_epoch: int = 0
     test: bool = False
+    nb_test: int = -1
     w: Path | None = None
     w_ignore: bool = False
     l: Path | None = None  # noqa: E741 - N2D2's name
@@ -37,6 +38,16 @@ class Options:
     def learns(self) -> bool:
         """Whether learning is asked for."""
         return bool(self.learn or self.learn_epoch)
+
+    @property
+    def works(self) -> bool:
+        """Whether anything is asked for beside a look at the network."""
+        return bool(self.learns or self.prunes or self.test or self.export or self.goes_on)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the weights will change by learning."""
+        return bool(self.learns or self.finetuning)
 
     @property
     def prunes(self) -> bool:

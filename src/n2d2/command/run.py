@@ -3,8 +3,8 @@
 Everything is written in the working folder, as N2D2 does.
 """
 
+import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from math import ceil
@@ -16,6 +16,7 @@ from torch import Tensor
 from n2d2.cells.weights import WeightCell
 from n2d2.command.logbook import TITLES, Logbook, measure
 from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
+from n2d2.command.room import bytes_to_write
 from n2d2.command.session import Session, prepare_folder, put_aside, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
@@ -25,6 +26,7 @@ from n2d2.files import load_weights
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint
 from prunecell.disk.claim import alone_in
+from prunecell.disk.room import check_room
 from prunecell.errors import DataError
 from prunecell.training import Batches, Progress, Task
 
@@ -38,19 +40,21 @@ def run(options: Options, console: Console) -> None:
         PrunecellError: something is wrong with the options, the INI file, the data or another file.
         KeyboardInterrupt: Ctrl-C; the checkpoint has all that was learned.
     """
+    if options.works:
+        with alone_in(Path.cwd()):
+            work(options, console)
+    else:
+        session = start(options, console)
+        show(session)
+        session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
+
+
+def work(options: Options, console: Console) -> None:
+    """Do it, alone in the working folder."""
     session = start(options, console)
     show(session)
-    if not (options.learns or options.prunes or options.test or options.export or options.goes_on):
-        session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
-        return
-    with alone_in(Path()) if options.learns or options.prunes else nullcontext():
-        work(session)
-
-
-def work(session: Session) -> None:
-    """Do it in the working folder."""
-    options = session.options
     check_data(session)
+    check_room(Path.cwd(), bytes_to_write(session))
     prepare_folder(session)
     session.prune()
     read_weights(session)
@@ -72,7 +76,7 @@ def work(session: Session) -> None:
 def check_data(session: Session) -> None:
     """Open the data, and see at the beginning that there is what will be wanted at the end."""
     options, database = session.options, session.network.provider.database
-    wanted = {"Learn": options.learns or options.finetuning, "Test": options.test}
+    wanted = {"Learn": options.trains, "Test": options.test}
     for partition in (name for name, needed in wanted.items() if needed):
         if not database.get_nb_stimuli(partition):
             raise DataError(f"{database} has no stimuli in its partition {partition}")
@@ -231,9 +235,12 @@ def tell_unreached(session: Session, thresholds: Mapping[str, float]) -> None:
 
 def measure_test(session: Session, when: str) -> None:
     """Measure the test stimuli, and print the success of every target."""
-    n = session.network.provider.database.get_nb_stimuli("Test")
+    n, asked = session.network.provider.database.get_nb_stimuli("Test"), session.options.nb_test
+    if asked > n:
+        warnings.warn(f"-nb-test {asked}: there are {n:,} test stimuli; all are measured", stacklevel=2)
+    n = n if asked == -1 else min(n, asked)
     session.say()
-    for target, success in zip(session.network.targets, measure(session.experiment, "Test"), strict=True):
+    for target, success in zip(session.network.targets, measure(session.experiment, "Test", n), strict=True):
         session.say(f"{target.name}: test success {success:.2%} of {n:,} stimuli, {when}")
         session.successes.setdefault(target.name, []).append((when, success))
 

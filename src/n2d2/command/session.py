@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -31,7 +32,6 @@ class Session:
 
     Attributes:
         inputs: cell -> how many channels each of its inputs brings, where it has several.
-        optimizer: of the learning, and then of the fine-tuning.
         pruner: of the network; None where nothing is pruned, or not yet.
         successes: target -> what was measured on the test stimuli: (when, success).
     """
@@ -40,7 +40,6 @@ class Session:
     console: Console
     experiment: Experiment
     inputs: dict[str, list[int]]
-    optimizer: SolverOptimizer
     pruner: Pruner | None = None
     successes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
 
@@ -53,6 +52,11 @@ class Session:
     def model(self) -> DeepNetCell:
         """What learns."""
         return self.experiment.model
+
+    @cached_property
+    def optimizer(self) -> SolverOptimizer:
+        """Of the learning, and then of the fine-tuning; only a network that learns needs one."""
+        return self.experiment.optimizer(self.model)
 
     def say(self, text: object = "") -> None:
         """Print it as it is."""
@@ -73,9 +77,10 @@ class Session:
         """Put one Pruner on all cells that have a PruneCell."""
         plan = self.experiment.plan
         if any(plan.values()):
-            learns = self.options.learns or self.options.finetuning
-            size = self.network.provider.epoch_size if learns else UNKNOWN_EPOCH  # asking for it opens the data
-            self.pruner = Pruner(self.model, plan, optimizer=self.optimizer, epoch_size=size)
+            trains = self.options.trains
+            size = self.network.provider.epoch_size if trains else UNKNOWN_EPOCH  # asking for it opens the data
+            optimizer = self.optimizer if trains or self.options.goes_on else None
+            self.pruner = Pruner(self.model, plan, optimizer=optimizer, epoch_size=size)
 
     def save_weights(self, folder: Path) -> None:
         """Write the `.syntxt` files of the network."""
@@ -97,8 +102,9 @@ def start(options: Options, console: Console) -> Session:
         raise OptionError(
             f"-pruning {options.pruning} is illegal here: {options.net} has QWeight=Prune; prune by one of the two"
         )
-    optimizer = experiment.optimizer(experiment.model)
-    return Session(options, console, experiment, input_channels(experiment), optimizer)
+    if options.trains:
+        network.check_solvers()
+    return Session(options, console, experiment, input_channels(experiment))
 
 
 def input_channels(experiment: Experiment) -> dict[str, list[int]]:

@@ -60,8 +60,8 @@ class DIR(Database):
     label_name: str = ""
     per_label_partitioning: bool = flag(default=True)
     equiv_label_partitioning: bool = flag(default=True)
-    ignore_mask: Sequence[str] | None = texts()
-    valid_extensions: Sequence[str] | None = texts()
+    ignore_mask: Sequence[str] = texts()
+    valid_extensions: Sequence[str] = texts()
 
     def __post_init__(self) -> None:
         if self.per_label_partitioning and self.learn + self.validation + (self.test or 0) > 1 + 1e-9:

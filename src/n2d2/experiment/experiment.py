@@ -62,7 +62,12 @@ class Experiment:
         return copy.deepcopy(self.model)
 
     def optimizer(self, model: DeepNetCell) -> SolverOptimizer:
-        """The solvers of the file for a model."""
+        """The solvers of the file for a model, which is to learn.
+
+        Raises:
+            IniError: see `Network.check_solvers`.
+        """
+        self.network.check_solvers()
         return build_optimizer(model, batch_size=self.provider.batch_size)
 
     def train(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

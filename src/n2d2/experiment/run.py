@@ -15,11 +15,12 @@ from torch import nn
 from n2d2.experiment.experiment import Experiment
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.result import FACTS, PICTURE, Result, Sizes, print_result
-from n2d2.experiment.storing import Stored, store
+from n2d2.experiment.storing import Stored, checkpoint_bytes, store
 from n2d2.ini import IniError
 from prunecell.checkpoint import Checkpoint
 from prunecell.disk.atomic import replacing
 from prunecell.disk.claim import alone_in
+from prunecell.disk.room import check_room
 from prunecell.disk.targets import check_folder
 from prunecell.errors import NothingSparseWarning, OptionError
 from prunecell.pruner import Pruner
@@ -63,6 +64,7 @@ def run(
         folder.mkdir(parents=True)
     check_folder(folder)
     with alone_in(folder):
+        check_room(folder, _bytes_to_write(experiment, folder, reference=reference))
         checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
         console = Console()
         _prepare(experiment, folder, checkpoints, console, resume=resume, force=force)
@@ -109,6 +111,12 @@ def _run(
         written.write(result.to_json().encode())
     print_result(result, stored.path, console)
     return result
+
+
+def _bytes_to_write(experiment: Experiment, folder: Path, *, reference: bool) -> int:
+    """Of the checkpoints, by a low estimate; those that are there are replaced, or removed first."""
+    wanted = checkpoint_bytes(experiment.optimizer(experiment.model)) * (2 if reference else 1)
+    return wanted - sum(path.stat().st_size for path in folder.glob("*.checkpoint"))
 
 
 def _prepare(

@@ -1,11 +1,14 @@
 """The small file of a pruned network: written, read back bit for bit, and entered into the report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from n2d2.solver import SolverOptimizer
 from prunecell.archive import inspect, load, save
 from prunecell.errors import FormatError
 from prunecell.report import Report
@@ -30,6 +33,19 @@ class Stored:
         """The report of the network, with the bytes that each weight takes in the file."""
         weights = (replace(one, bytes_stored=self.tensors[one.name]) for one in report.weights)
         return replace(report, weights=tuple(weights))
+
+
+def checkpoint_bytes(optimizer: SolverOptimizer) -> int:
+    """The bytes of a checkpoint of a training: the parameters, and what the solvers remember of each."""
+    of_group = (
+        sum(one.numel() * one.element_size() for one in group["params"]) * (1 + _n_remembered(group))
+        for group in optimizer.param_groups
+    )
+    return sum(of_group)
+
+
+def _n_remembered(group: Mapping[str, Any]) -> int:
+    return 2 if group["solver"] == "Adam" else int(bool(group["momentum"] or group["decay"]))
 
 
 def store(model: nn.Module, path: Path) -> Stored:

@@ -6,7 +6,7 @@ list of legal keys, there is no second one to keep in step, and every key that n
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import chain, islice
 
@@ -160,15 +160,18 @@ class Document:
             )
         return value if isinstance(value, str) else printed(value)
 
-    def check_all_read(self) -> None:
+    def check_all_read(self, owners: Mapping[str, str] | None = None) -> None:
         """Refuse keys that nobody asked for, and sections that look like a misspelt one; warn of other idle sections.
+
+        Args:
+            owners: key -> a value of it; where no line gives the key, nothing reads those that begin with it and a dot.
 
         Raises:
             IniError: one line per key, with its place and the nearest legal key. When lenient, these are warnings.
         """
         legal = self._legal_keys()
         idle = [s for s in self.sections.values() if not legal[s.name] and s.name not in self._wanted]
-        problems = list(islice(chain(self._misspelt(idle), self._unread(legal)), MAX_REPORTED + 1))
+        problems = list(islice(chain(self._misspelt(idle), self._unread(legal, owners or {})), MAX_REPORTED + 1))
         if len(problems) > MAX_REPORTED:
             problems[MAX_REPORTED:] = ["and more"]
         if problems and not self.lenient:
@@ -186,14 +189,15 @@ class Document:
             for meant in get_close_matches(section.name, missing, n=1, cutoff=0.8):
                 yield f"{section.place}: nothing uses [{section.name}]; did you mean [{meant}]?"
 
-    def _unread(self, legal: dict[str, set[str]]) -> Iterator[str]:
+    def _unread(self, legal: dict[str, set[str]], owners: Mapping[str, str]) -> Iterator[str]:
         for section in (self.globals, *self.sections.values()):
             known = legal[section.name]
             if section.name and not known and section.name not in self._wanted:
                 continue
             for entry in section.entries.values():
                 if entry.section == section.name and entry.key not in known and not entry.key.startswith(_FREE):
-                    yield f"{entry.place}: {section}{entry.key}: nothing reads this key{hint(entry.key, known)}"
+                    advice = _missing_owner(entry.key, known, owners) or hint(entry.key, known)
+                    yield f"{entry.place}: {section}{entry.key}: nothing reads this key{advice}"
 
     def _legal_keys(self) -> dict[str, set[str]]:
         """What was asked of a section, of those that inherit from it, and of those that it configures."""
@@ -206,3 +210,11 @@ class Document:
             for base in section.bases:
                 legal[base.name] |= legal[section.name]
         return legal
+
+
+def _missing_owner(key: str, known: set[str], owners: Mapping[str, str]) -> str:
+    """Say which line is missing where a key is legal beside it only; else nothing."""
+    owner, dot, _ = key.partition(".")
+    if not dot or owner not in owners or owner not in known or any(one.startswith(f"{owner}.") for one in known):
+        return ""
+    return f" because {owner} is missing: add the line {owner}={owners[owner]}"

@@ -34,6 +34,10 @@ class IniError(PrunecellError, ValueError):
         self.place = place
 
 
+class IllegalValueError(IniError):
+    """The value of a key is none of the legal ones."""
+
+
 class NotYetKnownError(IniError):
     """A value hangs on something that only the built network knows, and no resolver is there yet."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Protocol, TypeVar
 
-from n2d2.ini.errors import IniError, Place, hint, shown
+from n2d2.ini.errors import IllegalValueError, IniError, Place, hint, shown
 from n2d2.ini.values import Entry, Node, Value
 
 T = TypeVar("T")
@@ -87,14 +87,15 @@ class Section:
         """Return 0 or 1 (or false or true) as a bool."""
         return self._parsed(key, default, lambda value: _TRUTH.get(value.text.lower()), "it must be 0 or 1")
 
-    def get_int(self, key: str, default: int | None = None, *, low: int = 0) -> int:
+    def get_int(self, key: str, default: int | None = None, *, low: int | None = 0) -> int:
         """Return a whole number >= `low`; of what an expression gives, such as 7 / 2, the fraction is cut off."""
-        legal = f"it must be a whole number >= {low}"
+        legal = "it must be a whole number" + ("" if low is None else f" >= {low}")
         return self._parsed(key, default, lambda value: _integer(value.text, low, cut=value.computed), legal)
 
     def get_float(self, key: str, default: float | None = None, *, low: float = -INF, high: float = INF) -> float:
         """Return a finite number in [low, high]."""
-        legal = f"it must be a finite number in [{low:g}, {high:g}]"
+        span = f" in [{low:g}, {high:g}]" if high < INF else f" >= {low:g}"
+        legal = f"it must be a finite number{span if (low, high) != (-INF, INF) else ''}"
         return self._parsed(key, default, lambda value: _number(value.text, low, high), legal)
 
     def get_ints(self, key: str, default: list[int] | None = None, *, low: int = 0) -> list[int]:
@@ -117,18 +118,22 @@ class Section:
             legal,
         )
 
-    def error(self, key: str, legal: str) -> IniError:
+    def error(self, key: str, legal: str) -> IllegalValueError:
         """Return, to be raised, that the value of a key is illegal: where it stands, and what would be legal.
 
         `net.ini:12: [conv1] KernelDims='5 x' is illegal: it must be whole numbers >= 1, separated by spaces`
         """
         entry = self.entry(key)
         text = shown(self.owner.value(Node(self.name, entry)).text) if entry else ""
-        return IniError(f"{self}{key}={text!r} is illegal: {legal}", self._place(entry))
+        return IllegalValueError(f"{self}{key}={text!r} is illegal: {legal}", self._place(entry))
 
-    def refuse(self, key: str, why: str) -> IniError:
-        """Return, to be raised, that a key has no meaning here, and why."""
-        return IniError(f"{self}{key} is refused: {why}", self._place(self.entry(key)))
+    def refuse(self, key: str, why: str, *, shown: str = "") -> IniError:
+        """Return, to be raised, that a key, or its value as it is `shown`, has no meaning here, and why."""
+        return IniError(f"{self}{shown or key} is refused: {why}", self._place(self.entry(key)))
+
+    def skip(self) -> None:
+        """Make all keys legal, because the section is left out."""
+        self.asked.update(self.names())
 
     def _parsed(self, key: str, default: T | None, parse: Callable[[Value], T | None], legal: str) -> T:
         self.asked.add(key)
@@ -156,11 +161,11 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?
 _TRUTH = {"0": False, "1": True, "false": False, "true": True}
 
 
-def _integer(text: str, low: int, *, cut: bool) -> int | None:
+def _integer(text: str, low: int | None, *, cut: bool) -> int | None:
     number = _number(text, -(2.0**53), 2.0**53)
     if number is not None and (cut or number.is_integer()):
         text = str(int(number))
-    return int(text) if _INTEGER.fullmatch(text) and int(text) >= low else None
+    return int(text) if _INTEGER.fullmatch(text) and (low is None or int(text) >= low) else None
 
 
 def _number(text: str, low: float, high: float) -> float | None:

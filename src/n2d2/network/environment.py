@@ -10,6 +10,7 @@ from typing import Any
 from n2d2.database import DATABASES, Database
 from n2d2.ini import Document, IniError, IniWarning, Section
 from n2d2.ini.document import PROVIDERS
+from n2d2.ini.errors import hint
 from n2d2.network.parameters import GLOBAL_VALUE, chosen, configured, located, refuse, warn_of_idle
 from n2d2.network.refused import (
     IDLE_DATABASE,
@@ -69,11 +70,17 @@ def read_environment(document: Document, *, data_path: str | Path | None = None)
 
 def _provider_section(document: Document) -> Section:
     found = [section for name in PROVIDERS if (section := document.get(name))]
-    return found[0] if found else document.section(PROVIDERS[0])
+    if not found:
+        known = hint(PROVIDERS[0], document.sections)
+        what = "it gives the size of the stimuli, SizeX, SizeY and NbChannels, and BatchSize"
+        raise IniError(f"{document.file}: section [{PROVIDERS[0]}] is missing: {what}{known}")
+    return found[0]
 
 
 def _database(document: Document, data_path: str | Path | None) -> Database:
     section = document.get("database")
+    if section is not None:
+        refuse(section, REFUSED_DATABASE_KEYS)
     for part in document.starting_with("database."):
         raise IniError(f"{part}is refused: stimuli are taken whole; cut them by a SliceExtraction", part.place)
     if section is None or "Type" not in section:
@@ -82,7 +89,6 @@ def _database(document: Document, data_path: str | Path | None) -> Database:
             warn_of_idle(section, (*IDLE_DATABASE, "LabelPath"))
         return Database()
     kind = chosen(section, "Type", DATABASES, REFUSED_DATABASES)
-    refuse(section, REFUSED_DATABASE_KEYS)
     warn_of_idle(section, IDLE_DATABASE)
     given = {} if data_path is None else {"data_path": data_path}
     return configured(section, kind, **given)

@@ -1,6 +1,7 @@
 """The cells of a file in the order of their `Input`, each made when the shapes of its inputs are known."""
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
@@ -11,13 +12,14 @@ import torch
 from n2d2.cells.cell import Cell
 from n2d2.cells.wiring import Wiring
 from n2d2.global_variables import device, dtype
-from n2d2.ini import Document, IniError, Section
+from n2d2.ini import Document, IniError, IniWarning, Section
 from n2d2.ini.document import PROVIDERS
 from n2d2.ini.errors import hint
 from n2d2.network.environment import Environment
 from n2d2.network.imported import configure, read_imported
-from n2d2.network.layers import PRUNABLE, read_cell
+from n2d2.network.layers import KINDS, PRUNABLE, read_cell
 from n2d2.network.parts import Inputs, Shape, read_quantizer
+from n2d2.network.refused import REFUSED_CELLS
 from n2d2.quantizer import PruneCell
 
 
@@ -65,8 +67,13 @@ class Graph:
         return made
 
 
-def read_graph(document: Document, environment: Environment) -> Graph:
+def read_graph(document: Document, environment: Environment, wanted: Collection[str] = ()) -> Graph:
     """Make all cells of a file.
+
+    Args:
+        document: the file.
+        environment: its provider; gets the automatic values of the cells.
+        wanted: the cells that learn. Beside them and what they hang on, cells of types that are refused are left out.
 
     Raises:
         IniError: an input is missing or hangs on itself, shapes do not fit, or a section is wrong in itself.
@@ -75,16 +82,32 @@ def read_graph(document: Document, environment: Environment) -> Graph:
     graph = Graph(shapes={source: tuple(environment.provider.shape()[1:])})
     sections = document.having("Input")
     files = {one.name: read_imported(document, one) for one in sections if one.get_str("Type") == "ONNX"}
-    for section in _in_order(document, sections, files, source):
+    taken = _taken(document, sections, files, source)
+    needed = _needed(wanted, taken, files) if wanted else taken.keys()
+    for section in _in_order({section.name: section for section in sections}, taken):
+        if section.name not in needed and (why := _left_out(section, graph, source)):
+            warnings.warn(f"{section.place}: {section}is left out: {why}, and nothing is learned by it", IniWarning, 2)
+            section.skip()
+            continue
         inputs = graph.taken(section, source)
         if section.name in files:
             _add_file(document, graph, section, inputs, files[section.name])
         else:
-            quantizer = read_quantizer(section) if section.get_str("Type") in PRUNABLE else None
+            quantizer = _quantizer(section)
             graph.add(read_cell(section, inputs), inputs, section, quantizer)
             _check_outputs(section, graph.shapes[section.name])
             environment.values |= _automatic_values(section.name, inputs, graph.shapes[section.name])
     return graph
+
+
+def _quantizer(section: Section) -> PruneCell | None:
+    """The PruneCell of a section; what it shares with others may have one that is not for it."""
+    kind = section.get_str("Type")
+    if kind in PRUNABLE:
+        return read_quantizer(section)
+    if kind in KINDS and "QWeight" in section.entries and section.entries["QWeight"].section == section.name:
+        raise section.refuse("QWeight", f"a {kind} has no weights to prune; {', '.join(PRUNABLE)} have")
+    return None
 
 
 def zeros(shapes: Sequence[Shape]) -> list[torch.Tensor]:
@@ -109,10 +132,10 @@ def output_of(cell: Cell, inputs: Sequence[torch.Tensor], section: Section) -> t
     return output
 
 
-def _in_order(
+def _taken(
     document: Document, sections: Sequence[Section], files: Mapping[str, Wiring], source: str
-) -> list[Section]:
-    """The sections, each after all that it takes."""
+) -> dict[str, list[str]]:
+    """What each section takes; cells of a file by its section."""
     by_name = {section.name: section for section in sections}
     owners = {cell: file for file, wiring in files.items() for cell in wiring.inputs}
     taken = {name: [owners.get(one, one) for one in _inputs_of(section, source)] for name, section in by_name.items()}
@@ -122,13 +145,39 @@ def _in_order(
                 raise by_name[name].error("Input", "a cell cannot take its own output")
             if one != source and one not in by_name:
                 raise by_name[name].error("Input", _missing(document, one, [source, *by_name, *owners]))
+    return taken
+
+
+def _needed(wanted: Collection[str], taken: Mapping[str, list[str]], files: Mapping[str, Wiring]) -> set[str]:
+    """The sections of these cells, and all that they hang on."""
+    owners = {cell: file for file, wiring in files.items() for cell in wiring.inputs}
+    found, waiting = set[str](), [owners.get(one, one) for one in wanted]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += taken.get(name, [])
+    return found
+
+
+def _left_out(section: Section, graph: Graph, source: str) -> str:
+    """Why a section that nothing needs cannot become a cell; nothing where it can."""
+    kind = section.get_str("Type")
+    if kind in REFUSED_CELLS:
+        return f"Type={kind} is refused"
+    missing = [one for one in _inputs_of(section, source) if one not in graph.shapes and one not in graph.outputs]
+    return f"[{missing[0]}] is left out" if missing else ""
+
+
+def _in_order(by_name: Mapping[str, Section], taken: Mapping[str, list[str]]) -> list[Section]:
+    """The sections, each after all that it takes."""
     try:
         order = list(TopologicalSorter(taken).static_order())
     except CycleError as error:
         circle = error.args[1]
         shown = " -> ".join(circle if len(circle) <= 10 else [*circle[:10], "..."])  # noqa: PLR2004
         raise by_name[circle[0]].error("Input", f"these cells feed each other: {shown}") from None
-    return [by_name[name] for name in order if name != source]
+    return [by_name[name] for name in order if name in by_name]
 
 
 def _inputs_of(section: Section, source: str) -> list[str]:

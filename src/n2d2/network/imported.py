@@ -28,6 +28,8 @@ def read_imported(document: Document, section: Section) -> Wiring:
     if not section.get_bool("ONNX_init", default=True):
         raise section.refuse("ONNX_init", "the weights are those of the file")
     path = Path(document.file).parent / section.get_str("File")
+    if not path.is_file():
+        raise section.error("File", f"there is no file {path}; none is fetched: put it there, or give another path")
     try:
         from n2d2.cells.onnx import read_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
     except ImportError as error:
@@ -49,7 +51,7 @@ def configure(document: Document, owner: Section, cell: Cell) -> PruneCell | Non
             cell.layer.momentum = section.get_float("MovingAverageMomentum", low=0, high=1)
         if getattr(cell, "bias", None) is not None and section.get_bool("NoBias", default=False):
             raise section.refuse("NoBias", f"{cell.name!r} has biases in the file")
-        for solver, key in _solvers_of(cell).items():
+        for solver, key in solver_keys(cell).items():
             if section.names(key) or section.names("Solvers"):
                 setattr(cell, solver, read_solver(section, key))
         if isinstance(cell, WeightCell):
@@ -57,6 +59,6 @@ def configure(document: Document, owner: Section, cell: Cell) -> PruneCell | Non
     return quantizer
 
 
-def _solvers_of(cell: Cell) -> dict[str, str]:
+def solver_keys(cell: Cell) -> dict[str, str]:
     """The solvers that a cell has, and their keys: weights_solver, WeightsSolver."""
     return {name: name.title().replace("_", "") for name in cell.KINDS if name.endswith("_solver")}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from n2d2.cells.cell import Cell
+from n2d2.cells.normalizing import LRN, Normalize
 from n2d2.cells.operators import (
     GLOBAL_POOLS,
     MODES,
@@ -37,7 +38,15 @@ from n2d2.network.parts import (
     values,
     window,
 )
-from n2d2.network.refused import DATATYPES, IDLE_CELL, MODELS, REFUSED_CELL_KEYS, REFUSED_CELLS, REFUSED_MODELS
+from n2d2.network.refused import (
+    DATATYPES,
+    IDLE_CELL,
+    MODELS,
+    REFUSED_CELL_KEYS,
+    REFUSED_CELLS,
+    REFUSED_MODELS,
+    REFUSED_NORMS,
+)
 
 
 @dataclass(frozen=True)
@@ -82,11 +91,19 @@ def check_model(section: Section, model: str, datatype: str) -> None:
 
 
 def _integer(section: Section, key: str) -> int:
-    return section.get_int(key, low=-(2**31))
+    return section.get_int(key, low=None)
 
 
 def _fraction(section: Section, key: str) -> float:
     return section.get_float(key, low=0, high=1)
+
+
+def _not_negative(section: Section, key: str) -> float:
+    return section.get_float(key, low=0)
+
+
+def _norm(section: Section, _: Inputs) -> Options:
+    return {"norm": chosen(section, "Norm", {"L2": "L2"}, REFUSED_NORMS)}
 
 
 def _one_of(legal: Iterable[str]) -> Callable[[Section, str], str]:
@@ -141,6 +158,15 @@ KINDS: dict[str, Kind] = {
         {"WithLoss": ("with_loss", Section.get_bool), "GroupSize": ("group_size", Section.get_int)},
         (),
     ),
+    "LRN": Kind(
+        LRN,
+        {
+            "N": ("n", lambda section, key: section.get_int(key, low=1)),
+            **{key: (key.lower(), _not_negative) for key in ("Alpha", "Beta", "K")},
+        },
+        (),
+    ),
+    "Normalize": Kind(Normalize, {}, (_norm,)),
     "Activation": Kind(Activation, {}, (activated,)),
     "Padding": Kind(
         Padding,

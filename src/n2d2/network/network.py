@@ -3,9 +3,11 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,10 +15,12 @@ from n2d2.cells.naming import weight_name
 from n2d2.ini import Document, IniError, IniWarning
 from n2d2.network.environment import Environment, read_environment
 from n2d2.network.graph import Graph, read_graph
+from n2d2.network.imported import solver_keys
 from n2d2.network.layers import check_model
-from n2d2.network.parameters import refuse, warn_of_idle
+from n2d2.network.parameters import in_keys, refuse, warn_of_idle
+from n2d2.network.parts import OWNERS
 from n2d2.network.refused import IDLE_GLOBALS, REFUSED_GLOBALS
-from n2d2.network.targets import read_targets
+from n2d2.network.targets import Scores, learned_cells, read_targets
 from n2d2.provider import DataProvider
 from n2d2.pruning import of_cell
 from n2d2.quantizer import PruneCell
@@ -25,6 +29,8 @@ from prunecell.plan import Key, Plan
 from prunecell.spec import PruneSpec
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Answers = Tensor | list[Tensor]
+"""What a network makes: (n, classes, ...); a list where several cells are measured."""
 
 
 @dataclass(eq=False)
@@ -34,16 +40,15 @@ class Network:
     No data was opened, unless a value of the file hangs on it.
 
     Attributes:
-        output: the cell whose output is measured.
-        targets: what is measured there; the first says what is learned.
+        measured: cell whose output is measured -> its targets; the first says what is learned. The first cell is that
+            of the network's answer, the others learn beside it.
         quantizers: cell -> its PruneCell, which is not on it: the cells are dense.
     """
 
     document: Document
     environment: Environment
     graph: Graph
-    output: str
-    targets: list[Score]
+    measured: dict[str, list[Score]]
     quantizers: dict[str, PruneCell]
 
     @property
@@ -57,16 +62,41 @@ class Network:
         return self.environment.provider
 
     @property
-    def n_classes(self) -> int:
-        """How many outputs the cell has that is measured."""
-        return self.graph.shapes[self.output][0]
+    def outputs(self) -> list[str]:
+        """The cells whose outputs are measured; that of the network's answer is the first."""
+        return [*self.measured]
 
     @property
-    def loss(self) -> Loss:
-        """(output of the network in learning mode, labels) -> a scalar."""
-        if self.graph.cells[self.output].options.get("with_loss"):
+    def targets(self) -> list[Score]:
+        """What is measured."""
+        return [target for targets in self.measured.values() for target in targets]
+
+    @property
+    def target(self) -> Any:  # noqa: ANN401 - a Score, or Scores
+        """What a script learns by."""
+        first = [targets[0] for targets in self.measured.values()]
+        return first[0] if len(first) == 1 else Scores(first)
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes the network tells."""
+        return self.graph.shapes[self.outputs[0]][0]
+
+    def answers(self, made: Answers) -> list[tuple[Score, Tensor]]:
+        """Every target, and what it measures of what the network made."""
+        of_cell = zip(self.measured.values(), made if isinstance(made, list) else [made], strict=True)
+        return [(target, scores) for targets, scores in of_cell for target in targets]
+
+    def loss(self, made: Answers, labels: Tensor) -> Tensor:
+        """The loss of what the network made in learning mode, a scalar: the sum over the cells that are measured."""
+        scores = made if isinstance(made, list) else [made]
+        losses = (self._loss_of(cell)(one, labels) for cell, one in zip(self.measured, scores, strict=True))
+        return reduce(torch.add, losses)
+
+    def _loss_of(self, cell: str) -> Loss:
+        if self.graph.cells[cell].options.get("with_loss"):
             return cross_entropy
-        options = self.targets[0].options
+        options = self.measured[cell][0].options
         return partial(squared_error, target_value=options.target_value, default_value=options.default_value)
 
     def plan(self, seed: int = 0) -> Plan:
@@ -78,17 +108,32 @@ class Network:
             plan[weight_name(name)] = spec and of_cell(replace(spec, seed=seed), name, connections)
         return plan
 
+    def check_solvers(self) -> None:
+        """Refuse solvers that nothing can be learned by. Whoever only tests a network does not need them.
+
+        Raises:
+            IniError: a schedule that ends has no end; with the line of the key.
+        """
+        for cell in self.graph.cells.values():
+            for option, key in solver_keys(cell).items():
+                solver, section = cell.options[option], self.document.get(cell.name) or self.document.globals
+                with in_keys(section, type(solver), f"{key}.", "Solvers."):
+                    solver.check()
+
     def check_labels(self) -> None:
         """Open the data; refuse labels that the output has no place for.
 
         Raises:
             IniError: there are more labels than outputs.
         """
-        labels, output = self.provider.database.stimuli.labels, self.output
+        labels = self.provider.database.stimuli.labels
         n_labels = int(labels.max()) + 1 if len(labels) else 0
-        if n_labels > self.n_classes:
-            problem = f"[{output}] has {self.n_classes} outputs, and the data has {n_labels} labels"
-            raise IniError(problem, self.document.section(output).place)
+        for output in self.measured:
+            n_outputs = self.graph.shapes[output][0]
+            if n_labels > n_outputs:
+                problem = f"[{output}] has {n_outputs} outputs, and the data has {n_labels} labels"
+                section = self.document.get(output)
+                raise IniError(problem, section.place if section else None)
 
 
 def read_network(document: Document, *, data_path: str | Path | None = None) -> Network:
@@ -122,11 +167,11 @@ def read_network(document: Document, *, data_path: str | Path | None = None) -> 
     """
     _read_globals(document)
     environment = read_environment(document, data_path=data_path)
-    graph = read_graph(document, environment)
-    output, targets = read_targets(document, graph, environment.provider)
-    document.check_all_read()
+    graph = read_graph(document, environment, learned_cells(document))
+    measured = read_targets(document, graph, environment.provider)
+    document.check_all_read(OWNERS)
     _warn_of_zeros(document, graph)
-    return Network(document, environment, graph, output, targets, graph.quantizers)
+    return Network(document, environment, graph, measured, graph.quantizers)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -185,6 +185,15 @@ def read_solver(section: Section, own: str) -> Solver:
 _SOLVERS = {**SOLVERS, **{f"{name}Solver": kind for name, kind in SOLVERS.items()}}
 
 
+OWNERS = {
+    "ActivationFunction": "Rectifier",
+    "BiasFiller": "ConstantFiller",
+    "QWeight": "Prune",
+    "WeightsFiller": "HeFiller",
+}
+"""Keys without which nothing reads those that begin with them, each with a value."""
+
+
 def read_quantizer(section: Section) -> PruneCell | None:
     """Read `QWeight` and its parameters, if they are there; the PruneCell is on no cell yet."""
     if "QWeight" not in section:

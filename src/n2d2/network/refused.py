@@ -19,18 +19,19 @@ REFUSED_CELLS = {
     **dict.fromkeys(("Resize", "Threshold", "Unpool"), _SEGMENTATION),
     "Distance": "distances to prototypes are not here; use Fc",
     "FMP": "fractional pooling is not here; use Pool",
-    "LRN": "local response normalization is not here; use BatchNorm",
     "LSTM": "recurrent cells are not here; prunecell itself prunes a torch LSTM",
-    "Normalize": "it is not here; use BatchNorm",
     "Rbf": "radial basis functions are not here; use Fc",
     "Scaling": "it belongs to networks that are exported as integers",
-    "TargetBias": "margins at the label's output are not here; leave the section out",
+    "TargetBias": "margins at the label's output are not here; leave the section out, and take its Input instead",
     "Transformation": "transformations stand before the network: [sp.Transformation...]",
 }
+REFUSED_NORMS = {"L1": "N2D2 names it, and computes L2 only; use L2"}
 REFUSED_ACTIVATIONS = {"LogisticWithLoss": "use Logistic, or a Softmax cell with WithLoss=1"}
 _QUANTIZERS = "quantization is another subject; QWeight=Prune is here"
 REFUSED_QUANTIZERS = dict.fromkeys(("LSQ", "SAT", "DoReFa"), _QUANTIZERS)
 REFUSED_TARGETS = {
+    "Target": "it only tells a TargetBias the labels; use TargetScore",
+    "TargetAggregate": _DETECTION,
     "TargetBBox": _DETECTION,
     "TargetCompare": "it compares with stored outputs; use TargetScore",
     "TargetMatching": "use TargetScore",
@@ -51,7 +52,10 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
     (
         "AffineTransformation",
         "ApodizationTransformation",
+        "BlendingTransformation",
         "CentroidCropTransformation",
+        "ChannelDropTransformation",
+        "ChannelShakeTransformation",
         "CompressionNoiseTransformation",
         "DCTTransformation",
         "DFTTransformation",
@@ -65,6 +69,7 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
         "MorphologicalReconstructionTransformation",
         "MorphologyTransformation",
         "NormalizeTransformation",
+        "ROIExtractionTransformation",
         "RandomAffineTransformation",
         "RangeClippingTransformation",
         "StripeRemoveTransformation",
@@ -75,7 +80,9 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
     _NO_TRANSFORMATION,
 )
 
-# Keys that are refused, unless they are 0.
+# Keys that are refused, unless they are 0 or what NEUTRAL has.
+
+NEUTRAL = {"DropConnect": ("1", "1.0")}
 
 REFUSED_GLOBALS = {
     "FreeParametersDiscretization": _QUANTIZERS,
@@ -83,16 +90,20 @@ REFUSED_GLOBALS = {
     "SignalsDiscretization": _QUANTIZERS,
 }
 REFUSED_DATABASE_KEYS = {
-    **dict.fromkeys(("ExtractROIs", "ROIDir", "ROIExtension", "ROIFile"), "stimuli are taken whole"),
-    **dict.fromkeys(("LoadMore", "MultiChannelMatch", "TargetDataPath"), "one folder has the stimuli"),
+    **dict.fromkeys(
+        ("ExtractROIs", "ROIDir", "ROIExtension", "ROIFile"), "stimuli are taken whole: cut them out beforehand"
+    ),
+    **dict.fromkeys(
+        ("LoadMore", "MultiChannelMatch", "MultiChannelReplace", "TargetDataPath"),
+        "one folder has the stimuli: link what is elsewhere into it",
+    ),
 }
 REFUSED_PROVIDER_KEYS = {
     "CompositeStimuli": "labels per pixel are for segmentation; classification is here",
     "DataSignedMapping": "use a RangeAffineTransformation with FirstOperator=Minus, FirstValue=128, and so on",
     "QuantizationLevels": _QUANTIZERS,
     "SizeD": "stimuli have two dimensions here",
-    "TargetSize": _SEGMENTATION,
-    "TargetSizeX": _SEGMENTATION,
+    **dict.fromkeys(("TargetSize", "TargetSizeD", "TargetSizeX", "TargetSizeY"), _SEGMENTATION),
 }
 REFUSED_ONNX_KEYS = {
     "Transpose": "transpose the input: Type=Transpose",
@@ -101,6 +112,7 @@ REFUSED_CELL_KEYS = {
     "BiasesSharing": "cells that share biases are not here",
     "DropConnect": "it is not here; use Dropout",
     **dict.fromkeys(("InputHeight", "InputOffsetX", "InputOffsetY", "InputWidth"), "cells see their whole input"),
+    "Normalize": "weights are not scaled here; Type=Normalize scales what a cell takes",
     "MeansSharing": "cells that share statistics are not here",
     "QAct": _QUANTIZERS,
     "ScalesSharing": "cells that share scales are not here",
@@ -108,10 +120,11 @@ REFUSED_CELL_KEYS = {
     "WeightsSharing": "cells that share weights are not here",
 }
 REFUSED_TARGET_KEYS = {
-    "DataAsTarget": "networks that reproduce their input are not here",
+    "DataAsTarget": "networks that reproduce their input are not here; give a cell a [CELL.Target] that tells classes",
     "LabelsMapping": "labels are the outputs in the order of the data: sort its folders",
     "MaskLabelTarget": _SEGMENTATION,
     "MaskedLabel": _SEGMENTATION,
+    "MaskedLabelValue": _SEGMENTATION,
     "ROIsLabelTarget": _DETECTION,
     "WeakTarget": _SEGMENTATION,
 }
@@ -126,6 +139,8 @@ IDLE_PROVIDER = (
     "PeriodMeanMin",
     "PeriodMin",
     "PeriodRelStdDev",
+    "QuantizationMax",
+    "QuantizationMin",
     "StimulusType",
     "StreamLabel",
     "StreamPath",
@@ -134,7 +149,36 @@ IDLE_PROVIDER = (
 IDLE_STIMULI_DATA = ("LogSizeRange", "LogValueRange")
 IDLE_DATABASE = ("CompositeLabel", "DataFileLabel", "DefaultLabel", "ROIsMargin")
 IDLE_ONNX = ("IgnoreInputSize",)
-IDLE_CELL = ("OutputsRemap", "WeightsExportFlip", "WeightsExportFormat")
+IDLE_SPIKES = (
+    "BipolarIntegration",
+    "BipolarThreshold",
+    "BipolarWeights",
+    "DigitalIntegration",
+    "EnableStdp",
+    "IncomingDelay",
+    "InhibitRefractory",
+    "Leak",
+    "LtdProba",
+    "LtpProba",
+    "Refractory",
+    "RefractoryIntegration",
+    "StdpLtp",
+    "SynapticRedundancy",
+    "TerminateDelta",
+    "Threshold",
+    "WeightsMaxMean",
+    "WeightsMaxVarOrigin",
+    "WeightsMaxVarSlope",
+    "WeightsMinMean",
+    "WeightsMinVarOrigin",
+    "WeightsMinVarSlope",
+    "WeightsRelInit",
+    "WeightsResetProba",
+    "WeightsSetProba",
+)
+"""Of a cell; a file may have them for other models beside Frame."""
+
+IDLE_CELL = ("OutputsRemap", "WeightsExportFlip", "WeightsExportFormat", *IDLE_SPIKES)
 IDLE_TARGET = (
     "BinaryThreshold",
     "ConfusionQuantSteps",

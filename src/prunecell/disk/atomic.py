@@ -23,7 +23,6 @@ if sys.platform != "win32":
 
 _NAME_CHARACTERS = 30
 """So many of a file's name begin its draft's: 120 bytes at most in UTF-8, and some file systems allow 143 in all."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -74,7 +73,7 @@ def _told_of(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         # torch.save hides an OSError under a RuntimeError of its own
         hidden = error.__context__ if isinstance(error, RuntimeError) else error
-        if isinstance(hidden, OSError) and hidden.errno in _FULL and hidden.filename is None:
+        if isinstance(hidden, OSError) and hidden.errno is not None and hidden.filename is None:
             raise OSError(hidden.errno, hidden.strerror, str(path)) from None
         raise
 

@@ -1,38 +1,99 @@
 """A folder in which one run works at a time."""
 
+import errno
 import os
+import socket
 import sys
+import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from prunecell.disk.targets import check_folder
 from prunecell.errors import OptionError
 
 if sys.platform != "win32":
     import fcntl
 
+LOCK = ".prunecell.lock"
+"""The file in a folder that the run in it holds a lock on; it says which run that is."""
+
+_TOLD = 200  # bytes
+
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Be the only run that works in a folder. Another one's claim ends with its process, however that ends.
+    """Be the only run that works in a folder.
+
+    The lock is the system's, so it ends with the process, however that ends; the file that is left then has no meaning.
+    Where the file system has no locks (some network file systems), a warning says so, and the run goes on without.
 
     Raises:
-        OptionError: another run works in it.
+        OptionError: another run works in it; the message says which process, where and since when.
+        OSError: the folder is not there, or no file can be made in it.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    claim = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    check_folder(folder)
+    place = folder.absolute()
+    lock = _opened(folder)
     try:
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OptionError(
-                f"another run works in the folder {folder}, and both would write the same files: wait until it ends, or"
-                " use another folder"
-            ) from None
-        except OSError:  # some network file systems lock no folders
-            pass
+        _say_who(lock, folder)
         yield
+    except OSError:
+        if not place.exists():
+            raise OSError(
+                errno.ENOENT, "it is gone while a run works in it: begin anew in another", str(place)
+            ) from None
+        raise
     finally:
-        os.close(claim)
+        if sys.platform != "win32":
+            with suppress(OSError):  # the folder itself may be gone
+                (folder / LOCK).unlink()  # while it is locked: nobody else's is removed
+        os.close(lock)
+
+
+def _opened(folder: Path) -> int:
+    """The file, locked, under its name."""
+    path = folder / LOCK
+    while True:
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: no file can be made in it", str(folder.absolute())) from None
+        try:
+            _lock(lock, folder)
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)  # the run before removed it, in the moment before it was locked
+
+
+def _lock(lock: int, folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        who = os.read(lock, _TOLD).decode("utf-8", "replace").strip() or "another run"
+        raise OptionError(
+            f"{who} works in the folder {folder.resolve()}, and both would write the same files: wait until it ends, or"
+            " use another folder"
+        ) from None
+    except OSError as error:
+        warnings.warn(
+            f"{folder.resolve()} cannot be locked ({error.strerror}): see to it that no other run works in it",
+            stacklevel=5,
+        )
+
+
+def _say_who(lock: int, folder: Path) -> None:
+    text = f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M:%S')})"
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, text.encode()[:_TOLD])
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder / LOCK)) from None

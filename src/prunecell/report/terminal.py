@@ -4,12 +4,15 @@ Names come from files, which strangers may have written: a name may hold the cod
 markup, or half a surrogate pair.
 """
 
+import errno
+import os
 import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -140,7 +143,10 @@ def encodable(text: str) -> str:
 
 def say(console: Console, text: object = "") -> None:
     """Print it as it is: nothing in it is markup, and no line is broken."""
-    console.print(Text(visible_lines(text)), soft_wrap=True)
+    try:
+        console.print(Text(visible_lines(text)), soft_wrap=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 @contextmanager
@@ -164,7 +170,31 @@ def as_a_command() -> Iterator[None]:
 
 
 def _told(error: Exception) -> str:
-    """Say what happened, without the system's error number."""
+    """Say what happened, without the system's error number, and what to do."""
+    notes = "".join(getattr(error, "__notes__", ()))
     if isinstance(error, OSError) and error.strerror:
-        return ": ".join(str(fact) for fact in (error.filename, error.strerror) if fact)
-    return str(error)
+        facts = (error.filename, error.strerror, _advice(error))
+        return ": ".join(str(fact) for fact in facts if fact) + notes
+    return f"{error}{notes}"
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError) and not Path(error.filename or "").is_absolute():
+        try:
+            os.getcwd()  # noqa: PTH109 - not for its value
+        except FileNotFoundError:
+            return "the working folder is gone; begin anew in another one"
+    return _ADVICE.get(error.errno or 0, "")
+
+
+_RIGHT = "get the right to it, or use another folder"
+_ADVICE = {
+    errno.ENOSPC: "make room on the disk, or use another folder",
+    errno.EDQUOT: "make room, for your share of the disk is full, or use another folder",
+    errno.EFBIG: "a limit (ulimit -f) or the file system allows no larger file",
+    errno.EROFS: "use another folder",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _RIGHT),
+    errno.EIO: "the disk fails, or is gone",
+    errno.ESTALE: "the folder on the network is gone",
+}
+"""What a user can do about an error of the system."""

@@ -16,7 +16,6 @@ import prunecell.archive
 from n2d2.cli import main
 from n2d2.files import read_masks, read_weights
 from n2d2.provider import DataProvider
-from prunecell.disk.claim import alone_in
 
 LEARN = ["net.ini", "-learn-epoch", "4", "-log", "160"]
 
@@ -375,15 +374,6 @@ def test_a_target_cannot_write_outside_of_the_working_folder(capsys):
     Path("net.ini").write_text(text)
     assert "[../out.Target] is illegal: its folder would lie outside" in fail(capsys, *LEARN)
     assert not Path("../out.Target").exists()
-
-
-@pytest.mark.usefixtures("workplace")
-def test_two_learnings_in_one_folder_are_refused(capsys):
-    with alone_in(Path()):
-        assert "another run works in the folder" in fail(capsys, *LEARN)
-        assert "another run works in the folder" in fail(capsys, *LEARN, "-resume")
-        run(capsys, "net.ini")
-        run(capsys, "dense.ini", "-test", "-w", "/dev/null")
 
 
 def test_runs_that_are_killed_inside_their_training_come_to_the_same_bytes():

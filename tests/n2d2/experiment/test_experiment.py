@@ -283,7 +283,11 @@ def test_a_job_that_prunes_nothing_is_refused(path, old, new):
         ("PoolDims", "PoolDim", r"lenet.ini:29: \[pool1\] PoolDims is missing; is 'PoolDim' misspelt"),
         ("[softmax.Target]", "", r"lenet.ini: section \[softmax.Target\] is missing"),
         ("[softmax.Target]", "[softmax.Tagret]", r"did you mean 'softmax.Tagret'"),
-        ("[softmax.Target]", "[softmax.Target]\n[fc1.Target]", r"is refused: \[softmax\] has a target already"),
+        (
+            "[softmax.Target]",
+            "[softmax.Target]\n[softmx.Target]",
+            r"\[softmx.Target\] is illegal: there is no cell \[softmx",
+        ),
         (
             "[softmax.Target]",
             "[pool2.Target]",

@@ -72,7 +72,11 @@ def test_cells_of_the_file_can_keep_their_statistics_and_send_no_gradient_back(f
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("digits.onnx", "nothing.onnx", r"\[onnx\] .*nothing.onnx is no file"),
+        (
+            "digits.onnx",
+            "nothing.onnx",
+            r"\[onnx\] File='nothing.onnx' is illegal: there is no file .*; none is fetched",
+        ),
         ("File=digits.onnx", "", r"\[onnx\] File is missing"),
         ("File=", "Ignore=fc3\nFile=", r"\[onnx\] ignore='fc3' is illegal; did you mean 'fc"),
         ("File=", "ONNX_init=0\nFile=", r"\[onnx\] ONNX_init is refused: the weights are"),
@@ -91,3 +95,17 @@ def test_what_is_wrong_is_told_with_its_line(folder, old, new, message):
     text = (folder / "onnx.ini").read_text().replace(old, new)
     with pytest.raises(ini.IniError, match=message):
         build(ini.parse(text, file=str(folder / "net.ini")))
+
+
+def test_without_a_target_a_softmax_at_the_end_of_the_file_has_one(folder):
+    onnx = pytest.importorskip("onnx")
+    text = (folder / "onnx.ini").read_text()
+    text = text[: text.index("[softmax]")] + text[text.index("[solver.config]") :]
+    with pytest.raises(ini.IniError, match=r"section \[fc2.Target\] is missing"):
+        build(ini.parse(text, file=str(folder / "net.ini")))
+    model = onnx.load(folder / "digits.onnx")
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["fc2"], ["scores"]))
+    model.graph.output[0].name = "scores"
+    onnx.save(model, folder / "digits.onnx")
+    network = build(ini.parse(text, file=str(folder / "net.ini"))).network
+    assert [(target.name, network.outputs) for target in network.targets] == [("scores.Target", ["scores"])]

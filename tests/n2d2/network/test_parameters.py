@@ -3,13 +3,15 @@
 import pytest
 
 from n2d2 import ini
-from n2d2.activation import Rectifier
+from n2d2.activation import ACTIVATIONS, Rectifier
 from n2d2.database import DIR
+from n2d2.filler import FILLERS
 from n2d2.network.keys import ini_keys
-from n2d2.network.parameters import GETTERS, chosen, configured, refuse, warn_of_idle
+from n2d2.network.parameters import GETTERS, chosen, configured, in_keys, refuse, warn_of_idle
 from n2d2.quantizer import PruneCell
-from n2d2.solver import SGD
+from n2d2.solver import SGD, Adam
 from n2d2.transform import TRANSFORMATIONS, RangeAffine, Rescale
+from prunecell.errors import OptionError, OptionTypeError
 
 
 def section_of(*lines):
@@ -46,7 +48,7 @@ def test_an_illegal_value_is_told_with_its_line_and_key():
 
 def test_values_that_do_not_go_together_are_told_with_the_section():
     section = section_of("PruningMode=Gradual", "GammaThreshold=0")
-    with pytest.raises(ini.IniError, match=r"^net.ini:1: \[x\] gamma=0.0 is illegal"):
+    with pytest.raises(ini.IniError, match=r"^net.ini:3: \[x\] GammaThreshold=0.0 is illegal"):
         configured(section, PruneCell)
 
 
@@ -92,3 +94,36 @@ def test_refused_keys_may_be_0():
 def test_idle_keys_are_told_of():
     with pytest.warns(ini.IniWarning, match=r"^net.ini:2: \[x\]CachePath has no effect here$"):
         warn_of_idle(section_of("CachePath=cache"), ["CachePath", "StreamPath"])
+
+
+NUMBERS = [
+    (kind, key, kind.__dataclass_fields__[name])
+    for kind in (PruneCell, SGD, Adam, *FILLERS.values(), *ACTIVATIONS.values(), *TRANSFORMATIONS.values())
+    for key, name in ini_keys(kind).items()
+    if kind.__dataclass_fields__[name].type in (int, float) and "check" in kind.__dataclass_fields__[name].metadata
+]
+
+
+@pytest.mark.parametrize(("kind", "key", "field"), NUMBERS, ids=[f"{kind.__name__}.{key}" for kind, key, _ in NUMBERS])
+def test_the_range_in_a_message_is_that_of_the_key(kind, key, field):
+    with pytest.raises((OptionError, OptionTypeError)) as own:
+        field.metadata["check"]("", None)
+    legal = str(own.value).partition("it must be ")[2].removesuffix(", not a NoneType")
+    assert "inf, inf" not in legal
+    before = [
+        f"P.{other}=3"
+        for other, name in ini_keys(kind).items()
+        if name in ("width", "height", "nb_rows") and other != key
+    ]
+    for text in ("nan", "inf", "x", "", "1e999", "0.5.5", "0x10"):
+        with pytest.raises(ini.IniError) as told:
+            configured(section_of(f"P.{key}={text}", *before), kind, "P.")
+        assert str(told.value) == f"net.ini:2: [x] P.{key}={text!r} is illegal: it must be {legal}"
+
+
+def test_errors_that_a_class_tells_of_its_parameters_are_told_of_the_keys():
+    section = section_of("Solvers.LearningRatePolicy=PolyDecay", "WeightsSolver.MaxIterations=0")
+    solver = configured(section, SGD, "WeightsSolver.", "Solvers.")
+    message = r"^net.ini:3: \[x\] WeightsSolver.MaxIterations=0 is illegal with Solvers.LearningRatePolicy='PolyDecay'"
+    with pytest.raises(ini.IniError, match=message), in_keys(section, SGD, "WeightsSolver.", "Solvers."):
+        solver.check()
