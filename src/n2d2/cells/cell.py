@@ -1,6 +1,5 @@
 """Cell: a node of a network. A torch.nn.Module with N2D2's name, options, solvers, fillers and PruneCell."""
 
-import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import nn
 
 from n2d2 import global_variables
 from n2d2.activation import ACTIVATIONS, Activation
-from n2d2.calling import CheckedCall
+from n2d2.calling import CheckedCall, warn_caller
 from n2d2.cells.last_call import LastCall
 from n2d2.cells.naming import default_name
 from n2d2.cells.trainable import Trainable
@@ -98,7 +97,6 @@ class Cell(LastCall, Named, nn.Module, metaclass=CheckedCall):
         for option in self.options:
             self._check(option, self.options[option])
         self._check_place()
-        self._forget_call()
         self._optimizer: SolverOptimizer | None = None
         self._quantizer: PruneCell | None = None
 
@@ -106,10 +104,7 @@ class Cell(LastCall, Named, nn.Module, metaclass=CheckedCall):
         """Say what a model or a datatype cannot do here."""
         model, datatype = self.options["model"], self.options["datatype"]
         if model == "Frame_CUDA" and not global_variables.cuda_available:
-            warnings.warn(
-                f"model='Frame_CUDA' of {self.name!r} has no effect: torch finds no GPU, so it computes on the CPU",
-                stacklevel=5,
-            )
+            warn_caller(f"model='Frame_CUDA' of {self.name!r} has no effect: torch finds no GPU, it is on the CPU")
         if datatype not in (None, global_variables.default_datatype) and not isinstance(self, Trainable):
             raise WrongValue(
                 f"datatype={datatype!r} is illegal: a {type(self).__name__} has no parameters,"
@@ -117,7 +112,7 @@ class Cell(LastCall, Named, nn.Module, metaclass=CheckedCall):
             )
         for option, (default, why) in self.IDLE.items():
             if self.options[option] != default:
-                warnings.warn(f"{option}={self.options[option]!r} of {self.name!r} has no effect: {why}", stacklevel=5)
+                warn_caller(f"{option}={self.options[option]!r} of {self.name!r} has no effect: {why}")
 
     def placed(self, layer: nn.Module) -> nn.Module:
         """Put a layer where the model says, in the datatype."""
