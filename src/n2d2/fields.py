@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self, dataclass_transform
 
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors, refuse_unknown
-from prunecell.errors import check_count, check_number
+from prunecell.errors import check_count, check_number, check_texts
 
-Check = Callable[[str, object], None]
+Check = Callable[[str, object], object]
 
 
 def _checked(default: Any, check: Check) -> Any:  # noqa: ANN401 - a field of any type
@@ -40,12 +40,17 @@ def check_flag(name: str, value: object) -> None:
         raise WrongInputType(f"{name}={value!r} is illegal: it must be True or False")
 
 
+def texts() -> Any:  # noqa: ANN401
+    """A field that holds a list of texts, by default an empty one."""
+    return _checked((), check_texts)
+
+
 def accepted(*, default: Any = None) -> Any:  # noqa: ANN401
     """A field that holds anything: N2D2 has it, here it has no effect."""
     return field(default=default)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(number, count, choice, flag, accepted))
+@dataclass_transform(kw_only_default=True, field_specifiers=(number, count, choice, flag, texts, accepted))
 class Declared:
     """What PruneCell, solvers, fillers and activations share. Never instantiated itself.
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from prunecell.choices import by_name
 from prunecell.disk.atomic import replacing
+from prunecell.disk.endings import TORCH, check_ending
 from prunecell.errors import FormatError, StateError
 from prunecell.rehearsal import check_groups, rehearsable, rehearse
 
@@ -28,11 +29,18 @@ class Checkpoint:
     Args:
         path: where.
         every_seconds: > 0, the longest time between two writings; one is made at each epoch's end in any case.
+
+    Raises:
+        OptionError: the path has the ending of another kind of file.
     """
 
     path: Path
     every_seconds: float = 60.0
     _written: float = field(default_factory=time.monotonic, init=False)
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.path)  # a text is as good
+        check_ending(self.path, TORCH)
 
     @property
     def due(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import prunecell
-from prunecell.disk.foreign import WRITTEN_ENDINGS
+from prunecell.disk.endings import WRITTEN_ENDINGS
 from prunecell.disk.targets import check_target
 from prunecell.errors import OptionError
 from prunecell.report.terminal import as_a_command, visible

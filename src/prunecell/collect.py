@@ -1,5 +1,7 @@
 """Collecting what a criterion needs beside the values: gradients and inputs, in the steps before an update only."""
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,8 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 @dataclass(eq=False)
 class Collector:
     """What is collected for one weight, between `begin` and `end`.
+
+    Copied with the owner, it goes on there: torch copies the hooks of a module, and a handle with what it removes.
 
     Args:
         needs: what the criterion asks for.
@@ -40,7 +44,8 @@ class Collector:
         else:
             self.end()
             self.active = True
-            self.watch_inputs()
+            if Needs.INPUTS in self.needs:
+                self._hooks.append(self.owner.register_forward_pre_hook(_InputsHook(self)))
 
     def end(self) -> None:
         """Forget all, and collect nothing more."""
@@ -52,14 +57,6 @@ class Collector:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-
-    def watch_inputs(self) -> None:
-        """Put a hook on the owner's forward, where inputs are asked for, in place of one that a copy brought along."""
-        if self.active and Needs.INPUTS in self.needs:
-            for number, hook in list(self.owner._forward_pre_hooks.items()):  # noqa: SLF001 - no public name
-                if getattr(hook, "__func__", None) is Collector._add_inputs:
-                    del self.owner._forward_pre_hooks[number]  # noqa: SLF001
-            self._hooks.append(self.owner.register_forward_pre_hook(self._add_inputs))
 
     @property
     def complete(self) -> bool:
@@ -124,7 +121,7 @@ class Collector:
             )
 
     @torch.no_grad()
-    def _add_inputs(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def add_inputs(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Add up the squares of every input feature or channel, float32 (features,), while the module trains."""
         if not module.training or not args:
             return
@@ -137,9 +134,25 @@ class Collector:
             total = squares.reshape(-1, x.shape[-1]).sum(0)
         self._inputs = total if self._inputs is None else self._inputs + total
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy hangs its own hooks on the copied module.
-        return vars(self) | {"_hooks": []}
+
+class _InputsHook:
+    """The hook on an owner. A copy of a model without its Pruner has no collector, so it removes itself there."""
+
+    def __init__(self, collector: Collector | None) -> None:
+        self._collector: Callable[[], Collector | None] = (
+            (lambda: None) if collector is None else weakref.ref(collector)
+        )
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if (collector := self._collector()) is not None:
+            collector.add_inputs(module, args)
+            return
+        hooks = module._forward_pre_hooks  # noqa: SLF001 - no public name
+        for number in [number for number, hook in hooks.items() if hook is self]:
+            del hooks[number]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _InputsHook, (self._collector(),)
 
 
 def _as_the_weight(norms: Tensor, owner: nn.Module, shape: torch.Size) -> Tensor:

@@ -14,7 +14,7 @@ NothingSparseWarning (UserWarning)  compact_ made no layer sparse
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
 
@@ -60,12 +60,14 @@ class NothingSparseWarning(UserWarning):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say what is legal instead of `name`, the nearest match first.
+    """Say what is legal instead of `name`, the nearest match first; nothing where nothing is.
 
     >>> nearest("magnitud", ["random", "magnitude"])
     "; did you mean 'magnitude'? Legal: magnitude, random"
     """
     names = sorted(map(str, known))
+    if not names:
+        return ""
     close = get_close_matches(str(name), names, n=1) or get_close_matches(
         str(name).lower(), [n.lower() for n in names], n=1
     )
@@ -139,3 +141,34 @@ def check_count(name: str, value: object, *, low: int = 0) -> None:
         )
     if value < low:
         raise OptionError(f"{name}={value!r} is illegal: it must be a whole number >= {low}")
+
+
+def check_texts(name: str, value: object) -> tuple[str, ...]:
+    """Return the texts of a list; refuse, by name, one text, which Python would take letter by letter.
+
+    Raises:
+        OptionTypeError: it is a text, or nothing that can be gone through, or something in it is no text.
+
+    >>> check_texts("names", "0.weight")
+    Traceback (most recent call last):
+    prunecell.errors.OptionTypeError: names='0.weight' is illegal: it must be a list of texts, as ['0.weight']
+    """
+    if isinstance(value, str):
+        raise OptionTypeError(f"{name}={value!r} is illegal: it must be a list of texts, as {[value]!r}")
+    if not isinstance(value, Iterable):
+        raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a list of texts")
+    texts = tuple(value)
+    for text in texts:
+        if not isinstance(text, str):
+            raise OptionTypeError(f"{name} holds {quoted(text)}: it must be a list of texts")
+    return texts
+
+
+def check_mapping(name: str, value: object, legal: str) -> None:
+    """Refuse, by name, what is no mapping; `legal` says what it must be.
+
+    Raises:
+        OptionTypeError: it is none.
+    """
+    if not isinstance(value, Mapping):
+        raise OptionTypeError(f"{name} is a {type(value).__name__}: it must be {legal}")

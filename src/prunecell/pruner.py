@@ -17,7 +17,7 @@ from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement.hooks import Enforcement
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
+from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest
 from prunecell.group import fill, groups_of
 from prunecell.normed import n_starved
 from prunecell.plan import Plan, Target, resolve
@@ -145,10 +145,11 @@ class Pruner:
         Raises:
             OptionError: a name is none of the pruned weights', or a mask has another shape, or prunes all of a slice
                 whose norm the layer divides by (weight norm).
-            OptionTypeError: a mask is no bool tensor. Nothing was changed.
+            OptionTypeError: masks is no mapping, or a mask no bool tensor. Nothing was changed.
             StateError: this pruner was finalized.
         """
         self._check_active()
+        check_mapping("masks", masks, "a mapping from names of weights to bool tensors")
         packed = {name: self._packed(name, keep) for name, keep in masks.items()}
         fillings = [group.given(packed, self._clock) for group in self._groups]
         self._enforcement.clear_moments((self._weights[name] for name in packed), rest=False)

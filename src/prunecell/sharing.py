@@ -5,7 +5,7 @@ stores a codebook and entropy-coded indices, without loss.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ from prunecell.codecs.kmeans import cluster
 from prunecell.enforcement.gradients import Stamp
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, nearest
+from prunecell.errors import OptionError, StateError, check_count, check_texts, nearest
 from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
-from prunecell.plan.candidates import candidates
+from prunecell.plan.candidates import Candidate, candidates
 
 MAX_BITS = 8
 _VERSION = 1
@@ -113,9 +113,9 @@ def share_(
         The object that keeps the weights shared while training goes on.
 
     Raises:
-        OptionError: bits out of range, a name that no parameter has or whose parameter is no float, inf or NaN in a
-            weight.
-        OptionTypeError: bits is no number, or the model no module.
+        OptionError: bits out of range; a name that no parameter has, or whose parameter is no float or is computed by
+            a parametrization that loses its zeros (name what is stored); inf or NaN in a weight; nothing to share.
+        OptionTypeError: bits is no number, the model no module, or names no list of texts. Nothing was changed.
 
     >>> net = nn.Linear(50, 20)
     >>> optimizer = torch.optim.Adam(net.parameters())
@@ -128,34 +128,39 @@ def share_(
     check_count("bits", bits, low=1)
     if bits > MAX_BITS:
         raise OptionError(f"bits={bits!r} is illegal: it must be a whole number in [1, {MAX_BITS}]")
-    weights = {name: _shared(name, parameter, bits) for name, parameter in _chosen(model, names).items()}
+    weights = {name: _clustered(name, parameter, bits) for name, parameter in _chosen(model, names).items()}
     sharing = Sharing(weights, sum_gradients=sum_gradients)
     if optimizer is not None:
         sharing.attach(optimizer)
+    for weight in weights.values():  # last, so that what is refused leaves the model as it was
+        weight.project_()
     return sharing
 
 
 def _chosen(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Parameter]:
     """Name without the prefixes of wrappers -> parameter, each parameter once."""
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is a {type(model).__name__}: it must be a torch.nn.Module")
     found = candidates(model)
     if names is None:
-        return {candidate.name: candidate.parameter for candidate in found if not candidate.reason}
-    by_name = {name: candidate for candidate in found for name in candidate.names}
-    chosen = {}
-    for name in names:
-        if name not in by_name:
-            raise OptionError(f"there is no parameter {name!r}{nearest(name, by_name)}")
-        if by_name[name].impossible:
-            raise OptionError(
-                f"parameter {name!r} cannot be shared: it must be of floats, have values, and not be empty"
-            )
-        chosen[by_name[name].name] = by_name[name].parameter
+        chosen = {candidate.name: candidate.parameter for candidate in found if not candidate.reason}
+    else:
+        chosen = dict(_named(check_texts("names", names), found))
+    if not chosen:
+        what = "no weight is shared by default, so name what is" if names is None else "names is empty"
+        raise OptionError(f"nothing to share in {type(model).__name__}: {what}")
     return chosen
 
 
-def _shared(name: str, parameter: nn.Parameter, bits: int) -> _SharedWeight:
+def _named(names: Iterable[str], found: Iterable[Candidate]) -> Iterator[tuple[str, nn.Parameter]]:
+    by_name = {name: candidate for candidate in found for name in candidate.names}
+    for name in names:
+        if name not in by_name:
+            raise OptionError(f"there is no parameter {name!r}{nearest(name, by_name)}")
+        if why_not := by_name[name].why_not_under(name):
+            raise OptionError(f"parameter {name!r} cannot be shared: {why_not}")
+        yield by_name[name].name, by_name[name].parameter
+
+
+def _clustered(name: str, parameter: nn.Parameter, bits: int) -> _SharedWeight:
     weight = parameter.data
     if not bool(weight.isfinite().all()):
         raise OptionError(f"parameter {name!r} cannot be shared: it holds inf or NaN")
@@ -169,9 +174,7 @@ def _shared(name: str, parameter: nn.Parameter, bits: int) -> _SharedWeight:
 
 def _with_cluster(parameter: nn.Parameter, index: Tensor) -> _SharedWeight:
     sizes = torch.bincount(index.flatten()).double().clamp(min=1)
-    shared = _SharedWeight(parameter=parameter, cluster=index, sizes=sizes)
-    shared.project_()
-    return shared
+    return _SharedWeight(parameter=parameter, cluster=index, sizes=sizes)
 
 
 class Sharing:
@@ -211,7 +214,7 @@ class Sharing:
             OptionTypeError: it is no torch optimizer.
             OptionError: it holds none of the shared weights, or is attached already.
         """
-        self._watches.add(self, optimizer, [weight.parameter for weight in self._weights.values()])
+        self._watches.add(self, optimizer, self._parameters)
 
     def finalize(self) -> None:
         """Stop watching; the weights keep their shared values."""
@@ -231,6 +234,7 @@ class Sharing:
         for name, index in clusters.items():
             parameter = self._weights[name].parameter
             self._weights[name] = _with_cluster(parameter, index.to(parameter.device, copy=True))
+            self._weights[name].project_()
 
     # ---- around a step, as `stepping.Watcher` says
 
@@ -259,13 +263,17 @@ class Sharing:
 
         return evaluate
 
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [weight.parameter for weight in self._weights.values()]
+
     def _held_by(self, optimizer: object) -> list[_SharedWeight]:
         held = parameters_of(optimizer)
         return [weight for weight in self._weights.values() if id(weight.parameter) in held]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._watches.begin_again(self)
+        self._watches.begin_again(self, self._parameters)
 
 
 def _checked(state: object, weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:

@@ -429,7 +429,7 @@ def test_switches_and_solvers_reach_all_cells():
     assert all(cell.training for cell in net.learn())
     adam = n2d2.solver.Adam()
     net.set_solver(adam)
-    assert net["fc"].bias_solver is adam
+    assert net["fc"].bias_solver == adam
     net.set_back_propagate(False)
     assert not net["conv"].back_propagate
 

@@ -199,6 +199,9 @@ def test_depths_names_masks_and_extensions(tmp_path):
     assert DIR(tmp_path, ignore_mask=["*/x/*", "*/000.jpg"]).stimuli.label_names == ["", "y"]
     with pytest.raises(DataError, match="leaves none of 4"):
         _ = DIR(tmp_path, ignore_mask=["*"]).stimuli
+    for name in ("ignore_mask", "valid_extensions"):
+        with pytest.raises(WrongInputType, match=f"{name}='jpg' is illegal: it must be a list of texts"):
+            DIR(tmp_path, **{name: "jpg"})
 
 
 def test_loading_a_folder_and_dealing_it_out(tmp_path):

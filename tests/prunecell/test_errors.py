@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prunecell.errors import quoted, some
+from prunecell.errors import nearest, quoted, some
 
 
 def nested(depth):
@@ -47,3 +47,7 @@ def test_some_names_are_shown_and_the_others_counted(n):
     assert [name in text for name in names] == [i < shown for i in range(n)]
     assert text.endswith(f"and {n - shown} more") == (n > shown)
     assert some(iter(names), 4) == text
+
+
+def test_where_nothing_is_legal_nothing_is_offered():
+    assert nearest("w", []) == ""

@@ -1,5 +1,6 @@
 """Cell: a node of a network. A torch.nn.Module with N2D2's name, options, solvers, fillers and PruneCell."""
 
+import copy
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -87,7 +88,7 @@ class Cell(LastCall, Named, nn.Module, metaclass=CheckedCall):
             raise WrongInputType(f"name={name!r} is illegal: it must be a string, not a {_kind(name)}")
         refuse_unknown(kind, options, ["name", *known, *self.ALIASES])
         chosen = {name: value for name, value in options.items() if value is not None}
-        shared = {one: chosen[alias] for alias, ones in self.ALIASES.items() if alias in chosen for one in ones}
+        shared = {one: _own(chosen[alias]) for alias, ones in self.ALIASES.items() if alias in chosen for one in ones}
         given = {**shared, **chosen}
         self.name, self.fixed = name or default_name(kind), dict(fixed or {})
         self.options = {
@@ -253,7 +254,7 @@ class Cell(LastCall, Named, nn.Module, metaclass=CheckedCall):
                         f"{name} of {self.name!r} cannot change: give it when the cell is made"
                     )
                 self._check(option, value)
-                options[option] = value
+                options[option] = value if option == name else _own(value)
                 self.changed(option)
             return
         if name in self.__dict__.get("fixed", {}):
@@ -401,6 +402,11 @@ PLACES: Mapping[str, Check] = {
 
 def _kind(value: object) -> str:
     return type(value).__name__
+
+
+def _own(value: Any) -> Any:  # noqa: ANN401 - of an option
+    """What one of several options that share a value gets: a solver of its own, so that it can change alone."""
+    return copy.copy(value) if isinstance(value, Solver) else value
 
 
 def _batched(values: torch.Tensor) -> torch.Tensor:

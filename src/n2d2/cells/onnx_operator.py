@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from n2d2 import global_variables
 from n2d2.cells.cell import Cell
 from n2d2.cells.trainable import Trainable
+from n2d2.onnx.host import Host, to_tensor
 from n2d2.onnx.steps import Program
 from n2d2.solver import SGD, SOLVERS, Solver
 
@@ -51,7 +52,8 @@ class Operator(Cell):
             known[name] = of_rank(kept, self._ranks.get(name))
         for step in self._program.steps:
             step.run(known, inputs[0].device)
-        return known[self.name]
+        made = known[self.name]
+        return to_tensor(made, inputs[0].device, global_variables.dtype()) if isinstance(made, Host) else made
 
 
 class LearningOperator(Trainable, Operator):

@@ -11,7 +11,7 @@ from torch import Tensor
 from n2d2.database.base import Database, Stimuli, dealt, drawn
 from n2d2.database.published import Divided, Folder, PublishedSet
 from n2d2.error_handler import WrongValue, n2d2_errors
-from n2d2.fields import count, flag, number
+from n2d2.fields import count, flag, number, texts
 from prunecell.data import cache_folder
 from prunecell.data.images import list_images
 from prunecell.errors import DataError, FormatError, check_number
@@ -46,8 +46,8 @@ class DIR(Database):
     label_name: str = ""
     per_label_partitioning: bool = flag(default=True)
     equiv_label_partitioning: bool = flag(default=True)
-    ignore_mask: Sequence[str] = ()
-    valid_extensions: Sequence[str] = ()
+    ignore_mask: Sequence[str] = texts()
+    valid_extensions: Sequence[str] = texts()
     load_data_in_memory: bool = flag(default=False)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import onnx.inliner
 import onnx.version_converter
 from torch import Tensor
 
-from n2d2.error_handler import WrongValue
+from n2d2.error_handler import WrongValue, n2d2_errors
 from n2d2.ini.errors import hint
 from n2d2.onnx.batch import free_batch
 from n2d2.onnx.graph import Graph, Node
@@ -18,6 +18,7 @@ from n2d2.onnx.schema import NEWEST, OLDEST, constant, is_made_of_others, read_n
 from n2d2.onnx.shapes import check_axes, find_shapes, shape_of
 from n2d2.onnx.simplify import fold, leave_out_idle
 from n2d2.onnx.tensors import to_dense, to_torch
+from prunecell.errors import check_texts
 
 
 def read_graph(path: str | Path, *, ignore: Sequence[str] = ()) -> Graph:
@@ -30,7 +31,10 @@ def read_graph(path: str | Path, *, ignore: Sequence[str] = ()) -> Graph:
     Raises:
         WrongValue: the file is none or damaged, has operators that are unknown here, does not fit together, or there
             is nothing to ignore. The message names the file and the node.
+        WrongInputType: `ignore` is one text.
     """
+    with n2d2_errors():
+        ignore = check_texts("ignore", ignore)
     if not Path(path).is_file():
         raise WrongValue(f"{path} is no file")
     try:

@@ -4,7 +4,8 @@ Sizes stay whole numbers, or what stands for them while torch compiles, traces o
 takes batches of any size.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,15 @@ LARGEST = 4096
 """Numbers of a host value at most; more than that is a tensor."""
 
 
+FLOAT = torch.float32
+"""The type of floats here, as files have them where sizes are computed, whatever `default_datatype` says."""
+
+
 class NotOnHostError(Exception):
     """Host values cannot hold the result of an operator, which is therefore computed with tensors."""
 
 
-class WithoutValuesError(Exception):
+class WithoutValuesError(WrongValue):
     """The result of an operator hangs on numbers that tensors without values ("meta") do not have."""
 
 
@@ -32,20 +37,31 @@ Number = Any
 
 @dataclass(frozen=True)
 class Host:
-    """Some numbers, in one dimension; or one number, in none (`single`)."""
+    """Some numbers, in one dimension; or one number, in none (`single`); `kind` is the type of their tensor."""
 
     numbers: tuple[Number, ...]
     single: bool = False
+    kind: torch.dtype = torch.int64
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes that a tensor of these numbers has."""
         return () if self.single else (len(self.numbers),)
 
+    def of(self, numbers: Iterable[Number], *, single: bool = False) -> "Host":
+        """Other numbers of the same type."""
+        return Host(tuple(numbers), single, self.kind)
+
 
 def to_host(tensor: Tensor) -> Host:
     """The numbers of a tensor of at most one dimension and LARGEST elements."""
-    return Host(tuple(tensor.reshape(-1).tolist()), single=tensor.dim() == 0)
+    return Host(tuple(_listed(tensor)), tensor.dim() == 0, FLOAT if tensor.is_floating_point() else tensor.dtype)
+
+
+def _listed(tensor: Tensor) -> list[Number]:
+    if tensor.is_meta:
+        raise WithoutValuesError
+    return tensor.reshape(-1).tolist()
 
 
 def fits_host(tensor: Tensor) -> bool:
@@ -55,9 +71,7 @@ def fits_host(tensor: Tensor) -> bool:
 
 def to_tensor(value: Host, device: torch.device | None, dtype: torch.dtype) -> Tensor:
     """The tensor of a host value; floats are of `dtype`."""
-    kind = dtype if any(isinstance(one, float | torch.SymFloat) for one in value.numbers) else torch.int64
-    if value.numbers and all(isinstance(one, bool) for one in value.numbers):
-        kind = torch.bool
+    kind = dtype if value.kind.is_floating_point else value.kind
     if not any(stands_for_one(one) for one in value.numbers):
         return torch.tensor(value.numbers, dtype=kind, device=device).reshape(value.shape)
     parts = [
@@ -71,7 +85,7 @@ def ints(value: Host | Tensor) -> list[Any]:
     if isinstance(value, Tensor):
         if value.numel() > LARGEST:
             raise WrongValue(f"{value.numel()} sizes or axes are illegal: more than {LARGEST}")
-        return [int(one) for one in value.reshape(-1).tolist()]
+        return [int(one) for one in _listed(value)]
     return [one if stands_for_one(one) else int(one) for one in value.numbers]
 
 
@@ -80,16 +94,51 @@ def stands_for_one(number: Number) -> bool:
     return isinstance(number, torch.SymInt | torch.SymFloat | Tensor)
 
 
-def within_int64(value: Host) -> Host:
-    """The same, if its whole numbers are such as ONNX has; Python's grow without end, and take all memory.
+def is_short(number: Number) -> bool:
+    """Whether a number has so few bits behind the point that its sums and products with sizes are exact."""
+    return bool(math.floor(number * 256) == number * 256)
+
+
+def rounded(number: float) -> float:
+    """The float32 that is next to a number; of two, the even one.
 
     Raises:
-        WrongValue: one does not fit 64 bits.
+        NotOnHostError: it is not finite, or becomes so.
     """
-    for one in value.numbers:
-        if type(one) is int and not -(2**63) <= one < 2**63:
+    if not abs(number) < math.inf:  # torch compiles this, and no math.isfinite
+        raise NotOnHostError
+    if abs(number) < 2**16 and is_short(number):
+        return number  # so it stays a symbol while torch compiles
+    step = max(math.frexp(number)[1], -125) - 24  # 24 bits; 2**-126 is the smallest number that has them all
+    near = math.ldexp(round(math.ldexp(number, -step)), step) if number else number
+    if abs(near) >= 2.0**128:
+        raise NotOnHostError
+    return near
+
+
+def fitting(value: Host) -> Host:
+    """The same as numbers of their type: floats are rounded. What stands for a number is left as it is.
+
+    Raises:
+        NotOnHostError: one does not fit, so it wraps around, or is infinite or none; or it is no truth value.
+        WrongValue: one does not fit 64 bits. Python's numbers grow without end, and take all memory.
+    """
+    return value.of((_fitting(one, value.kind) for one in value.numbers), single=value.single)
+
+
+def _fitting(one: Number, kind: torch.dtype) -> Number:
+    if stands_for_one(one):
+        return one
+    if kind.is_floating_point:
+        return rounded(one)
+    if kind is torch.bool:
+        if not isinstance(one, bool):
+            raise NotOnHostError
+    elif not torch.iinfo(kind).min <= one <= torch.iinfo(kind).max:
+        if kind is torch.int64:
             raise WrongValue(f"a number of {one.bit_length()} bits is illegal: sizes are whole numbers of 64 bits")
-    return value
+        raise NotOnHostError
+    return one
 
 
 def sliced(node: Node, given: Sequence[Host | Tensor | None]) -> tuple[list[int], ...]:
@@ -113,7 +162,7 @@ def as_slice(start: Number, end: Number, step: int, size: Number) -> slice:
 
 def number(value: Host | Tensor) -> Any:  # noqa: ANN401 - or what stands for it
     """The only number of a value."""
-    return value.item() if isinstance(value, Tensor) else value.numbers[0]
+    return _listed(value)[0] if isinstance(value, Tensor) else value.numbers[0]
 
 
 def listed(given: Sequence[Host | Tensor | None], attribute: Sequence[int] | None) -> list[Any] | None:

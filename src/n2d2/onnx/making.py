@@ -10,34 +10,13 @@ from torch import Tensor
 
 from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
+from n2d2.onnx.dtypes import type_of
 from n2d2.onnx.elementwise import Operation
 from n2d2.onnx.graph import Node
 from n2d2.onnx.host import Host, ints, listed, number
 
 LARGEST = 2**28
 """Elements at most of a tensor that an operator makes by a size alone: 1 GB of float32."""
-
-TYPES: dict[int, torch.dtype] = {
-    2: torch.uint8,
-    3: torch.int8,
-    4: torch.int32,  # uint16
-    5: torch.int16,
-    6: torch.int32,
-    7: torch.int64,
-    9: torch.bool,
-    12: torch.int64,  # uint32
-    13: torch.int64,  # uint64
-}
-"""ONNX's number of a type -> torch's. Floats of all sizes are N2D2's `default_datatype`, as the weights are."""
-
-FLOATS = (1, 10, 11, 16)
-
-
-def type_of(number: int) -> torch.dtype:
-    """The torch type of ONNX's number of a type."""
-    if number not in FLOATS and number not in TYPES:
-        raise WrongValue(f"ONNX's type {number} is refused: numbers and truth values can be computed with")
-    return dtype() if number in FLOATS else TYPES[number]
 
 
 def sized(sizes: Sequence[Any]) -> list[Any]:
@@ -57,8 +36,8 @@ def _cast_like(_: Node, x: Tensor, like: Tensor) -> Tensor:
 
 def _constant_of_shape(node: Node, shape: Host | Tensor, device: torch.device | None) -> Tensor:
     value = 0.0 if node["value"] is None else number(node["value"])
+    kind = dtype() if isinstance(value, float) else node["value"].kind
     sizes = sized(ints(shape))
-    kind = torch.bool if isinstance(value, bool) else torch.int64 if isinstance(value, int) else dtype()
     if value in (0, 1):  # torch's tracer knows no torch.full of truth values
         return (torch.ones if value else torch.zeros)(sizes, dtype=kind, device=device)
     return torch.full(sizes, value, dtype=kind, device=device)
@@ -76,7 +55,9 @@ def _one_hot(node: Node, indices: Tensor, depth: Host | Tensor, values: Tensor) 
     n = sized(ints(depth))[0]
     places = torch.arange(n, device=indices.device)
     axis = node["axis"] + indices.dim() + 1 if node["axis"] < 0 else node["axis"]
-    hot = torch.remainder(indices.long(), n).unsqueeze(axis) == places.reshape(-1, *(1,) * (indices.dim() - axis))
+    where = indices.long()
+    where = torch.where(where < 0, where + n, where)
+    hot = where.unsqueeze(axis) == places.reshape(-1, *(1,) * (indices.dim() - axis))
     return torch.where(hot, values[1], values[0])
 
 
@@ -119,7 +100,8 @@ def _range(
         raise WrongValue("delta=0 is illegal")
     if isinstance(end, int | float):
         sized([max(0, math.ceil((end - first) / step))])
-    kind = dtype() if any(isinstance(one, float) for one in (first, end, step)) else torch.int64
+    kind = start.kind if isinstance(start, Host) else start.dtype
+    kind = dtype() if kind.is_floating_point else kind
     return torch.arange(first, end, step, dtype=kind, device=device)
 
 

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from n2d2.error_handler import WrongValue
 from n2d2.global_variables import dtype
-from n2d2.onnx.arithmetic import HOST, OF_SHAPES
+from n2d2.onnx.arithmetic import HOST, OF_SHAPES, on_host
 from n2d2.onnx.elementwise import ELEMENTWISE, Operation
 from n2d2.onnx.graph import Node
-from n2d2.onnx.host import Host, NotOnHostError, WithoutValuesError, to_tensor, within_int64
+from n2d2.onnx.host import Host, NotOnHostError, WithoutValuesError, to_tensor
 from n2d2.onnx.layers import LAYERS
 from n2d2.onnx.making import MAKING, OTHERS
 from n2d2.onnx.rearranging import REARRANGING
 from n2d2.onnx.reductions import REDUCTIONS
 from n2d2.onnx.resize import RESIZING
+from prunecell.errors import quoted, some
 
 Value = Tensor | Host
 OPERATORS: Mapping[str, Operation] = {
@@ -83,12 +84,14 @@ def compute(node: Node, values: Sequence[Value | None], device: torch.device | N
 
     Raises:
         WrongValue: a size that is computed does not fit 64 bits.
+        WithoutValuesError: numbers that it needs are of a tensor without values ("meta").
     """
     if node.op in OF_SHAPES:
-        return (within_int64(OF_SHAPES[node.op](node, values[0])),)
-    if node.op in HOST and all(isinstance(value, Host) for value in values):
+        return (OF_SHAPES[node.op](node, values[0]),)
+    numbers = [value for value in values if isinstance(value, Host)]
+    if node.op in HOST and len(numbers) == len(values):
         try:
-            return (within_int64(HOST[node.op](node, *values)),)
+            return (on_host(node, numbers),)
         except NotOnHostError:
             pass
     tensors = [value for value in values if isinstance(value, Tensor)]
@@ -99,8 +102,18 @@ def compute(node: Node, values: Sequence[Value | None], device: torch.device | N
         to_tensor(value, device, kind) if isinstance(value, Host) and place not in static else value
         for place, value in enumerate(values)
     ]
-    made: Any = MAKING[node.op](node, *given, device) if node.op in MAKING else OPERATORS[node.op](node, *given)
+    try:
+        made: Any = MAKING[node.op](node, *given, device) if node.op in MAKING else OPERATORS[node.op](node, *given)
+    except WithoutValuesError:
+        needed = dict.fromkeys(node.inputs[i] for i, value in enumerate(values) if i in static and _is_meta(value))
+        raise WithoutValuesError(
+            f'{node} needs the numbers of {some(map(quoted, needed))}: tensors without values ("meta") have none'
+        ) from None
     return made if isinstance(made, tuple) else (made,)
+
+
+def _is_meta(value: Value | None) -> bool:
+    return isinstance(value, Tensor) and value.is_meta
 
 
 def compute_checked(
@@ -115,7 +128,9 @@ def compute_checked(
     try:
         return compute(node, values, device)
     except NotImplementedError as error:  # so torch says that a meta tensor has not what it asks for
-        raise WithoutValuesError(str(error)) from None
+        raise WithoutValuesError(f"{node}: {error}") from None
+    except WithoutValuesError:
+        raise
     except WrongValue as error:
         raise WrongValue(f"{node}: {error}") from None
     except (RuntimeError, ValueError, IndexError, TypeError, KeyError, ArithmeticError) as error:

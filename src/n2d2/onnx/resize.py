@@ -10,10 +10,13 @@ from torch import Tensor
 from n2d2.error_handler import WrongValue, check_choice
 from n2d2.onnx.elementwise import Operation
 from n2d2.onnx.graph import Node
-from n2d2.onnx.host import Host, ints, to_host
+from n2d2.onnx.host import Host, ints, is_short, rounded, stands_for_one, to_host
 
 Sizes = tuple[Any, Any, float]
 """Of one axis: how many elements there are, how many there shall be, and the scale between them."""
+
+LARGEST = 2**31
+"""A scale is smaller."""
 
 COORDINATES: dict[str, Callable[[Tensor, Sizes], Tensor]] = {
     "half_pixel": lambda i, s: (i + 0.5) / s[2] - 0.5,
@@ -84,17 +87,18 @@ def _asked(
     if len(after or factors) != len(before):
         raise WrongValue(f"{len(after or factors)} scales or sizes are illegal: there must be one for each of {axes}")
     if not after:
-        if min(factors, default=1.0) <= 0 or not all(map(math.isfinite, factors)):
-            raise WrongValue(f"scales={factors} is illegal: they must be > 0")
+        if not all(0 < factor < LARGEST for factor in factors):
+            raise WrongValue(f"scales={factors} is illegal: they must be > 0 and < {LARGEST}")
         after = [
-            size if factor == 1 else math.floor(size * factor) for size, factor in zip(before, factors, strict=True)
+            size if factor == 1 else math.floor(_times(size, factor))
+            for size, factor in zip(before, factors, strict=True)
         ]
         return list(zip(before, after, factors, strict=True))
     policy = node["keep_aspect_ratio_policy"] or "stretch"
-    factors = [1.0 if want == size else want / size for want, size in zip(after, before, strict=True)]
+    factors = [1.0 if want == size else _float(want / size) for want, size in zip(after, before, strict=True)]
     if policy != "stretch":
         factor = min(factors) if policy == "not_larger" else max(factors)
-        after = [math.floor(size * factor + 0.5) for size in before]
+        after = [math.floor(_times(size, factor) + 0.5) for size in before]
         factors = [factor] * len(before)
     return list(zip(before, after, factors, strict=True))
 
@@ -102,6 +106,17 @@ def _asked(
 def _numbers(values: Host | Tensor | Sequence[float]) -> list[float]:
     host = to_host(values) if isinstance(values, Tensor) else values
     return list(host.numbers if isinstance(host, Host) else host)
+
+
+def _float(number: Any) -> Any:  # noqa: ANN401 - or what stands for it
+    """Scales and places are float32, as ONNX has them."""
+    return number if stands_for_one(number) else rounded(float(number))
+
+
+def _times(size: Any, factor: float) -> Any:  # noqa: ANN401 - as above
+    """Where a product must be rounded, a symbol for a size becomes the size of the example."""
+    exact = stands_for_one(size) and is_short(factor)
+    return size * factor if exact else _float(float(size) * factor)
 
 
 def _along(node: Node, x: Tensor, axis: int, sizes: Sizes) -> Tensor:
@@ -114,10 +129,10 @@ def _along(node: Node, x: Tensor, axis: int, sizes: Sizes) -> Tensor:
     check_choice("coordinate_transformation_mode", transform, COORDINATES)
     if node["antialias"]:
         raise WrongValue("antialias=1 is refused: resize without it")
-    places = COORDINATES[transform](torch.arange(n_out, dtype=torch.float64, device=x.device), sizes)
+    places = COORDINATES[transform](torch.arange(n_out, dtype=torch.float32, device=x.device), sizes)
     if mode == "nearest":
-        rounded = NEAREST[node["nearest_mode"] or "floor"](places)
-        return x.index_select(axis, rounded.clamp(0, n_in - 1).long())
+        nearest = NEAREST[node["nearest_mode"] or "floor"](places.double())
+        return x.index_select(axis, nearest.clamp(0, n_in - 1).long())
     return _weighted(node, x, axis, places)
 
 

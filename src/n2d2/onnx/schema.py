@@ -10,6 +10,7 @@ import onnx.helper
 import torch
 
 from n2d2.error_handler import WrongValue, n2d2_errors, refuse_unknown
+from n2d2.global_variables import dtype
 from n2d2.ini.errors import hint
 from n2d2.onnx.graph import Node
 from n2d2.onnx.host import Host, to_host
@@ -141,8 +142,8 @@ CONSTANTS: Mapping[str, Callable[[Any], torch.Tensor]] = {
     "sparse_value": lambda value: value,
     "value_int": partial(torch.tensor, dtype=torch.int64),
     "value_ints": partial(torch.tensor, dtype=torch.int64),
-    "value_float": torch.tensor,
-    "value_floats": torch.tensor,
+    "value_float": lambda value: torch.tensor(value, dtype=dtype()),
+    "value_floats": lambda value: torch.tensor(value, dtype=dtype()),
 }
 """Attributes of a Constant -> the tensor that it is."""
 

@@ -75,7 +75,7 @@ def _folded(node: Node, values: Sequence[Value | None]) -> list[Tensor]:
         check_sizes(node, sizes)
         made = compute_checked(node, values, torch.device("cpu"))
     except WithoutValuesError as error:
-        raise WrongValue(f"{node} cannot be computed from constants: {error}") from None
+        raise WrongValue(f"it cannot be computed from constants: {error}") from None
     return [to_tensor(one, None, dtype()) if isinstance(one, Host) else one for one in made]
 
 

@@ -13,7 +13,8 @@ from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Plain, TensorFacts
 from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_codes, read_parts, read_tensor
 from prunecell.codecs.records import Record
 from prunecell.codecs.streams import Source
-from prunecell.disk.foreign import ARCHIVE, mistaken
+from prunecell.disk.endings import ARCHIVE
+from prunecell.disk.foreign import is_stream, mistaken
 from prunecell.errors import FormatError, UnknownNameError, nearest, quoted
 
 
@@ -215,6 +216,8 @@ def _naming(what: str) -> Iterator[None]:
 @contextmanager
 def _told_apart(path: Path) -> Iterator[None]:
     """Say what a file is that is no archive, instead of what is wrong with it as one."""
+    if is_stream(path):
+        raise FormatError(mistaken(path, ARCHIVE))
     try:
         yield
     except (FormatError, IsADirectoryError) as error:

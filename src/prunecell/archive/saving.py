@@ -15,8 +15,8 @@ from prunecell.codecs.dtypes import element_type, words_to_store
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.codecs.records import why_illegal_shape
-from prunecell.disk.foreign import check_archive_name
-from prunecell.errors import OptionError, OptionTypeError, quoted
+from prunecell.disk.endings import ARCHIVE, check_ending
+from prunecell.errors import OptionError, OptionTypeError, check_mapping, quoted
 from prunecell.names import plain_names, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
@@ -53,7 +53,7 @@ def save(
     Raises:
         OptionError: an unknown mode or backend, a name that cannot be a key, metadata that JSON cannot hold, more than
             64 dimensions, a tensor that is expanded from less memory to more than 64 GiB, or a path with the ending of
-            another format, as .pt.
+            another kind of file, as .pt or .json.
         OptionTypeError: something is no tensor, or of a dtype or layout that cannot be stored.
 
     >>> import tempfile
@@ -68,8 +68,15 @@ def save(
 
 
 def plain_state(model_or_state_dict: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the tensors of a module, named as in the plain model; a state_dict is returned as it is."""
+    """Return the tensors of a module, named as in the plain model; a state_dict is returned as it is.
+
+    Raises:
+        OptionTypeError: it is neither.
+    """
     if not isinstance(model_or_state_dict, nn.Module):
+        check_mapping(
+            "model_or_state_dict", model_or_state_dict, "a torch.nn.Module, or a mapping from names to tensors"
+        )
         return model_or_state_dict
     names = plain_names(model_or_state_dict)
     return {names.get(name, name): tensor for name, tensor in model_or_state_dict.state_dict().items()}
@@ -129,7 +136,7 @@ def write(
     """
     mode = value_mode(values)
     chosen("backend", backend, BACKENDS)
-    check_archive_name(Path(path))
+    check_ending(Path(path), ARCHIVE)
     user = _user_metadata(metadata)
     tensors: dict[str, dict[str, object]] = {}
     header = {"format": FORMAT, "version": VERSION, **UNSEALED}
@@ -184,6 +191,7 @@ def _check_scaled(name: str, scaled: Scaled) -> None:
 
 
 def _user_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:
+    check_mapping("metadata", {} if metadata is None else metadata, "a mapping from texts to what JSON can hold")
     user = dict(metadata or {})
     try:
         same: object = json.loads(text := json.dumps(user, allow_nan=False, ensure_ascii=False))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prunecell.errors import DataError, FormatError
+from prunecell.errors import DataError, FormatError, check_texts
 
 DEEP_MODES = ("I", "F")  # first letters of Pillow's modes with more than 8 bits a channel
 
@@ -21,11 +21,12 @@ def list_images(folder: str | Path, *, depth: int = -1, extensions: Collection[s
 
     Raises:
         DataError: there is no such folder, or nothing in it.
+        OptionTypeError: `extensions` is one text.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}: give the folder that has the images")
-    wanted = {extension.lower().lstrip(".") for extension in extensions}
+    wanted = {extension.lower().lstrip(".") for extension in check_texts("extensions", extensions)}
     found = [
         path
         for path in folder.rglob("*")

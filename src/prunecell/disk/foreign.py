@@ -5,29 +5,11 @@ import shlex
 import zipfile
 from pathlib import Path
 
-from prunecell.errors import OptionError, some
+from prunecell.disk.endings import ARCHIVE, ENDINGS, INDEX, SAFETENSORS, TORCH, with_article
+from prunecell.disk.targets import is_special
+from prunecell.errors import some
 
 _LOOKED_AT = 4096  # bytes
-
-ARCHIVE, TORCH, SAFETENSORS, INDEX = ".pcell file", "torch checkpoint", "safetensors file", "index of shards"
-ENDINGS = {
-    ARCHIVE: (".pcell",),
-    INDEX: (".safetensors.index.json", ".bin.index.json"),
-    SAFETENSORS: (".safetensors",),
-    TORCH: (".pt", ".pth", ".bin", ".ckpt"),
-}
-"""What we read -> the endings of its name, the usual one first."""
-
-WRITTEN_ENDINGS = (*ENDINGS[TORCH], *ENDINGS[SAFETENSORS], *ENDINGS[ARCHIVE], ".npz")
-"""Of all files that tensors are written to; here, because the help of the commands needs no torch."""
-
-_WRITTEN_BY = {
-    **dict.fromkeys(ENDINGS[TORCH], "torch.save(model.state_dict(), {path!r})"),
-    **dict.fromkeys((*ENDINGS[SAFETENSORS], ".npz"), "prunecell.export.export(model, {path!r})"),
-    **dict.fromkeys((".onnx", ".pt2"), "prunecell.export.export(model, {path!r}, example=x)"),
-    **dict.fromkeys(ENDINGS[INDEX], ""),
-}
-"""The ending of a file that is no archive -> what writes one; nothing where nothing here does."""
 
 _UNPACK = "unpack it first"
 _BEGINNINGS = (
@@ -122,6 +104,11 @@ def _is_text(start: bytes) -> bool:
     return b"\x00" not in start
 
 
+def is_stream(path: Path) -> bool:
+    """Whether it is a pipe or a device, in which nobody can go back, and whose opening may wait for ever."""
+    return path.exists() and is_special(path.stat())
+
+
 def mistaken(path: Path, wanted: str) -> str:
     """Say what a file is where it plainly is something else than `wanted`, and what to do; else nothing.
 
@@ -132,18 +119,16 @@ def mistaken(path: Path, wanted: str) -> str:
     Raises:
         OSError: it cannot be opened.
     """
+    if is_stream(path):
+        return f"it is a pipe or a device, not {with_article(wanted)}: write what comes out of it to a file first"
     if path.is_dir():
-        return f"it is a folder, not {_a(wanted)}{_offered(path, wanted)}"
+        return f"it is a folder, not {with_article(wanted)}{_offered(path, wanted)}"
     what, advice = recognized(path)
     if what in {"", wanted}:
         return ""
     if what in ENDINGS:
         advice = _named_rightly(path, what, wanted)
-    return f"it is {_a(what)}, not {_a(wanted)}" + (f": {advice}" if advice else "")
-
-
-def _a(what: str) -> str:
-    return f"{'an' if what[0] in 'aeiou' or what.startswith('HDF') else 'a'} {what}"
+    return f"it is {with_article(what)}, not {with_article(wanted)}" + (f": {advice}" if advice else "")
 
 
 def _named_rightly(path: Path, what: str, wanted: str) -> str:
@@ -169,25 +154,6 @@ def _stem(path: Path) -> str:
     return next(
         (path.name.removesuffix(end) for ends in ENDINGS.values() for end in ends if path.name.endswith(end)), path.name
     )
-
-
-def check_archive_name(path: Path) -> None:
-    """Refuse to write an archive under the ending of another format; no ending and an unknown one are legal.
-
-    Raises:
-        OptionError: programs would take it for another file.
-
-    >>> check_archive_name(Path("model.pt"))
-    Traceback (most recent call last):
-    prunecell.errors.OptionError: model.pt: an archive must not have the ending of another format, '.pt': ...
-    """
-    for ending, call in _WRITTEN_BY.items():
-        if path.name.lower().endswith(ending):
-            other = f", or write such a file by {call.format(path=str(path))}" if call else ""
-            raise OptionError(
-                f"{path}: an archive must not have the ending of another format, {ending!r}: let its name end in"
-                f" .pcell{other}"
-            )
 
 
 def models_in(folder: Path) -> list[Path]:

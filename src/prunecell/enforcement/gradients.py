@@ -1,10 +1,12 @@
 """Gradients under a mask: zeros written into gradients of any layout, and which gradient was seen when."""
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from prunecell.bits.mask import Mask
 
@@ -42,6 +44,21 @@ class Stamp:
     def was_added_to(self, gradient: Tensor) -> bool:
         """Whether exactly one change was made since: what a second backward pass does, and zeroing in between not."""
         return self.is_of(gradient) and self.version is not None and _version(gradient) == self.version + 1
+
+
+def on_gradient(parameter: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle | None:
+    """Call a hook whenever a gradient has accumulated in a parameter, in a frozen one too: it may thaw.
+
+    Returns:
+        What removes it; None: the parameter takes no hook now.
+    """
+    if not parameter.is_leaf or parameter.is_inference():
+        return None
+    trained = parameter.requires_grad
+    parameter.requires_grad = True  # torch takes a hook only then, and keeps it
+    handle: RemovableHandle = parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call] # torch's
+    parameter.requires_grad = trained
+    return handle
 
 
 def mask_gradient_(parameter: nn.Parameter, mask: Mask) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from prunecell.enforcement.gradients import on_gradient
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError
@@ -57,19 +58,16 @@ class Enforcement:
             OptionTypeError: it is no optimizer and wraps none.
             OptionError: it holds none of the pruned weights, or is attached already.
         """
-        self._watches.add(self, optimizer, [weight.parameter for weight in self._weights.values()])
+        self._watches.add(self, optimizer, self._parameters)
         self.clear_moments(self._held_by(optimizer), rest=True)
 
     def watch_gradients(self) -> None:
         """Mask gradients as they accumulate, those of frozen weights too: they may thaw."""
         for weight in self._weights.values():
-            parameter = weight.parameter
-            if weight.name in self._hooks or not parameter.is_leaf or parameter.is_inference():
-                continue
-            trained = parameter.requires_grad
-            parameter.requires_grad = True  # torch takes a hook only then, and keeps it
-            self._hooks[weight.name] = parameter.register_post_accumulate_grad_hook(_Hold(weight, self))  # type: ignore[no-untyped-call] # torch's
-            parameter.requires_grad = trained
+            if weight.name not in self._hooks:
+                hook = on_gradient(weight.parameter, _Hold(weight, self))
+                if hook is not None:
+                    self._hooks[weight.name] = hook
 
     def take_over(self) -> None:
         """End what Pruners that are gone have left on these weights."""
@@ -159,12 +157,16 @@ class Enforcement:
         return vars(self) | {"_holder": None, "_hooks": {}}
 
     def begin_again(self, holder: object) -> None:
-        """Hang the hooks of a copy on the copied model and optimizers."""
+        """Hang the hooks of a copy on the copied model and optimizers. A shallow copy of a Pruner has this one's."""
+        if self._holder is not None:
+            return
         self._holder = weakref.ref(holder)
-        self._watches.begin_again(self)
+        self._watches.begin_again(self, self._parameters)
         self.watch_gradients()
-        for weight in self._weights.values():
-            weight.collector.watch_inputs()
+
+    @property
+    def _parameters(self) -> list[Tensor]:
+        return [weight.parameter for weight in self._weights.values()]
 
     def _held_by(self, optimizer: object) -> list[PrunedWeight]:
         held = parameters_of(optimizer)

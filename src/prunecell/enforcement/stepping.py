@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from prunecell.enforcement.copies import CopyEnd, WhenWhole
 from prunecell.enforcement.levels import levels_of, optimizers_in, parameters_of
 from prunecell.errors import OptionError, OptionTypeError
 
@@ -92,7 +93,8 @@ class Watches:
     def __init__(self, what: str) -> None:
         self._what = what
         self._watches: list[StepWatch] = []
-        self._copied: list[Any] = []  # the optimizers of a copy, until it begins again
+        self._copied: tuple[list[Any], CopyEnd, CopyEnd] | None = None  # the optimizers, until a copy begins again
+        self._waiting: WhenWhole | None = None
 
     def add(self, watcher: Watcher, optimizer: Any, parameters: Sequence[Tensor]) -> None:  # noqa: ANN401 - wrappers
         """Watch one more optimizer, and all that it wraps.
@@ -107,7 +109,7 @@ class Watches:
             OptionError: it holds none of the parameters, or is watched already.
         """
         name = type(optimizer).__name__
-        if any(watch.watches(optimizer) for watch in self._watches):
+        if any(level is optimizer for level in self.levels):
             raise OptionError(f"optimizer {name} is attached already")
         watch = StepWatch(optimizer, watcher, tuple(self._watches))
         held = parameters_of(optimizer)
@@ -119,22 +121,38 @@ class Watches:
     @property
     def levels(self) -> list[Any]:
         """The optimizers, each before what it wraps; those that still exist."""
+        if self._waiting is not None:
+            self._waiting()
         return [level for watch in self._watches for level in watch.levels]
 
     def end(self) -> None:
         """Watch no longer."""
+        if self._waiting is not None:
+            self._waiting.end()
         for watch in self._watches:
             watch.end()
         self._watches.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_watches": [], "_copied": [watch.levels[0] for watch in self._watches if watch.levels]}
+        end = CopyEnd()
+        return {"_what": self._what, "_watches": [], "_copied": (self.levels, end, end), "_waiting": None}
 
-    def begin_again(self, watcher: Watcher) -> None:
-        """Watch the optimizers that were copied with this and the watcher."""
-        for optimizer in self._copied:
-            self._watches.append(StepWatch(optimizer, watcher, tuple(self._watches)))
-        self._copied = []
+    def begin_again(self, watcher: Watcher, parameters: Sequence[Tensor]) -> None:
+        """Watch the optimizers that were copied with this and the watcher, when the copy is whole.
+
+        Args:
+            watcher: what is done around their steps.
+            parameters: what they train.
+        """
+        if self._copied is not None:
+            optimizers, end, _ = self._copied
+            self._copied = None
+            self._waiting = WhenWhole(end, functools.partial(self._begin, watcher, optimizers), parameters)
+
+    def _begin(self, watcher: Watcher, optimizers: Sequence[Any]) -> None:
+        for optimizer in optimizers:
+            if not any(watch.watches(optimizer) for watch in self._watches):
+                self._watches.append(StepWatch(optimizer, watcher, tuple(self._watches)))
 
 
 def _refusal(thing: object) -> str:
@@ -177,11 +195,24 @@ def _watch(level: Any, watcher: Watcher, endings: list[Callable[[], None]]) -> N
         def after(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG001 - torch's hook
             watcher.after_step(optimizer)
 
-        endings.append(level.register_step_pre_hook(before).remove)
-        handle = level.register_step_post_hook(after)
+        endings.append(level.register_step_pre_hook(_Hook(before)).remove)
+        handle = level.register_step_post_hook(_Hook(after))
         endings.append(handle.remove)
         # First, so that others' hooks see the result: averages of weights, say.
         level._optimizer_step_post_hooks.move_to_end(handle.id, last=False)  # noqa: SLF001
+
+
+class _Hook:
+    """A hook that does nothing in a copy of the optimizer: what watches the copy hangs its own."""
+
+    def __init__(self, act: Callable[..., Any] | None = None) -> None:
+        self._act = act
+
+    def __call__(self, *args: Any) -> Any:  # noqa: ANN401
+        return None if self._act is None else self._act(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Hook, ()
 
 
 def _guard(level: Any, watcher: Watcher, *, around: bool) -> Callable[[], None]:  # noqa: ANN401
@@ -196,7 +227,9 @@ def _guard(level: Any, watcher: Watcher, *, around: bool) -> Callable[[], None]:
 
     @functools.wraps(plain.function or type(level).step)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        if self is not mine():  # in a copy that was made with all attributes
+        if self is not mine():  # in a copy that was made with all attributes, and is not watched
+            if _Plain.of(self).function is None:
+                vars(self).pop("step", None)  # it would keep the weights of the first
             return type(self).step(self, *args, **kwargs)
         if not active:
             return plain.call(self, args, kwargs)
@@ -213,6 +246,7 @@ def _guard(level: Any, watcher: Watcher, *, around: bool) -> Callable[[], None]:
         return result
 
     # A method, because schedulers of learning rates wrap `step.__func__`, and a method is pickled by its name.
+    vars(step)["guarded"] = mine
     vars(level)["step"] = MethodType(step, level)
 
     def end() -> None:
@@ -238,9 +272,14 @@ class _Plain:
     @classmethod
     def of(cls, level: Any) -> "_Plain":  # noqa: ANN401
         step = vars(level).get("step")
-        if isinstance(step, MethodType) and step.__self__ is level:
-            return cls(step.__func__, is_method=True)
-        return cls(step, is_method=False)
+        if not (isinstance(step, MethodType) and step.__self__ is level):
+            return cls(step, is_method=False)
+        # A copy brings along the guard of the first, or what a pickle makes of it: the method of the class.
+        guarded = getattr(step.__func__, "guarded", None)
+        is_copied = step.__func__ is getattr(type(level), "step", None) or (
+            guarded is not None and guarded() is not level
+        )
+        return cls(None if is_copied else step.__func__, is_method=True)
 
     def call(self, level: Any, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         if self.function is None:

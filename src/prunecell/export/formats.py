@@ -66,7 +66,8 @@ def export(
 
     Raises:
         UnknownNameError: no such format, or no format has such an ending.
-        OptionError: an example is missing, a library is, or the model cannot be written so.
+        OptionError: an example is missing, a library is, the model cannot be written so, or the path has the ending of
+            another kind of file than `format`.
         OptionTypeError: a state_dict, or an example, is given where a model, or tensors, are needed.
 
     >>> import tempfile

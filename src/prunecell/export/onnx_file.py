@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.disk.atomic import replacing
+from prunecell.disk.endings import ONNX, check_ending
 from prunecell.errors import OptionError
 from prunecell.export.subject import Example, arguments, counts_samples, evaluating, refuse_compact
 
@@ -30,13 +31,15 @@ def to_onnx(model: nn.Module, example: Example, path: str | Path, *, sparse: boo
             smaller, not the model in memory. False: for programs that read no sparse initializers.
 
     Raises:
-        OptionError: the package onnx is missing, the model is larger than 2 GiB, or `compact_` made a layer of it.
+        OptionError: the path has the ending of another kind of file, the package onnx is missing,
+            the model is larger than 2 GiB, or `compact_` made a layer of it.
         OptionTypeError: the example is neither a tensor nor a tuple of tensors.
     """
     try:
         from prunecell.export.sparse_onnx import checked  # noqa: PLC0415 - needs an extra
     except ImportError:
         raise OptionError("ONNX files need the library onnx: pip install 'prunecell[onnx]'") from None
+    check_ending(Path(path), ONNX)
     refuse_compact(model)
     _check_size(model)
     network = checked(_traced(model, arguments(example)), sparse=sparse)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from prunecell.disk.atomic import replacing
+from prunecell.disk.endings import PROGRAM, check_ending
 from prunecell.export.subject import Example, arguments, counts_samples, evaluating
 
 
@@ -22,6 +23,7 @@ def to_torch_export(model: nn.Module, example: Example, path: str | Path) -> Non
         path: where; an existing file is replaced.
 
     Raises:
+        OptionError: the path has the ending of another kind of file.
         OptionTypeError: the example is neither a tensor nor a tuple of tensors.
 
     >>> import tempfile
@@ -31,6 +33,7 @@ def to_torch_export(model: nn.Module, example: Example, path: str | Path) -> Non
     ...     torch.export.load(f"{folder}/model.pt2").module()(x).equal(model(x))
     True
     """
+    check_ending(Path(path), PROGRAM)
     inputs = arguments(example)
     shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call] # torch's
     for x in inputs:

@@ -15,7 +15,8 @@ def to_safetensors(model_or_state_dict: nn.Module | Mapping[str, Tensor], path: 
     """Write the dense tensors to a safetensors file; tied tensors are in it as often as they have names.
 
     Raises:
-        OptionError: safetensors has no name for a dtype, or `compact_` made a layer of the model.
+        OptionError: safetensors has no name for a dtype, `compact_` made a layer of the model, or the path has
+            the ending of another kind of file.
 
     >>> import tempfile, torch
     >>> from safetensors.torch import load_file
@@ -42,7 +43,7 @@ def to_csr(model_or_state_dict: nn.Module | Mapping[str, Tensor], path: str | Pa
     scipy. bfloat16 and float8, which numpy does not have, become float32, which holds them exactly.
 
     Raises:
-        OptionError: `compact_` made a layer of the model.
+        OptionError: `compact_` made a layer of the model, or the path has the ending of another kind of file.
 
     >>> import tempfile, numpy as np, torch
     >>> with tempfile.TemporaryDirectory() as folder:

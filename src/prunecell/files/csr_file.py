@@ -13,6 +13,7 @@ from torch import Tensor
 
 from prunecell.codecs.dtypes import words_to_store
 from prunecell.disk.atomic import replacing
+from prunecell.disk.endings import CSR, check_ending
 from prunecell.errors import OptionError
 from prunecell.files.contents import Contents, tell_left_out
 from prunecell.files.nested import names_of
@@ -26,8 +27,9 @@ def write_csr(contents: Contents, path: Path) -> None:
     """Write matrices as `prunecell.export.to_csr` says; the metadata have no place in it.
 
     Raises:
-        OptionError: numpy has no numbers for a dtype.
+        OptionError: numpy has no numbers for a dtype, or the path has the ending of another kind of file.
     """
+    check_ending(path, CSR)
     state = contents.state()
     tell_left_out(path, names_of(contents.metadata))
     with replacing(path) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:

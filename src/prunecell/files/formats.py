@@ -12,9 +12,10 @@ from prunecell.archive import TensorFacts, inspect, write
 from prunecell.choices import chosen
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.disk.foreign import ARCHIVE, ENDINGS, SAFETENSORS, TORCH, meant_in, recognized
+from prunecell.disk.endings import ARCHIVE, ENDINGS, SAFETENSORS, TORCH
+from prunecell.disk.foreign import meant_in, recognized
 from prunecell.disk.targets import check_target
-from prunecell.errors import FormatError, OptionError, UnknownNameError, nearest, some
+from prunecell.errors import FormatError, OptionError, UnknownNameError, check_mapping, nearest, some
 from prunecell.files.archive_file import read_archive, write_archive
 from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr
@@ -185,6 +186,7 @@ def pack(
     """
     mode = value_mode(values)
     chosen("backend", backend, BACKENDS)
+    check_mapping("metadata", metadata or {}, "a mapping from texts to what JSON can hold")
     check_target(Path(target), Path(source), force=True)
     contents = opened(source, key=key)
     _tell_what_lacks(source, contents)

@@ -10,7 +10,8 @@ from torch import Tensor
 from prunecell.archive import Alias
 from prunecell.archive.container import writing
 from prunecell.codecs.dtypes import element_type, words_to_store
-from prunecell.disk.foreign import SAFETENSORS, mistaken
+from prunecell.disk.endings import SAFETENSORS, check_ending
+from prunecell.disk.foreign import mistaken
 from prunecell.errors import FormatError, OptionError, quoted
 from prunecell.files.contents import Contents
 
@@ -60,8 +61,9 @@ def write_safetensors(contents: Contents, path: Path) -> None:
     Metadata that are no text are written as JSON: the format has no other kind.
 
     Raises:
-        OptionError: safetensors has no name for a dtype.
+        OptionError: safetensors has no name for a dtype, or the path has the ending of another kind of file.
     """
+    check_ending(path, SAFETENSORS)
     strings = {_encodable(key): _text(value) for key, value in contents.metadata.items()}
     with writing(path, strings) as body:
         for name, item in contents.items:

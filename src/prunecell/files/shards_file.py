@@ -10,7 +10,8 @@ from torch import Tensor
 from prunecell.archive import Alias
 from prunecell.archive.container import read_json
 from prunecell.archive.saving import tied
-from prunecell.disk.foreign import ENDINGS, INDEX, mistaken
+from prunecell.disk.endings import ENDINGS, INDEX
+from prunecell.disk.foreign import mistaken
 from prunecell.errors import FormatError, quoted
 from prunecell.files.contents import Contents
 from prunecell.files.safetensors_file import tensors_of

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from prunecell.disk.atomic import replacing
-from prunecell.disk.foreign import TORCH, mistaken
+from prunecell.disk.endings import TORCH, check_ending
+from prunecell.disk.foreign import mistaken
 from prunecell.errors import FormatError
 from prunecell.files.contents import Contents, contents_of, tell_left_out
 from prunecell.files.nested import METADATA, put_together, taken_apart
@@ -70,7 +71,12 @@ def _why_not(error: Exception, path: Path) -> str:
 
 
 def write_torch(contents: Contents, path: Path) -> None:
-    """Write a state_dict, or the checkpoint around it that was packed; other metadata have no place in it."""
+    """Write a state_dict, or the checkpoint around it that was packed; other metadata have no place in it.
+
+    Raises:
+        OptionError: the path has the ending of another kind of file.
+    """
+    check_ending(path, TORCH)
     whole = put_together(contents.state(), contents.metadata)
     tell_left_out(path, [name for name in contents.metadata if name != METADATA])
     with replacing(path) as file:

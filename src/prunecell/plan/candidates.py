@@ -7,6 +7,7 @@ from functools import cached_property
 
 from torch import nn
 
+from prunecell.errors import OptionTypeError
 from prunecell.names import plain_names
 from prunecell.plan.computed import Origin, origin_of
 from prunecell.plan.prunable import Place, why_impossible, why_not
@@ -42,6 +43,15 @@ class Candidate:
         stored = any(re.search(r"(^|\.)parametrizations\.[^.]+\.original\d*$", name) for name in self.names)
         return stored and any(place.origin and place.origin.reason for place in self.places)
 
+    def why_not_under(self, key: object) -> str:
+        """Why neither pruning nor sharing takes it by this key of a plan, or name; empty if they do."""
+        if self.impossible:
+            return f"it is {self.impossible}"
+        names_what_is_stored = isinstance(key, str) and "original" in key.rpartition(".")[2]
+        if self.is_only_stored and not names_what_is_stored:
+            return f"it is {self.reason}; {self.names[-1]!r} names what is stored"
+        return ""
+
     @cached_property
     def impossible(self) -> str:
         """Why it cannot be pruned; empty if it can."""
@@ -57,7 +67,13 @@ class Candidate:
 
 
 def candidates(model: nn.Module) -> list[Candidate]:
-    """All parameters of a model, each once, in its order."""
+    """All parameters of a model, each once, in its order.
+
+    Raises:
+        OptionTypeError: it is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise OptionTypeError(f"model is a {type(model).__name__}: it must be a torch.nn.Module")
     modules = dict(model.named_modules(remove_duplicate=False))
     adapters = tuple(_adapters(modules))
     plain = plain_names(model)

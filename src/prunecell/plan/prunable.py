@@ -33,25 +33,27 @@ _NORM = re.compile(
 What comes after the norm is only its manner: a LayerNormLSTMCell is a cell, a NormFreeBlock is a block."""
 
 _EMBEDDING = re.compile(
-    r"((?<!Patch)[Ee]mbed(s|dings?|der)?|Position(s|al)?|Position(al)?(Encod(ing|er)s?|Bias|Table))"
+    r"((?<!Patch)(?<!Un)[Ee]mbed(s|dings?|der)?|Position(s|al)?|Position(al)?(Encod(ing|er)s?|Bias|Table))"
     r"(\d*[dD]?|Nd|Layer|Module|Bag|Base|Table|Learned|Sine|[Ff][Pp]?\d+|_)*$"
 )
 """Names of classes that are embeddings, tables of positions, or hold tokens: not PositionWiseFeedForward."""
 
 _WORDS = re.compile(
     r"(?<![^_])(?:"
-    r"(?P<projects>proj|projections?|projector|kernels?|mix(?:ing|er)|transform)"
-    r"|(?P<weight>weights?|w[qkvoigxhr]{0,3}|matrix|matrices|experts)"
-    r"|(?P<table>[a-z]*embed(?:s|dings?)?|embs?|tables?|wte|wpe|vocab|lut|codebooks?|codevectors?)"
-    r"|(?P<token>[a-z]*tokens?|pe|ape|rpe|pos|posn|positions?|positional|latents?"
-    r"|quer(?:y|ies)|prompts?|prototypes?|centroids?|anchors?|registers?|slots?|mem|memory|memories|null|sinks?)"
-    r"|(?P<values>freqs?|frequenc(?:y|ies)|means?|mu|features|grids?|planes?|voxels?|points|coords?|transitions)"
+    r"(?P<projects>proj|projection|projector|kernel|mix(?:ing|er)?|transform|to)"
+    r"|(?P<bias>biase?)"
+    r"|(?P<weight>weight|w[qkvoigxhr]{0,3}|matrix|matrices|expert)"
+    r"|(?P<table>[a-z]*embed(?:s|ding)?|emb|table|wte|wpe|vocab|lut|codebook|codeword|encoding)"
+    r"|(?P<token>[a-z]*token|[a-z]*vec(?:tor)?|pe|ape|rpe|pos|posn|position|positional|rel|relative|latent|const|ctx"
+    r"|quer(?:y|ie)|prompt|prefix|prefixe|prototype|centroid|anchor|register|router|slot|mem|memory|memorie|null|sink)"
+    r"|(?P<values>freq|frequenc(?:y|ie)|mean|mu|features|grid|plane|voxel|points|coord|transitions|cent(?:er|re)|angle"
+    r"|rot|rotation|quat|quaternion|euler|xyz|pose|adj|adjacency|states?|init|initial|logit)"
     r"|(?P<norm>[a-z]*norm|ln|bn|gn)"
-    r"|(?P<scale>scales?|gains?|gamma|beta|alpha|lamb?da?|ls|slopes?|shift|temperature|step_sizes?|zero_points?|zp"
-    r"|clip_val|thresholds?|numerators?|denominators?)"
-    r"|(?P<rate>logs?|decays?|sigmas?|rho|stds?|vars?|variances?|cov|covariances?|logvar|mixture|a_imag|a_real"
-    r"|time_(?:first|faaaa|mix))"
-    r")(?![^_])"
+    r"|(?P<scale>scale|scaler|scaling|gain|gamma|beta|alpha|lamb?da|ls|slope|shift|offset|temperature|step_size"
+    r"|zero_point|q?zero|zp|absmax|amax|clip_val|thresh|threshold|numerator|denominator|mask|score|importance|opacity)"
+    r"|(?P<rate>log[a-z]*|decay|rate|lr|sigma|width|bandwidth|rho|tau|std|var|variance|cov|covariance|mixture|a_imag"
+    r"|a_real|time_(?:first|faaaa|mix))"
+    r")s?(?![^_])"
 )
 """What the words of a name say, in a parameter of an unknown module."""
 
@@ -60,7 +62,7 @@ _REASONS = {
     "token": "an embedding",
     "values": "a table of values, in which a zero takes no connection away",
     "norm": "a norm's",
-    "scale": "a scale",
+    "scale": "a scale or a mask",
     "rate": "a rate or a spread, in which a zero takes no connection away",
 }
 
@@ -105,7 +107,7 @@ def why_impossible(parameter: Tensor) -> str:
     if parameter.is_meta:
         return "on the meta device: it has no values"
     if not parameter.is_floating_point():
-        return f"of dtype {parameter.dtype}: only floating point is pruned"
+        return f"of dtype {parameter.dtype}, which is no floating point"
     if parameter.numel() == 0:
         return "empty"
     return ""
@@ -140,12 +142,13 @@ def _is_a_known_weight(place: Place, parameter: Tensor) -> bool:
 
 def _why_not_a_weight(place: Place, parameter: Tensor) -> str:
     """Why a parameter of an unknown module is no weight, by its shape and its name."""
-    if re.search(r"(?<![a-z])bias(es)?(?![a-z])", place.words) or _is_called_b(place, parameter):
+    said = _said(place)
+    projects = said[-1:] == ["projects"]
+    if ("bias" in said and not projects) or _is_called_b(place, parameter):
         return "a bias"
     if _n_wide(parameter) < 2:  # noqa: PLR2004 - of inputs and of outputs
         return "a vector" if parameter.ndim < 2 else f"a vector of shape {tuple(parameter.shape)}"  # noqa: PLR2004
-    said = _said(place)
-    if said[-1:] == ["projects"]:
+    if projects:
         return ""
     if reason := _why_not_by_name(said) or ("an embedding" if _EMBEDDING.search(type(place.owner).__name__) else ""):
         return reason
@@ -157,6 +160,8 @@ def _why_not_a_weight(place: Place, parameter: Tensor) -> str:
 def _said(place: Place) -> list[str]:
     """What the words of its name say, those of them that say something: token, weight of `token_weight`."""
     said = [str(found.lastgroup) for found in _WORDS.finditer(place.words)]
+    if re.fullmatch(r"[hc](_?0|x)", place.leaf):
+        return ["values"]  # where a recurrent layer begins
     if re.search(r"_w$", place.leaf) and place.beside(f"{place.leaf[:-1]}h") is not None:
         return said[:-1]  # a width beside a height
     query = re.fullmatch(r"(.*)quer(y|ies)(_?\d*)", place.leaf, re.IGNORECASE)

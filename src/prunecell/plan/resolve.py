@@ -8,7 +8,7 @@ from fnmatch import translate
 
 from torch import nn
 
-from prunecell.errors import OptionTypeError, PlanError, nearest, some
+from prunecell.errors import OptionTypeError, PlanError, nearest, quoted, some
 from prunecell.plan.candidates import Candidate, candidates
 from prunecell.spec import PruneSpec
 
@@ -72,11 +72,9 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
             key reaches cannot be pruned; or nothing is left to prune.
         OptionTypeError: the model is no module, or the plan no plan.
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is a {type(model).__name__}: it must be a torch.nn.Module")
+    found = candidates(model)
     keys: Plan = {_ALL: plan} if isinstance(plan, PruneSpec) else plan
     _check_types(keys)
-    found = candidates(model)
     deciding = _deciding(keys, found, model)
     targets, skipped = [], []
     for candidate in found:
@@ -85,8 +83,9 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
             skipped.append(Skipped(candidate.name, candidate.reason or "the plan does not name it"))
         elif (spec := keys[key]) is None:
             skipped.append(Skipped(candidate.name, "the plan leaves it alone"))
+        elif why_not := candidate.why_not_under(key):
+            raise PlanError(f"parameter {candidate.name!r} cannot be pruned: {why_not}")
         else:
-            _check_possible(key, candidate)
             owner = candidate.places[0].owner
             targets.append(Target(candidate.name, candidate.parameter, owner, spec, candidate.normed))
     skipped += [Skipped(name, "in a sparse layer already, and counted nowhere here") for name in _sparse_weights(model)]
@@ -104,7 +103,7 @@ def _sparse_weights(model: nn.Module) -> list[str]:
 def _check_types(keys: Plan) -> None:
     if not isinstance(keys, Mapping):
         raise OptionTypeError(
-            f"plan={keys!r} is illegal: it must be a PruneSpec or a mapping from names or types to it"
+            f"plan={quoted(keys)} is illegal: it must be a PruneSpec or a mapping from names or types to it"
         )
     for key, spec in keys.items():
         if not isinstance(key, str) and not (isinstance(key, type) and issubclass(key, nn.Module)):
@@ -159,21 +158,6 @@ def _matcher(key: Key) -> Callable[[Candidate], bool]:
 
 def _is_pattern(key: str) -> bool:
     return key.startswith(_EXPRESSION) or any(c in key for c in "*?[")
-
-
-def _check_possible(key: Key, candidate: Candidate) -> None:
-    """Refuse to prune what has no values, or whose zeros come to nothing.
-
-    Raises:
-        PlanError: see above.
-    """
-    if candidate.impossible:
-        raise PlanError(f"parameter {candidate.name!r} cannot be pruned: {candidate.impossible}")
-    if candidate.is_only_stored and not (isinstance(key, str) and "original" in key):
-        raise PlanError(
-            f"parameter {candidate.name!r} cannot be pruned: it is {candidate.reason}; the key {candidate.names[-1]!r}"
-            " prunes what is stored"
-        )
 
 
 def _why_nothing(keys: Plan, skipped: Sequence[Skipped]) -> str:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from prunecell.disk.atomic import replacing
+from prunecell.disk.endings import PICTURE, check_ending
 
 Points = Sequence[tuple[float, float]]
 """(epochs since the beginning, a value in [0, 1])."""
@@ -31,7 +32,11 @@ def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[st
         sparsity: at each of its changes; nothing of a dense run.
         accuracies: label -> points, at most three, the main one second; those without points are left out.
         n_epochs: > 0, where the picture ends.
+
+    Raises:
+        OptionError: the path has the ending of another kind of file.
     """
+    check_ending(path, PICTURE)
     if not can_draw():
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures

@@ -1,15 +1,19 @@
 """The sparse runtime: layers that stay small in memory and are fast on a CPU.
 
-formats, compress        a compressed matrix: how it is written, read back and checked; made from a stream
-checked, registry        its way into torch's operators
-linear_op, convolution_op
+formats, values, matrix         a compressed matrix: how it is written, read back and checked
+compress                        made from a stream of its elements
+checked, inputs, registry       its way into torch's operators, and what they take
+linear_op, convolution_op, dense_weight
 layers, recurrent, attention
-choose, tune             which form each layer takes, by measured times
-places, fit, sources     the tensors of a model, and those of a file for them
-survey, loading          what each weight becomes, decided first; what no sparse layer takes, by load_state_dict
-conversion, convert      compact_
-facts                    compact_report: what became of each, and why some stayed dense
-meta                     meta_weights: a model without memory for its weights
+choose, tune                    which form each layer takes, by measured times
+plain, converters               which dense layer becomes which sparse one, and which does more than its kind
+places, matching, sources       the tensors of a model, and those of a file for them
+survey, loading                 what each weight becomes, decided first; what no sparse layer takes, by load_state_dict
+conversion, convert             compact_
+aside                           who else holds a layer, a parameter or its memory
+joints                          what containers do for the sparse layers in them
+facts                           compact_report: what became of each, and why some stayed dense
+meta                            meta_weights: a model without memory for its weights
 """
 
 from prunecell.sparse.convert import compact_

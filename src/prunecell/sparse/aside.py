@@ -1,8 +1,8 @@
 """What a model holds beside its modules: layers in lists, closures or objects, where none sees what replaces them.
 
 Such a layer stays dense. Python has more ways to hold an object than can be searched, and a parameter can be held
-without its layer. So after a file was loaded, `settle_` gives its values to whatever the model had and somebody still
-holds.
+without its layer, or only its memory: by a view, a detached tensor, a numpy array. So after a file was loaded,
+`settle_` gives its values to whatever the model had and somebody still holds.
 """
 
 import weakref
@@ -13,6 +13,7 @@ from types import FunctionType, MethodType, ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from prunecell.sparse.places import paths_of, places_of
 
@@ -112,15 +113,18 @@ _SLOT = type(vars(_Slotted)["slot"])
 
 
 class Before:
-    """The parameters that a model has before it is loaded, by their names. None is kept alive by this."""
+    """The parameters that a model has before it is loaded, by the first of their names. None is kept alive by this."""
 
     def __init__(self, model: nn.Module) -> None:
-        places = [place for place in places_of(model) if isinstance(place.tensor, nn.Parameter)]
-        self._known = [(place.name, weakref.ref(place.tensor)) for place in places]
+        places = reversed(places_of(model))
+        first = {id(place.tensor): place for place in places if isinstance(place.tensor, nn.Parameter)}
+        self._known = [(place.name, _Known(place.tensor)) for place in first.values()]
         self._recurrent = [weakref.ref(m) for m in model.modules() if isinstance(m, nn.RNNBase)]
 
-    def settle_(self, model: nn.Module, values: Callable[[str, Tensor], Tensor], stored: Container[str]) -> None:
-        """Give values to the parameters that the model no longer has, and that somebody still holds.
+    def settle_(
+        self, model: nn.Module, values: Callable[[str, Tensor], Tensor], stored: Container[str], *, on_meta: bool = True
+    ) -> None:
+        """Give values to the parameters that the model no longer has, where somebody still holds them or their memory.
 
         Those on the meta device become real in the hands of who holds them, and are the model's own again where it has
         one of their name.
@@ -129,24 +133,67 @@ class Before:
             model: loaded, with its sparse layers. Other code holds the rest of what it was.
             values: (name, parameter) -> what it is to be.
             stored: the names for which there are values.
+            on_meta: whether parameters on the meta device are looked at.
         """
         places = {place.name: place for place in places_of(model)}
         present = {id(place.tensor) for place in places.values()}
-        alive = [(name, tensor) for name, reference in self._known if (tensor := reference()) is not None]
-        self._known.clear()  # torch makes no tensor another one while there are references like these
         recurrent = [module for reference in self._recurrent if (module := reference()) is not None]
         for module in recurrent:
             module._flat_weight_refs = []  # noqa: SLF001 - torch keeps them in no public place
-        held = {id(tensor): (name, tensor) for name, tensor in reversed(alive) if id(tensor) not in present}
-        for name, tensor in held.values():
-            if tensor.is_meta:
+        written: set[int | None] = set()
+        while self._known:
+            name, known = self._known.pop()
+            held, memory = known.held(), known.memory
+            del known  # torch makes no tensor another one while there are references like its
+            if held is None:
+                continue
+            is_gone = id(held) not in present
+            if not held.is_meta:
+                if name in stored and (is_gone or memory in written):  # where two overlap, the last one counts
+                    _write(held, values(name, held))
+                    written.add(memory)
+            elif is_gone and on_meta:
                 now = places[name].tensor if name in places else None
-                _become_(model, tensor, values(name, tensor) if now is None and name in stored else now)
-            elif name in stored:
-                with torch.no_grad():
-                    tensor.copy_(values(name, tensor))
+                _become_(model, held, values(name, held) if now is None and name in stored else now)
         for module in recurrent:
             module._init_flat_weights()  # noqa: SLF001
+
+
+class _Known:
+    """A parameter, and where its elements are in memory.
+
+    Memory that may be that of a numpy array or of another process is kept alive, because torch does not know who else
+    has it.
+    """
+
+    def __init__(self, parameter: Tensor) -> None:
+        self._parameter = weakref.ref(parameter)
+        self._storage = self._kept = None
+        if type(parameter) is nn.Parameter and parameter.layout == torch.strided and not parameter.is_meta:
+            storage = parameter.untyped_storage()
+            self._storage = StorageWeakRef(storage)  # type: ignore[no-untyped-call] # torch's
+            self._kept = storage if storage.is_shared() or not storage.resizable() else None
+            self._dtype, self._at = parameter.dtype, (parameter.storage_offset(), parameter.shape, parameter.stride())
+
+    @property
+    def memory(self) -> int | None:
+        """What is the same for parameters in one piece of memory; None where it is not known."""
+        return None if self._storage is None else self._storage.cdata
+
+    def held(self) -> Tensor | None:
+        """The parameter, or another tensor of its elements if only their memory is still held, or None."""
+        parameter = self._parameter()
+        if parameter is not None or self._storage is None:
+            return parameter
+        storage = torch.UntypedStorage._new_with_weak_ptr(self._storage.cdata)  # noqa: SLF001 - it has no public name
+        if storage is None:
+            return None
+        return torch.empty(0, dtype=self._dtype, device=storage.device).set_(storage, *self._at)
+
+
+def _write(held: Tensor, values: Tensor) -> None:
+    with torch.inference_mode(mode=held.is_inference()), torch.no_grad():
+        held.copy_(values)
 
 
 def _become_(model: nn.Module, held: Tensor, real: Tensor | None) -> None:

@@ -1,9 +1,9 @@
 """compact_: the layers of a model become sparse where that pays, from its own weights or from an archive.
 
-which tensor of a file is for which of the model (fit) -> what each weight becomes (survey, by `choose`) -> its form,
-from weights that are dense in the model or never dense in a file (sources, `compress`) -> layers (converters) that a
-`Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); at last
-their containers are told of them (joints).
+which tensor of a file is for which of the model (matching) -> what each weight becomes (survey, by `choose`) -> its
+form, from weights that are dense in the model or never dense in a file (sources, `compress`) -> layers (converters)
+that a `Conversion` puts in place, and the rest of a file by the model's own load_state_dict (loading); what others hold
+of the model gets its values too (aside); at last its containers are told of the layers (joints).
 
 Whatever cannot be done is found before the model is changed: a file is read to its end before, and a model's own values
 are looked at.
@@ -118,8 +118,8 @@ def _from_file(model: nn.Module, path: str | Path, wish: Wish, *, strict: bool) 
     with Archive.open(path) as archive:
         if not (loader := own_way(model)):
             root, report, source = _from_archive(model, archive, wish, strict=strict)
-            if root is model:  # a single layer is still held by the caller
-                before.settle_(model, source.dense, source.names)
+            # Where the model is a single layer, the caller still holds it; on the meta device it takes no memory then.
+            before.settle_(root, source.dense, source.names, on_meta=root is model)
             return root, report
         with unchanged_if_refused(model, values=True):
             loaded = load_all_(model, archive, strict=strict)

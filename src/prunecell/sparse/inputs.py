@@ -38,12 +38,8 @@ def _the_same(given: torch.dtype, dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-def _always() -> bool:
-    return True
-
-
 # Whether autocast is on for any device. Torch has no public name for it; where a version lacks it, the device is asked.
-_may_autocast = getattr(torch._C, "_is_any_autocast_enabled", _always)  # noqa: SLF001
+_may_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)  # noqa: SLF001
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules import module as nn_module
+from torch.overrides import has_torch_function_unary
 
 from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
-from prunecell.sparse.plain import why_replaced
+from prunecell.sparse.plain import is_replaced, why_replaced
+from prunecell.sparse.registry import has_modes
 
 
 def join_(module: nn.Module) -> None:
@@ -32,28 +35,47 @@ def join_(module: nn.Module) -> None:
 # ---- nn.Sequential ---------------------------------------------------------------------------------------------------
 
 
-def _always() -> bool:
-    return True
-
-
 # Torch has no public name for it. Where another version lacks it, nothing is joined, which is slower and always right.
-_has_global_hooks = getattr(nn_module, "_has_any_global_hook", _always)
+_has_global_hooks = getattr(nn_module, "_has_any_global_hook", lambda: True)
 
 
-# What a program puts in the place of these, before or after compact_, is what computes.
-_FORWARD, _RELU = nn.Sequential.forward, None if why_replaced(nn.ReLU) else nn.ReLU.forward
+def _computing() -> tuple[object, ...]:
+    """What computes a ReLU between two layers of a dense container; a program may put something else in its place."""
+    return nn.Sequential.forward, nn.ReLU.forward, F.relu, torch.relu, torch.relu_
+
+
+def _calling() -> tuple[object, ...]:
+    relu: Any = nn.ReLU  # it has these of nn.Module, as all layers do
+    return relu.__call__, relu._call_impl  # noqa: SLF001
+
+
+_IS_CHANGED = bool(why_replaced(nn.ReLU)) or is_replaced(F.relu, F.__name__)  # before this was imported
+_COMPUTING, _CALLING = _computing(), _calling()
+
+
+def _may_join() -> bool:
+    """Whether nobody sees a difference: no program or mode of torch has put something in the place of torch's own."""
+    if _IS_CHANGED or _computing() != _COMPUTING or _has_global_hooks():
+        return False
+    return torch.compiler.is_compiling() or (_calling() == _CALLING and not has_modes())  # a compiler has its own
+
+
+def _computes_otherwise(x: object) -> bool:
+    """Whether a subclass of Tensor decides what is computed of it; modes, of which torch says the same, are known."""
+    return has_torch_function_unary(x) and not has_modes()
 
 
 class SparseSequential(nn.Sequential):
     """An nn.Sequential in which some layers are sparse.
 
     A ReLU is done within the sparse layer before it, and one sparse linear layer hands its outputs to the next features
-    first, so that nothing is copied. What is hooked, wrapped or compiled on its own is called as any module is.
+    first, so that nothing is copied. What is hooked, wrapped or compiled on its own is called as any module is, and all
+    are where a program or a mode of torch changes what torch computes.
     """
 
     def forward(self, input: Any) -> Any:  # noqa: A002, ANN401 - as nn.Sequential has it
         """As nn.Sequential: each module takes what the one before it gives."""
-        if _has_global_hooks() or nn.Sequential.forward is not _FORWARD or nn.ReLU.forward is not _RELU:
+        if not _may_join():
             forward: Any = super().forward
             return forward(input)
         x, modules = input, list(self._modules.values())
@@ -61,10 +83,11 @@ class SparseSequential(nn.Sequential):
         n_done = 0
         while n_done < len(modules):
             module: Any = modules[n_done]
-            relu = kinds[n_done] in _SPARSE and kinds[n_done + 1] is nn.ReLU
-            if kinds[n_done] is SparseLinear:
+            kind = None if _computes_otherwise(x) else kinds[n_done]
+            relu = kind in _SPARSE and kinds[n_done + 1] is nn.ReLU
+            if kind is SparseLinear:
                 x = module.computed(x, relu=relu, feature_major=kinds[n_done + 1 + relu] is SparseLinear)
-            elif kinds[n_done] is SparseConvolution:
+            elif kind is SparseConvolution:
                 x = module.computed(x, relu=relu)
             else:
                 x = module(x)
@@ -73,6 +96,7 @@ class SparseSequential(nn.Sequential):
 
 
 _SPARSE = {SparseLinear, SparseConvolution}
+_METHODS = {"forward", "_call_impl"}
 
 
 def _kind_of_bare(module: nn.Module) -> type[nn.Module] | None:
@@ -86,7 +110,7 @@ def _kind_of_bare(module: nn.Module) -> type[nn.Module] | None:
         or module._backward_hooks  # noqa: SLF001
         or module._backward_pre_hooks  # noqa: SLF001
         or module._compiled_call_impl is not None  # noqa: SLF001
-        or "forward" in module.__dict__
+        or not _METHODS.isdisjoint(module.__dict__)
     )
     return None if is_more else kind
 

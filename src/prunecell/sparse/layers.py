@@ -103,25 +103,28 @@ class SparseMatrix(nn.Module):
                 f"{prefix}weight is the weight of a dense layer, and the layer is sparse: load it into the dense model,"
                 " before compact_"
             )
-        if any(prefix + name in state_dict for name in _PARTS):
-            whole = all(prefix + name in state_dict for name in _PARTS[:3])
-            own = (
-                dict.fromkeys(_PARTS) if whole else self._buffers
-            )  # where only some are given, ours serve for the rest
-            parts: list[Any] = [state_dict.get(prefix + name, own[name]) for name in _PARTS]
-            starts, indices, values, scales = parts
-            if not all(
-                isinstance(part, Tensor) for part in (starts, indices, values, *([] if scales is None else [scales]))
-            ):
-                raise StateError(f"{prefix}starts, indices, values and scales must be tensors")
-            if len(starts) != len(self.starts):
-                raise StateError(f"{prefix}starts are of {len(starts) - 1} rows, the layer has {len(self.starts) - 1}")
-            loaded = _format_of(state_dict.get(prefix + "format_code"), self.format)
-            check(matrix_of(starts, indices, values, scales, self.n_columns, loaded.name))
-            self.format = loaded
-            for name, part in zip(_PARTS, parts, strict=True):
-                setattr(self, name, None if part is None else torch.empty_like(part, device=self.starts.device))
+        if given := {name: state_dict[prefix + name] for name in _PARTS if prefix + name in state_dict}:
+            self._become(given, state_dict.get(prefix + "format_code"), prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _become(self, given: Mapping[str, Any], format_code: object, prefix: str) -> None:
+        """Become the matrix of these parts, at once, as other threads may call the layer; our own serve for the rest.
+
+        Raises:
+            StateError: they are not sound, or of another number of rows.
+        """
+        is_whole = all(name in given for name in _PARTS[:3])
+        parts: dict[str, Any] = dict.fromkeys(_PARTS) if is_whole else {name: self._buffers[name] for name in _PARTS}
+        for name, part in given.items():
+            if not (isinstance(part, Tensor) or (part is None and name == "scales")):
+                raise StateError(f"{prefix}starts, indices, values and scales must be tensors")
+            parts[name] = None if part is None else part.detach().to(self.starts.device, copy=True)
+        n_rows, n_given = len(self.starts) - 1, parts["starts"].numel() - 1
+        if n_given != n_rows:
+            raise StateError(f"{prefix}starts are of {n_given} rows, the layer has {n_rows}")
+        loaded = _format_of(format_code, self.format)
+        check(matrix_of(**parts, n_columns=self.n_columns, format=loaded.name))
+        vars(self).update(format=loaded, _buffers={**self._buffers, **parts})
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's
         """Go to other devices; `half()`, `double()` and the like do not change how the matrix is stored.

@@ -1,6 +1,6 @@
 """Which tensor of an archive is for which tensor of a model, and what does not fit; all of it known from the header."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from prunecell.archive import Archive
 from prunecell.errors import StateError, quoted, some
 from prunecell.names import plain_names
-from prunecell.sparse.places import Place, paths_of
+from prunecell.sparse.places import Place, elements_of, paths_of
 
 _COMPACT = "format_code"  # a buffer that sparse layers alone have
 _COUNTER = "num_batches_tracked"
@@ -22,8 +22,9 @@ class Fit:
     """How an archive fits a model.
 
     Attributes:
-        stored: the id of a tensor of the model -> its name in the archive. Of several tensors for one that is tied, the
-            last counts, as it does for `load_state_dict`.
+        stored: the id of a tensor of the model -> its name in the archive. Of several tensors for the same elements in
+            memory, which one tensor at several places has, or several tensors, the last counts, as it does for
+            `load_state_dict`.
         extra: the names of extra states in the model -> in the archive.
         missing: tensors of the model that the archive lacks.
         left_over: tensors of the archive that the model lacks.
@@ -56,18 +57,20 @@ def fit(model: nn.Module, places: Sequence[Place], archive: Archive, *, strict: 
     found = names_in(model, archive)
     refuse_compact(found, places)
     saved = [place for place in places if place.is_saved]
-    stored: dict[int, str] = {}
+    given: dict[Hashable, str] = {}
     remarks: list[str] = []
     for place in saved:
         if place.name in found:
             name = found[place.name]
             _check(place, archive, name)
-            before = stored.get(id(place.tensor), name)
+            elements = elements_of(place.tensor)
+            before = given.get(elements, name)
             if archive.target(before) != archive.target(name):
                 remarks.append(
                     f"{before!r} and {name!r} are two tensors in the file and one in the model: {name!r} counts"
                 )
-            stored[id(place.tensor)] = name
+            given[elements] = name
+    stored = {id(p.tensor): given[of] for p in saved if (of := elements_of(p.tensor)) in given}
     extras = set(_extra_keys(model))
     wanted = [p.name for p in saved if id(p.tensor) not in stored and not is_counter(p)]
     missing = (*dict.fromkeys(wanted), *sorted(extras - found.keys()))

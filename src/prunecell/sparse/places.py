@@ -1,6 +1,6 @@
 """Where the tensors of a model are: parameters and buffers by their full names, tied ones at all their places."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +60,14 @@ def first_names(places: Iterable[Place]) -> dict[int, str]:
     for place in places:
         names.setdefault(id(place.tensor), place.name)
     return names
+
+
+def elements_of(tensor: Tensor) -> Hashable:
+    """What two tensors have in common that are the same elements in memory, as `a.detach()` and `a` are."""
+    if is_lazy(tensor) or type(tensor) not in {Tensor, nn.Parameter} or tensor.layout != torch.strided:
+        return id(tensor)
+    storage = tensor.untyped_storage()._cdata  # noqa: SLF001 - on meta there is no address
+    return storage, tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
 def n_bytes(model: nn.Module) -> int:

@@ -71,14 +71,14 @@ def why_replaced(kind: type[nn.Module]) -> str:
     """
     for name in _COMPUTING:
         owner = next((cls for cls in kind.__mro__ if name in vars(cls)), None)
-        if owner is not None and _is_replaced(vars(owner)[name], owner):
+        if owner is not None and is_replaced(vars(owner)[name], owner.__module__):
             return f"{name} of {owner.__name__} was replaced"
     return ""
 
 
-def _is_replaced(function: object, owner: type) -> bool:
-    """Whether a program put another function in place of the one that the class was written with."""
-    return getattr(function, "__module__", None) != owner.__module__ or hasattr(function, "__wrapped__")
+def is_replaced(function: object, module: str) -> bool:
+    """Whether a program put another function in place of the one that a module was written with."""
+    return getattr(function, "__module__", None) != module or hasattr(function, "__wrapped__")
 
 
 def _of_attributes(layer: nn.Module, like: nn.Module) -> str:

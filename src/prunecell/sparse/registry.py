@@ -65,36 +65,21 @@ def constant(make: Callable[[], Tensor]) -> Tensor:
         return torch.from_numpy(make().numpy())
 
 
-def _watchers() -> Callable[[], bool] | None:
-    """Make a function that says whether a tracer, a mode or a transform watches what is called.
-
-    Torch has no public names for these. Where another version lacks one of them it is None, and every call takes
-    torch's own way, which is slower and always right.
-    """
-    try:
-        from torch._C import (  # noqa: PLC0415 - they may be missing
-            _functorch,
-            _get_tracing_state,
-            _len_torch_dispatch_stack,
-            _len_torch_function_stack,
-        )
-
-        peek = _functorch.peek_interpreter_stack
-    except (ImportError, AttributeError):
-        return None
-
-    def watched() -> bool:
-        return bool(
-            _len_torch_dispatch_stack()
-            or _len_torch_function_stack()
-            or peek() is not None
-            or _get_tracing_state() is not None
-        )
-
-    return watched
+def _always() -> bool:
+    return True
 
 
-_is_watched = _watchers()
+# Torch has no public names for what is asked here. Where another version lacks one of them, every call takes torch's
+# own way, which is slower and always right.
+_n_dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", _always)  # noqa: SLF001
+_n_function_modes = getattr(torch._C, "_len_torch_function_stack", _always)  # noqa: SLF001
+_transform = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", _always)  # noqa: SLF001
+_tracing = getattr(torch._C, "_get_tracing_state", _always)  # noqa: SLF001
+
+
+def has_modes() -> bool:
+    """Whether a mode of torch watches what is called, or may change it."""
+    return bool(_n_dispatch_modes() or _n_function_modes())
 
 
 def _is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
@@ -108,8 +93,9 @@ def _is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
         and x.is_cpu
         and values.is_cpu
         and not ((x.requires_grad or (bias is not None and bias.requires_grad)) and torch.is_grad_enabled())
-        and _is_watched is not None
-        and not _is_watched()
+        and not has_modes()
+        and _transform() is None
+        and _tracing() is None
         and _has_no_tangents()
     )
 

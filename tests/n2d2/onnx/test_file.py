@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from n2d2.cells import Conv, DeepNetCell
-from n2d2.error_handler import WrongValue
+from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.onnx.file import read_graph
 
 X = ("x", [1, 3, 8, 8])
@@ -122,6 +122,20 @@ BROKEN = {
     "squeeze": (model([node("Squeeze", axes=[1])], opset=11), r"Squeeze 'y': axes=\[1\] is illegal"),
     "split": (model([node("Split", "x", "y z", axis=1, split=[1, 1])], opset=11), r"Split 'y' does not fit"),
     "upsample": (model([node("Upsample", scales=[1.0, 1.0])], opset=7), r"Upsample 'y': 2 scales or sizes are illegal"),
+    **{
+        f"a scale of {scale}": (
+            model([node("Upsample", scales=[1.0, 1.0, scale, 1.0])], opset=7),
+            r"Upsample 'y': scales=\[.*\] is illegal: they must be > 0 and < 2147483648",
+        )
+        for scale in (0.0, -1.0, float("nan"), float("inf"), 3e38)
+    },
+    "numbers of two dimensions": (
+        model(
+            [node("Range", "a b a", "r"), node("Add", "x r")],
+            [numpy_helper.from_array(np.array(v), n) for v, n in (([[1]], "a"), ([[9]], "b"))],
+        ),
+        r"it cannot be computed from constants: Range 'r' needs the numbers of 'a', 'b': tensors without values",
+    ),
     "mode": (model([node("Upsample", mode="areal", scales=[1.0, 1, 2, 2])], opset=7), r"mode='areal' is illegal"),
     "inputs": (model([node("Relu", "x x")]), r"Relu 'y' has 2 inputs: it must have 1"),
     "input left out": (model([node("Conv", " w")], [WEIGHTS]), r"Conv 'y' has 2 inputs: it must have 2 to 3"),
@@ -338,6 +352,8 @@ def test_what_is_ignored_must_be_there_and_at_the_end(tmp_path):
     ):
         with pytest.raises(WrongValue, match=message):
             read_graph(tmp_path / "net.onnx", ignore=ignore)
+    with pytest.raises(WrongInputType, match="ignore='y' is illegal: it must be a list of texts"):
+        read_graph(tmp_path / "net.onnx", ignore="y")
     assert read_graph(tmp_path / "net.onnx", ignore=["b", "y"]).outputs == ("a",)
     with pytest.raises(WrongValue, match=re.escape("nothing comes out of it")):
         read_graph(tmp_path / "net.onnx", ignore=["a", "b", "y"])

@@ -21,9 +21,6 @@ from prunecell.codecs.dtypes import ELEMENT_TYPES
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import VALUE_MODES
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
-from prunecell.export import export
-from prunecell.export.formats import PROGRAM_FORMATS
-from prunecell.files import FILE_FORMATS, pack
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests" / "data"
@@ -487,28 +484,3 @@ def test_golden_files_are_read_as_they_were_written(name, path, reader):
     assert list(reader.read(golden)) == list(everything())
     if name != "pcodec" and EXACT_ZLIB:  # another version of pcodec too may make other bytes
         assert path.read_bytes() == golden.read_bytes()
-
-
-OTHERS = [end for known in (*FILE_FORMATS.values(), *PROGRAM_FORMATS.values()) for end in known.endings]
-
-
-@pytest.mark.parametrize("ending", sorted({*OTHERS, ".PT"} - {".pcell"}))
-def test_an_archive_never_has_the_name_of_another_format(tmp_path, ending):
-    path, packed = tmp_path / f"q{ending}", tmp_path / "good.pcell"
-    path.write_bytes(b"kept")
-    save({"w": torch.eye(3)}, packed)
-    for work in (
-        lambda: save({"w": torch.eye(3)}, path),
-        lambda: pack(packed, path),
-        lambda: export({"w": torch.eye(3)}, path, format="pcell"),
-    ):
-        with pytest.raises(OptionError, match=rf"{re.escape(str(path))}: an archive must not .* end in \.pcell"):
-            work()
-    assert path.read_bytes() == b"kept"
-    assert sorted(tmp_path.iterdir()) == sorted([path, packed])
-
-
-@pytest.mark.parametrize("name", ["q", "q.pcell", "q.weights", "q.pt.pcell", "pt", "q.v1.5"])
-def test_names_without_an_ending_and_with_unknown_ones_are_legal(tmp_path, name):
-    save({"w": torch.eye(3)}, tmp_path / name)
-    assert load(tmp_path / name)["w"].equal(torch.eye(3))

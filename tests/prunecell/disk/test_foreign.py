@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import os
 import re
 import shlex
 import zipfile
@@ -148,6 +149,18 @@ def test_what_is_advised_for_a_file_or_its_folder_can_be_pasted(tmp_path, monkey
         pack(*command)
         assert torch.equal(prunecell.load(command[1])["w"], torch.eye(3))
         Path(command[1]).unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+@pytest.mark.parametrize("ending", WANTED)
+def test_a_pipe_or_a_device_is_told_and_not_waited_for(tmp_path, ending):
+    os.mkfifo(tmp_path / f"pipe{ending}")
+    (tmp_path / f"device{ending}").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        works = [read, lambda path: pack(path, tmp_path / "out.pcell")]
+        for work in (*works, *([inspect, prunecell.load] if ending == ".pcell" else [])):
+            with pytest.raises(FormatError, match=rf"{name}.*: it is a pipe or a device, not an? .*to a file first$"):
+                work(tmp_path / f"{name}{ending}")
 
 
 def test_of_a_folder_with_archives_only_they_are_offered(tmp_path):

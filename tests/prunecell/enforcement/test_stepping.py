@@ -3,8 +3,6 @@
 import contextlib
 import copy
 import gc
-import io
-import pickle
 import weakref
 
 import pytest
@@ -561,57 +559,6 @@ def test_a_pruner_does_not_keep_an_optimizer_alive(mlp):
     optimizer = adam(mlp.model.parameters())
     pruner.attach(optimizer)
     train(mlp, optimizer, pruner, steps=2)
-
-
-# ---- copies ----------------------------------------------------------------------------------------------------------
-
-
-def by_torch(parts):
-    file = io.BytesIO()
-    torch.save(parts, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
-
-
-COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x)), "torch": by_torch}  # noqa: S301
-
-
-@SPECS
-@pytest.mark.parametrize("copied", COPIES)
-@pytest.mark.parametrize("wrapper", ["no wrapper", "plain", "subclass"])
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
-def test_a_copy_of_all_together_goes_on_by_itself(mlp, spec, copied, wrapper, order):
-    optimizer = WRAPPERS[wrapper](mlp.model.parameters())
-    pruner = Pruner(mlp.model, spec, optimizer=optimizer)
-    train(mlp, optimizer, pruner, steps=2)
-    mlp.loss().backward()
-    parts = (mlp.model, optimizer, pruner)
-    found = COPIES[copied]([parts[i] for i in order])
-    model, other_optimizer, other = (found[order.index(i)] for i in range(3))
-    before = copy.deepcopy(mlp.model.state_dict())
-    train(mlp, other_optimizer, other, steps=4, model=model)
-    assert other.sparsity == pytest.approx(0.75, abs=0.01)
-    assert all(torch.equal(before[name], value) for name, value in mlp.model.state_dict().items())
-    train(mlp, optimizer, pruner, steps=4)
-    other.finalize()
-    mlp.train(other_optimizer, steps=1, model=model)
-    assert dead(model, other) > 0
-
-
-@pytest.mark.parametrize("copied", COPIES)
-def test_a_copy_without_its_optimizer_zeroes_in_each_step_of_its_own(mlp, copied):
-    optimizer = adam(mlp.model.parameters())
-    pruner = Pruner(mlp.model, STILL, optimizer=optimizer)
-    train(mlp, optimizer, pruner, steps=2)
-    model, other = COPIES[copied]((mlp.model, pruner))
-    stranger = adam(model.parameters())
-    model[0].weight.data += 1
-    for _ in range(2):
-        mlp.train(stranger, steps=1, model=model)
-        other.step(16)
-        assert dead(model, other) == 0
-    other.attach(stranger)
-    train(mlp, stranger, other, steps=2, model=model)
 
 
 def test_random_fillers_keep_their_zeros_too(mlp):

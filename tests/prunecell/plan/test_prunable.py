@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
-from prunecell import Pruner, PruneSpec, Random, Static
-from prunecell.errors import PlanError
+from prunecell import Pruner, PruneSpec, Random, Static, share_
+from prunecell.errors import OptionError, PlanError
 from prunecell.plan.candidates import candidates
 
 SHARP, HALF = PruneSpec(schedule=Static(sparsity=0.98)), PruneSpec(schedule=Static(sparsity=0.5))
@@ -350,6 +350,18 @@ def test_what_has_no_zeros_in_the_end_is_refused_unless_it_is_named_as_it_is_sto
     ):
         Pruner(made(kind), {key: HALF})
     assert list(Pruner(made(kind), {"parametrizations.weight.original": HALF}).masks) == ["weight"]
+
+
+@pytest.mark.parametrize("kind", ["orthogonal", "symmetric", "positive", "standardized"])
+def test_sharing_refuses_what_pruning_refuses(kind):
+    with pytest.raises(OptionError, match=r"'weight' cannot be shared: it is what a parametrization computes .*zeros"):
+        share_(made(kind), names=["weight"])
+    assert share_(made(kind), names=["parametrizations.weight.original"]).names == ("weight",)
+    inside = nn.ModuleDict({"original": made(kind)})
+    with pytest.raises(OptionError, match=r"cannot be shared: it is what a parametrization computes"):
+        share_(inside, names=["original.weight"])
+    with pytest.raises(PlanError, match=r"cannot be pruned: it is what a parametrization computes"):
+        Pruner(inside, {"original.weight": HALF})
 
 
 def test_a_magnitude_is_pruned_only_by_its_name():

@@ -10,14 +10,40 @@ TOKENS = (
     *("query", "queries", "latent_query", "learned_queries", "latents", "cls_token", "register_tokens", "prompt"),
     *("pos", "position", "slots", "memory", "mem_kv", "sinks", "attention_sink", "prototypes", "ape"),
     *("freqs", "inv_freq", "means", "mu", "transitions", "planes"),
+    *("mus", "centers", "centre", "angles", "init_state", "states", "mask_logits", "adj", "adjacency", "rotation"),
+    *("quats", "node_vec", "const", "ctx", "router", "prefix_keys", "prefixes"),
 )
-TABLES = ("embedding", "pos_embed", "index_pool_embed", "codebook", "position_table", "wte", "emb")
+TABLES = ("embedding", "pos_embed", "index_pool_embed", "codebook", "codewords", "pos_encoding", "table", "wte", "emb")
 SCALES = (
     *("scale", "layer_scale", "gamma", "beta", "alpha", "lambda1", "shift", "temperature", "step_size", "zero_point"),
     *("numerator", "denominator", "threshold", "sigma", "std", "logvar", "decay", "logs"),
+    *("alphas", "betas", "absmax", "qzeros", "mask", "mask_scores", "loga", "logsigma", "bandwidths", "lr", "taus"),
 )
 NORMS = ("norm", "q_norm", "layer_norm", "ln", "layernorm")
 PROJECTIONS = ("proj", "projection", "kernel", "mixing")
+LEFT = (
+    # where recurrent layers begin; search over architectures (DARTS); centers and prototypes; quantum circuits
+    *("h0", "c0", "h_0", "hx", "cx", "h_init", "initial_hidden", "init_val"),
+    *("alphas_normal", "alphas_reduce", "alpha_cumprod", "arch_logits", "feature_logits"),
+    *("cluster_centers", "centers", "mus", "label_prototypes", "euler_angles", "rotation_angles", "rot_params"),
+    # graphs (Graph WaveNet, ST-GCN); splats in space; learned inputs (StyleGAN2, CoOp, Crossformer, prefixes, memories)
+    *("adj", "nodevec1", "node_embeddings", "edge_importance"),
+    *("_xyz", "_rotation", "_scaling", "_features_dc", "_features_rest", "_opacity"),
+    *("const", "const_input", "ctx", "router", "prefix_key", "prefix_value", "memory_keys", "pool_query"),
+    # positions (BoTNet, VITS); masks and scores that prune; quantizers; rates of Bayesian layers and of MAML
+    *("rel_height", "rel_width", "emb_rel_k", "pos_encoding", "temporal_encodings"),
+    *("weight_mask", "mask_logits", "weight_scores", "qz_loga"),
+    *("absmax", "gate_up_absmax", "weight_absmax", "qzeros", "weight_scales", "spline_scaler"),
+    *("weight_logsigma", "log_sigmas", "task_lr", "init_log_cov", "bandwidths"),
+    # biases
+    *("bias_pool", "biases", "attn_bias_table", "bias_mu", "gate_up_proj_bias", "bias_weight"),
+)
+PRUNED = (
+    *("bias_proj", "pos_bias_proj", "to_logits", "to_queries", "vector_mix", "mix_L", "state_proj", "center_w"),
+    *("w_gate", "W_gate", "w_noise", "weights_pool", "router_proj", "router_weight", "w_router", "mask_weight"),
+    *("init_weight", "w_init", "adj_weight", "w_logits", "state_matrix", "transition_matrix", "time_maa_w1"),
+    *("Theta", "theta", "coef", "spline_weight", "keys", "W_dec", "W_query", "basis", "C0", "H", "hs", "B_re"),
+)
 
 
 def left_alone(owner="Own", /, **shapes):
@@ -32,6 +58,16 @@ def left_alone(owner="Own", /, **shapes):
 def test_a_name_without_a_word_for_weights_is_believed(name):
     for called in (name, name.title(), f"my_{name}", f"{name}_2", f"{name}1"):
         assert left_alone(**{called: (6, 8)}), called
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_real_models_call_otherwise_than_weights_is_left_alone(name):
+    assert list(left_alone(**{name: (6, 8)})) == [name]
+
+
+@pytest.mark.parametrize("name", PRUNED)
+def test_what_real_models_call_a_weight_is_one(name):
+    assert not left_alone(**{name: (6, 8)})
 
 
 @pytest.mark.parametrize("name", [*TOKENS, *TABLES, *SCALES, *NORMS])
@@ -131,7 +167,7 @@ def test_norms_and_embeddings_have_no_weights(owner):
         *("LayerNormLSTMCell", "LayerNormLSTM", "LayerNormGRU", "BatchNormRNN", "NormFreeBlock", "BatchNormMixer"),
         *("NormMLP", "NormedLinear", "NormalizedLinear", "WeightNorm", "SpectralNorm", "PreNorm", "NormAttention"),
         *("LayerNormBlock", "NormGate", "NormalizingFlow", "NormRouter", "NormalInverseWishart"),
-        *("PositionWiseFeedForward", "PositionwiseFFN", "EmbeddingMixer", "PatchEmbed", "PositionAttention"),
+        *("PositionWiseFeedForward", "PositionwiseFFN", "EmbeddingMixer", "PatchEmbed", "Unembed", "PositionAttention"),
     ],
 )
 @pytest.mark.parametrize("name", ["weight", "weight_ih", "w1", "mixing"])

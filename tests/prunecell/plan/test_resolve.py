@@ -180,7 +180,7 @@ def test_what_is_left_alone_is_all_that_the_key_fits(key):
 def test_where_a_pattern_falls_back_to_all_one_that_cannot_be_pruned_is_refused():
     model = nn.Sequential(nn.Linear(3, 3))
     model[0].weight = nn.Parameter(torch.zeros(3, 3, dtype=torch.int8), requires_grad=False)
-    with pytest.raises(PlanError, match=r"parameter '0.weight' cannot be pruned: of dtype torch.int8"):
+    with pytest.raises(PlanError, match=r"parameter '0.weight' cannot be pruned: it is of dtype torch.int8"):
         resolve(model, {"0.*": SPEC})
     assert list(specs({"0.bias": SPEC}, model)) == ["0.bias"]
 

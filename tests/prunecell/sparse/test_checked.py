@@ -2,6 +2,8 @@
 
 import copy
 import gc
+import itertools
+import sys
 import weakref
 
 import pytest
@@ -11,6 +13,7 @@ from prunecell.errors import OptionError, StateError
 from prunecell.sparse import checked as checking
 from prunecell.sparse.checked import checked
 from prunecell.sparse.compress import compress
+from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseLinear
 
 
@@ -123,6 +126,27 @@ def test_a_state_dict_brings_its_format():
     assert torch.equal(copy.deepcopy(layer)(x), other(x))
     with pytest.raises(StateError, match="format_code=9 is illegal: the formats are columns16, gaps8, bitmask"):
         layer.load_state_dict({**other.state_dict(), "format_code": torch.tensor(9)})
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("name", FORMATS)
+def test_while_a_state_is_loaded_the_layer_computes_what_it_did_or_what_it_will(name, assign):
+    layer = SparseLinear(matrix(), None)
+    other = SparseLinear(compress(torch.randn(10, 20), format=name), None)
+    x = torch.randn(2, 20)
+    outcomes, seen, before = [layer(x), other(x)], [], sys.gettrace()
+
+    def trace(*_):
+        seen.append([torch.equal(layer(x), outcome) for outcome in outcomes])
+        return trace
+
+    sys.settrace(trace)
+    try:
+        layer.load_state_dict(other.state_dict(), assign=assign)
+    finally:
+        sys.settrace(before)
+    assert seen == sorted(seen, reverse=True)
+    assert [each for each, _ in itertools.groupby(seen)] == [[True, False], [False, True]]
 
 
 def test_a_part_of_a_state_is_checked_with_the_rest_of_the_layer():

@@ -5,13 +5,16 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prunecell.sparse import layers
 from prunecell.sparse.convert import compact_
 from prunecell.sparse.joints import SparseSequential, SparseTransformerEncoder, join_
 
 pytestmark = [
     pytest.mark.usefixtures("everything_wins"),
+    pytest.mark.filterwarnings("ignore::prunecell.errors.NothingSparseWarning"),
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True"),
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors"),
 ]
@@ -28,23 +31,22 @@ def mlp():
     return nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16), nn.Linear(16, 8), nn.ReLU())
 
 
-class Joints(TorchDispatchMode):
-    """With which options the operators are called: (relu, feature_major) of a linear one, (relu,) of a convolution."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if "prunecell.sparse" in str(function):
-            self.seen.append(tuple(argument for argument in args if isinstance(argument, bool)))
-        return function(*args, **kwargs or {})
-
-
 def joints(call, *inputs):
-    with torch.no_grad(), Joints() as joints:
+    """With which options the operators are called: (relu, feature_major) of a linear one, (relu,) of a convolution."""
+    seen = []
+
+    def noting(operator):
+        def noted(*arguments):
+            seen.append(tuple(argument for argument in arguments if isinstance(argument, bool)))
+            return operator(*arguments)
+
+        return noted
+
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        for name in ("sparse_linear", "sparse_convolution"):
+            patch.setattr(layers, name, noting(getattr(layers, name)))
         call(*inputs)
-    return joints.seen
+    return seen
 
 
 def test_relu_is_done_in_the_layer_and_activations_stay_feature_major():
@@ -57,6 +59,15 @@ def test_relu_is_done_in_the_layer_and_activations_stay_feature_major():
     assert model(x).is_contiguous()
     convolutions = compact_(thinned(nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.GELU())))
     assert joints(convolutions, torch.randn(2, 8, 9, 9)) == [(True,), (False,)]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exported_programs_are_joined(strict):
+    model, x = compact_(thinned(mlp())), torch.randn(5, 16)
+    program = torch.export.export(model, (x,), strict=strict)
+    operators = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    assert operators == [torch.ops.prunecell.sparse_linear.default] * 3
+    torch.testing.assert_close(program.module()(x), model(x))
 
 
 def hooked(module):
@@ -213,8 +224,11 @@ def test_subclasses_of_an_encoder_do_the_same():
     torch.testing.assert_close(y[~padding], expected[~padding])
 
 
-def softplus(_self, x):
-    return nn.functional.softplus(x)
+# ---- what a program or a mode of torch changes -----------------------------------------------------------------------
+
+
+def halved(function):
+    return lambda *arguments, **options: function(*arguments, **options) / 2
 
 
 def doubled(self, x):
@@ -223,13 +237,71 @@ def doubled(self, x):
     return x
 
 
+REPLACED = {
+    "forward of a ReLU": (nn.ReLU, "forward", halved(nn.ReLU.forward)),
+    "forward of a container": (nn.Sequential, "forward", doubled),
+    "call of a ReLU": (nn.ReLU, "__call__", halved(nn.Module.__call__)),
+    "call of a ReLU without hooks": (nn.ReLU, "_call_impl", halved(nn.Module._call_impl)),
+    "call of all modules": (nn.Module, "__call__", halved(nn.Module.__call__)),
+    "F.relu": (nn.functional, "relu", halved(nn.functional.relu)),
+    "torch.relu": (torch, "relu", halved(torch.relu)),
+    "torch.relu_": (torch, "relu_", halved(torch.relu_)),
+}
+
+
 @pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize(("cls", "forward"), [(nn.ReLU, softplus), (nn.Sequential, doubled)])
-def test_what_a_program_puts_in_the_place_of_a_forward_computes(monkeypatch, cls, forward, before):
-    model, x = thinned(mlp()), torch.randn(5, 16)
-    compact = None if before else compact_(copy.deepcopy(model))
-    monkeypatch.setattr(cls, "forward", forward)
-    compact = compact or compact_(copy.deepcopy(model))
-    torch.testing.assert_close(compact(x), model(x))
+@pytest.mark.parametrize("what", REPLACED)
+def test_what_a_program_puts_in_the_place_of_torchs_own_computes(monkeypatch, what, before):
+    dense, x = thinned(nn.Sequential(*mlp(), nn.ReLU(inplace=True))), torch.randn(5, 16)
+    compact = None if before else compact_(copy.deepcopy(dense))
+    monkeypatch.setattr(*REPLACED[what], raising=False)
+    compact = compact or compact_(copy.deepcopy(dense))
+    torch.testing.assert_close(compact(x), dense(x))
     monkeypatch.undo()
-    torch.testing.assert_close(compact(x), model(x))
+    torch.testing.assert_close(compact(x), dense(x))
+
+
+@pytest.mark.parametrize("what", ["forward of a ReLU", "torch.relu"])
+def test_a_compiler_sees_it_too(monkeypatch, what):
+    torch._dynamo.reset()
+    dense, x = thinned(mlp()), torch.randn(5, 16)
+    compact = torch.compile(compact_(copy.deepcopy(dense)), backend="eager", fullgraph=True)
+    monkeypatch.setattr(*REPLACED[what])
+    torch.testing.assert_close(compact(x), dense(x))
+    torch._dynamo.reset()
+
+
+class Functions(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        return result / 2 if function in {torch.relu, nn.functional.relu} else result
+
+
+class Operators(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        return result / 2 if function is torch.ops.aten.relu.default else result
+
+
+@pytest.mark.parametrize("mode", [Functions, Operators])
+@pytest.mark.parametrize("first", [nn.Linear(16, 16), nn.Conv1d(5, 5, 3)])
+def test_a_mode_of_torch_sees_a_relu(mode, first):
+    dense, x = thinned(nn.Sequential(first, nn.ReLU(), nn.Identity(), nn.ReLU())), torch.randn(5, 16)
+    compact = compact_(copy.deepcopy(dense))
+    with mode(), torch.no_grad():
+        torch.testing.assert_close(compact(x), dense(x))
+    torch.testing.assert_close(compact(x), dense(x))
+
+
+class Halving(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        result = super().__torch_function__(function, types, args, kwargs)
+        return result / 2 if function is nn.functional.relu else result
+
+
+def test_a_tensor_of_a_subclass_sees_a_relu():
+    dense, x = thinned(nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))), torch.randn(5, 16)
+    compact, x = compact_(copy.deepcopy(dense)), x.as_subclass(Halving)
+    with torch.no_grad():
+        torch.testing.assert_close(compact(x), dense(x))

@@ -69,11 +69,10 @@ def test_masks_by_multiplication_leave_negative_zeros_and_become_sparse_all_the_
         assert len(stored.values) == len(own.values)
 
 
-def test_without_torchs_private_names_every_call_takes_torchs_own_way(monkeypatch):
-    with monkeypatch.context() as torch_of_another_version:
-        torch_of_another_version.delattr(torch._C, "_len_torch_dispatch_stack")
-        assert registry._watchers() is None
-    monkeypatch.setattr(registry, "_is_watched", None)
+@pytest.mark.parametrize("name", ["_n_dispatch_modes", "_n_function_modes", "_transform", "_tracing"])
+def test_without_torchs_private_names_every_call_takes_torchs_own_way(name, monkeypatch):
+    assert registry._is_plain(torch.ones(1), torch.ones(1), None)
+    monkeypatch.setattr(registry, name, registry._always)
     assert not registry._is_plain(torch.ones(1), torch.ones(1), None)
     model, x = net(), torch.randn(2, 300)
     expected = model[0](x)
