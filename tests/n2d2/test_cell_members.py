@@ -518,6 +518,17 @@ def test_an_update_counts_the_batch_that_was_seen():
 # ---- options that can change
 
 
+@pytest.mark.parametrize("name", [*WEIGHTED, "BatchNorm2d"])
+def test_parameters_that_are_given_one_solver_have_one_each(name):
+    solver = SGD(momentum=0.5)
+    given, told = make(name, solver=solver), make(name)
+    told.set_solver(solver)
+    for cell in (given, told):
+        solvers = list(cell.solvers().values())
+        assert solvers == [solver, solver]
+        assert len({id(one) for one in (solver, *solvers)}) == 3
+
+
 def test_batch_normalization_hands_out_its_own_memory():
     cell = make("BatchNorm2d")
     cell.get_scales()[1] = 5.0
