@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from n2d2.activation import Activation as ActivationFunction
+from n2d2.calling import warn_caller
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import as_table, to_mapping
 from n2d2.cells.weights import dims
@@ -47,14 +48,15 @@ def _scaled(inputs: Weighted) -> list[Tensor]:
 
 
 class Pool(Cell):
-    """The largest or the mean value of each window.
+    """The largest or the mean value of each window, over several channels: those that a mapping tells, or all.
 
     Args:
         pool_dims: sizes of the window, x first.
         config: name, pooling ("Max", "Average": padding counts), stride_dims, padding_dims, activation, and mapping
-            (inputs x outputs): an output that sees several channels pools over them too.
+            (inputs x outputs), which channels each output pools over. Without one, there are as many outputs as
+            channels and each pools over all, as in N2D2; a warning says so. A Pool2d pools each channel by itself.
 
-    >>> Pool([2, 2], stride_dims=[2, 2], pooling="Max")(torch.zeros(1, 6, 28, 28)).shape
+    >>> Pool([2, 2], stride_dims=[2, 2], mapping=torch.eye(6))(torch.zeros(1, 6, 28, 28)).shape
     torch.Size([1, 6, 14, 14])
     """
 
@@ -67,6 +69,8 @@ class Pool(Cell):
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"mapping": (object,)}
     CHECKS: ClassVar[Mapping[str, Check]] = {**POOLING, "mapping": lambda _, value: _check_pooled(value)}
     REFUSED: ClassVar[Mapping[str, str]] = {"ext_padding_dims": "put a Padding cell before it"}
+    ALONE: ClassVar[bool] = False
+    """Whether without a mapping each output pools over its own channel alone."""
 
     def __init__(self, pool_dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
         n_dims = len(pool_dims) if isinstance(pool_dims, list | tuple) else 0
@@ -87,13 +91,21 @@ class Pool(Cell):
     def changed(self, option: str) -> None:
         """A new mapping says over which channels each output pools."""
         if option == "mapping":
-            self._channels = _channels_of_outputs(self.options["mapping"])
+            mapping = self.options["mapping"]
+            self._channels = _channels_of_outputs(mapping)
+            self._over_all = mapping is None and not self.ALONE
+            if self._over_all:
+                warn_caller(
+                    f"{self.name!r} has no mapping: as in N2D2, each output of a Pool pools over all channels"
+                    "; a Pool2d pools each channel by itself"
+                )
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, *sizes) -> (batch, outputs, *smaller)."""
-        pooled = self.layer(self.joined(inputs))
-        if self._channels is not None:
-            over = GLOBAL_POOLS[self.options["pooling"]]
+        pooled, over = self.layer(self.joined(inputs)), GLOBAL_POOLS[self.options["pooling"]]
+        if self._over_all:
+            pooled = over(pooled, dim=1, keepdim=True).expand_as(pooled)
+        elif self._channels is not None:
             pooled = torch.stack([over(pooled[:, channels], dim=1) for channels in self._channels], 1)
         return self.activated(pooled)
 
@@ -114,8 +126,13 @@ def _check_pooled(mapping: object) -> None:
 
 
 class Pool2d(Pool):
-    """A Pool where each output pools over its own channel."""
+    """The largest or the mean value of each window, each channel by itself; arguments as for Pool.
 
+    >>> Pool2d([2, 2], stride_dims=[2, 2], pooling="Max")(torch.zeros(1, 6, 28, 28)).shape
+    torch.Size([1, 6, 14, 14])
+    """
+
+    ALONE = True
     REFUSED: ClassVar[Mapping[str, str]] = {
         **Pool.REFUSED,
         "mapping": "each output has its own channel; a Pool takes any",
