@@ -597,6 +597,37 @@ def test_options_of_an_fc():
     assert cell.test()(torch.ones(2, 1)).eq(1).all()
 
 
+def test_batch_normalization_without_momentum_uses_what_it_has():
+    cell, x = make("BatchNorm2d", moving_average_momentum=0.0, epsilon=0.25), batch().values
+    cell.get_means().set_values(np.arange(4.0))
+    cell.get_variances().set_values(np.full(4, 0.75))
+    torch.testing.assert_close(cell.learn()(x), x - torch.arange(4.0).reshape(4, 1, 1))
+    assert cell.layer.running_mean.tolist() == [0, 1, 2, 3]
+    assert torch.equal(cell.test()(x), cell.learn()(x))
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected", "idle"),
+    [
+        ("Sum", lambda x, y: 2 * x - y + 3, []),
+        ("AbsSum", lambda x, y: 2 * x.abs() - y.abs(), ["shifts"]),
+        ("EuclideanSum", lambda x, y: (4 * x**2 + y**2 + 5).sqrt(), []),
+        ("Prod", torch.mul, ["weights", "shifts"]),
+        ("Max", torch.maximum, ["weights", "shifts"]),
+    ],
+)
+def test_weights_and_shifts_of_an_elementwise_operation(operation, expected, idle):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cell = cells.ElemWise(operation=operation, mode="PerInput", weights=[2.0, -1.0], shifts=[1.0, 2.0])
+    assert [str(one.message).split()[0] for one in caught] == idle
+    x, y = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    torch.testing.assert_close(cell(x, y), expected(x, y))
+    zeros = torch.zeros(2, 3, requires_grad=True)
+    cells.ElemWise(operation=operation)(zeros, zeros).sum().backward()
+    assert zeros.grad.isfinite().all()
+
+
 def test_options_of_weightless_cells_can_change():
     dropout, softmax = cells.Dropout(), cells.Softmax()
     dropout.dropout = 0.0

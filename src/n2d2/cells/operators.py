@@ -1,5 +1,6 @@
 """Cells without weights: pooling, dropout, softmax, elementwise operations, changes of shape."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any, ClassVar
@@ -36,11 +37,25 @@ Weighted = Sequence[tuple[Tensor, float, float]]
 OPERATIONS: dict[str, Callable[[Weighted], Tensor]] = {
     "Sum": lambda inputs: reduce(torch.add, _scaled(inputs)),
     "AbsSum": lambda inputs: reduce(torch.add, _scaled([(x.abs(), w, 0) for x, w, _ in inputs])),
-    "EuclideanSum": lambda inputs: reduce(torch.add, [x.square() for x in _scaled(inputs)]).sqrt(),
-    "Prod": lambda inputs: reduce(torch.mul, _scaled(inputs)),
-    "Max": lambda inputs: reduce(torch.maximum, _scaled(inputs)),
+    "EuclideanSum": lambda inputs: torch.linalg.vector_norm(torch.stack(_legs(inputs)), dim=0),
+    "Prod": lambda inputs: reduce(torch.mul, [x for x, _, _ in inputs]),
+    "Max": lambda inputs: reduce(torch.maximum, [x for x, _, _ in inputs]),
 }
 """ElemWise's operations on (input, weight, shift)."""
+
+WITHOUT_EFFECT: Mapping[str, Sequence[str]] = {
+    "AbsSum": ["shifts"],
+    "Prod": ["weights", "shifts"],
+    "Max": ["weights", "shifts"],
+}
+"""Operation -> the options of an ElemWise that it does not look at."""
+
+
+def _legs(inputs: Weighted) -> list[Tensor]:
+    """What is squared in an EuclideanSum; a norm, and no root of it, has a gradient where all are zero."""
+    shift = math.hypot(*(s for _, _, s in inputs))
+    legs = _scaled([(x, w, 0) for x, w, _ in inputs])
+    return [*legs, torch.full_like(legs[0], shift)] if shift else legs
 
 
 def _scaled(inputs: Weighted) -> list[Tensor]:
@@ -238,6 +253,8 @@ class ElemWise(Cell):
 
     Args:
         config: name, operation (a name of OPERATIONS), weights and shifts (one number for each input), activation.
+            EuclideanSum is sqrt(sum of (weight x)^2 + shift^2). AbsSum has no shifts, Prod and Max have no weights
+            either; where they are given, a warning says so.
 
     >>> ElemWise(operation="Sum")(torch.ones(1, 2), torch.ones(1, 2))
     tensor([[2., 2.]])
@@ -254,6 +271,13 @@ class ElemWise(Cell):
         "mode": _check_mode,
         **dict.fromkeys(("weights", "shifts"), _check_numbers),
     }
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        super().__init__(**config)
+        operation = self.options["operation"]
+        for name in WITHOUT_EFFECT.get(operation, ()):
+            if self.options[name] is not None:
+                warn_caller(f"{name} of {self.name!r} has no effect: the operation is {operation}")
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, ...) of one shape each, unchanged in shape."""

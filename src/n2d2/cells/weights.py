@@ -496,7 +496,7 @@ class BatchNorm2d(Trainable, Cell):
     """Batch normalization of channels; `scale_solver` and `bias_solver`, or `solver`, train scale and bias.
 
     `epsilon` is what is added to the variance, the least that is stable where it is 0; `moving_average_momentum`, in
-    [0, 1], is what the last batch counts in the running mean and variance.
+    [0, 1], is what the last batch counts in the running mean and variance; with 0 these normalize while learning too.
     """
 
     layer: Any
@@ -573,7 +573,12 @@ class BatchNorm2d(Trainable, Cell):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(batch, channels) or (batch, channels, y, x), unchanged in shape."""
         x = self.joined(inputs)
-        return self.activated(self.layer(x.reshape(*x.shape, *(1,) * (4 - x.dim()))).reshape(x.shape))
+        maps, layer = x.reshape(*x.shape, *(1,) * (4 - x.dim())), self.layer
+        if layer.momentum == 0:
+            made = F.batch_norm(maps, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
+        else:
+            made = layer(maps)
+        return self.activated(made.reshape(x.shape))
 
 
 def _check_counts(**counts: int) -> None:
