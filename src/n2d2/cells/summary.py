@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from n2d2.cells.cell import Cell
-from n2d2.cells.weights import Deconv, WeightCell
+from n2d2.cells.weight_cell import WeightCell
+from n2d2.cells.weights import Deconv
 from prunecell.report.terminal import columns_of
 
 
