@@ -82,8 +82,8 @@ def accepted(owner: Any) -> set[str]:  # noqa: ANN401 - a class or a function
         return set(inspect.signature(owner).parameters) if callable(owner) else set()
     names = {part.name for part in fields(owner)} if is_dataclass(owner) else set()
     for cls in owner.__mro__[:-1]:
-        if "__init__" in vars(cls):
-            names |= set(inspect.signature(vars(cls)["__init__"]).parameters)
+        for maker in vars(cls).keys() & {"__init__", "__new__"}:
+            names |= set(inspect.signature(getattr(cls, maker)).parameters)
         names |= {*vars(cls).get("OPTIONS", ()), *vars(cls).get("ALIASES", ()), *vars(cls).get("COMMON", ())}
     return names
 

@@ -37,8 +37,8 @@ from n2d2.cells import (
     Transpose,
 )
 from n2d2.cells.mapping import grouped
-from n2d2.cells.summary import summarize
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
+from n2d2.summary import summarize
 
 X = torch.randn(2, 4, 8, 6, generator=torch.Generator().manual_seed(0))
 
@@ -365,7 +365,7 @@ def test_sequence_iteration_is_one_level_deep_and_get_cells_all_the_way():
     inner = Sequence([Fc(3, 3, name="a"), Fc(3, 3, name="b")], name="inner")
     net = Sequence([inner, Fc(3, 2, name="c")])
     assert [item.name for item in net] == ["inner", "c"]
-    assert list(net.get_cells()) == ["a", "b", "c"]
+    assert list(net.get_cells()) == ["inner", "a", "b", "c"]
     assert net["b"] is inner[1] is net[0]["b"]
     assert net[-1].name == "c"
     assert [cell.name for cell in net[0:2]] == ["inner", "c"]
@@ -574,7 +574,7 @@ def test_cells_have_the_names_of_the_outputs(onnx_file):
     net = DeepNetCell.load_from_ONNX(None, path)
     assert {cell.name for cell in net} <= set(outputs)
     assert net.outputs == [graph.output[0].name]
-    headless = DeepNetCell.load_from_ONNX(None, path, ignore=[outputs[-1]])
+    headless = DeepNetCell.load_from_ONNX(None, path, ignore_cells=[outputs[-1]])
     assert headless.outputs == net.inputs[net.outputs[0]]
 
 

@@ -104,7 +104,7 @@ class LastCall:
 
     def get_deepnet(self) -> Any:  # noqa: ANN401 - a DeepNet
         """The graph of the last output; None before the first."""
-        return None if self._made is None else self.get_outputs().get_deepnet()  # type: ignore[attr-defined]
+        return None if self._made is None else self.get_outputs().get_deepnet()
 
     add_input = Refused(
         "call the cell with its inputs, cell(x) or cell([x, y]); what it is called with, it is linked to"
