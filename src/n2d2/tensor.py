@@ -1,6 +1,7 @@
 """n2d2.Tensor: numbers, and the trace of what made them. n2d2.Interface: tensors that go into a cell together."""
 
 import numbers
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Self
@@ -11,7 +12,6 @@ import torch
 from n2d2 import global_variables
 from n2d2.deepnet import DeepNet
 from n2d2.error_handler import (
-    ImplementationError,
     UndefinedItemError,
     WrongInputType,
     WrongValue,
@@ -96,14 +96,13 @@ class Tensor:
     Args:
         dims: sizes, the batch first ("Numpy"), or last ("N2D2"): [2, 3] prints two rows of three.
         value: what it is filled with; by default zeros.
-        cuda: put it on the GPU.
+        cuda: put it on the GPU; without one it stays on the CPU, with a warning.
         datatype: a name of DATATYPES.
         cell: what it is taken to come from: a cell, which then takes part, or a provider.
         dim_format: the order of `dims`.
 
     Raises:
         WrongValue, WrongInputType: an argument is illegal, or `value` is none of the datatype.
-        ImplementationError: `cuda`, and there is no GPU.
 
     >>> t = Tensor([2, 3], value=1)
     >>> t[1, 0] = 5
@@ -263,14 +262,11 @@ class Tensor:
         return self
 
     def cuda(self) -> Self:
-        """Move to the GPU that `global_variables.cuda_device` names, in place.
-
-        Raises:
-            ImplementationError: there is none.
-        """
-        if not global_variables.cuda_available:
-            raise ImplementationError("Tensor.cuda is refused: torch finds no GPU here; the tensor is on the CPU")
-        self.values = self.values.to(torch.device("cuda", global_variables.cuda_device))
+        """Move to the GPU that `global_variables.cuda_device` names, in place; without one, stay, with a warning."""
+        if global_variables.cuda_available:
+            self.values = self.values.to(torch.device("cuda", global_variables.cuda_device))
+        else:
+            warnings.warn("cuda has no effect: torch finds no GPU, so the tensor stays on the CPU", stacklevel=2)
         return self
 
     @property

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from n2d2.calling import checked
+from n2d2.cells.cell import Cell
 from n2d2.cells.deepnet_cell import Block, DeepNetCell
 from n2d2.cells.holding import Item
 from n2d2.error_handler import UndefinedItemError, WrongInputType, WrongValue
@@ -22,10 +24,12 @@ class Iterable(Block):
             raise WrongInputType("Iterable is what a Sequence and a Layer share: make one of these")
         super().__init__(cells, name)
 
+    @checked
     def append(self, cell: Item) -> None:
         """Put a cell at the end."""
         self.insert(len(self), cell)
 
+    @checked
     def insert(self, index: int, cell: Item) -> None:
         """Put a cell before the one at `index`, as into a list; behind the last is the end.
 
@@ -41,6 +45,7 @@ class Iterable(Block):
         self._held.insert(index, self._held.pop())
         self._reorder()
 
+    @checked
     def remove(self, cell: Item | str) -> None:
         """Take a cell of this level out, by itself or by its name.
 
@@ -50,6 +55,7 @@ class Iterable(Block):
         key = self._held.pop(self.index(cell))
         del self._modules[key]
 
+    @checked
     def index(self, cell: Item | str) -> int:
         """The place of a cell of this level, by itself or by its name.
 
@@ -89,10 +95,18 @@ class Sequence(Iterable):
         inputs = {cell.name: [before] for cell, before in zip(cells, ["", *(one.name for one in cells)], strict=False)}
         return DeepNetCell(cells, inputs, target=target, name=self.name)
 
-    def _flat(self) -> list[Item]:
-        cells: list[Item] = []
-        for cell in self:
-            cells += cell._flat() if type(cell).forward is Sequence.forward else [cell]  # noqa: SLF001 - of its own kind
+    def _flat(self) -> list[Cell]:
+        """All cells, where nothing but a Sequence is between them."""
+        cells: list[Cell] = []
+        for item in self:
+            if isinstance(item, Sequence) and type(item).forward is Sequence.forward:
+                cells += item._flat()  # noqa: SLF001 - of its own kind
+            elif isinstance(item, Cell):
+                cells.append(item)
+            else:
+                raise WrongValue(f"to_deepnet_cell needs a provider: what {item.name!r} computes hangs on its input")
+        if len({cell.name for cell in cells}) < len(cells):
+            raise WrongValue(f"two cells of {self.name!r} have one name: names must differ")
         return cells
 
     def forward(self, x: Any, *more: Any) -> Any:  # noqa: ANN401 - torch tensors or ours

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from n2d2 import global_variables, ini
+from n2d2.calling import checked
 from n2d2.cells import fitting
 from n2d2.cells.holding import Holding, Item
 from n2d2.cells.naming import key_of
@@ -33,6 +34,8 @@ from prunecell.errors import check_texts, nearest, quoted
 if TYPE_CHECKING:
     from n2d2.network.network import Network
     from n2d2.target import Score
+
+TEST_OPTIONS = ("log", "report", "nb_test", "test_index", "test_id")
 
 INPUT = "sp"
 """What the input of a network is called, as the section of an INI file; no cell's name."""
@@ -72,6 +75,7 @@ class Block(Holding):
 
     forward: Callable[..., Any] = _no_order
 
+    @checked
     def to_deepnet_cell(self, provider: Any, target: "Score | None" = None) -> "DeepNetCell":  # noqa: ANN401 - any provider
         """The same cells as a graph, as one stimulus of zeros finds them, without the containers between.
 
@@ -102,6 +106,7 @@ class Block(Holding):
     def _traced(self, provider: Any) -> tuple[dict[Any, Sequence[tuple[Any, ...]]], list[str]]:  # noqa: ANN401
         """Each cell that takes part with its calls, and the names of the cells whose outputs come out."""
         modes = {module: module.training for module in self.modules()}
+        last_calls = {cell: cell.last_call() for cell in self._leaves()}
         stimulus = torch.zeros(
             1, *provider.shape()[1:], dtype=global_variables.dtype(), device=global_variables.device()
         )
@@ -111,12 +116,12 @@ class Block(Holding):
         finally:
             for module, training in modes.items():
                 module.training = training
+            for cell, call in last_calls.items():
+                cell.put_last_call(call)
         tensors = list(made) if isinstance(made, list | tuple) else [made]
         if not tensors or not all(isinstance(one, Tensor) and one.trace.cells for one in tensors):
             raise WrongInputType(f"{self.name!r} must return n2d2.Tensors that its cells made, not {quoted(made)}")
         calls = {cell: ways for one in tensors for cell, ways in one.trace.calls().items()}
-        for cell in calls:
-            cell.clear_input()
         return calls, [one.trace.maker.get_name() for one in tensors]
 
 
@@ -174,6 +179,7 @@ class DeepNetCell(Block):
         results = [known[output] for output in self.outputs]
         return results[0] if len(results) == 1 else results
 
+    @checked
     def remove(self, name: str, reconnect: bool = True) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
         """Take a cell of this level out.
 
@@ -210,6 +216,7 @@ class DeepNetCell(Block):
         return cls(graph.cells.values(), graph.inputs, outputs=[network.output], name=network.name)
 
     @classmethod
+    @checked
     def load_from_INI(  # noqa: N802 - N2D2's name
         cls, path: str | Path, *, data_path: str | Path | None = None, lenient: bool = False
     ) -> "DeepNetCell":
@@ -230,10 +237,11 @@ class DeepNetCell(Block):
         made = cls.of(network)
         for name, quantizer in network.quantizers.items():
             made[name].quantizer = quantizer
-        made.provider, made.target = network.provider, network.targets[0]
+        made.provider, made.target = network.provider, next(iter(network.targets), None)
         return made
 
     @classmethod
+    @checked
     def load_from_ONNX(  # noqa: N802 - N2D2's name
         cls,
         provider: Any,  # noqa: ANN401 - any provider
@@ -291,9 +299,9 @@ class DeepNetCell(Block):
     # ---- learning and testing
 
     @property
-    def target(self) -> "Score":
-        """What `fit` and `run_test` measure; a Score, where none was given."""
-        if self._target is None:
+    def target(self) -> Any:  # noqa: ANN401 - any target
+        """What `fit` and `run_test` measure; a Score of the provider, where none was given."""
+        if self._target is None and self.provider is not None:
             from n2d2.target import Score  # noqa: PLC0415 - it needs cells; n2d2.target may come first
 
             self._target = Score(self.provider)
@@ -314,6 +322,7 @@ class DeepNetCell(Block):
         if self._target is not None:
             self._target.provider = provider
 
+    @checked
     def fit(  # noqa: PLR0913, PLR0917 - N2D2's signature
         self,
         learn_epoch: int,
@@ -324,7 +333,6 @@ class DeepNetCell(Block):
         valid_metric: str = "Sensitivity",
         stop_valid: int = 0,
         log_kernels: bool = False,  # noqa: FBT001, FBT002
-        **unknown: Any,  # noqa: ANN401 - refused by name
     ) -> None:
         """Learn on the partition Learn; measure the partition Validation, if it has stimuli.
 
@@ -339,12 +347,10 @@ class DeepNetCell(Block):
             valid_metric: what the validation is measured by, of `n2d2.metrics`; of rates of errors the lowest is best.
             stop_valid: stop after so many validations that were no better than the best; 0: never.
             log_kernels: refused; the weights are text after `export_free_parameters`.
-            unknown: there are no others.
 
         Raises:
             WrongValue, WrongInputType: an option is illegal, there is no provider, or it has nothing to learn from.
         """
-        refuse_unknown("fit", unknown, _parameters(self.fit))
         fitting.check_idle("fit", {"log_kernels": log_kernels})
         fitting.fit(
             self,
@@ -359,6 +365,7 @@ class DeepNetCell(Block):
             ),
         )
 
+    @checked
     def run_test(
         self,
         log: int = 1000,
@@ -383,7 +390,7 @@ class DeepNetCell(Block):
             ImplementationError: one of these is not at its default.
             WrongValue, WrongInputType: an option is illegal, there is no provider, or it has nothing to test.
         """
-        refuse_unknown("run_test", refused, [*_parameters(self.run_test), *fitting.IDLE])
+        refuse_unknown("run_test", refused, [*TEST_OPTIONS, *fitting.IDLE])
         fitting.check_idle("run_test", refused)
         return fitting.run_test(self, log=log, report=report, nb_test=nb_test, test_index=test_index, test_id=test_id)
 
@@ -404,6 +411,7 @@ class DeepNetCell(Block):
 
     # ---- what was measured
 
+    @checked
     def log_confusion_matrix(self, file_name: str, partition: str = "Test") -> None:
         """Draw the confusion matrix of what was measured last on a partition, see `Score.log_confusion_matrix`.
 
@@ -413,6 +421,7 @@ class DeepNetCell(Block):
         with self._at(partition):
             self.target.log_confusion_matrix(file_name)
 
+    @checked
     def log_success(self, path: str, partition: str = "Test") -> None:
         """Draw the losses and the success, see `Score.log_success`.
 
@@ -474,12 +483,6 @@ def _in_order(inputs: Mapping[str, Sequence[str]]) -> list[str]:
         return list(TopologicalSorter(inputs).static_order())
     except CycleError as error:
         raise WrongValue(f"these cells feed each other: {' -> '.join(error.args[1])}") from None
-
-
-def _parameters(function: Callable[..., Any]) -> list[str]:
-    """The names of what a method of N2D2's takes."""
-    code = function.__func__.__code__  # type: ignore[attr-defined] # a method
-    return list(code.co_varnames[1 : code.co_argcount])
 
 
 def _check_provider(provider: object) -> None:

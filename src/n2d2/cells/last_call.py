@@ -29,6 +29,14 @@ class LastCall:
             scored.retain_grad()
         self.__dict__.update(_came=came, _made=(made.values, made.logits))  # torch's __setattr__ takes longer
 
+    def last_call(self) -> Any:  # noqa: ANN401 - for `put_last_call`
+        """What is remembered."""
+        return self._came, self._made
+
+    def put_last_call(self, call: Any) -> None:  # noqa: ANN401
+        """Remember what `last_call` gave, in place of what came after it."""
+        self.__dict__.update(_came=call[0], _made=call[1])
+
     def get_outputs(self) -> Tensor:
         """The last output, with the cells that took part; an empty tensor before the first."""
         if self._made is None:
