@@ -22,9 +22,16 @@ PAGE = ROOT / "docs/n2d2_reference.md"
 NAMES: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests/data/n2d2_reference.json").read_text())
 
 DIFFERS: dict[str, str] = {
+    "n2d2.cells.BatchNorm2d.get_variances": "ones before the first batch, where N2D2 has zeros",
+    "n2d2.cells.Dropout.dropout": "what is kept is scaled up, as N2D2 does on a GPU, but not on a CPU",
+    "n2d2.cells.NeuralNetworkCell.get_input_cells": "data of no provider has no name; N2D2 counts TensorPlaceholders",
+    "n2d2.cells.NeuralNetworkCell.is_exportable_to": "False: nothing is made into code",
+    "n2d2.cells.Trainable.outputs_remap": "no effect, with a warning: nothing is made into code",
+    "n2d2.cells.Trainable.weights_export_flip": "no effect, with a warning: files have the kernels as they compute",
+    "n2d2.cells.Trainable.weights_export_format": "no effect, with a warning: nothing is made into code",
     "n2d2.provider.DataProvider.read_random_batch": "each stimulus comes once before any comes again",
 }
-"""Name -> how it differs from N2D2's."""
+"""Name -> how it differs from N2D2's; what a class inherits differs as in the class that it inherits it from."""
 
 
 class Status(Enum):
@@ -52,7 +59,6 @@ def found(name: str) -> Any:  # noqa: ANN401 - any object
 def status_of(name: str, parameter: str = "", member: str = "") -> Status:
     """What became of a name, of a parameter of it, or of a member."""
     owner = found(name)
-    full = ".".join(part for part in (name, parameter or member) if part)
     if owner is None:
         return Status.missing
     if _refusal(owner) or parameter in getattr(owner, "REFUSED", {}):
@@ -65,7 +71,18 @@ def status_of(name: str, parameter: str = "", member: str = "") -> Status:
             return Status.missing
         if _refusal(one):
             return Status.refused
-    return Status.differs if full in DIFFERS else Status.works
+    return Status.differs if difference(name, parameter or member) else Status.works
+
+
+def difference(name: str, part: str = "") -> str:
+    """How a name, or a parameter or member of it, differs from N2D2's; "" if it does not."""
+    owner = found(name)
+    for base, _, last in (key.rpartition(".") for key in DIFFERS):
+        kind = found(base)
+        inherits = isinstance(owner, type) and isinstance(kind, type) and issubclass(owner, kind)
+        if (base, last) == (name, part) or (inherits and last == part):
+            return DIFFERS[f"{base}.{last}"]
+    return DIFFERS.get(name, "") if not part else ""
 
 
 def _refusal(thing: object) -> Refused | None:

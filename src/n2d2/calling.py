@@ -1,14 +1,27 @@
 """Calls with the wrong arguments: a class says what it is made of, instead of Python's words about its inside."""
 
+import sys
+import warnings
 from collections.abc import Callable
 from functools import cache, wraps
 from inspect import Parameter, Signature, signature
+from types import FrameType
 from typing import Any, TypeVar
 
 from n2d2.error_handler import WrongInputType, refuse_unknown
 from prunecell.errors import nearest
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line outside of this package that led here, however deep."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the one way to it
+    level = 2
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "n2d2":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
 
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -74,7 +87,7 @@ def _told(name: str, expected: Signature, args: tuple[Any, ...], kwargs: dict[st
     if twice:
         fault = f"{twice[0]} is given twice, by its place and by its name"
     elif len(args) > len(names):
-        fault = f"{len(args)} arguments by their place are too many: {len(names)} at most, the others by their names"
+        fault = f"{len(args)} by their place are too many: {len(names)} at most, the others go by their names"
     elif missing:
         fault = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     else:

@@ -48,7 +48,7 @@ def small():
     return Sequence(
         [
             Conv(4, 6, [3, 3], name="conv", activation=Rectifier()),
-            Pool([2, 2], stride_dims=[2, 2], name="pool"),
+            Pool2d([2, 2], stride_dims=[2, 2], name="pool"),
             Fc(6 * 3 * 2, 5, name="fc"),
             Softmax(with_loss=True, name="softmax"),
         ]
@@ -130,20 +130,26 @@ def test_several_inputs_are_joined_along_the_channels():
 
 
 def test_pooling():
-    torch.testing.assert_close(Pool([3, 2], stride_dims=[3, 1])(X), F.max_pool2d(X, (2, 3), (1, 3)))
+    torch.testing.assert_close(Pool2d([3, 2], stride_dims=[3, 1])(X), F.max_pool2d(X, (2, 3), (1, 3)))
     torch.testing.assert_close(Pool2d([2, 2], pooling="Average", padding_dims=1)(X), F.avg_pool2d(X, 2, 1, 1))
     torch.testing.assert_close(PoolGlobal2d(pooling="Average")(X), X.mean((2, 3), keepdim=True))
-    assert Pool([2])(X[0]).shape == (4, 8, 5)
+    assert Pool2d([2])(X[0]).shape == (4, 8, 5)
 
 
 @pytest.mark.parametrize(("pooling", "over"), [("Max", torch.maximum), ("Average", lambda a, b: (a + b) / 2)])
 def test_pooling_over_the_channels_of_a_mapping(pooling, over):
     mapping = [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
-    pooled = Pool([2, 2], pooling=pooling)(X)
+    pooled = Pool2d([2, 2], pooling=pooling)(X)
     out = Pool([2, 2], pooling=pooling, mapping=mapping)(X)
     torch.testing.assert_close(out, torch.stack([over(pooled[:, 0], pooled[:, 1]), pooled[:, 1], pooled[:, 2]], 1))
     identity = Pool([2, 2], pooling=pooling, mapping=np.eye(4))
     torch.testing.assert_close(identity(X), pooled)
+    with pytest.warns(UserWarning, match=r"has no mapping: .* pools over all channels; a Pool2d") as caught:
+        everything = Pool([2, 2], pooling=pooling)
+    assert caught[0].filename == __file__
+    of_all = Pool([2, 2], pooling=pooling, mapping=np.ones((4, 4)))
+    torch.testing.assert_close(everything(X), of_all(X))
+    assert (everything(X) == everything(X)[:, :1]).all()
 
 
 def test_batch_norm_is_torchs_for_maps_and_vectors():
@@ -429,7 +435,7 @@ def test_switches_and_solvers_reach_all_cells():
     assert all(cell.training for cell in net.learn())
     adam = n2d2.solver.Adam()
     net.set_solver(adam)
-    assert net["fc"].bias_solver is adam
+    assert net["fc"].bias_solver == adam
     net.set_back_propagate(False)
     assert not net["conv"].back_propagate
 

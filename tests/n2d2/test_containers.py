@@ -249,7 +249,7 @@ REFUSALS = {
     "a number": (lambda: Layer([1]), "takes cells, not a int"),
     "a torch module": (lambda: Sequence([nn.Linear(1, 1)]), "takes cells, not a Linear"),
     "name": (lambda: Sequence([], 3), "name=3 is illegal"),
-    "too many": (lambda: Sequence([], "a", 3), "3 arguments by their place are too many"),
+    "too many": (lambda: Sequence([], "a", 3), "3 by their place are too many"),
     "unknown": (lambda: Sequence([], names="a"), "there is no parameter 'names'; did you mean 'name'"),
     "twice": (lambda: Sequence([Fc(1, 1, name="a"), Fc(1, 1, name="a")]), "names must differ"),
     "one cell twice": (lambda: Sequence([one := Fc(1, 1), one]), "make another cell for another place"),

@@ -40,7 +40,7 @@ TABLES = {
     "targets": [*targets.TARGET],
     "values": [*ACTIVATIONS, *DATABASES, *TRANSFORMATIONS, *POLICIES, *(f"{name}Filler" for name in FILLERS)],
     "solvers": [f"{name}Solver" for name in SOLVERS],
-    "classes": [*cells.__all__[:5], *cells.nn.__all__, *(kind.__name__ for kind in DATABASES.values())],
+    "classes": [*(name for name in cells.__all__ if name != "nn"), *(kind.__name__ for kind in DATABASES.values())],
     "modules": [f"n2d2.{name}" for name in n2d2.__all__ if name != "cells"] + ["n2d2.cells"],
     "-pruning": [*options.FILLERS],
 }

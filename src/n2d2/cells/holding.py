@@ -16,7 +16,7 @@ from n2d2.calling import CheckedCall
 from n2d2.cells.cell import Cell
 from n2d2.cells.naming import default_name, key_of
 from n2d2.cells.trainable import Trainable
-from n2d2.cells.weights import WeightCell
+from n2d2.cells.weight_cell import WeightCell
 from n2d2.error_handler import (
     UndefinedItemError,
     UndefinedParameterError,

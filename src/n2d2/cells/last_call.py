@@ -17,11 +17,8 @@ class LastCall:
     """
 
     name: str
-    _came: Sequence[tuple[torch.Tensor, Trace]]
-    _made: tuple[torch.Tensor, torch.Tensor | None] | None
-
-    def _forget_call(self) -> None:
-        self.__dict__.update(_came=(), _made=None)
+    _came: Sequence[tuple[torch.Tensor, Trace]] = ()
+    _made: tuple[torch.Tensor, torch.Tensor | None] | None = None
 
     def _remember(self, came: Sequence[tuple[torch.Tensor, Trace]], made: Tensor) -> None:
         scored = made.values if made.logits is None else made.logits
@@ -106,7 +103,7 @@ class LastCall:
 
     def clear_input(self) -> None:
         """Forget the last call."""
-        self._forget_call()
+        self.__dict__.update(_came=(), _made=None)
 
     clear_input_tensors = clear_input
 

@@ -1,5 +1,6 @@
 """Cells without weights: pooling, dropout, softmax, elementwise operations, changes of shape."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any, ClassVar
@@ -9,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from n2d2.activation import Activation as ActivationFunction
+from n2d2.calling import warn_caller
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import as_table, to_mapping
 from n2d2.cells.weights import dims
-from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice, n2d2_errors
+from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice
 from n2d2.fields import Check, check_flag
 from n2d2.refusal import refused_class
 from n2d2.tensor import Tensor as N2D2Tensor
@@ -35,11 +37,25 @@ Weighted = Sequence[tuple[Tensor, float, float]]
 OPERATIONS: dict[str, Callable[[Weighted], Tensor]] = {
     "Sum": lambda inputs: reduce(torch.add, _scaled(inputs)),
     "AbsSum": lambda inputs: reduce(torch.add, _scaled([(x.abs(), w, 0) for x, w, _ in inputs])),
-    "EuclideanSum": lambda inputs: reduce(torch.add, [x.square() for x in _scaled(inputs)]).sqrt(),
-    "Prod": lambda inputs: reduce(torch.mul, _scaled(inputs)),
-    "Max": lambda inputs: reduce(torch.maximum, _scaled(inputs)),
+    "EuclideanSum": lambda inputs: torch.linalg.vector_norm(torch.stack(_legs(inputs)), dim=0),
+    "Prod": lambda inputs: reduce(torch.mul, [x for x, _, _ in inputs]),
+    "Max": lambda inputs: reduce(torch.maximum, [x for x, _, _ in inputs]),
 }
 """ElemWise's operations on (input, weight, shift)."""
+
+WITHOUT_EFFECT: Mapping[str, Sequence[str]] = {
+    "AbsSum": ["shifts"],
+    "Prod": ["weights", "shifts"],
+    "Max": ["weights", "shifts"],
+}
+"""Operation -> the options of an ElemWise that it does not look at."""
+
+
+def _legs(inputs: Weighted) -> list[Tensor]:
+    """What is squared in an EuclideanSum; a norm, and no root of it, has a gradient where all are zero."""
+    shift = math.hypot(*(s for _, _, s in inputs))
+    legs = _scaled([(x, w, 0) for x, w, _ in inputs])
+    return [*legs, torch.full_like(legs[0], shift)] if shift else legs
 
 
 def _scaled(inputs: Weighted) -> list[Tensor]:
@@ -47,14 +63,15 @@ def _scaled(inputs: Weighted) -> list[Tensor]:
 
 
 class Pool(Cell):
-    """The largest or the mean value of each window.
+    """The largest or the mean value of each window, over several channels: those that a mapping tells, or all.
 
     Args:
         pool_dims: sizes of the window, x first.
         config: name, pooling ("Max", "Average": padding counts), stride_dims, padding_dims, activation, and mapping
-            (inputs x outputs): an output that sees several channels pools over them too.
+            (inputs x outputs), which channels each output pools over. Without one, there are as many outputs as
+            channels and each pools over all, as in N2D2; a warning says so. A Pool2d pools each channel by itself.
 
-    >>> Pool([2, 2], stride_dims=[2, 2], pooling="Max")(torch.zeros(1, 6, 28, 28)).shape
+    >>> Pool([2, 2], stride_dims=[2, 2], mapping=torch.eye(6))(torch.zeros(1, 6, 28, 28)).shape
     torch.Size([1, 6, 14, 14])
     """
 
@@ -67,6 +84,8 @@ class Pool(Cell):
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"mapping": (object,)}
     CHECKS: ClassVar[Mapping[str, Check]] = {**POOLING, "mapping": lambda _, value: _check_pooled(value)}
     REFUSED: ClassVar[Mapping[str, str]] = {"ext_padding_dims": "put a Padding cell before it"}
+    ALONE: ClassVar[bool] = False
+    """Whether without a mapping each output pools over its own channel alone."""
 
     def __init__(self, pool_dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
         n_dims = len(pool_dims) if isinstance(pool_dims, list | tuple) else 0
@@ -87,13 +106,21 @@ class Pool(Cell):
     def changed(self, option: str) -> None:
         """A new mapping says over which channels each output pools."""
         if option == "mapping":
-            self._channels = _channels_of_outputs(self.options["mapping"])
+            mapping = self.options["mapping"]
+            self._channels = _channels_of_outputs(mapping)
+            self._over_all = mapping is None and not self.ALONE
+            if self._over_all:
+                warn_caller(
+                    f"{self.name!r} has no mapping: as in N2D2, each output of a Pool pools over all channels"
+                    "; a Pool2d pools each channel by itself"
+                )
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, *sizes) -> (batch, outputs, *smaller)."""
-        pooled = self.layer(self.joined(inputs))
-        if self._channels is not None:
-            over = GLOBAL_POOLS[self.options["pooling"]]
+        pooled, over = self.layer(self.joined(inputs)), GLOBAL_POOLS[self.options["pooling"]]
+        if self._over_all:
+            pooled = over(pooled, dim=1, keepdim=True).expand_as(pooled)
+        elif self._channels is not None:
             pooled = torch.stack([over(pooled[:, channels], dim=1) for channels in self._channels], 1)
         return self.activated(pooled)
 
@@ -114,8 +141,13 @@ def _check_pooled(mapping: object) -> None:
 
 
 class Pool2d(Pool):
-    """A Pool where each output pools over its own channel."""
+    """The largest or the mean value of each window, each channel by itself; arguments as for Pool.
 
+    >>> Pool2d([2, 2], stride_dims=[2, 2], pooling="Max")(torch.zeros(1, 6, 28, 28)).shape
+    torch.Size([1, 6, 14, 14])
+    """
+
+    ALONE = True
     REFUSED: ClassVar[Mapping[str, str]] = {
         **Pool.REFUSED,
         "mapping": "each output has its own channel; a Pool takes any",
@@ -221,6 +253,8 @@ class ElemWise(Cell):
 
     Args:
         config: name, operation (a name of OPERATIONS), weights and shifts (one number for each input), activation.
+            EuclideanSum is sqrt(sum of (weight x)^2 + shift^2). AbsSum has no shifts, Prod and Max have no weights
+            either; where they are given, a warning says so.
 
     >>> ElemWise(operation="Sum")(torch.ones(1, 2), torch.ones(1, 2))
     tensor([[2., 2.]])
@@ -237,6 +271,13 @@ class ElemWise(Cell):
         "mode": _check_mode,
         **dict.fromkeys(("weights", "shifts"), _check_numbers),
     }
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        super().__init__(**config)
+        operation = self.options["operation"]
+        for name in WITHOUT_EFFECT.get(operation, ()):
+            if self.options[name] is not None:
+                warn_caller(f"{name} of {self.name!r} has no effect: the operation is {operation}")
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, ...) of one shape each, unchanged in shape."""
@@ -328,58 +369,6 @@ class Transpose(Cell):
         last = len(self.fixed["perm"]) - 1
         order = [last - axis for axis in reversed(self.fixed["perm"])]
         return self.activated(self.joined(inputs).permute(order))
-
-
-RESIZES = ("BilinearTF", "NearestNeighbor")
-
-
-class Resize(Cell):
-    """Feature maps of another size, each value between the nearest ones of the input.
-
-    Args:
-        outputs_width, outputs_height: in values, >= 1.
-        resize_mode: "BilinearTF", as TensorFlow's version 1 does it, or "NearestNeighbor".
-        config: name, activation, align_corners (of BilinearTF: the corners are those of the input).
-
-    >>> Resize(3, 1, "BilinearTF")(torch.tensor([[[[1.0, 2.0]]]]))
-    tensor([[[[1.0000, 1.5000, 2.0000]]]])
-    """
-
-    OPTIONS: ClassVar[Mapping[str, Any]] = {"align_corners": True}
-    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"align_corners": (bool, int)}
-    CHECKS: ClassVar[Mapping[str, Check]] = {"align_corners": check_flag}
-
-    def __init__(self, outputs_width: int, outputs_height: int, resize_mode: str, **config: Any) -> None:  # noqa: ANN401
-        with n2d2_errors():
-            check_count("outputs_width", outputs_width, low=1)
-            check_count("outputs_height", outputs_height, low=1)
-        if resize_mode == "Bilinear":
-            raise ImplementationError(
-                "resize_mode='Bilinear' is refused: N2D2 cannot compute it either; use BilinearTF"
-            )
-        check_choice("resize_mode", resize_mode, RESIZES)
-        fixed = {"outputs_width": outputs_width, "outputs_height": outputs_height, "resize_mode": resize_mode}
-        super().__init__(fixed=fixed, **config)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """(batch, channels, y, x) -> (batch, channels, outputs_height, outputs_width)."""
-        x = self.joined(inputs)
-        for axis, size in ((2, self.fixed["outputs_height"]), (3, self.fixed["outputs_width"])):
-            x = self._along(x, axis, size)
-        return self.activated(x)
-
-    def _along(self, x: Tensor, axis: int, size: int) -> Tensor:
-        bilinear = self.fixed["resize_mode"] == "BilinearTF"
-        aligned = bilinear and self.options["align_corners"] and size > 1
-        step = (x.shape[axis] - 1) / (size - 1) if aligned else x.shape[axis] / size
-        places = torch.arange(size, device=x.device, dtype=torch.float64) * step
-        low = places.long().clamp_(max=x.shape[axis] - 1)
-        if not bilinear:
-            return x.index_select(axis, low)
-        share = (places - low).to(x.dtype).reshape(-1, *(1,) * (3 - axis))
-        return torch.lerp(
-            x.index_select(axis, low), x.index_select(axis, (low + 1).clamp_(max=x.shape[axis] - 1)), share
-        )
 
 
 Scaling = refused_class(

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from n2d2.cells.weights import WeightCell
+from n2d2.cells.weight_cell import WeightCell
 from n2d2.command.logbook import TITLES, Logbook, measure
 from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
 from n2d2.command.session import Session, prepare_folder, put_aside, show, start

@@ -8,7 +8,8 @@ learns by and how it is pruned stands in `[NAME]`, a section without `Input`, or
 from pathlib import Path
 
 from n2d2.cells.cell import Cell
-from n2d2.cells.weights import BatchNorm2d, WeightCell
+from n2d2.cells.weight_cell import WeightCell
+from n2d2.cells.weights import BatchNorm2d
 from n2d2.cells.wiring import Wiring
 from n2d2.ini import Document, Section
 from n2d2.network.parameters import located, refuse, warn_of_idle
