@@ -22,13 +22,22 @@ PAGE = ROOT / "docs/n2d2_reference.md"
 NAMES: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests/data/n2d2_reference.json").read_text())
 
 DIFFERS: dict[str, str] = {
+    "n2d2.Tensor.cuda": "without a GPU it stays on the CPU, with a warning",
+    "n2d2.Tensor.dtoh": "nothing to do: there is one copy of the values",
+    "n2d2.Tensor.htod": "nothing to do: there is one copy of the values",
     "n2d2.cells.BatchNorm2d.get_variances": "ones before the first batch, where N2D2 has zeros",
+    "n2d2.cells.DeepNetCell.fit": "log_epoch=1 by default (N2D2: 1000); the best error rate is the lowest",
+    "n2d2.cells.DeepNetCell.log_stats": "stats.log, a table; no plots",
+    "n2d2.cells.DeepNetCell.run_test": "returns the success; log_confusion_matrix and log_success draw",
     "n2d2.cells.Dropout.dropout": "what is kept is scaled up, as N2D2 does on a GPU, but not on a CPU",
     "n2d2.cells.NeuralNetworkCell.get_input_cells": "data of no provider has no name; N2D2 counts TensorPlaceholders",
     "n2d2.cells.NeuralNetworkCell.is_exportable_to": "False: nothing is made into code",
     "n2d2.cells.Trainable.outputs_remap": "no effect, with a warning: nothing is made into code",
     "n2d2.cells.Trainable.weights_export_flip": "no effect, with a warning: files have the kernels as they compute",
     "n2d2.cells.Trainable.weights_export_format": "no effect, with a warning: nothing is made into code",
+    "n2d2.deepnet.DeepNet.export_network_free_parameters": "the parameters; no plots of their distributions",
+    "n2d2.deepnet.DeepNet.log_stats": "stats.log, a table; no plots",
+    "n2d2.deepnet.DeepNet.remove": "of the graph of a DeepNetCell; that of a tensor is what was computed",
     "n2d2.provider.DataProvider.read_random_batch": "each stimulus comes once before any comes again",
 }
 """Name -> how it differs from N2D2's; what a class inherits differs as in the class that it inherits it from."""

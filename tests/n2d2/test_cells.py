@@ -584,6 +584,34 @@ def test_cells_have_the_names_of_the_outputs(onnx_file):
     assert headless.outputs == net.inputs[net.outputs[0]]
 
 
+def test_a_provider_must_have_the_size_of_the_file(onnx_file):
+    path, _ = onnx_file
+    database = n2d2.database.Database()
+    fitting, other = (n2d2.provider.DataProvider(database, [size, size, 1]) for size in (8, 16))
+    assert DeepNetCell.load_from_ONNX(fitting, path).provider is fitting
+    with pytest.raises(WrongValue, match=r"takes stimuli of \[1, 8, 8\] .* the provider gives \[1, 16, 16\]"):
+        DeepNetCell.load_from_ONNX(other, path)
+    assert DeepNetCell.load_from_ONNX(other, path, ignore_input_size=True).provider is other
+
+
+def test_an_ini_file_says_how_an_onnx_file_is_read(onnx_file, tmp_path):
+    path, _ = onnx_file
+    *_, last = (cell.name for cell in DeepNetCell.load_from_ONNX(None, path))
+    ini = tmp_path / "net.ini"
+    ini.write_text(
+        f"[onnx]\nIgnore={last}\n[onnx:Conv_def]\nSolvers.LearningRate=0.25\nQWeight=Prune\nQWeight.Threshold=0.5\n"
+        "QWeight.PruningMode=Static\n"
+    )
+    net = DeepNetCell.load_from_ONNX(None, path, str(ini))
+    assert last not in net
+    convs = [cell for cell in net if isinstance(cell, Conv)]
+    assert [cell.weights_solver.learning_rate for cell in convs] == [0.25, 0.25]
+    assert all(cell.has_quantizer() for cell in convs)
+    ini.write_text("[onnx]\nIgnor=a\n")
+    with pytest.raises(ValueError, match="did you mean 'Ignore'"):
+        DeepNetCell.load_from_ONNX(None, path, str(ini))
+
+
 def test_a_file_that_is_no_network_is_refused(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
     with pytest.raises(WrongValue, match=r"bad.onnx cannot be read as a network"):
