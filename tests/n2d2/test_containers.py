@@ -74,6 +74,8 @@ def test_modules_that_are_not_held_are_torchs():
     assert {name.partition(".")[0] for name in net.state_dict()} == {"fc", "early", "late"}
     assert [cell.name for cell in net] == ["fc"]
     assert not net.test().late.training
+    net.late = net.early = Fc(3, 3, name="another")  # torch's own exchange: the order of computation has none of them
+    assert net.state_dict()["late.layer.weight"].shape == net.state_dict()["early.layer.weight"].shape == (3, 3)
 
 
 def test_a_cell_is_not_exchanged_by_its_attribute():

@@ -120,14 +120,10 @@ class Holding(nn.Module, metaclass=CheckedCall):
         if "_modules" not in own:
             object.__setattr__(self, name, module)
             return
-        before = self._modules.get(name, own.get(name))
-        of_its_name = name in self._held and isinstance(module, Cell | Holding) and key_of(module.name) == name
-        if (
-            isinstance(before, nn.Module)
-            and isinstance(module, Cell | Holding)
-            and before is not module
-            and not of_its_name
-        ):
+        before = own.get(name, self._modules.get(name))
+        is_cell, is_held = isinstance(module, Cell | Holding), name in own or name in self._held
+        of_its_name = name in self._held and is_cell and key_of(str(module.name)) == name
+        if is_held and is_cell and isinstance(before, Cell | Holding) and before is not module and not of_its_name:
             raise WrongValue(
                 f"{name} of {self.name!r} is {before.name!r}, one of its cells: remove() and insert() exchange it"
             )
