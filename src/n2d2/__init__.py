@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         activation,
         cells,
         database,
+        deepnet,
         error_handler,
         filler,
         global_variables,
@@ -26,14 +27,16 @@ if TYPE_CHECKING:
         transform,
     )
     from n2d2.config_section import ConfigSection
-    from n2d2.tensor import Tensor
+    from n2d2.tensor import Interface, Tensor
 
 __all__ = [
     "ConfigSection",
+    "Interface",
     "Tensor",
     "activation",
     "cells",
     "database",
+    "deepnet",
     "error_handler",
     "filler",
     "global_variables",
@@ -47,7 +50,7 @@ __all__ = [
     "transform",
 ]
 
-_CLASSES = {"ConfigSection": "config_section", "Tensor": "tensor"}
+_CLASSES = {"ConfigSection": "config_section", "Interface": "tensor", "Tensor": "tensor"}
 """Public name of a class -> the module of this package that defines it."""
 
 _ELSEWHERE = {

@@ -2,13 +2,16 @@
 
 import sys
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from inspect import Parameter, Signature, signature
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from n2d2.error_handler import WrongInputType, refuse_unknown
 from prunecell.errors import nearest
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def warn_caller(message: str) -> None:
@@ -42,6 +45,31 @@ class CheckedCall(type):
         except TypeError:
             raise WrongInputType(_told(cls.__name__, expected, args, kwargs)) from None
         return super().__call__(*args, **kwargs)
+
+
+def checked(function: F) -> F:
+    """A function that refuses, by name, arguments that are missing, too many, given twice or unknown, as a class does.
+
+    >>> @checked
+    ... def fit(learn_epoch, log_epoch=1): ...
+    >>> fit()
+    Traceback (most recent call last):
+    n2d2.error_handler.WrongInputType: learn_epoch is missing; it is fit(learn_epoch, log_epoch=1)
+    """
+    expected = signature(function)
+    own = [one for one in expected.parameters.values() if one.name not in ("self", "cls")]
+    shown = Signature([Parameter("self", Parameter.POSITIONAL_ONLY), *own])
+    n_bound = len(expected.parameters) - len(own)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        try:
+            expected.bind(*args, **kwargs)
+        except TypeError:
+            raise WrongInputType(_told(function.__name__, shown, args[n_bound:], kwargs)) from None
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value] # of the same parameters
 
 
 @cache

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from n2d2.cells.cell import Cell
-from n2d2.cells.summary import summary_of
 from n2d2.error_handler import WrongInputType
 from n2d2.fields import Declared, accepted, count, number
+from n2d2.summary import summary_of
 from n2d2.tensor import Tensor
 from prunecell.disk.atomic import replacing
 from prunecell.errors import StateError, quoted

@@ -37,8 +37,8 @@ from n2d2.cells import (
     Transpose,
 )
 from n2d2.cells.mapping import grouped
-from n2d2.cells.summary import summarize
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
+from n2d2.summary import summarize
 
 X = torch.randn(2, 4, 8, 6, generator=torch.Generator().manual_seed(0))
 
@@ -371,7 +371,7 @@ def test_sequence_iteration_is_one_level_deep_and_get_cells_all_the_way():
     inner = Sequence([Fc(3, 3, name="a"), Fc(3, 3, name="b")], name="inner")
     net = Sequence([inner, Fc(3, 2, name="c")])
     assert [item.name for item in net] == ["inner", "c"]
-    assert list(net.get_cells()) == ["a", "b", "c"]
+    assert list(net.get_cells()) == ["inner", "a", "b", "c"]
     assert net["b"] is inner[1] is net[0]["b"]
     assert net[-1].name == "c"
     assert [cell.name for cell in net[0:2]] == ["inner", "c"]
@@ -502,7 +502,7 @@ def test_a_sequence_becomes_a_graph():
 def test_fit_needs_a_provider():
     with pytest.raises(WrongValue, match="has no provider"):
         diamond().fit(1)
-    with pytest.raises(ValueError, match="fit has no parameter 'epochs'"):
+    with pytest.raises(TypeError, match="there is no parameter 'epochs'; did you mean 'log_epoch'"):
         diamond().fit(1, epochs=3)
 
 
@@ -580,8 +580,36 @@ def test_cells_have_the_names_of_the_outputs(onnx_file):
     net = DeepNetCell.load_from_ONNX(None, path)
     assert {cell.name for cell in net} <= set(outputs)
     assert net.outputs == [graph.output[0].name]
-    headless = DeepNetCell.load_from_ONNX(None, path, ignore=[outputs[-1]])
+    headless = DeepNetCell.load_from_ONNX(None, path, ignore_cells=[outputs[-1]])
     assert headless.outputs == net.inputs[net.outputs[0]]
+
+
+def test_a_provider_must_have_the_size_of_the_file(onnx_file):
+    path, _ = onnx_file
+    database = n2d2.database.Database()
+    fitting, other = (n2d2.provider.DataProvider(database, [size, size, 1]) for size in (8, 16))
+    assert DeepNetCell.load_from_ONNX(fitting, path).provider is fitting
+    with pytest.raises(WrongValue, match=r"takes stimuli of \[1, 8, 8\] .* the provider gives \[1, 16, 16\]"):
+        DeepNetCell.load_from_ONNX(other, path)
+    assert DeepNetCell.load_from_ONNX(other, path, ignore_input_size=True).provider is other
+
+
+def test_an_ini_file_says_how_an_onnx_file_is_read(onnx_file, tmp_path):
+    path, _ = onnx_file
+    *_, last = (cell.name for cell in DeepNetCell.load_from_ONNX(None, path))
+    ini = tmp_path / "net.ini"
+    ini.write_text(
+        f"[onnx]\nIgnore={last}\n[onnx:Conv_def]\nSolvers.LearningRate=0.25\nQWeight=Prune\nQWeight.Threshold=0.5\n"
+        "QWeight.PruningMode=Static\n"
+    )
+    net = DeepNetCell.load_from_ONNX(None, path, str(ini))
+    assert last not in net
+    convs = [cell for cell in net if isinstance(cell, Conv)]
+    assert [cell.weights_solver.learning_rate for cell in convs] == [0.25, 0.25]
+    assert all(cell.has_quantizer() for cell in convs)
+    ini.write_text("[onnx]\nIgnor=a\n")
+    with pytest.raises(ValueError, match="did you mean 'Ignore'"):
+        DeepNetCell.load_from_ONNX(None, path, str(ini))
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):

@@ -26,6 +26,14 @@ class LastCall:
             scored.retain_grad()
         self.__dict__.update(_came=came, _made=(made.values, made.logits))  # torch's __setattr__ takes longer
 
+    def last_call(self) -> Any:  # noqa: ANN401 - for `put_last_call`
+        """What is remembered."""
+        return self._came, self._made
+
+    def put_last_call(self, call: Any) -> None:  # noqa: ANN401
+        """Remember what `last_call` gave, in place of what came after it."""
+        self.__dict__.update(_came=call[0], _made=call[1])
+
     def get_outputs(self) -> Tensor:
         """The last output, with the cells that took part; an empty tensor before the first."""
         if self._made is None:
@@ -101,7 +109,7 @@ class LastCall:
 
     def get_deepnet(self) -> Any:  # noqa: ANN401 - a DeepNet
         """The graph of the last output; None before the first."""
-        return None if self._made is None else self.get_outputs().get_deepnet()  # type: ignore[attr-defined]
+        return None if self._made is None else self.get_outputs().get_deepnet()
 
     add_input = Refused(
         "call the cell with its inputs, cell(x) or cell([x, y]); what it is called with, it is linked to"

@@ -210,12 +210,20 @@ class WeightCell(Trainable, Cell):
         return {p: solver for p, solver in pairs if p is not None and p.requires_grad}
 
     def _prune_by(self, quantizer: PruneCell | None) -> None:
-        if quantizer is self._quantizer:
+        before = self._quantizer
+        if quantizer is before:
             return
-        if quantizer is not None:
-            quantizer.attach(self)
-        if self._quantizer is not None:
-            self._quantizer.detach()
+        state = None if before is None else before.state_dict()
+        if before is not None:
+            before.detach()
+        try:
+            if quantizer is not None:
+                quantizer.attach(self)
+        except WrongValue:
+            if before is not None:
+                before.attach(self)
+                before.load_state_dict(state)
+            raise
         self._quantizer = quantizer
         self._optimizer = None
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from n2d2 import global_variables
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.naming import weight_name
-from n2d2.cells.summary import summarize
 from n2d2.command.options import BEST, PRUNED, WEIGHTS, Options
 from n2d2.experiment.experiment import Experiment, read
 from n2d2.files import save_weights
 from n2d2.network.network import Network
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer
+from n2d2.summary import summarize
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell.disk.atomic import replacing
 from prunecell.errors import DataError, OptionError

@@ -157,7 +157,8 @@ def test_a_network_is_built_without_its_data(monkeypatch, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_load_gives_a_network_that_fits_and_tests_itself(path, data, capsys):
+def test_load_gives_a_network_that_fits_and_tests_itself(path, data, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the weights where the validation was best are written
     torch.manual_seed(0)
     model = DeepNetCell.load_from_INI(path, data_path=data)
     assert isinstance(model, DeepNetCell)
