@@ -173,3 +173,9 @@ def check_choice(name: str, value: object, legal: Iterable[str]) -> None:
         )
     if value not in choices:
         raise WrongValue(f"{name}={value!r} is illegal{nearest(value, choices)}")
+
+
+class UndefinedItemError(UndefinedParameterError, IndexError, KeyError):
+    """No such item: a number or a name that a container, or a tensor, does not have."""
+
+    __str__ = Exception.__str__  # a KeyError quotes its message
