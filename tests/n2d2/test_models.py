@@ -1,4 +1,4 @@
-"""Networks by name: their parameters against the published counts, what they compute, and that all of it can be pruned."""
+"""Networks by name: their parameters against the published counts, what they compute, and that all can be pruned."""
 
 import pytest
 import torch

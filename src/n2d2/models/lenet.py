@@ -6,8 +6,7 @@ Its convolutions see all channels and are linear, the first Fc is rectified, and
 from itertools import pairwise
 
 from n2d2.activation import Linear, Rectifier
-from n2d2.cells import BatchNorm2d, Conv, Dropout, Fc, Pool2d, Sequence
-from n2d2.cells.block import Item
+from n2d2.cells import BatchNorm2d, Block, Cell, Conv, Dropout, Fc, Pool2d, Sequence
 from n2d2.filler import Normal, Xavier
 
 MAPS = (1, 6, 16, 120)
@@ -36,8 +35,8 @@ class LeNetBN(Sequence):
         super().__init__(_cells(nb_outputs, with_bn=True))
 
 
-def _cells(nb_outputs: int, *, with_bn: bool) -> list[Item]:
-    made: list[Item] = []
+def _cells(nb_outputs: int, *, with_bn: bool) -> list[Cell | Block]:
+    made: list[Cell | Block] = []
     for n_inputs, n_outputs in pairwise(MAPS):
         if made:
             made.append(Pool2d([2, 2], stride_dims=[2, 2], pooling="Max"))

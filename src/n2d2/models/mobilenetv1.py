@@ -1,8 +1,7 @@
 """MobileNet v1 (Howard et al. 2017, https://arxiv.org/abs/1704.04861), as N2D2 has it: convolutions without biases."""
 
 from n2d2.activation import Linear, Rectifier
-from n2d2.cells import BatchNorm2d, Conv, ConvDepthWise, ConvPointWise, Fc, GlobalPool2d, Sequence
-from n2d2.cells.block import Item
+from n2d2.cells import BatchNorm2d, Block, Cell, Conv, ConvDepthWise, ConvPointWise, Fc, GlobalPool2d, Sequence
 from n2d2.config_section import ConfigSection
 from n2d2.error_handler import n2d2_errors
 from n2d2.filler import Constant, Normal, Xavier
@@ -45,8 +44,8 @@ class MobileNetv1Extractor(Sequence):
         super().__init__([Sequence(cells, name=scale) for scale, cells in parts.items()], "extractor")
 
 
-def _pairs(rows: list[tuple[str, int, int, int]], alpha: float, *, with_bn: bool) -> list[Item]:
-    made: list[Item] = []
+def _pairs(rows: list[tuple[str, int, int, int]], alpha: float, *, with_bn: bool) -> list[Cell | Block]:
+    made: list[Cell | Block] = []
     for name, stride, before, after in rows:
         n, n_after = _n_channels(before, alpha), _n_channels(after, alpha)
         made += _conv(ConvDepthWise, n, [3, 3], stride=stride, pad=1, name=f"{name}_3x3_dw", with_bn=with_bn)
@@ -54,7 +53,9 @@ def _pairs(rows: list[tuple[str, int, int, int]], alpha: float, *, with_bn: bool
     return made
 
 
-def _conv(kind: type[Conv], *sizes: object, name: str, with_bn: bool, stride: int = 1, pad: int = 0) -> list[Item]:
+def _conv(
+    kind: type[Conv], *sizes: object, name: str, with_bn: bool, stride: int = 1, pad: int = 0
+) -> list[Cell | Block]:
     config = ConfigSection(
         activation=Linear() if with_bn else Rectifier(),
         no_bias=True,

@@ -9,8 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from n2d2.activation import Linear, Rectifier
-from n2d2.cells import BatchNorm2d, Conv, ConvDepthWise, ConvPointWise, DeepNetCell, ElemWise, Layer, Pool2d, Sequence
-from n2d2.cells.block import Item
+from n2d2.cells import (
+    BatchNorm2d,
+    Block,
+    Cell,
+    Conv,
+    ConvDepthWise,
+    ConvPointWise,
+    DeepNetCell,
+    ElemWise,
+    Layer,
+    Pool2d,
+    Sequence,
+)
 from n2d2.filler import He
 from n2d2.models import zoo
 from n2d2.models.ILSVRC_outils import onnx_preprocessing
@@ -56,7 +67,7 @@ class InvertedBottleneck(Sequence):
     """A MainBlock, with its input added to its output where they are of one shape; `stride` is 1 or 2."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, expansion_ratio: int = 6) -> None:
-        cells: list[Item] = [MainBlock(in_channels, out_channels, expansion_ratio, [stride, stride])]
+        cells: list[Cell | Block] = [MainBlock(in_channels, out_channels, expansion_ratio, [stride, stride])]
         if stride == 1 and in_channels == out_channels:
             cells = [Layer([*cells, Sequence([])]), ElemWise(operation="Sum", mode="PerInput")]
         super().__init__(cells)
@@ -87,7 +98,7 @@ class MobileNetV2(Sequence):
 
     def __init__(self, name: str | None = None) -> None:
         first = Conv(3, 32, [3, 3], stride_dims=[2, 2], padding_dims=[1, 1], no_bias=True, weights_filler=He())
-        cells: list[Item] = [first, BatchNorm2d(32, activation=Rectifier())]
+        cells: list[Cell | Block] = [first, BatchNorm2d(32, activation=Rectifier())]
         n_channels = 32
         for expansion, n_outputs, n_blocks, stride in TABLE_2:
             cells.append(StackedInvertedBottlenecks(n_channels, n_outputs, n_blocks, expansion, stride))

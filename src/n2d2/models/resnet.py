@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from n2d2.activation import Linear, Rectifier
-from n2d2.cells import Activation, BatchNorm2d, Conv, DeepNetCell, ElemWise, Fc, Layer, Pool2d, Sequence
-from n2d2.cells.block import Item
+from n2d2.cells import Activation, BatchNorm2d, Block, Cell, Conv, DeepNetCell, ElemWise, Fc, Layer, Pool2d, Sequence
 from n2d2.error_handler import WrongValue, check_choice
 from n2d2.filler import He
 from n2d2.models import zoo
@@ -52,7 +51,9 @@ def _n_inputs(in_channels: int, bottleneck: bool, first_layer: bool) -> int:  # 
     return in_channels if first_layer or not bottleneck else WIDER * in_channels
 
 
-def _normalized(n_inputs: int, n_outputs: int, size: int, stride: int, activation: Linear | Rectifier) -> list[Item]:
+def _normalized(
+    n_inputs: int, n_outputs: int, size: int, stride: int, activation: Linear | Rectifier
+) -> list[Cell | Block]:
     config: dict[str, Any] = {"activation": Linear(), "no_bias": True, "weights_filler": He()}
     conv = Conv(n_inputs, n_outputs, [size, size], stride_dims=stride, padding_dims=size // 2, **config)
     return [conv, BatchNorm2d(n_outputs, activation=activation)]
@@ -78,7 +79,7 @@ class BuildingBlock(Sequence):
         first_layer: bool = False,  # noqa: FBT001, FBT002
         name: str | None = None,
     ) -> None:
-        shortcut: list[Item] = []
+        shortcut: list[Cell | Block] = []
         if downsample or (first_layer and bottleneck):
             n_inputs = _n_inputs(in_channels, bottleneck, first_layer)
             n_outputs = WIDER * out_channels if bottleneck else out_channels

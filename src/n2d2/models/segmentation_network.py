@@ -5,7 +5,6 @@ from typing import Any
 
 from n2d2.activation import Linear, Tanh
 from n2d2.cells import Block, Cell, Conv, Deconv, ElemWise, Padding, Sequence
-from n2d2.cells.block import Item
 from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.filler import Constant, Normal
 from n2d2.tensor import Tensor
@@ -64,11 +63,13 @@ class SegmentationNetwork(Block):
     Called with stimuli (batch, channels, y, x), it gives (batch, 5, y, x). The backbone gets no gradients.
     """
 
-    def __init__(self, backbone: Item, features: SequenceOf[Item], nb_channels: SequenceOf[int]) -> None:
+    def __init__(
+        self, backbone: Cell | Block, features: SequenceOf[Cell | Block], nb_channels: SequenceOf[int]
+    ) -> None:
         for name, given in (("features", features), ("nb_channels", nb_channels)):
             if len(given) != len(SCALES):
                 raise WrongValue(f"{name} of {len(given)} is illegal: there must be {len(SCALES)}, for {SCALES}")
-        cells: list[Item] = [
+        cells: list[Cell | Block] = [
             DecoderConv(n, N_CLASSES, name=f"conv_1x1_{scale}") for n, scale in zip(nb_channels, SCALES, strict=True)
         ]
         for place, deconv in enumerate(("deconv1", "deconv_fuse1", "deconv_fuse2"), 1):
@@ -97,7 +98,7 @@ class SegmentationNetwork(Block):
         return made if isinstance(x, Tensor) else made.values
 
 
-def _last(feature: Item) -> Cell:
+def _last(feature: Cell | Block) -> Cell:
     """The cell whose output is that of a feature."""
     last: Any = feature
     while isinstance(last, Sequence) and len(last):

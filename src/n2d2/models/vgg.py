@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from n2d2.activation import Rectifier
-from n2d2.cells import BatchNorm2d, Conv, DeepNetCell, Dropout, Fc, Pool2d, Sequence
-from n2d2.cells.block import Item
+from n2d2.cells import BatchNorm2d, Block, Cell, Conv, DeepNetCell, Dropout, Fc, Pool2d, Sequence
 from n2d2.error_handler import WrongValue, check_choice
 from n2d2.filler import He
 from n2d2.models import zoo
@@ -36,7 +35,7 @@ class VGGBackbone(Sequence):
     def __init__(self, size: int = 16, batchnorm: bool = False) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
         if size not in TABLE_1:
             raise WrongValue(f"size={size!r} is illegal: it must be one of {some(TABLE_1)}")
-        cells: list[Item] = []
+        cells: list[Cell | Block] = []
         n_channels = 3
         for width, n_blocks in zip(WIDTHS, TABLE_1[size], strict=True):
             for _ in range(n_blocks):
