@@ -11,18 +11,24 @@ from prunecell.errors import nearest
 if TYPE_CHECKING:
     from n2d2 import (
         activation,
+        application,
         cells,
         database,
         error_handler,
+        export,
         filler,
         global_variables,
+        mapping,
         models,
+        n2d2_interface,
         provider,
         quantizer,
+        scaling,
         solver,
         target,
         tensor,
         transform,
+        typed,
     )
     from n2d2.config_section import ConfigSection
     from n2d2.tensor import Tensor
@@ -31,27 +37,28 @@ __all__ = [
     "ConfigSection",
     "Tensor",
     "activation",
+    "application",
     "cells",
     "database",
     "error_handler",
+    "export",
     "filler",
     "global_variables",
+    "mapping",
     "models",
+    "n2d2_interface",
     "provider",
     "quantizer",
+    "scaling",
     "solver",
     "target",
     "tensor",
     "transform",
+    "typed",
 ]
 
 _CLASSES = {"ConfigSection": "config_section", "Tensor": "tensor"}
 """Public name of a class -> the module of this package that defines it."""
-
-_ELSEWHERE = {
-    "application": "n2d2.target.Score after a Softmax with loss takes the place of its classifiers",
-    "export": "prunecell.save writes the pruned network, and the command n2d2 has -export",
-}
 
 
 def __getattr__(name: str) -> object:
@@ -64,8 +71,6 @@ def __getattr__(name: str) -> object:
         return import_module(f"{__name__}.{name}")
     from n2d2.error_handler import UndefinedParameterError  # noqa: PLC0415 - only a mistake needs it
 
-    if name in _ELSEWHERE:
-        raise UndefinedParameterError(f"n2d2 has no {name!r}: {_ELSEWHERE[name]}")
     raise UndefinedParameterError(f"n2d2 has no {name!r}{nearest(name, __all__)}")
 
 

@@ -34,10 +34,11 @@ def choice(*legal: str, default: str = "") -> Any:  # noqa: ANN401
 
 def flag(*, default: bool) -> Any:  # noqa: ANN401
     """A field that holds a bool (or 0 or 1)."""
-    return checked(default, _check_flag)
+    return checked(default, check_flag)
 
 
-def _check_flag(name: str, value: object) -> None:
+def check_flag(name: str, value: object) -> None:
+    """Refuse, by name, what is neither a bool nor 0 or 1."""
     if not isinstance(value, bool) and value not in (0, 1):
         raise WrongInputType(f"{name}={value!r} is illegal: it must be True or False")
 

@@ -229,7 +229,7 @@ def test_default_names_count_per_class():
 
 def test_printing_follows_verbosity(monkeypatch):
     cell = Conv(4, 6, [3, 3], name="conv", stride_dims=2)
-    assert str(cell).startswith("Conv('conv', nb_inputs=4, nb_outputs=6, kernel_dims=[3, 3])(back_propagate=True, ")
+    assert str(cell).startswith("Conv('conv', nb_inputs=4, nb_outputs=6, kernel_dims=[3, 3])(activation=Linear(), ")
     assert "stride_dims=[2, 2]" in str(cell)
     cell.quantizer = n2d2.quantizer.PruneCell(prune_mode="Static")
     assert str(cell).endswith(", quantizer=PruneCell(prune_mode=Static))")

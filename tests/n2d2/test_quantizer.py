@@ -295,7 +295,7 @@ def test_gradual_is_n2d2_step_by_step():
             rate, momentum, decay, batch = map(float, golden[f"{run}__lr_mom_decay_batch"])
             solver = n2d2.solver.SGD(learning_rate=rate, momentum=momentum, decay=decay)
             cell = Conv(1, 6, [5, 5], solver=solver, no_bias=True)
-            cell.get_weights().set_values(golden[f"{run}__w"][0].reshape(6, 1, 5, 5))
+            cell.weight.data.copy_(torch.from_numpy(golden[f"{run}__w"][0].reshape(6, 1, 5, 5)))
             cell.quantizer = PruneCell(prune_filler="IterNonStruct", **how)
             for step, gradient in enumerate(golden[f"{run}__dw"].reshape(-1, 6, 1, 5, 5)):
                 mask = golden[f"{run}__mask"][step].reshape(6, 1, 5, 5)

@@ -10,7 +10,10 @@ from n2d2.cells.operators import (
     Pool2d,
     PoolGlobal2d,
     Reshape,
+    Resize,
+    Scaling,
     Softmax,
+    Transformation,
     Transpose,
 )
 from n2d2.cells.weights import BatchNorm2d, Conv, ConvDepthWise, ConvPointWise, Deconv, Fc
@@ -31,6 +34,9 @@ __all__ = [
     "Pool2d",
     "PoolGlobal2d",
     "Reshape",
+    "Resize",
+    "Scaling",
     "Softmax",
+    "Transformation",
     "Transpose",
 ]

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from n2d2.activation import Activation as ActivationFunction
 from n2d2.cells.cell import Cell
-from n2d2.cells.mapping import to_mapping
+from n2d2.cells.mapping import as_table, to_mapping
 from n2d2.cells.weights import dims
-from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors
-from n2d2.fields import Check
+from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice, n2d2_errors
+from n2d2.fields import Check, check_flag
+from n2d2.refusal import refused_class
 from n2d2.tensor import Tensor as N2D2Tensor
 from n2d2.tensor import Trace
 from prunecell.errors import check_count, check_number
@@ -57,16 +58,20 @@ class Pool(Cell):
     torch.Size([1, 6, 14, 14])
     """
 
-    CHECKS = POOLING
     OPTIONS: ClassVar[Mapping[str, Any]] = {
         "pooling": "Max",
         "stride_dims": 1,
         "padding_dims": 0,
         "mapping": None,
     }
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"mapping": (object,)}
+    CHECKS: ClassVar[Mapping[str, Check]] = {**POOLING, "mapping": lambda _, value: _check_pooled(value)}
+    REFUSED: ClassVar[Mapping[str, str]] = {"ext_padding_dims": "put a Padding cell before it"}
 
     def __init__(self, pool_dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
-        n_dims = len(pool_dims) if isinstance(pool_dims, list | tuple) else 2
+        n_dims = len(pool_dims) if isinstance(pool_dims, list | tuple) else 0
+        if ("Max", n_dims) not in POOLS:
+            raise WrongInputType(f"pool_dims={pool_dims!r} is illegal: it must be a list of 1 to 3 sizes, x first")
         sizes = dims("pool_dims", pool_dims, n_dims, low=1)
         super().__init__(fixed={"pool_dims": sizes}, **config)
         options = self.options
@@ -77,7 +82,12 @@ class Pool(Cell):
             stride=options["stride_dims"][::-1],
             padding=options["padding_dims"][::-1],
         )
-        self._channels = _channels_of_outputs(options["mapping"])
+        self.changed("mapping")
+
+    def changed(self, option: str) -> None:
+        """A new mapping says over which channels each output pools."""
+        if option == "mapping":
+            self._channels = _channels_of_outputs(self.options["mapping"])
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, *sizes) -> (batch, outputs, *smaller)."""
@@ -92,27 +102,45 @@ def _channels_of_outputs(mapping: object) -> list[list[int]] | None:
     """The channels that each output pools over; None where each has its own alone."""
     if mapping is None:
         return None
-    shape = torch.as_tensor(mapping.to_numpy() if isinstance(mapping, N2D2Tensor) else mapping).shape
-    table = to_mapping(mapping, *shape)
+    table = to_mapping(mapping, *as_table(mapping).shape)
     if not table.any(0).all():
         raise WrongValue("mapping is illegal: every output of a Pool must see at least one channel")
     channels = [column.nonzero().flatten().tolist() for column in table.T]
     return None if channels == [[i] for i in range(len(table))] else channels
 
 
+def _check_pooled(mapping: object) -> None:
+    _channels_of_outputs(mapping)
+
+
 class Pool2d(Pool):
-    """A Pool of two dimensions."""
+    """A Pool where each output pools over its own channel."""
+
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        **Pool.REFUSED,
+        "mapping": "each output has its own channel; a Pool takes any",
+    }
 
 
-class PoolGlobal2d(Cell):
-    """The largest or the mean value of each channel.
+class GlobalPool2d(Pool2d):
+    """The largest or the mean value of each channel. Its `pool_dims` are [], whatever comes in.
 
-    >>> PoolGlobal2d(pooling="Average")(torch.ones(2, 8, 7, 7)).shape
+    >>> GlobalPool2d(pooling="Average")(torch.ones(2, 8, 7, 7)).shape
     torch.Size([2, 8, 1, 1])
     """
 
-    CHECKS = POOLING
     OPTIONS: ClassVar[Mapping[str, Any]] = {"pooling": "Max"}
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {}
+    CHECKS = POOLING
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        **Pool2d.REFUSED,
+        **dict.fromkeys(
+            ("pool_dims", "stride_dims", "padding_dims"), "it pools each channel whole; a Pool2d takes windows"
+        ),
+    }
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        Cell.__init__(self, fixed={"pool_dims": []}, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, y, x) -> (batch, channels, 1, 1)."""
@@ -120,13 +148,14 @@ class PoolGlobal2d(Cell):
         return self.activated(pooled)
 
 
-GlobalPool2d = PoolGlobal2d
+PoolGlobal2d = GlobalPool2d
 
 
 class Dropout(Cell):
     """Zero each value with probability `dropout` while learning, the others scaled up."""
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"dropout": 0.5}
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"dropout": (float, int)}
     CHECKS: ClassVar[Mapping[str, Check]] = {"dropout": partial(check_number, low=0, high=1)}
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -142,11 +171,12 @@ class Softmax(Cell):
     """
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"with_loss": False, "group_size": 0}
-    CHECKS: ClassVar[Mapping[str, Check]] = {"group_size": check_count}
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"with_loss": (bool, int)}
+    CHECKS: ClassVar[Mapping[str, Check]] = {"with_loss": check_flag, "group_size": check_count}
 
     def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401
         """Propagate; what was through a Softmax with loss already stays as it is."""
-        done = self.options["with_loss"] and isinstance(inputs[0], N2D2Tensor) and inputs[0].logits is not None
+        done = self.options["with_loss"] and getattr(next(iter(inputs), None), "logits", None) is not None
         return inputs[0] if done else super().__call__(*inputs)
 
     def wrap(self, values: Tensor, trace: Trace) -> N2D2Tensor:
@@ -164,6 +194,8 @@ class Softmax(Cell):
 
     def _softmax(self, x: Tensor) -> Tensor:
         size = self.options["group_size"]
+        if size and x.shape[1] % size:
+            raise WrongValue(f"group_size={size} of {self.name!r} is illegal: it must divide the {x.shape[1]} channels")
         return x.reshape(len(x), -1, size, *x.shape[2:]).softmax(2).reshape(x.shape) if size else x.softmax(1)
 
 
@@ -176,6 +208,12 @@ def _check_numbers(name: str, value: object) -> None:
 
 MODES = ("PerLayer", "PerInput")
 """Of ElemWise: one weight and one shift for all inputs, or one for each; what is given tells which."""
+
+
+def _check_mode(name: str, value: object) -> None:
+    if value == "PerChannel":
+        raise ImplementationError("mode='PerChannel' of ElemWise is refused: a BatchNorm2d weights and shifts channels")
+    check_choice(name, value, MODES)
 
 
 class ElemWise(Cell):
@@ -196,7 +234,7 @@ class ElemWise(Cell):
     }
     CHECKS: ClassVar[Mapping[str, Check]] = {
         "operation": partial(check_choice, legal=OPERATIONS),
-        "mode": partial(check_choice, legal=MODES),
+        "mode": _check_mode,
         **dict.fromkeys(("weights", "shifts"), _check_numbers),
     }
 
@@ -241,9 +279,11 @@ class Padding(Cell):
         **config: Any,  # noqa: ANN401
     ) -> None:
         fixed = {"top_pad": top_pad, "bot_pad": bot_pad, "left_pad": left_pad, "right_pad": right_pad}
-        with n2d2_errors():
-            for name, value in fixed.items():
-                check_count(name, abs(value) if isinstance(value, int) else value)
+        for name, value in fixed.items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise WrongInputType(
+                    f"{name}={value!r} is illegal: it must be a whole number, not a {type(value).__name__}"
+                )
         super().__init__(fixed=fixed, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -258,6 +298,9 @@ class Reshape(Cell):
     def __init__(self, dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
         if not isinstance(dims, list | tuple):
             raise WrongInputType(f"dims={dims!r} is illegal: it must be a list of sizes, x first")
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in dims)
+        if not whole or min(dims, default=-1) < -1 or list(dims).count(-1) > 1:
+            raise WrongValue(f"dims={dims!r} is illegal: sizes are whole numbers, and -1 once at most")
         super().__init__(fixed={"dims": list(dims)}, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -274,7 +317,9 @@ class Transpose(Cell):
     """
 
     def __init__(self, perm: Sequence[int], **config: Any) -> None:  # noqa: ANN401
-        if sorted(perm) != list(range(len(perm))):
+        if not isinstance(perm, list | tuple):
+            raise WrongInputType(f"perm={perm!r} is illegal: it must be a list of axes, not a {type(perm).__name__}")
+        if set(perm) != set(range(len(perm))):
             raise WrongValue(f"perm={perm!r} is illegal: it must hold 0 to {len(perm) - 1} once each")
         super().__init__(fixed={"perm": list(perm)}, **config)
 
@@ -283,3 +328,63 @@ class Transpose(Cell):
         last = len(self.fixed["perm"]) - 1
         order = [last - axis for axis in reversed(self.fixed["perm"])]
         return self.activated(self.joined(inputs).permute(order))
+
+
+RESIZES = ("BilinearTF", "NearestNeighbor")
+
+
+class Resize(Cell):
+    """Feature maps of another size, each value between the nearest ones of the input.
+
+    Args:
+        outputs_width, outputs_height: in values, >= 1.
+        resize_mode: "BilinearTF", as TensorFlow's version 1 does it, or "NearestNeighbor".
+        config: name, activation, align_corners (of BilinearTF: the corners are those of the input).
+
+    >>> Resize(3, 1, "BilinearTF")(torch.tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[1.0000, 1.5000, 2.0000]]]])
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {"align_corners": True}
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"align_corners": (bool, int)}
+    CHECKS: ClassVar[Mapping[str, Check]] = {"align_corners": check_flag}
+
+    def __init__(self, outputs_width: int, outputs_height: int, resize_mode: str, **config: Any) -> None:  # noqa: ANN401
+        with n2d2_errors():
+            check_count("outputs_width", outputs_width, low=1)
+            check_count("outputs_height", outputs_height, low=1)
+        if resize_mode == "Bilinear":
+            raise ImplementationError(
+                "resize_mode='Bilinear' is refused: N2D2 cannot compute it either; use BilinearTF"
+            )
+        check_choice("resize_mode", resize_mode, RESIZES)
+        fixed = {"outputs_width": outputs_width, "outputs_height": outputs_height, "resize_mode": resize_mode}
+        super().__init__(fixed=fixed, **config)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(batch, channels, y, x) -> (batch, channels, outputs_height, outputs_width)."""
+        x = self.joined(inputs)
+        for axis, size in ((2, self.fixed["outputs_height"]), (3, self.fixed["outputs_width"])):
+            x = self._along(x, axis, size)
+        return self.activated(x)
+
+    def _along(self, x: Tensor, axis: int, size: int) -> Tensor:
+        bilinear = self.fixed["resize_mode"] == "BilinearTF"
+        aligned = bilinear and self.options["align_corners"] and size > 1
+        step = (x.shape[axis] - 1) / (size - 1) if aligned else x.shape[axis] / size
+        places = torch.arange(size, device=x.device, dtype=torch.float64) * step
+        low = places.long().clamp_(max=x.shape[axis] - 1)
+        if not bilinear:
+            return x.index_select(axis, low)
+        share = (places - low).to(x.dtype).reshape(-1, *(1,) * (3 - axis))
+        return torch.lerp(
+            x.index_select(axis, low), x.index_select(axis, (low + 1).clamp_(max=x.shape[axis] - 1)), share
+        )
+
+
+Scaling = refused_class(
+    "n2d2.cells.Scaling", "it scales quantized values; ElemWise(weights=[...]) multiplies, a BatchNorm2d each channel"
+)
+Transformation = refused_class(
+    "n2d2.cells.Transformation", "N2D2's does not compute; provider.add_transformation(...) transforms the data"
+)

@@ -6,14 +6,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from n2d2 import global_variables
+from n2d2.activation import Linear
 from n2d2.cells.cell import Cell
+from n2d2.cells.listed import Biases, Weights
 from n2d2.cells.mapping import n_groups, to_mapping
 from n2d2.cells.naming import weight_name
+from n2d2.cells.trainable import Trainable
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
-from n2d2.fields import Check
+from n2d2.fields import Check, check_flag
 from n2d2.filler import FILLERS, Filler, Normal
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SGD, SOLVERS, Solver
@@ -24,41 +27,52 @@ CONVS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DECONVS: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-class WeightCell(Cell):
+class WeightCell(Trainable, Cell):
     """What cells with weights share. Never instantiated itself.
 
     Options: `filler` or `weights_filler` and `bias_filler`, `solver` or `weights_solver` and `bias_solver`, `no_bias`,
-    `quantizer` (a PruneCell of its own). The export options are accepted without effect.
+    `quantizer` (a PruneCell of its own). A filler fills when the cell is made, and when it is told to refill.
     """
 
     layer: Any
     OPTIONS: ClassVar[Mapping[str, Any]] = {
+        "activation": Linear,
         "weights_filler": lambda: Normal(std_dev=0.05),
         "bias_filler": lambda: Normal(std_dev=0.05),
         "weights_solver": SGD,
         "bias_solver": SGD,
         "no_bias": False,
+        "mapping": None,
         "quantizer": None,
-        "weights_export_flip": None,
-        "weights_export_format": None,
-        "outputs_remap": None,
+        "weights_export_format": "OCHW",
+        "outputs_remap": "",
     }
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {
         **dict.fromkeys(("weights_filler", "bias_filler"), tuple(FILLERS.values())),
         **dict.fromkeys(("weights_solver", "bias_solver"), tuple(SOLVERS.values())),
+        "mapping": (object,),
     }
+    CHECKS: ClassVar[Mapping[str, Check]] = {"no_bias": check_flag}
     ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "filler": ("weights_filler", "bias_filler"),
         "solver": ("weights_solver", "bias_solver"),
+    }
+    IDLE: ClassVar[Mapping[str, tuple[Any, str]]] = {
+        "weights_export_format": ("OCHW", "nothing is exported as code"),
+        "outputs_remap": ("", "nothing is exported as code"),
     }
 
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - as for Cell
         super().__init__(**arguments)
         quantizer = self.options.pop("quantizer")
-        self.layer = self.make_layer().to(global_variables.device(), global_variables.dtype())
+        self.layer = self.make_layer()
+        table = self._table()
+        if not table.all() and self._n_groups() == 1:
+            self._connect(table)
+        self.layer = self.placed(self.layer)
         self._guard()
-        self.changed("weights_filler")
-        self.changed("bias_filler")
+        self.refill_weights()
+        self.refill_bias()
         self.quantizer = quantizer
 
     def make_layer(self) -> nn.Module:
@@ -82,13 +96,43 @@ class WeightCell(Cell):
         bias: nn.Parameter | None = self.layer.bias
         return bias
 
+    def _check(self, option: str, value: object) -> None:
+        super()._check(option, value)
+        if option == "mapping":
+            to_mapping(value, self.fixed["nb_inputs"], self.fixed["nb_outputs"])
+            if "layer" in self._modules and self._n_groups() > 1:
+                raise WrongValue(
+                    f"mapping of {self.name!r} cannot change: its weights are those of the first one alone"
+                )
+
     def changed(self, option: str) -> None:
-        """A new filler fills at once; a new solver begins without momentum."""
-        parameter = {"weights_filler": self.weight, "bias_filler": self.bias}.get(option)
-        if parameter is not None:
-            self.options[option](parameter)
-            self.refill()
+        """A new solver begins without momentum. A new mapping takes weights away, and fills the masks again."""
         self._optimizer = None
+        if option == "mapping":
+            quantizer, self.quantizer = self._quantizer, None
+            guarded = self.connections is not None
+            self._connect(self._table())
+            if not guarded:
+                self._guard()
+            self.refill()
+            self.quantizer = quantizer
+
+    def _table(self) -> torch.Tensor:
+        return to_mapping(self.options["mapping"], self.fixed["nb_inputs"], self.fixed["nb_outputs"])
+
+    def _n_groups(self) -> int:
+        return getattr(self.layer, "groups", 1)
+
+    def _connect(self, table: torch.Tensor) -> None:
+        """Keep, of the weight's shape, what a table (nb_inputs, nb_outputs) connects."""
+        by_output = table.T.reshape(*table.T.shape, *(1,) * (self.weight.dim() - 2)).to(self.weight.device)
+        there = torch.zeros_like(self.weight, dtype=torch.bool)
+        self._kernels(there).copy_(by_output)
+        self.layer.register_buffer("connections", there, persistent=False)
+
+    def _kernels(self, weight: torch.Tensor) -> torch.Tensor:
+        """A view of a tensor of the weight's shape: (groups, outputs of one, channels of one, *kernel)."""
+        return weight.view(self._n_groups(), -1, *weight.shape[1:])
 
     @property
     def connections(self) -> torch.Tensor | None:
@@ -109,30 +153,71 @@ class WeightCell(Cell):
         if self._quantizer is not None:
             self._quantizer.refill()
 
-    def set_solver(self, solver: Solver) -> None:
-        """Train weights and biases by this solver."""
-        self.solver = solver
+    # ---- fillers and solvers
 
-    def set_filler(self, filler: Filler) -> None:
-        """Fill weights and biases by this filler, at once."""
-        self.filler = filler
+    def refill_weights(self) -> None:
+        """Draw the weights anew by `weights_filler`. A PruneCell fills its masks again, as after an import."""
+        self.weights_filler(self.weight)
+        self.refill()
+
+    def refill_bias(self) -> None:
+        """Draw the biases anew by `bias_filler`, if there are any."""
+        if self.bias is not None:
+            self.bias_filler(self.bias)
+
+    def set_filler(self, filler: Filler, refill: bool = False) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
+        """Fill weights and biases by this filler from now on; with `refill`, at once."""
+        self.set_weights_filler(filler, refill)
+        self.set_bias_filler(filler, refill)
+
+    def set_weights_filler(self, filler: Filler, refill: bool = False) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
+        """Fill the weights by this filler from now on; with `refill`, at once."""
+        self.weights_filler = filler
+        if refill:
+            self.refill_weights()
+
+    def set_bias_filler(self, filler: Filler, refill: bool = False) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
+        """Fill the biases by this filler from now on; with `refill`, at once."""
+        self.bias_filler = filler
+        if refill:
+            self.refill_bias()
+
+    def get_weights_filler(self) -> Filler:
+        """The filler of the weights."""
+        filler: Filler = self.weights_filler
+        return filler
+
+    def get_bias_filler(self) -> Filler:
+        """The filler of the biases."""
+        filler: Filler = self.bias_filler
+        return filler
+
+    def set_weights_solver(self, solver: Solver) -> None:
+        """Train the weights by this solver."""
+        self.weights_solver = solver
+
+    def set_bias_solver(self, solver: Solver) -> None:
+        """Train the biases by this solver."""
+        self.bias_solver = solver
+
+    def get_weights_solver(self) -> Solver:
+        """The solver of the weights."""
+        solver: Solver = self.weights_solver
+        return solver
+
+    def get_bias_solver(self) -> Solver:
+        """The solver of the biases."""
+        solver: Solver = self.bias_solver
+        return solver
 
     def solvers(self) -> dict[nn.Parameter, Solver]:
         """Each parameter that learns, and its solver."""
         pairs = ((self.layer.weight, self.weights_solver), (self.layer.bias, self.bias_solver))
         return {p: solver for p, solver in pairs if p is not None and p.requires_grad}
 
-    @property
-    def quantizer(self) -> PruneCell | None:
-        """The PruneCell of this cell. Setting one fills its masks at once; None takes it off."""
-        return self._quantizer
-
-    @quantizer.setter
-    def quantizer(self, quantizer: PruneCell | None) -> None:
+    def _prune_by(self, quantizer: PruneCell | None) -> None:
         if quantizer is self._quantizer:
             return
-        if not isinstance(quantizer, PruneCell | None):
-            raise WrongInputType(f"quantizer={quantizer!r} is illegal: it must be a PruneCell or None")
         if quantizer is not None:
             quantizer.attach(self)
         if self._quantizer is not None:
@@ -140,32 +225,70 @@ class WeightCell(Cell):
         self._quantizer = quantizer
         self._optimizer = None
 
-    def get_weights(self) -> Tensor:
-        """All weights, (out, in / groups, *kernel); the memory is the cell's own."""
-        return Tensor.from_torch(self.weight.detach())
+    # ---- values
 
-    def get_biases(self) -> Tensor:
-        """All biases, (out,); the memory is the cell's own."""
+    def get_weights(self) -> Weights:
+        """A copy of all weights, (out, in / groups, *kernel): lists, for each output, of a tensor for each channel."""
+        return Weights.of(self._kernels(self.weight.detach()).flatten(0, 1).clone(), self._n_groups())
+
+    def get_biases(self) -> Biases:
+        """A copy of all biases, (out,): a list of tensors of one value.
+
+        Raises:
+            WrongValue: there are none.
+        """
+        return Biases.of(self._biases().clone())
+
+    def _biases(self) -> torch.Tensor:
         if self.bias is None:
             raise WrongValue(f"{self.name!r} has no biases: it was made with no_bias=True")
-        return Tensor.from_torch(self.bias.detach())
+        return self.bias.detach()
 
     def get_weight(self, output_index: int, channel_index: int) -> Tensor:
-        """The kernel between one output and one channel."""
-        return Tensor.from_torch(self.weight.detach()[output_index, channel_index])
+        """A copy of the kernel between one output and one channel; zeros where the output does not see the channel."""
+        place = self._place(output_index, channel_index)
+        kernels = self._kernels(self.weight.detach())
+        kernel = kernels.new_zeros(kernels.shape[3:]) if place is None else kernels[place].clone()
+        return Tensor.from_torch(kernel.reshape(kernel.shape or (1,)))
 
     def set_weight(self, output_index: int, channel_index: int, value: Tensor) -> None:
-        """Replace the kernel between one output and one channel."""
-        self.get_weight(output_index, channel_index).set_values(value)
-        self.refill()
+        """Replace the kernel between one output and one channel.
+
+        Raises:
+            WrongValue: there is no such output or channel, the value has another size, or it is not zero where the
+                output does not see the channel.
+        """
+        place = self._place(output_index, channel_index)
+        if place is not None:
+            Tensor.from_torch(self._kernels(self.weight.detach())[place]).set_values(value)
+            if self._quantizer is not None:
+                self._quantizer.refill()
+        elif np.any(np.asarray(value)):
+            raise WrongValue(f"output {output_index} of {self.name!r} does not see channel {channel_index}")
+
+    def _place(self, output_index: int, channel_index: int) -> tuple[int, int, int] | None:
+        """Where in `_kernels` a kernel is; None where the output does not see the channel."""
+        _check_index("output_index", output_index, self.get_nb_outputs())
+        _check_index("channel_index", channel_index, self.get_nb_channels())
+        _, n_outputs, n_channels = self._kernels(self.weight).shape[:3]
+        (group, output), (of_channel, channel) = divmod(output_index, n_outputs), divmod(channel_index, n_channels)
+        there = self.connections
+        unseen = group != of_channel or (there is not None and not self._kernels(there)[group, output, channel].any())
+        return None if unseen else (group, output, channel)
 
     def get_bias(self, output_index: int) -> Tensor:
-        """One bias."""
-        return Tensor.from_torch(self.get_biases().values[output_index])
+        """A copy of one bias, a tensor of one value."""
+        _check_index("output_index", output_index, self.get_nb_outputs())
+        return Tensor.from_torch(self._biases()[output_index : output_index + 1].clone())
 
     def set_bias(self, output_index: int, value: Tensor) -> None:
         """Replace one bias."""
-        self.get_bias(output_index).set_values(value)
+        _check_index("output_index", output_index, self.get_nb_outputs())
+        Tensor.from_torch(self._biases()[output_index : output_index + 1]).set_values(value)
+
+    def has_bias(self) -> bool:
+        """Whether there are biases."""
+        return self.bias is not None
 
     def n_positions(self, came: Sequence[int], made: Sequence[int]) -> int:  # noqa: ARG002 - a Deconv's hang on it
         """How often each weight is used for one stimulus; of input and output, the sizes without the batch."""
@@ -202,8 +325,13 @@ class _Kernels(WeightCell):
         "stride_dims": 1,
         "padding_dims": 0,
         "dilation_dims": 1,
-        "mapping": None,
+        "weights_export_flip": False,
     }
+    IDLE: ClassVar[Mapping[str, tuple[Any, str]]] = {
+        **WeightCell.IDLE,
+        "weights_export_flip": (False, "files have the kernels as they compute"),
+    }
+    REFUSED: ClassVar[Mapping[str, str]] = {"ext_padding_dims": "put a Padding cell before it"}
 
     def __init__(
         self,
@@ -216,7 +344,7 @@ class _Kernels(WeightCell):
         _check_counts(nb_inputs=nb_inputs, nb_outputs=nb_outputs, nb_input_cells=nb_input_cells)
         n_dims = len(kernel_dims) if isinstance(kernel_dims, list | tuple) else 0
         if n_dims not in self.LAYERS:
-            raise WrongInputType(f"kernel_dims={kernel_dims!r} is illegal: it must be a list of 1 to 3 sizes")
+            raise WrongInputType(f"kernel_dims={kernel_dims!r} is illegal: it must be a list of 1 to 3 sizes, x first")
         fixed = {
             "nb_inputs": nb_inputs,
             "nb_outputs": nb_outputs,
@@ -225,28 +353,21 @@ class _Kernels(WeightCell):
         super().__init__(fixed=fixed, **config)
 
     def make_layer(self) -> nn.Module:
-        """A torch convolution; its groups where the mapping is regular, `connections` where it is not."""
+        """A torch convolution; its groups where the mapping is regular."""
         kernel, options = self.fixed["kernel_dims"], self.options
         for name, low in (("sub_sample_dims", 1), ("stride_dims", 1), ("padding_dims", 0), ("dilation_dims", 1)):
             options[name] = dims(name, options[name], len(kernel), low=low)
-        mapping = to_mapping(options["mapping"], self.fixed["nb_inputs"], self.fixed["nb_outputs"])
-        groups = n_groups(mapping)
         strides = [a * b for a, b in zip(options["stride_dims"], options["sub_sample_dims"], strict=True)]
-        layer = self.LAYERS[len(kernel)](
+        return self.LAYERS[len(kernel)](
             self.fixed["nb_inputs"],
             self.fixed["nb_outputs"],
             kernel[::-1],
             stride=strides[::-1],
             padding=options["padding_dims"][::-1],
             dilation=options["dilation_dims"][::-1],
-            groups=groups or 1,
+            groups=n_groups(self._table()) or 1,
             bias=not options["no_bias"],
         )
-        if not groups:
-            connected = mapping if self.LAYERS is DECONVS else mapping.T
-            connected = connected.reshape(*connected.shape, *(1 for _ in kernel))
-            layer.register_buffer("connections", connected.repeat(1, 1, *kernel[::-1]), persistent=False)
-        return layer
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(batch, nb_inputs, *sizes) -> (batch, nb_outputs, *sizes); vectors are maps of one point."""
@@ -281,6 +402,12 @@ class ConvDepthWise(Conv):
     torch.Size([8, 1, 3, 3])
     """
 
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        **Conv.REFUSED,
+        "mapping": "each output sees its own channel; a Conv takes any mapping",
+        **dict.fromkeys(("nb_inputs", "nb_outputs"), "nb_channel is the number of both"),
+    }
+
     def __init__(self, nb_channel: int, kernel_dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
         _check_counts(nb_channel=nb_channel)
         mapping = torch.eye(nb_channel, dtype=torch.bool)
@@ -289,6 +416,8 @@ class ConvDepthWise(Conv):
 
 class ConvPointWise(Conv):
     """A convolution by a kernel of one point."""
+
+    REFUSED: ClassVar[Mapping[str, str]] = {**Conv.REFUSED, "kernel_dims": "it is [1, 1]; a Conv takes any"}
 
     def __init__(self, nb_inputs: int, nb_outputs: int, **config: Any) -> None:  # noqa: ANN401
         super().__init__(nb_inputs, nb_outputs, [1, 1], **config)
@@ -299,6 +428,9 @@ class Deconv(_Kernels):
 
     LAYERS = DECONVS
 
+    def _kernels(self, weight: torch.Tensor) -> torch.Tensor:
+        return super()._kernels(weight).transpose(1, 2)  # torch's has the channels first
+
     def n_positions(self, came: Sequence[int], made: Sequence[int]) -> int:  # noqa: ARG002 - as for all weight cells
         """As often as there are places in the input."""
         return torch.Size(came[1:]).numel()
@@ -307,9 +439,37 @@ class Deconv(_Kernels):
 class Fc(WeightCell):
     """Every output sees every input value; feature maps are flattened.
 
+    Args:
+        nb_inputs, nb_outputs: values.
+        nb_input_cells: how many inputs make up the values.
+        config: name, activation, mapping (nb_inputs x nb_outputs, what is connected), normalize (the weights of each
+            output are scaled to length 1 before they are used), drop_connect (the probability that a weight takes part
+            in a mini-batch while learning; Wan et al. 2013), and what `WeightCell` says.
+
     >>> Fc(16 * 5 * 5, 120)(torch.zeros(2, 16, 5, 5)).shape
     torch.Size([2, 120])
     """
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {
+        **WeightCell.OPTIONS,
+        "normalize": False,
+        "drop_connect": 1.0,
+        "weights_export_format": "OC",
+    }
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        **WeightCell.KINDS,
+        "normalize": (bool, int),
+        "drop_connect": (float, int),
+    }
+    CHECKS: ClassVar[Mapping[str, Check]] = {
+        **WeightCell.CHECKS,
+        "normalize": check_flag,
+        "drop_connect": partial(check_number, low=0, high=1),
+    }
+    IDLE: ClassVar[Mapping[str, tuple[Any, str]]] = {
+        **WeightCell.IDLE,
+        "weights_export_format": ("OC", "nothing is exported as code"),
+    }
 
     def __init__(self, nb_inputs: int, nb_outputs: int, nb_input_cells: int = 1, **config: Any) -> None:  # noqa: ANN401
         _check_counts(nb_inputs=nb_inputs, nb_outputs=nb_outputs, nb_input_cells=nb_input_cells)
@@ -321,22 +481,35 @@ class Fc(WeightCell):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(batch, ...) -> (batch, nb_outputs)."""
-        flat = tuple(x.flatten(1) for x in inputs)
-        return self.activated(self.layer(self.joined(flat)))
+        x = self.joined(tuple(x.flatten(1) for x in inputs))
+        if self.options["normalize"]:
+            with torch.no_grad():
+                self.weight.div_((self.weight.square().sum(1, keepdim=True) + 1e-6).sqrt())
+        keep = self.options["drop_connect"]
+        if keep < 1 and self.training:
+            taking_part = torch.empty_like(self.weight).bernoulli_(keep)
+            return self.activated(F.linear(x, self.weight * taking_part, self.bias))
+        return self.activated(self.layer(x))
 
 
-class BatchNorm2d(Cell):
-    """Batch normalization of channels; `scale_solver` and `bias_solver`, or `solver`, train scale and bias."""
+class BatchNorm2d(Trainable, Cell):
+    """Batch normalization of channels; `scale_solver` and `bias_solver`, or `solver`, train scale and bias.
 
+    `epsilon` is what is added to the variance, the least that is stable where it is 0; `moving_average_momentum`, in
+    [0, 1], is what the last batch counts in the running mean and variance.
+    """
+
+    layer: Any
     OPTIONS: ClassVar[Mapping[str, Any]] = {
         "scale_solver": SGD,
         "bias_solver": SGD,
         "epsilon": 0.0,
         "moving_average_momentum": 0.1,
     }
-    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = dict.fromkeys(
-        ("scale_solver", "bias_solver"), tuple(SOLVERS.values())
-    )
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        **dict.fromkeys(("scale_solver", "bias_solver"), tuple(SOLVERS.values())),
+        **dict.fromkeys(("epsilon", "moving_average_momentum"), (float, int)),
+    }
     CHECKS: ClassVar[Mapping[str, Check]] = dict.fromkeys(
         ("epsilon", "moving_average_momentum"), partial(check_number, low=0, high=1)
     )
@@ -345,22 +518,57 @@ class BatchNorm2d(Cell):
     def __init__(self, nb_inputs: int, nb_input_cells: int = 1, **config: Any) -> None:  # noqa: ANN401
         _check_counts(nb_inputs=nb_inputs, nb_input_cells=nb_input_cells)
         super().__init__(fixed={"nb_inputs": nb_inputs, "nb_outputs": nb_inputs}, **config)
-        epsilon = self.options["epsilon"] or 1e-5  # N2D2's 0 means the least that is stable
-        layer = nn.BatchNorm2d(nb_inputs, eps=epsilon, momentum=self.options["moving_average_momentum"])
-        self.layer = layer.to(global_variables.device(), global_variables.dtype())
+        self.layer = self.placed(nn.BatchNorm2d(nb_inputs))
+        self.changed("epsilon")
+        self.changed("moving_average_momentum")
 
-    def set_solver(self, solver: Solver) -> None:
-        """Train scale and bias by this solver."""
-        self.solver = solver
+    def changed(self, option: str) -> None:
+        """A new solver begins without momentum; the layer takes over the numbers."""
+        if option == "epsilon":
+            self.layer.eps = self.options["epsilon"] or 1e-5  # N2D2's 0 means the least that is stable
+        elif option == "moving_average_momentum":
+            self.layer.momentum = self.options["moving_average_momentum"]
+        else:
+            self._optimizer = None
 
-    def changed(self, option: str) -> None:  # noqa: ARG002 - whatever it was
-        """A new solver begins without momentum."""
-        self._optimizer = None
+    def set_scale_solver(self, solver: Solver) -> None:
+        """Train the scales by this solver."""
+        self.scale_solver = solver
 
     def solvers(self) -> dict[nn.Parameter, Solver]:
         """Scale and bias, and the solver of each."""
         pairs = ((self.layer.weight, self.scale_solver), (self.layer.bias, self.bias_solver))
         return {p: solver for p, solver in pairs if p.requires_grad}
+
+    def has_bias(self) -> bool:
+        """Whether there are biases: True."""
+        return True
+
+    def get_scales(self) -> Tensor:
+        """The scales, (1, channels, 1, 1), in the cell's own memory; so are those that follow."""
+        return self._of_channels(self.layer.weight)
+
+    def get_biases(self) -> Tensor:
+        """The biases."""
+        return self._of_channels(self.layer.bias)
+
+    def get_means(self) -> Tensor:
+        """The running means."""
+        return self._of_channels(self.layer.running_mean)
+
+    def get_variances(self) -> Tensor:
+        """The running variances."""
+        return self._of_channels(self.layer.running_var)
+
+    @staticmethod
+    def _of_channels(values: torch.Tensor) -> Tensor:
+        return Tensor.from_torch(values.detach().view(1, -1, 1, 1))
+
+    def get_nb_outputs(self) -> int:
+        """How many channels the cell has."""
+        return int(self.fixed["nb_outputs"])
+
+    get_nb_channels = get_nb_outputs
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(batch, channels) or (batch, channels, y, x), unchanged in shape."""
@@ -372,6 +580,13 @@ def _check_counts(**counts: int) -> None:
     with n2d2_errors():
         for name, value in counts.items():
             check_count(name, value, low=1)
+
+
+def _check_index(name: str, index: object, n: int) -> None:
+    if isinstance(index, bool) or not isinstance(index, int | np.integer):
+        raise WrongInputType(f"{name}={index!r} is illegal: it must be a whole number, not a {type(index).__name__}")
+    if not 0 <= index < n:
+        raise WrongValue(f"{name}={index} is illegal: it must be in [0, {n - 1}]")
 
 
 def dims(name: str, value: object, n_dims: int, *, low: int) -> list[int]:

@@ -46,7 +46,7 @@ def configure(document: Document, owner: Section, cell: Cell) -> PruneCell | Non
         if "BackPropagate" in section:
             cell.back_propagate = section.get_bool("BackPropagate")
         if isinstance(cell, BatchNorm2d) and "MovingAverageMomentum" in section:
-            cell.layer.momentum = section.get_float("MovingAverageMomentum", low=0, high=1)
+            cell.moving_average_momentum = section.get_float("MovingAverageMomentum", low=0, high=1)
         if getattr(cell, "bias", None) is not None and section.get_bool("NoBias", default=False):
             raise section.refuse("NoBias", f"{cell.name!r} has biases in the file")
         for solver, key in _solvers_of(cell).items():

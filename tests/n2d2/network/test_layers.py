@@ -63,7 +63,7 @@ def test_groups_become_torch_s_and_a_table_becomes_connections():
 def test_defaults_are_n2d2_s():
     fc = cell_of("Fc", "NbOutputs=3")
     assert fc.layer.weight.shape == (3, 4 * 8 * 8)
-    assert fc.activation is None
+    assert fc.activation == activation.Linear()
     assert fc.weights_filler == fc.bias_filler == filler.Normal(std_dev=0.05)
     assert fc.weights_solver == fc.bias_solver == solver.SGD(learning_rate=0.01)
 
