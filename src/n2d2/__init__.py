@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         activation,
         application,
         cells,
+        converter,
         database,
         error_handler,
         export,
@@ -29,22 +30,41 @@ if TYPE_CHECKING:
         tensor,
         transform,
         typed,
+        utils,
     )
     from n2d2.config_section import ConfigSection
     from n2d2.tensor import Tensor
+    from n2d2.utils import (
+        add_docstring,
+        check_types,
+        download,
+        generate_name,
+        inherit_init_docstring,
+        methdispatch,
+        model_logger,
+        template_docstring,
+    )
 
 __all__ = [
     "ConfigSection",
     "Tensor",
     "activation",
+    "add_docstring",
     "application",
     "cells",
+    "check_types",
+    "converter",
     "database",
+    "download",
     "error_handler",
     "export",
     "filler",
+    "generate_name",
     "global_variables",
+    "inherit_init_docstring",
     "mapping",
+    "methdispatch",
+    "model_logger",
     "models",
     "n2d2_interface",
     "provider",
@@ -52,13 +72,20 @@ __all__ = [
     "scaling",
     "solver",
     "target",
+    "template_docstring",
     "tensor",
     "transform",
     "typed",
+    "utils",
 ]
 
-_CLASSES = {"ConfigSection": "config_section", "Tensor": "tensor"}
-"""Public name of a class -> the module of this package that defines it."""
+_CLASSES = {
+    "ConfigSection": "config_section",
+    "Tensor": "tensor",
+    **dict.fromkeys(("check_types", "download", "generate_name", "inherit_init_docstring"), "utils"),
+    **dict.fromkeys(("add_docstring", "methdispatch", "model_logger", "template_docstring"), "utils"),
+}
+"""Public name of a class or function -> the module of this package that defines it."""
 
 
 def __getattr__(name: str) -> object:

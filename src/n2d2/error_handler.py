@@ -33,7 +33,9 @@ class WrongValue(OptionError):  # noqa: N818 - N2D2's name
     mode='fast' is illegal: it must be one of slow, slower
     """
 
-    def __init__(self, input_name: str, input_value: object = UNSAID, accepted_values: Iterable[object] = ()) -> None:
+    def __init__(
+        self, input_name: str = "", input_value: object = UNSAID, accepted_values: Iterable[object] = ()
+    ) -> None:
         told = f"{input_name}={quoted(input_value)} is illegal: it must be one of {_listed(accepted_values)}"
         super().__init__(input_name if input_value is UNSAID else told)
 
@@ -58,14 +60,22 @@ class WrongChoice(WrongValue, WrongInputType):
 
 
 class IsEmptyError(OptionError):
-    """A list is empty (a ValueError)."""
+    """A list is empty (a ValueError).
+
+    Args:
+        list_name: its name; or a whole message.
+    """
 
     def __init__(self, list_name: str) -> None:
         super().__init__(list_name if " " in list_name else f"{list_name} is empty: it must hold one element at least")
 
 
 class NotInitialized(PrunecellError, RuntimeError):  # noqa: N818 - N2D2's name
-    """Something is used before it is made."""
+    """Something is used before it is there.
+
+    Args:
+        obj: its name; or a whole message.
+    """
 
     def __init__(self, obj: str) -> None:
         super().__init__(obj if " " in obj else f"{obj} is not initialized")
@@ -134,6 +144,8 @@ def n2d2_errors() -> Iterator[None]:
     """
     try:
         yield
+    except (WrongValue, WrongInputType):
+        raise
     except OptionTypeError as error:
         raise WrongInputType(str(error)) from None
     except OptionError as error:

@@ -21,7 +21,14 @@ from typing import Any
 
 import torch
 
-from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice, n2d2_errors, refuse_unknown
+from n2d2.error_handler import (
+    ImplementationError,
+    WrongInputType,
+    WrongValue,
+    check_choice,
+    n2d2_errors,
+    refuse_unknown,
+)
 from n2d2.refusal import refused_class
 from prunecell.errors import check_count
 
@@ -54,12 +61,12 @@ default_net = refused_class(
 
 def set_cuda_device(device: int) -> None:
     """Set `cuda_device`."""
-    setattr(sys.modules[__name__], "cuda_device", device)
+    sys.modules[__name__].cuda_device = device
 
 
 def set_random_seed(seed: int) -> None:
     """Set `seed`."""
-    setattr(sys.modules[__name__], "seed", seed)
+    sys.modules[__name__].seed = seed
 
 
 def device() -> torch.device:

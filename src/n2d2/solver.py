@@ -119,7 +119,7 @@ class SGD(Solver):
     """
 
     REFUSED: ClassVar[Mapping[str, str]] = MappingProxyType(
-        dict.fromkeys(("iteration_pass", "nb_iteration"), "it is a count of the solver's own; iteration_size sets how many")
+        dict.fromkeys(("iteration_pass", "nb_iteration"), "it is a count of the solver's own; set iteration_size")
     )
     momentum: float = number(default=0.0, low=0, high=1)
     decay: float = number(default=0.0, low=0)

@@ -91,7 +91,11 @@ class Tally:
         best = scores.topk(top_n, 1).indices
         hits = best == labels[:, None]
         added = int(hits[:, 0].sum()), int(hits.any(1).sum()), len(labels)
-        self.right, self.right_top_n, self.seen = self.right + added[0], self.right_top_n + added[1], self.seen + added[2]
+        self.right, self.right_top_n, self.seen = (
+            self.right + added[0],
+            self.right_top_n + added[1],
+            self.seen + added[2],
+        )
         self.confusion += torch.bincount((labels * n + best[:, 0]).cpu(), minlength=n * n).view(n, n)
         return added
 

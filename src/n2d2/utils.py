@@ -47,7 +47,8 @@ def model_logger(model: Any, path: str | Path, log_dict: Mapping[str, object] | 
 
 
 download = Refused(
-    "nothing is downloaded for a script; fetch the file yourself, or use a database that can download", "n2d2.utils.download"
+    "nothing is downloaded for a script; fetch the file yourself, or use a database that can download",
+    "n2d2.utils.download",
 )
 
 _OWN_CODE = "it serves N2D2's own classes; Python's functools and type hints serve yours"

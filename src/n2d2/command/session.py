@@ -110,7 +110,9 @@ def starts_in(checkpoint: Path, names: Mapping[str, str]) -> Iterator[tuple[str,
     """
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["pruner"]
-        fields = {weight: state["specs"][entry["spec"]]["schedule"]["fields"] for weight, entry in state["weights"].items()}
+        fields = {
+            weight: state["specs"][entry["spec"]]["schedule"]["fields"] for weight, entry in state["weights"].items()
+        }
     except Exception:  # noqa: BLE001 - torch raises what its parsers raise
         return
     for cell, weight in names.items():
