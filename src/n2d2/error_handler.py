@@ -101,7 +101,7 @@ class ImplementationError(PrunecellError, RuntimeError):
     """Something that N2D2 has and that is refused here, by its name; the message says what to use instead."""
 
 
-class RefusedParameter(ImplementationError, WrongInputType):
+class RefusedParameter(ImplementationError, WrongInputType):  # noqa: N818 - it is an ImplementationError
     """A parameter that N2D2 has and that is refused here."""
 
 
@@ -116,7 +116,8 @@ def deprecated(version: str = "", reason: str = "") -> Callable[[Function], Func
     """Mark a function or method of one's own: who calls it is warned.
 
     Args:
-        version: since when. reason: what to use instead.
+        version: since when.
+        reason: what to use instead.
     """
 
     def marked(function: Function) -> Function:

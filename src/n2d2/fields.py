@@ -79,8 +79,8 @@ class Declared(Named):
 
     REFUSED: ClassVar[Mapping[str, str]] = {}
     _shared: ClassVar[bool] = True
-    model: str | None = checked(None, _check_model)
-    datatype: str | None = checked(None, _check_datatype)
+    model: str | None = checked(default=None, check=_check_model)
+    datatype: str | None = checked(default=None, check=_check_datatype)
 
     def __init_subclass__(cls, *, shared: bool = False) -> None:
         dataclass(kw_only=True, repr=False)(cls)

@@ -136,8 +136,8 @@ def load_weights(
         folder: where from.
         inputs: as for `save_weights`.
         masked: names of the cells that must have masks; by default those with a PruneCell.
-        ignore_missing: cells without files stay as they are, with a warning; a PruneCell whose masks are not there fills
-            its masks on the new weights.
+        ignore_missing: cells without files stay as they are, with a warning; a PruneCell whose masks are not there
+            fills them on the new weights.
 
     Returns:
         Cell name -> the bool mask of its weight that was there.

@@ -59,16 +59,6 @@ default_net = refused_class(
 )
 
 
-def set_cuda_device(device: int) -> None:
-    """Set `cuda_device`."""
-    sys.modules[__name__].cuda_device = device
-
-
-def set_random_seed(seed: int) -> None:
-    """Set `seed`."""
-    sys.modules[__name__].seed = seed
-
-
 def device() -> torch.device:
     """Where new cells live: the chosen GPU with Frame_CUDA, if torch finds it; else the CPU."""
     cuda = default_model == "Frame_CUDA" and cuda_available
@@ -129,6 +119,14 @@ class GlobalVariables(ModuleType):
     """A module whose settings are checked when they are set."""
 
     Verbosity = Verbosity
+
+    def set_cuda_device(self, device: int) -> None:
+        """Set `cuda_device`."""
+        self.cuda_device = device
+
+    def set_random_seed(self, seed: int) -> None:
+        """Set `seed`."""
+        self.seed = seed
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - settings of any type
         name = _METHODS.get(name, name)

@@ -50,7 +50,7 @@ class Quantizer(Declared, shared=True):
 class CellQuantizer(Quantizer, shared=True):
     """What acts on the weights of a cell: `isinstance(x, CellQuantizer)`. Never instantiated itself."""
 
-    quant_mode: str = choice("Default", "Symmetric", "Asymmetric", "FullRange")
+    quant_mode: str = choice("Default", "Symmetric", "Asymmetric", "FullRange", default="Default")
 
     @abstractmethod
     def add_weights(self, weights: Tensor, diff_weights: Tensor | None = None) -> None:

@@ -86,7 +86,7 @@ class Solver(Declared, shared=True):
     """
 
     learning_rate: float = number(default=0.01, low=0)
-    clamping: str | bool = checked("", lambda name, value: parse_clamping(value))  # noqa: ARG005 - the form of a check
+    clamping: str | bool = checked(default="", check=lambda name, value: parse_clamping(value))  # noqa: ARG005 - the form of a check
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)

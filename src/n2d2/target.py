@@ -24,6 +24,8 @@ from prunecell.errors import StateError, check_count, quoted
 from prunecell.kinds import check_fields
 from prunecell.report.picture import can_draw
 
+__all__ = ["IGNORED", "Score", "Target", "squared_error"]
+
 MAX_WRITTEN = 20
 """Up to so many classes the numbers stand in the picture of a confusion matrix."""
 
@@ -126,7 +128,7 @@ class Target(Named):
         return None if self._made is None else self._made.get_deepnet()  # type: ignore[attr-defined]
 
     def log_estimated_labels(self, path: str) -> None:
-        """Add the last batch to NAME/`path`/classif.log: for each stimulus label, estimated label, its score, all scores.
+        """Add the last batch to NAME/`path`/classif.log: for each stimulus label, estimated one, its score, all.
 
         Raises:
             NotInitialized: there was none.

@@ -25,7 +25,7 @@ def test_it_is_a_mapping_that_can_change():
     assert config.copy() == config == ConfigSection(config)
     assert dict(config | {"b": 0}) == {"b": 0, "c": 3, "d": 4}
     assert "c" in config
-    with pytest.raises(KeyError, match="^this ConfigSection has no 'bb'; did you mean 'b'"):
+    with pytest.raises(KeyError, match=r"^this ConfigSection has no 'bb'; did you mean 'b'"):
         config["bb"]
     with pytest.raises(TypeError, match="a ConfigSection takes keywords or a mapping, not 3"):
         ConfigSection(3)

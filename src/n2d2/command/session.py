@@ -89,7 +89,7 @@ class Session:
             self.pruner = Pruner(self.model, plan, optimizer=self.optimizer, epoch_size=size)
 
     def _begun(self, masks: Mapping[str, Tensor]) -> dict[str, float]:
-        """Cell -> the sparsity of the masks that its pruning goes on from, in the run that is resumed or in this one."""
+        """Cell -> the sparsity of the masks that its pruning went on from in the run that is resumed, or does now."""
         quantizers, checkpoint = self.network.quantizers, self.options.checkpoints["learning"]
         if self.options.goes_on and checkpoint.exists():
             return {cell: start for cell, start in starts_in(checkpoint, self.parameter_names) if cell in quantizers}
