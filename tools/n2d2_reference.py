@@ -22,7 +22,14 @@ PAGE = ROOT / "docs/n2d2_reference.md"
 NAMES: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests/data/n2d2_reference.json").read_text())
 
 DIFFERS: dict[str, str] = {
+    "n2d2.global_variables.set_cuda_device": "sets, where N2D2 refuses it",
+    "n2d2.global_variables.set_random_seed": "sets, where N2D2 refuses it",
     "n2d2.provider.DataProvider.read_random_batch": "each stimulus comes once before any comes again",
+    "n2d2.solver.SGD.learning_rate_policy": "CosineDecay stays at its end, where N2D2's rises again",
+    "n2d2.target.Score.clear_success": "clears the confusion matrix too, as clear_score",
+    "n2d2.target.Score.get_average_success": "top_n does not matter, where N2D2 refuses another than 1",
+    "n2d2.target.Score.log_estimated_labels": "without the numbers and names of the stimuli",
+    "n2d2.target.Target.log_estimated_labels": "without the numbers and names of the stimuli",
 }
 """Name -> how it differs from N2D2's."""
 

@@ -55,7 +55,7 @@ def accepted(*, default: Any = None) -> Any:  # noqa: ANN401
 
 def _check_model(name: str, value: object) -> None:
     if value is not None:
-        check_model(name, value)
+        check_model(name, value, stacklevel=5)
 
 
 def _check_datatype(name: str, value: object) -> None:

@@ -70,11 +70,11 @@ def dtype() -> torch.dtype:
     return DATATYPES[default_datatype]
 
 
-def check_model(name: str, value: object) -> None:
-    """Refuse what is none of MODELS; warn of "Frame_CUDA" where torch finds no GPU."""
+def check_model(name: str, value: object, stacklevel: int = 3) -> None:
+    """Refuse what is none of MODELS; warn of "Frame_CUDA" where torch finds no GPU, at the line that sets it."""
     check_choice(name, value, MODELS)
     if value == "Frame_CUDA" and not cuda_available:
-        warnings.warn(f"{name}='Frame_CUDA', but torch finds no GPU: cells are made on the CPU", stacklevel=4)
+        warnings.warn(f"{name}='Frame_CUDA', but torch finds no GPU: cells are made on the CPU", stacklevel=stacklevel)
 
 
 def _check_device(name: str, value: object) -> None:

@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from n2d2.cells.cell import Cell
 from n2d2.cells.naming import default_name
 from n2d2.cells.summary import summary_of
-from n2d2.error_handler import NotInitialized, RefusedParameter, WrongInputType, WrongValue, check_choice, n2d2_errors
+from n2d2.error_handler import (
+    NotInitialized,
+    RefusedParameter,
+    WrongInputType,
+    WrongValue,
+    check_choice,
+    n2d2_errors,
+    refuse_unknown,
+)
 from n2d2.fields import Declared, accepted, checked, count, number
 from n2d2.metrics import METRICS, average_score
 from n2d2.named import Named
@@ -87,6 +95,7 @@ class Target(Named):
     def __init__(self, provider: Any, name: str | None = None, **options: Any) -> None:  # noqa: ANN401
         if not {"labels", "get_labels"} & set(dir(provider)):
             raise WrongInputType(f"provider={quoted(provider)} is illegal: it must be a DataProvider")
+        refuse_unknown(type(self).__name__, options, self.OPTIONS)
         self.options = _Options(**options)
         self.provider, self.name = provider, name or default_name(type(self).__name__)
         self._every_loss: list[float] = []
@@ -97,13 +106,21 @@ class Target(Named):
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
         if name in self.OPTIONS:
             setattr(self.options, name, value)
-        else:
-            super().__setattr__(name, value)
+            return
+        if not name.startswith("_"):
+            refuse_unknown(type(self).__name__, [name], (*self.OPTIONS, "losses", "name", "options", "provider"))
+        super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - options of any type
         if name.startswith("_") or "options" not in self.__dict__:
             raise AttributeError(name)
+        refuse_unknown(type(self).__name__, [name], self.OPTIONS)
         return getattr(self.options, name)
+
+    def get_parameter(self, key: str) -> Any:  # noqa: ANN401 - as for Named
+        """The value of a parameter."""
+        refuse_unknown(type(self).__name__, [key], (*self.OPTIONS, "name"))
+        return getattr(self, key)
 
     def get_name(self) -> str:
         """The name of the target."""

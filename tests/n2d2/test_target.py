@@ -231,8 +231,10 @@ def test_names_and_parameters():
     assert second.get_parameter("top_n") == second.top_n == 3
     second.set_parameter("top_n", 2)
     assert second.options.top_n == 2
-    with pytest.raises(UndefinedParameterError, match="no parameter 'topn'; did you mean 'top_n'"):
-        second.get_parameter("topn")
+    told = "Score has no parameter 'topn'; did you mean 'top_n'"
+    for use in (second.get_parameter, lambda name: getattr(second, name), lambda name: setattr(second, name, 1)):
+        with pytest.raises(UndefinedParameterError, match=told):
+            use("topn")
     assert first.get_deepnet() is None
 
 
