@@ -93,8 +93,8 @@ class Declared(Named):
             raise WrongInputType(f"{cls.__name__} is what others share, and cannot be made: make one of {made}")
         if positional:
             raise WrongInputType(
-                f"{cls.__name__} got {positional[0]!r} without a name: its parameters are given by keywords,"
-                f" as {cls.__name__}({_names(cls)[-1]}=...); there are {', '.join(sorted(_names(cls)))}"
+                f"{cls.__name__} got {positional[0]!r} without a name: its parameters are given by keywords"
+                f"; there are {', '.join(sorted(_names(cls)))}"
             )
         refuse_unknown(cls.__name__, keywords, _names(cls), cls.REFUSED)
         return super().__new__(cls)

@@ -16,7 +16,7 @@ from n2d2.refusal import Refused, refused_class
 from n2d2.tensor import Tensor
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell import Plan, Pruner, PruneSpec
-from prunecell.errors import check_number
+from prunecell.errors import check_count, check_number
 
 
 class Prunable(Protocol):
@@ -243,7 +243,9 @@ class PruneCell(CellQuantizer):
     def _weight(self, input_idx: int) -> tuple[str, nn.Parameter]:
         if not self._weights:
             raise WrongValue("this PruneCell is on no cell: it has no weights yet")
-        if not 0 <= input_idx < len(self._weights):
+        with n2d2_errors():
+            check_count("input_idx", input_idx)
+        if input_idx >= len(self._weights):
             raise WrongValue(f"input_idx={input_idx} is illegal: it must be in [0, {len(self._weights) - 1}]")
         return list(self._weights.items())[input_idx]
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from n2d2.calling import CheckedCall
 from n2d2.cells.cell import Cell
 from n2d2.cells.naming import default_name
 from n2d2.cells.summary import summary_of
@@ -71,7 +72,7 @@ class _Options(Declared):
     image_log_format: str = accepted(default="jpg")
 
 
-class Target(Named):
+class Target(Named, metaclass=CheckedCall):
     """What targets share: `isinstance(x, Target)`. Never instantiated itself.
 
     Args:
@@ -97,6 +98,8 @@ class Target(Named):
             raise WrongInputType(f"provider={quoted(provider)} is illegal: it must be a DataProvider")
         refuse_unknown(type(self).__name__, options, self.OPTIONS)
         self.options = _Options(**options)
+        if not isinstance(name, str | None):
+            raise WrongInputType(f"name={quoted(name)} is illegal: it must be a string, not a {type(name).__name__}")
         self.provider, self.name = provider, name or default_name(type(self).__name__)
         self._every_loss: list[float] = []
         self._made: Tensor | None = None
@@ -144,6 +147,12 @@ class Target(Named):
         """The graph of the network whose output came last; None before."""
         return None if self._made is None else self._made.get_deepnet()  # type: ignore[attr-defined]
 
+    def _place(self, kind: str, name: str | Path) -> Path:
+        """Where a log is written: a name alone is N2D2's, in the folder of the target."""
+        if not isinstance(name, str | Path):
+            raise WrongInputType(f"a log needs a name, which is a string, not a {type(name).__name__}")
+        return Path(name) if Path(name).parent != Path() else Path(self.name) / f"{kind}{name}"
+
     def log_estimated_labels(self, path: str) -> None:
         """Add the last batch to NAME/`path`/classif.log: for each stimulus label, estimated one, its score, all.
 
@@ -154,7 +163,7 @@ class Target(Named):
             raise NotInitialized(f"{self.name} has no labels yet: call it with the output of a network")
         scores, labels = (one.cpu() for one in self._last)
         best = of_classes(scores, self.options.binary_threshold).max(1).indices
-        file = Path(self.name) / path / "classif.log"
+        file = self._place("", path) / "classif.log"
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as lines:
             for label, estimated, values in zip(labels.tolist(), best.tolist(), scores, strict=True):
@@ -181,7 +190,7 @@ class Score(Target):
         self._batches: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)
         self.losses: list[float] = []
 
-    def __call__(self, output: Tensor) -> Tensor:
+    def __call__(self, output: Tensor | None = None) -> Tensor:
         """The loss of the batch that the provider read last, as a tensor of one value.
 
         Raises:
@@ -313,17 +322,13 @@ class Score(Target):
         confusion = self._tallies[self._partition()].confusion
         return np.zeros((0, 0), np.int64) if confusion is None else confusion.numpy()
 
-    def _place(self, kind: str, name: str | Path) -> Path:
-        """Where a log is written: a name alone is N2D2's, in the folder of the target."""
-        return Path(name) if Path(name).parent != Path() else Path(self.name) / f"{kind}_{name}"
-
     def log_confusion_matrix(self, file_name: str | Path) -> None:
         """Draw the confusion matrix of the current partition as a .png; its numbers go to a .dat.
 
         Args:
             file_name: a name, for NAME/ConfusionMatrix_`file_name`; or a path with a folder, as it is.
         """
-        path, matrix = self._place("ConfusionMatrix", file_name), self.get_confusion_matrix()
+        path, matrix = self._place("ConfusionMatrix_", file_name), self.get_confusion_matrix()
         _write(path, matrix, "%d")
         if not can_draw():
             return
@@ -354,7 +359,7 @@ class Score(Target):
         Args:
             path: a name, for NAME/Success_`path`; or a path with a folder, as it is.
         """
-        path = self._place("Success", path)
+        path = self._place("Success_", path)
         _write(path, np.array(self.losses), "%.6g")
         if not can_draw():
             return

@@ -11,7 +11,7 @@ from n2d2.cells import Fc, Sequence, Softmax
 from n2d2.error_handler import ImplementationError, NotInitialized, UndefinedParameterError, WrongInputType, WrongValue
 from n2d2.metrics import METRICS
 from n2d2.solver import SGD
-from n2d2.target import Score, squared_error
+from n2d2.target import Score, Target, squared_error
 
 
 class Provider:
@@ -308,8 +308,20 @@ def test_illegal_arguments_are_refused_by_name():
         Score(Provider(), topn=2)
     with pytest.raises(ValueError, match="top_n=0 is illegal"):
         Score(Provider(), top_n=0)
-    with pytest.raises(WrongInputType, match="provider=3 is illegal: it must be a DataProvider"):
-        Score(3)
+    for arguments, told in {
+        (3,): "provider=3 is illegal: it must be a DataProvider",
+        (): "provider is missing; it is Score",
+        (Provider(), 3): "name=3 is illegal: it must be a string, not a int",
+    }.items():
+        with pytest.raises(WrongInputType, match=told):
+            Score(*arguments)
+    for log in (Score.log_success, Score.log_confusion_matrix):
+        with pytest.raises(WrongInputType, match="a log needs a name, which is a string, not a int"):
+            log(Score(Provider()), 3)
+    with pytest.raises(WrongInputType, match=r"takes the n2d2.Tensor of a network, not a NoneType"):
+        Score(Provider())()
+    with pytest.raises(WrongInputType, match="Target is what targets share, and cannot be made: make a Score"):
+        Target(Provider())
 
 
 @pytest.mark.parametrize(
