@@ -36,7 +36,7 @@ model.set_solver(
 )
 
 # The first convolution has 150 weights of 61,000: it may keep most of them.
-thresholds = dict(zip(model.get_cells(), (0.3, 0, 0.7, 0, 0.92, 0.92, 0.6, 0), strict=True))
+thresholds = dict(zip(model.get_cells(), (0.3, 0, 0.7, 0, 0.92, 0.92, 0, 0.6), strict=True))
 for cell in model:
     if isinstance(cell, n2d2.cells.Conv | n2d2.cells.Fc):
         cell.quantizer = n2d2.quantizer.PruneCell(

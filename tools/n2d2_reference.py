@@ -45,10 +45,17 @@ DIFFERS: dict[str, str] = {
     "n2d2.deepnet.DeepNet.export_network_free_parameters": "the parameters; no plots of their distributions",
     "n2d2.deepnet.DeepNet.log_stats": "stats.log, a table; no plots",
     "n2d2.deepnet.DeepNet.remove": "of the graph of a DeepNetCell; that of a tensor is what was computed",
+    "n2d2.global_variables.set_cuda_device": "sets, where N2D2 refuses it",
+    "n2d2.global_variables.set_random_seed": "sets, where N2D2 refuses it",
     "n2d2.provider.DataProvider.batch_number": "iterating gives every stimulus once, the smaller last batch too",
     "n2d2.provider.DataProvider.get_partition": "the name, a string, not a member of a C++ enumeration",
     "n2d2.provider.DataProvider.read_batch": "a last batch may be smaller; after the last of set_batch it is an error",
     "n2d2.provider.DataProvider.read_random_batch": "each stimulus comes once before any comes again",
+    "n2d2.solver.SGD.learning_rate_policy": "CosineDecay stays at its end, where N2D2's rises again",
+    "n2d2.target.Score.clear_success": "clears the confusion matrix too, as clear_score",
+    "n2d2.target.Score.get_average_success": "top_n does not matter, where N2D2 refuses another than 1",
+    "n2d2.target.Score.log_estimated_labels": "without the numbers and names of the stimuli",
+    "n2d2.target.Target.log_estimated_labels": "without the numbers and names of the stimuli",
     "n2d2.transform.Distortion.ignore_missing_data": "no effect: it is about labels per pixel",
 }
 """Name -> how it differs from N2D2's; what a class inherits differs as in the class that it inherits it from."""

@@ -11,52 +11,85 @@ from prunecell.errors import nearest
 if TYPE_CHECKING:
     from n2d2 import (
         activation,
+        application,
         cells,
+        converter,
         database,
         deepnet,
         error_handler,
+        export,
         filler,
         global_variables,
         mapping,
         models,
+        n2d2_interface,
         provider,
         quantizer,
+        scaling,
         solver,
         target,
         tensor,
         transform,
+        typed,
+        utils,
     )
     from n2d2.config_section import ConfigSection
     from n2d2.tensor import Interface, Tensor
+    from n2d2.utils import (
+        add_docstring,
+        check_types,
+        download,
+        generate_name,
+        inherit_init_docstring,
+        methdispatch,
+        model_logger,
+        template_docstring,
+    )
 
 __all__ = [
     "ConfigSection",
     "Interface",
     "Tensor",
     "activation",
+    "add_docstring",
+    "application",
     "cells",
+    "check_types",
+    "converter",
     "database",
     "deepnet",
+    "download",
     "error_handler",
+    "export",
     "filler",
+    "generate_name",
     "global_variables",
+    "inherit_init_docstring",
     "mapping",
+    "methdispatch",
+    "model_logger",
     "models",
+    "n2d2_interface",
     "provider",
     "quantizer",
+    "scaling",
     "solver",
     "target",
+    "template_docstring",
     "tensor",
     "transform",
+    "typed",
+    "utils",
 ]
 
-_CLASSES = {"ConfigSection": "config_section", "Interface": "tensor", "Tensor": "tensor"}
-"""Public name of a class -> the module of this package that defines it."""
-
-_ELSEWHERE = {
-    "application": "n2d2.target.Score after a Softmax with loss takes the place of its classifiers",
-    "export": "prunecell.save writes the pruned network, and the command n2d2 has -export",
+_CLASSES = {
+    "ConfigSection": "config_section",
+    "Interface": "tensor",
+    "Tensor": "tensor",
+    **dict.fromkeys(("check_types", "download", "generate_name", "inherit_init_docstring"), "utils"),
+    **dict.fromkeys(("add_docstring", "methdispatch", "model_logger", "template_docstring"), "utils"),
 }
+"""Public name of a class or function -> the module of this package that defines it."""
 
 
 def __getattr__(name: str) -> object:
@@ -69,8 +102,6 @@ def __getattr__(name: str) -> object:
         return import_module(f"{__name__}.{name}")
     from n2d2.error_handler import UndefinedParameterError  # noqa: PLC0415 - only a mistake needs it
 
-    if name in _ELSEWHERE:
-        raise UndefinedParameterError(f"n2d2 has no {name!r}: {_ELSEWHERE[name]}")
     raise UndefinedParameterError(f"n2d2 has no {name!r}{nearest(name, __all__)}")
 
 

@@ -69,7 +69,7 @@ LOWER_IS_BETTER = ("MissRate", "FallOut", "FalseDiscoveryRate", "FalseOmissionRa
 
 
 def average_score(confusion: np.ndarray[Any, Any], metric: str) -> float:
-    """The mean of a score over the classes that have stimuli; 0 where none has.
+    """The mean of a score over the classes that have stimuli, or were taken for others; 0 where none was.
 
     Args:
         confusion: stimuli of each label (rows) that were taken for each label (columns).
@@ -84,4 +84,4 @@ def average_score(confusion: np.ndarray[Any, Any], metric: str) -> float:
     right = np.diag(matrix)
     missed, wrong = matrix.sum(1) - right, matrix.sum(0) - right
     table = Table(right, missed, wrong, matrix.sum() - right - missed - wrong)
-    return float(METRICS[metric](table)[right + missed > 0].mean())
+    return float(METRICS[metric](table)[right + missed + wrong > 0].mean())

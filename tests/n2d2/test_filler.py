@@ -37,6 +37,8 @@ def test_simple_fillers():
     assert weight.max() <= 6
     assert weight.mean().item() == pytest.approx(2, abs=0.05)
     assert not filled(He(scaling=0)).any()
+    mean = filled(He(mean_norm=50.0, scaling=2.0, variance_norm="FanOut")).mean().item()
+    assert mean == pytest.approx(2 * 50 / FAN["FanOut"], abs=0.002)
     assert filled(Xavier()).abs().max() <= math.sqrt(3 / FAN["FanIn"])
 
 
