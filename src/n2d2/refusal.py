@@ -23,10 +23,14 @@ class Refused:
     """
 
     def __init__(self, instead: str, name: str = "") -> None:
-        self.instead, self.name = instead, name
+        self.instead, self.name, self.method = instead, name, ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = self.name or f"{owner.__name__}.{name}"
+        if not self.name:
+            self.name, self.method = f"{owner.__name__}.{name}", name
+
+    def __get__(self, thing: object, owner: type) -> "Refused":
+        return Refused(self.instead, f"{owner.__name__}.{self.method}") if self.method else self
 
     def __call__(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - whatever N2D2's takes
         """Refuse."""

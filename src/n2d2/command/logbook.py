@@ -73,7 +73,7 @@ def measure(experiment: Experiment, partition: str) -> list[float]:
         for target in network.targets:
             target.count(scores, labels)
     seen = provider.database.get_nb_stimuli(partition)
-    return [target.get_average_success() if seen else nan for target in network.targets]
+    return [target.get_average_top_n_success() if seen else nan for target in network.targets]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -114,7 +114,7 @@ class Logbook:
 
     def _log(self) -> None:
         target = self.experiment.network.targets[0]
-        loss, learning = target.average_loss(), target.get_average_success()
+        loss, learning = target.average_loss(), target.get_average_top_n_success()
         validation = measure(self.experiment, "Validation")[0]
         weights = () if self.pruner is None else self.pruner.report().weights
         self.rows.append(
