@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         activation,
         application,
         cells,
+        converter,
         database,
         error_handler,
         export,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         tensor,
         transform,
         typed,
+        utils,
     )
     from n2d2.config_section import ConfigSection
     from n2d2.tensor import Tensor
@@ -39,6 +41,7 @@ __all__ = [
     "activation",
     "application",
     "cells",
+    "converter",
     "database",
     "error_handler",
     "export",
@@ -55,6 +58,7 @@ __all__ = [
     "tensor",
     "transform",
     "typed",
+    "utils",
 ]
 
 _CLASSES = {"ConfigSection": "config_section", "Tensor": "tensor"}
