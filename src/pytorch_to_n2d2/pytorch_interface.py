@@ -103,7 +103,7 @@ class Block(nn.Module):
         """Once after each backward pass, whatever was called within it."""
         n_samples, self._due = sum(self._due.values()), {}
         if n_samples and any(p.grad is not None for p in self._block.parameters()):
-            update(list(self._block.get_cells().values()), n_samples, None)
+            update([cell for cell in self._block.modules() if isinstance(cell, n2d2.cells.Cell)], n_samples, None)
 
     def train(self, mode: bool = True) -> "Block":  # noqa: FBT001, FBT002 - torch's signature
         """Switch to training, or to testing."""

@@ -180,7 +180,7 @@ def test_it_is_a_network_for_n2d2s_tensors_too(name, capsys):
     x = torch.randn(size)
     y = net.test()(n2d2.Tensor.from_torch(x))
     torch.testing.assert_close(y.values.reshape(module.eval()(x).shape), module(x))
-    net.summary()
+    net.summary(verbose=True)
     told = capsys.readouterr().out
     assert f"Total parameters: {sum(p.numel() for p in module.parameters()):,}" in told
     assert len(told.splitlines()) == len(net) + 6
