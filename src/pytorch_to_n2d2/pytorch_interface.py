@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.autograd import Variable
 
 import n2d2
+from n2d2.calling import CheckedCall
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
 from n2d2.updating import update
 from prunecell.errors import check_count
 from pytorch_to_n2d2.network import TorchNetwork
 
 
-class Block(nn.Module):
+class Block(nn.Module, metaclass=CheckedCall):
     """A network of N2D2's as a torch module: `loss.backward()` updates it, with its own solvers and PruneCells.
 
     Torch's optimizers do not see its parameters; it shows them one parameter without effect, because they want one.
