@@ -303,7 +303,7 @@ SEQUENCE = n2d2.cells.Sequence([Fc(4, 2)])
         (lambda: wrap(nn.LazyLinear(3), [1, 2]), WrongValue, "the module has no weights yet: call the module once"),
         (lambda: wrap(SEQUENCE, [1, 4]), WrongValue, "the module is a Sequence of N2D2's: Block"),
         (lambda: wrap(nn.Sequential(Fc(4, 2)), [1, 4]), WrongValue, "0 is a Fc of N2D2's"),
-        (lambda: Block(), WrongInputType, r"block is missing; it is Block\(block, need_to_flatten=False"),
+        (Block, WrongInputType, r"block is missing; it is Block\(block, need_to_flatten=False"),
         (lambda: Block(nn.ReLU()), WrongInputType, "block is a ReLU: it must be one of N2D2's containers"),
         (lambda: Block(SEQUENCE)(n2d2.Tensor([1, 4])), WrongInputType, "a Block takes torch tensors, not a Tensor"),
         (lambda: wrap(nn.ReLU(), [1, 2]).get_block().remove("a"), ImplementationError, "before it is wrapped"),
