@@ -4,6 +4,7 @@ A module is imported when it is first used, so that the command line starts with
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from prunecell.errors import nearest
@@ -98,7 +99,7 @@ def __getattr__(name: str) -> object:
         found = getattr(import_module(f"{__name__}.{_CLASSES[name]}"), name)
         globals()[name] = found  # the next use does not come here
         return found
-    if name in __all__:
+    if name in __all__ or (name[:1] != "_" and find_spec(f"{__name__}.{name}")):
         return import_module(f"{__name__}.{name}")
     from n2d2.error_handler import UndefinedParameterError  # noqa: PLC0415 - only a mistake needs it
 

@@ -145,7 +145,7 @@ class Target(Named, metaclass=CheckedCall):
 
     def get_deepnet(self) -> Any:  # noqa: ANN401 - a DeepNet
         """The graph of the network whose output came last; None before."""
-        return None if self._made is None else self._made.get_deepnet()  # type: ignore[attr-defined]
+        return None if self._made is None else self._made.get_deepnet()
 
     def _place(self, kind: str, name: str | Path) -> Path:
         """Where a log is written: a name alone is N2D2's, in the folder of the target."""

@@ -53,7 +53,7 @@ class TorchNetwork(DeepNetCell):
         with self._watched(remember=True), torch.set_grad_enabled(self.training):
             made = self.torch_module(values)
         trace = x.trace
-        for cell in self.get_cells().values():
+        for _, cell in self._parts:
             trace = Trace.after(cell, [trace], n)
         if isinstance(made, torch.Tensor):
             return _as_ours(made, trace)

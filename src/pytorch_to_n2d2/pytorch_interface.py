@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.autograd import Variable
 
 import n2d2
+from n2d2.calling import CheckedCall
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
 from n2d2.updating import update
 from prunecell.errors import check_count
 from pytorch_to_n2d2.network import TorchNetwork
 
 
-class Block(nn.Module):
+class Block(nn.Module, metaclass=CheckedCall):
     """A network of N2D2's as a torch module: `loss.backward()` updates it, with its own solvers and PruneCells.
 
     Torch's optimizers do not see its parameters; it shows them one parameter without effect, because they want one.
@@ -103,7 +104,7 @@ class Block(nn.Module):
         """Once after each backward pass, whatever was called within it."""
         n_samples, self._due = sum(self._due.values()), {}
         if n_samples and any(p.grad is not None for p in self._block.parameters()):
-            update(list(self._block.get_cells().values()), n_samples, None)
+            update([cell for cell in self._block.modules() if isinstance(cell, n2d2.cells.Cell)], n_samples, None)
 
     def train(self, mode: bool = True) -> "Block":  # noqa: FBT001, FBT002 - torch's signature
         """Switch to training, or to testing."""

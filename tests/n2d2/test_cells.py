@@ -510,7 +510,18 @@ def test_fit_needs_a_provider():
 
 
 def test_summary_counts_what_is_there_and_what_is_kept(capsys):
-    net = n2d2.models.lenet.LeNet(10)
+    table = torch.arange(96).reshape(6, 16) % 8 < 5
+    net = Sequence(
+        [
+            Conv(1, 6, [5, 5], no_bias=True),
+            Pool2d([2, 2], stride_dims=[2, 2]),
+            Conv(6, 16, [5, 5], mapping=table, no_bias=True),
+            Pool2d([2, 2], stride_dims=[2, 2]),
+            Conv(16, 120, [5, 5], no_bias=True),
+            Fc(120, 84, no_bias=True),
+            Fc(84, 10, no_bias=True),
+        ]
+    )
     for cell in net:
         if isinstance(cell, Conv | Fc):
             cell.quantizer = n2d2.quantizer.PruneCell(

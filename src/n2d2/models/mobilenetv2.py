@@ -128,9 +128,9 @@ class MobileNetV2(Sequence):
             dims: without effect, because the provider knows it.
             batch_size: without effect, as dims.
             path: the file.
-            download: refused.
+            download: read the file from where N2D2 keeps it; if it is not there, the error says where to put it.
         """
-        return zoo.load(inputs, "mobilenetv2-1.0", path, download=download)
+        return zoo.load(inputs, "mobilenetv2", "mobilenetv2-1.0", path, download=download)
 
     @classmethod
     def ONNX_preprocessing(cls, size: int = 224) -> Composite:  # noqa: N802 - N2D2's name

@@ -179,11 +179,12 @@ class ResNet:
             dims: without effect, because the provider knows it.
             batch_size: without effect, as dims.
             path: the file.
-            download: refused.
+            download: read the file from where N2D2 keeps it; if it is not there, the error says where to put it.
         """
         check_choice("resnet_type", resnet_type, map(str, TABLE_1))
         check_choice("version", version, VERSIONS)
-        return zoo.load(inputs, f"resnet{resnet_type}{VERSIONS[version]}", path, download=download)
+        v = VERSIONS[version]
+        return zoo.load(inputs, f"resnet-{resnet_type}-{v}", f"resnet{resnet_type}{v}", path, download=download)
 
     @classmethod
     def ONNX_preprocessing(cls, size: int = 224, margin: int = 32) -> Composite:  # noqa: N802 - N2D2's name

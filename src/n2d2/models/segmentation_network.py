@@ -93,7 +93,7 @@ class SegmentationNetwork(Block):
             decoder[f"conv_1x1_{scale}"](feature.get_outputs())
             for scale, feature in zip(SCALES, self._features, strict=True)
         ]
-        for cell in decoder.items()[len(SCALES) :]:
+        for cell in list(decoder)[len(SCALES) :]:
             made = cell([made, finer.pop()]) if isinstance(cell, DecoderFuse) else cell(made)
         return made if isinstance(x, Tensor) else made.values
 

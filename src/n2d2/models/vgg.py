@@ -105,10 +105,11 @@ class VGG(Sequence):
             dims: without effect, because the provider knows it.
             batch_size: without effect, as dims.
             path: the file.
-            download: refused.
+            download: read the file from where N2D2 keeps it; if it is not there, the error says where to put it.
         """
         check_choice("vgg_type", vgg_type, map(str, TABLE_1))
-        return zoo.load(inputs, f"vgg{vgg_type}{'-bn' if batchnorm else ''}", path, download=download)
+        name = f"vgg{vgg_type}{'-bn' if batchnorm else ''}"
+        return zoo.load(inputs, name, name, path, download=download)
 
 
 class _OfSize(VGG):
