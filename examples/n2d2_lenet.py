@@ -19,7 +19,6 @@ n2d2.global_variables.seed = 1
 database = n2d2.database.MNIST(data_path=arguments.data_path, validation=0.1)
 provider = n2d2.provider.DataProvider(database, [32, 32, 1], batch_size=arguments.batch_size)
 provider.add_transformation(n2d2.transform.PadCrop(32, 32))
-provider.normalize_stimuli()
 
 model = n2d2.models.lenet.LeNet(10)
 softmax = n2d2.cells.nn.Softmax(with_loss=True)
@@ -37,7 +36,7 @@ model.set_solver(
 )
 
 # The first convolution has 150 weights of 61,000: it may keep most of them.
-thresholds = dict(zip(model.get_cells(), (0.3, 0, 0.7, 0, 0.92, 0.92, 0.6, 0), strict=True))
+thresholds = dict(zip(model.get_cells(), (0.3, 0, 0.7, 0, 0.92, 0.92, 0, 0.6), strict=True))
 for cell in model:
     if isinstance(cell, n2d2.cells.Conv | n2d2.cells.Fc):
         cell.quantizer = n2d2.quantizer.PruneCell(

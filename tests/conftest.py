@@ -7,9 +7,16 @@ import signal
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from torch import nn
 
 torch.set_num_threads(1)
+
+# No test hangs on the time that it takes; each run has the same examples (--hypothesis-profile=default draws others).
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Imports point one way, in both packages: the list in docs/design.md is the law, and every file stands in it."""
+"""Imports point one way, in all packages: the list in docs/design.md is the law, and every file stands in it."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
-PACKAGES = ("prunecell", "n2d2")
+PACKAGES = ("prunecell", "n2d2", "pytorch_to_n2d2", "keras_to_n2d2", "N2D2")
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in SOURCE.rglob("*.py")
@@ -16,7 +16,7 @@ MODULES = {
 
 
 def listed():
-    """Module -> its row, from the bottom up; the rows of n2d2 follow those of prunecell."""
+    """Module -> its row, from the bottom up; the rows of each package follow those of the one before."""
     page = (ROOT / "docs" / "design.md").read_text().partition("## Who imports whom")[2]
     lines = "".join(re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)).splitlines()
     rows, package = {}, ""

@@ -23,9 +23,42 @@ PAGE = ROOT / "docs/n2d2_reference.md"
 NAMES: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests/data/n2d2_reference.json").read_text())
 
 DIFFERS: dict[str, str] = {
+    "n2d2.Tensor.cuda": "without a GPU it stays on the CPU, with a warning",
+    "n2d2.Tensor.dtoh": "nothing to do: there is one copy of the values",
+    "n2d2.Tensor.htod": "nothing to do: there is one copy of the values",
+    "n2d2.cells.BatchNorm2d.get_variances": "ones before the first batch, where N2D2 has zeros",
+    "n2d2.cells.DeepNetCell.fit": "log_epoch=1 by default (N2D2: 1000); the best error rate is the lowest",
+    "n2d2.cells.DeepNetCell.log_stats": "stats.log, a table; no plots",
+    "n2d2.cells.DeepNetCell.run_test": "returns the success; log_confusion_matrix and log_success draw",
+    "n2d2.cells.Dropout.dropout": "what is kept is scaled up, as N2D2 does on a GPU, but not on a CPU",
+    "n2d2.cells.NeuralNetworkCell.get_input_cells": "data of no provider has no name; N2D2 counts TensorPlaceholders",
+    "n2d2.cells.NeuralNetworkCell.is_exportable_to": "False: nothing is made into code",
+    "n2d2.cells.Trainable.outputs_remap": "no effect, with a warning: nothing is made into code",
+    "n2d2.cells.Trainable.weights_export_flip": "no effect, with a warning: files have the kernels as they compute",
+    "n2d2.cells.Trainable.weights_export_format": "no effect, with a warning: nothing is made into code",
+    "n2d2.database.DIR.label_path": "a file of labels, as N2D2 documents it; its program takes a label's name",
+    "n2d2.database.GTSRB.download": "fetches nothing: it says which files to put where",
+    "n2d2.database.GTSRB.is_downloadable": "False: no class fetches files when it is asked to",
+    "n2d2.database.MNIST.download": "fetches nothing: it says which files to put where",
+    "n2d2.database.MNIST.is_downloadable": "False: no class fetches files when it is asked to",
+    "n2d2.database.Numpy.load": "only these stimuli go into the partition; N2D2 takes all that are Unpartitioned along",
+    "n2d2.deepnet.DeepNet.export_network_free_parameters": "the parameters; no plots of their distributions",
+    "n2d2.deepnet.DeepNet.log_stats": "stats.log, a table; no plots",
+    "n2d2.deepnet.DeepNet.remove": "of the graph of a DeepNetCell; that of a tensor is what was computed",
+    "n2d2.global_variables.set_cuda_device": "sets, where N2D2 refuses it",
+    "n2d2.global_variables.set_random_seed": "sets, where N2D2 refuses it",
+    "n2d2.provider.DataProvider.batch_number": "iterating gives every stimulus once, the smaller last batch too",
+    "n2d2.provider.DataProvider.get_partition": "the name, a string, not a member of a C++ enumeration",
+    "n2d2.provider.DataProvider.read_batch": "a last batch may be smaller; after the last of set_batch it is an error",
     "n2d2.provider.DataProvider.read_random_batch": "each stimulus comes once before any comes again",
+    "n2d2.solver.SGD.learning_rate_policy": "CosineDecay stays at its end, where N2D2's rises again",
+    "n2d2.target.Score.clear_success": "clears the confusion matrix too, as clear_score",
+    "n2d2.target.Score.get_average_success": "top_n does not matter, where N2D2 refuses another than 1",
+    "n2d2.target.Score.log_estimated_labels": "without the numbers and names of the stimuli",
+    "n2d2.target.Target.log_estimated_labels": "without the numbers and names of the stimuli",
+    "n2d2.transform.Distortion.ignore_missing_data": "no effect: it is about labels per pixel",
 }
-"""Name -> how it differs from N2D2's."""
+"""Name -> how it differs from N2D2's; what a class inherits differs as in the class that it inherits it from."""
 
 
 class Status(Enum):
@@ -53,7 +86,6 @@ def found(name: str) -> Any:  # noqa: ANN401 - any object
 def status_of(name: str, parameter: str = "", member: str = "") -> Status:
     """What became of a name, of a parameter of it, or of a member."""
     owner = found(name)
-    full = ".".join(part for part in (name, parameter or member) if part)
     if owner is None:
         return Status.missing
     if _refusal(owner) or parameter in getattr(owner, "REFUSED", {}):
@@ -66,7 +98,18 @@ def status_of(name: str, parameter: str = "", member: str = "") -> Status:
             return Status.missing
         if _refusal(one):
             return Status.refused
-    return Status.differs if full in DIFFERS else Status.works
+    return Status.differs if difference(name, parameter or member) else Status.works
+
+
+def difference(name: str, part: str = "") -> str:
+    """How a name, or a parameter or member of it, differs from N2D2's; "" if it does not."""
+    owner = found(name)
+    for base, _, last in (key.rpartition(".") for key in DIFFERS):
+        kind = found(base)
+        inherits = isinstance(owner, type) and isinstance(kind, type) and issubclass(owner, kind)
+        if (base, last) == (name, part) or (inherits and last == part):
+            return DIFFERS[f"{base}.{last}"]
+    return DIFFERS.get(name, "") if not part else ""
 
 
 def _refusal(thing: object) -> Refused | None:
@@ -83,8 +126,8 @@ def accepted(owner: Any) -> set[str]:  # noqa: ANN401 - a class or a function
         return set(inspect.signature(owner).parameters) if callable(owner) else set()
     names = {part.name for part in fields(owner)} if is_dataclass(owner) else set()
     for cls in owner.__mro__[:-1]:
-        if "__init__" in vars(cls):
-            names |= set(inspect.signature(vars(cls)["__init__"]).parameters)
+        for maker in vars(cls).keys() & {"__init__", "__new__"}:
+            names |= set(inspect.signature(getattr(cls, maker)).parameters)
         names |= {*vars(cls).get("OPTIONS", ()), *vars(cls).get("ALIASES", ()), *vars(cls).get("COMMON", ())}
     return names
 

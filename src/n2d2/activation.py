@@ -1,12 +1,50 @@
 """Activations: what a cell applies to its output. Callables on torch tensors with N2D2's parameters."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from n2d2.error_handler import RefusedParameter
 from n2d2.fields import Declared, number
 
+REFUSED = MappingProxyType(
+    {
+        "quantizer": "outputs keep their precision; a PruneCell goes on a cell with weights",
+        "scaling": "outputs are not scaled to integers; BatchNorm2d learns a scale",
+    }
+)
 
-class Linear(Declared):
+
+class ActivationFunction(Declared, shared=True):
+    """What the activations share: `isinstance(x, ActivationFunction)`. Never instantiated itself."""
+
+    REFUSED: ClassVar[Mapping[str, str]] = REFUSED
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Elementwise; any shape."""
+        raise NotImplementedError
+
+    def has_quantizer(self) -> bool:
+        """Whether outputs are quantized: never."""
+        return False
+
+    def get_quantizer(self) -> None:
+        """What quantizes outputs: nothing."""
+
+    def set_quantizer(self, quantizer: object) -> None:
+        """Refuse; None is what is there."""
+        if quantizer is not None:
+            raise RefusedParameter(f"quantizer of {self.get_type()} is refused: {REFUSED['quantizer']}")
+
+    def has_scaling(self) -> bool:
+        """Whether outputs are scaled to integers: never."""
+        return False
+
+
+class Linear(ActivationFunction):
     """Identity, between -clipping and clipping where clipping > 0."""
 
     clipping: float = number(default=0.0, low=0)
@@ -16,7 +54,7 @@ class Linear(Declared):
         return x.clamp(-self.clipping, self.clipping) if self.clipping else x
 
 
-class Rectifier(Declared):
+class Rectifier(ActivationFunction):
     """max(x, leak_slope x), at most clipping where clipping > 0.
 
     >>> import torch
@@ -33,7 +71,7 @@ class Rectifier(Declared):
         return y.clamp(max=self.clipping) if self.clipping else y
 
 
-class Tanh(Declared):
+class Tanh(ActivationFunction):
     """tanh(alpha x)."""
 
     alpha: float = number(default=1.0, low=0, open_low=True)
@@ -43,7 +81,7 @@ class Tanh(Declared):
         return (x if self.alpha == 1 else x * self.alpha).tanh()
 
 
-class Logistic(Declared):
+class Logistic(ActivationFunction):
     """1 / (1 + exp(-x))."""
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -51,7 +89,7 @@ class Logistic(Declared):
         return x.sigmoid()
 
 
-class Saturation(Declared):
+class Saturation(ActivationFunction):
     """x between -threshold and threshold."""
 
     threshold: float = number(default=1.0, low=0, open_low=True)
@@ -61,15 +99,19 @@ class Saturation(Declared):
         return x.clamp(-self.threshold, self.threshold)
 
 
-class Softplus(Declared):
+class Softplus(ActivationFunction):
     """log(1 + exp(x))."""
+
+    REFUSED: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {**REFUSED, "clipping": "N2D2 has it, without effect; Rectifier and Linear clip"}
+    )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Elementwise; any shape."""
         return F.softplus(x)
 
 
-class Swish(Declared):
+class Swish(ActivationFunction):
     """x / (1 + exp(-x))."""
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -77,7 +119,7 @@ class Swish(Declared):
         return F.silu(x)
 
 
-Activation = Linear | Rectifier | Tanh | Logistic | Saturation | Softplus | Swish
+Activation = ActivationFunction
 
 ACTIVATIONS: dict[str, type[Activation]] = {
     "Linear": Linear,

@@ -11,7 +11,7 @@ line and value is checked.
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,18 +123,21 @@ def load_weights(
     folder: str | Path,
     inputs: Mapping[str, Sequence[int]] | None = None,
     *,
+    masked: Container[str] | None = None,
     ignore_missing: bool = False,
 ) -> dict[str, Tensor]:
     """Read what `save_weights`, or N2D2, wrote. Nothing is changed before all files of all cells are read.
 
-    A cell with a PruneCell gets the masks that are there; where there is none, its masks are filled on the new weights.
-    Without a PruneCell too, weights are zero where a mask says so.
+    A cell with a PruneCell gets its masks, and the fraction that they prune is its current threshold. Without a
+    PruneCell too, weights are zero where a mask says so.
 
     Args:
         cells: the cells to fill.
         folder: where from.
         inputs: as for `save_weights`.
-        ignore_missing: cells without files stay as they are, with a warning.
+        masked: names of the cells that must have masks; by default those with a PruneCell.
+        ignore_missing: cells without files stay as they are, with a warning; a PruneCell whose masks are not there
+            fills them on the new weights.
 
     Returns:
         Cell name -> the bool mask of its weight that was there.
@@ -149,7 +152,14 @@ def load_weights(
         if ignore_missing and files and not any(file.exists() for file in files):
             warnings.warn(f"{files[0]} is not there: cell {cell.name!r} keeps its weights", stacklevel=2)
         else:
-            read.append((cell, _read_cell(cell, tensors, Path(folder), (inputs or {}).get(cell.name))))
+            found = _read_cell(cell, tensors, Path(folder), (inputs or {}).get(cell.name))
+            needed = cell.quantizer is not None if masked is None else cell.name in masked
+            if needed and found.has_weights and found.mask is None and not ignore_missing:
+                raise FormatError(
+                    f"{_path(folder, cell.name, 'masks')}: there is no such file, and cell {cell.name!r} is pruned"
+                    "; with ignore_not_exists=True (-w-ignore) its masks are filled on the weights that are read"
+                )
+            read.append((cell, found))
     for cell, found in read:
         _put(cell, found)
     return {cell.name: found.mask for cell, found in read if found.mask is not None}
@@ -224,12 +234,20 @@ def _read_cell(
 @torch.no_grad()
 def _put(cell: Any, found: _Read) -> None:  # noqa: ANN401 - any cell
     """Give a cell what its files hold."""
+    masked = found.mask is not None and cell.quantizer is not None
+    if masked:
+        cell.quantizer.release()
     for tensor, values in found.pairs:
         tensor.copy_(values)
     if found.has_weights:
         cell.refill()
-        if found.mask is not None and cell.quantizer is not None and cell.quantizer.pruner is not None:
-            cell.quantizer.pruner.set_masks({cell.weight_name: found.mask})
+    if masked:
+        cell.quantizer.take_mask(found.mask)
+
+
+def has_masks(folder: str | Path, cells: Iterable[str]) -> bool:
+    """Whether one of these cells has masks in a folder."""
+    return any(_path(folder, cell, "masks").exists() for cell in cells)
 
 
 def _path(folder: str | Path, cell: str, kind: str) -> Path:
@@ -261,7 +279,11 @@ def _read_rows(path: Path, lengths: Sequence[int], dtype: torch.dtype) -> Iterat
     """Yield a vector of each length, from the lines that are not empty."""
     if not path.is_file():
         raise FormatError(f"{path}: there is no such file")
-    with path.open(encoding="ascii", errors="replace") as file:
+    try:
+        file = path.open(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise FormatError(f"{path}: it cannot be read: {error.strerror}") from None
+    with file:
         number = 0
         for length in [*lengths, 0]:
             line = "\n"

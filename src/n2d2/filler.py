@@ -10,7 +10,6 @@ from torch.nn import init
 from n2d2.fields import Declared, choice, number
 
 NORMS = ("FanIn", "Average", "FanOut")
-ANY = float("-inf")
 
 
 def _fan(weight: Tensor, norm: str) -> float:
@@ -21,10 +20,18 @@ def _fan(weight: Tensor, norm: str) -> float:
     return {"FanIn": fan_in, "Average": (fan_in + fan_out) / 2, "FanOut": fan_out}[norm]
 
 
-class Constant(Declared):
+class Filler(Declared, shared=True):
+    """What the fillers share: `isinstance(x, Filler)`. Never instantiated itself."""
+
+    def __call__(self, weight: Tensor) -> None:
+        """Fill `weight` in place."""
+        raise NotImplementedError
+
+
+class Constant(Filler):
     """Every value is `value`."""
 
-    value: float = number(default=0.0, low=ANY)
+    value: float = number(default=0.0)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:
@@ -32,10 +39,10 @@ class Constant(Declared):
         weight.fill_(self.value)
 
 
-class Normal(Declared):
+class Normal(Filler):
     """Normal with `mean` and `std_dev`."""
 
-    mean: float = number(default=0.0, low=ANY)
+    mean: float = number(default=0.0)
     std_dev: float = number(default=1.0, low=0)
 
     @torch.no_grad()
@@ -44,11 +51,11 @@ class Normal(Declared):
         weight.normal_(self.mean, self.std_dev)
 
 
-class Uniform(Declared):
+class Uniform(Filler):
     """Uniform in [min, max]."""
 
-    min: float = number(default=0.0, low=ANY)
-    max: float = number(default=1.0, low=ANY)
+    min: float = number(default=0.0)
+    max: float = number(default=1.0)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:
@@ -56,7 +63,7 @@ class Uniform(Declared):
         weight.uniform_(self.min, self.max)
 
 
-class Xavier(Declared):
+class Xavier(Filler):
     """Variance scaling^2 / n, uniform or normal (Glorot & Bengio 2010); n by `variance_norm`."""
 
     variance_norm: str = choice(*NORMS, default="FanIn")
@@ -73,8 +80,8 @@ class Xavier(Declared):
             weight.uniform_(-1, 1).mul_(self.scaling * (3 / n) ** 0.5)
 
 
-class He(Declared):
-    """Normal with variance scaling^2 * 2 / n (He et al. 2015); n by `variance_norm`.
+class He(Filler):
+    """Normal, mean scaling * mean_norm / n, variance scaling^2 * 2 / n (He et al. 2015); n by `variance_norm`.
 
     >>> weight = torch.empty(100, 200)
     >>> _ = torch.manual_seed(0); He()(weight); round(weight.std().item(), 2)
@@ -83,15 +90,14 @@ class He(Declared):
 
     variance_norm: str = choice(*NORMS, default="FanIn")
     scaling: float = number(default=1.0, low=0)
-    mean_norm: float = number(default=0.0, low=ANY)
+    mean_norm: float = number(default=0.0)
 
     @torch.no_grad()
     def __call__(self, weight: Tensor) -> None:
         """Fill `weight` (out, in, *kernel) in place."""
-        weight.normal_(self.mean_norm, self.scaling * (2 / _fan(weight, self.variance_norm)) ** 0.5)
+        n = _fan(weight, self.variance_norm)
+        weight.normal_(self.scaling * self.mean_norm / n, self.scaling * (2 / n) ** 0.5)
 
-
-Filler = Constant | Normal | Uniform | Xavier | He
 
 FILLERS: dict[str, type[Filler]] = {
     "Constant": Constant,

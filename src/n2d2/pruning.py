@@ -35,11 +35,18 @@ SCHEDULES: Mapping[str, Callable[[Settings], Schedule]] = {
 """`prune_mode` -> the engine's schedule, from the fields of a PruneCell; Identity has none."""
 
 
-def spec_of(settings: Settings, seed: int) -> PruneSpec | None:
-    """The fields of a PruneCell as a spec; None where nothing is pruned."""
-    if settings["prune_mode"] == "Identity":
-        return None
-    schedule = SCHEDULES[settings["prune_mode"]](settings)
+def spec_of(settings: Settings, seed: int, begun: float | None = None) -> PruneSpec | None:
+    """The fields of a PruneCell as a spec; None where nothing is pruned.
+
+    Args:
+        settings: the fields.
+        seed: of what is drawn.
+        begun: the sparsity of masks that were read: Gradual goes on from it, and Identity holds them.
+    """
+    mode = settings["prune_mode"]
+    if mode == "Identity":
+        return None if begun is None else PruneSpec(filler=keep_all, schedule=Static(sparsity=begun), seed=seed)
+    schedule = SCHEDULES[mode](settings if begun is None else {**settings, "start": begun})
     return PruneSpec(filler=FILLERS[settings["prune_filler"]](settings), schedule=schedule, seed=seed)
 
 
@@ -47,6 +54,12 @@ def of_cell(spec: PruneSpec, cell: str | None, connections: torch.Tensor | None)
     """The spec of one cell: its seed is its own, and what is not connected is left out."""
     filler = spec.filler if connections is None else Connected(spec.filler, connections)
     return replace(spec, filler=filler, seed=cell_seed(spec.seed, cell))
+
+
+def sparsity_of(mask: torch.Tensor, connections: torch.Tensor | None = None) -> float:
+    """The fraction of zeros of a bool mask, of the connected weights; a float32, as N2D2's thresholds are."""
+    there = mask if connections is None else mask[connections.to(mask.device)]
+    return float(1 - there.float().mean()) if there.numel() else 0.0
 
 
 def cell_seed(seed: int, cell: str | None) -> int:

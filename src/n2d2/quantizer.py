@@ -1,5 +1,6 @@
 """PruneCell: N2D2's way to say how the weights of one cell are pruned. It translates to prunecell's Pruner."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -9,8 +10,9 @@ from torch.optim import Optimizer
 
 from n2d2 import global_variables
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
-from n2d2.fields import Declared, accepted, choice, count, number
-from n2d2.pruning import of_cell, spec_of
+from n2d2.fields import Declared, choice, count, number
+from n2d2.pruning import of_cell, sparsity_of, spec_of
+from n2d2.refusal import Refused, refused_class
 from n2d2.tensor import Tensor
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell import Plan, Pruner, PruneSpec
@@ -35,7 +37,31 @@ class Prunable(Protocol):
         """Bool, of the weight's shape: which weights there are; None where all are."""
 
 
-class PruneCell(Declared):
+class Quantizer(Declared, shared=True):
+    """What N2D2's quantizers share: `isinstance(x, Quantizer)`. Never instantiated itself."""
+
+    range: int = count(default=255)
+
+    def set_range(self, integer_range: int) -> None:
+        """Set `range`, which has no effect on a PruneCell."""
+        self.range = integer_range
+
+
+class CellQuantizer(Quantizer, shared=True):
+    """What acts on the weights of a cell: `isinstance(x, CellQuantizer)`. Never instantiated itself."""
+
+    quant_mode: str = choice("Default", "Symmetric", "Asymmetric", "FullRange", default="Default")
+
+    @abstractmethod
+    def add_weights(self, weights: Tensor, diff_weights: Tensor | None = None) -> None:
+        """Act on this tensor too, in its own memory."""
+
+    @abstractmethod
+    def add_biases(self, biases: Tensor, diff_biases: Tensor | None = None) -> None:
+        """Act on these biases too."""
+
+
+class PruneCell(CellQuantizer):
     """How the weights of one cell are pruned. Biases never are.
 
     Fields:
@@ -44,7 +70,7 @@ class PruneCell(Declared):
         prune_filler: "Random"; "IterNonStruct" (all below `delta`, then below 2 delta, until enough); "None".
         threshold, start: sparsities in [0, 1]. gamma: > 0 in Gradual. delta: > 0.
         stepsize: samples between two updates in Gradual; 0: once per epoch.
-        quant_mode, range: N2D2 has them for quantizers; without effect.
+        quant_mode, range: N2D2 has them for all quantizers; without effect on pruning.
 
     Give it to one cell, as `quantizer=` or by `cell.quantizer = ...`; the masks are filled at once on the weights of
     that moment. Setting a field later fills them again.
@@ -63,9 +89,7 @@ class PruneCell(Declared):
     delta: float = number(default=0.001, low=0, open_low=True)
     start: float = number(default=0.1, low=0, high=1)
     stepsize: int = count(default=0)
-    gamma: float = number(default=0.05, low=float("-inf"))
-    range: int = accepted(default=255)
-    quant_mode: str = accepted(default="Default")
+    gamma: float = number(default=0.05)
 
     def __post_init__(self) -> None:
         if self.prune_mode == "Gradual":
@@ -74,6 +98,7 @@ class PruneCell(Declared):
         self._forget()
 
     def _forget(self) -> None:
+        self._begun: float | None = None
         self._owner: str | None = None
         self._weights: dict[str, nn.Parameter] = {}
         self._connections: torch.Tensor | None = None
@@ -90,7 +115,11 @@ class PruneCell(Declared):
     @property
     def spec(self) -> PruneSpec | None:
         """The same in prunecell's words; None where nothing is pruned."""
-        return spec_of(self.settings(), global_variables.seed)
+        return spec_of(self.settings(), global_variables.seed, self._begun)
+
+    def begin_at(self, sparsity: float) -> None:
+        """Go on from masks of this sparsity, in [0, 1], that were read: Gradual adds to it, Identity holds them."""
+        self._begun = sparsity
 
     @property
     def counts_epochs(self) -> bool:
@@ -140,6 +169,27 @@ class PruneCell(Declared):
             if self._pruner is not None:
                 self._pruner.attach(optimizer)
 
+    @torch.no_grad()
+    def take_mask(self, mask: torch.Tensor) -> None:
+        """Go on with a mask that was read, on the weights that are there; what it prunes is the current threshold.
+
+        Args:
+            mask: bool, of the shape of the cell's weight, True keeps.
+        """
+        ((name, weight),) = self._weights.items()
+        values = weight.clone()
+        self.begin_at(sparsity_of(mask, self._connections))
+        self._prune()
+        weight.copy_(values)
+        if self._pruner is not None:
+            self._pruner.set_masks({name: mask})
+
+    def release(self) -> None:
+        """Prune nothing, until a mask is taken or the masks are filled again: other weights are about to come in."""
+        if self._pruner is not None:
+            self._pruner.finalize()
+        self._pruner = None
+
     def refill(self) -> None:
         """Fill the masks again, on the weights that are there now."""
         if self._pruner is not None:
@@ -147,13 +197,19 @@ class PruneCell(Declared):
 
     def state_dict(self) -> dict[str, Any] | None:
         """The state of the pruning, for `load_state_dict`; None where nothing is pruned."""
-        return None if self._pruner is None else self._pruner.state_dict()
+        return None if self._pruner is None else {**self._pruner.state_dict(), "begun": self._begun}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Go on from a `state_dict`."""
-        if self._pruner is not None and state is not None:
+        if state is None or not self._weights:
+            return
+        pruner = {key: value for key, value in state.items() if key != "begun"}
+        if state.get("begun") != self._begun:
+            self._begun = state.get("begun")
+            self._prune()
+        if self._pruner is not None:
             weights = dict(zip(self._weights, state["weights"].values(), strict=False))  # a copy may have another name
-            self._pruner.load_state_dict({**state, "weights": self._pruner.state_dict()["weights"] | weights})
+            self._pruner.load_state_dict({**pruner, "weights": self._pruner.state_dict()["weights"] | weights})
 
     # ---- N2D2's methods
 
@@ -175,7 +231,7 @@ class PruneCell(Declared):
         return self._pruner.target_sparsity(next(iter(self._weights)))
 
     def add_weights(self, weights: Tensor, diff_weights: Tensor | None = None) -> None:  # noqa: ARG002 - N2D2's signature
-        """Prune this tensor too, in its own memory."""
+        """Prune this tensor too, in its own memory; `diff_weights` is not needed, for torch keeps gradients."""
         if not isinstance(weights, Tensor):
             raise WrongInputType(f"weights must be an n2d2.Tensor, not a {type(weights).__name__}")
         self._weights[f"added_{len(self._weights)}"] = nn.Parameter(weights.values)
@@ -184,22 +240,19 @@ class PruneCell(Declared):
     def add_biases(self, biases: Tensor, diff_biases: Tensor | None = None) -> None:
         """Biases are not pruned: nothing to do."""
 
-    def set_range(self, integer_range: int) -> None:
-        """Set `range`, which has no effect."""
-        with n2d2_errors():
-            check_count("range", integer_range)
-        object.__setattr__(self, "range", integer_range)
-
     def _weight(self, input_idx: int) -> tuple[str, nn.Parameter]:
         if not self._weights:
             raise WrongValue("this PruneCell is on no cell: it has no weights yet")
-        if not 0 <= input_idx < len(self._weights):
+        with n2d2_errors():
+            check_count("input_idx", input_idx)
+        if input_idx >= len(self._weights):
             raise WrongValue(f"input_idx={input_idx} is illegal: it must be in [0, {len(self._weights) - 1}]")
         return list(self._weights.items())[input_idx]
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy is on no cell; a copied cell puts its copy on itself."""
         free: dict[str, Any] = {
+            "_begun": None,
             "_owner": None,
             "_weights": {},
             "_connections": None,
@@ -219,3 +272,14 @@ def _module_of(weights: Mapping[str, nn.Parameter]) -> nn.Module:
             owner = owner._modules.setdefault(part, nn.Module())  # type: ignore[assignment] # noqa: SLF001 - a cell may be called like a method
         owner.register_parameter(leaf, weight)
     return root
+
+
+QUANTIZATION = "weights and outputs keep their precision; PruneCell prunes, and prunecell.save writes few bits a weight"
+
+ActivationQuantizer = refused_class("n2d2.quantizer.ActivationQuantizer", QUANTIZATION)
+SATCell = refused_class("n2d2.quantizer.SATCell", QUANTIZATION)
+SATAct = refused_class("n2d2.quantizer.SATAct", QUANTIZATION)
+LSQCell = refused_class("n2d2.quantizer.LSQCell", QUANTIZATION)
+LSQAct = refused_class("n2d2.quantizer.LSQAct", QUANTIZATION)
+PTQ = Refused(QUANTIZATION, "n2d2.quantizer.PTQ")
+fuse_qat = Refused(QUANTIZATION, "n2d2.quantizer.fuse_qat")

@@ -23,10 +23,15 @@ class Refused:
     """
 
     def __init__(self, instead: str, name: str = "") -> None:
-        self.instead, self.name = instead, name
+        self.instead, self.name, self._method = instead, name, ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = self.name or f"{owner.__name__}.{name}"
+        if not self.name:
+            self.name, self._method = f"{owner.__name__}.{name}", name
+
+    def __get__(self, one: object, owner: type) -> "Refused":
+        """A method goes by the name of the class that it is asked of, which may inherit it."""
+        return Refused(self.instead, f"{owner.__name__}.{self._method}") if self._method else self
 
     def __call__(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - whatever N2D2's takes
         """Refuse."""

@@ -10,13 +10,14 @@ The rate is inside M: after a change of it, torch.optim.SGD would go on otherwis
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, overload
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, overload
 
 import torch
 from torch import Tensor, nn
 
 from n2d2.error_handler import WrongValue
-from n2d2.fields import Declared, accepted, choice, count, flag, number
+from n2d2.fields import Declared, checked, choice, count, flag, number
 
 Settings = Mapping[str, Any]
 
@@ -25,9 +26,9 @@ POLICIES: dict[str, Callable[[Settings, int, int], Any]] = {
     "StepDecay": lambda s, samples, updates: s["learning_rate_decay"] ** _steps(s, samples),  # noqa: ARG005
     "ExponentialDecay": lambda s, samples, updates: math.exp(-s["learning_rate_decay"] * _steps(s, samples)),  # noqa: ARG005
     "InvTDecay": lambda s, samples, updates: 1 / (1 + s["learning_rate_decay"] * _steps(s, samples)),  # noqa: ARG005
-    "PolyDecay": lambda s, samples, updates: (1 - _progress(s, updates)) ** s["power"],  # noqa: ARG005
+    "PolyDecay": lambda s, samples, updates: (1 - min(1, updates / s["max_iterations"])) ** s["power"],  # noqa: ARG005
     "InvDecay": lambda s, samples, updates: (1 + s["learning_rate_decay"] * updates) ** -s["power"],  # noqa: ARG005
-    "CosineDecay": lambda s, samples, updates: (1 + math.cos(math.pi * _progress(s, samples))) / 2,  # noqa: ARG005
+    "CosineDecay": lambda s, samples, updates: _cosine(s, _steps(s, samples)),  # noqa: ARG005
 }
 """Policy -> the factor on the learning rate, from the settings, the samples seen and the updates made."""
 
@@ -36,105 +37,28 @@ def _steps(settings: Settings, samples: int) -> int:
     return int(samples // settings["learning_rate_step_size"])
 
 
-def _progress(settings: Settings, time: int) -> float:
-    return min(1.0, float(time / settings["max_iterations"]))
+def _cosine(settings: Settings, step: int) -> float:
+    """Up from `warm_up_lr_frac` to 1 in the steps of the warm-up; down to `min_decay` at `max_iterations` steps."""
+    warm_up, last, least = settings["warm_up_duration"], settings["max_iterations"], settings["min_decay"]
+    if step < warm_up:
+        first = settings["warm_up_lr_frac"]
+        return float(first + (1 - first) * step / warm_up)
+    progress = min(1.0, (step - warm_up) / (last - warm_up))
+    return float(least + (1 - least) * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def learning_rate(settings: Settings, *, samples: int, updates: int) -> float:
     """The learning rate of the next update: a pure function of time.
 
-    StepDecay, ExponentialDecay and InvTDecay step every `learning_rate_step_size` samples; PolyDecay and InvDecay
-    count updates, CosineDecay and the warm-up (linear from `warm_up_lr_frac`) count samples.
+    StepDecay, ExponentialDecay, InvTDecay and CosineDecay count steps of `learning_rate_step_size` samples; PolyDecay
+    and InvDecay count updates.
 
     >>> solver = SGD(learning_rate=0.1, learning_rate_policy="StepDecay", learning_rate_step_size=100)
     >>> round(learning_rate(solver.settings(), samples=250, updates=3), 6)
     0.001
     """
-    base = float(settings["learning_rate"])
-    warm_up = settings.get("warm_up_duration", 0)
-    if samples < warm_up:
-        fraction = settings["warm_up_lr_frac"]
-        return base * float(fraction + (1 - fraction) * samples / warm_up)
     policy = POLICIES[settings.get("learning_rate_policy", "None")]
-    return base * float(max(policy(settings, samples, updates), settings.get("min_decay", 0.0)))
-
-
-class SGD(Declared):
-    """Stochastic gradient descent with momentum and weight decay, as the head of this file has it.
-
-    Fields:
-        learning_rate: > 0 (0 freezes). momentum: in [0, 1]. decay: >= 0.
-        learning_rate_policy: a name of POLICIES, with learning_rate_decay, learning_rate_step_size (samples),
-            power, max_iterations (updates in PolyDecay, samples in CosineDecay), min_decay (least factor).
-        warm_up_duration: samples; warm_up_lr_frac: the fraction of the rate that it begins with.
-        iteration_size: mini-batches whose gradients are averaged into one update.
-        clamping: "" or "min:max": the range that values are kept in; True means "-1:1".
-    """
-
-    learning_rate: float = number(default=0.01, low=0)
-    momentum: float = number(default=0.0, low=0, high=1)
-    decay: float = number(default=0.0, low=0)
-    learning_rate_policy: str = choice(*POLICIES, default="None")
-    learning_rate_decay: float = number(default=0.1, low=0)
-    learning_rate_step_size: int = count(default=1, low=1)
-    power: float = number(default=0.0, low=0)
-    max_iterations: int = count(default=0)
-    min_decay: float = number(default=0.0, low=0)
-    warm_up_duration: int = count(default=0)
-    warm_up_lr_frac: float = number(default=0.25, low=0, high=1)
-    iteration_size: int = count(default=1, low=1)
-    clamping: str | bool = accepted(default="")
-    polyak_momentum: bool = flag(default=True)
-
-    def __post_init__(self) -> None:
-        parse_clamping(self.clamping)
-        if not self.polyak_momentum:
-            raise WrongValue("polyak_momentum=False is illegal: only Polyak's momentum is here (True)")
-        self._frozen = True  # an optimizer may have read it
-
-    def check(self) -> None:
-        """Refuse values that nothing can be learned by. A solver is checked when learning begins, and not before."""
-        parse_clamping(self.clamping)
-        if self.learning_rate_policy in ("PolyDecay", "CosineDecay") and not self.max_iterations:
-            raise WrongValue(
-                f"max_iterations=0 is illegal with learning_rate_policy={self.learning_rate_policy!r}"
-                "; it must be a whole number >= 1"
-            )
-
-
-class Adam(Declared):
-    """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980)."""
-
-    learning_rate: float = number(default=0.001, low=0)
-    beta1: float = number(default=0.9, low=0, high=1)
-    beta2: float = number(default=0.999, low=0, high=1)
-    epsilon: float = number(default=1e-8, low=0, open_low=True)
-    clamping: str | bool = accepted(default="")
-
-    def __post_init__(self) -> None:
-        self.check()
-        self._frozen = True
-
-    def check(self) -> None:
-        """Refuse values that do not go together."""
-        parse_clamping(self.clamping)
-
-
-Solver = SGD | Adam
-SOLVERS: dict[str, type[Solver]] = {"SGD": SGD, "Adam": Adam}
-
-
-def with_parameter(solver: Solver, name: str, value: object) -> Solver:
-    """A copy with another value. Whether it goes together with the others is checked when the solver is used.
-
-    >>> with_parameter(SGD(momentum=0.5), "learning_rate", 0.2).brief()
-    'SGD(learning_rate=0.2, momentum=0.5)'
-    """
-    made = copy.copy(solver)
-    del made._frozen  # noqa: SLF001 - a copy that nobody has read
-    setattr(made, name, value)
-    made._frozen = True  # noqa: SLF001
-    return made
+    return float(settings["learning_rate"]) * float(policy(settings, samples, updates))
 
 
 def parse_clamping(clamping: object) -> tuple[float, float] | None:
@@ -155,6 +79,99 @@ def parse_clamping(clamping: object) -> tuple[float, float] | None:
     return ends
 
 
+class Solver(Declared, shared=True):
+    """What the solvers share: `isinstance(x, Solver)`. Never instantiated itself.
+
+    A parameter that is set later counts from the next update on, in all cells that have the solver.
+    """
+
+    learning_rate: float = number(default=0.01, low=0)
+    clamping: str | bool = checked(default="", check=lambda name, value: parse_clamping(value))  # noqa: ARG005 - the form of a check
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        self.__dict__["_n_changes"] = self.n_changes + 1
+
+    @property
+    def n_changes(self) -> int:
+        """How often a parameter was set; an optimizer sees by it that one was."""
+        return int(self.__dict__.get("_n_changes", 0))
+
+    def copy(self) -> Self:
+        """Another solver with the same parameters."""
+        return copy.copy(self)
+
+    def check(self) -> None:
+        """Refuse values that nothing can be learned by, when learning begins: a run that only tests needs none."""
+
+
+class SGD(Solver):
+    """Stochastic gradient descent with momentum and weight decay, as the head of this file has it.
+
+    Fields:
+        learning_rate: >= 0; 0 freezes. momentum: in [0, 1]. decay: >= 0.
+        learning_rate_policy: a name of POLICIES, with learning_rate_decay, learning_rate_step_size (samples),
+            power, max_iterations (updates in PolyDecay, steps in CosineDecay).
+        warm_up_duration, warm_up_lr_frac, min_decay: of CosineDecay: steps in which the rate rises, the fraction of it
+            that they begin with, and the one that it ends with.
+        iteration_size: mini-batches whose gradients are averaged into one update.
+        clamping: "" or "min:max": the range that values are kept in; True means "-1:1".
+    """
+
+    REFUSED: ClassVar[Mapping[str, str]] = MappingProxyType(
+        dict.fromkeys(("iteration_pass", "nb_iteration"), "it is a count of the solver's own; set iteration_size")
+    )
+    momentum: float = number(default=0.0, low=0, high=1)
+    decay: float = number(default=0.0, low=0)
+    learning_rate_policy: str = choice(*POLICIES, default="None")
+    learning_rate_decay: float = number(default=0.1, low=0)
+    learning_rate_step_size: int = count(default=1, low=1)
+    power: float = number(default=0.0, low=0)
+    max_iterations: int = count(default=0)
+    min_decay: float = number(default=0.0, low=0, high=1)
+    warm_up_duration: int = count(default=0)
+    warm_up_lr_frac: float = number(default=0.25, low=0, high=1)
+    iteration_size: int = count(default=1, low=1)
+    polyak_momentum: bool = flag(default=True)
+
+    def __post_init__(self) -> None:
+        if not self.polyak_momentum:
+            raise WrongValue("polyak_momentum=False is illegal: only Polyak's momentum is here (True)")
+
+    def check(self) -> None:
+        """Refuse a schedule without an end that needs one."""
+        policy, last = self.learning_rate_policy, self.max_iterations
+        first = {"PolyDecay": 0, "CosineDecay": self.warm_up_duration}.get(policy, -1)
+        if last <= first:
+            raise WrongValue(
+                f"max_iterations={last} is illegal with learning_rate_policy={policy!r}"
+                f"; it must be a whole number >= {first + 1}"
+            )
+
+
+class Adam(Solver):
+    """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980)."""
+
+    learning_rate: float = number(default=0.001, low=0)
+    beta1: float = number(default=0.9, low=0, high=1)
+    beta2: float = number(default=0.999, low=0, high=1)
+    epsilon: float = number(default=1e-8, low=0, open_low=True)
+
+
+SOLVERS: dict[str, type[Solver]] = {"SGD": SGD, "Adam": Adam}
+
+
+def with_parameter(solver: Solver, name: str, value: object) -> Solver:
+    """A copy with another value. Whether it goes together with the others is checked when the solver is used.
+
+    >>> with_parameter(SGD(momentum=0.5), "learning_rate", 0.2).brief()
+    'SGD(learning_rate=0.2, momentum=0.5)'
+    """
+    made = solver.copy()
+    setattr(made, name, value)
+    return made
+
+
 def build_optimizer(cells: nn.Module | Iterable[nn.Module], batch_size: int | None = None) -> "SolverOptimizer":
     """One optimizer for all parameters of the cells, those with equal solvers in one group.
 
@@ -173,14 +190,41 @@ def build_optimizer(cells: nn.Module | Iterable[nn.Module], batch_size: int | No
                 solvers.setdefault(parameter, SGD())
     groups: list[dict[str, Any]] = []
     for parameter, solver in solvers.items():
-        solver.check()
-        settings = {"solver": solver.get_type(), **solver.settings()}
+        settings = _settings_of(solver)
         same = next((group for group in groups if settings.items() <= group.items()), None)
         if same is None:
             groups.append({"params": [parameter], **settings})
         else:
             same["params"].append(parameter)
-    return SolverOptimizer(groups, batch_size=batch_size)
+    made = SolverOptimizer(groups, batch_size=batch_size)
+    made.register_step_pre_hook(_Follower(solvers))
+    return made
+
+
+def _settings_of(solver: Solver) -> dict[str, Any]:
+    solver.check()
+    return {"solver": solver.get_type(), **solver.settings()}
+
+
+class _Follower:
+    """Takes over, before each step, what was set on solvers; parameters whose solver is another one now are parted."""
+
+    def __init__(self, solvers: Mapping[nn.Parameter, Solver]) -> None:
+        self.seen = {parameter: (solver, solver.n_changes) for parameter, solver in solvers.items()}
+
+    def __call__(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        changed = {p: solver for p, (solver, n_changes) in self.seen.items() if solver.n_changes != n_changes}
+        if not changed:
+            return
+        settings: dict[int, dict[str, Any]] = {id(solver): _settings_of(solver) for solver in changed.values()}
+        parted: list[dict[str, Any]] = []
+        for group in optimizer.param_groups:
+            parts: dict[int, list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                parts.setdefault(id(changed.get(parameter)), []).append(parameter)
+            parted += [{**group, **settings.get(solver, {}), "params": ones} for solver, ones in parts.items()]
+        optimizer.param_groups = parted
+        self.seen |= {parameter: (solver, solver.n_changes) for parameter, solver in changed.items()}
 
 
 class SolverOptimizer(torch.optim.Optimizer):
@@ -217,9 +261,11 @@ class SolverOptimizer(torch.optim.Optimizer):
 
     def _step_group(self, group: dict[str, Any]) -> None:
         params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
+        if group["batches"] % group.get("iteration_size", 1) == 0:  # an update begins
+            group["lr"] = learning_rate(group, samples=group["samples"], updates=group["updates"])
+        goes_on = group["updates"] < (group.get("max_iterations") or math.inf)  # else schedules stand still, as N2D2's
         group["batches"] += 1
-        group["lr"] = learning_rate(group, samples=group["samples"], updates=group["updates"])
-        group["samples"] += self.batch_size or 1
+        group["samples"] += (self.batch_size or 1) * goes_on
         if not params:
             return
         grads = self._gathered(group, params)
@@ -230,7 +276,7 @@ class SolverOptimizer(torch.optim.Optimizer):
         if clamping:
             torch._foreach_clamp_min_(params, clamping[0])
             torch._foreach_clamp_max_(params, clamping[1])
-        group["updates"] += 1
+        group["updates"] += goes_on
 
     def _gathered(self, group: dict[str, Any], params: list[Tensor]) -> list[Tensor] | None:
         """The gradients to step with; None while an update of several mini-batches is not complete."""
@@ -256,6 +302,8 @@ def _buffers(states: list[dict[str, Any]], params: list[Tensor], name: str) -> l
 
 def _update_sgd(group: Settings, params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]) -> None:
     rate, momentum, decay = group["lr"], group["momentum"], group["decay"]
+    if not rate:  # frozen, the momentum too
+        return
     if not momentum and not decay:
         torch._foreach_add_(params, grads, alpha=-rate)
         return

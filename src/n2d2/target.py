@@ -1,113 +1,224 @@
 """Targets: the loss and the success of a network's output against the provider's labels."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from n2d2.calling import CheckedCall
 from n2d2.cells.cell import Cell
-from n2d2.cells.summary import summary_of
-from n2d2.error_handler import WrongInputType
-from n2d2.fields import Declared, accepted, count, number
+from n2d2.cells.naming import default_name
+from n2d2.error_handler import (
+    NotInitialized,
+    RefusedParameter,
+    WrongInputType,
+    WrongValue,
+    check_choice,
+    n2d2_errors,
+    refuse_unknown,
+)
+from n2d2.fields import Declared, accepted, checked, count, number
+from n2d2.metrics import METRICS, average_score
+from n2d2.named import Named
+from n2d2.refusal import Refused
+from n2d2.summary import summary_of
+from n2d2.tally import IGNORED, TALLY, Tally, check_batch, of_classes, squared_error
 from n2d2.tensor import Tensor
 from prunecell.disk.atomic import replacing
-from prunecell.errors import StateError, quoted
-from prunecell.kinds import COUNT, REAL, Kind, check_fields
+from prunecell.errors import StateError, check_count, quoted
+from prunecell.kinds import check_fields
 from prunecell.report.picture import can_draw
 
-IGNORED = -1
-"""The label of a stimulus that counts for nothing."""
+__all__ = ["IGNORED", "Score", "Target", "squared_error"]
 
 MAX_WRITTEN = 20
 """Up to so many classes the numbers stand in the picture of a confusion matrix."""
 
 
-def squared_error(
-    scores: torch.Tensor, labels: torch.Tensor, *, target_value: float = 1.0, default_value: float = 0.0
-) -> torch.Tensor:
-    """Half the squared distance to `target_value` at the label and `default_value` elsewhere, averaged over the batch.
+def _no(default: Any, instead: str) -> Any:  # noqa: ANN401 - a field of any type
+    """A field of which only the default is legal."""
 
-    Its gradient is score - target, which N2D2 propagates.
+    def check(name: str, value: object) -> None:
+        if value != default:
+            raise RefusedParameter(f"{name}={value!r} is refused: {instead}")
 
-    Args:
-        scores: (batch, classes, ...).
-        labels: int64 (batch,).
-        target_value: wanted at the label.
-        default_value: wanted elsewhere.
-    """
-    flat = scores.flatten(1)
-    wanted = torch.full_like(flat, default_value)
-    known = labels != IGNORED
-    wanted[known] = wanted[known].scatter(1, labels[known, None], target_value)
-    return ((flat - wanted) ** 2)[known].sum() / (2 * max(int(known.sum()), 1))
-
-
-@dataclass
-class _Tally:
-    """What was counted on one partition since the last `clear_success`."""
-
-    right: int = 0
-    seen: int = 0
-    loss_sum: float = 0.0
-    confusion: torch.Tensor | None = None
-
-
-def _is_confusion(value: object) -> bool:
-    is_matrix = isinstance(value, torch.Tensor) and value.dtype == torch.int64 and value.ndim == 2  # noqa: PLR2004
-    return value is None or (is_matrix and value.shape[0] == value.shape[1])  # type: ignore[attr-defined]
-
-
-_TALLY = {
-    "right": COUNT,
-    "seen": COUNT,
-    "loss_sum": REAL,
-    "confusion": Kind(told="a square matrix of int64, or None", fits=_is_confusion),
-}
+    return checked(default, check)
 
 
 class _Options(Declared):
-    """The options of a Score."""
+    """The options of a Score. What only a picture of the labels, or a target of images, would need has no effect."""
 
+    target_value: float = number(1.0)
+    default_value: float = number(0.0)
     top_n: int = count(1, low=1)
-    target_value: float = number(1.0, low=float("-inf"))
-    default_value: float = number(0.0, low=float("-inf"))
-    data_as_target: Any = accepted(default=False)
-    no_display_label: Any = accepted()
+    binary_threshold: float = number(0.5)
+    labels_mapping: str = _no("", "labels are the outputs in the order of the data: sort its folders")
+    create_missing_labels: bool = _no(default=False, instead="it belongs to labels_mapping")
+    data_as_target: bool = _no(default=False, instead="a network learns labels here; use a Softmax with loss, or none")
+    masked_label: int = _no(-1, "it is for segmentation")
+    weak_target: int = _no(-2, "it is for segmentation")
+    confusion_range_min: float = accepted(default=0.0)
+    confusion_range_max: float = accepted(default=1.0)
+    confusion_quant_steps: int = accepted(default=10)
+    no_display_label: int = accepted(default=-1)
+    labels_hue_offset: int = accepted(default=0)
+    estimated_labels_value_display: bool = accepted(default=True)
+    masked_label_value: bool = accepted(default=False)
+    value_threshold: float = accepted(default=0.0)
+    image_log_format: str = accepted(default="jpg")
 
 
-class Score:
-    """Cross-entropy where the output comes from a Softmax with loss, else `squared_error`; and the top-N success.
+class Target(Named, metaclass=CheckedCall):
+    """What targets share: `isinstance(x, Target)`. Never instantiated itself.
 
     Args:
-        provider: gives the labels of the batch, `get_labels()`.
-        options: top_n (a label among the N highest scores is right), target_value, default_value.
+        provider: gives the labels of the batch, `provider.labels`.
+        name: of its folder too; by default the class and a number.
+        options: top_n (a label among the N highest scores is right too, for `get_average_top_n_success`), target_value,
+            default_value, binary_threshold (of a single output).
+
+    Raises:
+        UndefinedParameterError, RefusedParameter, WrongValue, WrongInputType: an option is not legal.
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = tuple(one.name for one in fields(_Options))
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Refuse to make one that is no Score."""
+        if cls is Target:
+            raise WrongInputType("Target is what targets share, and cannot be made: make a Score")
+        return super().__new__(cls)
+
+    def __init__(self, provider: Any, name: str | None = None, **options: Any) -> None:  # noqa: ANN401
+        if not {"labels", "get_labels"} & set(dir(provider)):
+            raise WrongInputType(f"provider={quoted(provider)} is illegal: it must be a DataProvider")
+        refuse_unknown(type(self).__name__, options, self.OPTIONS)
+        self.options = _Options(**options)
+        if not isinstance(name, str | None):
+            raise WrongInputType(f"name={quoted(name)} is illegal: it must be a string, not a {type(name).__name__}")
+        self.provider, self.name = provider, name or default_name(type(self).__name__)
+        self._every_loss: list[float] = []
+        self._made: Tensor | None = None
+        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._cells: tuple[Cell, ...] = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
+        if name in self.OPTIONS:
+            setattr(self.options, name, value)
+            return
+        if not name.startswith("_"):
+            refuse_unknown(type(self).__name__, [name], (*self.OPTIONS, "losses", "name", "options", "provider"))
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - options of any type
+        if name.startswith("_") or "options" not in self.__dict__:
+            raise AttributeError(name)
+        refuse_unknown(type(self).__name__, [name], self.OPTIONS)
+        return getattr(self.options, name)
+
+    def get_parameter(self, key: str) -> Any:  # noqa: ANN401 - as for Named
+        """The value of a parameter."""
+        refuse_unknown(type(self).__name__, [key], (*self.OPTIONS, "name"))
+        return getattr(self, key)
+
+    def get_name(self) -> str:
+        """The name of the target."""
+        return self.name
+
+    def get_loss(self) -> list[float]:
+        """The losses of all batches, of all partitions."""
+        return list(self._every_loss)
+
+    def get_current_loss(self) -> float:
+        """The loss of the last batch.
+
+        Raises:
+            NotInitialized: there was none.
+        """
+        if not self._every_loss:
+            raise NotInitialized(f"{self.name} has no loss yet: call it with the output of a network")
+        return self._every_loss[-1]
+
+    def get_deepnet(self) -> Any:  # noqa: ANN401 - a DeepNet
+        """The graph of the network whose output came last; None before."""
+        return None if self._made is None else self._made.get_deepnet()
+
+    def _place(self, kind: str, name: str | Path) -> Path:
+        """Where a log is written: a name alone is N2D2's, in the folder of the target."""
+        if not isinstance(name, str | Path):
+            raise WrongInputType(f"a log needs a name, which is a string, not a {type(name).__name__}")
+        return Path(name) if Path(name).parent != Path() else Path(self.name) / f"{kind}{name}"
+
+    def log_estimated_labels(self, path: str) -> None:
+        """Add the last batch to NAME/`path`/classif.log: for each stimulus label, estimated one, its score, all.
+
+        Raises:
+            NotInitialized: there was none.
+        """
+        if self._last is None:
+            raise NotInitialized(f"{self.name} has no labels yet: call it with the output of a network")
+        scores, labels = (one.cpu() for one in self._last)
+        best = of_classes(scores, self.options.binary_threshold).max(1).indices
+        file = self._place("", path) / "classif.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as lines:
+            for label, estimated, values in zip(labels.tolist(), best.tolist(), scores, strict=True):
+                told = [values[min(estimated, len(values) - 1)], *values]
+                lines.write(f"{label} {estimated} {' '.join(f'{value:.6g}' for value in told)}\n")
+
+    log_estimated_labels_json = Refused(
+        "it tells of outputs of the size of an image; log_estimated_labels writes what was taken for what"
+    )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Score(Target):
+    """Cross-entropy where the output comes from a Softmax with loss, else `squared_error`; and the success.
 
     Called with the output of a network, it returns the loss, for `back_propagate()` and `update()`.
     """
 
-    def __init__(self, provider: Any, name: str = "Target", **options: Any) -> None:  # noqa: ANN401
-        self.provider, self.name, self.options = provider, name, _Options(**options)
-        self._tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
+    def __init__(self, provider: Any, name: str | None = None, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(provider, name, **options)
+        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        self._batches: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)
         self.losses: list[float] = []
-        self._last_loss = float("nan")
-        self._cells: tuple[Cell, ...] = ()
 
-    def __call__(self, output: Tensor) -> Tensor:
-        """The loss of the batch that the provider read last, as a tensor of one value."""
+    def __call__(self, output: Tensor | None = None) -> Tensor:
+        """The loss of the batch that the provider read last, as a tensor of one value.
+
+        Raises:
+            WrongInputType: it is no n2d2.Tensor.
+            WrongValue: the labels do not fit the output, or it has more than one value for each class.
+        """
         if not isinstance(output, Tensor):
             raise WrongInputType(f"a Target takes the n2d2.Tensor of a network, not a {type(output).__name__}")
-        labels = self.provider.get_labels().to(output.values.device)
+        sizes = output.shape()
+        if len(sizes) < 2 or any(size != 1 for size in sizes[2:]):  # noqa: PLR2004 - (batch, classes)
+            raise WrongValue(f"{self.name} takes one value for each class, [batch, classes, 1, 1], not {sizes}")
+        labels = self._labels().to(output.values.device)
         scores = output.values.reshape(len(output.values), -1)
+        check_batch(self.name, scores, labels)
         loss = self._loss_of(output, scores, labels)
         self.count(scores.detach(), labels, loss.item())
+        self._every_loss.append(loss.item())
         self._cells = tuple(cell for cell in output.trace.cells if isinstance(cell, Cell))
+        self._made = Tensor.from_torch(loss.detach())
+        self._made.trace = output.trace
         made = Tensor.from_torch(loss)
         made.trace = output.trace
         return made
+
+    def _labels(self) -> torch.Tensor:
+        labels = getattr(self.provider, "labels", None)
+        found = self.provider.get_labels() if labels is None else labels
+        return found if isinstance(found, torch.Tensor) else found.to_torch().reshape(-1).long()
 
     def _loss_of(self, output: Tensor, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if output.logits is not None:
@@ -117,46 +228,74 @@ class Score:
 
     def count(self, scores: torch.Tensor, labels: torch.Tensor, loss: float = float("nan")) -> None:
         """Count a batch in the provider's current partition: scores (n, classes, ...), int64 labels (n,)."""
-        scores = scores.flatten(1)
-        self._last_loss = loss
-        if self._partition() == "Learn":
+        scores, partition = scores.flatten(1), self._partition()
+        check_batch(self.name, scores, labels)
+        classes = of_classes(scores, self.options.binary_threshold)
+        if self.options.top_n > classes.shape[1]:
+            raise WrongValue(f"top_n={self.options.top_n} is illegal: {self.name} got {classes.shape[1]} outputs")
+        tally = self._tallies[partition]
+        added = tally.add(classes, labels, top_n=self.options.top_n)
+        self._batches[partition].append(added)
+        tally.loss_sum += loss * added[-1] if added[-1] else 0.0
+        self._last = (scores, labels)
+        if partition == "Learn":
             self.losses.append(loss)
-        tally = self._tallies[self._partition()]
-        known = labels != IGNORED
-        scores, labels = scores[known], labels[known]
-        best = scores.topk(min(self.options.top_n, scores.shape[1]), 1).indices
-        tally.right += int((best == labels[:, None]).any(1).sum())
-        tally.seen += len(labels)
-        tally.loss_sum += loss * len(labels) if len(labels) else 0.0
-        n = scores.shape[1]
-        if tally.confusion is None:
-            tally.confusion = torch.zeros(n, n, dtype=torch.int64)
-        cells = (labels * n + best[:, 0]).cpu()
-        if tally.confusion.shape != (n, n):
-            raise StateError(f"{self.name}: {n} outputs are counted, and {len(tally.confusion)} were counted before")
-        tally.confusion += torch.bincount(cells, minlength=n * n).view(n, n)
 
     def _partition(self) -> str:
         return str(getattr(self.provider, "partition", "Learn"))
 
+    provide_targets = Refused("call the target with the output of the network: it takes the labels too")
+    process = Refused("call the target with the output of the network: it counts the batch")
+
     def loss(self) -> float:
-        """The loss of the last batch."""
-        return self._last_loss
+        """The loss of the last batch, as `get_current_loss`."""
+        return self.get_current_loss()
 
     def average_loss(self) -> float:
         """The mean loss of the stimuli since the last `clear_success`, in the current partition."""
         tally = self._tallies[self._partition()]
         return tally.loss_sum / tally.seen if tally.seen else float("nan")
 
-    def get_average_success(self) -> float:
-        """The fraction of right stimuli since the last `clear_success`, in the current partition; in [0, 1]."""
-        tally = self._tallies[self._partition()]
-        return tally.right / max(tally.seen, 1)
+    def get_average_success(self, window: int = 0) -> float:
+        """The fraction of stimuli whose label has the highest score, in [0, 1].
+
+        Args:
+            window: the number of batches that count, the last ones; 0: all since the last `clear_success`. They are
+                those of the current partition.
+        """
+        return self._average(0, window)
+
+    def get_average_top_n_success(self, window: int = 0) -> float:
+        """The fraction of stimuli whose label is among the `top_n` highest scores; as `get_average_success`."""
+        return self._average(1, window)
+
+    def _average(self, which: int, window: int) -> float:
+        with n2d2_errors():
+            check_count("window", window)
+        partition = self._partition()
+        tally = self._tallies[partition]
+        right, seen = (tally.right, tally.right_top_n)[which], tally.seen
+        if window:
+            batches = self._batches[partition][-window:]
+            right, seen = sum(one[which] for one in batches), sum(one[2] for one in batches)
+        return right / max(seen, 1)
+
+    def get_average_score(self, metric: str) -> float:
+        """A score of the current partition's confusion matrix, the mean over the classes.
+
+        Args:
+            metric: a name of `n2d2.metrics.METRICS`: "Sensitivity", "Precision", "F1Score", ...
+        """
+        check_choice("metric", metric, METRICS)
+        return average_score(self.get_confusion_matrix(), metric)
 
     def clear_success(self, partition: str | None = None) -> None:
-        """Begin to count anew, in all partitions or in one."""
-        for name in [partition] if partition else list(self._tallies):
-            self._tallies.pop(name, None)
+        """Begin to count anew in a partition, by default the current one; the confusion matrix too."""
+        chosen = partition or self._partition()
+        self._tallies.pop(chosen, None)
+        self._batches.pop(chosen, None)
+
+    clear_score = clear_success
 
     def state_dict(self) -> dict[str, Any]:
         """What was counted since the last `clear_success`, for `load_state_dict`."""
@@ -171,9 +310,10 @@ class Score:
         if not isinstance(state, dict) or not all(isinstance(partition, str) for partition in state):
             raise StateError("the state of a target must map partitions to what was counted")
         tallies = {
-            partition: _Tally(**check_fields(tally, _TALLY, f"partition {quoted(partition)} of the target"))
+            partition: Tally(**check_fields(tally, TALLY, f"partition {quoted(partition)} of the target"))
             for partition, tally in state.items()
         }
+        self._batches.clear()
         self._tallies.clear()
         self._tallies.update(tallies)
 
@@ -182,9 +322,13 @@ class Score:
         confusion = self._tallies[self._partition()].confusion
         return np.zeros((0, 0), np.int64) if confusion is None else confusion.numpy()
 
-    def log_confusion_matrix(self, path: str | Path) -> None:
-        """Draw the confusion matrix of the current partition as `path`.png; its numbers go to `path`.dat."""
-        matrix = self.get_confusion_matrix()
+    def log_confusion_matrix(self, file_name: str | Path) -> None:
+        """Draw the confusion matrix of the current partition as a .png; its numbers go to a .dat.
+
+        Args:
+            file_name: a name, for NAME/ConfusionMatrix_`file_name`; or a path with a folder, as it is.
+        """
+        path, matrix = self._place("ConfusionMatrix_", file_name), self.get_confusion_matrix()
         _write(path, matrix, "%d")
         if not can_draw():
             return
@@ -203,12 +347,19 @@ class Score:
 
     def log_stats(self, path: str | Path) -> None:
         """Write the table of the cells that made the last output, as `summary()` prints it, to `path`.log."""
+        if not self._cells:
+            raise NotInitialized(f"{self.name} has no statistics yet: call it with the output of a network")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(Path(f"{path}.log")) as file:
             file.write(f"{summary_of(self._cells)}\n".encode())
 
     def log_success(self, path: str | Path) -> None:
-        """Draw the loss of every batch that was learned as `path`.png; the numbers go to `path`.dat."""
+        """Draw the loss of every batch that was learned as a .png; the numbers go to a .dat.
+
+        Args:
+            path: a name, for NAME/Success_`path`; or a path with a folder, as it is.
+        """
+        path = self._place("Success_", path)
         _write(path, np.array(self.losses), "%.6g")
         if not can_draw():
             return

@@ -1,48 +1,93 @@
-"""n2d2.Tensor: numbers, and the trace of what made them."""
+"""n2d2.Tensor: numbers, and the trace of what made them. n2d2.Interface: tensors that go into a cell together."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Optional
+import numbers
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional, Self
 
 import numpy as np
 import torch
 
 from n2d2 import global_variables
-from n2d2.error_handler import WrongInputType, WrongValue, check_choice
+from n2d2.deepnet import DeepNet
+from n2d2.error_handler import (
+    UndefinedItemError,
+    WrongInputType,
+    WrongValue,
+    check_choice,
+)
+from n2d2.refusal import Refused
 from n2d2.updating import Updatable, update
+from prunecell.errors import quoted
 
 DATATYPES: dict[str, torch.dtype] = {
     "float": torch.float32,
     "double": torch.float64,
     "half": torch.float16,
     "int": torch.int32,
+    "uint": torch.uint32,
     "long": torch.int64,
     "short": torch.int16,
     "char": torch.int8,
+    "uchar": torch.uint8,
     "unsigned char": torch.uint8,
     "bool": torch.bool,
     "f": torch.float32,
     "d": torch.float64,
     "h": torch.float16,
     "i": torch.int32,
+    "j": torch.uint32,
+    "l": torch.int64,
+    "s": torch.int16,
     "b": torch.bool,
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
-    """What took part in making a tensor: the provider of the data, the samples, and the cells in their order."""
+    """What took part in making a tensor: the provider of the data, the samples, and the cells in their order.
+
+    Attributes:
+        provider: of the data. n_samples: in the batch. cells: the last one made the tensor.
+        before: the traces of what that cell took.
+    """
 
     provider: Any = None
     n_samples: int = 1
     cells: tuple[Updatable, ...] = ()
+    before: "tuple[Trace, ...]" = field(default=(), repr=False)
 
     @classmethod
     def after(cls, cell: Updatable, before: "Sequence[Trace]", n_samples: int) -> "Trace":
         """What took part after a cell made one tensor of those that came before."""
         provider = next((trace.provider for trace in before if trace.provider is not None), None)
         cells = [one for trace in before for one in trace.cells]
-        return cls(provider, n_samples, tuple(dict.fromkeys([*cells, cell])))
+        return cls(provider, n_samples, tuple(dict.fromkeys([*cells, cell])), tuple(before))
+
+    @property
+    def maker(self) -> Any:  # noqa: ANN401 - a cell, a provider, or None
+        """The cell that made the tensor, or the provider that read it."""
+        return self.cells[-1] if self.cells else self.provider
+
+    def calls(self) -> Mapping[Any, Sequence[tuple[Any, ...]]]:
+        """Cell -> what made its inputs, once for each call that differs, in the order of computation.
+
+        None stands for data of no provider.
+        """
+        found: dict[Any, dict[tuple[Any, ...], None]] = {}
+        waiting, seen = [self], set()
+        while waiting:
+            trace = waiting.pop()
+            if trace.cells and id(trace) not in seen:
+                seen.add(id(trace))
+                found.setdefault(trace.maker, {})[tuple(one.maker for one in trace.before)] = None
+                waiting += trace.before
+        return {cell: list(found[cell]) for cell in self.cells if cell in found}
+
+    def links(self) -> Mapping[Any, tuple[Any, ...]]:
+        """Cell -> what made its inputs, those of all its calls."""
+        return {cell: tuple(maker for call in calls for maker in call) for cell, calls in self.calls().items()}
 
 
 class Tensor:
@@ -50,50 +95,69 @@ class Tensor:
 
     Args:
         dims: sizes, the batch first ("Numpy"), or last ("N2D2"): [2, 3] prints two rows of three.
-        value: what it is filled with.
-        datatype: a name of DATATYPES. cuda: put it on the GPU.
+        value: what it is filled with; by default zeros.
+        cuda: put it on the GPU; without one it stays on the CPU, with a warning.
+        datatype: a name of DATATYPES.
+        cell: what it is taken to come from: a cell, which then takes part, or a provider.
+        dim_format: the order of `dims`.
+
+    Raises:
+        WrongValue, WrongInputType: an argument is illegal, or `value` is none of the datatype.
 
     >>> t = Tensor([2, 3], value=1)
     >>> t[1, 0] = 5
-    >>> t[3], t.shape(), t.dims()
-    (5.0, [2, 3], [3, 2])
+    >>> t[3], t.shape(), t.dims(), t.dimX(), t.dimZ()
+    (5.0, [2, 3], [3, 2], 3, 1)
     """
 
     def __init__(
         self,
         dims: Sequence[int],
-        value: float = 0,
-        *,
-        cuda: bool = False,
+        value: Any = None,  # noqa: ANN401 - a number of the datatype
+        cuda: bool = False,  # noqa: FBT001, FBT002 - N2D2's signature
         datatype: str = "float",
+        cell: Any = None,  # noqa: ANN401 - a cell or a provider
         dim_format: str = "Numpy",
     ) -> None:
         check_choice("datatype", datatype, DATATYPES)
         check_choice("dim_format", dim_format, ("Numpy", "N2D2"))
-        if not isinstance(dims, list | tuple):
-            raise WrongInputType(f"dims={dims!r} is illegal: it must be a list of sizes, not a {type(dims).__name__}")
-        if not all(isinstance(n, int | np.integer) and n >= 0 for n in dims):
-            raise WrongValue(f"dims={dims!r} is illegal: sizes are whole numbers >= 0")
-        sizes = list(dims) if dim_format == "Numpy" else list(reversed(dims))
-        self.values = torch.full([int(n) for n in sizes], value, dtype=DATATYPES[datatype])
-        self.trace = Trace()
+        if not isinstance(cuda, bool):
+            raise WrongInputType(f"cuda={quoted(cuda)} is illegal: it must be True or False")
+        sizes = _sizes("dims", dims) if dim_format == "Numpy" else _sizes("dims", dims)[::-1]
+        self.values = torch.zeros(sizes, dtype=DATATYPES[datatype])
+        if value is not None:
+            _check_value(value, datatype, self.values.dtype)
+            self.values.fill_(value)
+        self.trace = _trace_of(cell)
         self.logits: torch.Tensor | None = None  # what a Softmax with loss leaves for the Target
         if cuda:
             self.cuda()
 
     @classmethod
-    def from_torch(cls, values: torch.Tensor, source: Any = None) -> "Tensor":  # noqa: ANN401 - any provider
+    def from_torch(cls, values: torch.Tensor, source: Any = None) -> Self:  # noqa: ANN401 - any provider
         """Wrap a torch tensor, without a copy. `source` is the provider that the data came from."""
         made = cls.__new__(cls)
         made.values, made.trace, made.logits = values, Trace(provider=source), None
         return made
 
     @classmethod
-    def from_numpy(cls, array: np.ndarray[Any, Any]) -> "Tensor":
-        """A copy of an array, of its own type."""
-        if not isinstance(array, np.ndarray):
-            raise WrongInputType(f"from_numpy takes a numpy array, not a {type(array).__name__}: use np.asarray first")
-        return cls.from_torch(torch.from_numpy(np.array(array, order="C")))
+    def from_numpy(cls, np_array: np.ndarray[Any, Any]) -> Self:
+        """A copy of an array, of its own type.
+
+        Raises:
+            WrongInputType: it is no array, or its values are no numbers.
+        """
+        if not isinstance(np_array, np.ndarray):
+            raise WrongInputType(
+                f"from_numpy takes a numpy array, not a {type(np_array).__name__}: use np.asarray first"
+            )
+        try:
+            return cls.from_torch(torch.from_numpy(np.array(np_array, order="C")))
+        except TypeError:
+            raise WrongInputType(f"from_numpy takes an array of numbers, not of {np_array.dtype}") from None
+
+    from_N2D2 = Refused("there are no tensors in C++; Tensor.from_numpy and Tensor.from_torch make one")  # noqa: N815 - N2D2's name
+    N2D2 = Refused("there is no C++ object behind it; to_numpy() and to_torch() give its values")
 
     def to_numpy(self, copy: bool = False) -> np.ndarray[Any, Any]:  # noqa: FBT001, FBT002 - N2D2's signature
         """The values as an array; on the CPU it shares memory unless `copy`."""
@@ -104,16 +168,29 @@ class Tensor:
         """The torch tensor within, gradients and all."""
         return self.values
 
-    def set_values(self, values: Any) -> "Tensor":  # noqa: ANN401 - whatever numpy takes
-        """Replace all values by a nested list or an array of the same shape, or of the same size if flat."""
-        given = torch.as_tensor(np.asarray(values), dtype=self.values.dtype)
+    def set_values(self, values: Any) -> Self:  # noqa: ANN401 - whatever numpy takes
+        """Replace all values by a nested list or an array of the same shape (but for sizes of 1), or by a flat one.
+
+        Raises:
+            WrongValue: it has another shape, or rows of different lengths, or holds what is no number.
+        """
+        try:
+            given = torch.as_tensor(np.asarray(values)).to(self.values)
+        except (ValueError, TypeError, OverflowError):
+            raise WrongValue(
+                f"set_values takes a nested list of numbers of shape {self.shape()}, not {quoted(values)}"
+            ) from None
         if given.numel() != self.values.numel():
             raise WrongValue(
                 f"set_values got {given.numel()} values for a tensor of {self.values.numel()} ({self.shape()})"
             )
+        if given.dim() > 1 and self.values.dim() > 1 and given.squeeze().shape != self.values.squeeze().shape:
+            raise WrongValue(f"set_values got values of shape {list(given.shape)} for a tensor of {self.shape()}")
         with torch.no_grad():
             self.values.copy_(given.reshape(self.values.shape))
         return self
+
+    # ---- sizes
 
     def shape(self) -> list[int]:
         """Sizes in numpy's order: the batch first."""
@@ -127,59 +204,124 @@ class Tensor:
         """How many dimensions there are."""
         return self.values.dim()
 
-    dimB = property(lambda self: self.shape()[0])  # noqa: N815 - N2D2's names
-    dimZ = property(lambda self: self.shape()[1])  # noqa: N815
-    dimY = property(lambda self: self.shape()[2])  # noqa: N815
-    dimX = property(lambda self: self.shape()[3])  # noqa: N815
+    def _size(self, place: int) -> int:
+        """The size of this place in `dims()`; 1 where there are fewer."""
+        return self.values.shape[-1 - place] if place < self.values.dim() else 1
+
+    def dimX(self) -> int:  # noqa: N802 - N2D2's names
+        """The width: the last size; 1 for a tensor of no dimensions."""
+        return self._size(0)
+
+    def dimY(self) -> int:  # noqa: N802
+        """The height; 1 where there are fewer than two dimensions."""
+        return self._size(1)
+
+    def dimZ(self) -> int:  # noqa: N802
+        """The channels; 1 where there are fewer than three dimensions."""
+        return self._size(2)
+
+    def dimB(self) -> int:  # noqa: N802
+        """The batch; 1 where there are fewer than four dimensions."""
+        return self._size(3)
 
     def data_type(self) -> str:
         """N2D2's name of the type of the values."""
         return next((name for name, dtype in DATATYPES.items() if dtype == self.values.dtype), str(self.values.dtype))
 
     def reshape(self, new_dims: Sequence[int]) -> None:
-        """Give the same values other sizes, in place."""
-        self.values = self.values.reshape(list(new_dims))
+        """Give the same values other sizes, in place.
+
+        Raises:
+            WrongValue: they are not as many.
+        """
+        sizes = _sizes("new_dims", new_dims)
+        if torch.Size(sizes).numel() != self.values.numel():
+            raise WrongValue(
+                f"new_dims={sizes} is illegal: it is {torch.Size(sizes).numel()} values,"
+                f" and there are {self.values.numel()} ({self.shape()})"
+            )
+        self.values = self.values.reshape(sizes)
 
     def resize(self, new_dims: Sequence[int]) -> None:
         """Give other sizes, in place; the values are not kept."""
-        self.values = torch.zeros(list(new_dims), dtype=self.values.dtype, device=self.values.device)
+        self.values = self.values.new_zeros(_sizes("new_dims", new_dims))
 
     def copy(self) -> "Tensor":
         """A tensor of the same values, on its own memory and without a trace."""
         return Tensor.from_torch(self.values.detach().clone())
 
-    def detach(self) -> None:
-        """Forget the cells that made it, in place: no gradient goes back to them, and no update reaches them."""
-        self.values, self.logits, self.trace = self.values.detach(), None, replace(self.trace, cells=())
-
     def mean(self) -> float:
         """The mean of all values."""
         return float(self.values.double().mean())
 
-    def cpu(self) -> None:
+    # ---- places
+
+    def cpu(self) -> Self:
         """Move to the CPU, in place."""
         self.values = self.values.cpu()
+        return self
 
-    def cuda(self) -> None:
-        """Move to the GPU that `global_variables.cuda_device` names, in place."""
-        self.values = self.values.to(torch.device("cuda", global_variables.cuda_device))
+    def cuda(self) -> Self:
+        """Move to the GPU that `global_variables.cuda_device` names, in place; without one, stay, with a warning."""
+        if global_variables.cuda_available:
+            self.values = self.values.to(torch.device("cuda", global_variables.cuda_device))
+        else:
+            warnings.warn("cuda has no effect: torch finds no GPU, so the tensor stays on the CPU", stacklevel=2)
+        return self
 
     @property
     def is_cuda(self) -> bool:
         """Whether the values are on a GPU."""
         return self.values.is_cuda
 
-    def htod(self) -> None:
+    def htod(self) -> Self:
         """Nothing to do: there is one copy of the values, wherever it is."""
+        return self
 
     dtoh = synchronize_dtoh = synchronize_htod = htod
 
-    def __getitem__(self, index: int | tuple[int, ...]) -> Any:  # noqa: ANN401 - a number of the tensor's type
-        return (self.values if isinstance(index, tuple) else self.values.reshape(-1))[index].item()
+    # ---- values
 
-    def __setitem__(self, index: int | slice | tuple[int, ...], value: float) -> None:
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - a number of the tensor's type, or a Tensor
+        """The number at a flat index, or at all coordinates; of a slice of the flat values a Tensor.
+
+        Raises:
+            UndefinedItemError: (IndexError) there is none.
+        """
+        values, place = self._place(index)
+        found = values[place]
+        return Tensor.from_torch(found) if isinstance(index, slice) else found.item()
+
+    def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401
+        """Set the number at a flat index, at all coordinates, or all of a slice of the flat values."""
+        if not self.values.is_contiguous():
+            self.values = self.values.contiguous()
+        values, place = self._place(index)
+        if isinstance(value, numbers.Number | np.generic | torch.Tensor) is False:
+            raise WrongInputType(f"{quoted(value)} is illegal as a value: it must be a number")
         with torch.no_grad():
-            (self.values if isinstance(index, tuple) else self.values.view(-1))[index] = value
+            values[place] = value
+
+    def _place(self, index: Any) -> tuple[torch.Tensor, Any]:  # noqa: ANN401
+        """What to index, and the place in it."""
+        n, dims = self.values.numel(), self.values.shape
+        if isinstance(index, slice):
+            return self.values.reshape(-1), index
+        if isinstance(index, tuple | list):
+            if len(index) != len(dims) or not all(_is_whole(one) for one in index):
+                raise UndefinedItemError(
+                    f"{quoted(index)} is no place: a tensor of {self.shape()} has {len(dims)} coordinates"
+                )
+            if not all(-size <= one < size for one, size in zip(index, dims, strict=True)):
+                raise UndefinedItemError(f"{quoted(index)} is no place in a tensor of {self.shape()}")
+            return self.values, tuple(index)
+        if not _is_whole(index):
+            raise WrongInputType(
+                f"{quoted(index)} is illegal as an index: it must be a whole number, or all coordinates"
+            )
+        if not -n <= index < n:
+            raise UndefinedItemError(f"{quoted(index)} is no place: a tensor of {self.shape()} has {n} values")
+        return self.values.reshape(-1), int(index)
 
     def __len__(self) -> int:
         return self.values.numel()
@@ -191,7 +333,9 @@ class Tensor:
         return bool((self.values == value).any())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tensor) and torch.equal(self.values, other.values)
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        return self.shape() == other.shape() and bool((self.values == other.values.to(self.values.device)).all())
 
     __hash__ = None  # type: ignore[assignment]  # mutable, compared by value
 
@@ -199,7 +343,36 @@ class Tensor:
         return np.array(self.to_numpy(), dtype=dtype) if copy or dtype else self.to_numpy()
 
     def __repr__(self) -> str:
-        return f"n2d2.Tensor(\n{self.to_numpy()}, device={self.values.device}, datatype={self.data_type()})"
+        cell = f", cell={self.cell.get_name()!r}" if hasattr(self.cell, "get_name") else ""
+        return f"n2d2.Tensor(\n{self.to_numpy()}, device={self.values.device}, datatype={self.data_type()}{cell})"
+
+    # ---- what made it
+
+    @property
+    def cell(self) -> Any:  # noqa: ANN401 - a cell, a provider, or None
+        """The cell that made it, or the provider that read it; else None."""
+        return self.trace.maker
+
+    def get_tensors(self) -> "list[Tensor]":
+        """[itself], as an Interface gives its tensors."""
+        return [self]
+
+    def get_deepnet(self) -> DeepNet:
+        """The graph of the cells that took part in making it."""
+        return DeepNet(links=self.trace.links(), provider=self.trace.provider, source=self)
+
+    def draw_associated_graph(self, path: str) -> None:
+        """Draw the graph of the cells that took part, see `DeepNet.draw_graph`."""
+        self.get_deepnet().draw_graph(path)
+
+    def is_leaf(self) -> bool:
+        """Whether it is a loss, the last of its graph: what a Target returned."""
+        return bool(self.trace.cells) and self.values.dim() <= 1 and self.values.numel() == 1
+
+    def detach(self) -> Self:
+        """Forget the cells that made it, in place: no gradient goes back to them, and no update reaches them."""
+        self.values, self.logits, self.trace = self.values.detach(), None, replace(self.trace, cells=(), before=())
+        return self
 
     def back_propagate(self) -> None:
         """Gradients of this loss (what a Target returned) for all cells that took part."""
@@ -208,9 +381,127 @@ class Tensor:
                 "back_propagate() needs the loss that a Target returned for cells in learn() mode"
                 f"; this tensor has shape {self.shape()} and {'a' if self.values.requires_grad else 'no'} graph"
             )
-        self.values.backward()  # type: ignore[no-untyped-call]
+        try:
+            self.values.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if "second time" not in str(error):
+                raise
+            raise WrongValue("back_propagate() of this loss was called before: compute the loss again") from None
 
     def update(self) -> None:
-        """Step the solvers of all cells that took part, then the clocks of their PruneCells."""
+        """Step the solvers of all cells that took part, then the clocks of their PruneCells.
+
+        Raises:
+            WrongValue: no cell took part.
+        """
+        if not self.trace.cells:
+            raise WrongValue("update() needs the loss that a Target returned: no cell took part in making this tensor")
         epoch_size = getattr(self.trace.provider, "epoch_size", None)
         update(self.trace.cells, self.trace.n_samples, epoch_size)
+
+
+class Interface(tuple[Tensor, ...]):  # noqa: SLOT001 - it has no attributes of its own
+    """Tensors that go into a cell together; it joins their channels, or takes them one by one.
+
+    Args:
+        tensors: a list of one n2d2.Tensor at least; of the same width, height and batch.
+
+    Raises:
+        WrongInputType: it is no list of tensors.
+        WrongValue: it is empty, or the tensors differ.
+
+    >>> both = Interface([Tensor([1, 4, 8, 8]), Tensor([1, 2, 8, 8])])
+    >>> both.dims(), len(both)
+    ([8, 8, 6, 1], 2)
+    """
+
+    def __new__(cls, tensors: Sequence[Tensor]) -> Self:
+        """Check them."""
+        if not isinstance(tensors, list | tuple) or not all(isinstance(one, Tensor) for one in tensors):
+            raise WrongInputType(f"tensors={quoted(tensors)} is illegal: it must be a list of n2d2.Tensors")
+        if not tensors:
+            raise WrongValue("tensors=[] is illegal: it must be a list of one n2d2.Tensor at least")
+        first = tensors[0]
+        for what, size in {"width": Tensor.dimX, "height": Tensor.dimY, "batch": Tensor.dimB}.items():
+            for one in tensors:
+                if size(one) != size(first):
+                    raise WrongValue(
+                        f"tensors of {first.shape()} and {one.shape()} differ in {what}: it must be the same"
+                    )
+        return super().__new__(cls, tensors)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors."""
+        return list(self)
+
+    def get_tensors(self) -> list[Tensor]:
+        """The tensors."""
+        return list(self)
+
+    def get_deepnet(self) -> DeepNet:
+        """The graph of the cells that took part in making them."""
+        links = {cell: before for one in self for cell, before in one.trace.links().items()}
+        provider = next((one.trace.provider for one in self if one.trace.provider is not None), None)
+        return DeepNet(links=links, provider=provider, source=self)
+
+    def dimX(self) -> int:  # noqa: N802 - N2D2's names
+        """The width of each."""
+        return self[0].dimX()
+
+    def dimY(self) -> int:  # noqa: N802
+        """The height of each."""
+        return self[0].dimY()
+
+    def dimZ(self) -> int:  # noqa: N802
+        """The channels of all together."""
+        return sum(one.dimZ() for one in self)
+
+    def dimB(self) -> int:  # noqa: N802
+        """The batch."""
+        return self[0].dimB()
+
+    def dims(self) -> list[int]:
+        """[x, y, channels, batch]."""
+        return [self.dimX(), self.dimY(), self.dimZ(), self.dimB()]
+
+
+def _is_whole(index: object) -> bool:
+    return isinstance(index, int | np.integer) or (isinstance(index, float) and index.is_integer())
+
+
+def _sizes(name: str, dims: object) -> list[int]:
+    if not isinstance(dims, list | tuple):
+        raise WrongInputType(
+            f"{name}={quoted(dims)} is illegal: it must be a list of sizes, not a {type(dims).__name__}"
+        )
+    if not all(isinstance(n, int | np.integer) and n >= 0 for n in dims):
+        raise WrongValue(f"{name}={quoted(dims)} is illegal: sizes are whole numbers >= 0")
+    return [int(n) for n in dims]
+
+
+def _check_value(value: object, datatype: str, dtype: torch.dtype) -> None:
+    """Refuse to fill with what the datatype cannot hold."""
+    if not isinstance(value, bool | int | float | np.generic):
+        raise WrongInputType(
+            f"value={quoted(value)} is illegal: it must be a number ({datatype!r}), not a {type(value).__name__}"
+        )
+    if dtype.is_floating_point:
+        return
+    whole = float(value).is_integer()
+    low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    if not whole:
+        raise WrongInputType(f"value={value!r} is illegal: datatype {datatype!r} holds whole numbers")
+    if not low <= float(value) <= high:
+        raise WrongValue(f"value={value!r} is illegal: datatype {datatype!r} holds numbers in [{low}, {high}]")
+
+
+def _trace_of(cell: Any) -> Trace:  # noqa: ANN401 - a cell or a provider
+    """Where a tensor is taken to come from."""
+    if cell is None or hasattr(cell, "get_labels"):
+        return Trace(provider=cell)
+    if hasattr(cell, "step") and hasattr(cell, "get_input_cells"):
+        return Trace(cells=(cell,))
+    raise WrongInputType(
+        f"cell={quoted(cell)} is illegal: it must be a cell or a provider, not a {type(cell).__name__}"
+    )

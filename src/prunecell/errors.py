@@ -123,13 +123,19 @@ def check_number(name: str, value: object, *, low: float, high: float = math.inf
     Traceback (most recent call last):
     prunecell.errors.OptionError: sparsity=1.5 is illegal: it must be a number in [0, 1]
     """
-    span = f"{'(' if open_low else '['}{low}, {high}{']' if high < math.inf else ')'}"
-    legal = f"a number in {span}" if (low, high) != (-math.inf, math.inf) else "a finite number"
+    legal = _range(low, high, open_low=open_low)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not {typed(value)}")
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
         raise OptionError(f"{name}={value!r} is illegal: it must be {legal}{percent(number) if high == 1 else ''}")
+
+
+def _range(low: float, high: float, *, open_low: bool) -> str:
+    """What a number in this range is called, without the ends that are none."""
+    if high < math.inf:
+        return f"a number <= {high}" if low == -math.inf else f"a number in {'(' if open_low else '['}{low}, {high}]"
+    return "a finite number" if low == -math.inf else f"a finite number {'>' if open_low else '>='} {low}"
 
 
 def percent(number: float) -> str:

@@ -3,7 +3,7 @@ import torch
 
 from n2d2.activation import ACTIVATIONS, Linear, Logistic, Rectifier, Saturation, Softplus, Swish, Tanh
 from n2d2.cells import Conv, Fc
-from n2d2.error_handler import WrongInputType
+from n2d2.error_handler import ImplementationError, WrongInputType
 
 X = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0])
 
@@ -45,6 +45,19 @@ def test_cells_apply_them():
 def test_only_activations_are_activations():
     with pytest.raises(WrongInputType, match="activation='Rectifier' is illegal: it must be one of Linear, Rectifier"):
         Conv(1, 1, [3, 3], activation="Rectifier")
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS.values())
+def test_outputs_keep_their_precision(kind):
+    activation = kind()
+    assert (activation.has_quantizer(), activation.get_quantizer(), activation.has_scaling()) == (False, None, False)
+    activation.set_quantizer(None)
+    told = f"quantizer of {kind.__name__} is refused: outputs keep their precision; a PruneCell goes on a cell"
+    for use in (activation.set_quantizer, lambda value: kind(quantizer=value)):
+        with pytest.raises(ImplementationError, match=told):
+            use(1)
+    with pytest.raises(TypeError, match=f"scaling of {kind.__name__} is refused"):  # N2D2's is a TypeError
+        activation.scaling = 1
 
 
 def test_illegal_parameters_are_refused_by_name():

@@ -37,8 +37,8 @@ from n2d2.cells import (
     Transpose,
 )
 from n2d2.cells.mapping import grouped
-from n2d2.cells.summary import summarize
 from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
+from n2d2.summary import summarize
 
 X = torch.randn(2, 4, 8, 6, generator=torch.Generator().manual_seed(0))
 
@@ -48,7 +48,7 @@ def small():
     return Sequence(
         [
             Conv(4, 6, [3, 3], name="conv", activation=Rectifier()),
-            Pool([2, 2], stride_dims=[2, 2], name="pool"),
+            Pool2d([2, 2], stride_dims=[2, 2], name="pool"),
             Fc(6 * 3 * 2, 5, name="fc"),
             Softmax(with_loss=True, name="softmax"),
         ]
@@ -130,20 +130,26 @@ def test_several_inputs_are_joined_along_the_channels():
 
 
 def test_pooling():
-    torch.testing.assert_close(Pool([3, 2], stride_dims=[3, 1])(X), F.max_pool2d(X, (2, 3), (1, 3)))
+    torch.testing.assert_close(Pool2d([3, 2], stride_dims=[3, 1])(X), F.max_pool2d(X, (2, 3), (1, 3)))
     torch.testing.assert_close(Pool2d([2, 2], pooling="Average", padding_dims=1)(X), F.avg_pool2d(X, 2, 1, 1))
     torch.testing.assert_close(PoolGlobal2d(pooling="Average")(X), X.mean((2, 3), keepdim=True))
-    assert Pool([2])(X[0]).shape == (4, 8, 5)
+    assert Pool2d([2])(X[0]).shape == (4, 8, 5)
 
 
 @pytest.mark.parametrize(("pooling", "over"), [("Max", torch.maximum), ("Average", lambda a, b: (a + b) / 2)])
 def test_pooling_over_the_channels_of_a_mapping(pooling, over):
     mapping = [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
-    pooled = Pool([2, 2], pooling=pooling)(X)
+    pooled = Pool2d([2, 2], pooling=pooling)(X)
     out = Pool([2, 2], pooling=pooling, mapping=mapping)(X)
     torch.testing.assert_close(out, torch.stack([over(pooled[:, 0], pooled[:, 1]), pooled[:, 1], pooled[:, 2]], 1))
     identity = Pool([2, 2], pooling=pooling, mapping=np.eye(4))
     torch.testing.assert_close(identity(X), pooled)
+    with pytest.warns(UserWarning, match=r"has no mapping: .* pools over all channels; a Pool2d") as caught:
+        everything = Pool([2, 2], pooling=pooling)
+    assert caught[0].filename == __file__
+    of_all = Pool([2, 2], pooling=pooling, mapping=np.ones((4, 4)))
+    torch.testing.assert_close(everything(X), of_all(X))
+    assert (everything(X) == everything(X)[:, :1]).all()
 
 
 def test_batch_norm_is_torchs_for_maps_and_vectors():
@@ -229,7 +235,7 @@ def test_default_names_count_per_class():
 
 def test_printing_follows_verbosity(monkeypatch):
     cell = Conv(4, 6, [3, 3], name="conv", stride_dims=2)
-    assert str(cell).startswith("Conv('conv', nb_inputs=4, nb_outputs=6, kernel_dims=[3, 3])(back_propagate=True, ")
+    assert str(cell).startswith("Conv('conv', nb_inputs=4, nb_outputs=6, kernel_dims=[3, 3])(activation=Linear(), ")
     assert "stride_dims=[2, 2]" in str(cell)
     cell.quantizer = n2d2.quantizer.PruneCell(prune_mode="Static")
     assert str(cell).endswith(", quantizer=PruneCell(prune_mode=Static))")
@@ -365,7 +371,7 @@ def test_sequence_iteration_is_one_level_deep_and_get_cells_all_the_way():
     inner = Sequence([Fc(3, 3, name="a"), Fc(3, 3, name="b")], name="inner")
     net = Sequence([inner, Fc(3, 2, name="c")])
     assert [item.name for item in net] == ["inner", "c"]
-    assert list(net.get_cells()) == ["a", "b", "c"]
+    assert list(net.get_cells()) == ["inner", "a", "b", "c"]
     assert net["b"] is inner[1] is net[0]["b"]
     assert net[-1].name == "c"
     assert [cell.name for cell in net[0:2]] == ["inner", "c"]
@@ -429,7 +435,7 @@ def test_switches_and_solvers_reach_all_cells():
     assert all(cell.training for cell in net.learn())
     adam = n2d2.solver.Adam()
     net.set_solver(adam)
-    assert net["fc"].bias_solver is adam
+    assert net["fc"].bias_solver == adam
     net.set_back_propagate(False)
     assert not net["conv"].back_propagate
 
@@ -496,7 +502,7 @@ def test_a_sequence_becomes_a_graph():
 def test_fit_needs_a_provider():
     with pytest.raises(WrongValue, match="has no provider"):
         diamond().fit(1)
-    with pytest.raises(ValueError, match="fit has no parameter 'epochs'"):
+    with pytest.raises(TypeError, match="there is no parameter 'epochs'; did you mean 'log_epoch'"):
         diamond().fit(1, epochs=3)
 
 
@@ -504,7 +510,18 @@ def test_fit_needs_a_provider():
 
 
 def test_summary_counts_what_is_there_and_what_is_kept(capsys):
-    net = n2d2.models.lenet.LeNet(10)
+    table = torch.arange(96).reshape(6, 16) % 8 < 5
+    net = Sequence(
+        [
+            Conv(1, 6, [5, 5], no_bias=True),
+            Pool2d([2, 2], stride_dims=[2, 2]),
+            Conv(6, 16, [5, 5], mapping=table, no_bias=True),
+            Pool2d([2, 2], stride_dims=[2, 2]),
+            Conv(16, 120, [5, 5], no_bias=True),
+            Fc(120, 84, no_bias=True),
+            Fc(84, 10, no_bias=True),
+        ]
+    )
     for cell in net:
         if isinstance(cell, Conv | Fc):
             cell.quantizer = n2d2.quantizer.PruneCell(
@@ -574,8 +591,36 @@ def test_cells_have_the_names_of_the_outputs(onnx_file):
     net = DeepNetCell.load_from_ONNX(None, path)
     assert {cell.name for cell in net} <= set(outputs)
     assert net.outputs == [graph.output[0].name]
-    headless = DeepNetCell.load_from_ONNX(None, path, ignore=[outputs[-1]])
+    headless = DeepNetCell.load_from_ONNX(None, path, ignore_cells=[outputs[-1]])
     assert headless.outputs == net.inputs[net.outputs[0]]
+
+
+def test_a_provider_must_have_the_size_of_the_file(onnx_file):
+    path, _ = onnx_file
+    database = n2d2.database.Database()
+    fitting, other = (n2d2.provider.DataProvider(database, [size, size, 1]) for size in (8, 16))
+    assert DeepNetCell.load_from_ONNX(fitting, path).provider is fitting
+    with pytest.raises(WrongValue, match=r"takes stimuli of \[1, 8, 8\] .* the provider gives \[1, 16, 16\]"):
+        DeepNetCell.load_from_ONNX(other, path)
+    assert DeepNetCell.load_from_ONNX(other, path, ignore_input_size=True).provider is other
+
+
+def test_an_ini_file_says_how_an_onnx_file_is_read(onnx_file, tmp_path):
+    path, _ = onnx_file
+    *_, last = (cell.name for cell in DeepNetCell.load_from_ONNX(None, path))
+    ini = tmp_path / "net.ini"
+    ini.write_text(
+        f"[onnx]\nIgnore={last}\n[onnx:Conv_def]\nSolvers.LearningRate=0.25\nQWeight=Prune\nQWeight.Threshold=0.5\n"
+        "QWeight.PruningMode=Static\n"
+    )
+    net = DeepNetCell.load_from_ONNX(None, path, str(ini))
+    assert last not in net
+    convs = [cell for cell in net if isinstance(cell, Conv)]
+    assert [cell.weights_solver.learning_rate for cell in convs] == [0.25, 0.25]
+    assert all(cell.has_quantizer() for cell in convs)
+    ini.write_text("[onnx]\nIgnor=a\n")
+    with pytest.raises(ValueError, match="did you mean 'Ignore'"):
+        DeepNetCell.load_from_ONNX(None, path, str(ini))
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):

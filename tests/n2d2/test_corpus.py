@@ -11,9 +11,9 @@ import torch
 import prunecell as pc
 from n2d2 import ini
 from n2d2.cells import Conv, Fc
-from n2d2.cells.summary import summarize
 from n2d2.experiment.experiment import Experiment, build
 from n2d2.solver import build_optimizer
+from n2d2.summary import summarize
 from prunecell.archive import load, save
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -2,11 +2,13 @@ import copy
 
 import pytest
 
-from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
+from n2d2 import activation, filler, quantizer, solver
+from n2d2.error_handler import ImplementationError, UndefinedParameterError, WrongInputType, WrongValue
 from n2d2.fields import Declared, accepted, choice, count, flag, number
 
 
 class Thing(Declared):
+    REFUSED = {"colour": "paint it"}  # noqa: RUF012 - a table, as in real ones
     size: float = number(1.0, low=0, high=2, open_low=True)
     times: int = count(1, low=1)
     kind: str = choice("Big", "Small")
@@ -25,7 +27,62 @@ def test_printing_and_comparing_come_from_the_fields():
 
 
 def test_model_and_datatype_are_accepted_everywhere():
-    assert str(Thing(model="Frame_CUDA", datatype="double")) == str(Thing())
+    assert str(Thing(model="Frame", datatype="double")) == str(Thing())
+
+
+def test_parameters_by_name():
+    thing = Thing()
+    thing.set_parameter("times", 4)
+    assert thing.get_parameter("times") == thing.times == 4
+    with pytest.raises(ImplementationError, match=r"Thing\.N2D2 is refused: there is no C\+\+ object"):
+        thing.N2D2()
+
+
+def test_a_name_that_does_not_exist_is_told_in_every_way():
+    thing, told = Thing(), "Thing has no parameter 'sise'; did you mean 'size'"
+    for use in (thing.get_parameter, lambda name: getattr(thing, name), lambda name: thing.set_parameter(name, 1)):
+        with pytest.raises(UndefinedParameterError, match=told):
+            use("sise")
+
+
+def test_parameters_have_names():
+    with pytest.raises(WrongInputType, match=r"Thing got 'Big' without a name: .*given by keywords.*kind, .*size"):
+        Thing("Big", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("shared", "made"),
+    [
+        (solver.Solver, solver.SGD()),
+        (filler.Filler, filler.He()),
+        (activation.ActivationFunction, activation.Tanh()),
+        (quantizer.Quantizer, quantizer.PruneCell()),
+        (quantizer.CellQuantizer, quantizer.PruneCell()),
+    ],
+)
+def test_what_others_share_is_asked_for_and_never_made(shared, made):
+    assert isinstance(made, shared)
+    with pytest.raises(TypeError, match=f"{shared.__name__} is what .* share, and cannot be made: make "):
+        shared()
+
+
+KINDS = [*solver.SOLVERS.values(), *filler.FILLERS.values(), *activation.ACTIVATIONS.values(), quantizer.PruneCell]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), -1, "x", None, 10**30, [1], True])
+def test_a_range_in_a_message_is_the_parameters_own(kind, value):
+    """Every parameter takes a value or tells, in its own words, what it must be; nothing else is ever raised."""
+    for name in kind().settings():
+        told = f"{name}={value!r} is illegal"
+        try:
+            kind(**{name: value})
+        except (ValueError, TypeError) as error:
+            told = str(error)
+        start, _, legal = told.partition(" is illegal")
+        assert start == f"{name}={value!r}"
+        assert "inf]" not in legal
+        assert "1000000000" not in legal
 
 
 @pytest.mark.parametrize(
@@ -37,6 +94,10 @@ def test_model_and_datatype_are_accepted_everywhere():
         ({"kind": "big"}, WrongValue, "kind='big' is illegal; did you mean 'Big'"),
         ({"kind": 3}, WrongInputType, "kind=3 is illegal: it must be a string, not a int; legal: Big, Small"),
         ({"on": "yes"}, WrongInputType, "on='yes' is illegal: it must be True or False"),
+        ({"model": "Frame_Cuda"}, WrongValue, "model='Frame_Cuda' is illegal; did you mean 'Frame_CUDA'"),
+        ({"datatype": "flaot"}, WrongValue, "datatype='flaot' is illegal; did you mean 'float'"),
+        ({"colour": "red"}, ImplementationError, "colour of Thing is refused: paint it"),
+        ({"kind": 3}, WrongValue, "kind=3"),  # N2D2 raises now the one error and now the other
         ({"sise": 1}, UndefinedParameterError, "Thing has no parameter 'sise'; did you mean 'size'"),
     ],
 )

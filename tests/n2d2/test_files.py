@@ -157,6 +157,28 @@ def test_a_deconv_has_one_line_per_output(tmp_path, groups):
     assert torch.equal(cells[0].weight, cells[1].weight)
 
 
+@pytest.mark.parametrize(
+    ("mode", "after_an_update"), [("Identity", 0.618), ("Static", 0.618), ("Gradual", 0.618 + 0.05)]
+)
+def test_masks_that_are_read_set_the_threshold_and_hold(tmp_path, mode, after_an_update):
+    written = Fc(500, 2, name="fc", no_bias=True)
+    (tmp_path / "fc_masks.syntxt").write_text(("0 " * 309 + "1 " * 191 + "\n") * 2)
+    files.write_weights(tmp_path / "fc_weights.syntxt", written.weight)
+    read = Fc(500, 2, name="fc", no_bias=True)
+    read.quantizer = PruneCell(prune_mode=mode, prune_filler="IterNonStruct", threshold=0.9, gamma=0.05, stepsize=2)
+    read.import_free_parameters(tmp_path)
+    mask = torch.arange(500).expand(2, 500) >= 309
+    assert read.quantizer.get_current_threshold() == pytest.approx(0.618)
+    assert torch.equal(read.weight, written.weight * mask)
+    read(torch.ones(1, 500)).square().sum().backward()
+    read.update(1)
+    assert torch.equal(read.weight != 0, mask)
+    assert read.quantizer.get_current_threshold() == pytest.approx(0.618)
+    read.update(1)
+    assert read.quantizer.get_current_threshold() == pytest.approx(after_an_update)
+    assert after_an_update - 1e-6 <= (read.weight == 0).float().mean().item() < after_an_update + 0.02
+
+
 @pytest.mark.parametrize("filler", ["Random", "IterNonStruct"])
 @pytest.mark.parametrize("mode", ["Static", "Gradual"])
 def test_masks_are_loaded_as_they_were_saved(tmp_path, filler, mode):
@@ -180,10 +202,14 @@ def test_masks_prune_a_network_without_prune_cells_too(tmp_path):
     assert fc.weight.tolist() == [[0, 2, 0, 4], [5, 0, 7, 0]]
 
 
-def test_without_a_mask_file_the_masks_are_filled_on_the_new_weights(tmp_path):
+def test_a_masks_file_that_is_missing_is_an_error_or_by_choice_the_masks_are_filled_on_the_new_weights(tmp_path):
     fc = Fc(4, 1, name="fc", no_bias=True, quantizer=prune_cell("IterNonStruct"))
     (tmp_path / "fc_weights.syntxt").write_text("1 4 2 3 \n")
-    files.load_weights([fc], tmp_path)
+    before = fc.weight.clone()
+    with pytest.raises(FormatError, match=r"fc_masks\.syntxt: there is no such file.*ignore_not_exists=True"):
+        fc.import_free_parameters(tmp_path)
+    assert torch.equal(fc.weight, before)
+    fc.import_free_parameters(tmp_path, ignore_not_exists=True)
     assert fc.weight.tolist() == [[0, 4, 0, 3]]
 
 

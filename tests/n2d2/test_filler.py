@@ -37,6 +37,8 @@ def test_simple_fillers():
     assert weight.max() <= 6
     assert weight.mean().item() == pytest.approx(2, abs=0.05)
     assert not filled(He(scaling=0)).any()
+    mean = filled(He(mean_norm=50.0, scaling=2.0, variance_norm="FanOut")).mean().item()
+    assert mean == pytest.approx(2 * 50 / FAN["FanOut"], abs=0.002)
     assert filled(Xavier()).abs().max() <= math.sqrt(3 / FAN["FanIn"])
 
 
@@ -51,11 +53,11 @@ def test_cells_are_filled_when_made_and_when_told():
     cell = Conv(1, 4, [3, 3], weights_filler=Constant(value=1.0), bias_filler=Constant(value=2.0))
     assert (cell.weight == 1).all()
     assert (cell.bias == 2).all()
-    cell.weights_filler = Constant(value=3.0)
-    assert (cell.weight == 3).all()
     cell.filler = Constant(value=4.0)
+    assert (cell.weight == 1).all()
+    cell.refill_weights()
     assert (cell.weight == 4).all()
-    assert (cell.bias == 4).all()
+    assert (cell.bias == 2).all()
 
 
 def test_only_fillers_are_fillers():

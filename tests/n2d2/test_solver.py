@@ -84,6 +84,9 @@ def test_no_clamping():
     assert parse_clamping("") is parse_clamping(False) is None  # noqa: FBT003 - N2D2 takes a bool
 
 
+WARM = {"learning_rate_policy": "CosineDecay", "warm_up_duration": 100, "warm_up_lr_frac": 0.2}
+
+
 @pytest.mark.parametrize(
     ("options", "samples", "updates", "factor"),
     [
@@ -101,9 +104,12 @@ def test_no_clamping():
         ({"learning_rate_policy": "InvDecay", "power": 0.5}, 300, 30, 0.5),
         ({"learning_rate_policy": "CosineDecay", "max_iterations": 400}, 100, 1, (1 + math.cos(math.pi / 4)) / 2),
         ({"learning_rate_policy": "CosineDecay", "max_iterations": 400, "min_decay": 0.1}, 400, 1, 0.1),
-        ({"warm_up_duration": 100, "warm_up_lr_frac": 0.2}, 0, 0, 0.2),
-        ({"warm_up_duration": 100, "warm_up_lr_frac": 0.2}, 50, 5, 0.6),
-        ({"warm_up_duration": 100}, 100, 10, 1),
+        ({"learning_rate_policy": "CosineDecay", "max_iterations": 400, "min_decay": 0.1}, 200, 1, 0.55),
+        ({**WARM, "max_iterations": 300}, 0, 0, 0.2),
+        ({**WARM, "max_iterations": 300}, 50, 5, 0.6),
+        ({**WARM, "max_iterations": 300}, 200, 20, 0.5),
+        ({**WARM, "max_iterations": 300, "learning_rate_step_size": 10}, 500, 5, 0.6),
+        ({"warm_up_duration": 100}, 0, 0, 1),  # N2D2's warm-up is a part of CosineDecay
     ],
 )
 def test_learning_rate_policies(options, samples, updates, factor):
@@ -187,6 +193,8 @@ def test_a_closure_is_evaluated():
         ("SGD", {"polyak_momentum": False}, "polyak_momentum=False"),
         ("Adam", {"beta1": 2.0}, "beta1=2.0"),
         ("Adam", {"momentum": 0.9}, "Adam has no parameter 'momentum'"),
+        ("SGD", {"learning_rate_policy": 1}, "learning_rate_policy=1 is illegal: it must be a string"),
+        ("SGD", {**WARM, "max_iterations": 100}, "max_iterations=100 is illegal.*>= 101"),
     ],
 )
 def test_illegal_settings_are_refused_by_name(kind, options, message):
@@ -201,9 +209,82 @@ def test_a_schedule_without_an_end_is_refused_when_learning_begins(policy):
         solver.check()
 
 
-def test_a_solver_cannot_change_behind_the_optimizer():
-    with pytest.raises(WrongValue, match="learning_rate of this SGD cannot change any more: make another one"):
-        SGD().learning_rate = 0.1
+def one_step(cells):
+    for cell in cells:
+        with torch.no_grad():
+            cell.weight.zero_()
+        cell(torch.ones(1, 2)).sum().backward()
+        cell.update()
+    return [cell.weight[0, 0].item() for cell in cells]
+
+
+def test_what_is_set_on_a_solver_counts_from_the_next_step_on_in_all_cells_that_have_it():
+    shared, own = SGD(learning_rate=1.0), SGD(learning_rate=1.0)
+    cells = [Fc(2, 1, solver=shared), Fc(2, 1, solver=shared), Fc(2, 1, solver=own)]
+    assert one_step(cells) == [-1, -1, -1]
+    shared.learning_rate = 0.5
+    assert one_step(cells) == [-0.5, -0.5, -1]
+    own.set_parameter("clamping", "-0.25:")
+    assert one_step(cells) == [-0.5, -0.5, -0.25]
+
+
+def test_a_change_keeps_the_momentum_and_parts_a_group_where_it_must():
+    one, two = SGD(learning_rate=1.0, momentum=0.5), SGD(learning_rate=1.0, momentum=0.5)
+    net = Sequence([Fc(2, 1, solver=one, no_bias=True), Fc(1, 1, solver=two, no_bias=True)])
+    optimizer = build_optimizer(net)
+    assert len(optimizer.param_groups) == 1
+
+    def step():
+        for parameter in net.parameters():
+            parameter.data.zero_()
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        return [float(parameter.flatten()[0].detach()) for parameter in net.parameters()]
+
+    assert step() == [-1, -1]
+    one.learning_rate = 0.25
+    assert step() == [-0.75, -1.5]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 1]
+    one.learning_rate = two.learning_rate = 0.0
+    assert step() == [0, 0]
+
+
+def test_a_change_that_does_not_fit_is_told_at_the_next_step():
+    cell = Fc(2, 1, solver=SGD())
+    one_step([cell])
+    cell.weights_solver.learning_rate_policy = "PolyDecay"
+    with pytest.raises(WrongValue, match="max_iterations=0 is illegal with learning_rate_policy='PolyDecay'"):
+        one_step([cell])
+
+
+@pytest.mark.parametrize("kind", SOLVERS.values())
+def test_a_copy_is_another_solver(kind):
+    solver = kind(learning_rate=0.5)
+    copied = solver.copy()
+    copied.learning_rate = 0.25
+    assert (solver.learning_rate, copied.learning_rate, copied.get_type()) == (0.5, 0.25, solver.get_type())
+
+
+def test_schedules_stand_still_after_max_iterations_as_in_n2d2():
+    solver = SGD(
+        learning_rate=1.0,
+        learning_rate_policy="StepDecay",
+        learning_rate_step_size=10,
+        learning_rate_decay=0.5,
+        max_iterations=2,
+    )
+    assert stepped(solver, [1.0] * 4, start=0.0) == [-1, -1.5, -1.75, -2]
+
+
+def test_the_rate_of_an_update_is_that_of_its_first_batch():
+    solver = SGD(
+        learning_rate=1.0,
+        learning_rate_policy="StepDecay",
+        learning_rate_step_size=20,
+        learning_rate_decay=0.5,
+        iteration_size=2,
+    )
+    assert stepped(solver, [1.0] * 4, start=0.0) == [0, -1, -1, -1.5]
 
 
 def test_only_solvers_are_solvers():

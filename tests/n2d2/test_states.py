@@ -1,6 +1,7 @@
 """States of n2d2's own parts: any value in any place is refused and changes nothing, or the part goes on."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def logbook():
 
 
 def score():
-    made = Score(provider=None)
+    made = Score(SimpleNamespace(labels=None))
     made.count(torch.eye(3), torch.tensor([0, 1, 1]), 0.5)
     return made
 

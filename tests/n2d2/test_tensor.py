@@ -3,9 +3,9 @@ import pytest
 import torch
 
 import n2d2
-from n2d2 import Tensor
+from n2d2 import Interface, Tensor
 from n2d2.cells import Fc
-from n2d2.error_handler import WrongInputType, WrongValue
+from n2d2.error_handler import ImplementationError, UndefinedItemError, WrongInputType, WrongValue
 from n2d2.tensor import DATATYPES
 
 
@@ -84,6 +84,26 @@ def test_printing():
     ("make", "message"),
     [
         (lambda: Tensor(3), "dims=3 is illegal"),
+        (lambda: Tensor([1], value="a"), r"value='a' is illegal: it must be a number \('float'\), not a str"),
+        (lambda: Tensor([1], value=0.5, datatype="int"), "value=0.5 is illegal: datatype 'int' holds whole numbers"),
+        (lambda: Tensor([1], value=300, datatype="uchar"), r"value=300 is illegal: .* in \[0, 255\]"),
+        (lambda: Tensor([1], value=2, datatype="bool"), r"value=2 is illegal: .* in \[0, 1\]"),
+        (lambda: Tensor([1], cuda=1), "cuda=1 is illegal"),
+        (lambda: Tensor([1], cell=3), "cell=3 is illegal"),
+        (lambda: Tensor([1]).set_values([[1], [2, 3]]), "set_values takes a nested list of numbers"),
+        (lambda: Tensor([1]).set_values("one"), "set_values takes a nested list of numbers"),
+        (lambda: Tensor([2, 3]).set_values([[1, 2], [3, 4], [5, 6]]), r"of shape \[3, 2\] for a tensor of \[2, 3\]"),
+        (lambda: Tensor([2, 3]).reshape([4, 2]), r"new_dims=\[4, 2\] is illegal: it is 8 values, and there are 6"),
+        (lambda: Tensor([2, 3]).resize(3), "new_dims=3 is illegal"),
+        (lambda: Tensor([2, 3])["a"], "'a' is illegal as an index"),
+        (lambda: Tensor([2, 3]).__setitem__(0, "a"), "'a' is illegal as a value"),
+        (lambda: Tensor.from_numpy(np.array(["a"])), "from_numpy takes an array of numbers, not of <U1"),
+        (lambda: Tensor([2]).update(), "no cell took part in making this tensor"),
+        (lambda: Interface([]), "a list of one n2d2.Tensor at least"),
+        (lambda: Interface(Tensor([1])), "must be a list of n2d2.Tensors"),
+        (lambda: Interface([Tensor([1, 1, 2, 2]), Tensor([1, 1, 2, 3])]), "differ in width"),
+        (lambda: Interface([Tensor([1, 1, 2, 2]), Tensor([1, 1, 3, 2])]), "differ in height"),
+        (lambda: Interface([Tensor([1, 1, 2, 2]), Tensor([2, 1, 2, 2])]), "differ in batch"),
         (lambda: Tensor([-1]), "sizes are whole numbers"),
         (lambda: Tensor([1], datatype="flot"), "did you mean 'float'"),
         (lambda: Tensor([1], dim_format="numpy"), "did you mean 'Numpy'"),
@@ -134,3 +154,100 @@ def test_what_took_part_is_updated_once():
     assert not torch.equal(two.weight, before[1])
     assert torch.equal(untouched.weight, before[2])
     assert one.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("dims", "sizes"),
+    [
+        ([], [1, 1, 1, 1]),
+        ([3], [3, 1, 1, 1]),
+        ([2, 3], [3, 2, 1, 1]),
+        ([4, 2, 3], [3, 2, 4, 1]),
+        ([5, 4, 2, 3], [3, 2, 4, 5]),
+    ],
+)
+def test_sizes_by_their_names_are_1_where_there_are_none(dims, sizes):
+    tensor = Tensor(dims)
+    assert [tensor.dimX(), tensor.dimY(), tensor.dimZ(), tensor.dimB()] == sizes
+
+
+@pytest.mark.parametrize("index", [6, -7, (0, 3), (2, 0), (0,), (0, 0, 0), (0.5, 1)])
+def test_a_place_that_is_not_there_is_an_index_error_that_says_so(index):
+    with pytest.raises(IndexError, match="is no place") as error:
+        Tensor([2, 3])[index]
+    assert isinstance(error.value, UndefinedItemError)
+    with pytest.raises(IndexError, match="is no place"):
+        Tensor([2, 3])[index] = 1
+
+
+def test_every_way_to_a_value():
+    tensor = Tensor([2, 3], datatype="int").set_values(range(6))
+    assert [tensor[4], tensor[-2], tensor[1, 1], tensor[[1, 1]], tensor[-1, -2], tensor[np.int64(4)], tensor[4.0]] == [
+        4
+    ] * 7
+    assert list(tensor[1:5:2]) == [1, 3]
+    turned = Tensor.from_torch(torch.zeros(2, 3).T)
+    turned[1] = 5
+    assert turned[0, 1] == 5
+
+
+def test_tensors_of_different_types_are_equal_by_their_values():
+    one = Tensor([2, 3], value=1, datatype="int")
+    assert one == Tensor([2, 3], value=1)
+    assert one != Tensor([2, 3], value=2)
+    assert one != Tensor([3, 2], value=1)
+    assert one != 1
+
+
+@pytest.mark.parametrize("name", DATATYPES)
+def test_every_datatype_holds_its_values(name):
+    tensor = Tensor([2], value=1, datatype=name)
+    tensor[1] = 0
+    assert list(tensor) == [1, 0]
+    assert Tensor.from_numpy(tensor.to_numpy()) == tensor
+    assert tensor.mean() == 0.5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_a_tensor_stays_on_the_cpu():
+    with pytest.warns(UserWarning, match="cuda has no effect: torch finds no GPU"):
+        tensor = Tensor([2], cuda=True)
+    assert not tensor.is_cuda
+    assert tensor.cpu().htod().dtoh() is tensor
+
+
+@pytest.mark.parametrize("name", ["N2D2", "from_N2D2"])
+def test_what_is_in_c_is_refused(name):
+    with pytest.raises(ImplementationError, match=f"Tensor.{name} is refused: .*to_torch|from_torch"):
+        getattr(Tensor([1]), name)()
+
+
+def test_what_a_tensor_comes_from():
+    fc, data = Fc(3, 2, name="fc"), Tensor([1, 3])
+    made = fc(data)
+    assert (data.cell, made.cell) == (None, fc)
+    assert "cell='fc'" in str(made)
+    assert not made.is_leaf()
+    assert made.get_tensors() == [made]
+    assert list(made.get_deepnet().get_cells()) == ["fc"]
+    assert data.get_deepnet().get_cells() == {}
+    assert Tensor([1, 3], cell=fc).trace.cells == (fc,)
+    loss = Tensor.from_torch(made.values.sum())
+    loss.trace = made.trace
+    assert loss.is_leaf()
+    loss.back_propagate()
+    with pytest.raises(WrongValue, match="was called before: compute the loss again"):
+        loss.back_propagate()
+
+
+def test_an_interface_is_of_tensors_that_fit():
+    one, two = Tensor([2, 4, 8, 6]), Tensor([2, 1, 8, 6])
+    both = Interface([one, two])
+    assert both.dims() == [6, 8, 5, 2]
+    assert (both.dimX(), both.dimY(), both.dimZ(), both.dimB()) == (6, 8, 5, 2)
+    assert len(both) == 2
+    assert both[1] is two
+    assert both.get_tensors() == both.tensors == [one, two]
+    assert n2d2.cells.Conv(5, 3, [1, 1])(both).shape() == [2, 3, 8, 6]
+    made = Interface([Fc(3, 2, name="a")(Tensor([1, 3])), Fc(3, 2, name="b")(Tensor([1, 3]))])
+    assert list(made.get_deepnet().get_cells()) == ["a", "b"]

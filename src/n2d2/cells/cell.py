@@ -1,52 +1,45 @@
 """Cell: a node of a network. A torch.nn.Module with N2D2's name, options, solvers, fillers and PruneCell."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
-from typing import Any, ClassVar
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from n2d2 import global_variables
-from n2d2.activation import ACTIVATIONS, Activation
-from n2d2.cells.naming import default_name
-from n2d2.error_handler import UndefinedParameterError, WrongInputType, n2d2_errors, refuse_unknown
-from n2d2.fields import Check, Declared
+from n2d2.activation import Activation
+from n2d2.cells.last_call import LastCall
+from n2d2.cells.options import Options
+from n2d2.cells.trainable import Trainable
+from n2d2.error_handler import (
+    WrongInputType,
+    WrongValue,
+    check_choice,
+)
+from n2d2.fields import Declared
 from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
-from n2d2.solver import Solver, SolverOptimizer, build_optimizer, with_parameter
+from n2d2.solver import Solver, SolverOptimizer, build_optimizer
 from n2d2.tensor import Tensor, Trace
 from n2d2.updating import update
 
+EXPORTS = ("C", "CPP", "CPP_TensorRT", "CPP_STM32")
+"""N2D2's exports of code; a network is not made into code here."""
 
-class Cell(nn.Module):
-    """What all cells share. Never instantiated itself.
+NO_TENSORS = (str, bytes, int, float, np.ndarray, dict, NoneType)
+"""What a cell is called with by mistake."""
+
+
+class Cell(LastCall, Options):
+    """What all cells share. Never instantiated itself; arguments as for `Options`.
 
     A cell is called with torch tensors, as any module, or with n2d2.Tensors, and then returns one that remembers which
     cells took part. Several inputs are several arguments or one list; they are joined along the channels
     where a cell does not say otherwise.
-
-    Args:
-        name: the cell's name in its network; by default its class and a number.
-        fixed: constructor arguments that are no options.
-        options: values by the names of COMMON and OPTIONS, which have their defaults, or what makes these. `model` and
-            `datatype` are accepted without effect.
-
-    Fixed arguments and options are attributes. Those in KINDS, which has what they must be, can be set later; CHECKS
-    refuses illegal values of the others. An alias stands for several options.
-
-    Raises:
-        UndefinedParameterError: an unknown option; the nearest is offered.
-        WrongInputType, WrongValue: an option is not of its kind, or not legal.
     """
-
-    COMMON: ClassVar[Mapping[str, Any]] = {"activation": None, "back_propagate": True, "model": None, "datatype": None}
-    OPTIONS: ClassVar[Mapping[str, Any]] = {}
-    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {}
-    CHECKS: ClassVar[Mapping[str, Check]] = {}
-    ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(
         self,
@@ -55,38 +48,49 @@ class Cell(nn.Module):
         fixed: Mapping[str, Any] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__()
-        kind, known = type(self).__name__, {**self.COMMON, **self.OPTIONS}
-        refuse_unknown(kind, options, ["name", *known, *self.ALIASES])
-        chosen = {name: value for name, value in options.items() if value is not None}
-        shared = {one: chosen[alias] for alias, ones in self.ALIASES.items() if alias in chosen for one in ones}
-        given = {**shared, **chosen}
-        self.name, self.fixed = name or default_name(kind), dict(fixed or {})
-        self.options = {
-            option: given[option] if option in given else default() if callable(default) else default
-            for option, default in known.items()
-        }
-        for option in self.options:
-            self._check(option, self.options[option])
-        self._outputs: torch.Tensor | None = None
+        if type(self) is Cell:
+            raise WrongInputType("Cell is what cells share: make a Conv, an Fc, a Pool2d, ...")
+        super().__init__(name=name, fixed=fixed, **options)
         self._optimizer: SolverOptimizer | None = None
         self._quantizer: PruneCell | None = None
+
+    def _parameters_by_name(self) -> dict[str, Any]:
+        return {**super()._parameters_by_name(), "quantizer": self._quantizer}
 
     def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401 - torch tensors or ours
         """Propagate; see the class."""
         given = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else inputs
         if not any(isinstance(x, Tensor) for x in given):
+            if not given or isinstance(given[0], NO_TENSORS):
+                raise self._refusal(given)
             return super().__call__(*given)
-        values = [x.values if x.trace.cells else _batched(x.values) for x in given]  # a cell gives batches
+        if strangers := [x for x in given if not isinstance(x, Tensor)]:
+            raise self._refusal(strangers)
+        came = [(x.values if x.trace.cells else _batched(x.values), x.trace) for x in given]  # a cell gives batches
+        values = [x for x, _ in came]
+        if global_variables.cuda_available and isinstance(self, Trainable):
+            device = next(self.parameters()).device
+            values = [x.to(device) for x in values]
         trace = Trace.after(self, [x.trace for x in given], len(values[0]))
         with torch.set_grad_enabled(self.training):
-            return self.wrap(super().__call__(*values), trace)
+            try:
+                made = self.wrap(super().__call__(*values), trace)
+            except RuntimeError as error:
+                if type(error) is not RuntimeError:  # a full memory, say
+                    raise
+                shapes = " and ".join(str(list(x.shape)) for x in values)
+                raise WrongValue(f"{self._told()} cannot take an input of {shapes}: {error}") from None
+        self._remember(came, made)
+        return made
+
+    def _refusal(self, given: Any) -> WrongInputType:  # noqa: ANN401
+        what = f"all alike, not a {type(given[0]).__name__}" if given else "one at least"
+        return WrongInputType(f"{self.name!r} takes n2d2.Tensors, or torch tensors, {what}")
 
     def wrap(self, values: torch.Tensor, trace: Trace) -> Tensor:
         """An n2d2.Tensor of this cell's output: four dimensions at least, (batch, channels, 1, 1) of vectors."""
         made = Tensor.from_torch(values.reshape(*values.shape, 1, 1) if values.dim() == 2 else values)  # noqa: PLR2004
         made.trace = trace
-        self.__dict__["_outputs"] = made.values.detach()  # torch's __setattr__ takes longer
         return made
 
     def activated(self, x: torch.Tensor) -> torch.Tensor:
@@ -109,71 +113,30 @@ class Cell(nn.Module):
         """N2D2's name of this kind of cell."""
         return type(self).__name__
 
-    def get_outputs(self) -> Tensor:
-        """The last output for an n2d2.Tensor; an empty tensor before the first."""
-        return Tensor.from_torch(torch.empty(0) if self._outputs is None else self._outputs)
+    def set_activation(self, activation: Activation) -> None:
+        """Apply this activation from now on."""
+        self.activation = activation
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - options of any type
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            options = {**self.__dict__.get("fixed", {}), **self.__dict__.get("options", {})}
-            for option in (name, *self.ALIASES.get(name, ())):
-                if option in options:
-                    return options[option]
-            near = get_close_matches(name, [*options, *dir(type(self))], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}") from None
+    def get_activation(self) -> Activation | None:
+        """The activation, or None."""
+        activation: Activation | None = self.options["activation"]
+        return activation
 
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
-        options = self.__dict__.get("options", {})
-        if name in options or name in self.ALIASES:
-            for option in self.ALIASES.get(name, (name,)):
-                self._check(option, value)
-                if option not in self._kinds():
-                    raise UndefinedParameterError(
-                        f"{name} of {self.name!r} cannot change: give it when the cell is made"
-                    )
-                options[option] = value
-                self.changed(option)
-            return
-        if options and not name.startswith("_") and not isinstance(value, nn.Module) and not hasattr(self, name):
-            near = get_close_matches(name, [*options, *dir(type(self))], n=1, cutoff=0.8)
-            if near:  # a slip of the pen; other new attributes are the user's own affair
-                raise UndefinedParameterError(
-                    f"{type(self).__name__} has no attribute {name!r}; did you mean {near[0]!r}?"
-                )
-        super().__setattr__(name, value)
+    @staticmethod
+    def is_exportable_to(export_name: str) -> bool:
+        """Whether the cell can be made into code by an export of N2D2's: False, because nothing is made into code here.
 
-    @classmethod
-    def _kinds(cls) -> dict[str, tuple[type, ...]]:
-        return {"activation": (*ACTIVATIONS.values(), NoneType), "back_propagate": (bool, int), **cls.KINDS}
-
-    def _check(self, option: str, value: object) -> None:
-        if option in self.CHECKS:
-            with n2d2_errors():
-                self.CHECKS[option](option, value)
-        kinds = self._kinds().get(option)
-        if kinds and not isinstance(value, kinds):
-            legal = ", ".join(kind.__name__ for kind in kinds if kind is not NoneType)
-            raise WrongInputType(
-                f"{option}={value!r} is illegal: it must be one of {legal}, not a {type(value).__name__}"
-            )
-
-    def changed(self, option: str) -> None:
-        """An option was set."""
+        Raises:
+            WrongValue: there is no such export.
+        """
+        check_choice("export_name", export_name, EXPORTS)
+        return False
 
     # ---- training
 
     def solvers(self) -> dict[nn.Parameter, Solver]:
         """The cell's own parameters, and the solver of each; see `WeightCell`."""
         return {}
-
-    def set_solver_parameter(self, key: str, value: Any) -> None:  # noqa: ANN401
-        """Set one parameter of all solvers of the cell."""
-        for option in self.KINDS:
-            if option.endswith("_solver"):
-                setattr(self, option, with_parameter(self.options[option], key, value))
 
     def step(self, n_samples: int = 1) -> None:
         """One step of the cell's solvers over a mini-batch, with the gradients that are there."""
@@ -186,14 +149,30 @@ class Cell(nn.Module):
             self._optimizer.step()
             self._optimizer.zero_grad()
 
-    def update(self, n_samples: int = 1, epoch_size: int | None = None) -> None:
-        """What `Tensor.update()` does for all cells: a step of the solvers, then of the PruneCell's clock."""
-        update([self], n_samples, epoch_size)
+    def update(self, n_samples: int | None = None, epoch_size: int | None = None) -> None:
+        """What `Tensor.update()` does for all cells: a step of the solvers, then of the PruneCell's clock.
+
+        Args:
+            n_samples: in the mini-batch; by default as many as in the last n2d2.Tensor.
+            epoch_size: samples in an epoch; by default what the provider of that tensor says.
+        """
+        last = self.get_outputs().trace
+        update([self], n_samples or last.n_samples, epoch_size or getattr(last.provider, "epoch_size", None))
 
     @property
     def quantizer(self) -> PruneCell | None:
-        """The PruneCell of this cell, or None."""
+        """The PruneCell of this cell. Setting one fills its masks at once; None takes it off."""
         return self._quantizer
+
+    @quantizer.setter
+    def quantizer(self, quantizer: PruneCell | None) -> None:
+        if not isinstance(quantizer, PruneCell | None):
+            raise WrongInputType(f"quantizer={quantizer!r} is illegal: it must be a PruneCell or None")
+        self._prune_by(quantizer)
+
+    def _prune_by(self, quantizer: PruneCell | None) -> None:
+        if quantizer is not None:
+            raise WrongValue(f"quantizer of {self.name!r} is illegal: a {self.get_type()} has no weights to prune")
 
     def learn(self) -> "Cell":
         """Switch to learning: dropout draws, batch statistics are taken, gradients are kept."""
@@ -207,9 +186,16 @@ class Cell(nn.Module):
         """Let no solver change the cell's parameters."""
         return self.requires_grad_(False)  # noqa: FBT003 - torch's signature
 
-    def export_free_parameters(self, dir_name: str | Path) -> None:
-        """Write the weights, biases and masks of the cell as `.syntxt` files into a folder."""
+    def export_free_parameters(self, dir_name: str | Path, verbose: bool = True) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
+        """Write the weights, biases and masks of the cell as `.syntxt` files into a folder.
+
+        Args:
+            dir_name: the folder.
+            verbose: print where to.
+        """
         save_weights([self], dir_name)
+        if verbose:
+            print(f"{self.name}: parameters are in {dir_name}")  # noqa: T201 - as N2D2 does
 
     def import_free_parameters(self, dir_name: str | Path, ignore_not_exists: bool = False) -> None:  # noqa: FBT001, FBT002 - N2D2's signature
         """Read what `export_free_parameters` wrote."""
@@ -229,16 +215,26 @@ class Cell(nn.Module):
         return self.__str__()
 
     def __str__(self) -> str:
-        fixed = ", ".join([repr(self.name), *(f"{key}={value}" for key, value in self.fixed.items())])
-        if global_variables.verbosity is not global_variables.Verbosity.detailed:
-            return f"{self.get_type()}({fixed})"
+        """The cell, its options as `global_variables.verbosity` says, and what its last input came from."""
         options = {**self.options, "quantizer": self._quantizer} if self._quantizer else self.options
-        told = {key: value.brief() if isinstance(value, Declared) else value for key, value in options.items()}
+        told = {
+            key: value.brief() if isinstance(value, Declared) else value
+            for key, value in options.items()
+            if key != "mapping" and key not in self.IDLE  # a table; what does nothing
+        }
         pairs = ", ".join(f"{key}={value}" for key, value in told.items() if value is not None)
-        return f"{self.get_type()}({fixed})({pairs})"
+        detailed = global_variables.verbosity is global_variables.Verbosity.detailed
+        inputs = self.get_input_cells()
+        return self._told() + (f"({pairs})" if detailed else "") + (f"({inputs})" if inputs else "")
+
+    def _told(self) -> str:
+        """The cell and what it is made of; by its name alone where the graph only is to be seen."""
+        alone = global_variables.verbosity is global_variables.Verbosity.graph_only
+        fixed = {} if alone else self.fixed
+        return f"{self.get_type()}({', '.join([repr(self.name), *(f'{key}={value}' for key, value in fixed.items())])})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_outputs": None, "_optimizer": None}
+        return {**self.__dict__, "_came": (), "_made": None, "_optimizer": None}
 
 
 def _batched(values: torch.Tensor) -> torch.Tensor:

@@ -1,56 +1,82 @@
 """Containers whose order says what feeds what: Sequence (one after another), Layer (side by side)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable as IterableOf
 from collections.abc import Sequence as SequenceOf
-from typing import Any
+from typing import Any, ClassVar
 
-from n2d2.cells.block import Block, Item
-from n2d2.cells.deepnet_cell import DeepNetCell
-from n2d2.error_handler import UndefinedParameterError, WrongInputType, WrongValue
-from prunecell.errors import nearest
+import numpy as np
+import torch
+
+from n2d2.calling import checked
+from n2d2.cells.cell import Cell
+from n2d2.cells.deepnet_cell import Block, DeepNetCell
+from n2d2.cells.holding import Item
+from n2d2.error_handler import UndefinedItemError, WrongInputType, WrongValue
+from n2d2.tensor import Interface, Tensor
+from prunecell.errors import nearest, quoted
 
 
-class _Ordered(Block):
-    """What Sequence and Layer share: cells can be put in and taken out."""
+class Iterable(Block):
+    """What Sequence and Layer share: cells can be put in and taken out. Never instantiated itself."""
 
+    def __init__(self, cells: IterableOf[Item] = (), name: str | None = None) -> None:
+        if type(self) is Iterable:
+            raise WrongInputType("Iterable is what a Sequence and a Layer share: make one of these")
+        super().__init__(cells, name)
+
+    @checked
     def append(self, cell: Item) -> None:
         """Put a cell at the end."""
         self.insert(len(self), cell)
 
+    @checked
     def insert(self, index: int, cell: Item) -> None:
-        """Put a cell before the one at `index`."""
-        cells = self.items()
-        cells.insert(index, cell)
-        self._replace(cells)
+        """Put a cell before the one at `index`, as into a list; behind the last is the end.
 
+        Raises:
+            WrongInputType: it is no cell, or no whole number.
+            WrongValue: there is one of its name, or `index` is negative.
+        """
+        if isinstance(index, bool) or not isinstance(index, int | np.integer):
+            raise WrongInputType(f"index={quoted(index)} is illegal: it must be a whole number >= 0")
+        if index < 0:
+            raise WrongValue(f"index={index} is illegal: it must be a whole number >= 0")
+        self._add(cell)
+        self._held.insert(index, self._held.pop())
+        self._reorder()
+
+    @checked
     def remove(self, cell: Item | str) -> None:
-        """Take a cell of this level out, by itself or by its name."""
-        cells = self.items()
-        name = cell if isinstance(cell, str) else cell.name
-        kept = [one for one in cells if one.name != name]
-        if len(kept) == len(cells):
-            raise UndefinedParameterError(
-                f"{self.name!r} has no cell {name!r}{nearest(name, (one.name for one in cells))}"
-            )
-        self._replace(kept)
+        """Take a cell of this level out, by itself or by its name.
 
-    def index(self, cell: Item) -> int:
-        """The place of a cell of this level."""
-        return self.items().index(cell)
+        Raises:
+            UndefinedItemError: there is none.
+        """
+        key = self._held.pop(self.index(cell))
+        del self._modules[key]
 
-    def _replace(self, cells: list[Item]) -> None:
-        before = dict(self._modules)
-        self._modules.clear()
-        try:
-            for cell in cells:
-                self._add(cell)
-        except (WrongInputType, WrongValue):
-            self._modules.update(before)
-            raise
+    @checked
+    def index(self, cell: Item | str) -> int:
+        """The place of a cell of this level, by itself or by its name.
+
+        Raises:
+            UndefinedItemError: there is none.
+        """
+        names = [one.name for one in self]
+        for place, one in enumerate(self):
+            if one is cell or one.name == cell:
+                return place
+        name = cell if isinstance(cell, str) else getattr(cell, "name", cell)
+        raise UndefinedItemError(f"{self.name!r} has no cell {quoted(name)}{nearest(str(name), names)}")
+
+    def _reorder(self) -> None:
+        """Let the modules stand in the order of the cells."""
+        modules = {key: self._modules.pop(key) for key in self._held}
+        self._modules.update(modules)
 
 
-class Sequence(_Ordered):
-    """Cells one after another.
+class Sequence(Iterable):
+    """Cells one after another. An empty one gives back what it gets.
 
     >>> import torch
     >>> from n2d2.cells import Fc
@@ -59,43 +85,109 @@ class Sequence(_Ordered):
     (torch.Size([5, 2]), True)
     """
 
-    def to_deepnet_cell(self, provider: Any = None, target: Any = None) -> DeepNetCell:  # noqa: ANN401 - any of ours
-        """The same cells as a DeepNetCell, each fed by the one before."""
-        names = [cell.name for cell in self]
-        inputs = {name: [before] for name, before in zip(names, ["", *names], strict=False)}
-        return DeepNetCell(self.items(), inputs, provider=provider, target=target, name=self.name)
+    _closed: ClassVar[bool] = True
 
-    def forward(self, x: Any) -> Any:  # noqa: ANN401 - torch tensors or ours
+    def to_deepnet_cell(self, provider: Any = None, target: Any = None) -> DeepNetCell:  # noqa: ANN401 - any of ours
+        """The same cells as a DeepNetCell, see `Block.to_deepnet_cell`; cells one after another need no provider."""
+        if provider is not None:
+            return super().to_deepnet_cell(provider, target)
+        cells = self._flat()
+        inputs = {cell.name: [before] for cell, before in zip(cells, ["", *(one.name for one in cells)], strict=False)}
+        return DeepNetCell(cells, inputs, target=target, name=self.name)
+
+    def _flat(self) -> list[Cell]:
+        """All cells, where nothing but a Sequence is between them."""
+        cells: list[Cell] = []
+        for item in self:
+            if isinstance(item, Sequence) and type(item).forward is Sequence.forward:
+                cells += item._flat()  # noqa: SLF001 - of its own kind
+            elif isinstance(item, Cell):
+                cells.append(item)
+            else:
+                raise WrongValue(f"to_deepnet_cell needs a provider: what {item.name!r} computes hangs on its input")
+        if len({cell.name for cell in cells}) < len(cells):
+            raise WrongValue(f"two cells of {self.name!r} have one name: names must differ")
+        return cells
+
+    def forward(self, x: Any, *more: Any) -> Any:  # noqa: ANN401 - torch tensors or ours
         """Through all cells."""
-        for cell in self.items():
+        if more:
+            x = together([x, *more])
+        for cell in self:
             x = cell(x)
         return x
 
 
-class Layer(_Ordered):
-    """Cells side by side: each gets the same input; a list of their outputs comes out.
+class Layer(Iterable):
+    """Cells side by side: each gets the same inputs; an Interface of their outputs comes out (a list of torch tensors).
 
     Args:
         cells: cells or containers.
-        mapping: inputs x cells, which cell sees which of several inputs; by default each sees all.
+        mapping: inputs x cells, 1 where a cell sees an input of several; by default each sees all.
         name: by default the class and a number.
+
+    Raises:
+        WrongInputType, WrongValue: the mapping is no table, or a cell of it sees nothing.
     """
+
+    _closed: ClassVar[bool] = True
+    mapping: list[list[int]] | None = None
 
     def __init__(
         self,
-        cells: Iterable[Item] = (),
+        cells: IterableOf[Item] = (),
         mapping: SequenceOf[SequenceOf[int]] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(cells, name)
-        self.mapping = mapping
+        self.mapping = None if mapping is None else _table(mapping)
+        if self.mapping is not None:
+            self._check(len(self.mapping))
 
-    def forward(self, x: Any) -> list[Any]:  # noqa: ANN401
-        """Each cell's output."""
-        if self.mapping is None:
-            return [cell(x) for cell in self.items()]
-        inputs = x if isinstance(x, list | tuple) else [x]
-        return [
-            cell([one for one, row in zip(inputs, self.mapping, strict=True) if row[place]])
-            for place, cell in enumerate(self.items())
-        ]
+    def _check(self, n_inputs: int) -> None:
+        """Refuse a mapping of another number of inputs or of cells."""
+        table = self.mapping or []
+        sizes = {len(row) for row in table}
+        if len(table) != n_inputs or sizes != {len(self)}:
+            raise WrongValue(
+                f"mapping={table} of {self.name!r} is illegal: it must be {n_inputs} rows (inputs) of {len(self)} cells"
+            )
+
+    def forward(self, x: Any, *more: Any) -> Any:  # noqa: ANN401
+        """The outputs of all cells, in their order."""
+        given = [*(x if isinstance(x, list | tuple) else [x]), *more]
+        if self.mapping is not None:
+            self._check(len(given))
+        outputs: list[Any] = []
+        for place, cell in enumerate(self):
+            seen = (
+                given
+                if self.mapping is None
+                else [one for one, row in zip(given, self.mapping, strict=True) if row[place]]
+            )
+            if not seen:
+                raise WrongValue(f"mapping of {self.name!r} is illegal: {cell.name!r} sees no input")
+            made = cell(together(seen))
+            outputs += made if isinstance(made, list | tuple) else [made]
+        return Interface(outputs) if all(isinstance(one, Tensor) for one in outputs) else outputs
+
+
+def together(inputs: SequenceOf[Any]) -> Any:  # noqa: ANN401 - torch tensors or ours
+    """What a cell takes of several inputs: the only one, an Interface, or a list of torch tensors."""
+    if len(inputs) == 1:
+        return inputs[0]
+    return Interface(inputs) if all(isinstance(one, Tensor) for one in inputs) else list(inputs)
+
+
+def _table(mapping: Any) -> list[list[int]]:  # noqa: ANN401
+    """A mapping as lists, of lists or of a tensor."""
+    try:
+        table = torch.as_tensor(np.asarray(mapping))
+    except (ValueError, TypeError):
+        table = torch.empty(0)
+    if table.dim() != 2 or not ((table == 0) | (table == 1)).all():  # noqa: PLR2004 - rows and columns
+        raise WrongInputType(
+            f"mapping={quoted(mapping)} is illegal: it must be a list of rows of 0 and 1, inputs x cells"
+        )
+    rows: list[list[int]] = table.int().tolist()
+    return rows

@@ -4,18 +4,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from n2d2.error_handler import WrongValue
+from n2d2.error_handler import WrongInputType, WrongValue
+from prunecell.errors import quoted
 
 
 def to_mapping(given: object, nb_inputs: int, nb_outputs: int) -> Tensor:
     """Check a mapping that a user gave: an n2d2.Tensor, an array or nested lists; None connects everything.
 
     Raises:
+        WrongInputType: it is no table.
         WrongValue: it is not nb_inputs x nb_outputs, or has other values than 0 and 1.
     """
     if given is None:
         return torch.ones(nb_inputs, nb_outputs, dtype=torch.bool)
-    mapping = torch.as_tensor(np.asarray(given))
+    mapping = as_table(given)
     if mapping.shape != (nb_inputs, nb_outputs):
         raise WrongValue(
             f"mapping of shape {tuple(mapping.shape)} is illegal: it must be nb_inputs x nb_outputs"
@@ -24,6 +26,24 @@ def to_mapping(given: object, nb_inputs: int, nb_outputs: int) -> Tensor:
     if not ((mapping == 0) | (mapping == 1)).all():
         raise WrongValue("mapping is illegal: its values must be 0 or 1")
     return mapping.bool()
+
+
+def as_table(given: object) -> Tensor:
+    """Numbers in rows, of an n2d2.Tensor, an array or nested lists.
+
+    Raises:
+        WrongInputType: it is nothing of the kind.
+    """
+    try:
+        table = torch.as_tensor(np.asarray(given))
+    except (TypeError, ValueError):  # strings, objects, rows of different lengths
+        table = torch.empty(0)
+    if table.dim() != 2:  # noqa: PLR2004 - inputs and outputs
+        raise WrongInputType(
+            f"mapping={quoted(given)} is illegal: it must be nb_inputs x nb_outputs of 0 and 1: an n2d2.Tensor,"
+            " an array or lists; n2d2.mapping.Mapping(...).create_mapping(nb_inputs, nb_outputs) makes one"
+        )
+    return table
 
 
 def grouped(nb_inputs: int, nb_outputs: int, groups: int) -> Tensor:

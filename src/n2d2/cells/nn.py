@@ -10,9 +10,12 @@ from n2d2.cells.operators import (
     Pool2d,
     PoolGlobal2d,
     Reshape,
+    Scaling,
     Softmax,
+    Transformation,
     Transpose,
 )
+from n2d2.cells.resizing import Resize
 from n2d2.cells.weights import BatchNorm2d, Conv, ConvDepthWise, ConvPointWise, Deconv, Fc
 
 __all__ = [
@@ -31,6 +34,9 @@ __all__ = [
     "Pool2d",
     "PoolGlobal2d",
     "Reshape",
+    "Resize",
+    "Scaling",
     "Softmax",
+    "Transformation",
     "Transpose",
 ]

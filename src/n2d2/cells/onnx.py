@@ -52,7 +52,7 @@ def read_onnx(path: str | Path, *, ignore: Sequence[str] = ()) -> Wiring:
             continue
         for name in wanted:
             cells[name], inputs[name] = _operator(graph, node, name, arithmetic)
-    return Wiring(cells, inputs, graph.outputs)
+    return Wiring(cells, inputs, graph.outputs, graph.input_shape)
 
 
 def _data(graph: Graph, node: Node) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from n2d2 import global_variables
 from n2d2.cells.cell import Cell
+from n2d2.cells.trainable import Trainable
 from n2d2.onnx.host import Host, to_tensor
 from n2d2.onnx.steps import Program
 from n2d2.solver import SGD, SOLVERS, Solver
@@ -55,7 +56,7 @@ class Operator(Cell):
         return to_tensor(made, inputs[0].device, global_variables.dtype()) if isinstance(made, Host) else made
 
 
-class LearningOperator(Operator):
+class LearningOperator(Trainable, Operator):
     """An Operator with tensors that are weights by their place, as the slopes of a PRelu; they have a solver."""
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"weights_solver": SGD}
@@ -69,10 +70,6 @@ class LearningOperator(Operator):
     def changed(self, option: str) -> None:  # noqa: ARG002 - whatever it was
         """A new solver begins without momentum."""
         self._optimizer = None
-
-    def set_solver(self, solver: Solver) -> None:
-        """Train the weights by this solver."""
-        self.solver = solver
 
     def solvers(self) -> dict[nn.Parameter, Solver]:
         """Each parameter that learns, and its solver."""

@@ -1,5 +1,6 @@
 """Cells without weights: pooling, dropout, softmax, elementwise operations, changes of shape."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any, ClassVar
@@ -9,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from n2d2.activation import Activation as ActivationFunction
+from n2d2.calling import warn_caller
 from n2d2.cells.cell import Cell
-from n2d2.cells.mapping import to_mapping
+from n2d2.cells.mapping import as_table, to_mapping
 from n2d2.cells.weights import dims
-from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors
-from n2d2.fields import Check
+from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice
+from n2d2.fields import Check, check_flag
+from n2d2.refusal import refused_class
 from n2d2.tensor import Tensor as N2D2Tensor
 from n2d2.tensor import Trace
 from prunecell.errors import check_count, check_number
@@ -34,11 +37,25 @@ Weighted = Sequence[tuple[Tensor, float, float]]
 OPERATIONS: dict[str, Callable[[Weighted], Tensor]] = {
     "Sum": lambda inputs: reduce(torch.add, _scaled(inputs)),
     "AbsSum": lambda inputs: reduce(torch.add, _scaled([(x.abs(), w, 0) for x, w, _ in inputs])),
-    "EuclideanSum": lambda inputs: reduce(torch.add, [x.square() for x in _scaled(inputs)]).sqrt(),
-    "Prod": lambda inputs: reduce(torch.mul, _scaled(inputs)),
-    "Max": lambda inputs: reduce(torch.maximum, _scaled(inputs)),
+    "EuclideanSum": lambda inputs: torch.linalg.vector_norm(torch.stack(_legs(inputs)), dim=0),
+    "Prod": lambda inputs: reduce(torch.mul, [x for x, _, _ in inputs]),
+    "Max": lambda inputs: reduce(torch.maximum, [x for x, _, _ in inputs]),
 }
 """ElemWise's operations on (input, weight, shift)."""
+
+WITHOUT_EFFECT: Mapping[str, Sequence[str]] = {
+    "AbsSum": ["shifts"],
+    "Prod": ["weights", "shifts"],
+    "Max": ["weights", "shifts"],
+}
+"""Operation -> the options of an ElemWise that it does not look at."""
+
+
+def _legs(inputs: Weighted) -> list[Tensor]:
+    """What is squared in an EuclideanSum; a norm, and no root of it, has a gradient where all are zero."""
+    shift = math.hypot(*(s for _, _, s in inputs))
+    legs = _scaled([(x, w, 0) for x, w, _ in inputs])
+    return [*legs, torch.full_like(legs[0], shift)] if shift else legs
 
 
 def _scaled(inputs: Weighted) -> list[Tensor]:
@@ -46,27 +63,34 @@ def _scaled(inputs: Weighted) -> list[Tensor]:
 
 
 class Pool(Cell):
-    """The largest or the mean value of each window.
+    """The largest or the mean value of each window, over several channels: those that a mapping tells, or all.
 
     Args:
         pool_dims: sizes of the window, x first.
         config: name, pooling ("Max", "Average": padding counts), stride_dims, padding_dims, activation, and mapping
-            (inputs x outputs): an output that sees several channels pools over them too.
+            (inputs x outputs), which channels each output pools over. Without one, there are as many outputs as
+            channels and each pools over all, as in N2D2; a warning says so. A Pool2d pools each channel by itself.
 
-    >>> Pool([2, 2], stride_dims=[2, 2], pooling="Max")(torch.zeros(1, 6, 28, 28)).shape
+    >>> Pool([2, 2], stride_dims=[2, 2], mapping=torch.eye(6))(torch.zeros(1, 6, 28, 28)).shape
     torch.Size([1, 6, 14, 14])
     """
 
-    CHECKS = POOLING
     OPTIONS: ClassVar[Mapping[str, Any]] = {
         "pooling": "Max",
         "stride_dims": 1,
         "padding_dims": 0,
         "mapping": None,
     }
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"mapping": (object,)}
+    CHECKS: ClassVar[Mapping[str, Check]] = {**POOLING, "mapping": lambda _, value: _check_pooled(value)}
+    REFUSED: ClassVar[Mapping[str, str]] = {"ext_padding_dims": "put a Padding cell before it"}
+    ALONE: ClassVar[bool] = False
+    """Whether without a mapping each output pools over its own channel alone."""
 
     def __init__(self, pool_dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
-        n_dims = len(pool_dims) if isinstance(pool_dims, list | tuple) else 2
+        n_dims = len(pool_dims) if isinstance(pool_dims, list | tuple) else 0
+        if ("Max", n_dims) not in POOLS:
+            raise WrongInputType(f"pool_dims={pool_dims!r} is illegal: it must be a list of 1 to 3 sizes, x first")
         sizes = dims("pool_dims", pool_dims, n_dims, low=1)
         super().__init__(fixed={"pool_dims": sizes}, **config)
         options = self.options
@@ -77,13 +101,26 @@ class Pool(Cell):
             stride=options["stride_dims"][::-1],
             padding=options["padding_dims"][::-1],
         )
-        self._channels = _channels_of_outputs(options["mapping"])
+        self.changed("mapping")
+
+    def changed(self, option: str) -> None:
+        """A new mapping says over which channels each output pools."""
+        if option == "mapping":
+            mapping = self.options["mapping"]
+            self._channels = _channels_of_outputs(mapping)
+            self._over_all = mapping is None and not self.ALONE
+            if self._over_all:
+                warn_caller(
+                    f"{self.name!r} has no mapping: as in N2D2, each output of a Pool pools over all channels"
+                    "; a Pool2d pools each channel by itself"
+                )
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, *sizes) -> (batch, outputs, *smaller)."""
-        pooled = self.layer(self.joined(inputs))
-        if self._channels is not None:
-            over = GLOBAL_POOLS[self.options["pooling"]]
+        pooled, over = self.layer(self.joined(inputs)), GLOBAL_POOLS[self.options["pooling"]]
+        if self._over_all:
+            pooled = over(pooled, dim=1, keepdim=True).expand_as(pooled)
+        elif self._channels is not None:
             pooled = torch.stack([over(pooled[:, channels], dim=1) for channels in self._channels], 1)
         return self.activated(pooled)
 
@@ -92,27 +129,50 @@ def _channels_of_outputs(mapping: object) -> list[list[int]] | None:
     """The channels that each output pools over; None where each has its own alone."""
     if mapping is None:
         return None
-    shape = torch.as_tensor(mapping.to_numpy() if isinstance(mapping, N2D2Tensor) else mapping).shape
-    table = to_mapping(mapping, *shape)
+    table = to_mapping(mapping, *as_table(mapping).shape)
     if not table.any(0).all():
         raise WrongValue("mapping is illegal: every output of a Pool must see at least one channel")
     channels = [column.nonzero().flatten().tolist() for column in table.T]
     return None if channels == [[i] for i in range(len(table))] else channels
 
 
+def _check_pooled(mapping: object) -> None:
+    _channels_of_outputs(mapping)
+
+
 class Pool2d(Pool):
-    """A Pool of two dimensions."""
+    """The largest or the mean value of each window, each channel by itself; arguments as for Pool.
+
+    >>> Pool2d([2, 2], stride_dims=[2, 2], pooling="Max")(torch.zeros(1, 6, 28, 28)).shape
+    torch.Size([1, 6, 14, 14])
+    """
+
+    ALONE = True
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        **Pool.REFUSED,
+        "mapping": "each output has its own channel; a Pool takes any",
+    }
 
 
-class PoolGlobal2d(Cell):
-    """The largest or the mean value of each channel.
+class GlobalPool2d(Pool2d):
+    """The largest or the mean value of each channel. Its `pool_dims` are [], whatever comes in.
 
-    >>> PoolGlobal2d(pooling="Average")(torch.ones(2, 8, 7, 7)).shape
+    >>> GlobalPool2d(pooling="Average")(torch.ones(2, 8, 7, 7)).shape
     torch.Size([2, 8, 1, 1])
     """
 
-    CHECKS = POOLING
     OPTIONS: ClassVar[Mapping[str, Any]] = {"pooling": "Max"}
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {}
+    CHECKS = POOLING
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        **Pool2d.REFUSED,
+        **dict.fromkeys(
+            ("pool_dims", "stride_dims", "padding_dims"), "it pools each channel whole; a Pool2d takes windows"
+        ),
+    }
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        Cell.__init__(self, fixed={"pool_dims": []}, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, channels, y, x) -> (batch, channels, 1, 1)."""
@@ -120,13 +180,14 @@ class PoolGlobal2d(Cell):
         return self.activated(pooled)
 
 
-GlobalPool2d = PoolGlobal2d
+PoolGlobal2d = GlobalPool2d
 
 
 class Dropout(Cell):
     """Zero each value with probability `dropout` while learning, the others scaled up."""
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"dropout": 0.5}
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"dropout": (float, int)}
     CHECKS: ClassVar[Mapping[str, Check]] = {"dropout": partial(check_number, low=0, high=1)}
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -142,11 +203,12 @@ class Softmax(Cell):
     """
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"with_loss": False, "group_size": 0}
-    CHECKS: ClassVar[Mapping[str, Check]] = {"group_size": check_count}
+    KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {"with_loss": (bool, int)}
+    CHECKS: ClassVar[Mapping[str, Check]] = {"with_loss": check_flag, "group_size": check_count}
 
     def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401
         """Propagate; what was through a Softmax with loss already stays as it is."""
-        done = self.options["with_loss"] and isinstance(inputs[0], N2D2Tensor) and inputs[0].logits is not None
+        done = self.options["with_loss"] and getattr(next(iter(inputs), None), "logits", None) is not None
         return inputs[0] if done else super().__call__(*inputs)
 
     def wrap(self, values: Tensor, trace: Trace) -> N2D2Tensor:
@@ -164,6 +226,8 @@ class Softmax(Cell):
 
     def _softmax(self, x: Tensor) -> Tensor:
         size = self.options["group_size"]
+        if size and x.shape[1] % size:
+            raise WrongValue(f"group_size={size} of {self.name!r} is illegal: it must divide the {x.shape[1]} channels")
         return x.reshape(len(x), -1, size, *x.shape[2:]).softmax(2).reshape(x.shape) if size else x.softmax(1)
 
 
@@ -178,11 +242,19 @@ MODES = ("PerLayer", "PerInput")
 """Of ElemWise: one weight and one shift for all inputs, or one for each; what is given tells which."""
 
 
+def _check_mode(name: str, value: object) -> None:
+    if value == "PerChannel":
+        raise ImplementationError("mode='PerChannel' of ElemWise is refused: a BatchNorm2d weights and shifts channels")
+    check_choice(name, value, MODES)
+
+
 class ElemWise(Cell):
     """Inputs of one shape, combined value by value.
 
     Args:
         config: name, operation (a name of OPERATIONS), weights and shifts (one number for each input), activation.
+            EuclideanSum is sqrt(sum of (weight x)^2 + shift^2). AbsSum has no shifts, Prod and Max have no weights
+            either; where they are given, a warning says so.
 
     >>> ElemWise(operation="Sum")(torch.ones(1, 2), torch.ones(1, 2))
     tensor([[2., 2.]])
@@ -196,9 +268,16 @@ class ElemWise(Cell):
     }
     CHECKS: ClassVar[Mapping[str, Check]] = {
         "operation": partial(check_choice, legal=OPERATIONS),
-        "mode": partial(check_choice, legal=MODES),
+        "mode": _check_mode,
         **dict.fromkeys(("weights", "shifts"), _check_numbers),
     }
+
+    def __init__(self, **config: Any) -> None:  # noqa: ANN401
+        super().__init__(**config)
+        operation = self.options["operation"]
+        for name in WITHOUT_EFFECT.get(operation, ()):
+            if self.options[name] is not None:
+                warn_caller(f"{name} of {self.name!r} has no effect: the operation is {operation}")
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, ...) of one shape each, unchanged in shape."""
@@ -241,9 +320,11 @@ class Padding(Cell):
         **config: Any,  # noqa: ANN401
     ) -> None:
         fixed = {"top_pad": top_pad, "bot_pad": bot_pad, "left_pad": left_pad, "right_pad": right_pad}
-        with n2d2_errors():
-            for name, value in fixed.items():
-                check_count(name, abs(value) if isinstance(value, int) else value)
+        for name, value in fixed.items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise WrongInputType(
+                    f"{name}={value!r} is illegal: it must be a whole number, not a {type(value).__name__}"
+                )
         super().__init__(fixed=fixed, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -258,6 +339,9 @@ class Reshape(Cell):
     def __init__(self, dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
         if not isinstance(dims, list | tuple):
             raise WrongInputType(f"dims={dims!r} is illegal: it must be a list of sizes, x first")
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in dims)
+        if not whole or min(dims, default=-1) < -1 or list(dims).count(-1) > 1:
+            raise WrongValue(f"dims={dims!r} is illegal: sizes are whole numbers, and -1 once at most")
         super().__init__(fixed={"dims": list(dims)}, **config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -274,7 +358,9 @@ class Transpose(Cell):
     """
 
     def __init__(self, perm: Sequence[int], **config: Any) -> None:  # noqa: ANN401
-        if sorted(perm) != list(range(len(perm))):
+        if not isinstance(perm, list | tuple):
+            raise WrongInputType(f"perm={perm!r} is illegal: it must be a list of axes, not a {type(perm).__name__}")
+        if set(perm) != set(range(len(perm))):
             raise WrongValue(f"perm={perm!r} is illegal: it must hold 0 to {len(perm) - 1} once each")
         super().__init__(fixed={"perm": list(perm)}, **config)
 
@@ -283,3 +369,11 @@ class Transpose(Cell):
         last = len(self.fixed["perm"]) - 1
         order = [last - axis for axis in reversed(self.fixed["perm"])]
         return self.activated(self.joined(inputs).permute(order))
+
+
+Scaling = refused_class(
+    "n2d2.cells.Scaling", "it scales quantized values; ElemWise(weights=[...]) multiplies, a BatchNorm2d each channel"
+)
+Transformation = refused_class(
+    "n2d2.cells.Transformation", "N2D2's does not compute; provider.add_transformation(...) transforms the data"
+)

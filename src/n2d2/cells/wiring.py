@@ -14,11 +14,13 @@ class Wiring:
         cells: by name.
         inputs: cell -> the names of its inputs; what is no cell stands for the input of the network.
         outputs: the cells whose outputs come out.
+        input_shape: the sizes of what it takes with the batch, None for a free one; None where they are not known.
     """
 
     cells: Mapping[str, Cell]
     inputs: Mapping[str, Sequence[str]]
     outputs: Sequence[str]
+    input_shape: Sequence[int | None] | None = None
 
 
 def ends(inputs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def measure(experiment: Experiment, partition: str, n_stimuli: int = sys.maxsize
         for target, scores in network.answers(experiment.model(images[:n])):
             target.count(scores, labels[:n])
         seen += n
-    return [target.get_average_success() if seen else nan for target in network.targets]
+    return [target.get_average_top_n_success() if seen else nan for target in network.targets]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -123,7 +123,7 @@ class Logbook:
 
     def _log(self) -> None:
         target = self.experiment.network.targets[0]
-        loss, learning = target.average_loss(), target.get_average_success()
+        loss, learning = target.average_loss(), target.get_average_top_n_success()
         validation = measure(self.experiment, "Validation")[0]
         weights = () if self.pruner is None else self.pruner.report().weights
         self.rows.append(

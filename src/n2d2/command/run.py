@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from n2d2.cells.weights import WeightCell
+from n2d2.cells.weight_cell import WeightCell
 from n2d2.command.folder import prepare_folder, put_aside, written_by
 from n2d2.command.logbook import TITLES, Logbook, measure
 from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
@@ -23,7 +23,7 @@ from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.storing import store
 from n2d2.exports import export, exported_to
-from n2d2.files import load_weights
+from n2d2.files import has_masks, load_weights
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint
 from prunecell.disk.claim import alone_in
@@ -95,21 +95,23 @@ def read_weights(session: Session) -> None:
     if folder in (None, NO_WEIGHTS):
         return
 
+    pruned = session.masks.keys()
+    masked = pruned if has_masks(folder, pruned) else ()  # without any, they are the weights of a dense network
+
     def read() -> dict[str, Tensor]:
-        return load_weights(cells, folder, session.inputs, ignore_missing=options.w_ignore)
+        return load_weights(cells, folder, session.inputs, masked=masked, ignore_missing=options.w_ignore)
 
     masks = read()
     session.say(f"\nread: {folder}/")
-    unpruned = session.masks.keys() - masks.keys()
+    unpruned = pruned - masks.keys()
     if options.test and (options.learns or unpruned):
         measure_test(session, f"as read from {folder}")
+    session.prune(masks)
     if session.pruner is None:
         return
+    if masks:
+        masks = read()  # the new filling zeroed some of what has a mask
     names = session.parameter_names
-    if unpruned:
-        session.pruner.refill()
-        if masks:
-            masks = read()  # the refilling zeroed some of what has a mask
     session.pruner.set_masks({names[cell]: mask for cell, mask in masks.items() if cell in session.masks})
 
 

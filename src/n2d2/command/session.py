@@ -1,8 +1,10 @@
 """Session: what one run of the command `n2d2` works on, how it begins, and what it prints of the network."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from rich.console import Console
@@ -11,13 +13,14 @@ from torch import Tensor
 from n2d2 import global_variables
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.naming import weight_name
-from n2d2.cells.summary import summarize
 from n2d2.command.options import Options
 from n2d2.experiment.experiment import Experiment, read
 from n2d2.files import save_weights
 from n2d2.network.network import Network
+from n2d2.pruning import sparsity_of
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer
+from n2d2.summary import summarize
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell.errors import OptionError
 from prunecell.pruner import Pruner
@@ -71,8 +74,16 @@ class Session:
         masks = {} if self.pruner is None else self.pruner.masks
         return {cell: masks[name] for cell, name in self.parameter_names.items() if name in masks}
 
-    def prune(self) -> None:
-        """Put one Pruner on all cells that have a PruneCell."""
+    def prune(self, masks: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        """Put one Pruner on all cells that have a PruneCell, in place of another.
+
+        Args:
+            masks: cell -> the mask that was read; what it prunes is the threshold that Gradual goes on from.
+        """
+        if self.pruner is not None:
+            self.pruner.finalize()
+        for cell, sparsity in self._begun(masks).items():
+            self.network.quantizers[cell].begin_at(sparsity)
         plan = self.experiment.plan
         if any(plan.values()):
             trains = self.options.trains
@@ -80,9 +91,37 @@ class Session:
             optimizer = self.optimizer if trains or self.options.goes_on else None
             self.pruner = Pruner(self.model, plan, optimizer=optimizer, epoch_size=size)
 
+    def _begun(self, masks: Mapping[str, Tensor]) -> dict[str, float]:
+        """Cell -> the sparsity of the masks that its pruning went on from in the run that is resumed, or does now."""
+        quantizers, checkpoint = self.network.quantizers, self.options.checkpoints["learning"]
+        if self.options.goes_on and checkpoint.exists():
+            return {cell: start for cell, start in starts_in(checkpoint, self.parameter_names) if cell in quantizers}
+        cells = self.network.graph.cells
+        return {cell: sparsity_of(mask, cells[cell].connections) for cell, mask in masks.items() if cell in quantizers}
+
     def save_weights(self, folder: Path) -> None:
         """Write the `.syntxt` files of the network."""
         save_weights(self.model.get_cells().values(), folder, self.inputs, self.masks)
+
+
+def starts_in(checkpoint: Path, names: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    """The cells that a checkpoint prunes from a sparsity of their own on, and that; nothing where it is damaged.
+
+    Args:
+        checkpoint: the file; who goes on from it says what is wrong with it.
+        names: cell -> the name of its weight.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["pruner"]
+        fields = {
+            weight: state["specs"][entry["spec"]]["schedule"]["fields"] for weight, entry in state["weights"].items()
+        }
+    except Exception:  # noqa: BLE001 - torch raises what its parsers raise
+        return
+    for cell, weight in names.items():
+        start = fields.get(weight, {}).get("start")
+        if isinstance(start, float):
+            yield cell, start
 
 
 def start(options: Options, console: Console) -> Session:

@@ -7,8 +7,14 @@ are drawn by chance, always the same, or in the order of the data.
 
 from n2d2.database.arrays import Numpy
 from n2d2.database.base import PARTITIONS, Database, Stimuli
-from n2d2.database.folders import DIR, GTSRB, ILSVRC2012
+from n2d2.database.folders import DIR
+from n2d2.database.layouts import GTSRB, ILSVRC2012
 from n2d2.database.published import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from n2d2.refusal import refused_class
+
+Cityscapes = refused_class(
+    "n2d2.database.Cityscapes", "segmentation is not here; classification is: DIR reads folders of images"
+)
 
 __all__ = [
     "CIFAR10",
@@ -19,6 +25,7 @@ __all__ = [
     "ILSVRC2012",
     "MNIST",
     "PARTITIONS",
+    "Cityscapes",
     "Database",
     "FashionMNIST",
     "Numpy",

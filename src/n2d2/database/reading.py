@@ -16,10 +16,10 @@ READERS = 4  # threads that read files while the loop computes
 AHEAD = 2  # batches that they are ahead of it
 
 
-def flat(transformation: Transformation | Composite) -> list[Transformation]:
+def flat(transformation: Transformation) -> list[Transformation]:
     """List what a transformation, or several in one, consists of."""
     if isinstance(transformation, Composite):
-        return transformation.get_transformations()
+        return [part for one in transformation for part in flat(one)]
     return Composite([transformation]).get_transformations()
 
 

@@ -1,27 +1,20 @@
-"""LeNet-5 (LeCun, Bottou, Bengio, Haffner, 1998) with rectifiers and a softmax."""
+"""LeNet-5 (LeCun, Bottou, Bengio, Haffner, 1998), as N2D2 has it: for stimuli of 32 x 32 x 1.
 
-from n2d2.activation import Rectifier
-from n2d2.cells import Conv, Fc, Pool2d, Sequence, Softmax
-from n2d2.config_section import ConfigSection
-from n2d2.filler import He, Normal
-from n2d2.solver import SGD
+Its convolutions see all channels and are linear, the first Fc is rectified, and nothing has biases. It has no Softmax.
+"""
 
-# Table I of the paper: which of the 6 maps (rows) each of the 16 kernels of the second convolution sees.
-TABLE_1 = [
-    [int(seen) for seen in row]
-    for row in (
-        "1000111001111011",
-        "1100011100111101",
-        "1110001110010111",
-        "0111001111001011",
-        "0011100111101101",
-        "0001110011110111",
-    )
-]
+from itertools import pairwise
+
+from n2d2.activation import Linear, Rectifier
+from n2d2.cells import BatchNorm2d, Block, Cell, Conv, Dropout, Fc, Pool2d, Sequence
+from n2d2.filler import Normal, Xavier
+
+MAPS = (1, 6, 16, 120)
+"""Channels of the input, then those that each convolution makes."""
 
 
 class LeNet(Sequence):
-    """For stimuli of 32 x 32 x 1.
+    """LeNet without normalization.
 
     Args:
         nb_outputs: classes.
@@ -32,19 +25,28 @@ class LeNet(Sequence):
     """
 
     def __init__(self, nb_outputs: int = 10) -> None:
-        solver = SGD(learning_rate=0.05, momentum=0.9, decay=0.0005)
-        conv = ConfigSection(activation=Rectifier(), filler=He(), solver=solver, no_bias=True)
-        fc = ConfigSection(filler=Normal(std_dev=0.01), solver=solver, no_bias=True)
-        halve = ConfigSection(pool_dims=[2, 2], stride_dims=[2, 2], pooling="Max")
-        super().__init__(
-            [
-                Conv(1, 6, kernel_dims=[5, 5], **conv),
-                Pool2d(**halve),
-                Conv(6, 16, kernel_dims=[5, 5], mapping=TABLE_1, **conv),
-                Pool2d(**halve),
-                Conv(16, 120, kernel_dims=[5, 5], **conv),
-                Fc(120, 84, **fc),
-                Fc(84, nb_outputs, **fc),
-                Softmax(with_loss=True),
-            ]
-        )
+        super().__init__(_cells(nb_outputs, with_bn=False))
+
+
+class LeNetBN(Sequence):
+    """LeNet with a BatchNorm2d and a Rectifier after each convolution; argument as for LeNet."""
+
+    def __init__(self, nb_outputs: int = 10) -> None:
+        super().__init__(_cells(nb_outputs, with_bn=True))
+
+
+def _cells(nb_outputs: int, *, with_bn: bool) -> list[Cell | Block]:
+    made: list[Cell | Block] = []
+    for n_inputs, n_outputs in pairwise(MAPS):
+        if made:
+            made.append(Pool2d([2, 2], stride_dims=[2, 2], pooling="Max"))
+        filler = Xavier(variance_norm="FanOut")
+        made.append(Conv(n_inputs, n_outputs, [5, 5], activation=Linear(), no_bias=True, weights_filler=filler))
+        if with_bn:
+            made.append(BatchNorm2d(n_outputs, activation=Rectifier()))
+    return [
+        *made,
+        Fc(MAPS[-1], 84, activation=Rectifier(), no_bias=True, weights_filler=Normal(std_dev=0.01)),
+        Dropout(dropout=0.5),
+        Fc(84, nb_outputs, activation=Linear(), no_bias=True, weights_filler=Normal(std_dev=0.01)),
+    ]

@@ -56,8 +56,7 @@ def read_environment(document: Document, *, data_path: str | Path | None = None)
     channels = _channels(document, section)
     size = [*_size(section)[:-1], len(channels)] if channels else _size(section)
     with located(section.place, section):
-        provider = DataProvider(database, size, section.get_int("BatchSize", 1, low=1), name=section.name)
-    provider.normalize_stimuli()
+        provider = DataProvider(database, size, batch_size=section.get_int("BatchSize", 1, low=1), name=section.name)
     environment = Environment(section, provider)
     environment.values[section.name, "_EpochSize"] = cache(lambda: provider.epoch_size)
     document.resolver = lambda name, key: environment.values.get((name, key), lambda: None)()
@@ -99,7 +98,10 @@ def _size(section: Section) -> list[int]:
     refuse(section, REFUSED_PROVIDER_KEYS)
     warn_of_idle(section, IDLE_PROVIDER)
     if "Size" in section:
-        return section.get_ints("Size", low=1)
+        size = section.get_ints("Size", low=1)
+        if len(size) != 3:  # noqa: PLR2004 (as the message says)
+            raise section.error("Size", "it must be width, height, channels")
+        return size
     return [
         section.get_int("SizeX", low=1),
         section.get_int("SizeY", low=1),

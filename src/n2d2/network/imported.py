@@ -8,7 +8,8 @@ learns by and how it is pruned stands in `[NAME]`, a section without `Input`, or
 from pathlib import Path
 
 from n2d2.cells.cell import Cell
-from n2d2.cells.weights import BatchNorm2d, WeightCell
+from n2d2.cells.weight_cell import WeightCell
+from n2d2.cells.weights import BatchNorm2d
 from n2d2.cells.wiring import Wiring
 from n2d2.ini import Document, Section
 from n2d2.network.parameters import located, refuse, warn_of_idle
@@ -48,7 +49,7 @@ def configure(document: Document, owner: Section, cell: Cell) -> PruneCell | Non
         if "BackPropagate" in section:
             cell.back_propagate = section.get_bool("BackPropagate")
         if isinstance(cell, BatchNorm2d) and "MovingAverageMomentum" in section:
-            cell.layer.momentum = section.get_float("MovingAverageMomentum", low=0, high=1)
+            cell.moving_average_momentum = section.get_float("MovingAverageMomentum", low=0, high=1)
         if getattr(cell, "bias", None) is not None and section.get_bool("NoBias", default=False):
             raise section.refuse("NoBias", f"{cell.name!r} has biases in the file")
         for solver, key in solver_keys(cell).items():

@@ -5,6 +5,7 @@ from dataclasses import fields
 SPECIAL = {  # the others follow the rule: label_depth, LabelDepth
     "additive_wh": "AdditiveWH",
     "channel": "CSChannel",
+    "extract_roi": "ExtractROIs",
     "gamma": "GammaThreshold",
     "ignore_mask": "IgnoreMasks",
     "load_data_in_memory": "LoadInMemory",

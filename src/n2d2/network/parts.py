@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import torch
-
 from n2d2.activation import ACTIVATIONS, Activation, Tanh
 from n2d2.filler import FILLERS, Filler
 from n2d2.ini import IniWarning, Section
@@ -166,7 +164,7 @@ def mapping(section: Section, inputs: Inputs) -> Options:
 
 
 def pooled(section: Section, inputs: Inputs) -> Options:
-    """Which channels an output pools over, where it is not its own alone."""
+    """Which channels an output pools over."""
     if not is_mapped(section) and inputs.n_channels > 1:
         warnings.warn(
             f"{section.place}: {section}has no Mapping: as in N2D2, every output is pooled over all"
@@ -176,8 +174,7 @@ def pooled(section: Section, inputs: Inputs) -> Options:
         )
     n_outputs = section.get_int("NbOutputs", low=1)
     table = read_mapping(section, inputs.channels, n_outputs)
-    its_own = torch.eye(n_outputs, dtype=torch.bool)
-    return {"mapping": None if torch.equal(table, its_own) else table}
+    return {"mapping": table}
 
 
 # ---- what is applied, learned and pruned

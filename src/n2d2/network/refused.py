@@ -86,7 +86,6 @@ REFUSED_TRANSFORMATIONS = dict.fromkeys(
         "ROIExtractionTransformation",
         "RandomAffineTransformation",
         "RangeClippingTransformation",
-        "ReshapeTransformation",
         "StripeRemoveTransformation",
         "ThresholdTransformation",
         "TrimTransformation",
@@ -112,7 +111,6 @@ REFUSED_DATABASE_KEYS = {
         ("LoadMore", "MultiChannelMatch", "MultiChannelReplace", "TargetDataPath"),
         "one folder has the stimuli: link what is elsewhere into it",
     ),
-    "UseTestForValidation": "hold stimuli back from learning: Validation=0.1",
 }
 REFUSED_PROVIDER_KEYS = {
     "CompositeStimuli": "labels per pixel are for segmentation; classification is here",

@@ -1,6 +1,6 @@
-"""The arithmetic under the transformations: windows, resizing, turning and colours of batches of images.
+"""The arithmetic under the transformations: windows, resizing and sampling of batches of images.
 
-A batch is uint8 or float32, (n, channels, height, width). What goes in as uint8 comes out as uint8, rounded.
+A batch is of integers or float32, (n, channels, height, width). What goes in as integers comes out as such, rounded.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,17 +28,14 @@ BORDERS: dict[str, Callable[[Tensor, int], Tensor]] = {  # which of the n pixels
     "WrapBorder": lambda place, n: place % n,  # bcd|abcd|abc
     "MinusOneReflectBorder": lambda place, n: _mirrored(place, max(1, 2 * n - 2), 0),  # dcb|abcd|cba
 }
-WARPED = {  # the borders that `turned` knows, as torch's padding_mode and align_corners
-    "ConstantBorder": ("zeros", False),
-    "ReplicateBorder": ("border", False),
-    "ReflectBorder": ("reflection", False),
-    "MinusOneReflectBorder": ("reflection", True),
-}
 
 
 def as_input(y: Tensor, x: Tensor) -> Tensor:
-    """Round the float result `y` to uint8 if its input `x` was uint8."""
-    return y.round().clamp(0, 255).to(torch.uint8) if x.dtype == torch.uint8 else y
+    """Round the float result `y` to the type of its input `x` if that was an integer type."""
+    if x.is_floating_point():
+        return y
+    limits = torch.iinfo(x.dtype)
+    return y.round().clamp(limits.min, limits.max).to(x.dtype)
 
 
 def per_channel(value: float | Sequence[float], x: Tensor) -> Tensor:
@@ -47,6 +44,13 @@ def per_channel(value: float | Sequence[float], x: Tensor) -> Tensor:
     if len(values) not in (1, x.shape[1]):
         raise WrongValue(f"{len(values)} values for {x.shape[1]} channels: give one, or one per channel")
     return values
+
+
+def border_color(value: float | Sequence[float], x: Tensor) -> Tensor:
+    """Shape a number, or one per channel, so that it meets a batch; as in OpenCV, missing ones are 0, others unused."""
+    channels = x.shape[1]
+    values = [*value, *[0.0] * channels][:channels] if isinstance(value, list | tuple) else [value] * channels
+    return torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
 
 
 def window(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int], border: str, value: Tensor) -> Tensor:
@@ -62,11 +66,16 @@ def window(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int], border: 
     else:
         image, channel = torch.arange(len(x))[:, None, None, None], torch.arange(x.shape[1])[:, None, None]
         y = x[image, channel, near_rows[:, None, :, None], near_columns[:, None, None, :]]
+    inside = ((rows == near_rows)[:, None, :, None]) & ((columns == near_columns)[:, None, None, :])
+    return _covered(y, inside, x, border, value)
+
+
+def _covered(y: Tensor, inside: Tensor, x: Tensor, border: str, value: Tensor) -> Tensor:
+    """Put the value, or the mean colour of `x`, where a place is not inside, if the border says so."""
     if border not in ("ConstantBorder", "MeanBorder"):
         return y
-    inside = ((rows == near_rows)[:, None, :, None]) & ((columns == near_columns)[:, None, None, :])
     cover = x.float().mean((-2, -1), keepdim=True) if border == "MeanBorder" else value
-    return torch.where(inside, y, as_input(cover, x))
+    return torch.where(inside, y, as_input(cover, y))
 
 
 def resized(x: Tensor, height: int, width: int) -> Tensor:
@@ -76,26 +85,24 @@ def resized(x: Tensor, height: int, width: int) -> Tensor:
     return as_input(F.interpolate(x.float(), (height, width), mode="bilinear", align_corners=False), x)
 
 
-def turned(x: Tensor, angle: Tensor, scale: Tensor, border: str, shift: Tensor | None = None) -> Tensor:
-    """Turn each image about its middle and magnify it, bilinearly.
+def sampled(x: Tensor, columns: Tensor, rows: Tensor, border: str, value: Tensor) -> Tensor:
+    """Fetch pixels from places between pixels, bilinearly, beyond the edges as `border` says.
 
-    Args:
-        x: the batch.
-        angle: (n,), degrees, counterclockwise.
-        scale: (n,), above 1 magnifies.
-        border: a name of `WARPED`.
-        shift: (n, 2, height, width): where each pixel is fetched from besides, in pixels, x then y.
+    `columns` and `rows` are float32, (n, new height, new width): where each new pixel comes from.
     """
-    mode, corners = WARPED[border]
-    height, width = x.shape[-2:]
-    cos, sin = angle.deg2rad().cos() / scale, angle.deg2rad().sin() / scale
-    zero = torch.zeros_like(cos)
-    aspect = height / width
-    theta = torch.stack((cos, -sin * aspect, zero, sin / aspect, cos, zero), dim=1).reshape(-1, 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=corners)
-    if shift is not None:
-        grid = grid + (shift * torch.tensor([2 / width, 2 / height])[:, None, None]).permute(0, 2, 3, 1)
-    return as_input(F.grid_sample(x.float(), grid, padding_mode=mode, align_corners=corners), x)
+    left, top = columns.floor(), rows.floor()
+    by_column, by_row = (columns - left)[:, None], (rows - top)[:, None]
+    flat, (height, width) = x.float().flatten(2), x.shape[-2:]
+
+    def pixels(right: int, below: int) -> Tensor:
+        place = (left.long() + right, top.long() + below)
+        column, row = BORDERS[border](place[0], width), BORDERS[border](place[1], height)
+        index = (row * width + column).flatten(1)[:, None].expand(-1, x.shape[1], -1)
+        y = flat.gather(2, index).reshape(*x.shape[:2], *columns.shape[1:])
+        return _covered(y, ((column == place[0]) & (row == place[1]))[:, None], x, border, value)
+
+    upper = pixels(0, 0).lerp(pixels(1, 0), by_column)
+    return as_input(upper.lerp(pixels(0, 1).lerp(pixels(1, 1), by_column), by_row), x)
 
 
 def equalized(x: Tensor) -> Tensor:
@@ -106,35 +113,3 @@ def equalized(x: Tensor) -> Tensor:
     lowest = below.masked_fill(below == 0, torch.inf).amin(2, keepdim=True)
     table = (below - lowest) * (255 / (flat.shape[2] - lowest).clamp(min=1))
     return as_input(table.gather(2, flat).reshape(x.shape), x)
-
-
-def gray(bgr: Tensor) -> Tensor:
-    """Blue, green, red to one channel of luma (ITU-R BT.601)."""
-    weights = torch.tensor([0.114, 0.587, 0.299])[:, None, None]
-    return bgr if bgr.shape[1] == 1 else as_input((bgr[:, :3].float() * weights).sum(1, keepdim=True), bgr)
-
-
-def to_bgr(x: Tensor) -> Tensor:
-    """Gray, or blue, green, red with or without more, to blue, green, red."""
-    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x[:, :3]
-
-
-def to_ycrcb(bgr: Tensor) -> Tensor:
-    """Blue, green, red to luma and two colour differences about the middle of the range."""
-    blue, _, red = bgr.float().chunk(3, dim=1)
-    luma = gray(bgr.float())
-    middle = 128.0 if bgr.dtype == torch.uint8 else 0.5
-    return as_input(torch.cat((luma, (red - luma) * 0.713 + middle, (blue - luma) * 0.564 + middle), dim=1), bgr)
-
-
-def to_hsv(bgr: Tensor) -> Tensor:
-    """Blue, green, red to hue, saturation, value: 0..180, 0..255, 0..255 for uint8; 0..360, 0..1, 0..1 for floats."""
-    blue, green, red = bgr.float().chunk(3, dim=1)
-    value, low = bgr.float().amax(1, keepdim=True), bgr.float().amin(1, keepdim=True)
-    spread = value - low
-    step = spread.masked_fill(spread == 0, 1)
-    hue = torch.where(value == green, 120 + 60 * (blue - red) / step, 240 + 60 * (red - green) / step)
-    hue = torch.where(value == red, 60 * (green - blue) / step, hue) % 360
-    is_byte = bgr.dtype == torch.uint8
-    saturation = spread / value.masked_fill(value == 0, 1) * (255 if is_byte else 1)
-    return as_input(torch.cat((hue / 2 if is_byte else hue, saturation, value), dim=1), bgr)

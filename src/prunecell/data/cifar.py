@@ -19,7 +19,7 @@ _MAX_LABEL = 255  # a byte in the binary version
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where the published files of one of the two sets are, and where an image's label is in them."""
 
     title: str
@@ -31,7 +31,7 @@ class _Layout:
     label_key: bytes  # of the Python version
 
 
-TEN = _Layout(
+TEN = Layout(
     "CIFAR-10",
     ("cifar-10-batches-bin", "cifar-10-batches-py"),
     tuple(f"data_batch_{number}" for number in range(1, 6)),
@@ -40,7 +40,7 @@ TEN = _Layout(
     label_byte=0,
     label_key=b"labels",
 )
-FINE = _Layout(
+FINE = Layout(
     "CIFAR-100",
     ("cifar-100-binary", "cifar-100-python"),
     ("train",),
@@ -49,7 +49,7 @@ FINE = _Layout(
     label_byte=1,
     label_key=b"fine_labels",
 )
-COARSE = _Layout("CIFAR-100 coarse", FINE.folders, FINE.train, FINE.test, 2, 0, b"coarse_labels")
+COARSE = Layout("CIFAR-100 coarse", FINE.folders, FINE.train, FINE.test, 2, 0, b"coarse_labels")
 
 
 def cifar10(folder: str | Path | None = None) -> DataSet:
@@ -80,7 +80,7 @@ def cifar100(folder: str | Path | None = None, *, coarse: bool = False) -> DataS
     return _read(COARSE if coarse else FINE, folder)
 
 
-def _read(layout: _Layout, folder: str | Path | None) -> DataSet:
+def _read(layout: Layout, folder: str | Path | None) -> DataSet:
     folders = [cache_folder(name) for name in layout.folders] if folder is None else [Path(folder)]
     for looked_in in folders:
         for end, read in ((".bin", _read_binary), ("", _read_pickle)):
@@ -101,7 +101,7 @@ def _joined(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch
     return torch.cat(images), torch.cat(labels)
 
 
-def _read_binary(path: Path, layout: _Layout) -> tuple[torch.Tensor, torch.Tensor]:
+def _read_binary(path: Path, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
     content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
     size = layout.label_bytes + N_PIXELS
     if not content.numel() or content.numel() % size:
@@ -111,7 +111,7 @@ def _read_binary(path: Path, layout: _Layout) -> tuple[torch.Tensor, torch.Tenso
     return images, records[:, layout.label_byte].long()
 
 
-def _read_pickle(path: Path, layout: _Layout) -> tuple[torch.Tensor, torch.Tensor]:
+def _read_pickle(path: Path, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         content = read_pickle(path.read_bytes())
     except FormatError as error:

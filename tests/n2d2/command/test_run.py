@@ -152,8 +152,23 @@ def test_masks_in_a_folder_are_kept_whatever_the_filler_draws(capsys):
     for name in ("conv1_masks", "fc1_masks"):
         assert Path(f"weights/{name}.syntxt").read_bytes() == before[Path(f"weights/{name}.syntxt")]
     Path("weights/conv1_masks.syntxt").unlink()
-    run(capsys, "random.ini", "-learn", "32", "-w", "weights", "-seed", "6")
+    told = fail(capsys, "random.ini", "-learn", "32", "-w", "weights", "-seed", "6")
+    assert "conv1_masks.syntxt: there is no such file, and cell 'conv1' is pruned" in told
+    run(capsys, "random.ini", "-learn", "32", "-w", "weights.old", "-w-ignore", "-seed", "6")
     assert Path("weights/fc1_masks.syntxt").read_bytes() == before[Path("weights/fc1_masks.syntxt")]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_gradual_goes_on_from_the_masks_that_are_read_and_can_be_resumed(capsys):
+    run(capsys, "net.ini", "-learn-epoch", "1")  # Gradual from 0.3 by 0.1: 0.4
+    masks = read_masks(Path("weights/fc1_masks.syntxt"), (10, 144))
+    Path("weights").rename("first")
+    run(capsys, "net.ini", "-learn-epoch", "1", "-w", "first")
+    after = [read_masks(Path("weights/fc1_masks.syntxt"), (10, 144))]
+    run(capsys, "net.ini", "-learn-epoch", "2", "-resume")
+    after.append(read_masks(Path("weights/fc1_masks.syntxt"), (10, 144)))
+    first, second, third = ((~mask).float().mean().item() for mask in (masks, *after))
+    assert first + 0.1 - 1e-6 <= second < third == pytest.approx(0.6, abs=0.05)
 
 
 @pytest.mark.usefixtures("workplace")

@@ -157,7 +157,8 @@ def test_a_network_is_built_without_its_data(monkeypatch, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_load_gives_a_network_that_fits_and_tests_itself(path, data, capsys):
+def test_load_gives_a_network_that_fits_and_tests_itself(path, data, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the weights where the validation was best are written
     torch.manual_seed(0)
     model = DeepNetCell.load_from_INI(path, data_path=data)
     assert isinstance(model, DeepNetCell)
@@ -366,7 +367,7 @@ Input=[fc2]_NbOutputs
 [fc1]""".splitlines()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 70), st.sampled_from(["drop", "set", "add"]), st.integers(0, 99)), max_size=3))
 def test_any_file_is_built_or_refused_with_its_line(changes):
     lines = LENET.splitlines()

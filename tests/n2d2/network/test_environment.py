@@ -15,6 +15,19 @@ def environment_of(*lines, **options):
     return read_environment(ini.parse("\n".join(lines), file="net.ini"), **options)
 
 
+def test_every_parameter_of_a_database_is_a_key():
+    lines = ("[database]", "Type=CIFAR10_Database", "UseTestForValidation=1", "LoadInMemory=1", *PROVIDER)
+    assert environment_of(*lines).provider.database.get_nb_stimuli("Validation") == 10_000
+    lines = ("[database]", "Type=ILSVRC2012_Database", "Learn=0.5", "UseValidationForTest=0", *PROVIDER)
+    sizes = [environment_of(*lines).provider.database.get_nb_stimuli(part) for part in ("Validation", "Test")]
+    assert sizes == [50_000, 640_583]
+
+
+def test_a_reshape_is_a_transformation():
+    lines = ("[sp.Transformation]", "Type=ReshapeTransformation", "NbRows=2", "NbCols=3")
+    assert environment_of(*DATABASE, *PROVIDER, *lines).provider.transformations == (transform.Reshape(2, nb_cols=3),)
+
+
 def test_a_provider_of_a_database_that_is_not_opened():
     environment = environment_of("[database]", "Type=DIR_Database", "DataPath=/nowhere", "Learn=0.6", *PROVIDER)
     assert isinstance(environment.provider.database, database.DIR)
@@ -98,10 +111,7 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
     )
     data = database.Numpy()
     data.load([torch.full((1, 1), value).numpy() for value in (1.0, 3.0)], [0, 1], "Learn")
-    for value in environment.values.values():
-        if hasattr(value, "provider"):
-            value.provider.database = data
-    environment.provider.database = data
+    environment.provider.database._stimuli = data.stimuli
     images = torch.cat([x for x, _ in environment.provider.batches("Learn", shuffle=False)])
     assert images.flatten().tolist() == [-1, 1]
 
@@ -112,7 +122,10 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
         (DATABASE, r"^net.ini: section \[sp\] is missing"),
         ([*DATABASE, "[sp]", "SizeX=3"], r"^net.ini:4: \[sp\] SizeY is missing$"),
         ([*DATABASE, "[sp]", "SizeX=0"], r"^net.ini:5: \[sp\] SizeX='0' is illegal: it must be a whole number >= 1"),
-        ([*DATABASE, "[sp]", "Size=3 3"], r"^net.ini:4: \[sp\] size=\[3, 3\] is illegal"),
+        (
+            [*DATABASE, "[sp]", "Size=3 3"],
+            r"^net.ini:5: \[sp\] Size='3 3' is illegal: it must be width, height, channels",
+        ),
         (
             [*DATABASE, *PROVIDER, "CompositeStimuli=1"],
             r"^net.ini:8: \[sp\] CompositeStimuli is refused: .*segmentation",
@@ -129,7 +142,7 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
         ([*DATABASE, *PROVIDER, *EXTRACTION, "Channel=1"], r"^net.ini:11: .*Channel='1' is illegal: there are 0"),
         ([*DATABASE, *PROVIDER, *EXTRACTION, "ApplyTo=NoTest"], r"^net.ini:11: .*ApplyTo is refused: channels are"),
         ([*DATABASE, *PROVIDER, "[sp.ChannelsTransformation]"], r"^net.ini:8: .* is refused: .*ChannelTransf"),
-        ([*DATABASE, "UseTestForValidation=1"], r"^net.ini:4: .*UseTestForValidation is refused: .*Validation=0.1"),
+        ([*DATABASE, "LoadMore=more"], r"^net.ini:4: .*LoadMore is refused: one folder has the stimuli"),
         (["[database]", "Type=DOTA_Database"], r"^net.ini:2: \[database\] Type=DOTA_Database is refused: object det"),
         ([*DATABASE, *PROVIDER, "[sp.Transformation]"], r"^net.ini:8: \[sp.Transformation\] Type is missing"),
         (

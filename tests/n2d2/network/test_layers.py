@@ -73,7 +73,10 @@ def test_sizes_that_are_read_fit_the_input_and_others_are_refused_by_their_key(k
     except ini.IniError as error:
         assert str(error).startswith(("net.ini:4: [x] " + of, "net.ini:5: [x] Padding="))  # noqa: PT017 - it may raise
         if len(side) == len(size):
-            by_torch = {"Conv": partial(cells.Conv, 4, 4, dilation_dims=dilation), "Pool": cells.Pool}[kind]
+            by_torch = {
+                "Conv": partial(cells.Conv, 4, 4, dilation_dims=dilation),
+                "Pool": partial(cells.Pool, mapping=torch.eye(4)),
+            }[kind]
             with pytest.raises(RuntimeError):
                 by_torch([*size], padding_dims=padding)(torch.zeros(1, 4, *side))
     else:
@@ -122,7 +125,7 @@ def test_groups_become_torch_s_and_a_table_becomes_connections():
 def test_defaults_are_n2d2_s():
     fc = cell_of("Fc", "NbOutputs=3")
     assert fc.layer.weight.shape == (3, 4 * 8 * 8)
-    assert fc.activation is None
+    assert fc.activation == activation.Linear()
     assert fc.weights_filler == fc.bias_filler == filler.Normal(std_dev=0.05)
     assert fc.weights_solver == fc.bias_solver == solver.SGD(learning_rate=0.01)
 

@@ -110,7 +110,11 @@ def test_the_range_in_a_message_is_that_of_the_key(kind, key, field):
         field.metadata["check"]("", None)
     legal = str(own.value).partition("it must be ")[2].removesuffix(", not a NoneType")
     assert "inf, inf" not in legal
-    before = [f"P.{other}=3" for other, name in ini_keys(kind).items() if name in ("width", "height") and other != key]
+    before = [
+        f"P.{other}=3"
+        for other, name in ini_keys(kind).items()
+        if name in ("width", "height", "nb_rows") and other != key
+    ]
     for text in ("nan", "inf", "x", "", "1e999", "0.5.5", "0x10"):
         with pytest.raises(ini.IniError) as told:
             configured(section_of(f"P.{key}={text}", *before), kind, "P.")

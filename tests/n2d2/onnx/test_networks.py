@@ -17,9 +17,9 @@ import n2d2
 import prunecell as pc
 from n2d2 import ini
 from n2d2.cells import BatchNorm2d, Conv, Deconv, DeepNetCell, Dropout, Fc, Softmax
-from n2d2.cells.summary import summarize
 from n2d2.error_handler import WrongValue
 from n2d2.experiment.experiment import build
+from n2d2.summary import summarize
 from prunecell.export import to_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")

@@ -50,10 +50,19 @@ def test_an_image_is_gray_or_red_green_blue(tmp_path, mode, channels):
         assert np.array_equal(image.permute(1, 2, 0).numpy(), rgb)
 
 
-def test_more_than_8_bits_are_refused(tmp_path):
-    Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(FormatError, match=r"deep\.png: mode I;16 has more than 8 bits"):
-        read_image(tmp_path / "deep.png")
+@pytest.mark.parametrize(("dtype", "read"), [(np.uint16, torch.int32), (np.float32, torch.float32)])
+def test_gray_images_of_16_bits_and_of_floats_keep_their_values(tmp_path, dtype, read):
+    pixels = np.array([[0, 1, 255], [256, 40_000, 65_535]], dtype)
+    Image.fromarray(pixels).save(tmp_path / "deep.tif")
+    image = read_image(tmp_path / "deep.tif")
+    assert (image.shape, image.dtype) == ((1, 2, 3), read)
+    assert image.flatten().tolist() == pixels.flatten().tolist()
+
+
+def test_32_bit_integers_are_refused(tmp_path):
+    Image.fromarray(np.zeros((2, 2), np.int32)).save(tmp_path / "deep.tif")
+    with pytest.raises(FormatError, match=r"deep\.tif: mode I has 32-bit integers"):
+        read_image(tmp_path / "deep.tif")
 
 
 def test_a_damaged_image_is_refused_by_name(tmp_path):

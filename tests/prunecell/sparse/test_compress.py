@@ -23,7 +23,7 @@ def test_fp32_comes_back_bit_for_bit(name, density, shape):
     assert torch.equal(decompress(compress(weight, format=name)), weight.flatten(1))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data())
 def test_any_pattern_comes_back(data):
     n_columns = data.draw(st.integers(1, 600))

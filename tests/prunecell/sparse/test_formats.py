@@ -73,7 +73,7 @@ def test_a_sound_matrix_is_not(name):
     check(compress(torch.zeros(0, 3), format=name))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data())
 def test_the_compiled_check_and_its_twin_agree(data):
     library = native.library()

@@ -1,13 +1,14 @@
 """The summary of a network: a table of its cells."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from n2d2.cells.cell import Cell
-from n2d2.cells.weights import Deconv, WeightCell
+from prunecell.disk.atomic import replacing
 from prunecell.report.terminal import columns_of
 
 
@@ -39,9 +40,17 @@ class Summary:
 
     rows: tuple[Row, ...]
 
+    hidden: frozenset[str] = frozenset()
+    """The layers that the table leaves out, and the totals count."""
+
+    def without(self, kind: str) -> "Summary":
+        """The same without the rows of a type of cell; those behind them are connected to what is before them."""
+        return Summary(self.rows, frozenset(row.layer for row in self.rows if row.layer.endswith(f"({kind})")))
+
     def __str__(self) -> str:
         """The table, then the totals."""
-        lines = [TITLES, *(tuple(_cell(getattr(row, f.name)) for f in fields(row)) for row in self.rows)]
+        shown = self._shown()
+        lines = [TITLES, *(tuple(_cell(getattr(row, f.name)) for f in fields(row)) for row in shown)]
         table = columns_of(lines, words=(0, len(TITLES) - 1))
         rule = "-" * max(len(line) for row in table for line in row.split("\n"))
         parameters = sum(row.parameters for row in self.rows)
@@ -50,6 +59,18 @@ class Summary:
         totals = [f"Total parameters: {parameters:,}", f"Total kept: {parameters - dropped:,}", f"Total MACs: {macs:,}"]
         return "\n".join([table[0], rule, *table[1:], rule, *totals])
 
+    def _shown(self) -> list[Row]:
+        """The rows that are not hidden, connected to such."""
+        seen: dict[str, tuple[str, ...]] = {}  # hidden cell -> what is shown in its place
+        shown = []
+        for row in self.rows:
+            inputs = tuple(dict.fromkeys(one for name in row.inputs for one in seen.get(name, (name,))))
+            if row.layer in self.hidden:
+                seen[row.layer.rpartition(" (")[0]] = inputs
+            else:
+                shown.append(replace(row, inputs=inputs))
+        return shown
+
 
 def _cell(value: object) -> str:
     if isinstance(value, tuple):
@@ -57,9 +78,15 @@ def _cell(value: object) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def summary_of(cells: Iterable[Cell]) -> Summary:
+def summary_of(cells: Iterable[Any]) -> Summary:
     """Look at cells in the order in which they computed; shapes are those of their last outputs."""
-    return Summary(tuple(_row(cell, tuple(cell.get_outputs().shape()[1:]), ()) for cell in cells))
+    known = {cell.get_name(): cell for cell in cells}
+    rows = []
+    for cell in known.values():
+        before = tuple(name for name in cell.get_input_cells() if name in known)
+        came = tuple(cell.get_inputs().shape()[1:])
+        rows.append(_row(cell, tuple(cell.get_outputs().shape()[1:]), before, came))
+    return Summary(tuple(rows))
 
 
 def summarize(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summary:
@@ -75,45 +102,52 @@ def summarize(model: nn.Module, input_shape: Sequence[int] | None = None) -> Sum
     Total kept: 15
     Total MACs: 12
     """
-    cells = [module for module in model.modules() if isinstance(module, Cell)]
+    cells: list[Any] = [module for module in model.modules() if hasattr(module, "get_outputs")]
     if input_shape is None:
         return Summary(tuple(_row(cell, (), ()) for cell in cells))
     rows: list[Row] = []
     makers: dict[int, tuple[str, Tensor]] = {}  # the tensors too, so that no address is used twice
 
-    def look(cell: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not isinstance(cell, Cell):
-            return
+    def look(cell: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401 - a cell
         before = tuple(makers[id(x)][0] for x in inputs if id(x) in makers)
         rows.append(_row(cell, tuple(output.shape[1:]), before, tuple(inputs[0].shape[1:])))
         makers[id(output)] = (cell.name, output)
 
     hooks = [cell.register_forward_hook(look) for cell in cells]
-    training = model.training
+    training = {module: module.training for module in model.modules()}
     parameter = next(model.parameters(), torch.empty(0))
     try:
         with torch.no_grad():
             model.eval()(parameter.new_zeros(1, *input_shape))
     finally:
-        model.train(training)
+        for module, was in training.items():
+            module.training = was
         for hook in hooks:
             hook.remove()
     return Summary(tuple(rows))
 
 
-def _row(cell: Cell, shape: tuple[int, ...], before: tuple[str, ...], came: tuple[int, ...] = ()) -> Row:
+def write_stats(folder: str | Path, summary: Summary) -> None:
+    """Write the table to `stats.log` in a folder, which is made."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with replacing(Path(folder) / "stats.log") as file:
+        file.write(f"{summary}\n".encode())
+
+
+def _row(cell: Any, shape: tuple[int, ...], before: tuple[str, ...], came: tuple[int, ...] = ()) -> Row:  # noqa: ANN401
     n_parameters = sum(p.numel() for p in cell.parameters())
-    kept, macs = None, 0
-    if isinstance(cell, WeightCell):
+    kept: int | None = None
+    macs: int | None = 0
+    if hasattr(cell, "n_positions"):  # it has weights
         there = cell.weight.numel() if cell.connections is None else int(cell.connections.sum())
         n_parameters -= cell.weight.numel() - there
         kept = n_parameters - there + int(cell.weight.count_nonzero())
-        macs = there * cell.n_positions(came, shape)
+        macs = there * cell.n_positions(came, shape) if shape and came else None
     return Row(
-        layer=f"{cell.name} ({cell.get_type()})",
+        layer=f"{cell.get_name()} ({cell.get_type()})",
         shape=shape,
         parameters=n_parameters,
         kept=kept,
-        macs=macs if shape and (came or not isinstance(cell, Deconv)) else None,
+        macs=macs if shape else None,
         inputs=before,
     )
