@@ -29,15 +29,11 @@ from n2d2.network.parts import (
     activated,
     channels,
     fillers,
-    fits,
-    geometry,
-    kernel,
     mapping,
     outputs,
     pooled,
     solvers,
     values,
-    window,
 )
 from n2d2.network.refused import (
     DATATYPES,
@@ -48,6 +44,7 @@ from n2d2.network.refused import (
     REFUSED_MODELS,
     REFUSED_NORMS,
 )
+from n2d2.network.sizes import fits, geometry, kernel, window
 
 
 @dataclass(frozen=True)
