@@ -160,8 +160,16 @@ def _section(module: str, names: list[str]) -> str:
 def _base(name: str) -> str:
     """The base whose members a class has all, and more; empty if there is none."""
     members = set(NAMES[name]["members"])
-    fits = [base for base in BASES if base != name and members >= set(NAMES[base]["members"])]
+    fits = [
+        base
+        for base in BASES
+        if base != name and members >= set(NAMES[base]["members"]) and _is_a(found(name), found(base))
+    ]
     return max(fits, key=lambda base: len(NAMES[base]["members"]), default="") if members else ""
+
+
+def _is_a(kind: object, base: type) -> bool:
+    return isinstance(kind, type) and issubclass(kind, base)
 
 
 def _row(name: str) -> str:
@@ -172,7 +180,8 @@ def _row(name: str) -> str:
     others: dict[str, list[str]] = {f"differs: {DIFFERS[name]}": []} if name in DIFFERS else {}
     for kind, known in (("parameter", parts["parameters"]), ("member", parts["members"])):
         for one in known:
-            if kind == "member" and base and one in NAMES[base]["members"]:
+            told_above = kind == "member" and base and one in NAMES[base]["members"]
+            if told_above and difference(name, one) == difference(base, one):
                 continue
             status, told = status_of(name, **{kind: one}), f"`{one}{'=' * (kind == 'parameter')}`"
             if status is Status.works:
@@ -185,7 +194,7 @@ def _row(name: str) -> str:
 
 def _why(name: str, kind: str, one: str, status: Status) -> str:
     if status is Status.differs:
-        return f"differs: {DIFFERS[f'{name}.{one}']}"
+        return f"differs: {difference(name, one)}"
     owner = found(name)
     refusal = _refusal(inspect.getattr_static(owner, one, None)) if kind == "member" else None
     return f"{status.value}: {refusal.instead if refusal else getattr(owner, 'REFUSED', {}).get(one, '')}"

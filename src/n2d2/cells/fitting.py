@@ -203,11 +203,8 @@ def _measure(net: Learner, partition: str, first: int, n_chosen: int, tell: Call
     provider.set_partition(partition)
     net.test()
     target.clear_success()
-    for start in range(first, first + n_chosen, provider.get_batch_size()):
-        output = net(provider.read_batch(start))
-        n = min(len(output.values), first + n_chosen - start)
-        if n == len(output.values):
-            target(output)
-        else:
-            target.count(output.values.flatten(1)[:n], provider.get_labels()[:n])
+    size = provider.get_batch_size()
+    for start in range(first, first + n_chosen, size):
+        n = min(size, first + n_chosen - start)
+        target(net(provider.read_stimuli(start, n)))
         tell(n)

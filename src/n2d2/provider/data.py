@@ -157,14 +157,20 @@ class DataProvider(Provider):
         Raises:
             WrongValue: there is no such stimulus, or no batch is left.
         """
-        if idx is None:
-            return self._read_one(self._next_set())
-        n = self._n_in_partition()
+        return self._read_one(self._next_set()) if idx is None else self.read_stimuli(idx, self._batch_size)
+
+    def read_stimuli(self, idx: int, n: int) -> Tensor:
+        """Read the `n` stimuli of the partition from number `idx` on, or as many as there are.
+
+        Raises:
+            WrongValue: there is none.
+        """
+        last = self._n_in_partition() - 1
         with n2d2_errors():
             check_count("idx", idx)
-        if idx >= n:
-            raise WrongValue(f"idx={idx} is illegal: {self._partition} has stimuli 0 to {n - 1}")
-        return self._read_one(torch.arange(idx, min(idx + self._batch_size, n)))
+        if idx > last:
+            raise WrongValue(f"idx={idx} is illegal: {self._partition} has stimuli 0 to {last}")
+        return self._read_one(torch.arange(idx, min(idx + n, last + 1)))
 
     def set_batch(self, shuffle: bool = True) -> None:  # noqa: FBT001, FBT002 (N2D2's signature)
         """Lay out the batches of the current partition for `read_batch()`: each stimulus once, by chance or not."""
