@@ -35,7 +35,11 @@ net = pytorch_to_n2d2.wrap(net, (args.batch_size, 1, 28, 28))
 net.get_block().set_solver(n2d2.solver.SGD(learning_rate=0.01, momentum=0.9))
 if args.threshold:
     net.get_block().quantizer = n2d2.quantizer.PruneCell(
-        prune_mode="Gradual", prune_filler="IterNonStruct", threshold=args.threshold, start=0.5, stepsize=len(learn) // 4
+        prune_mode="Gradual",
+        prune_filler="IterNonStruct",
+        threshold=args.threshold,
+        start=0.5,
+        stepsize=len(learn) // 4,
     )
 
 criterion = nn.CrossEntropyLoss()
