@@ -1,6 +1,6 @@
 """The shortest training script: two Fc cells learn MNIST, and nine weights out of ten are pruned meanwhile.
 
-python examples/n2d2/mnist_minimal.py --epochs 8
+python examples/n2d2/mnist_minimal.py --epochs 5
 """
 
 import argparse
@@ -9,7 +9,7 @@ import math
 import n2d2
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=8)
+parser.add_argument("--epochs", type=int, default=5)
 parser.add_argument("--batch_size", type=int, default=64)
 parser.add_argument("--threshold", type=float, default=0.9, help="the fraction that is pruned; 0: none")
 parser.add_argument("--data_path", help="a folder with MNIST's IDX files; by default they are fetched")

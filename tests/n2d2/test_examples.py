@@ -142,3 +142,10 @@ def test_what_is_saved_is_small_and_the_same(run):
     state, loaded = names["model"].state_dict(), pc.load("digits.pcell")
     assert all(torch.equal(loaded[name], state[name]) for name in state)
     assert Path("digits.pcell").stat().st_size < 4 * sum(value.numel() for value in state.values())
+
+
+def test_each_script_is_run_here_and_told_of_in_the_guide():
+    tests, guide = Path(__file__).read_text(), (EXAMPLES.parents[1] / "docs" / "n2d2.md").read_text()
+    scripts = [path.name for path in EXAMPLES.glob("*.py")]
+    assert len(scripts) > 5
+    assert not [script for script in scripts if f'"{script}"' not in tests or f"`{script}`" not in guide]
