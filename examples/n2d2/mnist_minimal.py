@@ -1,6 +1,6 @@
 """The shortest training script: two Fc cells learn MNIST, and nine weights out of ten are pruned meanwhile.
 
-python examples/n2d2/mnist_minimal.py --epochs 5
+python examples/n2d2/mnist_minimal.py --epochs 8
 """
 
 import argparse
@@ -9,7 +9,7 @@ import math
 import n2d2
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=5)
+parser.add_argument("--epochs", type=int, default=8)
 parser.add_argument("--batch_size", type=int, default=64)
 parser.add_argument("--threshold", type=float, default=0.9, help="the fraction that is pruned; 0: none")
 parser.add_argument("--data_path", help="a folder with MNIST's IDX files; by default they are fetched")
@@ -25,10 +25,10 @@ softmax = n2d2.cells.nn.Softmax(with_loss=True)
 target = n2d2.target.Score(provider)
 
 for cell in (fc1, fc2):
-    cell.solver = n2d2.solver.SGD(learning_rate=0.02, momentum=0.9)
+    cell.solver = n2d2.solver.SGD(learning_rate=0.05, momentum=0.9)
     if args.threshold:
         cell.quantizer = n2d2.quantizer.PruneCell(
-            prune_mode="Gradual", prune_filler="IterNonStruct", threshold=args.threshold, start=0.5, gamma=0.2
+            prune_mode="Gradual", prune_filler="IterNonStruct", threshold=args.threshold, start=0.3, gamma=0.15
         )
 
 provider.set_partition("Learn")
