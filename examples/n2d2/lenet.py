@@ -1,6 +1,6 @@
 """LeNet on MNIST, nine weights out of ten pruned while it learns, and then a small file.
 
-python examples/n2d2/lenet.py --epochs 5
+python examples/n2d2/lenet.py --epochs 6
 """
 
 import argparse
@@ -10,8 +10,8 @@ import n2d2
 import prunecell
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=5)
-parser.add_argument("--batch_size", type=int, default=64)
+parser.add_argument("--epochs", type=int, default=6)
+parser.add_argument("--batch_size", type=int, default=128)
 parser.add_argument("--dense", action="store_true", help="prune nothing")
 parser.add_argument("--data_path", help="a folder with MNIST's IDX files; by default they are fetched")
 args = parser.parse_args()
@@ -25,12 +25,21 @@ model = n2d2.models.lenet.LeNet(10)
 softmax = n2d2.cells.nn.Softmax(with_loss=True)
 target = n2d2.target.Score(provider)
 n_learn = database.get_nb_stimuli("Learn")
-model.set_solver(n2d2.solver.Adam(learning_rate=0.001))
+model.set_solver(
+    n2d2.solver.SGD(
+        learning_rate=0.05,
+        momentum=0.9,
+        decay=0.0005,
+        learning_rate_policy="StepDecay",
+        learning_rate_step_size=n_learn,
+        learning_rate_decay=0.6,
+    )
+)
 if not args.dense:  # 90 % of all weights: a cell with few weights keeps more of them
     with_weights = [cell for cell in model if isinstance(cell, n2d2.cells.Conv | n2d2.cells.Fc)]
     for cell, threshold in zip(with_weights, (0.3, 0.7, 0.92, 0.92, 0.6), strict=True):
         cell.quantizer = n2d2.quantizer.PruneCell(
-            prune_mode="Gradual", prune_filler="IterNonStruct", threshold=threshold, start=0.3, stepsize=n_learn // 6
+            prune_mode="Gradual", prune_filler="IterNonStruct", threshold=threshold, start=0.3, stepsize=n_learn // 4
         )
 print(model)
 
