@@ -1,7 +1,6 @@
 """Modules of N2D2's that are here to refuse by name: they can be imported, and each use says what to use instead."""
 
 import copy
-import pickle
 import re
 from importlib import import_module
 
@@ -72,4 +71,4 @@ def test_members_of_what_is_refused_are_refused_by_name_and_are_no_attributes(na
     assert not hasattr(one, member)
     with pytest.raises(UndefinedParameterError, match=rf"^{name}.{member} is refused: .+"):
         getattr(one, member)
-    assert copy.deepcopy(one).instead == pickle.loads(pickle.dumps(one)).instead == one.instead
+    assert copy.deepcopy(one).instead == one.instead
