@@ -653,3 +653,20 @@ def test_a_file_that_is_no_network_is_refused(tmp_path):
         DeepNetCell.load_from_ONNX(None, tmp_path / "bad.onnx")
     with pytest.raises(WrongValue, match="is no file"):
         DeepNetCell.load_from_ONNX(None, tmp_path / "missing.onnx")
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: Fc(2, 3), (1, 5)),
+        (lambda: Conv(1, 2, [3, 3]), (1, 3, 4, 4)),
+        (lambda: Pool2d([3, 3]), (1, 1, 2, 2)),
+        (lambda: BatchNorm2d(3), (2, 4, 3, 3)),
+        (lambda: Transpose([1, 0, 2, 3]), (1, 2)),
+        (lambda: Sequence([Fc(5, 4), Fc(2, 3)]), (1, 5)),
+    ],
+)
+@pytest.mark.parametrize("kind", [lambda x: x, n2d2.Tensor.from_torch])
+def test_inputs_that_do_not_fit_are_told_with_the_cell(make, shape, kind):
+    with pytest.raises(WrongValue, match=r"^(\w+)\('\1_\d+'.* cannot take an input of \["):
+        make()(kind(torch.zeros(shape)))
