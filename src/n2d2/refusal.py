@@ -5,7 +5,7 @@ A script may import such a name, and ask whether something is of such a class; i
 
 from typing import Any, NoReturn
 
-from n2d2.error_handler import ImplementationError
+from n2d2.error_handler import ImplementationError, UndefinedParameterError
 
 
 class Refused:
@@ -36,6 +36,13 @@ class Refused:
     def __call__(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - whatever N2D2's takes
         """Refuse."""
         raise ImplementationError(f"{self.name} is refused: {self.instead}")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse a member, as those of N2D2's enumerations; to whoever asks whether there is one, there is none."""
+        if name.startswith("_") and name != "__members__":
+            raise AttributeError(name)
+        own = vars(self)
+        raise UndefinedParameterError(f"{own.get('name')}.{name} is refused: {own.get('instead')}")
 
 
 class _RefusedClass(type):

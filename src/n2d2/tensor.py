@@ -4,15 +4,18 @@ import numbers
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional, Self
+from difflib import get_close_matches
+from typing import Any, NoReturn, Optional, Self
 
 import numpy as np
 import torch
 
 from n2d2 import global_variables
+from n2d2.calling import CheckedCall, checked
 from n2d2.deepnet import DeepNet
 from n2d2.error_handler import (
     UndefinedItemError,
+    UndefinedParameterError,
     WrongInputType,
     WrongValue,
     check_choice,
@@ -90,7 +93,7 @@ class Trace:
         return {cell: tuple(maker for call in calls for maker in call) for cell, calls in self.calls().items()}
 
 
-class Tensor:
+class Tensor(metaclass=CheckedCall):
     """A tensor of N2D2's API: dims in numpy's order, one flat index or all coordinates.
 
     Args:
@@ -228,6 +231,7 @@ class Tensor:
         """N2D2's name of the type of the values."""
         return next((name for name, dtype in DATATYPES.items() if dtype == self.values.dtype), str(self.values.dtype))
 
+    @checked
     def reshape(self, new_dims: Sequence[int]) -> None:
         """Give the same values other sizes, in place.
 
@@ -242,6 +246,7 @@ class Tensor:
             )
         self.values = self.values.reshape(sizes)
 
+    @checked
     def resize(self, new_dims: Sequence[int]) -> None:
         """Give other sizes, in place; the values are not kept."""
         self.values = self.values.new_zeros(_sizes("new_dims", new_dims))
@@ -250,6 +255,7 @@ class Tensor:
         """A tensor of the same values, on its own memory and without a trace."""
         return Tensor.from_torch(self.values.detach().clone())
 
+    @checked
     def mean(self) -> float:
         """The mean of all values."""
         return float(self.values.double().mean())
@@ -341,6 +347,35 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> np.ndarray[Any, Any]:  # noqa: ANN401, FBT001, UP045
         return np.array(self.to_numpy(), dtype=dtype) if copy or dtype else self.to_numpy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Tensor":
+        """A `copy`, because torch copies no tensor that was computed; it is of the same class."""
+        made = type(self).from_torch(self.values.detach().clone())
+        memo[id(self)] = made
+        return made
+
+    def _no_arithmetic(self, other: object = None) -> Any:  # noqa: ANN401 - nothing, or what numpy makes of it
+        """Refuse, as N2D2 has no arithmetic of tensors; that with an array is numpy's."""
+        if isinstance(other, np.ndarray):
+            return NotImplemented
+        raise WrongInputType(
+            "an n2d2.Tensor has no arithmetic: t[0] or t.mean() of a loss is a number, to_numpy() and to_torch() give"
+            " the values, and an ElemWise cell adds and multiplies the outputs of cells"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _no_arithmetic
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _no_arithmetic
+    __neg__ = __pos__ = __abs__ = __float__ = __int__ = __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic
+
+    def __format__(self, how: str) -> str:
+        return str(self._no_arithmetic() if how else self)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        near = get_close_matches(name, dir(type(self)), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "; to_numpy() and to_torch() give its values"
+        raise UndefinedParameterError(f"an n2d2.Tensor has no {name!r}{hint}")
 
     def __repr__(self) -> str:
         cell = f", cell={self.cell.get_name()!r}" if hasattr(self.cell, "get_name") else ""

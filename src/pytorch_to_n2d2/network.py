@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from n2d2.cells import Cell, DeepNetCell
+from n2d2.cells import DeepNetCell
+from n2d2.cells.cell import Cell
 from n2d2.error_handler import WrongValue
 from n2d2.refusal import Refused
 from n2d2.tensor import Tensor, Trace

@@ -104,7 +104,11 @@ class Block(nn.Module, metaclass=CheckedCall):
         """Once after each backward pass, whatever was called within it."""
         n_samples, self._due = sum(self._due.values()), {}
         if n_samples and any(p.grad is not None for p in self._block.parameters()):
-            update([cell for cell in self._block.modules() if isinstance(cell, n2d2.cells.Cell)], n_samples, None)
+            update(
+                [cell for cell in self._block.modules() if isinstance(cell, n2d2.cells.NeuralNetworkCell)],
+                n_samples,
+                None,
+            )
 
     def train(self, mode: bool = True) -> "Block":  # noqa: FBT001, FBT002 - torch's signature
         """Switch to training, or to testing."""

@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parameter import is_lazy
 
-from n2d2.cells import BatchNorm2d, Block, Cell, Conv, Deconv, Fc, Trainable
+from n2d2.cells import BatchNorm2d, Block, Conv, Deconv, Fc, Trainable
+from n2d2.cells.cell import Cell
 from n2d2.cells.naming import key_of
 from n2d2.error_handler import WrongValue
 from n2d2.solver import SGD, SOLVERS, Solver

@@ -152,10 +152,34 @@ def test_pooling_over_the_channels_of_a_mapping(pooling, over):
     assert (everything(X) == everything(X)[:, :1]).all()
 
 
+@pytest.mark.parametrize("variance", [1.0, 2.0])
+def test_variances_that_are_read_go_on_when_the_cell_learns(tmp_path, variance):
+    written, read = BatchNorm2d(4, name="bn"), BatchNorm2d(4, name="bn")
+    written.layer.running_var.fill_(variance)
+    written.export_free_parameters(tmp_path, verbose=False)
+    read.import_free_parameters(tmp_path)
+    read(X)
+    expected = 0.9 * variance + 0.1 * X.var((0, 2, 3))
+    torch.testing.assert_close(read.layer.running_var, expected)
+
+
+@pytest.mark.parametrize("size", [(1, 4), (1, 4, 1, 1)])
+def test_one_value_per_channel_is_normalized_by_what_runs(size):
+    cell, x = BatchNorm2d(4), torch.randn(size)
+    cell(X)
+    before = cell.layer.running_var.clone()
+    torch.testing.assert_close(cell(x), copy.deepcopy(cell).eval()(x))
+    assert (cell.layer.running_var == before).all()
+
+
 def test_batch_norm_is_torchs_for_maps_and_vectors():
     cell, reference = BatchNorm2d(4), nn.BatchNorm2d(4)
-    torch.testing.assert_close(cell(X), reference(X))
-    torch.testing.assert_close(cell.layer.running_var, reference.running_var)
+    torch.testing.assert_close(cell.eval()(X), reference.eval()(X))
+    reference.running_var.zero_()  # N2D2's begin there, with the first batch
+    for _ in range(3):
+        torch.testing.assert_close(cell.train()(X), reference.train()(X))
+        torch.testing.assert_close(cell.layer.running_var, reference.running_var)
+    torch.testing.assert_close(cell.eval()(X), reference.eval()(X))
     flat = X[:, :, 0, 0]
     assert cell(flat).shape == flat.shape
     assert cell(X[:, :, 0]).shape == (2, 4, 6)
@@ -629,3 +653,20 @@ def test_a_file_that_is_no_network_is_refused(tmp_path):
         DeepNetCell.load_from_ONNX(None, tmp_path / "bad.onnx")
     with pytest.raises(WrongValue, match="is no file"):
         DeepNetCell.load_from_ONNX(None, tmp_path / "missing.onnx")
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: Fc(2, 3), (1, 5)),
+        (lambda: Conv(1, 2, [3, 3]), (1, 3, 4, 4)),
+        (lambda: Pool2d([3, 3]), (1, 1, 2, 2)),
+        (lambda: BatchNorm2d(3), (2, 4, 3, 3)),
+        (lambda: Transpose([1, 0, 2, 3]), (1, 2)),
+        (lambda: Sequence([Fc(5, 4), Fc(2, 3)]), (1, 5)),
+    ],
+)
+@pytest.mark.parametrize("kind", [lambda x: x, n2d2.Tensor.from_torch])
+def test_inputs_that_do_not_fit_are_told_with_the_cell(make, shape, kind):
+    with pytest.raises(WrongValue, match=r"^(\w+)\('\1_\d+'.* cannot take an input of \["):
+        make()(kind(torch.zeros(shape)))

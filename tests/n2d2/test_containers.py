@@ -285,3 +285,27 @@ def test_what_is_illegal_is_refused_by_name(case):
     call, message = REFUSALS[case]
     with pytest.raises((WrongInputType, WrongValue, UndefinedItemError, ImplementationError), match=message):
         call()
+
+
+@pytest.mark.parametrize("make", [lambda: Sequence([Fc(2, 2)]), lambda: Layer([Fc(2, 2)]), lambda: Block([Fc(2, 2)])])
+def test_a_container_is_a_cell_but_computes_by_others(make):
+    container, cell = make(), Fc(2, 2)
+    assert isinstance(container, n2d2.cells.Cell)
+    assert issubclass(type(container), n2d2.cells.Cell)
+    assert not isinstance(container, n2d2.cells.NeuralNetworkCell)
+    assert isinstance(cell, n2d2.cells.Cell)
+    assert isinstance(cell, n2d2.cells.NeuralNetworkCell)
+    assert not isinstance(torch.nn.Linear(2, 2), n2d2.cells.Cell)
+
+
+def test_who_inherits_cell_makes_one_that_computes():
+    class Twice(n2d2.cells.Cell):
+        def forward(self, x):
+            return 2 * x
+
+    one = Twice(name="twice")
+    assert not isinstance(Fc(2, 2), Twice)
+    assert not isinstance(Sequence(), Twice)
+    assert Sequence([one])(n2d2.Tensor([1, 2, 1, 1], value=3))[0] == 6
+    with pytest.raises(WrongInputType, match=r"^Cell is what cells share: .* or a Sequence of cells"):
+        n2d2.cells.Cell()

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import n2d2
-from n2d2.cells import BatchNorm2d, Cell, Conv, Deconv, Dropout, Fc, Pool2d
+from n2d2.cells import BatchNorm2d, Conv, Deconv, Dropout, Fc, Pool2d
+from n2d2.cells.cell import Cell
 from n2d2.error_handler import ImplementationError, UndefinedParameterError, WrongInputType, WrongValue
 from n2d2.models import (
     VGG,

@@ -1,5 +1,7 @@
 """Modules of N2D2's that are here to refuse by name: they can be imported, and each use says what to use instead."""
 
+import copy
+import re
 from importlib import import_module
 
 import pytest
@@ -57,3 +59,16 @@ def test_flags_of_the_binding_are_no_attributes(name):
     assert not hasattr(module, name)
     with pytest.raises(UndefinedParameterError, match=f"N2D2.{name} is refused"):
         getattr(module, name)
+
+
+@pytest.mark.parametrize("member", ["Sum", "__members__"])
+@pytest.mark.parametrize("name", ["N2D2.ElemWiseCell.Operation", "n2d2.quantizer.SATCell.Mode", "n2d2.export.export_c"])
+def test_members_of_what_is_refused_are_refused_by_name_and_are_no_attributes(name, member):
+    module, *names = re.match(r"(N2D2|n2d2\.\w+)\.(.*)", name).groups()
+    one = import_module(module)
+    for own in names[0].split("."):
+        one = getattr(one, own)
+    assert not hasattr(one, member)
+    with pytest.raises(UndefinedParameterError, match=rf"^{name}.{member} is refused: .+"):
+        getattr(one, member)
+    assert copy.deepcopy(one).instead == one.instead

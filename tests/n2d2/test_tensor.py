@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,13 @@ import torch
 import n2d2
 from n2d2 import Interface, Tensor
 from n2d2.cells import Fc
-from n2d2.error_handler import ImplementationError, UndefinedItemError, WrongInputType, WrongValue
+from n2d2.error_handler import (
+    ImplementationError,
+    UndefinedItemError,
+    UndefinedParameterError,
+    WrongInputType,
+    WrongValue,
+)
 from n2d2.tensor import DATATYPES
 
 
@@ -251,3 +260,51 @@ def test_an_interface_is_of_tensors_that_fit():
     assert n2d2.cells.Conv(5, 3, [1, 1])(both).shape() == [2, 3, 8, 6]
     made = Interface([Fc(3, 2, name="a")(Tensor([1, 3])), Fc(3, 2, name="b")(Tensor([1, 3]))])
     assert list(made.get_deepnet().get_cells()) == ["a", "b"]
+
+
+REFUSED = {
+    "t + t": "no arithmetic",
+    "1 + t": "no arithmetic",
+    "t - 2.0": "no arithmetic",
+    "t * t": "no arithmetic",
+    "t / 2": "no arithmetic",
+    "2 ** t": "no arithmetic",
+    "t @ t": "no arithmetic",
+    "-t": "no arithmetic",
+    "abs(t)": "no arithmetic",
+    "t > 1": "no arithmetic",
+    "float(t)": "no arithmetic",
+    "int(t)": "no arithmetic",
+    "f'{t:.2f}'": "no arithmetic",
+    "t.to_torch() * t": "no arithmetic",
+    "t.item()": "no 'item'; to_numpy",
+    "t.rehsape": "no 'rehsape'; did you mean 'reshape'",
+    "t.reshape(3, 2)": r"too many: 1 at most, .* reshape\(new_dims\)",
+    "np.mean(t)": r"no parameter 'axis'; it is mean\(\)",
+    "Tensor()": "dims is missing",
+    "Tensor([2], dtype='int')": "no parameter 'dtype'",
+}
+
+
+@pytest.mark.parametrize(("expression", "told"), REFUSED.items())
+def test_what_a_tensor_does_not_do_is_refused_by_name(expression, told):
+    with pytest.raises((WrongInputType, UndefinedParameterError), match=told):
+        eval(expression, {"t": Tensor([2, 3], value=2.0), "Tensor": Tensor, "np": np})  # noqa: S307 - expressions of the table above
+
+
+def test_arithmetic_with_arrays_is_numpys():
+    t = Tensor([2, 3], value=2.0)
+    assert ((t + np.ones((2, 3))) == 3).all()
+    assert ((np.ones((2, 3)) - t) == -1).all()
+    assert np.add(t, t).sum() == 24
+    assert f"{t}" == str(t)
+
+
+def test_what_was_computed_can_be_copied_and_pickled():
+    made = Fc(3, 2)(Tensor([4, 3], value=1.0))
+    for same in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):  # noqa: S301 - our own
+        assert same == made
+    copy.deepcopy(made)[0] = 100
+    assert made[0] != 100
+    assert copy.deepcopy([made, made])[0] == made
+    assert list(copy.deepcopy(made.get_deepnet()).get_cells()) == list(made.get_deepnet().get_cells())

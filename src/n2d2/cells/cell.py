@@ -1,6 +1,7 @@
 """Cell: a node of a network. A torch.nn.Module with N2D2's name, options, solvers, fillers and PruneCell."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -63,7 +64,8 @@ class Cell(LastCall, Options):
         if not any(isinstance(x, Tensor) for x in given):
             if not given or isinstance(given[0], NO_TENSORS):
                 raise self._refusal(given)
-            return super().__call__(*given)
+            with self._naming(given):
+                return super().__call__(*given)
         if strangers := [x for x in given if not isinstance(x, Tensor)]:
             raise self._refusal(strangers)
         came = [(x.values if x.trace.cells else _batched(x.values), x.trace) for x in given]  # a cell gives batches
@@ -72,16 +74,21 @@ class Cell(LastCall, Options):
             device = next(self.parameters()).device
             values = [x.to(device) for x in values]
         trace = Trace.after(self, [x.trace for x in given], len(values[0]))
-        with torch.set_grad_enabled(self.training):
-            try:
-                made = self.wrap(super().__call__(*values), trace)
-            except RuntimeError as error:
-                if type(error) is not RuntimeError:  # a full memory, say
-                    raise
-                shapes = " and ".join(str(list(x.shape)) for x in values)
-                raise WrongValue(f"{self._told()} cannot take an input of {shapes}: {error}") from None
+        with torch.set_grad_enabled(self.training), self._naming(values):
+            made = self.wrap(super().__call__(*values), trace)
         self._remember(came, made)
         return made
+
+    @contextmanager
+    def _naming(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
+        """Say which cell it is that torch refuses the inputs of."""
+        try:
+            yield
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:  # a full memory, say
+                raise
+            shapes = " and ".join(str(list(x.shape)) for x in inputs)
+            raise WrongValue(f"{self._told()} cannot take an input of {shapes}: {error}") from None
 
     def _refusal(self, given: Any) -> WrongInputType:  # noqa: ANN401
         what = f"all alike, not a {type(given[0]).__name__}" if given else "one at least"

@@ -204,7 +204,10 @@ class BatchNorm2d(Trainable, Cell):
     """Batch normalization of channels; `scale_solver` and `bias_solver`, or `solver`, train scale and bias.
 
     `epsilon` is what is added to the variance, the least that is stable where it is 0; `moving_average_momentum`, in
-    [0, 1], is what the last batch counts in the running mean and variance; with 0 these normalize while learning too.
+    [0, 1], is what the last batch counts in the running mean and variance; with 0 these normalize while learning too,
+    and so they do with a batch of one value per channel, which has no variance. Both are floats.
+
+    Running variances are ones before the first batch, and count from 0 on when it comes, as N2D2's do.
     """
 
     layer: Any
@@ -216,7 +219,7 @@ class BatchNorm2d(Trainable, Cell):
     }
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]] = {
         **dict.fromkeys(("scale_solver", "bias_solver"), tuple(SOLVERS.values())),
-        **dict.fromkeys(("epsilon", "moving_average_momentum"), (float, int)),
+        **dict.fromkeys(("epsilon", "moving_average_momentum"), (float,)),
     }
     CHECKS: ClassVar[Mapping[str, Check]] = dict.fromkeys(
         ("epsilon", "moving_average_momentum"), partial(check_number, low=0, high=1)
@@ -282,9 +285,12 @@ class BatchNorm2d(Trainable, Cell):
         """(batch, channels) or (batch, channels, y, x), unchanged in shape."""
         x = self.joined(inputs)
         maps, layer = x.reshape(*x.shape, *(1,) * (4 - x.dim())), self.layer
-        if layer.momentum == 0:
+        if layer.momentum == 0 or (self.training and maps[:, :1].numel() == 1):
             made = F.batch_norm(maps, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
         else:
+            if self.training:
+                untouched = (layer.running_var == 1) & (layer.num_batches_tracked == 0)
+                layer.running_var.masked_fill_(untouched, 0)
             made = layer(maps)
         return self.activated(made.reshape(x.shape))
 

@@ -6,7 +6,8 @@ Its convolutions see all channels and are linear, the first Fc is rectified, and
 from itertools import pairwise
 
 from n2d2.activation import Linear, Rectifier
-from n2d2.cells import BatchNorm2d, Block, Cell, Conv, Dropout, Fc, Pool2d, Sequence
+from n2d2.cells import BatchNorm2d, Block, Conv, Dropout, Fc, Pool2d, Sequence
+from n2d2.cells.cell import Cell
 from n2d2.filler import Normal, Xavier
 
 MAPS = (1, 6, 16, 120)

@@ -1,7 +1,8 @@
 """MobileNet v1 (Howard et al. 2017, https://arxiv.org/abs/1704.04861), as N2D2 has it: convolutions without biases."""
 
 from n2d2.activation import Linear, Rectifier
-from n2d2.cells import BatchNorm2d, Block, Cell, Conv, ConvDepthWise, ConvPointWise, Fc, GlobalPool2d, Sequence
+from n2d2.cells import BatchNorm2d, Block, Conv, ConvDepthWise, ConvPointWise, Fc, GlobalPool2d, Sequence
+from n2d2.cells.cell import Cell
 from n2d2.config_section import ConfigSection
 from n2d2.error_handler import n2d2_errors
 from n2d2.filler import Constant, Normal, Xavier

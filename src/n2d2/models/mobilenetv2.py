@@ -12,7 +12,6 @@ from n2d2.activation import Linear, Rectifier
 from n2d2.cells import (
     BatchNorm2d,
     Block,
-    Cell,
     Conv,
     ConvDepthWise,
     ConvPointWise,
@@ -22,6 +21,7 @@ from n2d2.cells import (
     Pool2d,
     Sequence,
 )
+from n2d2.cells.cell import Cell
 from n2d2.filler import He
 from n2d2.models import zoo
 from n2d2.models.ILSVRC_outils import onnx_preprocessing

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from n2d2.activation import Linear, Rectifier
-from n2d2.cells import Activation, BatchNorm2d, Block, Cell, Conv, DeepNetCell, ElemWise, Fc, Layer, Pool2d, Sequence
+from n2d2.cells import Activation, BatchNorm2d, Block, Conv, DeepNetCell, ElemWise, Fc, Layer, Pool2d, Sequence
+from n2d2.cells.cell import Cell
 from n2d2.error_handler import WrongValue, check_choice
 from n2d2.filler import He
 from n2d2.models import zoo

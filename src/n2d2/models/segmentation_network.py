@@ -4,7 +4,8 @@ from collections.abc import Sequence as SequenceOf
 from typing import Any
 
 from n2d2.activation import Linear, Tanh
-from n2d2.cells import Block, Cell, Conv, Deconv, ElemWise, Padding, Sequence
+from n2d2.cells import Block, Conv, Deconv, ElemWise, Padding, Sequence
+from n2d2.cells.cell import Cell
 from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.filler import Constant, Normal
 from n2d2.tensor import Tensor

@@ -123,7 +123,7 @@ def output_of(cell: Cell, inputs: Sequence[torch.Tensor], section: Section) -> t
         IniError: the inputs do not fit the cell.
     """
     try:
-        output: torch.Tensor = cell.eval()(*inputs)
+        output: torch.Tensor = cell.eval().forward(*inputs)
     except (RuntimeError, ValueError, IndexError) as error:
         came = " and ".join(" x ".join(map(str, x.shape[1:])) for x in inputs)
         where = "" if cell.name == section.name else f" {cell.name!r}"
