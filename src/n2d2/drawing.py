@@ -2,13 +2,13 @@
 
 import shutil
 import subprocess
-import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue
+from n2d2.warning import warn_caller
 from prunecell.disk.atomic import replacing
 from prunecell.errors import some
 
@@ -54,10 +54,9 @@ def draw_graph(path: str | Path, boxes: Mapping[Hashable, str], lines: Lines) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind != "dot" and shutil.which("dot") is None and find_spec("matplotlib") is None:
         text = path.with_suffix(".dot")
-        warnings.warn(
+        warn_caller(
             f"{text} is written in place of {path.name}, because neither Graphviz nor matplotlib is installed:"
-            f" pip install matplotlib, or apt install graphviz and dot -T{kind} {text} -o {path}",
-            stacklevel=3,
+            f" pip install matplotlib, or apt install graphviz and dot -T{kind} {text} -o {path}"
         )
         path, kind = text, "dot"
     if kind == "dot":

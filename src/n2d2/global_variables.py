@@ -11,7 +11,6 @@ json_compiled, n2d2_ip_compiled: True and False; cannot be set.
 """
 
 import sys
-import warnings
 from collections.abc import Callable
 from enum import Enum
 from importlib.util import find_spec
@@ -30,6 +29,7 @@ from n2d2.error_handler import (
     refuse_unknown,
 )
 from n2d2.refusal import refused_class
+from n2d2.warning import warn_caller
 from prunecell.errors import check_count
 
 
@@ -70,11 +70,11 @@ def dtype() -> torch.dtype:
     return DATATYPES[default_datatype]
 
 
-def check_model(name: str, value: object, stacklevel: int = 3) -> None:
+def check_model(name: str, value: object) -> None:
     """Refuse what is none of MODELS; warn of "Frame_CUDA" where torch finds no GPU, at the line that sets it."""
     check_choice(name, value, MODELS)
     if value == "Frame_CUDA" and not cuda_available:
-        warnings.warn(f"{name}='Frame_CUDA', but torch finds no GPU: cells are made on the CPU", stacklevel=stacklevel)
+        warn_caller(f"{name}='Frame_CUDA', but torch finds no GPU: cells are made on the CPU")
 
 
 def _check_device(name: str, value: object) -> None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from n2d2.calling import CheckedCall
 from n2d2.cells.cell import Cell
 from n2d2.cells.naming import default_name
+from n2d2.checked import Declared
 from n2d2.error_handler import (
     NotInitialized,
     RefusedParameter,
@@ -21,7 +22,7 @@ from n2d2.error_handler import (
     n2d2_errors,
     refuse_unknown,
 )
-from n2d2.fields import Declared, accepted, checked, count, number
+from n2d2.fields import accepted, checked_by, count, number
 from n2d2.metrics import METRICS, average_score
 from n2d2.named import Named
 from n2d2.refusal import Refused
@@ -46,7 +47,7 @@ def _no(default: Any, instead: str) -> Any:  # noqa: ANN401 - a field of any typ
         if value != default:
             raise RefusedParameter(f"{name}={value!r} is refused: {instead}")
 
-    return checked(default, check)
+    return checked_by(check, default=default)
 
 
 class _Options(Declared):
@@ -72,7 +73,7 @@ class _Options(Declared):
     image_log_format: str = accepted(default="jpg")
 
 
-class Target(Named, metaclass=CheckedCall):
+class Target(Named, metaclass=CheckedCall, shared=True):
     """What targets share: `isinstance(x, Target)`. Never instantiated itself.
 
     Args:
@@ -86,12 +87,6 @@ class Target(Named, metaclass=CheckedCall):
     """
 
     OPTIONS: ClassVar[tuple[str, ...]] = tuple(one.name for one in fields(_Options))
-
-    def __new__(cls, *_: object, **__: object) -> Self:
-        """Refuse to make one that is no Score."""
-        if cls is Target:
-            raise WrongInputType("Target is what targets share, and cannot be made: make a Score")
-        return super().__new__(cls)
 
     def __init__(self, provider: Any, name: str | None = None, **options: Any) -> None:  # noqa: ANN401
         if not {"labels", "get_labels"} & set(dir(provider)):

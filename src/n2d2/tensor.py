@@ -1,7 +1,6 @@
 """n2d2.Tensor: numbers, and the trace of what made them. n2d2.Interface: tensors that go into a cell together."""
 
 import numbers
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Self
@@ -19,6 +18,7 @@ from n2d2.error_handler import (
 )
 from n2d2.refusal import Refused
 from n2d2.updating import Updatable, update
+from n2d2.warning import warn_caller
 from prunecell.errors import quoted
 
 DATATYPES: dict[str, torch.dtype] = {
@@ -266,7 +266,7 @@ class Tensor:
         if global_variables.cuda_available:
             self.values = self.values.to(torch.device("cuda", global_variables.cuda_device))
         else:
-            warnings.warn("cuda has no effect: torch finds no GPU, so the tensor stays on the CPU", stacklevel=2)
+            warn_caller("cuda has no effect: torch finds no GPU, so the tensor stays on the CPU")
         return self
 
     @property

@@ -1,7 +1,6 @@
 """wrap: a torch module with N2D2's solvers and PruneCells. Block: any of N2D2's networks in a loop of torch's."""
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import n2d2
 from n2d2.calling import CheckedCall
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
 from n2d2.updating import update
+from n2d2.warning import warn_caller
 from prunecell.errors import check_count
 from pytorch_to_n2d2.network import TorchNetwork
 
@@ -180,7 +180,7 @@ def wrap(
         ("out_names", out_names, None),
     ):
         if value != default:
-            warnings.warn(f"{name}={value!r} has no effect: no ONNX file is made", stacklevel=2)
+            warn_caller(f"{name}={value!r} has no effect: no ONNX file is made")
     try:
         module = copy.deepcopy(torch_model)
     except RuntimeError as error:

@@ -16,13 +16,8 @@ from n2d2.tensor import Interface, Tensor
 from prunecell.errors import nearest, quoted
 
 
-class Iterable(Block):
+class Iterable(Block, shared=True):
     """What Sequence and Layer share: cells can be put in and taken out. Never instantiated itself."""
-
-    def __init__(self, cells: IterableOf[Item] = (), name: str | None = None) -> None:
-        if type(self) is Iterable:
-            raise WrongInputType("Iterable is what a Sequence and a Layer share: make one of these")
-        super().__init__(cells, name)
 
     @checked
     def append(self, cell: Item) -> None:

@@ -42,7 +42,7 @@ HANDED_ON = (
 """Attributes that are set on all cells of a container that have them."""
 
 
-class Holding(nn.Module, metaclass=CheckedCall):
+class Holding(nn.Module, metaclass=CheckedCall, shared=True):
     """Cells by name. Never instantiated itself; `Block` is what users have.
 
     Iteration goes one level deep; `get_cells()` all the way. `block[0]` and `block["name"]` find a cell, the latter at

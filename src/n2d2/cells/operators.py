@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from n2d2.activation import Activation as ActivationFunction
-from n2d2.calling import warn_caller
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import as_table, to_mapping
 from n2d2.cells.weights import dims
@@ -19,6 +18,7 @@ from n2d2.fields import Check, check_flag
 from n2d2.refusal import refused_class
 from n2d2.tensor import Tensor as N2D2Tensor
 from n2d2.tensor import Trace
+from n2d2.warning import warn_caller
 from prunecell.errors import check_count, check_number
 
 POOLS: dict[tuple[str, int], Callable[..., nn.Module]] = {

@@ -11,7 +11,7 @@ from torch import nn
 
 from n2d2 import global_variables
 from n2d2.activation import ACTIVATIONS
-from n2d2.calling import CheckedCall, warn_caller
+from n2d2.calling import CheckedCall
 from n2d2.cells.naming import default_name
 from n2d2.cells.trainable import Trainable
 from n2d2.error_handler import (
@@ -25,10 +25,11 @@ from n2d2.error_handler import (
 from n2d2.fields import Check, check_flag
 from n2d2.named import Named
 from n2d2.solver import Solver
+from n2d2.warning import warn_caller
 from prunecell.errors import nearest
 
 
-class Options(Named, nn.Module, metaclass=CheckedCall):
+class Options(Named, nn.Module, metaclass=CheckedCall, shared=True):
     """What cells are made of. Never instantiated itself.
 
     Args:

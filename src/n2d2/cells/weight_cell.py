@@ -21,7 +21,7 @@ from n2d2.solver import SGD, SOLVERS, Solver
 from n2d2.tensor import Tensor
 
 
-class WeightCell(Trainable, Cell):
+class WeightCell(Trainable, Cell, shared=True):
     """What cells with weights share. Never instantiated itself.
 
     Options: `filler` or `weights_filler` and `bias_filler`, `solver` or `weights_solver` and `bias_solver`, `no_bias`,
@@ -71,7 +71,7 @@ class WeightCell(Trainable, Cell):
 
     def make_layer(self) -> nn.Module:
         """The torch layer that `fixed` and `options` ask for."""
-        raise WrongInputType(f"{type(self).__name__} is what weight cells share: make one of those")
+        raise NotImplementedError
 
     @property
     def weight(self) -> nn.Parameter:

@@ -23,7 +23,7 @@ CONVS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DECONVS: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-class _Kernels(WeightCell):
+class _Kernels(WeightCell, shared=True):
     """What Conv and Deconv share: dims in N2D2's order (x, y, z), and connections by a mapping."""
 
     LAYERS: ClassVar[Mapping[int, type[nn.Module]]] = {}

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from n2d2.checked import Checked
+from n2d2.checked import Checked, printed
 from n2d2.database.files import read_stimulus
 from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice, n2d2_errors
-from n2d2.fields import accepted, check_flag, flag, printed
+from n2d2.fields import accepted, check_flag, flag
 from prunecell.errors import DataError, check_count, check_number
 
 Folder = str | Path | None

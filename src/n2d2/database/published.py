@@ -28,7 +28,7 @@ class Divided:
 
 
 @dataclass(eq=False, repr=False)
-class PublishedSet(Database):
+class PublishedSet(Database, shared=True):
     """What sets that come divided share. Never instantiated itself.
 
     Args:
@@ -98,7 +98,7 @@ class PublishedSet(Database):
         return self._divide(self._read(self.data_path))
 
     def _read(self, folder: Folder, /) -> Divided:
-        raise TypeError(f"{type(self).__name__} is what published sets share: {folder} has one of DATABASES")
+        raise NotImplementedError
 
     def _divide(self, found: Divided) -> Stimuli:
         labels = torch.cat((found.train_labels, found.test_labels))

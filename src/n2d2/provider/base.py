@@ -14,7 +14,7 @@ _NO_DEEPNET = "the network is the tensor's: get_deepnet() of what the cells retu
 _OF_DATA = "make a DataProvider"
 
 
-class Provider(Checked):
+class Provider(Checked, shared=True):
     """What providers share. Never made itself.
 
     Args:
@@ -29,8 +29,6 @@ class Provider(Checked):
     )
 
     def __init__(self, name: str = "") -> None:
-        if type(self) is Provider:
-            raise WrongInputType("Provider is what providers share: make a DataProvider or a TensorPlaceholder")
         if not isinstance(name, str):
             raise WrongInputType(f"name={name!r} is illegal: it must be a string")
         self.name = name or type(self).__name__
