@@ -62,7 +62,7 @@ class Tally:
     Attributes:
         right, right_top_n: stimuli whose label has the highest score, or one of the N highest.
         seen: all with a label.
-        loss_sum, batches: the sum of the losses, and of how many batches.
+        loss_sum: the sum of their losses.
         confusion: int64 (classes, classes): stimuli of each label (rows) taken for each label (columns).
     """
 
@@ -70,7 +70,6 @@ class Tally:
     right_top_n: int = 0
     seen: int = 0
     loss_sum: float = 0.0
-    batches: int = 0
     confusion: torch.Tensor | None = None
 
     def add(self, scores: torch.Tensor, labels: torch.Tensor, *, top_n: int) -> tuple[int, int, int]:
@@ -110,7 +109,6 @@ TALLY = {
     "right_top_n": COUNT,
     "seen": COUNT,
     "loss_sum": REAL,
-    "batches": COUNT,
     "confusion": Kind(told="a square matrix of int64, or None", fits=_is_confusion),
 }
 """What a saved one holds."""

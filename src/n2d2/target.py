@@ -229,9 +229,9 @@ class Score(Target):
         if self.options.top_n > classes.shape[1]:
             raise WrongValue(f"top_n={self.options.top_n} is illegal: {self.name} got {classes.shape[1]} outputs")
         tally = self._tallies[partition]
-        self._batches[partition].append(tally.add(classes, labels, top_n=self.options.top_n))
-        tally.loss_sum += loss
-        tally.batches += 1
+        added = tally.add(classes, labels, top_n=self.options.top_n)
+        self._batches[partition].append(added)
+        tally.loss_sum += loss * added[-1] if added[-1] else 0.0
         self._last = (scores, labels)
         if partition == "Learn":
             self.losses.append(loss)
@@ -247,9 +247,9 @@ class Score(Target):
         return self.get_current_loss()
 
     def average_loss(self) -> float:
-        """The mean loss of the batches since the last `clear_success`, in the current partition."""
+        """The mean loss of the stimuli since the last `clear_success`, in the current partition."""
         tally = self._tallies[self._partition()]
-        return tally.loss_sum / tally.batches if tally.batches else float("nan")
+        return tally.loss_sum / tally.seen if tally.seen else float("nan")
 
     def get_average_success(self, window: int = 0) -> float:
         """The fraction of stimuli whose label has the highest score, in [0, 1].

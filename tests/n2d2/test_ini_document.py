@@ -144,7 +144,7 @@ def test_defaults(net):
         ("K=1.5", lambda s: s.get_float("K", low=0, high=1), r"K='1.5' is illegal: it must be .* in \[0, 1\]"),
         ("K=1 inf", lambda s: s.get_floats("K"), "K='1 inf' is illegal: it must be finite numbers"),
         ("K=yes", lambda s: s.get_bool("K"), "K='yes' is illegal: it must be 0 or 1"),
-        ("K=Maxx", lambda s: s.get_choice("K", ["Max", "Sum"]), "K='Maxx' is illegal: did you mean 'Max'"),
+        ("K=Maxx", lambda s: s.get_choice("K", ["Max", "Sum"]), "K='Maxx' is illegal; did you mean 'Max'"),
         ("k=1", lambda s: s.get_int("K"), "K is missing"),
         ("Strid=1", lambda s: s.get_int("Stride"), "Stride is missing; is 'Strid' misspelt"),
     ],

@@ -103,6 +103,13 @@ def test_success_is_counted_by_partition_until_it_is_cleared():
     assert math.isnan(target.average_loss())
 
 
+def test_the_mean_loss_is_that_of_the_stimuli_in_whatever_batches_they_come():
+    target = Score(Provider())
+    for labels, loss in (([0, 1, 1], 1.0), ([2], 5.0), ([0, -1], 3.0), ([-1], math.nan)):
+        target.count(torch.zeros(len(labels), 3), torch.tensor(labels), loss)
+    assert target.average_loss() == (3 * 1 + 5 + 3) / 5
+
+
 def test_top_n():
     provider = Provider()
     target = Score(provider, top_n=2)

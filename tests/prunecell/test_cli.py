@@ -104,7 +104,7 @@ def refusal(capsys, monkeypatch):
 def test_a_run_reports_and_leaves_its_files(command):
     out = command("run", "net.ini", "--epochs", "4")
     assert "net: dense" in out
-    assert re.search(r"epoch   4  loss \d\.\d+  accuracy \d+\.\d\d%  sparsity 60\.\d+%  target 60\.00%", out)
+    assert re.search(r"epoch   4  loss \d\.\d+  validation accuracy \d+\.\d\d%  sparsity 60\.\d+%  target 60\.00%", out)
     assert "not pruned (a bias)" in out
     assert "whole model: " in out
     result = json.loads(Path("runs/net/report.json").read_text())
@@ -266,7 +266,7 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["pack", "missing.pt", "a.pcell"], "missing.pt: No such file or directory"),
+        (["pack", "missing.pt", "a.pcell"], "missing.pt: there is no such file or folder"),
         (
             ["pack", "empty.pt", "a.pcell"],
             "empty.pt: it is an empty file, not a torch checkpoint: copy or save it again",
@@ -289,7 +289,7 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
             ["unpack", "empty.pcell", "aback"],
             "aback: its name has no ending: it must be one of those written: .bin, .ckpt,",
         ),
-        (["inspect", "missing.pcell"], "missing.pcell: No such file or directory"),
+        (["inspect", "missing.pcell"], "missing.pcell: there is no such file or folder"),
         (["inspect", "data"], "data: it is a folder, not a .pcell file, and holds no file of tensors"),
         (
             ["inspect", "."],
@@ -424,7 +424,8 @@ def test_a_run_is_begun_anew_only_by_force(command, refusal, finished):
     assert message.startswith(
         f"error: out: {'a finished' if finished else 'an unfinished'} run is in it (pruned.checkpoint"
     )
-    assert "--resume goes on with it, --out FOLDER begins elsewhere, --force begins anew over it" in message
+    resume = f"--resume {'with more --epochs ' * finished}goes on with it"
+    assert f"{resume}, --out FOLDER begins elsewhere, --force begins anew over it" in message
     assert tree("out") == before
     assert "MNIST is not in nowhere" in refusal(*words, "--force", "--data", "nowhere")
     assert tree("out") == before
@@ -434,6 +435,20 @@ def test_a_run_is_begun_anew_only_by_force(command, refusal, finished):
     }
     assert tree("out")["out/pruned.checkpoint"] != before["out/pruned.checkpoint"]
     command(*words[:-1], "--resume", "--seed", "3", "--no-reference")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_resumed_run_prints_the_epochs_that_it_learns(command):
+    words = ["run", "net.ini", "--out", "out", "--no-reference", "--resume"]
+    command(*words, "--epochs", "2")
+    learned = "all 2 epochs were learned before; more --epochs go on\n"
+    out = command(*words, "--epochs", "2")
+    assert learned in out
+    assert not re.findall("^epoch ", out, re.MULTILINE)
+    out = command(*words, "--epochs", "4")
+    assert learned not in out
+    assert "going on after epoch 2\nepoch   3 " in out
+    assert re.findall(r"^epoch +(\d)", out, re.MULTILINE) == ["3", "4"]
 
 
 @pytest.mark.usefixtures("workplace")

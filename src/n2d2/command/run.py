@@ -14,10 +14,11 @@ from rich.console import Console
 from torch import Tensor
 
 from n2d2.cells.weight_cell import WeightCell
+from n2d2.command.folder import prepare_folder, put_aside, written_by
 from n2d2.command.logbook import TITLES, Logbook, measure
 from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
 from n2d2.command.room import bytes_to_write
-from n2d2.command.session import Session, prepare_folder, put_aside, show, start
+from n2d2.command.session import Session, greet, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.storing import store
@@ -45,6 +46,7 @@ def run(options: Options, console: Console) -> None:
             work(options, console)
     else:
         session = start(options, console)
+        greet(session)
         show(session)
         session.say("\nnothing else to do: -learn-epoch N learns, -test tests, -h tells more")
 
@@ -52,13 +54,16 @@ def run(options: Options, console: Console) -> None:
 def work(options: Options, console: Console) -> None:
     """Do it, alone in the working folder."""
     session = start(options, console)
-    show(session)
+    greet(session)
     check_data(session)
     check_room(Path.cwd(), bytes_to_write(session))
     prepare_folder(session)
     session.prune()
     read_weights(session)
-    if options.learns or options.restores:
+    if options.restores:
+        learning(session)
+    show(session)
+    if options.learns:
         learning(session)
     if options.prunes:
         prune_afterwards(session)
@@ -69,7 +74,7 @@ def work(options: Options, console: Console) -> None:
     if options.export:
         file = exported_to(options.export, options.net.stem)
         if file.exists():
-            session.say(f"the old {file} is now {put_aside(file)}")
+            session.say(put_aside(file))
         session.say(f"written: {export(session.experiment, options.export, options.nbbits, options.net.stem)}")
 
 
@@ -220,11 +225,8 @@ def report(session: Session) -> None:
         tell_unreached(session, {cells[one.name]: one.target_sparsity for one in found.weights})
     small, dense = stored.n_bytes, stored.n_bytes_dense
     session.say(f"\n{archive}: {small:,} bytes; all its tensors, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
-    folders = [
-        path for path in (WEIGHTS, BEST, PRUNED, *(Path(t.name) for t in session.network.targets)) if path.is_dir()
-    ]
-    files = [archive, *(path for path in session.options.checkpoints.values() if path.exists())]
-    session.say("written: " + ", ".join([*(f"{folder}/" for folder in folders), *map(str, files)]))
+    there = (path for path in written_by(session) if path.exists())
+    session.say("written: " + ", ".join(f"{path}/" if path.is_dir() else str(path) for path in there))
 
 
 def tell_unreached(session: Session, thresholds: Mapping[str, float]) -> None:

@@ -1,6 +1,5 @@
 """Session: what one run of the command `n2d2` works on, how it begins, and what it prints of the network."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ from torch import Tensor
 from n2d2 import global_variables
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.naming import weight_name
-from n2d2.command.options import BEST, PRUNED, WEIGHTS, Options
+from n2d2.command.options import Options
 from n2d2.experiment.experiment import Experiment, read
 from n2d2.files import save_weights
 from n2d2.network.network import Network
@@ -23,8 +22,7 @@ from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer
 from n2d2.summary import summarize
 from n2d2.updating import UNKNOWN_EPOCH
-from prunecell.disk.atomic import replacing
-from prunecell.errors import DataError, OptionError
+from prunecell.errors import OptionError
 from prunecell.pruner import Pruner
 from prunecell.report.terminal import columns_of, say
 
@@ -154,11 +152,17 @@ def input_channels(experiment: Experiment) -> dict[str, list[int]]:
     return {cell: [channels.get(source, shape[0]) for source in sources] for cell, sources in several.items()}
 
 
-def show(session: Session) -> None:
-    """Print the layers, and how they are pruned."""
+def greet(session: Session) -> None:
+    """Print what the run works on."""
     network, options = session.network, session.options
     session.say(f"{options.net} on {global_variables.device()}, seed {options.seed}")
-    session.say(f"{network.provider.database}, {network.provider.batch_size} stimuli in a batch\n")
+    session.say(f"{network.provider.database}, {network.provider.batch_size} stimuli in a batch")
+
+
+def show(session: Session) -> None:
+    """Print the layers with the weights that they have now, and how they are pruned."""
+    network = session.network
+    session.say()
     session.say(summarize(session.model, network.provider.shape()[1:]))
     if network.quantizers:
         lines = [PRUNING, *(pruning_of(cell, quantizer) for cell, quantizer in network.quantizers.items())]
@@ -179,53 +183,3 @@ def pruning_of(cell: str, quantizer: PruneCell) -> tuple[str, ...]:
     step = (f"{quantizer.stepsize:,}" if quantizer.stepsize else "an epoch", gradual)
     values = (str(value) if matters else "-" for value, matters in (*told, step, (quantizer.delta, steps)))
     return (cell, quantizer.prune_mode, quantizer.prune_filler, *values)
-
-
-def prepare_folder(session: Session) -> None:
-    """Take the state of another folder; put aside what the run would write over where it begins anew."""
-    options, paths = session.options, session.options.checkpoints
-    if options.l is not None:
-        found = [options.l / path for path in paths.values() if (options.l / path).exists()]
-        if not found:
-            raise DataError(f"-l {options.l} is illegal: there is no {paths['learning']} in it")
-        for path in found:
-            if path.resolve() != Path(path.name).resolve():
-                with path.open("rb") as old, replacing(Path(path.name)) as new:
-                    shutil.copyfileobj(old, new)
-    elif options.resume and not any(path.exists() for path in paths.values()):
-        session.say(f"there is no {paths['learning']} here: beginning anew")
-    elif not options.resume:
-        session.say()
-        still_read = options.w or (None if options.learns else BEST)
-        for path in (path for path in _written_over(session) if path.exists()):
-            session.say(f"beginning anew, without -resume: the old {path} is now {put_aside(path, still_read)}")
-
-
-def _written_over(session: Session) -> list[Path]:
-    """What the run will write, but for what it reads first."""
-    options, checkpoints = session.options, session.options.checkpoints
-    paths = []
-    if options.learns:
-        paths += [WEIGHTS, BEST, checkpoints["learning"], *(Path(target.name) for target in session.network.targets)]
-    if options.prunes:
-        paths += [PRUNED, *([BEST] if options.finetuning else [])]
-    if options.learns or options.prunes:
-        paths += [options.archive, checkpoints["finetuning"]]
-    return list(dict.fromkeys(paths))
-
-
-def put_aside(path: Path, still_read: Path | None = None) -> Path:
-    """Give a file or folder the ending `.old`; an older one of this name is removed. Return where it is.
-
-    Args:
-        path: it exists.
-        still_read: a folder of which a copy is put aside, because it is read later.
-    """
-    old = path.with_name(f"{path.name}.old")
-    if old.is_dir():
-        shutil.rmtree(old)
-    if still_read is not None and still_read.exists() and path.samefile(still_read):
-        shutil.copytree(path, old)
-    else:
-        path.replace(old)
-    return old

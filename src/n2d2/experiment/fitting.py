@@ -41,19 +41,21 @@ def fit_shown(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  sparsity {task.fields[sparsity]:.2%}"),
+        TextColumn("loss {task.fields[loss]}{task.fields[sparsity]}"),
         TimeRemainingColumn(),
     )
     with (
         saved_on_interrupt(checkpoint) as check,
         Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
-        row = bar.add_task("beginning", total=epoch_size, loss="-", sparsity=0.0)
+        row = bar.add_task("beginning", total=epoch_size, loss="-", sparsity="")
 
         def watched(progress: Progress) -> None:
             check()
             watch(progress)
-            epoch = f"epoch {min(len(progress.epochs) + 1, epochs)}/{epochs}"
+            if len(progress.epochs) == epochs:
+                return  # the bar stays full until it is taken away
+            epoch = f"epoch {len(progress.epochs) + 1}/{epochs}"
             if epoch != bar.tasks[0].description:
                 bar.reset(row)  # else rich holds it to be finished from the first epoch on, and estimates no time
             bar.update(
@@ -61,7 +63,7 @@ def fit_shown(
                 completed=progress.samples,
                 description=epoch,
                 loss=f"{progress.loss_sum / progress.samples:.4f}" if progress.samples else "-",
-                sparsity=progress.sparsity[-1][1] if progress.sparsity else 0.0,
+                sparsity="" if task.pruner is None else f"  sparsity {task.pruner.sparsity:.2%}",
             )
 
         return fit(task, epochs, checkpoint=checkpoint, watch=watched)

@@ -137,10 +137,12 @@ def _prepare(
     results = (folder / f"{experiment.name}.pcell", folder / PICTURE, folder / FACTS)
     there = [path for path in (*paths, *results) if path.exists()]
     if there and not (resume or force):
-        state = "a finished run" if (folder / FACTS).exists() else "an unfinished run"
+        state, resumed = "an unfinished run", "--resume goes on with it"
+        if (folder / FACTS).exists():
+            state, resumed = "a finished run", "--resume with more --epochs goes on with it"
         raise OptionError(
-            f"{folder}: {state} is in it ({', '.join(path.name for path in there)}); nothing was done: --resume goes"
-            " on with it, --out FOLDER begins elsewhere, --force begins anew over it"
+            f"{folder}: {state} is in it ({', '.join(path.name for path in there)}); nothing was done: {resumed},"
+            " --out FOLDER begins elsewhere, --force begins anew over it"
         )
     if resume and not any(path.exists() for path in paths):
         say(console, f"{folder}: there is no run in it to go on with: beginning anew")
@@ -165,11 +167,15 @@ def _task(experiment: Experiment) -> Task:
 
 
 def _fit(task: Task, experiment: Experiment, epochs: int, checkpoint: Checkpoint, console: Console) -> Progress:
-    """Train; print one line an epoch."""
-    printed = 0
+    """Train; print one line for each epoch that ends now."""
+    printed: int | None = None
 
     def watch(progress: Progress) -> None:
         nonlocal printed
+        if printed is None:
+            printed = len(progress.epochs) - (progress.steps == 0)  # without a step, the last one has just ended
+            if printed:
+                say(console, f"going on after epoch {printed}")
         for epoch in progress.epochs[printed:]:
             say(console, _line(epoch, pruned=task.pruner is not None))
         printed = len(progress.epochs)
@@ -178,11 +184,13 @@ def _fit(task: Task, experiment: Experiment, epochs: int, checkpoint: Checkpoint
     progress = fit_shown(task, epochs, checkpoint=checkpoint, epoch_size=size, console=console, watch=watch)
     if (n := len(progress.epochs)) > epochs:
         raise OptionError(f"epochs={epochs} is illegal: {checkpoint.path} has {n} already: give --epochs {n} or more")
+    if printed is None:
+        say(console, f"all {n} epochs were learned before; more --epochs go on")
     return progress
 
 
 def _line(epoch: Epoch, *, pruned: bool) -> str:
-    accuracy = "" if epoch.accuracy is None else f"  accuracy {epoch.accuracy:.2%}"
+    accuracy = "" if epoch.accuracy is None else f"  validation accuracy {epoch.accuracy:.2%}"
     pruning = f"  sparsity {epoch.sparsity:.2%}  target {epoch.target_sparsity:.2%}" if pruned else ""
     return f"epoch {epoch.number:3d}  loss {epoch.loss:.4f}{accuracy}{pruning}  {epoch.seconds:.1f} s"
 

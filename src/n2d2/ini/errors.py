@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import takewhile
 
 from prunecell.errors import PrunecellError, nearest
 
@@ -53,6 +54,23 @@ def shown(text: str) -> str:
     '0 1 0 1 0 1 0 1 0...'
     """
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN].rstrip() + "..."
+
+
+def choices(name: str, legal: Iterable[str]) -> str:
+    """Say which of some legal texts is meant, and list all of them. An ending that all share tells nothing.
+
+    >>> choices("DIRS_Database", ["DIR_Database", "MNIST_IDX_Database"])
+    "; did you mean 'DIR_Database'? Legal: DIR_Database, MNIST_IDX_Database"
+    >>> choices("COCO_Database", ["DIR_Database", "MNIST_IDX_Database"])
+    '; legal: DIR_Database, MNIST_IDX_Database'
+    """
+    names = sorted(legal)
+    endings = zip(*(reversed(one) for one in names), strict=False)
+    n = len([*takewhile(lambda letters: len({*letters}) == 1, endings)]) if len(names) > 1 else 0
+    shared = names[0][len(names[0]) - n :]
+    stems = {one.removesuffix(shared).lower(): one for one in names}
+    close = get_close_matches(name[:MAX_SHOWN].lower().removesuffix(shared.lower()), stems, n=1)
+    return f";{f' did you mean {stems[close[0]]!r}? Legal' if close else ' legal'}: {', '.join(names)}"
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Protocol, TypeVar
 
-from n2d2.ini.errors import IllegalValueError, IniError, Place, hint, shown
+from n2d2.ini.errors import IllegalValueError, IniError, Place, choices, shown
 from n2d2.ini.values import Entry, Node, Value
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Section:
         legal = list(legal)
         text = self.get_str(key, default)
         if key in self and text not in legal:
-            raise self.error(key, hint(text, legal).removeprefix("; "))
+            raise self.unknown(key, text, legal)
         return text
 
     def get_list(self, key: str, default: list[str] | None = None) -> list[str]:
@@ -127,6 +127,11 @@ class Section:
         text = shown(self.owner.value(Node(self.name, entry)).text) if entry else ""
         return IllegalValueError(f"{self}{key}={text!r} is illegal: {legal}", self._place(entry))
 
+    def unknown(self, key: str, text: str, legal: Iterable[str], meant: str = "") -> IllegalValueError:
+        """Return, to be raised, that the text of a key is none of the legal ones; the nearest to `meant` is offered."""
+        problem = f"{self}{key}={shown(text)!r} is illegal{choices(meant or text, legal)}"
+        return IllegalValueError(problem, self._place(self.entry(key)))
+
     def refuse(self, key: str, why: str, *, shown: str = "") -> IniError:
         """Return, to be raised, that a key, or its value as it is `shown`, has no meaning here, and why."""
         return IniError(f"{self}{shown or key} is refused: {why}", self._place(self.entry(key)))
@@ -140,7 +145,7 @@ class Section:
         entry = self.entry(key)
         if entry is None:
             if default is None:
-                near = get_close_matches(key, self.names(), n=1)
+                near = get_close_matches(key, (name for name in self.names() if name not in self.asked), n=1)
                 raise IniError(f"{self}{key} is missing{f'; is {near[0]!r} misspelt?' if near else ''}", self.place)
             return default
         parsed = parse(self.owner.value(Node(self.name, entry)))

@@ -29,14 +29,11 @@ from n2d2.network.parts import (
     activated,
     channels,
     fillers,
-    geometry,
-    kernel,
     mapping,
     outputs,
     pooled,
     solvers,
     values,
-    window,
 )
 from n2d2.network.refused import (
     DATATYPES,
@@ -47,6 +44,7 @@ from n2d2.network.refused import (
     REFUSED_MODELS,
     REFUSED_NORMS,
 )
+from n2d2.network.sizes import fits, geometry, kernel, window
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ _BACK = {"BackPropagate": ("back_propagate", Section.get_bool)}
 _LEARNS = {"NoBias": ("no_bias", Section.get_bool), **_BACK}
 _WEIGHTS = (fillers, solvers(weights_solver="WeightsSolver", bias_solver="BiasSolver"))
 _STEPS = {"stride_dims": "Stride", "padding_dims": "Padding"}
-_CONV = (
+_DECONV = (
     channels,
     outputs,
     kernel,
@@ -125,13 +123,13 @@ _CONV = (
 )
 
 KINDS: dict[str, Kind] = {
-    "Conv": Kind(Conv, _LEARNS, _CONV),
-    "Deconv": Kind(Deconv, _LEARNS, _CONV),
+    "Conv": Kind(Conv, _LEARNS, (*_DECONV, fits("Kernel"))),
+    "Deconv": Kind(Deconv, _LEARNS, _DECONV),
     "Fc": Kind(Fc, _LEARNS, (values, outputs, activated, *_WEIGHTS)),
     "Pool": Kind(
         Pool,
         {"Pooling": ("pooling", _one_of(GLOBAL_POOLS))},
-        (window, geometry("Pool", **_STEPS), pooled, activated),
+        (window, geometry("Pool", **_STEPS), fits("Pool"), pooled, activated),
     ),
     "BatchNorm": Kind(
         BatchNorm2d,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from n2d2.ini import IniError, IniWarning, Place, Section
 from n2d2.ini.errors import IllegalValueError
 from n2d2.network.keys import ini_keys
-from n2d2.network.refused import NEUTRAL
+from n2d2.network.refused import ELSEWHERE, NEUTRAL
 from prunecell.errors import OptionError, OptionTypeError
 
 T = TypeVar("T")
@@ -167,4 +167,7 @@ def chosen(section: Section, key: str, legal: Mapping[str, T], refused: Mapping[
     name = section.get_str(key)
     if name in refused:
         raise section.refuse(key, refused[name], shown=f"{key}={name}")
-    return legal[section.get_choice(key, legal)]
+    if name not in legal:
+        meant = ELSEWHERE.get(name.strip("'").lower(), "")
+        raise section.unknown(key, name, legal, meant if meant in legal else "")
+    return legal[name]

@@ -69,50 +69,6 @@ def outputs(section: Section, _: Inputs) -> Options:
     return {"nb_outputs": section.get_int("NbOutputs", low=1)}
 
 
-def kernel(section: Section, _: Inputs) -> Options:
-    """`KernelDims`; see `_sizes`."""
-    return {"kernel_dims": _sizes(section, "Kernel")}
-
-
-def window(section: Section, _: Inputs) -> Options:
-    """`PoolDims`; see `_sizes`."""
-    return {"pool_dims": _sizes(section, "Pool")}
-
-
-def geometry(of: str, **keys: str) -> Part:
-    """Read what belongs to a kernel or a window (`of`): argument -> "Stride", "Padding", "Dilation", "SubSample"."""
-
-    def read(section: Section, _: Inputs) -> Options:
-        n_dims = len(_sizes(section, of))
-        return {name: _steps(section, what, n_dims) for name, what in keys.items()}
-
-    return read
-
-
-def _sizes(section: Section, what: str) -> list[int]:
-    """`KernelDims=5 5`, or `KernelSize=5` of two dimensions, or `KernelWidth`, `KernelHeight` and `KernelDepth`."""
-    if f"{what}Size" in section:
-        return [section.get_int(f"{what}Size", low=1)] * 2
-    sides = [f"{what}{side}" for side in ("Width", "Height", "Depth")]
-    given = [side for side in sides if side in section]
-    if given:
-        return [section.get_int(side, low=1) for side in sides[: max(2, len(given))]]
-    return section.get_ints(f"{what}Dims", low=1)
-
-
-def _steps(section: Section, what: str, n_dims: int) -> list[int]:
-    """`StrideDims=2 2`, or `Stride=2` of all dimensions, or `StrideX`, `StrideY` and `StrideZ`."""
-    if what in section:
-        return [section.get_int(what)] * n_dims
-    if (key := f"{what}Dims") in section:
-        steps = section.get_ints(key)
-        if len(steps) != n_dims:
-            raise section.error(key, f"it must be {n_dims} whole numbers, x first")
-        return steps
-    neutral = 0 if what == "Padding" else 1
-    return [section.get_int(f"{what}{axis}", neutral) for axis in "XYZ"[:n_dims]]
-
-
 # ---- connections
 
 
@@ -195,4 +151,13 @@ def read_quantizer(section: Section) -> PruneCell | None:
     """Read `QWeight` and its parameters, if they are there; the PruneCell is on no cell yet."""
     if "QWeight" not in section:
         return None
-    return configured(section, chosen(section, "QWeight", {"Prune": PruneCell}, REFUSED_QUANTIZERS), "QWeight.")
+    quantizer = configured(section, chosen(section, "QWeight", {"Prune": PruneCell}, REFUSED_QUANTIZERS), "QWeight.")
+    if quantizer.prune_mode == "Gradual" and quantizer.start > quantizer.threshold:
+        entry = section.entry("QWeight.StartThreshold") or section.entry("QWeight.Threshold")
+        warnings.warn(
+            f"{entry.place if entry else section.place}: {section}QWeight.StartThreshold={quantizer.start} is above"
+            f" QWeight.Threshold={quantizer.threshold}: as in N2D2, so much is pruned at once, and stays pruned",
+            IniWarning,
+            stacklevel=2,
+        )
+    return quantizer

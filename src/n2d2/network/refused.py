@@ -1,5 +1,19 @@
 """What N2D2 knows and is not here: its name, and why, or what to use instead."""
 
+ELSEWHERE = {
+    **dict.fromkeys(("relu", "reluactivation"), "Rectifier"),
+    **dict.fromkeys(("sigmoid", "logisticsigmoid"), "Logistic"),
+    "silu": "Swish",
+    **dict.fromkeys(("linear", "dense", "fullyconnected"), "Fc"),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), "Conv"),
+    **dict.fromkeys(("convtranspose2d", "conv2dtranspose"), "Deconv"),
+    **dict.fromkeys(("maxpool", "maxpool2d", "maxpooling2d", "avgpool", "avgpool2d", "averagepooling2d"), "Pool"),
+    **dict.fromkeys(("batchnorm2d", "batchnormalization"), "BatchNorm"),
+    **dict.fromkeys(("add", "mul", "sum"), "ElemWise"),
+    "flatten": "Reshape",
+}
+"""What other libraries call it, in small letters -> N2D2's name."""
+
 _SPIKES = "spikes have no meaning here; Frame is the model of ordinary networks"
 _CODES = "it turns a trained network into spikes; Frame is the model of ordinary networks"
 REFUSED_MODELS = {

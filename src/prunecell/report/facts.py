@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Report:
         return columns
 
     def notes(self) -> list[str]:
-        """One line on the whole model, and one for each reason to leave parameters alone."""
+        """A line on the whole model, one on weights that are not connected, one for each reason to leave some alone."""
         from prunecell.report.terminal import listed  # noqa: PLC0415 - as in __rich__
 
         reasons: dict[str, list[str]] = {}
@@ -103,7 +104,9 @@ class Report:
             f"whole model: {self.model_sparsity:.2%} sparse, {self.n_weights - self.n_kept:,} of"
             f" {self.n_parameters:,} parameters pruned"
         )
-        return [whole, *(f"not pruned ({reason}): {listed(names)}" for reason, names in reasons.items())]
+        absent = [f"{prod(w.shape) - w.n_weights:,} of {w.name}" for w in self.weights if w.n_weights < prod(w.shape)]
+        unconnected = [f"not connected, so not counted as weights: {listed(absent)}"] if absent else []
+        return [whole, *unconnected, *(f"not pruned ({reason}): {listed(names)}" for reason, names in reasons.items())]
 
     def __rich__(self) -> "Group":
         """The columns as a table, and the notes."""

@@ -173,7 +173,9 @@ def _told(error: Exception) -> str:
     """Say what happened, without the system's error number, and what to do."""
     notes = "".join(getattr(error, "__notes__", ()))
     if isinstance(error, OSError) and error.strerror:
-        facts = (error.filename, error.strerror, _advice(error))
+        missing = error.strerror == os.strerror(errno.ENOENT)
+        what = "there is no such file or folder" if missing else error.strerror  # as our own checks say it
+        facts = (error.filename, what, _advice(error))
         return ": ".join(str(fact) for fact in facts if fact) + notes
     return f"{error}{notes}"
 

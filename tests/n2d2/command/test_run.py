@@ -14,6 +14,8 @@ import torch
 
 import prunecell.archive
 from n2d2.cli import main
+from n2d2.experiment.experiment import read
+from n2d2.experiment.run import run as run_job
 from n2d2.files import read_masks, read_weights
 from n2d2.provider import DataProvider
 
@@ -110,6 +112,17 @@ def test_weights_are_read_back(capsys):
     out = run(capsys, "net.ini", "-test")
     assert "read: weights/" in out
     assert success(out) == learned
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("words", [("-test",), ("-export", "pcell"), ("-resume", "-test"), ("-test", "-w", "weights")])
+def test_the_table_counts_the_weights_that_were_read(capsys, words):
+    run(capsys, *LEARN)
+    out = run(capsys, "net.ini", *words)
+    state = prunecell.archive.load("net.pcell")
+    pruned = sum(int((state[f"{cell}.layer.weight"] == 0).sum()) for cell in ("conv1", "fc1"))
+    assert pruned > 800
+    assert f"Total parameters: 1,498\nTotal kept: {1498 - pruned:,}\n" in out
 
 
 @pytest.mark.usefixtures("workplace")
@@ -281,7 +294,7 @@ def test_resuming_without_a_state_begins_anew(capsys):
 def test_a_state_is_not_lost_by_forgetting_resume(capsys):
     run(capsys, "dense.ini", "-learn-epoch", "2")
     before = Path("dense.checkpoint").read_bytes()
-    assert "the old dense.checkpoint is now dense.checkpoint.old" in run(capsys, "dense.ini", "-learn-epoch", "1")
+    assert "the old file dense.checkpoint is now dense.checkpoint.old" in run(capsys, "dense.ini", "-learn-epoch", "1")
     assert Path("dense.checkpoint.old").read_bytes() == before
     run(capsys, "dense.ini", "-pruning", "Iter", "-pruning-threshold", "0.5", "-finetuning", "1")
     assert Path("dense.checkpoint").exists()
@@ -294,7 +307,7 @@ def test_what_an_earlier_run_wrote_is_put_aside_and_told(capsys):
     written[Path("dense.pcell")] = Path("dense.pcell").read_bytes()
     out = run(capsys, "dense.ini", "-learn-epoch", "1", "-seed", "5", "-export", "pcell", "-nbbits", "4")
     for name in ("weights", "weights_validation", "softmax.Target", "dense.pcell", "export_pcell/dense.pcell"):
-        assert f"the old {name} is now {name}.old" in out
+        assert f"the old {'file' if name.endswith('.pcell') else 'folder'} {name} is now {name}.old" in out
     for path, data in written.items():
         old = Path(f"{path}.old") if path.suffix == ".pcell" else Path(f"{path.parent}.old", path.name)
         assert old.read_bytes() == data
@@ -302,6 +315,45 @@ def test_what_an_earlier_run_wrote_is_put_aside_and_told(capsys):
     out = run(capsys, "dense.ini", "-learn-epoch", "2", "-resume")
     assert "is now" not in out
     assert contents("weights.old") == {path: data for path, data in before.items() if path.parts[0] == "weights.old"}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_loss_is_that_of_prunecell_run_where_the_last_batch_is_short_too(capsys):
+    Path("net.ini").write_text(Path("net.ini").read_text().replace("BatchSize=32", "BatchSize=48"))
+    run(capsys, "net.ini", "-learn-epoch", "2", "-seed", "3")
+    losses = np.loadtxt("softmax.Target/Success_validation.dat")[:, 1]
+    job = run_job(read("net.ini", seed=3), Path("job"), epochs=2, reference=False)
+    assert losses == pytest.approx([epoch.loss for epoch in job.epochs], rel=1e-6)
+
+
+PRUNE = ("-pruning", "Iter", "-pruning-threshold", "0.5")
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(
+    "words", [("-learn-epoch", "1"), PRUNE, ("-learn-epoch", "1", *PRUNE), (*PRUNE, "-finetuning", "1")]
+)
+def test_a_run_says_that_it_wrote_what_it_wrote_and_puts_aside_what_is_of_older_weights(capsys, words):
+    run(capsys, "dense.ini", "-learn-epoch", "1", *PRUNE, "-finetuning", "1")
+    there = {path for path in Path().iterdir() if path.suffix != ".ini" and path.name != "data"}
+    for path in there:
+        os.utime(path, (0, 0))
+        for file in path.rglob("*"):
+            os.utime(file, (0, 0))
+    out = run(capsys, "dense.ini", *words, "-seed", "5")
+    told = next(line for line in out.splitlines() if line.startswith("written: ") and ".pcell" in line)
+    new = {path for path in there if path.exists() and max(p.stat().st_mtime for p in (path, *path.rglob("*")))}
+    assert {Path(path) for path in told.removeprefix("written: ").split(", ")} == new
+    if "-learn-epoch" in words:
+        assert {path for path in there if path.exists()} == new
+
+
+@pytest.mark.usefixtures("workplace")
+def test_pruned_weights_that_a_learning_begins_with_stay(capsys):
+    run(capsys, "dense.ini", "-learn-epoch", "1", *PRUNE)
+    before = contents("weights_pruned")
+    assert "weights_pruned.old" not in run(capsys, "dense.ini", "-learn-epoch", "1", "-w", "weights_pruned")
+    assert contents("weights_pruned") == before
 
 
 @pytest.mark.usefixtures("workplace")

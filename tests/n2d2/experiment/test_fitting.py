@@ -85,6 +85,9 @@ def test_the_progress_bar_counts_each_epoch_anew(checkpoint, monkeypatch):
         task = Task(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.01), train=lambda _: batches)
         console = Console(file=io.StringIO(), force_terminal=True, width=100)
         fit_shown(task, epochs, checkpoint=checkpoint, epoch_size=12, console=console, watch=watch)
+        assert "sparsity" not in console.file.getvalue()
+        row = bars[-1].tasks[0]
+        assert (row.description, row.completed, row.fields["sparsity"]) == (f"epoch {epochs}/{epochs}", 12, "")
         return seen
 
     monkeypatch.setattr(fitting, "Bar", Watched)

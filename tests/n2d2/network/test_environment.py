@@ -120,7 +120,7 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
     ("lines", "message"),
     [
         (DATABASE, r"^net.ini: section \[sp\] is missing"),
-        ([*DATABASE, "[sp]", "SizeX=3"], r"^net.ini:4: \[sp\] SizeY is missing; is 'SizeX' misspelt\?"),
+        ([*DATABASE, "[sp]", "SizeX=3"], r"^net.ini:4: \[sp\] SizeY is missing$"),
         ([*DATABASE, "[sp]", "SizeX=0"], r"^net.ini:5: \[sp\] SizeX='0' is illegal: it must be a whole number >= 1"),
         (
             [*DATABASE, "[sp]", "Size=3 3"],
@@ -131,6 +131,7 @@ def test_mean_and_deviation_of_the_data_are_worked_out_when_a_stimulus_is_read()
             r"^net.ini:8: \[sp\] CompositeStimuli is refused: .*segmentation",
         ),
         (["[database]", "Type=MNIST_Database"], r"^net.ini:2: \[database\] Type='MNIST_D.* did you mean 'MNIST_IDX_D"),
+        (["[database]", "Type=COCO_Database"], r"^net.ini:2: .* is illegal; legal: CIFAR100_Database, "),
         (
             ["[database]", "Type=MNIST_IDX_Database", "Validation=2"],
             r"^net.ini:3: \[database\] Validation=2.0 is illegal",

@@ -1,12 +1,17 @@
 """A section to a cell, for every Type."""
 
+from contextlib import nullcontext
+from functools import partial
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from n2d2 import activation, cells, filler, ini, solver
 from n2d2.network.layers import KINDS, read_cell
 from n2d2.network.parts import Inputs, read_quantizer
-from n2d2.network.refused import REFUSED_CELLS, REFUSED_MODELS
+from n2d2.network.refused import ELSEWHERE, REFUSED_CELLS, REFUSED_MODELS
 from n2d2.quantizer import PruneCell
 
 INPUTS = Inputs(("a",), ((4, 8, 8),))
@@ -49,6 +54,63 @@ def test_conv_of_other_dimensions(n_dims):
     inputs = Inputs(("a",), ((4, *(8,) * n_dims),))
     conv = cell_of("Conv", "NbOutputs=6", f"KernelDims={'3 ' * n_dims}", "Stride=2", inputs=inputs)
     assert conv.layer.weight.shape == (6, 4, *(3,) * n_dims)
+
+
+@given(
+    kind=st.sampled_from(["Conv", "Pool"]),
+    side=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    size=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    padding=st.integers(0, 3),
+    dilation=st.integers(1, 3),
+)
+@settings(max_examples=200)
+def test_sizes_that_are_read_fit_the_input_and_others_are_refused_by_their_key(kind, side, size, padding, dilation):
+    of, inputs = {"Conv": "Kernel", "Pool": "Pool"}[kind], Inputs(("a",), ((4, *side),))
+    dilated = [f"Dilation={dilation}"] if kind == "Conv" else ["Mapping.ChannelsPerGroup=1"]
+    dims = f"{of}Dims={' '.join(map(str, size))}"
+    try:
+        cell = cell_of(kind, "NbOutputs=4", dims, f"Padding={padding}", *dilated, inputs=inputs)
+    except ini.IniError as error:
+        assert str(error).startswith(("net.ini:4: [x] " + of, "net.ini:5: [x] Padding="))  # noqa: PT017 - it may raise
+        if len(side) == len(size):
+            by_torch = {
+                "Conv": partial(cells.Conv, 4, 4, dilation_dims=dilation),
+                "Pool": partial(cells.Pool, mapping=torch.eye(4)),
+            }[kind]
+            with pytest.raises(RuntimeError):
+                by_torch([*size], padding_dims=padding)(torch.zeros(1, 4, *side))
+    else:
+        assert cell(torch.zeros(1, 4, *side)).shape[:2] == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "message"),
+    [
+        (
+            "Conv",
+            ["KernelDims=5"],
+            r"4: \[x\] KernelDims='5' is illegal: it must be 2 whole .* the input is 4 x 8 x 8$",
+        ),
+        (
+            "Deconv",
+            ["KernelDims=2 2 2"],
+            r"4: \[x\] KernelDims='2 2 2' is illegal: it must be 2 whole numbers >= 1, x f",
+        ),
+        ("Conv", ["KernelSize=9"], r"4: \[x\] KernelSize='9' is illegal: it spans 9 x 9, and the .* is 8 x 8$"),
+        ("Conv", ["KernelWidth=3", "KernelHeight=9"], r"4: \[x\] KernelWidth='3' is illegal: it spans 3 x 9, and"),
+        ("Conv", ["KernelSize=5", "Dilation=2", "PaddingX=1"], r"4: .* it spans 9 x 9, and the .* padding is 10 x 8$"),
+        ("Conv", ["KernelSize=5", "Stride=0"], r"5: \[x\] Stride='0' is illegal: it must be a whole number >= 1$"),
+        ("Pool", ["PoolDims=20 20"], r"4: \[x\] PoolDims='20 20' is illegal: it spans 20 x 20, and"),
+        (
+            "Pool",
+            ["PoolDims=2 2", "Padding=2"],
+            r"5: \[x\] Padding='2' is illegal: it must be half of the window at most$",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_are_told_by_their_key(kind, lines, message):
+    with pytest.raises(ini.IniError, match=rf"^net.ini:{message}"):
+        cell_of(kind, "NbOutputs=4", *lines)
 
 
 def test_groups_become_torch_s_and_a_table_becomes_connections():
@@ -148,9 +210,28 @@ def test_a_prune_cell_is_read_and_not_put_on():
 
 
 @pytest.mark.parametrize(
+    ("lines", "warned"),
+    [
+        (
+            ["QWeight.StartThreshold=0.95", "QWeight.Threshold=0.3"],
+            r"^net.ini:5: .*0.95 is above QWeight.Threshold=0.3: ",
+        ),
+        (["QWeight.Threshold=0.05"], r"^net.ini:5: \[x\] QWeight.StartThreshold=0.1 is above QWeight.Threshold=0.05: "),
+        (["QWeight.StartThreshold=0.3", "QWeight.Threshold=0.3"], None),
+    ],
+)
+def test_a_start_above_the_threshold_is_told(lines, warned):
+    words = ("Type=Fc", "QWeight=Prune", "QWeight.PruningMode=Gradual", *lines)
+    with pytest.warns(ini.IniWarning, match=warned) if warned else nullcontext():
+        quantizer = read_quantizer(section_of(*words))
+    fc = cells.Fc(50, 20, quantizer=quantizer)
+    assert fc.quantizer.pruner.sparsity == pytest.approx(quantizer.start, abs=1e-3)
+
+
+@pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["Type=Cnov"], r"^net.ini:2: \[x\] Type='Cnov' is illegal: did you mean 'Conv'\?"),
+        (["Type=Cnov"], r"^net.ini:2: \[x\] Type='Cnov' is illegal; did you mean 'Conv'\?"),
         (["NbOutputs=3"], r"^net.ini:1: \[x\] Type is missing"),
         (["Type=Fc"], r"^net.ini:1: \[x\] NbOutputs is missing"),
         (["Type=Conv", "NbOutputs=3"], r"^net.ini:1: \[x\] KernelDims is missing"),
@@ -171,14 +252,25 @@ def test_a_prune_cell_is_read_and_not_put_on():
         (["Type=Transpose", "Perm=1 1"], r"^net.ini:1: \[x\] perm=\[1, 1\] is illegal"),
         (["Type=Dropout", "Dropout=2"], r"^net.ini:3: \[x\] Dropout='2' is illegal"),
         (["Type=Softmax", "WithLoss=yes"], r"^net.ini:3: \[x\] WithLoss='yes' is illegal: it must be 0 or 1"),
-        (["Type=ElemWise", "Operation=Add"], r"^net.ini:3: \[x\] Operation='Add' is illegal: legal: AbsSum"),
+        (["Type=ElemWise", "Operation=Add"], r"^net.ini:3: \[x\] Operation='Add' is illegal; legal: AbsSum"),
         (["Type=Activation", "ActivationFunction=LogisticWithLoss"], r"^net.ini:3: .* is refused: use Logistic"),
-        (["Type=Dropout", "Model=Frane"], r"^net.ini:3: \[x\] Model='Frane' is illegal: did you mean 'Frame'\?"),
+        (
+            ["Type=Activation", "ActivationFunction=ReLU"],
+            r"^net.ini:3: .*='ReLU' is illegal; did you mean 'Rectifier'\?",
+        ),
+        (["Type=Activation", "ActivationFunction='sigmoid'"], r"is illegal; did you mean 'Logistic'\?"),
+        (["Type=Linear"], r"^net.ini:2: \[x\] Type='Linear' is illegal; did you mean 'Fc'\?"),
+        (["Type=Quux"], r"^net.ini:2: \[x\] Type='Quux' is illegal; legal: Activation, BatchNorm"),
+        (["Type=Dropout", "Model=Frane"], r"^net.ini:3: \[x\] Model='Frane' is illegal; did you mean 'Frame'\?"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(lines, message):
     with pytest.raises(ini.IniError, match=message):
         read_cell(section_of(*lines), INPUTS)
+
+
+def test_names_of_other_libraries_lead_to_names_that_are_here():
+    assert {*ELSEWHERE.values()} <= {*KINDS, *activation.ACTIVATIONS}
 
 
 @pytest.mark.parametrize("kind", REFUSED_CELLS)

@@ -80,7 +80,7 @@ def test_a_value_of_the_data_is_worked_out_when_it_is_called():
 def test_chosen_refuses_with_the_reason_and_offers_the_nearest():
     with pytest.raises(ini.IniError, match=r"^net.ini:2: \[x\] Type=Spike is refused: no spikes$"):
         chosen(section_of("Type=Spike"), "Type", {"Frame": 1}, {"Spike": "no spikes"})
-    with pytest.raises(ini.IniError, match=r"^net.ini:2: \[x\] Type='Fram' is illegal: did you mean 'Frame'\?"):
+    with pytest.raises(ini.IniError, match=r"^net.ini:2: \[x\] Type='Fram' is illegal; did you mean 'Frame'\?"):
         chosen(section_of("Type=Fram"), "Type", {"Frame": 1}, {})
     assert chosen(section_of("Type=Frame"), "Type", {"Frame": 1}, {}) == 1
 

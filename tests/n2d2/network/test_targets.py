@@ -82,7 +82,7 @@ def test_a_target_of_a_cell_that_is_not_there_is_refused():
         network_of("[softmax.Target]", "[softmx.Target]")
     with pytest.raises(
         ini.IniError,
-        match=r"\[softmax.Target-Top5\] Type='TargetScor' is illegal: did you mean 'TargetScore'\? Legal: TargetScore$",
+        match=r"\[softmax.Target-Top5\] Type='TargetScor' is illegal; did you mean 'TargetScore'\? Legal: TargetScore$",
     ):
         network_of("[softmax.Target]", "[softmax.Target-Top5]\nType=TargetScor")
 

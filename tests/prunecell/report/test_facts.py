@@ -56,5 +56,14 @@ def test_it_stands_in_the_text_beside_that_of_the_prunable_part():
     assert report.notes()[0] == "whole model: 9.00% sparse, 90 of 1,000 parameters pruned"
 
 
+def test_weights_that_are_not_connected_are_told():
+    facts = WeightFacts(
+        name="conv2.weight", shape=(16, 6, 5, 5), n_weights=1500, n_kept=10, target_sparsity=0.9, filler="f",
+        schedule="s", bytes_dense=9600,
+    )  # fmt: skip
+    notes = Report(weights=(facts,), n_parameters=1516).notes()
+    assert notes[1:] == ["not connected, so not counted as weights: 900 of conv2.weight"]
+
+
 def test_an_empty_report_divides_by_nothing():
     assert Report(weights=(), n_parameters=0).model_sparsity == 0
