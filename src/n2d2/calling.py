@@ -61,7 +61,7 @@ def signature_of(cls: type) -> Signature:
 
 def _made_of(cls: CheckedCall) -> list[CheckedCall]:
     """The nearest classes below one that others share."""
-    below: list[CheckedCall] = cls.__subclasses__()
+    below: list[Any] = cls.__subclasses__()
     return [one for kind in below for one in (_made_of(kind) if kind._shared else [kind])]  # noqa: SLF001
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
 from n2d2.calling import CheckedCall, signature_of
 from n2d2.error_handler import WrongInputType, check_choice, n2d2_errors, refuse_unknown
-from n2d2.fields import accepted, checked_by, choice, count, flag, number, texts
+from n2d2.fields import accepted, checked_by, choice, count, flag, location, number, texts
 from n2d2.global_variables import DATATYPES, check_model
 from n2d2.named import Named
 
@@ -83,7 +83,9 @@ def _check_datatype(name: str, value: object) -> None:
         check_choice(name, value, DATATYPES)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(number, count, choice, flag, texts, accepted, checked_by))
+@dataclass_transform(
+    kw_only_default=True, field_specifiers=(number, count, choice, flag, location, texts, accepted, checked_by)
+)
 class Declared(Checked, shared=True):
     """What PruneCell, solvers, fillers and activations share: their fields are all that they are.
 

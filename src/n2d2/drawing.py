@@ -7,7 +7,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue
+from n2d2.checks import check_path
+from n2d2.error_handler import ImplementationError, WrongValue
 from n2d2.warning import warn_caller
 from prunecell.disk.atomic import replacing
 from prunecell.errors import some
@@ -42,8 +43,7 @@ def draw_graph(path: str | Path, boxes: Mapping[Hashable, str], lines: Lines) ->
         WrongValue: there is nothing to draw.
         ImplementationError: Graphviz could not draw it.
     """
-    if not isinstance(path, str | Path):
-        raise WrongInputType(f"the path of a picture must be a string, not a {type(path).__name__}")
+    check_path("path", path)
     if not boxes:
         raise WrongValue(f"{path}: there is nothing to draw, because no cell took part")
     path = Path(path)

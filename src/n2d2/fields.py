@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from n2d2.error_handler import WrongInputType, check_choice
+from n2d2.checks import check_flag, check_path
+from n2d2.error_handler import check_choice
 from prunecell.errors import check_count, check_number, check_texts
 
 Check = Callable[[str, object], object]
@@ -38,15 +38,14 @@ def flag(*, default: bool) -> Any:  # noqa: ANN401
     return checked_by(check_flag, default=default)
 
 
-def check_flag(name: str, value: object) -> None:
-    """Refuse, by name, a value that is not a bool (or 0 or 1)."""
-    if not isinstance(value, int | np.integer | np.bool_) or value not in (0, 1):
-        raise WrongInputType(f"{name}={value!r} is illegal: it must be True or False")
-
-
 def texts() -> Any:  # noqa: ANN401
     """A field that holds a list of texts, or None for none; by default an empty one."""
     return checked_by(lambda name, value: None if value is None else check_texts(name, value), default=())
+
+
+def location(*, default: str | Path | None = None) -> Any:  # noqa: ANN401
+    """A field that holds a path, or None."""
+    return checked_by(lambda name, value: None if value is None else check_path(name, value), default=default)
 
 
 def accepted(*, default: Any = None) -> Any:  # noqa: ANN401

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from n2d2.checks import check_path
 from n2d2.error_handler import (
     ImplementationError,
     WrongInputType,
@@ -92,11 +93,6 @@ def _check_verbosity(name: str, value: object) -> None:
         raise WrongInputType(f"{name}={value!r} is illegal: it must be one of {legal} of n2d2.global_variables")
 
 
-def _check_folder(name: str, value: object) -> None:
-    if not isinstance(value, str | Path):
-        raise WrongInputType(f"{name}={value!r} is illegal: it must be the path of a folder")
-
-
 def _check_read_only(name: str, value: object) -> None:
     raise ImplementationError(f"{name}={value!r} is illegal: {name} tells what there is, and cannot be set")
 
@@ -108,7 +104,7 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "verbosity": _check_verbosity,
     "seed": check_count,
     "cuda_device": _check_device,
-    "model_cache": _check_folder,
+    "model_cache": check_path,
     **dict.fromkeys(_READ_ONLY, _check_read_only),
 }
 _METHODS = {"set_cuda_device": "cuda_device", "set_random_seed": "seed"}

@@ -13,6 +13,7 @@ from n2d2.calling import CheckedCall
 from n2d2.cells.cell import Cell
 from n2d2.cells.naming import default_name
 from n2d2.checked import Declared
+from n2d2.checks import check_text
 from n2d2.error_handler import (
     NotInitialized,
     RefusedParameter,
@@ -93,8 +94,7 @@ class Target(Named, metaclass=CheckedCall, shared=True):
             raise WrongInputType(f"provider={quoted(provider)} is illegal: it must be a DataProvider")
         refuse_unknown(type(self).__name__, options, self.OPTIONS)
         self.options = _Options(**options)
-        if not isinstance(name, str | None):
-            raise WrongInputType(f"name={quoted(name)} is illegal: it must be a string, not a {type(name).__name__}")
+        check_text("name", "" if name is None else name)
         self.provider, self.name = provider, name or default_name(type(self).__name__)
         self._every_loss: list[float] = []
         self._made: Tensor | None = None

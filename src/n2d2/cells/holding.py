@@ -17,6 +17,7 @@ from n2d2.cells.cell import Cell
 from n2d2.cells.naming import default_name, key_of
 from n2d2.cells.trainable import Trainable
 from n2d2.cells.weight_cell import WeightCell
+from n2d2.checks import check_text
 from n2d2.error_handler import (
     UndefinedItemError,
     UndefinedParameterError,
@@ -66,8 +67,7 @@ class Holding(nn.Module, metaclass=CheckedCall, shared=True):
         super().__init__()
         if not isinstance(cells, IterableOf) or isinstance(cells, nn.Module | str | Mapping):
             raise WrongInputType(f"cells={quoted(cells)} is illegal: it must be a list of cells")
-        if not isinstance(name, str | None):
-            raise WrongInputType(f"name={name!r} is illegal: it must be a string, not a {type(name).__name__}")
+        check_text("name", "" if name is None else name)
         self.name = name or default_name(type(self).__name__)
         self._held: list[str] = []  # the keys of the cells among the modules, in their order
         for cell in cells:

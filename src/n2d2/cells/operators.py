@@ -13,8 +13,9 @@ from n2d2.activation import Activation as ActivationFunction
 from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import as_table, to_mapping
 from n2d2.cells.weights import dims
+from n2d2.checks import check_flag
 from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice
-from n2d2.fields import Check, check_flag
+from n2d2.fields import Check
 from n2d2.refusal import refused_class
 from n2d2.tensor import Tensor as N2D2Tensor
 from n2d2.tensor import Trace

@@ -14,6 +14,7 @@ from n2d2.activation import ACTIVATIONS
 from n2d2.calling import CheckedCall
 from n2d2.cells.naming import default_name
 from n2d2.cells.trainable import Trainable
+from n2d2.checks import check_flag, check_text
 from n2d2.error_handler import (
     UndefinedParameterError,
     WrongInputType,
@@ -22,7 +23,7 @@ from n2d2.error_handler import (
     n2d2_errors,
     refuse_unknown,
 )
-from n2d2.fields import Check, check_flag
+from n2d2.fields import Check
 from n2d2.named import Named
 from n2d2.solver import Solver
 from n2d2.warning import warn_caller
@@ -152,8 +153,8 @@ class Options(Named, nn.Module, metaclass=CheckedCall, shared=True):
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
         options = self.__dict__.get("options", {})
-        if name == "name" and not isinstance(value, str):
-            raise WrongInputType(f"name={value!r} is illegal: it must be a string, not a {_kind(value)}")
+        if name == "name":
+            check_text(name, value)
         if name in options or name in self.ALIASES:
             for option in self.ALIASES.get(name, (name,)):
                 if option not in self._kinds():

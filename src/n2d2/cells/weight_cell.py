@@ -13,8 +13,9 @@ from n2d2.cells.listed import Biases, Weights
 from n2d2.cells.mapping import to_mapping
 from n2d2.cells.naming import weight_name
 from n2d2.cells.trainable import Trainable
+from n2d2.checks import check_flag
 from n2d2.error_handler import WrongInputType, WrongValue
-from n2d2.fields import Check, check_flag
+from n2d2.fields import Check
 from n2d2.filler import FILLERS, Filler, Normal
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SGD, SOLVERS, Solver
