@@ -12,6 +12,7 @@ from n2d2.error_handler import ImplementationError, WrongValue
 from n2d2.warning import warn_caller
 from prunecell.disk.atomic import replacing
 from prunecell.errors import some
+from prunecell.report.picture import new_figure
 
 FORMATS = ("png", "svg", "pdf")
 """Of pictures; `dot` is the text that Graphviz draws."""
@@ -141,14 +142,11 @@ def levels(boxes: Mapping[Hashable, str], lines: Lines) -> list[list[Hashable]]:
 def _draw_by_matplotlib(
     path: Path, kind: str, boxes: Mapping[Hashable, str], lines: Sequence[tuple[Hashable, Hashable]]
 ) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     rows = levels(boxes, lines)
     width = max(2.5, 0.12 * max(len(line) for text in boxes.values() for line in text.split("\n")) + 0.5)
     size = (width * max(map(len, rows)), 0.9 * len(rows))
-    figure = Figure(figsize=size)
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
+    figure.set_layout_engine("none")  # everything has its place here
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(0, size[0]), ylim=(-size[1], 0))

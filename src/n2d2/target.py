@@ -33,7 +33,7 @@ from n2d2.tensor import Tensor
 from prunecell.disk.atomic import replacing
 from prunecell.errors import StateError, check_count, quoted
 from prunecell.kinds import check_fields
-from prunecell.report.picture import can_draw
+from prunecell.report.picture import can_draw, new_figure
 
 __all__ = ["IGNORED", "Score", "Target", "squared_error"]
 
@@ -329,7 +329,8 @@ class Score(Target):
             return
         from matplotlib.colors import PowerNorm  # noqa: PLC0415 - slow, and wanted only for pictures
 
-        figure, axes = _figure()
+        figure = new_figure(6, 5)
+        axes = figure.add_subplot()
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.3, 0, 1))  # so that rare errors are seen
         if len(matrix) <= MAX_WRITTEN:
@@ -358,20 +359,12 @@ class Score(Target):
         _write(path, np.array(self.losses), "%.6g")
         if not can_draw():
             return
-        figure, axes = _figure()
+        figure = new_figure(6, 5)
+        axes = figure.add_subplot()
         axes.plot(self.losses)
         axes.set(xlabel="mini-batch", ylabel="loss", title=f"{self._partition()}: {self.get_average_success():.2%}")
         with replacing(Path(f"{path}.png")) as file:
             figure.savefig(file, format="png", dpi=130)
-
-
-def _figure() -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
 
 
 def _write(path: str | Path, numbers: np.ndarray[Any, Any], fmt: str) -> None:

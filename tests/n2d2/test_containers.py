@@ -266,7 +266,7 @@ REFUSALS = {
     "remove": (lambda: nested().remove("softmx"), "'net' has no cell 'softmx'; did you mean 'softmax'"),
     "index of": (lambda: nested().index(Fc(1, 1, name="z")), "'net' has no cell 'z'"),
     "mapping": (lambda: Layer([Fc(1, 1)], mapping=3), "mapping=3 is illegal"),
-    "mapping of 2": (lambda: Layer([Fc(1, 1)], mapping=[[2]]), "must be a list of rows of 0 and 1"),
+    "mapping of 2": (lambda: Layer([Fc(1, 1)], mapping=[[2]]), "its values must be 0 or 1"),
     "mapping of cells": (lambda: Layer([Fc(1, 1)], mapping=[[1, 1]]), "must be 1 rows .inputs. of 1 cells"),
     "mapping of inputs": (lambda: Layer([Fc(1, 1)], mapping=[[1], [1]])(torch.zeros(1, 1)), "must be 1 rows"),
     "mapping of none": (lambda: Layer([Fc(1, 1)], mapping=[[0]])(torch.zeros(1, 1)), "sees no input"),
