@@ -26,7 +26,7 @@ from n2d2.solver import Solver, SolverOptimizer, build_optimizer
 from n2d2.tensor import Tensor, Trace
 from n2d2.updating import update
 
-EXPORTS = ("C", "CPP", "CPP_TensorRT", "CPP_STM32")
+CODE_EXPORTS = ("C", "CPP", "CPP_TensorRT", "CPP_STM32")
 """N2D2's exports of code; a network is not made into code here."""
 
 NO_TENSORS = (str, bytes, int, float, np.ndarray, dict, NoneType)
@@ -127,7 +127,7 @@ class Cell(LastCall, Options, shared=True):
         Raises:
             WrongValue: there is no such export.
         """
-        check_choice("export_name", export_name, EXPORTS)
+        check_choice("export_name", export_name, CODE_EXPORTS)
         return False
 
     # ---- training
