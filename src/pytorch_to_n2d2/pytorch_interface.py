@@ -10,10 +10,10 @@ from torch.autograd import Variable
 
 import n2d2
 from n2d2.calling import CheckedCall
-from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
+from n2d2.checks import check_counts
+from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.updating import update
 from n2d2.warning import warn_caller
-from prunecell.errors import check_count
 from pytorch_to_n2d2.network import TorchNetwork
 
 
@@ -171,9 +171,8 @@ def wrap(
         raise WrongInputType(f"torch_model must be a torch.nn.Module, not a {type(torch_model).__name__}")
     if not isinstance(input_size, list | tuple) or not input_size:
         raise WrongInputType(f"input_size={input_size!r} is illegal: it must be a list of sizes, the batch first")
-    with n2d2_errors():
-        for size in input_size:
-            check_count("input_size", size, low=1)
+    for size in input_size:
+        check_counts(input_size=size)
     for name, value, default in (
         ("opset_version", opset_version, 11),
         ("in_names", in_names, None),

@@ -23,7 +23,8 @@ from n2d2.error_handler import (
 from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver, SolverOptimizer, build_optimizer
-from n2d2.tensor import Tensor, Trace
+from n2d2.tensor import Tensor
+from n2d2.trace import Trace
 from n2d2.updating import update
 
 CODE_EXPORTS = ("C", "CPP", "CPP_TensorRT", "CPP_STM32")

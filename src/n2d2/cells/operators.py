@@ -18,7 +18,7 @@ from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, 
 from n2d2.fields import Check
 from n2d2.refusal import refused_class
 from n2d2.tensor import Tensor as N2D2Tensor
-from n2d2.tensor import Trace
+from n2d2.trace import Trace
 from n2d2.warning import warn_caller
 from prunecell.errors import check_count, check_number
 
