@@ -15,6 +15,7 @@ class Trainable:
     """
 
     KINDS: ClassVar[Mapping[str, tuple[type, ...]]]
+    _quantizer: Any
 
     def set_solver(self, solver: Solver) -> None:
         """Train all parameters of the cell by this solver."""
@@ -29,3 +30,7 @@ class Trainable:
     def set_filler(self, filler: Filler, refill: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - N2D2's signature
         """Refuse: cells with weights have a filler."""
         raise WrongValue(f"filler={filler} is illegal: a {type(self).__name__} has no filler")
+
+    def has_quantizer(self) -> bool:
+        """Whether a PruneCell is on this cell."""
+        return self._quantizer is not None
