@@ -24,6 +24,7 @@ from n2d2.error_handler import (
     refuse_unknown,
 )
 from n2d2.fields import Check
+from n2d2.ini.errors import hint
 from n2d2.named import Named
 from n2d2.solver import Solver
 from n2d2.warning import warn_caller
@@ -147,9 +148,8 @@ class Options(Named, nn.Module, metaclass=CheckedCall, shared=True):
             for option in (name, *self.ALIASES.get(name, ())):
                 if option in options:
                     return options[option]
-            near = get_close_matches(name, [*options, *dir(type(self))], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}") from None
+            meant = hint(name, [*options, *dir(type(self))])
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{meant}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
         options = self.__dict__.get("options", {})
