@@ -1,6 +1,7 @@
 """The working folder of the command `n2d2`: what a run writes there, and what it puts aside of the run before."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 from n2d2.command.options import BEST, PRUNED, WEIGHTS
@@ -21,7 +22,7 @@ def prepare_folder(session: Session) -> None:
                 with path.open("rb") as old, replacing(Path(path.name)) as new:
                     shutil.copyfileobj(old, new)
     elif options.resume and not any(path.exists() for path in paths.values()):
-        session.say(f"there is no {paths['learning']} here: beginning anew")
+        _nothing_to_go_on_with(paths["learning"])
     elif not options.resume:
         still_read = options.w or (None if options.learns else BEST)
         outdated = [path for path in _outdated(session) if path.exists()]
@@ -29,6 +30,22 @@ def prepare_folder(session: Session) -> None:
             session.say()
         for path in outdated:
             session.say(f"beginning anew, without -resume: {put_aside(path, still_read)}")
+
+
+def _nothing_to_go_on_with(checkpoint: Path) -> None:
+    """Let a script that always says -resume begin; but not where a run was put aside that it may mean."""
+    old = old_of(checkpoint)
+    if old.exists():
+        raise DataError(
+            f"there is no {checkpoint} here; {old} is of the run before it: rename it to go on with that run, or leave"
+            " -resume out to begin anew"
+        )
+    warnings.warn(f"-resume: there is no {checkpoint} here to go on with; the run begins anew", stacklevel=2)
+
+
+def old_of(path: Path) -> Path:
+    """What a file or folder is called when it was put aside."""
+    return path.with_name(f"{path.name}.old")
 
 
 def written_by(session: Session) -> list[Path]:
@@ -64,7 +81,7 @@ def put_aside(path: Path, still_read: Path | None = None) -> str:
         path: it exists.
         still_read: a folder of which a copy is put aside, because it is read later.
     """
-    old = path.with_name(f"{path.name}.old")
+    old = old_of(path)
     if old.is_dir():
         shutil.rmtree(old)
     if still_read is not None and still_read.exists() and path.samefile(still_read):

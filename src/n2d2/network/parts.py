@@ -10,8 +10,9 @@ from n2d2.activation import ACTIVATIONS, Activation, Tanh
 from n2d2.filler import FILLERS, Filler
 from n2d2.ini import IniWarning, Section
 from n2d2.network.connections import is_mapped, read_mapping
+from n2d2.network.keys import ini_keys
 from n2d2.network.parameters import chosen, configured
-from n2d2.network.refused import REFUSED_ACTIVATIONS, REFUSED_QUANTIZERS
+from n2d2.network.refused import IDLE_CELL, REFUSED_ACTIVATIONS, REFUSED_QUANTIZERS
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SGD, SOLVERS, Solver
 
@@ -152,6 +153,9 @@ def read_quantizer(section: Section) -> PruneCell | None:
     if "QWeight" not in section:
         return None
     quantizer = configured(section, chosen(section, "QWeight", {"Prune": PruneCell}, REFUSED_QUANTIZERS), "QWeight.")
+    for key in set(ini_keys(PruneCell)) & set(IDLE_CELL):  # of other cells' models, and a slip of the pen here
+        if key in section:
+            raise section.refuse(key, f"the cell is pruned by QWeight.{key}")
     if quantizer.prune_mode == "Gradual" and quantizer.start > quantizer.threshold:
         entry = section.entry("QWeight.StartThreshold") or section.entry("QWeight.Threshold")
         warnings.warn(

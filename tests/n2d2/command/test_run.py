@@ -285,9 +285,14 @@ def test_a_state_of_another_network_is_refused(capsys):
 
 
 @pytest.mark.usefixtures("workplace")
-def test_resuming_without_a_state_begins_anew(capsys):
-    out = run(capsys, *LEARN, "-resume")
-    assert "there is no net.checkpoint here: beginning anew" in out
+def test_resuming_without_a_state_begins_with_a_warning_but_not_where_a_run_was_put_aside(capsys):
+    main([*LEARN, "-resume"])
+    warned = "warning: -resume: there is no net.checkpoint here to go on with; the run begins anew"
+    assert warned in capsys.readouterr().err
+    shutil.move("net.checkpoint", "net.checkpoint.old")
+    before = contents("weights", "net.checkpoint.old")
+    assert "net.checkpoint.old is of the run before it: rename it" in fail(capsys, *LEARN, "-resume")
+    assert contents("weights", "net.checkpoint.old") == before
 
 
 @pytest.mark.usefixtures("workplace")

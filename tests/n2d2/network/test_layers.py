@@ -209,6 +209,14 @@ def test_a_prune_cell_is_read_and_not_put_on():
     assert read_cell(section_of(*lines), INPUTS).quantizer is None
 
 
+def test_a_key_of_spikes_that_is_one_of_pruning_by_another_name_is_refused_in_a_pruned_cell():
+    words = ("Type=Fc", "NbOutputs=3", "Threshold=0.8")
+    with pytest.raises(ini.IniError, match=r"^net.ini:4: \[x\] Threshold is refused: .* pruned by QWeight.Threshold$"):
+        read_quantizer(section_of(*words, "QWeight=Prune"))
+    with pytest.warns(ini.IniWarning, match="Threshold has no effect here"):
+        cell_of("Fc", *words[1:])
+
+
 @pytest.mark.parametrize(
     ("lines", "warned"),
     [
