@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from n2d2.checked import Declared
 from n2d2.error_handler import RefusedParameter
-from n2d2.fields import Declared, number
+from n2d2.fields import number
 
 REFUSED = MappingProxyType(
     {

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from n2d2.command.export import EXPORTS, check_export
 from n2d2.command.options import FILLERS, Options
-from n2d2.exports import EXPORTS, check_export
 from prunecell.errors import OptionError, UnknownNameError, nearest, percent
 from prunecell.report.terminal import as_a_command, say
 

@@ -4,8 +4,9 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+from n2d2.checks import check_text
 from n2d2.drawing import draw_graph
-from n2d2.error_handler import UndefinedItemError, WrongInputType, WrongValue
+from n2d2.error_handler import UndefinedItemError, WrongValue
 from n2d2.files import save_weights
 from n2d2.named import Named
 from n2d2.summary import summary_of, write_stats
@@ -38,8 +39,7 @@ class DeepNet(Named):
         provider: Any = None,  # noqa: ANN401 - any provider
         source: Any = None,  # noqa: ANN401 - a Tensor, an Interface or a DeepNetCell
     ) -> None:
-        if not isinstance(name, str):
-            raise WrongInputType(f"name={name!r} is illegal: it must be a string, not a {type(name).__name__}")
+        check_text("name", name)
         self.name, self._links, self._provider, self._source = name, dict(links or {}), provider, source
 
     def get_name(self) -> str:

@@ -2,15 +2,17 @@
 
 import shutil
 import subprocess
-import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue
+from n2d2.checks import check_path
+from n2d2.error_handler import ImplementationError, WrongValue
+from n2d2.warning import warn_caller
 from prunecell.disk.atomic import replacing
 from prunecell.errors import some
+from prunecell.report.picture import new_figure
 
 FORMATS = ("png", "svg", "pdf")
 """Of pictures; `dot` is the text that Graphviz draws."""
@@ -42,8 +44,7 @@ def draw_graph(path: str | Path, boxes: Mapping[Hashable, str], lines: Lines) ->
         WrongValue: there is nothing to draw.
         ImplementationError: Graphviz could not draw it.
     """
-    if not isinstance(path, str | Path):
-        raise WrongInputType(f"the path of a picture must be a string, not a {type(path).__name__}")
+    check_path("path", path)
     if not boxes:
         raise WrongValue(f"{path}: there is nothing to draw, because no cell took part")
     path = Path(path)
@@ -54,10 +55,9 @@ def draw_graph(path: str | Path, boxes: Mapping[Hashable, str], lines: Lines) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind != "dot" and shutil.which("dot") is None and find_spec("matplotlib") is None:
         text = path.with_suffix(".dot")
-        warnings.warn(
+        warn_caller(
             f"{text} is written in place of {path.name}, because neither Graphviz nor matplotlib is installed:"
-            f" pip install matplotlib, or apt install graphviz and dot -T{kind} {text} -o {path}",
-            stacklevel=3,
+            f" pip install matplotlib, or apt install graphviz and dot -T{kind} {text} -o {path}"
         )
         path, kind = text, "dot"
     if kind == "dot":
@@ -142,14 +142,11 @@ def levels(boxes: Mapping[Hashable, str], lines: Lines) -> list[list[Hashable]]:
 def _draw_by_matplotlib(
     path: Path, kind: str, boxes: Mapping[Hashable, str], lines: Sequence[tuple[Hashable, Hashable]]
 ) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     rows = levels(boxes, lines)
     width = max(2.5, 0.12 * max(len(line) for text in boxes.values() for line in text.split("\n")) + 0.5)
     size = (width * max(map(len, rows)), 0.9 * len(rows))
-    figure = Figure(figsize=size)
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
+    figure.set_layout_engine("none")  # everything has its place here
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(0, size[0]), ylim=(-size[1], 0))

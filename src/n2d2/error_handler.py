@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prunecell.errors import OptionError, OptionTypeError, PrunecellError, UnknownNameError, nearest, quoted
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 UNSAID: Any = object()
 """In place of an argument of an error that comes with a message alone."""
@@ -112,7 +113,7 @@ class IpOnly(PrunecellError, NotImplementedError):  # noqa: N818 - N2D2's name
         super().__init__(message)
 
 
-def deprecated(version: str = "", reason: str = "") -> Callable[[Function], Function]:
+def deprecated(version: str = "", reason: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function or method of one's own: who calls it is warned.
 
     Args:
@@ -120,15 +121,15 @@ def deprecated(version: str = "", reason: str = "") -> Callable[[Function], Func
         reason: what to use instead.
     """
 
-    def marked(function: Function) -> Function:
+    def marked(function: Callable[P, R]) -> Callable[P, R]:
         since, why = f" since version {version}" if version else "", f": {reason}" if reason else ""
 
         @wraps(function)
-        def warned(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the function takes
+        def warned(*args: P.args, **options: P.kwargs) -> R:
             warnings.warn(f"{function.__name__} is deprecated{since}{why}", DeprecationWarning, stacklevel=2)
             return function(*args, **options)
 
-        return warned  # type: ignore[return-value] # it takes and gives the same
+        return warned
 
     return marked
 

@@ -10,7 +10,6 @@ line and value is checked.
 """
 
 import math
-import warnings
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from n2d2.warning import warn_caller
 from prunecell.disk.atomic import replacing
 from prunecell.errors import FormatError
 
@@ -150,7 +150,7 @@ def load_weights(
         tensors = _tensors(cell)
         files = [_path(folder, cell.name, kind) for kind in tensors]
         if ignore_missing and files and not any(file.exists() for file in files):
-            warnings.warn(f"{files[0]} is not there: cell {cell.name!r} keeps its weights", stacklevel=2)
+            warn_caller(f"{files[0]} is not there: cell {cell.name!r} keeps its weights")
         else:
             found = _read_cell(cell, tensors, Path(folder), (inputs or {}).get(cell.name))
             needed = cell.quantizer is not None if masked is None else cell.name in masked
@@ -188,7 +188,7 @@ def _tensors(cell: Any) -> dict[str, Tensor]:  # noqa: ANN401 - any cell
     elif isinstance(layer, _ConvNd | nn.Linear):
         found = {"weights": layer.weight, "biases": layer.bias}
     elif any(True for _ in cell.parameters()):
-        warnings.warn(f"cell {cell.name!r} is left out: N2D2 has no file for its weights", stacklevel=3)
+        warn_caller(f"cell {cell.name!r} is left out: N2D2 has no file for its weights")
     return {kind: tensor.detach() for kind, tensor in found.items() if tensor is not None}
 
 

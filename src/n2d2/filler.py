@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import init
 
-from n2d2.fields import Declared, choice, number
+from n2d2.checked import Declared
+from n2d2.fields import choice, number
 
 NORMS = ("FanIn", "Average", "FanOut")
 

@@ -11,7 +11,6 @@ json_compiled, n2d2_ip_compiled: True and False; cannot be set.
 """
 
 import sys
-import warnings
 from collections.abc import Callable
 from enum import Enum
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from n2d2.checks import check_path
 from n2d2.error_handler import (
     ImplementationError,
     WrongInputType,
@@ -30,6 +30,7 @@ from n2d2.error_handler import (
     refuse_unknown,
 )
 from n2d2.refusal import refused_class
+from n2d2.warning import warn_caller
 from prunecell.errors import check_count
 
 
@@ -70,11 +71,11 @@ def dtype() -> torch.dtype:
     return DATATYPES[default_datatype]
 
 
-def check_model(name: str, value: object, stacklevel: int = 3) -> None:
+def check_model(name: str, value: object) -> None:
     """Refuse what is none of MODELS; warn of "Frame_CUDA" where torch finds no GPU, at the line that sets it."""
     check_choice(name, value, MODELS)
     if value == "Frame_CUDA" and not cuda_available:
-        warnings.warn(f"{name}='Frame_CUDA', but torch finds no GPU: cells are made on the CPU", stacklevel=stacklevel)
+        warn_caller(f"{name}='Frame_CUDA', but torch finds no GPU: cells are made on the CPU")
 
 
 def _check_device(name: str, value: object) -> None:
@@ -92,11 +93,6 @@ def _check_verbosity(name: str, value: object) -> None:
         raise WrongInputType(f"{name}={value!r} is illegal: it must be one of {legal} of n2d2.global_variables")
 
 
-def _check_folder(name: str, value: object) -> None:
-    if not isinstance(value, str | Path):
-        raise WrongInputType(f"{name}={value!r} is illegal: it must be the path of a folder")
-
-
 def _check_read_only(name: str, value: object) -> None:
     raise ImplementationError(f"{name}={value!r} is illegal: {name} tells what there is, and cannot be set")
 
@@ -108,7 +104,7 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "verbosity": _check_verbosity,
     "seed": check_count,
     "cuda_device": _check_device,
-    "model_cache": _check_folder,
+    "model_cache": check_path,
     **dict.fromkeys(_READ_ONLY, _check_read_only),
 }
 _METHODS = {"set_cuda_device": "cuda_device", "set_random_seed": "seed"}

@@ -1,9 +1,9 @@
 """Mapping: a table of groups, which outputs of a cell see which of its channels."""
 
 from n2d2.calling import CheckedCall
-from n2d2.error_handler import WrongValue, n2d2_errors
+from n2d2.checks import check_counts
+from n2d2.error_handler import WrongValue
 from n2d2.tensor import Tensor
-from prunecell.errors import check_count
 
 
 class Mapping(metaclass=CheckedCall):
@@ -28,7 +28,7 @@ class Mapping(metaclass=CheckedCall):
         chosen = {name: value for name, value in given.items() if value is not None}
         if len(chosen) != 1:
             raise WrongValue(f"a Mapping takes nb_groups or nb_channels_per_group, not {'both' if chosen else 'none'}")
-        _check(**chosen)
+        check_counts(**chosen)
         self.nb_groups, self.nb_channels_per_group = nb_groups, nb_channels_per_group
 
     def create_mapping(self, nb_channels: int, nb_outputs: int) -> Tensor:
@@ -40,7 +40,7 @@ class Mapping(metaclass=CheckedCall):
         Raises:
             WrongValue: the groups do not divide the channels, or there are more of them than outputs.
         """
-        _check(nb_channels=nb_channels, nb_outputs=nb_outputs)
+        check_counts(nb_channels=nb_channels, nb_outputs=nb_outputs)
         if self.nb_groups is not None and nb_channels % self.nb_groups:
             raise WrongValue(f"nb_groups={self.nb_groups} is illegal: it must divide the {nb_channels} channels")
         size = self.nb_channels_per_group or nb_channels // (self.nb_groups or 1)
@@ -53,9 +53,3 @@ class Mapping(metaclass=CheckedCall):
             begin, end = (step * nb_outputs * size // nb_channels for step in (group, group + 1))
             mapping.values[first : first + size, begin:end] = True
         return mapping
-
-
-def _check(**counts: int) -> None:
-    with n2d2_errors():
-        for name, value in counts.items():
-            check_count(name, value, low=1)

@@ -9,8 +9,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from n2d2 import global_variables
+from n2d2.checked import Declared
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
-from n2d2.fields import Declared, choice, count, number
+from n2d2.fields import choice, count, number
 from n2d2.pruning import of_cell, sparsity_of, spec_of
 from n2d2.refusal import Refused, refused_class
 from n2d2.tensor import Tensor

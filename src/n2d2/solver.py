@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Self, overload
 import torch
 from torch import Tensor, nn
 
+from n2d2.checked import Declared
 from n2d2.error_handler import WrongValue
-from n2d2.fields import Declared, checked, choice, count, flag, number
+from n2d2.fields import checked_by, choice, count, flag, number
 
 Settings = Mapping[str, Any]
 
@@ -86,7 +87,7 @@ class Solver(Declared, shared=True):
     """
 
     learning_rate: float = number(default=0.01, low=0)
-    clamping: str | bool = checked(default="", check=lambda name, value: parse_clamping(value))  # noqa: ARG005 - the form of a check
+    clamping: str | bool = checked_by(lambda name, value: parse_clamping(value), default="")  # noqa: ARG005 - the form of a check
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)

@@ -100,8 +100,9 @@ class Tally:
 
 
 def _is_confusion(value: object) -> bool:
-    is_matrix = isinstance(value, torch.Tensor) and value.dtype == torch.int64 and value.ndim == 2  # noqa: PLR2004
-    return value is None or (is_matrix and value.shape[0] == value.shape[1])  # type: ignore[attr-defined]
+    if not isinstance(value, torch.Tensor):
+        return value is None
+    return value.dtype == torch.int64 and value.ndim == 2 and value.shape[0] == value.shape[1]  # noqa: PLR2004 - a square
 
 
 TALLY = {

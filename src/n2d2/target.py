@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from n2d2.calling import CheckedCall
 from n2d2.cells.cell import Cell
 from n2d2.cells.naming import default_name
+from n2d2.checked import Declared
+from n2d2.checks import check_text
 from n2d2.error_handler import (
     NotInitialized,
     RefusedParameter,
@@ -21,7 +23,7 @@ from n2d2.error_handler import (
     n2d2_errors,
     refuse_unknown,
 )
-from n2d2.fields import Declared, accepted, checked, count, number
+from n2d2.fields import accepted, checked_by, count, number
 from n2d2.metrics import METRICS, average_score
 from n2d2.named import Named
 from n2d2.refusal import Refused
@@ -31,7 +33,7 @@ from n2d2.tensor import Tensor
 from prunecell.disk.atomic import replacing
 from prunecell.errors import StateError, check_count, quoted
 from prunecell.kinds import check_fields
-from prunecell.report.picture import can_draw
+from prunecell.report.picture import can_draw, new_figure
 
 __all__ = ["IGNORED", "Score", "Target", "squared_error"]
 
@@ -46,7 +48,7 @@ def _no(default: Any, instead: str) -> Any:  # noqa: ANN401 - a field of any typ
         if value != default:
             raise RefusedParameter(f"{name}={value!r} is refused: {instead}")
 
-    return checked(default, check)
+    return checked_by(check, default=default)
 
 
 class _Options(Declared):
@@ -72,7 +74,7 @@ class _Options(Declared):
     image_log_format: str = accepted(default="jpg")
 
 
-class Target(Named, metaclass=CheckedCall):
+class Target(Named, metaclass=CheckedCall, shared=True):
     """What targets share: `isinstance(x, Target)`. Never instantiated itself.
 
     Args:
@@ -87,19 +89,12 @@ class Target(Named, metaclass=CheckedCall):
 
     OPTIONS: ClassVar[tuple[str, ...]] = tuple(one.name for one in fields(_Options))
 
-    def __new__(cls, *_: object, **__: object) -> Self:
-        """Refuse to make one that is no Score."""
-        if cls is Target:
-            raise WrongInputType("Target is what targets share, and cannot be made: make a Score")
-        return super().__new__(cls)
-
     def __init__(self, provider: Any, name: str | None = None, **options: Any) -> None:  # noqa: ANN401
         if not {"labels", "get_labels"} & set(dir(provider)):
             raise WrongInputType(f"provider={quoted(provider)} is illegal: it must be a DataProvider")
         refuse_unknown(type(self).__name__, options, self.OPTIONS)
         self.options = _Options(**options)
-        if not isinstance(name, str | None):
-            raise WrongInputType(f"name={quoted(name)} is illegal: it must be a string, not a {type(name).__name__}")
+        check_text("name", "" if name is None else name)
         self.provider, self.name = provider, name or default_name(type(self).__name__)
         self._every_loss: list[float] = []
         self._made: Tensor | None = None
@@ -334,7 +329,8 @@ class Score(Target):
             return
         from matplotlib.colors import PowerNorm  # noqa: PLC0415 - slow, and wanted only for pictures
 
-        figure, axes = _figure()
+        figure = new_figure(6, 5)
+        axes = figure.add_subplot()
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.3, 0, 1))  # so that rare errors are seen
         if len(matrix) <= MAX_WRITTEN:
@@ -363,20 +359,12 @@ class Score(Target):
         _write(path, np.array(self.losses), "%.6g")
         if not can_draw():
             return
-        figure, axes = _figure()
+        figure = new_figure(6, 5)
+        axes = figure.add_subplot()
         axes.plot(self.losses)
         axes.set(xlabel="mini-batch", ylabel="loss", title=f"{self._partition()}: {self.get_average_success():.2%}")
         with replacing(Path(f"{path}.png")) as file:
             figure.savefig(file, format="png", dpi=130)
-
-
-def _figure() -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
 
 
 def _write(path: str | Path, numbers: np.ndarray[Any, Any], fmt: str) -> None:

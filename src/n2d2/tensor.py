@@ -1,9 +1,8 @@
-"""n2d2.Tensor: numbers, and the trace of what made them. n2d2.Interface: tensors that go into a cell together."""
+"""n2d2.Tensor: numbers that know what made them. n2d2.Interface: tensors that go into a cell together."""
 
 import numbers
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, NoReturn, Optional, Self
 
@@ -21,7 +20,9 @@ from n2d2.error_handler import (
     check_choice,
 )
 from n2d2.refusal import Refused
-from n2d2.updating import Updatable, update
+from n2d2.trace import Trace
+from n2d2.updating import update
+from n2d2.warning import warn_caller
 from prunecell.errors import quoted
 
 DATATYPES: dict[str, torch.dtype] = {
@@ -45,52 +46,6 @@ DATATYPES: dict[str, torch.dtype] = {
     "s": torch.int16,
     "b": torch.bool,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """What took part in making a tensor: the provider of the data, the samples, and the cells in their order.
-
-    Attributes:
-        provider: of the data. n_samples: in the batch. cells: the last one made the tensor.
-        before: the traces of what that cell took.
-    """
-
-    provider: Any = None
-    n_samples: int = 1
-    cells: tuple[Updatable, ...] = ()
-    before: "tuple[Trace, ...]" = field(default=(), repr=False)
-
-    @classmethod
-    def after(cls, cell: Updatable, before: "Sequence[Trace]", n_samples: int) -> "Trace":
-        """What took part after a cell made one tensor of those that came before."""
-        provider = next((trace.provider for trace in before if trace.provider is not None), None)
-        cells = [one for trace in before for one in trace.cells]
-        return cls(provider, n_samples, tuple(dict.fromkeys([*cells, cell])), tuple(before))
-
-    @property
-    def maker(self) -> Any:  # noqa: ANN401 - a cell, a provider, or None
-        """The cell that made the tensor, or the provider that read it."""
-        return self.cells[-1] if self.cells else self.provider
-
-    def calls(self) -> Mapping[Any, Sequence[tuple[Any, ...]]]:
-        """Cell -> what made its inputs, once for each call that differs, in the order of computation.
-
-        None stands for data of no provider.
-        """
-        found: dict[Any, dict[tuple[Any, ...], None]] = {}
-        waiting, seen = [self], set()
-        while waiting:
-            trace = waiting.pop()
-            if trace.cells and id(trace) not in seen:
-                seen.add(id(trace))
-                found.setdefault(trace.maker, {})[tuple(one.maker for one in trace.before)] = None
-                waiting += trace.before
-        return {cell: list(found[cell]) for cell in self.cells if cell in found}
-
-    def links(self) -> Mapping[Any, tuple[Any, ...]]:
-        """Cell -> what made its inputs, those of all its calls."""
-        return {cell: tuple(maker for call in calls for maker in call) for cell, calls in self.calls().items()}
 
 
 class Tensor(metaclass=CheckedCall):
@@ -131,7 +86,7 @@ class Tensor(metaclass=CheckedCall):
         if value is not None:
             _check_value(value, datatype, self.values.dtype)
             self.values.fill_(value)
-        self.trace = _trace_of(cell)
+        self.trace = Trace.of(cell)
         self.logits: torch.Tensor | None = None  # what a Softmax with loss leaves for the Target
         if cuda:
             self.cuda()
@@ -272,7 +227,7 @@ class Tensor(metaclass=CheckedCall):
         if global_variables.cuda_available:
             self.values = self.values.to(torch.device("cuda", global_variables.cuda_device))
         else:
-            warnings.warn("cuda has no effect: torch finds no GPU, so the tensor stays on the CPU", stacklevel=2)
+            warn_caller("cuda has no effect: torch finds no GPU, so the tensor stays on the CPU")
         return self
 
     @property
@@ -529,14 +484,3 @@ def _check_value(value: object, datatype: str, dtype: torch.dtype) -> None:
         raise WrongInputType(f"value={value!r} is illegal: datatype {datatype!r} holds whole numbers")
     if not low <= float(value) <= high:
         raise WrongValue(f"value={value!r} is illegal: datatype {datatype!r} holds numbers in [{low}, {high}]")
-
-
-def _trace_of(cell: Any) -> Trace:  # noqa: ANN401 - a cell or a provider
-    """Where a tensor is taken to come from."""
-    if cell is None or hasattr(cell, "get_labels"):
-        return Trace(provider=cell)
-    if hasattr(cell, "step") and hasattr(cell, "get_input_cells"):
-        return Trace(cells=(cell,))
-    raise WrongInputType(
-        f"cell={quoted(cell)} is illegal: it must be a cell or a provider, not a {type(cell).__name__}"
-    )

@@ -11,7 +11,8 @@ from n2d2.cells import DeepNetCell
 from n2d2.cells.cell import Cell
 from n2d2.error_handler import WrongValue
 from n2d2.refusal import Refused
-from n2d2.tensor import Tensor, Trace
+from n2d2.tensor import Tensor
+from n2d2.trace import Trace
 from pytorch_to_n2d2.shown import cells_of
 
 INSTEAD = "the torch module computes, so change it before it is wrapped"

@@ -1,7 +1,6 @@
 """wrap: a torch module with N2D2's solvers and PruneCells. Block: any of N2D2's networks in a loop of torch's."""
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,9 +10,10 @@ from torch.autograd import Variable
 
 import n2d2
 from n2d2.calling import CheckedCall
-from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
+from n2d2.checks import check_counts
+from n2d2.error_handler import WrongInputType, WrongValue
 from n2d2.updating import update
-from prunecell.errors import check_count
+from n2d2.warning import warn_caller
 from pytorch_to_n2d2.network import TorchNetwork
 
 
@@ -175,16 +175,15 @@ def wrap(
         raise WrongInputType(f"torch_model must be a torch.nn.Module, not a {type(torch_model).__name__}")
     if not isinstance(input_size, list | tuple) or not input_size:
         raise WrongInputType(f"input_size={input_size!r} is illegal: it must be a list of sizes, the batch first")
-    with n2d2_errors():
-        for size in input_size:
-            check_count("input_size", size, low=1)
+    for size in input_size:
+        check_counts(input_size=size)
     for name, value, default in (
         ("opset_version", opset_version, 11),
         ("in_names", in_names, None),
         ("out_names", out_names, None),
     ):
         if value != default:
-            warnings.warn(f"{name}={value!r} has no effect: no ONNX file is made", stacklevel=2)
+            warn_caller(f"{name}={value!r} has no effect: no ONNX file is made")
     try:
         module = copy.deepcopy(torch_model)
     except RuntimeError as error:

@@ -16,7 +16,7 @@ from n2d2.error_handler import WrongValue
 from n2d2.solver import SGD, SOLVERS, Solver
 
 
-class Shown(Cell):
+class Shown(Cell, shared=True):
     """A cell of a layer that is there. Never instantiated itself.
 
     Args:

@@ -526,7 +526,7 @@ def test_a_sequence_becomes_a_graph():
 def test_fit_needs_a_provider():
     with pytest.raises(WrongValue, match="has no provider"):
         diamond().fit(1)
-    with pytest.raises(TypeError, match="there is no parameter 'epochs'; did you mean 'log_epoch'"):
+    with pytest.raises(UndefinedParameterError, match="fit has no parameter 'epochs'; did you mean 'log_epoch'"):
         diamond().fit(1, epochs=3)
 
 

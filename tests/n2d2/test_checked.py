@@ -40,10 +40,10 @@ def test_every_class_tells_what_it_does_not_have(kind):
     ):
         with pytest.raises(UndefinedParameterError, match=rf"^{name} has no parameter 'absent'"):
             use()
-    with pytest.raises(WrongInputType, match=rf"^{name}: too many positional arguments; it takes "):
+    with pytest.raises(WrongInputType, match=rf"^(20 by their place are too many|0 has no name): .*; it is {name}\("):
         kind(*range(20))
     if name in ARGUMENTS:
-        with pytest.raises(WrongInputType, match=rf"^{name}: missing a required argument: '\w+'; it takes "):
+        with pytest.raises(WrongInputType, match=rf"^[\w, ]+ (is|are) missing; it is {name}\("):
             kind()
     for refused, instead in kind.REFUSED.items():
         with pytest.raises(ImplementationError) as error:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from n2d2.cli import ALIASES, IDLE, OPTIONS, REFUSED, main, parse
+from n2d2.command.export import REFUSED_EXPORTS
 from n2d2.command.options import Options
-from n2d2.exports import REFUSED_EXPORTS
 from prunecell.errors import OptionError, UnknownNameError
 
 

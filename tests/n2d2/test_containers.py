@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 import n2d2
-from n2d2.cells import BatchNorm2d, Block, Conv, ElemWise, Fc, Iterable, Layer, Pool2d, Sequence, Softmax
+from n2d2.cells import BatchNorm2d, Block, Conv, ElemWise, Fc, Layer, Pool2d, Sequence, Softmax
 from n2d2.error_handler import (
     ImplementationError,
-    UndefinedItemError,
     UndefinedParameterError,
     WrongInputType,
     WrongValue,
@@ -252,10 +251,9 @@ REFUSALS = {
     "a torch module": (lambda: Sequence([nn.Linear(1, 1)]), "takes cells, not a Linear"),
     "name": (lambda: Sequence([], 3), "name=3 is illegal"),
     "too many": (lambda: Sequence([], "a", 3), "3 by their place are too many"),
-    "unknown": (lambda: Sequence([], names="a"), "there is no parameter 'names'; did you mean 'name'"),
+    "unknown": (lambda: Sequence([], names="a"), "Sequence has no parameter 'names'; did you mean 'name'"),
     "twice": (lambda: Sequence([Fc(1, 1, name="a"), Fc(1, 1, name="a")]), "names must differ"),
     "one cell twice": (lambda: Sequence([one := Fc(1, 1), one]), "make another cell for another place"),
-    "abstract": (lambda: Iterable([]), "Iterable is what a Sequence and a Layer share"),
     "no order": (lambda: Block([Fc(1, 1)])(torch.zeros(1, 1)), "has no order of computation"),
     "no input": (nested(), "takes n2d2.Tensors, or torch tensors, one at least"),
     "wrong input": (lambda: nested()("x"), "takes n2d2.Tensors, or torch tensors, not a str"),
@@ -268,7 +266,7 @@ REFUSALS = {
     "remove": (lambda: nested().remove("softmx"), "'net' has no cell 'softmx'; did you mean 'softmax'"),
     "index of": (lambda: nested().index(Fc(1, 1, name="z")), "'net' has no cell 'z'"),
     "mapping": (lambda: Layer([Fc(1, 1)], mapping=3), "mapping=3 is illegal"),
-    "mapping of 2": (lambda: Layer([Fc(1, 1)], mapping=[[2]]), "must be a list of rows of 0 and 1"),
+    "mapping of 2": (lambda: Layer([Fc(1, 1)], mapping=[[2]]), "its values must be 0 or 1"),
     "mapping of cells": (lambda: Layer([Fc(1, 1)], mapping=[[1, 1]]), "must be 1 rows .inputs. of 1 cells"),
     "mapping of inputs": (lambda: Layer([Fc(1, 1)], mapping=[[1], [1]])(torch.zeros(1, 1)), "must be 1 rows"),
     "mapping of none": (lambda: Layer([Fc(1, 1)], mapping=[[0]])(torch.zeros(1, 1)), "sees no input"),
@@ -283,7 +281,7 @@ REFUSALS = {
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_is_illegal_is_refused_by_name(case):
     call, message = REFUSALS[case]
-    with pytest.raises((WrongInputType, WrongValue, UndefinedItemError, ImplementationError), match=message):
+    with pytest.raises((WrongInputType, WrongValue, UndefinedParameterError, ImplementationError), match=message):
         call()
 
 

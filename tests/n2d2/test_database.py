@@ -585,7 +585,7 @@ def test_a_download_of_what_is_there_is_done(tmp_path):
             UndefinedParameterError,
             "MNIST has no parameter .validaton",
         ),
-        (lambda: MNIST(5), WrongInputType, "data_path=5 is illegal: it must be the path of a folder"),
+        (lambda: MNIST(5), WrongInputType, "data_path=5 is illegal: it must be a path"),
         (lambda: DIR("/x").load(None), WrongInputType, "data_path=None is illegal"),
         (lambda: GTSRB("/x"), WrongInputType, "validation='/x' is illegal: it must be a number"),
         (

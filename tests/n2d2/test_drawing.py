@@ -88,7 +88,7 @@ def test_every_line_leads_down():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: draw_graph(3, BOXES, LINES), "must be a string, not a int"),
+        (lambda: draw_graph(3, BOXES, LINES), "path=3 is illegal: it must be a path"),
         (lambda: draw_graph("a", {}, []), "there is nothing to draw"),
         (lambda: levels(BOXES, [(1, 2), (2, 1)]), "in a circle"),
         (lambda: n2d2.Tensor([1]).draw_associated_graph("a"), "no cell took part"),

@@ -3,8 +3,9 @@ import copy
 import pytest
 
 from n2d2 import activation, filler, quantizer, solver
+from n2d2.checked import Declared
 from n2d2.error_handler import ImplementationError, UndefinedParameterError, WrongInputType, WrongValue
-from n2d2.fields import Declared, accepted, choice, count, flag, number
+from n2d2.fields import accepted, choice, count, flag, number
 
 
 class Thing(Declared):
@@ -46,24 +47,8 @@ def test_a_name_that_does_not_exist_is_told_in_every_way():
 
 
 def test_parameters_have_names():
-    with pytest.raises(WrongInputType, match=r"Thing got 'Big' without a name: .*given by keywords.*kind, .*size"):
+    with pytest.raises(WrongInputType, match=r"'Big' has no name: .*; it is Thing\(\*, .*size=1.0, .*kind='Big'"):
         Thing("Big", 0.3)
-
-
-@pytest.mark.parametrize(
-    ("shared", "made"),
-    [
-        (solver.Solver, solver.SGD()),
-        (filler.Filler, filler.He()),
-        (activation.ActivationFunction, activation.Tanh()),
-        (quantizer.Quantizer, quantizer.PruneCell()),
-        (quantizer.CellQuantizer, quantizer.PruneCell()),
-    ],
-)
-def test_what_others_share_is_asked_for_and_never_made(shared, made):
-    assert isinstance(made, shared)
-    with pytest.raises(TypeError, match=f"{shared.__name__} is what .* share, and cannot be made: make "):
-        shared()
 
 
 KINDS = [*solver.SOLVERS.values(), *filler.FILLERS.values(), *activation.ACTIVATIONS.values(), quantizer.PruneCell]

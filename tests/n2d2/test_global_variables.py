@@ -85,7 +85,7 @@ def test_a_seed_seeds_torch():
         ("cuda_device", -1, WrongValue, "cuda_device=-1 is illegal: it must be a whole number >= 0"),
         ("set_cuda_device", "0", WrongInputType, "cuda_device='0' is illegal"),
         ("cuda_device", (0, 1), ImplementationError, "a script trains on one GPU"),
-        ("model_cache", 3, WrongInputType, "model_cache=3 is illegal: it must be the path of a folder"),
+        ("model_cache", 3, WrongInputType, "model_cache=3 is illegal: it must be a path"),
         ("cuda_devise", 1, UndefinedParameterError, "no parameter 'cuda_devise'; did you mean 'cuda_device'"),
     ],
 )

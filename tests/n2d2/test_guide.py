@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import n2d2
-from n2d2 import cells, cli, exports, ini
+from n2d2 import cells, cli, ini
 from n2d2.activation import ACTIVATIONS
-from n2d2.command import options
+from n2d2.command import export, options
 from n2d2.database import DATABASES
 from n2d2.filler import FILLERS
 from n2d2.ini.effort import LIMITS
@@ -27,7 +27,7 @@ NAMED = {name for code in re.findall(r"`([^`\n]+)`", GUIDE) for name in re.split
 KINDS = [*ACTIVATIONS.values(), *DATABASES.values(), *FILLERS.values(), *SOLVERS.values(), *TRANSFORMATIONS.values()]
 TABLES = {
     "options": [*cli.OPTIONS, *cli.REFUSED, *cli.IDLE],
-    "exports": [*exports.EXPORTS, *exports.REFUSED_EXPORTS],
+    "exports": [*export.EXPORTS, *export.REFUSED_EXPORTS],
     "what refused.py refuses or ignores": [
         name
         for table, names in vars(refused).items()

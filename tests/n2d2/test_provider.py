@@ -13,7 +13,7 @@ from PIL import Image
 
 from n2d2.database import DIR, MNIST, Numpy, reading
 from n2d2.error_handler import ImplementationError, UndefinedParameterError, WrongInputType, WrongValue
-from n2d2.provider import DataProvider, MultipleOutputsProvider, Provider, TensorPlaceholder
+from n2d2.provider import DataProvider, MultipleOutputsProvider, TensorPlaceholder
 from n2d2.tensor import Tensor
 from n2d2.transform import Composite, Distortion, Flip, PadCrop, RangeAffine, Rescale, SliceExtraction
 
@@ -309,7 +309,7 @@ def test_printing():
         ((Numpy(), 28), WrongValue, r"size=28 is illegal: it must be \[width, height, channels\]"),
         ((Numpy(), [0, 1, 1]), WrongValue, "width=0 is illegal"),
         ((Numpy(), [1, 1, 1], 128), WrongInputType, "random_read=128 is illegal: it must be True or False"),
-        ((Numpy(),), WrongInputType, "DataProvider: missing a required argument: 'size'; it takes database, size,"),
+        ((Numpy(),), WrongInputType, r"size is missing; it is DataProvider\(database, size,"),
         ((Numpy(), [1, 1, 1.5]), WrongInputType, "channels=1.5 is illegal"),
     ],
 )
@@ -450,8 +450,6 @@ def test_parameters_of_a_provider():
 @pytest.mark.parametrize(
     ("use", "error", "message"),
     [
-        (Provider, WrongInputType, "Provider is what providers share: make a DataProvider or a TensorPlac"),
-        (lambda: Provider(size=3), ImplementationError, "size of Provider is refused: make a DataProvider"),
         (lambda: MultipleOutputsProvider([3, 3]), ImplementationError, "networks have one input here"),
         (provider().N2D2, ImplementationError, "N2D2 is refused"),
         (lambda: provider().set_deepnet(None), ImplementationError, r"set_deepnet is refused: .*get_deepnet\(\)"),

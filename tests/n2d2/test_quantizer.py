@@ -130,7 +130,7 @@ def test_wrong_types_are_refused_by_name(options):
 
 
 def test_keywords_only():
-    with pytest.raises(WrongInputType, match=r"PruneCell got 'Static' without a name: .*prune_mode"):
+    with pytest.raises(WrongInputType, match=r"'Static' has no name: .*; it is PruneCell\(.*prune_mode="):
         PruneCell("Static", 0.3)
 
 

@@ -11,7 +11,7 @@ from n2d2.cells import Fc, Sequence, Softmax
 from n2d2.error_handler import ImplementationError, NotInitialized, UndefinedParameterError, WrongInputType, WrongValue
 from n2d2.metrics import METRICS
 from n2d2.solver import SGD
-from n2d2.target import Score, Target, squared_error
+from n2d2.target import Score, squared_error
 
 
 class Provider:
@@ -327,8 +327,6 @@ def test_illegal_arguments_are_refused_by_name():
             log(Score(Provider()), 3)
     with pytest.raises(WrongInputType, match=r"takes the n2d2.Tensor of a network, not a NoneType"):
         Score(Provider())()
-    with pytest.raises(WrongInputType, match="Target is what targets share, and cannot be made: make a Score"):
-        Target(Provider())
 
 
 @pytest.mark.parametrize(

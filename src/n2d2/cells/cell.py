@@ -15,26 +15,27 @@ from n2d2.activation import Activation
 from n2d2.cells.last_call import LastCall
 from n2d2.cells.options import Options
 from n2d2.cells.trainable import Trainable
+from n2d2.checked import Declared
 from n2d2.error_handler import (
     WrongInputType,
     WrongValue,
     check_choice,
 )
-from n2d2.fields import Declared
 from n2d2.files import load_weights, save_weights
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver, SolverOptimizer, build_optimizer
-from n2d2.tensor import Tensor, Trace
+from n2d2.tensor import Tensor
+from n2d2.trace import Trace
 from n2d2.updating import update
 
-EXPORTS = ("C", "CPP", "CPP_TensorRT", "CPP_STM32")
+CODE_EXPORTS = ("C", "CPP", "CPP_TensorRT", "CPP_STM32")
 """N2D2's exports of code; a network is not made into code here."""
 
 NO_TENSORS = (str, bytes, int, float, np.ndarray, dict, NoneType)
 """What a cell is called with by mistake."""
 
 
-class Cell(LastCall, Options):
+class Cell(LastCall, Options, shared=True):
     """What all cells share. Never instantiated itself; arguments as for `Options`.
 
     A cell is called with torch tensors, as any module, or with n2d2.Tensors, and then returns one that remembers which
@@ -49,8 +50,6 @@ class Cell(LastCall, Options):
         fixed: Mapping[str, Any] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        if type(self) is Cell:
-            raise WrongInputType("Cell is what cells share: make a Conv, an Fc, a Pool2d, ...")
         super().__init__(name=name, fixed=fixed, **options)
         self._optimizer: SolverOptimizer | None = None
         self._quantizer: PruneCell | None = None
@@ -136,7 +135,7 @@ class Cell(LastCall, Options):
         Raises:
             WrongValue: there is no such export.
         """
-        check_choice("export_name", export_name, EXPORTS)
+        check_choice("export_name", export_name, CODE_EXPORTS)
         return False
 
     # ---- training

@@ -5,24 +5,19 @@ from collections.abc import Sequence as SequenceOf
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from n2d2.calling import checked
 from n2d2.cells.cell import Cell
 from n2d2.cells.deepnet_cell import Block, DeepNetCell
 from n2d2.cells.holding import Item
+from n2d2.cells.mapping import as_table
 from n2d2.error_handler import UndefinedItemError, WrongInputType, WrongValue
 from n2d2.tensor import Interface, Tensor
 from prunecell.errors import nearest, quoted
 
 
-class Iterable(Block):
+class Iterable(Block, shared=True):
     """What Sequence and Layer share: cells can be put in and taken out. Never instantiated itself."""
-
-    def __init__(self, cells: IterableOf[Item] = (), name: str | None = None) -> None:
-        if type(self) is Iterable:
-            raise WrongInputType("Iterable is what a Sequence and a Layer share: make one of these")
-        super().__init__(cells, name)
 
     @checked
     def append(self, cell: Item) -> None:
@@ -140,7 +135,7 @@ class Layer(Iterable):
         name: str | None = None,
     ) -> None:
         super().__init__(cells, name)
-        self.mapping = None if mapping is None else _table(mapping)
+        self.mapping = None if mapping is None else as_table(mapping).int().tolist()
         if self.mapping is not None:
             self._check(len(self.mapping))
 
@@ -177,17 +172,3 @@ def together(inputs: SequenceOf[Any]) -> Any:  # noqa: ANN401 - torch tensors or
     if len(inputs) == 1:
         return inputs[0]
     return Interface(inputs) if all(isinstance(one, Tensor) for one in inputs) else list(inputs)
-
-
-def _table(mapping: Any) -> list[list[int]]:  # noqa: ANN401
-    """A mapping as lists, of lists or of a tensor."""
-    try:
-        table = torch.as_tensor(np.asarray(mapping))
-    except (ValueError, TypeError):
-        table = torch.empty(0)
-    if table.dim() != 2 or not ((table == 0) | (table == 1)).all():  # noqa: PLR2004 - rows and columns
-        raise WrongInputType(
-            f"mapping={quoted(mapping)} is illegal: it must be a list of rows of 0 and 1, inputs x cells"
-        )
-    rows: list[list[int]] = table.int().tolist()
-    return rows

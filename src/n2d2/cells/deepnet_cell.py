@@ -14,6 +14,7 @@ from n2d2.cells import fitting
 from n2d2.cells.holding import Holding, Item
 from n2d2.cells.naming import key_of
 from n2d2.cells.wiring import ends
+from n2d2.checks import check_path
 from n2d2.database import PARTITIONS
 from n2d2.deepnet import DeepNet
 from n2d2.error_handler import (
@@ -233,7 +234,8 @@ class DeepNetCell(Block):
         """
         from n2d2.network.network import read_network  # noqa: PLC0415 - it needs cells; n2d2.network may come first
 
-        network = read_network(ini.read(_path("path", path), lenient=lenient), data_path=data_path)
+        check_path("path", path)
+        network = read_network(ini.read(path, lenient=lenient), data_path=data_path)
         made = cls.of(network)
         for name, quantizer in network.quantizers.items():
             made[name].quantizer = quantizer
@@ -266,7 +268,8 @@ class DeepNetCell(Block):
                 to ignore; or onnx is not installed.
             IniError: the INI file is missing or wrong.
         """
-        path = _path("model_path", model_path)
+        check_path("model_path", model_path)
+        check_path("ini_file", ini_file or "")
         if provider is not None:
             _check_provider(provider)
         with n2d2_errors():
@@ -275,17 +278,17 @@ class DeepNetCell(Block):
             from n2d2.cells.onnx import read_onnx  # noqa: PLC0415 - wants an extra, for ONNX files only
         except ImportError as error:
             raise WrongValue(f"ONNX files need {error.name}: pip install 'prunecell[onnx]'") from None
-        document = None if ini_file is None else ini.read(_path("ini_file", ini_file))
+        document = None if ini_file is None else ini.read(ini_file)
         owner = None if document is None else document.get("onnx")
         if owner is not None:
             ignore += owner.get_str("Ignore", "").split()
             ignore_input_size = owner.get_bool("IgnoreInputSize", default=False) or ignore_input_size
-        wiring = read_onnx(path, ignore=ignore)
+        wiring = read_onnx(model_path, ignore=ignore)
         size = wiring.input_shape
         if provider is not None and size is not None and not ignore_input_size:
-            _check_size(path, size, provider.shape())
+            _check_size(model_path, size, provider.shape())
         cells = wiring.cells.values()
-        made = cls(cells, wiring.inputs, outputs=wiring.outputs, provider=provider, name=Path(path).stem)
+        made = cls(cells, wiring.inputs, outputs=wiring.outputs, provider=provider, name=Path(model_path).stem)
         if document is not None:
             from n2d2.network.imported import configure  # noqa: PLC0415 - it needs cells; n2d2.network may come first
 
@@ -502,9 +505,3 @@ def _check_size(path: str | Path, wanted: Sequence[int | None], given: Sequence[
             f"{path} takes stimuli of {free} (channels, y, x), and the provider gives {list(given[1:])}"
             ": give it a provider of that size, or ignore_input_size=True"
         )
-
-
-def _path(name: str, path: object) -> str | Path:
-    if not isinstance(path, str | Path):
-        raise WrongInputType(f"{name}={quoted(path)} is illegal: it must be a path, not a {type(path).__name__}")
-    return path

@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from n2d2.checked import Checked
 from n2d2.error_handler import ImplementationError, WrongValue, n2d2_errors
 from n2d2.fields import choice, count, flag
 from n2d2.metrics import LOWER_IS_BETTER, METRICS, average_score
+from n2d2.warning import warn_caller
 from prunecell.errors import check_count
 
 BEST = "weights_validation"
@@ -190,9 +190,7 @@ def _chosen(net: Learner, n: int, nb_test: int, test_index: int, test_id: int) -
     if test_index >= n:
         raise WrongValue(f"test_index={test_index} is illegal: partition Test has stimuli 0 to {n - 1}")
     if nb_test > n:
-        warnings.warn(
-            f"nb_test={nb_test} is more than there are: all {n} stimuli of partition Test are tested", stacklevel=4
-        )
+        warn_caller(f"nb_test={nb_test} is more than there are: all {n} stimuli of partition Test are tested")
     return (test_index, 1) if test_index >= 0 else (0, n if nb_test < 0 else min(n, nb_test))
 
 

@@ -17,6 +17,7 @@ from n2d2.cells.cell import Cell
 from n2d2.cells.naming import default_name, key_of
 from n2d2.cells.trainable import Trainable
 from n2d2.cells.weight_cell import WeightCell
+from n2d2.checks import check_text
 from n2d2.error_handler import (
     UndefinedItemError,
     UndefinedParameterError,
@@ -24,6 +25,7 @@ from n2d2.error_handler import (
     WrongValue,
 )
 from n2d2.files import load_weights, save_weights
+from n2d2.ini.errors import hint
 from n2d2.quantizer import PruneCell
 from n2d2.solver import Solver
 from n2d2.summary import Summary, summarize
@@ -42,22 +44,8 @@ HANDED_ON = (
 """Attributes that are set on all cells of a container that have them."""
 
 
-class Holding(nn.Module, metaclass=CheckedCall):
-    """Cells by name. Never instantiated itself; `Block` is what users have.
-
-    Iteration goes one level deep; `get_cells()` all the way. `block[0]` and `block["name"]` find a cell, the latter at
-    any depth.
-
-    What is set on a container is set on its cells, where it is one of HANDED_ON; other attributes are refused, but for
-    those of a subclass of a user's. A cell that is an attribute is held once.
-
-    Args:
-        cells: a list of cells or containers, of different names.
-        name: by default the class and a number.
-
-    Raises:
-        WrongInputType, WrongValue: it is none.
-    """
+class Holding(nn.Module, metaclass=CheckedCall, shared=True):
+    """Cells by name. Never instantiated itself; `Block`, which says more, is what users have."""
 
     name: str = ""
 
@@ -66,8 +54,7 @@ class Holding(nn.Module, metaclass=CheckedCall):
         super().__init__()
         if not isinstance(cells, IterableOf) or isinstance(cells, nn.Module | str | Mapping):
             raise WrongInputType(f"cells={quoted(cells)} is illegal: it must be a list of cells")
-        if not isinstance(name, str | None):
-            raise WrongInputType(f"name={name!r} is illegal: it must be a string, not a {type(name).__name__}")
+        check_text("name", "" if name is None else name)
         self.name = name or default_name(type(self).__name__)
         self._held: list[str] = []  # the keys of the cells among the modules, in their order
         for cell in cells:
@@ -108,7 +95,7 @@ class Holding(nn.Module, metaclass=CheckedCall):
         elif name in HANDED_ON:
             self._hand_on(name, value)
         elif "_closed" in vars(type(self)) and not isinstance(value, nn.Parameter | torch.Tensor):
-            raise UndefinedParameterError(f"{name} cannot be set on a {type(self).__name__}{_hint(name)}")
+            raise UndefinedParameterError(f"{name} cannot be set on a {type(self).__name__}{_instead(name)}")
         elif isinstance(value, PruneCell) and get_close_matches(name, HANDED_ON):
             raise UndefinedParameterError(f"{name} of {self.name!r} prunes nothing{nearest(name, HANDED_ON)}")
         else:
@@ -155,9 +142,8 @@ class Holding(nn.Module, metaclass=CheckedCall):
                 raise UndefinedParameterError(
                     f"{name} belongs to the cells of {self.name!r}: ask one of these"
                 ) from None
-            near = get_close_matches(name, [*dir(type(self)), *self.__dict__], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UndefinedParameterError(f"{type(self).__name__} has no attribute {name!r}{hint}") from None
+            meant = hint(name, [*dir(type(self)), *self.__dict__])
+            raise UndefinedParameterError(f"{type(self).__name__} has no attribute {name!r}{meant}") from None
 
     # ---- what it holds
 
@@ -318,7 +304,7 @@ class Holding(nn.Module, metaclass=CheckedCall):
     __repr__ = __str__
 
 
-def _hint(name: str) -> str:
+def _instead(name: str) -> str:
     """What to set in place of an attribute that a container has not."""
     of_prunecell = get_close_matches(name, PruneCell.__dataclass_fields__, n=1, cutoff=0.8)
     if of_prunecell:

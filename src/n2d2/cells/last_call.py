@@ -7,7 +7,8 @@ import torch
 
 from n2d2.error_handler import WrongValue
 from n2d2.refusal import Refused
-from n2d2.tensor import Tensor, Trace
+from n2d2.tensor import Tensor
+from n2d2.trace import Trace
 
 
 class LastCall:

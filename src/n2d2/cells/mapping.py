@@ -12,8 +12,7 @@ def to_mapping(given: object, nb_inputs: int, nb_outputs: int) -> Tensor:
     """Check a mapping that a user gave: an n2d2.Tensor, an array or nested lists; None connects everything.
 
     Raises:
-        WrongInputType: it is no table.
-        WrongValue: it is not nb_inputs x nb_outputs, or has other values than 0 and 1.
+        WrongInputType, WrongValue: it is not nb_inputs x nb_outputs of 0 and 1.
     """
     if given is None:
         return torch.ones(nb_inputs, nb_outputs, dtype=torch.bool)
@@ -23,16 +22,15 @@ def to_mapping(given: object, nb_inputs: int, nb_outputs: int) -> Tensor:
             f"mapping of shape {tuple(mapping.shape)} is illegal: it must be nb_inputs x nb_outputs"
             f", ({nb_inputs}, {nb_outputs})"
         )
-    if not ((mapping == 0) | (mapping == 1)).all():
-        raise WrongValue("mapping is illegal: its values must be 0 or 1")
-    return mapping.bool()
+    return mapping
 
 
 def as_table(given: object) -> Tensor:
-    """Numbers in rows, of an n2d2.Tensor, an array or nested lists.
+    """A bool table, of an n2d2.Tensor, an array or nested lists.
 
     Raises:
         WrongInputType: it is nothing of the kind.
+        WrongValue: it has other values than 0 and 1.
     """
     try:
         table = torch.as_tensor(np.asarray(given))
@@ -40,10 +38,12 @@ def as_table(given: object) -> Tensor:
         table = torch.empty(0)
     if table.dim() != 2:  # noqa: PLR2004 - inputs and outputs
         raise WrongInputType(
-            f"mapping={quoted(given)} is illegal: it must be nb_inputs x nb_outputs of 0 and 1: an n2d2.Tensor,"
+            f"mapping={quoted(given)} is illegal: it must be rows of 0 and 1, inputs x outputs: an n2d2.Tensor,"
             " an array or lists; n2d2.mapping.Mapping(...).create_mapping(nb_inputs, nb_outputs) makes one"
         )
-    return table
+    if not ((table == 0) | (table == 1)).all():
+        raise WrongValue("mapping is illegal: its values must be 0 or 1")
+    return table.bool()
 
 
 def grouped(nb_inputs: int, nb_outputs: int, groups: int) -> Tensor:

@@ -78,14 +78,15 @@ def _shown(tensor: Tensor) -> str:
 
 
 @torch.no_grad()
-def _filled(cell: Any, weight: Tensor, bias: Tensor | None) -> Any:  # noqa: ANN401 - a cell with weights
+def _filled(cell: Any, weight: Tensor, bias: Tensor | None) -> Cell:  # noqa: ANN401 - a cell with weights
     for what, mine, given in (("weights", cell.weight, weight), ("biases", cell.bias, bias)):
         if given is None:
             continue
         if mine.shape != given.shape:
             raise WrongValue(f"{what} of {_shown(given)} are illegal: they must be {_shown(mine)}")
         mine.copy_(given)
-    return cell
+    filled: Cell = cell
+    return filled
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _conv(graph: Graph, node: Node) -> Cell | None:
         return None
     windows, sizes, config = kernels.windows, kernels.sizes, kernels.config
     cell = Conv(*sizes, **config) if windows.even is not None else PaddedConv(windows, *sizes, **config)
-    return _filled(cell, kernels.weight, kernels.bias)  # type: ignore[no-any-return] # the cell
+    return _filled(cell, kernels.weight, kernels.bias)
 
 
 def _deconv(graph: Graph, node: Node) -> Cell | None:
@@ -146,7 +147,7 @@ def _deconv(graph: Graph, node: Node) -> Cell | None:
         cell: Cell = Deconv(*sizes, **config)
     else:
         cell = CutDeconv(node, windows, *sizes, **config | {"padding_dims": [0] * len(windows.sizes)})
-    return _filled(cell, kernels.weight, kernels.bias)  # type: ignore[no-any-return]
+    return _filled(cell, kernels.weight, kernels.bias)
 
 
 def _gemm(graph: Graph, node: Node) -> Cell | None:
@@ -161,7 +162,7 @@ def _gemm(graph: Graph, node: Node) -> Cell | None:
             return None  # another bias for each sample
         bias = (node["beta"] * bias).reshape(-1).expand(len(weight))
     n_outputs, n_inputs = weight.shape
-    return _filled(Fc(n_inputs, n_outputs, name=node.name, no_bias=bias is None), weight, bias)  # type: ignore[no-any-return]
+    return _filled(Fc(n_inputs, n_outputs, name=node.name, no_bias=bias is None), weight, bias)
 
 
 def _matmul(graph: Graph, node: Node) -> Cell | None:
@@ -170,7 +171,7 @@ def _matmul(graph: Graph, node: Node) -> Cell | None:
     weight, rank = found[0].T, graph.rank(node.inputs[0])
     sizes, config = weight.shape[::-1], dict[str, Any](name=node.name, no_bias=True)
     cell = Fc(*sizes, **config) if rank == 2 else FcOfRows(rank, *sizes, **config)  # noqa: PLR2004 - (batch, values)
-    return _filled(cell, weight, None)  # type: ignore[no-any-return]
+    return _filled(cell, weight, None)
 
 
 @torch.no_grad()
@@ -189,7 +190,8 @@ def _batch_norm(graph: Graph, node: Node) -> Cell | None:
             raise WrongValue(f"vectors of {told} are illegal: each has one value for each of the {n} channels")
         mine.copy_(given)
     layer.num_batches_tracked.fill_(1)  # its variances are of batches, even where they are ones
-    return cell
+    filled: Cell = cell
+    return filled
 
 
 def _softmax(graph: Graph, node: Node) -> Cell | None:

@@ -10,15 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from n2d2.activation import Activation as ActivationFunction
-from n2d2.calling import warn_caller
 from n2d2.cells.cell import Cell
-from n2d2.cells.mapping import as_table, to_mapping
+from n2d2.cells.mapping import as_table
 from n2d2.cells.weights import dims
+from n2d2.checks import check_flag
 from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice
-from n2d2.fields import Check, check_flag
+from n2d2.fields import Check
 from n2d2.refusal import refused_class
 from n2d2.tensor import Tensor as N2D2Tensor
-from n2d2.tensor import Trace
+from n2d2.trace import Trace
+from n2d2.warning import warn_caller
 from prunecell.errors import check_count, check_number
 
 POOLS: dict[tuple[str, int], Callable[..., nn.Module]] = {
@@ -129,7 +130,7 @@ def _channels_of_outputs(mapping: object) -> list[list[int]] | None:
     """The channels that each output pools over; None where each has its own alone."""
     if mapping is None:
         return None
-    table = to_mapping(mapping, *as_table(mapping).shape)
+    table = as_table(mapping)
     if not table.any(0).all():
         raise WrongValue("mapping is illegal: every output of a Pool must see at least one channel")
     channels = [column.nonzero().flatten().tolist() for column in table.T]

@@ -11,9 +11,10 @@ from torch import nn
 
 from n2d2 import global_variables
 from n2d2.activation import ACTIVATIONS
-from n2d2.calling import CheckedCall, warn_caller
+from n2d2.calling import CheckedCall
 from n2d2.cells.naming import default_name
 from n2d2.cells.trainable import Trainable
+from n2d2.checks import check_flag, check_text
 from n2d2.error_handler import (
     UndefinedParameterError,
     WrongInputType,
@@ -22,13 +23,15 @@ from n2d2.error_handler import (
     n2d2_errors,
     refuse_unknown,
 )
-from n2d2.fields import Check, check_flag
+from n2d2.fields import Check
+from n2d2.ini.errors import hint
 from n2d2.named import Named
 from n2d2.solver import Solver
+from n2d2.warning import warn_caller
 from prunecell.errors import nearest
 
 
-class Options(Named, nn.Module, metaclass=CheckedCall):
+class Options(Named, nn.Module, metaclass=CheckedCall, shared=True):
     """What cells are made of. Never instantiated itself.
 
     Args:
@@ -145,14 +148,13 @@ class Options(Named, nn.Module, metaclass=CheckedCall):
             for option in (name, *self.ALIASES.get(name, ())):
                 if option in options:
                     return options[option]
-            near = get_close_matches(name, [*options, *dir(type(self))], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}") from None
+            meant = hint(name, [*options, *dir(type(self))])
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{meant}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
         options = self.__dict__.get("options", {})
-        if name == "name" and not isinstance(value, str):
-            raise WrongInputType(f"name={value!r} is illegal: it must be a string, not a {_kind(value)}")
+        if name == "name":
+            check_text(name, value)
         if name in options or name in self.ALIASES:
             for option in self.ALIASES.get(name, (name,)):
                 if option not in self._kinds():

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from n2d2.cells.cell import Cell
-from n2d2.error_handler import ImplementationError, check_choice, n2d2_errors
-from n2d2.fields import Check, check_flag
-from prunecell.errors import check_count
+from n2d2.checks import check_counts, check_flag
+from n2d2.error_handler import ImplementationError, check_choice
+from n2d2.fields import Check
 
 RESIZES = ("BilinearTF", "NearestNeighbor")
 
@@ -31,9 +31,7 @@ class Resize(Cell):
     CHECKS: ClassVar[Mapping[str, Check]] = {"align_corners": check_flag}
 
     def __init__(self, outputs_width: int, outputs_height: int, resize_mode: str, **config: Any) -> None:  # noqa: ANN401
-        with n2d2_errors():
-            check_count("outputs_width", outputs_width, low=1)
-            check_count("outputs_height", outputs_height, low=1)
+        check_counts(outputs_width=outputs_width, outputs_height=outputs_height)
         if resize_mode == "Bilinear":
             raise ImplementationError(
                 "resize_mode='Bilinear' is refused: N2D2 cannot compute it either; use BilinearTF"

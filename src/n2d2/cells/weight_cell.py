@@ -13,15 +13,16 @@ from n2d2.cells.listed import Biases, Weights
 from n2d2.cells.mapping import to_mapping
 from n2d2.cells.naming import weight_name
 from n2d2.cells.trainable import Trainable
+from n2d2.checks import check_flag
 from n2d2.error_handler import WrongInputType, WrongValue
-from n2d2.fields import Check, check_flag
+from n2d2.fields import Check
 from n2d2.filler import FILLERS, Filler, Normal
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SGD, SOLVERS, Solver
 from n2d2.tensor import Tensor
 
 
-class WeightCell(Trainable, Cell):
+class WeightCell(Trainable, Cell, shared=True):
     """What cells with weights share. Never instantiated itself.
 
     Options: `filler` or `weights_filler` and `bias_filler`, `solver` or `weights_solver` and `bias_solver`, `no_bias`,
@@ -71,7 +72,7 @@ class WeightCell(Trainable, Cell):
 
     def make_layer(self) -> nn.Module:
         """The torch layer that `fixed` and `options` ask for."""
-        raise WrongInputType(f"{type(self).__name__} is what weight cells share: make one of those")
+        raise NotImplementedError
 
     @property
     def weight(self) -> nn.Parameter:

@@ -13,8 +13,9 @@ from n2d2.cells.cell import Cell
 from n2d2.cells.mapping import n_groups
 from n2d2.cells.trainable import Trainable
 from n2d2.cells.weight_cell import WeightCell
+from n2d2.checks import check_counts, check_flag
 from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
-from n2d2.fields import Check, check_flag
+from n2d2.fields import Check
 from n2d2.solver import SGD, SOLVERS, Solver
 from n2d2.tensor import Tensor
 from prunecell.errors import check_count, check_number
@@ -23,7 +24,7 @@ CONVS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DECONVS: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-class _Kernels(WeightCell):
+class _Kernels(WeightCell, shared=True):
     """What Conv and Deconv share: dims in N2D2's order (x, y, z), and connections by a mapping."""
 
     LAYERS: ClassVar[Mapping[int, type[nn.Module]]] = {}
@@ -49,7 +50,7 @@ class _Kernels(WeightCell):
         nb_input_cells: int = 1,
         **config: Any,  # noqa: ANN401
     ) -> None:
-        _check_counts(nb_inputs=nb_inputs, nb_outputs=nb_outputs, nb_input_cells=nb_input_cells)
+        check_counts(nb_inputs=nb_inputs, nb_outputs=nb_outputs, nb_input_cells=nb_input_cells)
         n_dims = len(kernel_dims) if isinstance(kernel_dims, list | tuple) else 0
         if n_dims not in self.LAYERS:
             raise WrongInputType(f"kernel_dims={kernel_dims!r} is illegal: it must be a list of 1 to 3 sizes, x first")
@@ -117,7 +118,7 @@ class ConvDepthWise(Conv):
     }
 
     def __init__(self, nb_channel: int, kernel_dims: Sequence[int], **config: Any) -> None:  # noqa: ANN401
-        _check_counts(nb_channel=nb_channel)
+        check_counts(nb_channel=nb_channel)
         mapping = torch.eye(nb_channel, dtype=torch.bool)
         super().__init__(nb_channel, nb_channel, kernel_dims, mapping=mapping, **config)
 
@@ -180,7 +181,7 @@ class Fc(WeightCell):
     }
 
     def __init__(self, nb_inputs: int, nb_outputs: int, nb_input_cells: int = 1, **config: Any) -> None:  # noqa: ANN401
-        _check_counts(nb_inputs=nb_inputs, nb_outputs=nb_outputs, nb_input_cells=nb_input_cells)
+        check_counts(nb_inputs=nb_inputs, nb_outputs=nb_outputs, nb_input_cells=nb_input_cells)
         super().__init__(fixed={"nb_inputs": nb_inputs, "nb_outputs": nb_outputs}, **config)
 
     def make_layer(self) -> nn.Module:
@@ -227,7 +228,7 @@ class BatchNorm2d(Trainable, Cell):
     ALIASES: ClassVar[Mapping[str, tuple[str, ...]]] = {"solver": ("scale_solver", "bias_solver")}
 
     def __init__(self, nb_inputs: int, nb_input_cells: int = 1, **config: Any) -> None:  # noqa: ANN401
-        _check_counts(nb_inputs=nb_inputs, nb_input_cells=nb_input_cells)
+        check_counts(nb_inputs=nb_inputs, nb_input_cells=nb_input_cells)
         super().__init__(fixed={"nb_inputs": nb_inputs, "nb_outputs": nb_inputs}, **config)
         self.layer = self.placed(nn.BatchNorm2d(nb_inputs))
         self.changed("epsilon")
@@ -293,12 +294,6 @@ class BatchNorm2d(Trainable, Cell):
                 layer.running_var.masked_fill_(untouched, 0)
             made = layer(maps)
         return self.activated(made.reshape(x.shape))
-
-
-def _check_counts(**counts: int) -> None:
-    with n2d2_errors():
-        for name, value in counts.items():
-            check_count(name, value, low=1)
 
 
 def dims(name: str, value: object, n_dims: int, *, low: int) -> list[int]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from n2d2.cells.weight_cell import WeightCell
+from n2d2.command.export import export, exported_to
 from n2d2.command.folder import prepare_folder, put_aside, written_by
 from n2d2.command.logbook import TITLES, Logbook, measure
 from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
@@ -22,7 +23,6 @@ from n2d2.command.session import Session, greet, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.storing import store
-from n2d2.exports import export, exported_to
 from n2d2.files import has_masks, load_weights
 from n2d2.quantizer import PruneCell
 from prunecell.checkpoint import Checkpoint

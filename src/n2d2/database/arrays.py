@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from n2d2.checks import check_flag
 from n2d2.database.base import PARTITIONS, Database, Stimuli
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice
-from n2d2.fields import check_flag
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float16", "float32", "float64")
 

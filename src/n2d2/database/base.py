@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from n2d2.checked import Checked
+from n2d2.checked import Checked, printed
+from n2d2.checks import check_flag, check_path
 from n2d2.database.files import read_stimulus
-from n2d2.error_handler import ImplementationError, WrongInputType, WrongValue, check_choice, n2d2_errors
-from n2d2.fields import accepted, check_flag, flag, printed
+from n2d2.error_handler import ImplementationError, WrongValue, check_choice, n2d2_errors
+from n2d2.fields import accepted, flag
 from prunecell.errors import DataError, check_count, check_number
 
 Folder = str | Path | None
@@ -20,13 +21,6 @@ PARTITIONS = ("Learn", "Validation", "Test", "Unpartitioned")
 LARGEST = {torch.uint8: 255, torch.int8: 127, torch.int16: 32767}
 
 
-def check_folder(name: str, value: object) -> None:
-    """Refuse, by name, what is no path."""
-    if value is not None and not isinstance(value, str | Path):
-        raise WrongInputType(f"{name}={value!r} is illegal: it must be the path of a folder")
-
-
-PATH = {"check": check_folder}  # metadata of a field that holds a path
 _REGIONS = "stimuli are taken whole: cut them by transform.SliceExtraction"
 _ONE_FOLDER = "a stimulus is one file of one folder"
 
@@ -131,8 +125,8 @@ class Database(Checked):
             DataError: there is no such file, or nothing in it.
         """
         refuse_regions(extract_ROIs)
-        check_folder("data_path", data_path)
-        check_folder("label_path", label_path)
+        check_path("data_path", data_path or "")
+        check_path("label_path", label_path or "")
         if data_path:
             raise WrongValue(f"data_path={str(data_path)!r} is illegal: DIR takes folders, Numpy takes arrays")
         path = Path(label_path or "").expanduser()

@@ -9,11 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from n2d2.database.base import PATH, Database, Folder, Stimuli, check_folder, dealt, drawn, shares
+from n2d2.checks import check_path
+from n2d2.database.base import Database, Folder, Stimuli, dealt, drawn, shares
 from n2d2.database.files import list_stimuli
 from n2d2.database.labels import labels_by_file, merged
-from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
-from n2d2.fields import count, flag, number, texts
+from n2d2.error_handler import WrongValue, n2d2_errors
+from n2d2.fields import count, flag, location, number, texts
 from prunecell.errors import DataError, check_count, check_number
 
 
@@ -49,12 +50,12 @@ class DIR(Database):
         "ignore_masks": "its name is ignore_mask",
     }
 
-    data_path: str | Path | None = field(default=None, metadata=PATH)
+    data_path: str | Path | None = location()
     learn: float = number(1.0, low=0)
     test: float | None = field(default=None, metadata={"check": _check_test})
     validation: float = number(0.0, low=0)
     depth: int = count(1, low=-1)
-    label_path: str | Path | None = field(default="", metadata=PATH)
+    label_path: str | Path | None = location(default="")
     label_depth: int = count(1)
     _: KW_ONLY
     label_name: str = ""
@@ -79,9 +80,8 @@ class DIR(Database):
             DataError: there is no such folder, no stimulus in it, or no such file of labels.
             WrongValue: the numbers that `label_path` gives do not go with the labels that are there.
         """
-        if not isinstance(data_path, str | Path):
-            raise WrongInputType(f"data_path={data_path!r} is illegal: it must be the path of a folder")
-        check_folder("label_path", label_path)
+        check_path("data_path", data_path)
+        check_path("label_path", label_path or "")
         for name, value, low in (("depth", depth, -1), ("label_depth", label_depth, 0)):
             with n2d2_errors():
                 check_count(name, value, low=low)

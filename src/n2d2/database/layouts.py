@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from n2d2.database.base import PATH, Folder, dealt, shares
+from n2d2.database.base import Folder, dealt, shares
 from n2d2.database.published import Divided, PublishedSet
-from n2d2.fields import flag, number
+from n2d2.fields import flag, location, number
 from prunecell.data import cache_folder
 from prunecell.data.images import list_images
 from prunecell.errors import DataError, FormatError
@@ -67,7 +67,7 @@ class ILSVRC2012(PublishedSet):
     learn: float = number(1.0, low=0, high=1)
     validation: float = field(default=0.0, init=False, repr=False)
     _: KW_ONLY
-    label_path: Folder = field(default=None, metadata=PATH)
+    label_path: Folder = location()
     use_validation_for_test: bool = flag(default=True)
     background_class: bool = flag(default=False)
     published = (1_281_167, 50_000)

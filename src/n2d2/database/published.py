@@ -1,16 +1,16 @@
 """The published sets that come divided into training and test images."""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from n2d2.database.base import PARTITIONS, PATH, Database, Folder, Stimuli, dealt, drawn, refuse_regions, shares
+from n2d2.database.base import PARTITIONS, Database, Folder, Stimuli, dealt, drawn, refuse_regions, shares
 from n2d2.error_handler import WrongValue, check_choice
-from n2d2.fields import accepted, count, flag, number
+from n2d2.fields import accepted, count, flag, location, number
 from prunecell.data import DataSet, cache_folder, fashion_mnist, mnist
 from prunecell.data.cifar import FINE, TEN, Layout, cifar10, cifar100
 from prunecell.errors import DataError, FormatError
@@ -28,7 +28,7 @@ class Divided:
 
 
 @dataclass(eq=False, repr=False)
-class PublishedSet(Database):
+class PublishedSet(Database, shared=True):
     """What sets that come divided share. Never instantiated itself.
 
     Args:
@@ -39,7 +39,7 @@ class PublishedSet(Database):
     """
 
     _: KW_ONLY
-    data_path: Folder = field(default=None, metadata=PATH)
+    data_path: Folder = location()
     validation: float = number(0.0, low=0, high=1)
     stimuli_per_label_train: int = count(0)
     stimuli_per_label_test: int = count(0)
@@ -98,7 +98,7 @@ class PublishedSet(Database):
         return self._divide(self._read(self.data_path))
 
     def _read(self, folder: Folder, /) -> Divided:
-        raise TypeError(f"{type(self).__name__} is what published sets share: {folder} has one of DATABASES")
+        raise NotImplementedError
 
     def _divide(self, found: Divided) -> Stimuli:
         labels = torch.cat((found.train_labels, found.test_labels))
@@ -150,10 +150,10 @@ class MNIST(PublishedSet):
         extract_roi: has no effect: a digit is the whole image.
     """
 
-    data_path: Folder = field(default=None, metadata=PATH)
+    data_path: Folder = location()
     validation: float = number(0.0, low=0, high=1)
     _: KW_ONLY
-    label_path: Folder = field(default="", metadata=PATH)
+    label_path: Folder = location(default="")
     extract_roi: bool = accepted(default=False)
     published = (60_000, 10_000)
 
@@ -172,7 +172,7 @@ class MNIST(PublishedSet):
 class FashionMNIST(PublishedSet):
     """Clothes, 1 x 28 x 28."""
 
-    data_path: Folder = field(default=None, metadata=PATH)
+    data_path: Folder = location()
     validation: float = number(0.0, low=0, high=1)
     published = (60_000, 10_000)
 
@@ -190,7 +190,7 @@ class _CIFAR(PublishedSet):
         use_test_for_validation: learn from all training images; Validation has the test images too.
     """
 
-    data_path: Folder = field(default=None, metadata=PATH)
+    data_path: Folder = location()
     validation: float = number(0.0, low=0, high=1)
     _: KW_ONLY
     use_test_for_validation: bool = flag(default=False)

@@ -196,7 +196,7 @@ class ResNet:
 load_from_ONNX, ONNX_preprocessing = ResNet.load_from_ONNX, ResNet.ONNX_preprocessing  # noqa: N816 - N2D2's names
 
 
-class _OfSize(Sequence):
+class _OfSize(Sequence, shared=True):
     """A residual network of one size, within a Sequence; arguments as for ResNet_N2D2. Never instantiated itself."""
 
     SIZE: int

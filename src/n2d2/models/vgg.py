@@ -113,7 +113,7 @@ class VGG(Sequence):
         return zoo.load(inputs, name, name, path, download=download)
 
 
-class _OfSize(VGG):
+class _OfSize(VGG, shared=True):
     """A VGG of one size. Never instantiated itself."""
 
     SIZE: int

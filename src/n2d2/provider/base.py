@@ -6,15 +6,16 @@ from typing import ClassVar
 import torch
 
 from n2d2.checked import Checked
+from n2d2.checks import check_text
 from n2d2.database import PARTITIONS
-from n2d2.error_handler import WrongInputType, check_choice
+from n2d2.error_handler import check_choice
 from n2d2.refusal import Refused
 
 _NO_DEEPNET = "the network is the tensor's: get_deepnet() of what the cells returned"
 _OF_DATA = "make a DataProvider"
 
 
-class Provider(Checked):
+class Provider(Checked, shared=True):
     """What providers share. Never made itself.
 
     Args:
@@ -29,10 +30,7 @@ class Provider(Checked):
     )
 
     def __init__(self, name: str = "") -> None:
-        if type(self) is Provider:
-            raise WrongInputType("Provider is what providers share: make a DataProvider or a TensorPlaceholder")
-        if not isinstance(name, str):
-            raise WrongInputType(f"name={name!r} is illegal: it must be a string")
+        check_text("name", name)
         self.name = name or type(self).__name__
         self._partition = "Learn"
         self._size: list[int] = []

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 
 from n2d2 import global_variables
+from n2d2.checks import check_counts, check_flag
 from n2d2.database import PARTITIONS, Database
 from n2d2.database.reading import Images, applied, flat, in_parts, through
 from n2d2.error_handler import WrongInputType, WrongValue, check_choice, n2d2_errors
-from n2d2.fields import check_flag
 from n2d2.provider.base import Provider
 from n2d2.provider.global_value import GlobalValue
 from n2d2.tensor import Tensor
@@ -61,9 +61,7 @@ class DataProvider(Provider):
             raise WrongValue("composite_stimuli=True is illegal: labels per pixel are for segmentation")
         if not isinstance(size, list | tuple) or len(size) not in (2, 3):
             raise WrongValue(f"size={size!r} is illegal: it must be [width, height, channels]")
-        with n2d2_errors():
-            for what, value in zip(("batch_size", "width", "height", "channels"), (batch_size, *size), strict=False):
-                check_count(what, value, low=1)
+        check_counts(batch_size=batch_size, **dict(zip(("width", "height", "channels"), size, strict=False)))
         self.database, self.size, self.batch_size = database, list(size), batch_size
         self.composite_stimuli, self.random_read = False, random_read
         self._size, self._batch_size, self._partition = self.size, batch_size, "Test"

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from n2d2.checked import Checked
+from n2d2.checked import Checked, printed
 from n2d2.error_handler import WrongInputType, WrongValue
-from n2d2.fields import choice, printed
+from n2d2.fields import choice
 
 APPLY_TO = {
     "All": {"Learn", "Validation", "Test", "Unpartitioned"},
@@ -23,7 +23,7 @@ APPLY_TO = {
 
 
 @dataclass(repr=False)
-class Transformation(Checked):
+class Transformation(Checked, shared=True):
     """What all transformations share. Never instantiated itself.
 
     Args:
@@ -35,10 +35,6 @@ class Transformation(Checked):
 
     _: KW_ONLY
     apply_to: str = choice("All", *APPLY_TO)
-
-    def __post_init__(self) -> None:
-        if type(self) is Transformation:
-            raise WrongInputType("Transformation is what transformations share: use another of n2d2.transform")
 
     def get_apply_set(self) -> str:
         """The partitions that it touches."""

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from prunecell.disk.atomic import replacing
 from prunecell.disk.endings import PICTURE, check_ending
@@ -23,6 +24,16 @@ def can_draw() -> bool:
     return False
 
 
+def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib has no types
+    """An empty figure of matplotlib in inches, which needs no screen; only where `can_draw`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[str, Points], n_epochs: float) -> None:
     """Draw it into a PNG file, if `can_draw`.
 
@@ -39,12 +50,9 @@ def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[st
     check_ending(path, PICTURE)
     if not can_draw():
         return
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow, and wanted only for pictures
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415 - as above
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.5)
     left = figure.add_subplot()
     right = left.twinx()
     if sparsity:

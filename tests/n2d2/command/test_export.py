@@ -9,8 +9,8 @@ import torch
 
 import prunecell.archive
 from n2d2 import ini
+from n2d2.command.export import EXACT, EXPORTS, PCELL_BITS, export
 from n2d2.experiment.experiment import build
-from n2d2.exports import EXACT, EXPORTS, PCELL_BITS, export
 from prunecell.pruner import Pruner
 
 
