@@ -423,6 +423,8 @@ def test_equalize_against_the_definition():
             {"first_value": float("nan")},
             r"first_value=nan is illegal: it must be a number, or a list with",
         ),
+        (RangeAffine, {"first_operator": "Divides"}, r"first_value=0.0 is illegal: it divides, so it must not be 0"),
+        (RangeAffine, {"second_operator": "Divides", "second_value": [2, 0]}, r"second_value=\[2, 0\] is illegal"),
         (PadCrop, {"width": 4, "height": 4, "border_value": [0, float("inf")]}, r"border_value=\[0, inf\] is illegal"),
         (RandomResizeCrop, {"width": 4, "height": 4, "scale_max": 1.5}, r"scale_max=1.5 is illegal"),
         (Equalize, {"method": "CLAHE"}, r"method='CLAHE' is illegal"),

@@ -73,10 +73,10 @@ def read_cell(section: Section, inputs: Inputs) -> Cell:
     refuse(section, REFUSED_CELL_KEYS)
     warn_of_idle(section, IDLE_CELL)
     arguments: Options = {}
-    for part in kind.parts:
-        arguments |= part(section, inputs)
-    arguments |= {name: get(section, key) for key, (name, get) in kind.options.items() if key in section}
     with located(section.place, section):
+        for part in kind.parts:
+            arguments |= part(section, inputs)
+        arguments |= {name: get(section, key) for key, (name, get) in kind.options.items() if key in section}
         return kind.make(**arguments, name=section.name)
 
 

@@ -27,6 +27,12 @@ def _values(value: Number, x: Tensor) -> Tensor:
     return pixels.per_channel(value() if callable(value) else value, x)
 
 
+def _check_divisor(name: str, value: Number, operator: str) -> None:
+    """Refuse to divide by 0: every pixel would be infinite, or no number."""
+    if operator == "Divides" and 0 in (value if isinstance(value, Sequence) else (value,)):
+        raise WrongValue(f"{name}={value!r} is illegal: it divides, so it must not be 0")
+
+
 @dataclass(repr=False)
 class RangeAffine(Transformation):
     """(x first_operator first_value) second_operator second_value, as float32, of the values that x has: bytes 0..255.
@@ -40,6 +46,11 @@ class RangeAffine(Transformation):
     second_operator: str = choice("Plus", *OPERATORS)
     second_value: Number = field(default=0.0, metadata={"check": check_values})
     truncate: bool = flag(default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_divisor("first_value", self.first_value, self.first_operator)
+        _check_divisor("second_value", self.second_value, self.second_operator)
 
     def _apply(self, x: Tensor, _: Generator | None, /) -> Tensor:
         y = OPERATORS[self.first_operator](x.float(), _values(self.first_value, x))

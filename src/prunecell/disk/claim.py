@@ -48,7 +48,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     finally:
         if sys.platform != "win32":
             with suppress(OSError):  # the folder itself may be gone
-                (folder / LOCK).unlink()  # while it is locked: nobody else's is removed
+                _remove(lock, folder / LOCK)
         os.close(lock)
 
 
@@ -70,6 +70,15 @@ def _opened(folder: Path) -> int:
             os.close(lock)
             raise
         os.close(lock)  # the run before removed it, in the moment before it was locked
+
+
+def _remove(lock: int, path: Path) -> None:
+    """Remove the file while it is locked, unless another run's stands at its place.
+
+    Ours was removed, or the folder moved away, and another run began in a new one of its name.
+    """
+    if os.path.samestat(os.fstat(lock), path.stat()):
+        path.unlink()
 
 
 def _lock(lock: int, folder: Path) -> None:

@@ -6,6 +6,7 @@ markup, or half a surrogate pair.
 
 import errno
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -164,9 +165,16 @@ def as_a_command() -> Iterator[None]:
         warnings.showwarning = tell
         try:
             yield
-        except (PrunecellError, OSError) as error:
+        except (PrunecellError, OSError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, PrunecellError | OSError) and not _lacks_memory(error):
+                raise
             errors.print(Text(visible_lines(f"error: {_told(error)}"), "red"), soft_wrap=True)
             sys.exit(1)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether Python, numpy or torch, which has no class of its own for it on the CPU, found no memory."""
+    return isinstance(error, MemoryError) or re.search("allocate memory|out of memory", str(error)) is not None
 
 
 def _told(error: Exception) -> str:
@@ -177,6 +185,10 @@ def _told(error: Exception) -> str:
         what = "there is no such file or folder" if missing else error.strerror  # as our own checks say it
         facts = (error.filename, what, _advice(error))
         return ": ".join(str(fact) for fact in facts if fact) + notes
+    if not isinstance(error, PrunecellError | OSError):
+        wanted = re.search(r"allocate ([0-9.]+ (?:bytes|[KMGTPE]i?B))", str(error))
+        asked = f", for {wanted[1]} were wanted at once" if wanted else ""
+        return f"there is too little memory{asked}: smaller images, layers or batches take less{notes}"
     return f"{error}{notes}"
 
 

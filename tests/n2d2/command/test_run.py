@@ -285,6 +285,7 @@ def test_a_state_of_another_network_is_refused(capsys):
 
 
 @pytest.mark.usefixtures("workplace")
+@pytest.mark.filterwarnings("default")
 def test_resuming_without_a_state_begins_with_a_warning_but_not_where_a_run_was_put_aside(capsys):
     main([*LEARN, "-resume"])
     warned = "warning: -resume: there is no net.checkpoint here to go on with; the run begins anew"

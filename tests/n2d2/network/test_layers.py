@@ -281,6 +281,21 @@ def test_names_of_other_libraries_lead_to_names_that_are_here():
     assert {*ELSEWHERE.values()} <= {*KINDS, *activation.ACTIVATIONS}
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Type=Conv", "KernelDims=3 3"),
+        ("Type=Conv", "KernelDims=3 3", "Mapping.NbGroups=4"),
+        ("Type=Deconv", "KernelDims=2 2"),
+        ("Type=Fc",),
+        ("Type=Pool", "PoolDims=2 2", "Mapping.Size=1"),
+    ],
+)
+def test_what_no_memory_holds_is_told_with_its_section(lines):
+    with pytest.raises(ini.IniError, match=r"^net.ini:1: \[x\] "):
+        read_cell(section_of(*lines, f"NbOutputs={10**16}"), INPUTS)
+
+
 @pytest.mark.parametrize("kind", REFUSED_CELLS)
 def test_cells_that_are_not_here_are_refused_by_name(kind):
     assert kind not in KINDS

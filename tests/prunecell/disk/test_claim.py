@@ -82,6 +82,23 @@ def test_a_run_that_ends_while_another_begins_leaves_its_name_to_it(tmp_path, mo
             pytest.fail("two run in one folder")
 
 
+@pytest.mark.parametrize("lost", ["the file", "the folder"])
+def test_a_run_that_lost_its_place_leaves_the_lock_of_the_next_one(tmp_path, lost):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    first = alone_in(folder)
+    first.__enter__()
+    if lost == "the file":
+        (folder / claim.LOCK).unlink()
+    else:
+        folder.rename(tmp_path / "moved")
+        folder.mkdir()
+    with alone_in(folder):
+        first.__exit__(None, None, None)
+        with pytest.raises(OptionError, match=f"process {os.getpid()} on "), alone_in(folder):
+            pytest.fail("two run in one folder")
+
+
 def test_a_folder_that_goes_is_named(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()

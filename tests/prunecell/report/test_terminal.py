@@ -1,11 +1,13 @@
 """Names are shortened so that they fit and can be told apart."""
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from prunecell.report.terminal import columns_of, listed, shortened, visible, visible_lines
+from prunecell.report.terminal import as_a_command, columns_of, listed, shortened, visible, visible_lines
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z", "M"]), max_size=60)
 
@@ -71,3 +73,24 @@ def test_a_list_hides_two_names_or_none_and_a_pipe_gets_all(n, monkeypatch):
     assert listed(names) == ", ".join(names)
     monkeypatch.setattr("prunecell.report.terminal.terminal_width", lambda: 80)
     assert listed(names) == ", ".join(names if n <= 5 else names[:4]) + (f" and {n - 4} more" if n > 5 else "")
+
+
+@pytest.mark.parametrize(
+    ("use", "asked"),
+    [
+        (lambda: torch.empty(10**16, dtype=torch.uint8), ", for 10000000000000000 bytes were wanted at once"),
+        (lambda: np.empty(2**60, np.uint8), ", for 1.00 EiB were wanted at once"),
+        (lambda: bytearray(10**16), ""),
+    ],
+    ids=["torch", "numpy", "Python"],
+)
+def test_a_command_without_memory_ends_with_a_message(use, asked, capsys):
+    with pytest.raises(SystemExit), as_a_command():
+        use()
+    told = f"error: there is too little memory{asked}: smaller images, layers or batches take less\n"
+    assert capsys.readouterr().err == told
+
+
+def test_a_command_hides_no_fault_of_its_own():
+    with pytest.raises(RuntimeError, match="a fault"), as_a_command():
+        raise RuntimeError("a fault")
