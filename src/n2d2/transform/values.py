@@ -48,7 +48,6 @@ class RangeAffine(Transformation):
     truncate: bool = flag(default=False)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         _check_divisor("first_value", self.first_value, self.first_operator)
         _check_divisor("second_value", self.second_value, self.second_operator)
 
