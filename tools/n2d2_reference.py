@@ -26,7 +26,7 @@ DIFFERS: dict[str, str] = {
     "n2d2.Tensor.cuda": "without a GPU it stays on the CPU, with a warning",
     "n2d2.Tensor.dtoh": "nothing to do: there is one copy of the values",
     "n2d2.Tensor.htod": "nothing to do: there is one copy of the values",
-    "n2d2.cells.BatchNorm2d.get_variances": "ones before the first batch, where N2D2 has zeros",
+    "n2d2.cells.BatchNorm2d.get_variances": "counted from ones, where N2D2 counts from zeros",
     "n2d2.cells.DeepNetCell.fit": "log_epoch=1 by default (N2D2: 1000); the best error rate is the lowest",
     "n2d2.cells.DeepNetCell.log_stats": "stats.log, a table; no plots",
     "n2d2.cells.DeepNetCell.run_test": "returns the success; log_confusion_matrix and log_success draw",

@@ -1,6 +1,6 @@
 """LeNet on MNIST, nine weights out of ten pruned while it learns, and then a small file.
 
-python examples/n2d2/lenet.py --epochs 6
+python examples/n2d2/lenet.py --epochs 10
 """
 
 import argparse
@@ -10,7 +10,7 @@ import n2d2
 import prunecell
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--epochs", type=int, default=6)
+parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--batch_size", type=int, default=128)
 parser.add_argument("--dense", action="store_true", help="prune nothing")
 parser.add_argument("--data_path", help="a folder with MNIST's IDX files; by default they are fetched")
@@ -32,7 +32,7 @@ model.set_solver(
         decay=0.0005,
         learning_rate_policy="StepDecay",
         learning_rate_step_size=n_learn,
-        learning_rate_decay=0.6,
+        learning_rate_decay=0.75,
     )
 )
 if not args.dense:  # 90 % of all weights: a cell with few weights keeps more of them

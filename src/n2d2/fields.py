@@ -30,7 +30,7 @@ def count(default: int, *, low: int = 0) -> Any:  # noqa: ANN401
 
 def choice(*legal: str, default: str = "") -> Any:  # noqa: ANN401
     """A field that holds one of the legal strings; without a default, the first."""
-    return checked_by(partial(check_choice, legal=legal), default=default or legal[0])
+    return checked_by(partial(check_choice, legal=dict.fromkeys(legal)), default=default or legal[0])
 
 
 def flag(*, default: bool) -> Any:  # noqa: ANN401

@@ -239,8 +239,6 @@ def _put(cell: Any, found: _Read) -> None:  # noqa: ANN401 - any cell
         cell.quantizer.release()
     for tensor, values in found.pairs:
         tensor.copy_(values)
-    if isinstance(getattr(cell, "layer", None), _BatchNorm):
-        cell.layer.num_batches_tracked.clamp_(min=1)  # its variances are of batches, even where they are ones
     if found.has_weights:
         cell.refill()
     if masked:

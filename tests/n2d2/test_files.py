@@ -139,9 +139,7 @@ def test_a_network_is_saved_and_loaded_to_the_bit(tmp_path):
         "fc_weights.syntxt",
     ]
     files.load_weights(read, tmp_path / "weights")
-    before, after = state(written), state(read)
-    before.pop("bn.layer.num_batches_tracked"), after.pop("bn.layer.num_batches_tracked")
-    assert equal(before, after)
+    assert equal(state(written), state(read))
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -189,7 +189,6 @@ def _batch_norm(graph: Graph, node: Node) -> Cell | None:
             told = " and ".join(map(_shown, vectors))
             raise WrongValue(f"vectors of {told} are illegal: each has one value for each of the {n} channels")
         mine.copy_(given)
-    layer.num_batches_tracked.fill_(1)  # its variances are of batches, even where they are ones
     filled: Cell = cell
     return filled
 

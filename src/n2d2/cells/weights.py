@@ -208,7 +208,8 @@ class BatchNorm2d(Trainable, Cell):
     [0, 1], is what the last batch counts in the running mean and variance; with 0 these normalize while learning too,
     and so they do with a batch of one value per channel, which has no variance. Both are floats.
 
-    Running variances are ones before the first batch, and count from 0 on when it comes, as N2D2's do.
+    Running variances are counted from ones on; N2D2 counts from 0 on, so that the outputs of a test after few batches
+    are far too large. After some dozens of batches the two agree.
     """
 
     layer: Any
@@ -289,9 +290,6 @@ class BatchNorm2d(Trainable, Cell):
         if layer.momentum == 0 or (self.training and maps[:, :1].numel() == 1):
             made = F.batch_norm(maps, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
         else:
-            if self.training:
-                untouched = (layer.running_var == 1) & (layer.num_batches_tracked == 0)
-                layer.running_var.masked_fill_(untouched, 0)
             made = layer(maps)
         return self.activated(made.reshape(x.shape))
 

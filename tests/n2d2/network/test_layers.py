@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from n2d2 import activation, cells, filler, ini, solver
+from n2d2.error_handler import WrongValue
 from n2d2.network.layers import KINDS, read_cell
 from n2d2.network.parts import Inputs, read_quantizer
 from n2d2.network.refused import ELSEWHERE, REFUSED_CELLS, REFUSED_MODELS
@@ -77,7 +78,7 @@ def test_sizes_that_are_read_fit_the_input_and_others_are_refused_by_their_key(k
                 "Conv": partial(cells.Conv, 4, 4, dilation_dims=dilation),
                 "Pool": partial(cells.Pool, mapping=torch.eye(4)),
             }[kind]
-            with pytest.raises(RuntimeError):
+            with pytest.raises(WrongValue, match="cannot take an input"):
                 by_torch([*size], padding_dims=padding)(torch.zeros(1, 4, *side))
     else:
         assert cell(torch.zeros(1, 4, *side)).shape[:2] == (1, 4)

@@ -202,7 +202,7 @@ def test_what_is_wrapped_may_be_attached_first_and_the_wrapper_later(mlp):
 @pytest.mark.parametrize("thing", ["sgd", None, 3, object(), nn.Linear(2, 2), [adam(nn.Linear(2, 2).parameters())]])
 def test_what_is_no_optimizer_is_refused(mlp, thing):
     pruner = Pruner(mlp.model, STILL)
-    expected = r"optimizer is a \w+: it must be a torch\.optim\.Optimizer, .* attach\(\)"
+    expected = r"optimizer is an? \w+: it must be a torch\.optim\.Optimizer, .* attach\(\)"
     with pytest.raises(OptionTypeError, match=expected):
         pruner.attach(thing)
 
