@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from n2d2.checked import Declared
-from n2d2.error_handler import RefusedParameter
+from n2d2.error_handler import RefusedParameter, no_such_name
 from n2d2.fields import number
 
 REFUSED = MappingProxyType(
@@ -131,3 +131,9 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "Softplus": Softplus,
     "Swish": Swish,
 }
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for a member
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name(__name__, name, globals())

@@ -1,6 +1,7 @@
 """Calls with wrong arguments: classes and functions refuse them by name, and say how they are called."""
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import cache, wraps
 from inspect import Parameter, Signature, signature
 from types import MappingProxyType
@@ -116,7 +117,9 @@ def _fault(expected: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         one.name for one in expected.parameters.values() if one.default is one.empty and one.kind <= one.KEYWORD_ONLY
     ]
     missing = [one for one in wanted if one not in (*places[: len(args)], *kwargs)]
-    return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    near = get_close_matches(missing[0], kwargs.keys() - set(places), n=1)
+    misspelt = f" (is {near[0]!r} misspelt?)" if near else ""
+    return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing{misspelt}"
 
 
 def _shown(expected: Signature) -> str:

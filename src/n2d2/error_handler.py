@@ -177,6 +177,19 @@ def refuse_unknown(
             raise UndefinedParameterError(f"{owner} has no parameter {name!r}{nearest(name, legal)}")
 
 
+def no_such_name(module: str, name: str, known: Mapping[str, object]) -> UndefinedParameterError:
+    """The error of a module that lacks a name; the nearest of its classes is offered.
+
+    Args:
+        module: its name.
+        name: that was asked for.
+        known: its globals.
+    """
+    public = [one for one, thing in known.items() if isinstance(thing, type) and one[0] != "_"]
+    classes = [one for one in public if known[one].__module__.startswith(module) and not hasattr(known[one], "refusal")]
+    return UndefinedParameterError(f"{module} has no {name!r}{nearest(name, classes)}")
+
+
 def check_choice(name: str, value: object, legal: Iterable[str]) -> None:
     """Refuse, by name, a value that is not one of the legal strings."""
     choices = list(legal)

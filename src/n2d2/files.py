@@ -146,6 +146,8 @@ def load_weights(
         FormatError: as `read_weights`.
     """
     read: list[tuple[Any, _Read]] = []
+    if not Path(folder).is_dir() and not ignore_missing:
+        raise FormatError(f"{folder}: it is no folder" if Path(folder).exists() else f"there is no folder {folder}")
     for cell in cells:
         tensors = _tensors(cell)
         files = [_path(folder, cell.name, kind) for kind in tensors]

@@ -3,11 +3,14 @@
 fan-in: connections into one output; fan-out: connections out of one input channel, kernel included.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 import torch
 from torch import Tensor
 from torch.nn import init
 
 from n2d2.checked import Declared
+from n2d2.error_handler import no_such_name
 from n2d2.fields import choice, number
 
 NORMS = ("FanIn", "Average", "FanOut")
@@ -107,3 +110,9 @@ FILLERS: dict[str, type[Filler]] = {
     "Xavier": Xavier,
     "He": He,
 }
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for a member
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name(__name__, name, globals())

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from n2d2 import global_variables
 from n2d2.checked import Declared
-from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
+from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors, no_such_name
 from n2d2.fields import choice, count, number
 from n2d2.pruning import of_cell, sparsity_of, spec_of
 from n2d2.refusal import Refused, refused_class
@@ -284,3 +284,9 @@ LSQCell = refused_class("n2d2.quantizer.LSQCell", QUANTIZATION)
 LSQAct = refused_class("n2d2.quantizer.LSQAct", QUANTIZATION)
 PTQ = Refused(QUANTIZATION, "n2d2.quantizer.PTQ")
 fuse_qat = Refused(QUANTIZATION, "n2d2.quantizer.fuse_qat")
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for a member
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name(__name__, name, globals())

@@ -11,13 +11,13 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, overload
 
 import torch
 from torch import Tensor, nn
 
 from n2d2.checked import Declared
-from n2d2.error_handler import WrongValue
+from n2d2.error_handler import WrongValue, no_such_name
 from n2d2.fields import checked_by, choice, count, flag, number
 
 Settings = Mapping[str, Any]
@@ -333,3 +333,9 @@ UPDATES: dict[str, Callable[[Settings, list[Tensor], list[Tensor], list[dict[str
     "SGD": _update_sgd,
     "Adam": _update_adam,
 }
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for a member
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name(__name__, name, globals())

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from n2d2.error_handler import (
     WrongValue,
     check_choice,
     n2d2_errors,
+    no_such_name,
     refuse_unknown,
 )
 from n2d2.fields import accepted, checked_by, count, number
@@ -322,8 +323,13 @@ class Score(Target):
 
         Args:
             file_name: a name, for NAME/ConfusionMatrix_`file_name`; or a path with a folder, as it is.
+
+        Raises:
+            NotInitialized: nothing was counted.
         """
         path, matrix = self._place("ConfusionMatrix_", file_name), self.get_confusion_matrix()
+        if not matrix.size:
+            raise NotInitialized(f"{self.name} has counted nothing in {self._partition()} yet: call it with outputs")
         _write(path, matrix, "%d")
         if not can_draw():
             return
@@ -371,3 +377,9 @@ def _write(path: str | Path, numbers: np.ndarray[Any, Any], fmt: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(Path(f"{path}.dat")) as file:
         np.savetxt(file, numbers, fmt=fmt)
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for a member
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name(__name__, name, globals())

@@ -72,6 +72,16 @@ def test_arguments_reach_what_is_called_or_are_refused_by_name(name, call):
         call(1, dep=2)
 
 
+def test_a_missing_argument_is_told_with_what_may_be_meant_by_it():
+    class Open(metaclass=CheckedCall):
+        def __init__(self, size, **config): ...
+
+    with pytest.raises(
+        WrongInputType, match=r"^size is missing \(is 'sizes' misspelt\?\); it is Open\(size, \.\.\.\)$"
+    ):
+        Open(sizes=3)
+
+
 def test_a_refused_parameter_is_told_before_anything_else():
     with pytest.raises(ImplementationError, match=r"^colour of Thing is refused: paint it"):
         Thing(colour=1, dep=3)

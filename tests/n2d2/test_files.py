@@ -259,3 +259,12 @@ def test_a_file_that_is_replaced_is_never_half_there(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         files.write_biases(tmp_path / "b", torch.zeros(3))
     assert [path.read_text() for path in tmp_path.iterdir()] == ["1 \n1 \n1 \n"]
+
+
+def test_a_folder_that_is_none_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    cell = Fc(2, 3, name="fc")
+    with pytest.raises(FormatError, match=r"^there is no folder .*nowhere$"):
+        cell.import_free_parameters(tmp_path / "nowhere")
+    with pytest.raises(FormatError, match=r"file: it is no folder$"):
+        cell.import_free_parameters(tmp_path / "file")

@@ -40,3 +40,25 @@ for name in sys.argv[1:]:
     names = [f"n2d2.{name}" for name in ("target", "network.network", "experiment.run")]
     done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "wrong", "meant"),
+    [
+        ("activation", "Rectifer", "Rectifier"),
+        ("cells", "Con", "Conv"),
+        ("database", "MNISTT", "MNIST"),
+        ("filler", "Constent", "Constant"),
+        ("models", "ResNet-18", "ResNet18"),
+        ("provider", "DataProvidr", "DataProvider"),
+        ("quantizer", "PruneCel", "PruneCell"),
+        ("solver", "Adams", "Adam"),
+        ("target", "Scor", "Score"),
+        ("transform", "Rescal", "Rescale"),
+    ],
+)
+def test_a_module_that_lacks_a_name_offers_the_nearest(module, wrong, meant):
+    of = getattr(n2d2, module)
+    with pytest.raises(AttributeError, match=f"^n2d2.{module} has no '{wrong}'; did you mean '{meant}'"):
+        getattr(of, wrong)
+    assert not hasattr(of, "__path_of_nothing__")

@@ -251,6 +251,8 @@ def test_logs_have_n2d2s_places(tmp_path, monkeypatch):
     target = Score(Provider(), name="net.Target")
     with pytest.raises(NotInitialized, match=r"net\.Target has no labels yet"):
         target.log_estimated_labels("labels")
+    with pytest.raises(NotInitialized, match=r"net\.Target has counted nothing in \w+ yet"):
+        target.log_confusion_matrix("empty")
     with pytest.raises(NotInitialized, match=r"net\.Target has no statistics yet"):
         target.log_stats("stats")
     scores = torch.tensor([[3.0, 2, 1], [3, 2, 1], [3, 2, 1], [1, 2, 3]])

@@ -5,11 +5,14 @@ built from its INI file on a machine that does not have the data. Colours are bl
 are drawn by chance, always the same, or in the order of the data.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from n2d2.database.arrays import Numpy
 from n2d2.database.base import PARTITIONS, Database, Stimuli
 from n2d2.database.folders import DIR
 from n2d2.database.layouts import GTSRB, ILSVRC2012
 from n2d2.database.published import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from n2d2.error_handler import no_such_name
 from n2d2.refusal import refused_class
 
 Cityscapes = refused_class(
@@ -41,3 +44,9 @@ DATABASES: dict[str, type[Database]] = {  # N2D2's names in INI files
     "ILSVRC2012_Database": ILSVRC2012,
     "MNIST_IDX_Database": MNIST,
 }
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for a member
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name(__name__, name, globals())

@@ -1,5 +1,8 @@
 """n2d2.provider: batches of stimuli, transformed, for N2D2's scripts and for torch's loops."""
 
+from typing import TYPE_CHECKING, NoReturn
+
+from n2d2.error_handler import no_such_name
 from n2d2.provider.base import Provider
 from n2d2.provider.data import DataProvider
 from n2d2.provider.global_value import GlobalValue
@@ -11,3 +14,9 @@ MultipleOutputsProvider = refused_class(
 )
 
 __all__ = ["DataProvider", "GlobalValue", "MultipleOutputsProvider", "Provider", "TensorPlaceholder"]
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for a member
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name(__name__, name, globals())

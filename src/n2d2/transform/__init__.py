@@ -5,6 +5,9 @@ integers stay integers (bytes in 0..255, rounded) until RangeAffine makes them f
 is scaled to [0, 1] by the provider. Chance comes from the generator that is passed in, None being torch's own.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
+from n2d2.error_handler import no_such_name
 from n2d2.transform.base import APPLY_TO, Composite, Transformation
 from n2d2.transform.colors import CHANNELS, COLOR_SPACES
 from n2d2.transform.geometry import Distortion, Flip, PadCrop, RandomResizeCrop, Rescale, Reshape, SliceExtraction
@@ -92,3 +95,9 @@ TRANSFORMATIONS: dict[str, type[Transformation]] = {  # N2D2's names in INI file
     "ReshapeTransformation": Reshape,
     "SliceExtractionTransformation": SliceExtraction,
 }
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for a member
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name(__name__, name, globals())
