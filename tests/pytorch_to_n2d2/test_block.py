@@ -42,9 +42,6 @@ def pair(name):
     parameters = [p for cell in block for p in cell.parameters()]
     for mine, p in zip(parameters, module.parameters(), strict=True):
         mine.data.copy_(p.data)
-    for one in module.modules():
-        if isinstance(one, nn.BatchNorm2d):
-            one.running_var.zero_()  # N2D2's begin there
     block.set_solver(SGD(learning_rate=RATE))
     return block, module, size
 
