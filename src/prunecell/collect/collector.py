@@ -144,7 +144,7 @@ class Collector:
                 f"the criterion of {name!r} needs {differing.name}, which every process has of its own samples only:"
                 " the masks would differ; use one that needs nothing, such as magnitude"
             )
-        if self.needs & (OF_GRADIENTS | FROM_BATCHES) and not parameter.requires_grad:
+        if self.needs & (OF_GRADIENTS | Needs.HESSIAN_GRADIENT) and not parameter.requires_grad:
             raise OptionError(f"the criterion of {name!r} needs gradients, and this parameter is frozen")
         if self.needs & (Needs.INPUTS | Needs.NORM_SCALE) and not isinstance(self.owner, KNOWN):
             what = "inputs" if Needs.INPUTS in self.needs else "outputs"
