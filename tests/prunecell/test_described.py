@@ -33,7 +33,10 @@ SPECS = [
     PruneSpec(schedule=Moving(sparsity=0.9, steps=50, every=2), filler=RigL(fraction=0.2)),
     PruneSpec(schedule=Static(sparsity=0.9), filler=SET(), allocation=AtLeast(allocation=lamp, density=0.1)),
     PruneSpec(schedule=Static(sparsity=0.9), allocation=PerLayer(sparsities={"a*": 0.5, "*": 0.75})),
-    *(PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=criterion)) for criterion in CRITERIA.values()),
+    *(
+        PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=one() if isinstance(one, type) else one))
+        for one in CRITERIA.values()
+    ),
 ]
 
 

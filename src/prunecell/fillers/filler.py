@@ -21,12 +21,14 @@ class Traits:
 
     Attributes:
         needs: what it looks at beside the values.
+        n_gradients: of how many steps before an update it needs the gradients, each by itself.
         needs_at_first: whether it needs that for its first filling too, which otherwise comes at once.
         revives: whether it looks at pruned weights again and may revive some, so their hidden values are kept.
         n_absent: how many weights it masks that do not exist in the network (missing connections): they do not count.
     """
 
     needs: Needs = Needs.NOTHING
+    n_gradients: int = 0
     needs_at_first: bool = True
     revives: bool = False
     n_absent: int = 0

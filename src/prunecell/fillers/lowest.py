@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import Keys, Scores
 from prunecell.choices import by_name, check_callable, example_of
-from prunecell.criteria import CRITERIA, Criterion, keys_of, magnitude, needs_of
+from prunecell.criteria import CRITERIA, Criterion, keys_of, magnitude, n_gradients_of, needs_of, revives
 from prunecell.described import shown
 from prunecell.errors import OptionError
 from prunecell.evidence import Evidence, Ranking
@@ -26,6 +26,7 @@ class Lowest:
         granularity: which weights live and die together.
         revives: whether pruned weights are judged by their hidden values at the next filling, and may come back
             (Zhu & Gupta 2017, https://arxiv.org/abs/1710.01878, let them); otherwise they are zeros and stay pruned.
+            None: as the criterion's authors do it; of ours only `movement` revives.
 
     >>> import torch
     >>> from prunecell import PruneSpec, Pruner, Static
@@ -36,7 +37,7 @@ class Lowest:
 
     criterion: Criterion = magnitude
     granularity: Granularity = SINGLE
-    revives: bool = False
+    revives: bool | None = None
 
     def __post_init__(self) -> None:
         check_criterion(self.criterion)
@@ -48,12 +49,13 @@ class Lowest:
     @property
     def traits(self) -> Traits:
         """See `Described`."""
-        return Traits(needs=needs_of(self.criterion), revives=self.revives)
+        may_revive = revives(self.criterion) if self.revives is None else self.revives
+        return Traits(needs=needs_of(self.criterion), n_gradients=n_gradients_of(self.criterion), revives=may_revive)
 
     def rank(self, evidence: Evidence) -> Ranking:
         """See `Ranks`."""
         try:
-            groups = self.granularity.group(order_of(self.criterion, evidence, revives=self.revives))
+            groups = self.granularity.group(order_of(self.criterion, evidence, reviving=self.traits.revives))
         except OptionError as error:
             raise OptionError(f"{evidence.name}: {error}") from None
         return Ranking(keys=groups, group_size=evidence.weight.numel() // max(groups.shape.numel(), 1))
@@ -95,7 +97,7 @@ def check_criterion(criterion: object) -> None:
     )
 
 
-def order_of(criterion: Criterion, evidence: Evidence, *, revives: bool) -> Keys:
+def order_of(criterion: Criterion, evidence: Evidence, *, reviving: bool) -> Keys:
     """The keys of single weights by a criterion; what is pruned already comes first where nothing revives."""
     keys = keys_of(criterion, evidence)
-    return keys if revives or not isinstance(keys, Scores) or not evidence.mask.n_pruned else keys.after(evidence.mask)
+    return keys if reviving or not isinstance(keys, Scores) or not evidence.mask.n_pruned else keys.after(evidence.mask)
