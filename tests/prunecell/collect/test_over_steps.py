@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Cubic, Lowest, Pruner, PruneSpec, Static
-from prunecell.criteria import BlockFisher, grasp, movement, synflow, taylor
-from prunecell.errors import StateError
+from prunecell import Cubic, Lowest, NofM, Pruner, PruneSpec, Static
+from prunecell.criteria import BlockFisher, grasp, movement, needs, synflow, taylor
+from prunecell.errors import OptionError, StateError
 from prunecell.evidence import Needs
 
 
@@ -180,3 +180,23 @@ def test_what_no_step_gives_is_asked_for_by_name(mlp, criterion):
     assert pruner.sparsity == 0.5
     mlp.train(solver, pruner, steps=2)
     assert not mlp.model[0].weight.detach()[~pruner.masks["0.weight"]].any()
+
+
+def test_how_many_gradients_must_be_said(mlp):
+    @needs(Needs.GRADIENT_SAMPLES)
+    def unsaid(evidence):
+        return evidence.gradient_samples.mean(0)
+
+    said = r"the criterion of '0\.weight' needs GRADIENT_SAMPLES: it must say how many, as n_gradients"
+    with pytest.raises(OptionError, match=said):
+        trainer(mlp.model, unsaid, Static(sparsity=0.5))
+
+
+def test_n_of_m_waits_for_as_many_gradients_as_its_criterion(mlp):
+    filler = NofM(n=1, m=4, criterion=BlockFisher(n_gradients=3))
+    pruner = Pruner(mlp.model, PruneSpec(schedule=Static(sparsity=0.75), filler=filler))
+    for n_steps in range(3):
+        assert pruner.sparsity == 0, n_steps
+        mlp.loss().backward()
+        pruner.step(16)
+    assert (pruner.masks["0.weight"].view(-1, 4).sum(1) == 1).all()
