@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunecell.chains import Chains, HiddenLayer, Reading, chains_of
 from prunecell.errors import OptionError
+from prunecell.graph.chains import Chains, HiddenLayer, Reading, chains_of
+from prunecell.graph.tracing import Example, is_watched
 from prunecell.names import unwrapped
-
-Example = Tensor | tuple[Any, ...] | None
 
 
 @torch.no_grad()
@@ -115,7 +114,7 @@ def sort_units_(model: nn.Module, *, example: Example = None) -> dict[str, Tenso
 def _check_unwatched(layer: HiddenLayer) -> None:
     for name, module in ((layer.name, layer.module), *((r.name, r.module) for r in layer.readings)):
         weight = module.weight
-        if getattr(weight, "_post_accumulate_grad_hooks", None):
+        if is_watched(weight):
             raise OptionError(
                 f"the units of {layer.name!r} cannot be sorted: {name}.weight has a hook, such as a"
                 " Pruner's, which would not follow; finalize the Pruner first"

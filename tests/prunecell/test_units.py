@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecell import Pruner, PruneSpec, Static
-from prunecell.chains import chains_of
 from prunecell.errors import OptionError, OptionTypeError
+from prunecell.graph import chains_of
 from prunecell.units import dead_units, remove_dead_, sort_units_
 
 
@@ -352,7 +352,7 @@ def test_what_cannot_be_traced_is_refused_by_its_place():
     model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(Branch()), nn.Linear(2, 2))
     for function in (dead_units, remove_dead_, sort_units_, chains_of):
         with pytest.raises(
-            OptionError, match=r"^the units cannot be followed through '1.0' \(Branch\), because torch.fx"
+            OptionError, match=r"^the model cannot be followed through '1.0' \(Branch\), because torch.fx"
         ):
             function(model)
         with pytest.raises(OptionTypeError, match=r"model is an int: it must be a torch\.nn\.Module"):
