@@ -36,7 +36,8 @@ class Graph:
         self.modules = dict(model.named_modules())
         self.shapes = _shapes(graph, model, example)
         self._calls = Counter(id(self.modules[n.target]) for n in self.nodes if n.op == "call_module")
-        self._uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+        owned = [part.named_parameters(recurse=False, remove_duplicate=False) for part in model.modules()]
+        self._uses = Counter(id(parameter) for parameters in owned for _, parameter in parameters)
         self._uses.update(id(operator.attrgetter(n.target)(model)) for n in self.nodes if n.op == "get_attr")
 
     def module_of(self, node: fx.Node) -> nn.Module | None:
