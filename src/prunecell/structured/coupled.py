@@ -22,6 +22,7 @@ from prunecell.resizing import heads_of
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
+_N_PROJECTIONS = 3  # queries, keys and values
 
 
 class _KeptError(Exception):
@@ -174,8 +175,9 @@ class Twin:
         members = [member for item in group for member in self._members(item)]
         if not any(member.is_input for member in members):
             raise _KeptError("nothing reads them")
-        n_indices, writers = len(group[0].idxs), [member for member in members if not member.is_input]
-        n_heads, n_units = self._heads(writers, n_indices)
+        writers = [member for member in members if not member.is_input]
+        n_units = self._n_units(group, members)
+        n_heads = self._n_heads(writers, len(group[0].idxs) // n_units)
         attentions = [module.num_heads for module in others if isinstance(module, nn.MultiheadAttention)]
         n_groups = [module.num_groups for module in others if isinstance(module, nn.GroupNorm)]
         n_blocks = n_heads or math.lcm(*attentions, *n_groups)
@@ -214,18 +216,29 @@ class Twin:
         for side in (False, True) if isinstance(module, nn.MultiheadAttention) else (is_input,):
             yield _Member(name=name, module=module, is_input=side, index=index, root=root, width=width)
 
-    def _heads(self, writers: list[_Member], n_indices: int) -> tuple[int, int]:
-        """(how many heads the units are, if they are queries, keys and values, else 0; how many units there are)."""
+    def _n_units(self, group: Any, members: list[_Member]) -> int:  # noqa: ANN401
+        """How many units there are: fewer than rows where parts of these meet, as queries and keys of one layer do."""
+        n_indices, n_units = len(group[0].idxs), min(len(member.index) for member in members)
+        if n_units < n_indices:
+            module, function = group[0].dep.target.module, group[0].dep.handler
+            for unit in {0, n_units - 1}:
+                partners = self._graph.get_pruning_group(module, function, [unit])[0].idxs
+                if sorted(partners) != list(range(unit, n_indices, n_units)):
+                    raise _KeptError("which of them go together is not known")
+        return n_units
+
+    def _n_heads(self, writers: list[_Member], n_parts: int) -> int:
+        """How many heads the units are, if they are queries, keys and values; else 0."""
         parents = {member.name.rpartition(".")[0] for member in writers}
-        parent = self._model.get_submodule(min(parents))
-        _, n_heads = heads_of(parent)
-        if len(parents) > 1 or not n_heads or isinstance(writers[0].module, nn.MultiheadAttention):
-            return 0, n_indices
-        if len(writers) > 1:
-            return n_heads, n_indices
-        inputs = {layer.in_features for layer in parent.children() if isinstance(layer, nn.Linear)}
-        fused = n_indices % 3 == 0 and n_indices // 3 in inputs  # one layer for all three
-        return (n_heads, n_indices // 3) if fused else (0, n_indices)
+        if len(parents) > 1 or isinstance(writers[0].module, nn.MultiheadAttention):
+            return 0
+        parent = parents.pop()
+        _, n_heads = heads_of(self._model.get_submodule(parent))
+        if not n_heads or len(writers) == n_parts == 1:
+            return 0
+        if max(len(writers), n_parts) < _N_PROJECTIONS:
+            raise _KeptError(f"how the heads of {parent or 'the model'} are made is not known")
+        return n_heads
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

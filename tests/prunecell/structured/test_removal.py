@@ -47,6 +47,20 @@ class Residual(nn.Module):
         return self.last(torch.cat([y.mean((2, 3)), x.mean((2, 3))], 1))
 
 
+class Gated(nn.Module):
+    """Halves of the channels that are multiplied, and channels that are scaled by what they tell together."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates, self.conv = nn.Conv2d(1, 16, 3), nn.Conv2d(8, 8, 3)
+        self.down, self.up, self.last = nn.Linear(8, 4), nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        a, b = self.gates(x).chunk(2, 1)
+        x = torch.relu(self.conv(a * torch.sigmoid(b)))
+        return self.last((x * self.up(torch.relu(self.down(x.mean((2, 3)))))[:, :, None, None]).mean((2, 3)))
+
+
 class Heads(nn.Module):
     """Attention made of linear layers, one for all or three."""
 
@@ -84,11 +98,20 @@ MODELS = {
     "mlp": mlp,
     "cnn": cnn,
     "residual": Residual,
+    "gated": Gated,
     "three linear layers": lambda: Transformer(Heads(fused=False)),
     "one linear layer": lambda: Transformer(Heads(fused=True)),
     "torch's attention": lambda: Transformer(nn.MultiheadAttention(16, 4, batch_first=True)),
 }
-N_GROUPS = {"mlp": 2, "cnn": 2, "residual": 4, "three linear layers": 3, "one linear layer": 3, "torch's attention": 2}
+N_GROUPS = {
+    "mlp": 2,
+    "cnn": 2,
+    "residual": 4,
+    "gated": 3,
+    "three linear layers": 3,
+    "one linear layer": 3,
+    "torch's attention": 2,
+}
 every_model = pytest.mark.parametrize("name", MODELS)
 X = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -266,6 +289,19 @@ class Tied(nn.Module):
         return self.c(torch.relu(self.b(torch.relu(self.a(x))))).mean((1, 2))
 
 
+class TwoForHeads(nn.Module):
+    """Queries in one layer, keys and values in another."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads, self.q, self.kv, self.out = 2, nn.Linear(8, 8), nn.Linear(8, 16), nn.Linear(8, 2)
+
+    def forward(self, x):
+        parts = (self.q(x.squeeze(1)), *self.kv(x.squeeze(1)).chunk(2, -1))
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
 def _grouped():
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 2))
 
@@ -281,6 +317,7 @@ REFUSED = {
     "tied": (Tied, HALF, OptionError, "'a.weight' and 'b.weight' are one tensor"),
     "groups": (_grouped, HALF, OptionError, "'1' has groups of channels"),
     "parametrized": (_parametrized, HALF, OptionError, "the weight of '1' is computed"),
+    "queries apart": (TwoForHeads, HALF, OptionError, "how the heads of the model are made is not known"),
     "no hidden units": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), HALF, OptionError, "no unit of Seq"),
     "out of reach": (mlp, RemoveSpec(flops=0.001), OptionError, "flops=0.001 cannot be reached: 0.0"),
     "all is left alone": (mlp, {"1.*": None, "3.*": None, "5.*": HALF}, OptionError, "no unit of Sequential can be"),
