@@ -412,7 +412,7 @@ def test_what_a_pruner_holds_is_not_sorted():
     model = mlp()
     pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
     before = [p.clone() for p in model.parameters()]
-    with pytest.raises(OptionError, match="finalize the Pruner first"):
+    with pytest.raises(OptionError, match="finalize that first"):
         sort_units_(model)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     pruner.finalize()

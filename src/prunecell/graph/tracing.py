@@ -131,6 +131,14 @@ def is_changed(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))  # noqa: SLF001
 
 
-def is_watched(parameter: Tensor) -> bool:
-    """Whether something such as a Pruner waits for its gradients, and would not see that its weights moved."""
-    return bool(getattr(parameter, "_post_accumulate_grad_hooks", None))
+def check_unwatched(name: str, parameter: Tensor, verb: str) -> None:
+    """Refuse to move or change a parameter, behind the back of what waits for its gradients.
+
+    Raises:
+        OptionError: it has a hook; the message says that the parameter cannot be what the verb says.
+    """
+    if getattr(parameter, "_post_accumulate_grad_hooks", None):
+        raise OptionError(
+            f"{name!r} cannot be {verb}: it has a hook, such as a Pruner's or a Quantizer's, which would not follow;"
+            " finalize that first"
+        )
