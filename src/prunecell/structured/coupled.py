@@ -103,7 +103,7 @@ class Twin:
         self.left: dict[str, str] = {}
         self._roots: dict[str, Any] = {}
         self._ends: set[object] = set()
-        with _quiet(), torch.enable_grad():
+        with _quiet(), _telling(), torch.enable_grad():
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
@@ -126,11 +126,12 @@ class Twin:
         for tensor in tensors_of(self._model).values():
             tensor.data.copy_(torch.arange(tensor.numel()).view(tensor.shape))
         n_units = {group.root: group.n_units for group in self.groups}
-        for root, which in units.items():
-            module, function, n_indices = self._roots[root]
-            repeated = which + torch.arange(0, n_indices, n_units[root]).unsqueeze(1)  # queries, keys and values
-            self._graph.get_pruning_group(module, function, repeated.flatten().tolist()).prune()
-        left = {name: tensor.detach().long() for name, tensor in tensors_of(self._model).items()}
+        with _telling():
+            for root, which in units.items():
+                module, function, n_indices = self._roots[root]
+                repeated = which + torch.arange(0, n_indices, n_units[root]).unsqueeze(1)  # queries, keys and values
+                self._graph.get_pruning_group(module, function, repeated.flatten().tolist()).prune()
+        left = {name: tensor.detach().cpu().long() for name, tensor in tensors_of(self._model).items()}
         return {name: index for name, index in left.items() if index.shape != shapes[name]}
 
     def _counted(self, inputs: tuple[Any, ...]) -> dict[str, int]:
@@ -187,10 +188,10 @@ class Twin:
         writers = [member for member in members if not member.is_input]
         n_units = self._n_units(group, members)
         n_heads = self._n_heads(writers, len(group[0].idxs) // n_units)
-        attentions = [module.num_heads for module in others if isinstance(module, nn.MultiheadAttention)]
-        n_groups = [module.num_groups for module in others if isinstance(module, nn.GroupNorm)]
-        n_blocks = n_heads or math.lcm(*attentions, *n_groups)
-        if n_units % n_blocks or (n_heads and (attentions or n_groups)):
+        blocks = {m.num_heads: m.embed_dim for m in others if isinstance(m, nn.MultiheadAttention)}
+        blocks |= {m.num_groups: m.num_channels for m in others if isinstance(m, nn.GroupNorm)}
+        n_blocks = n_heads or math.lcm(*blocks)
+        if n_units % n_blocks or (n_heads and blocks) or set(blocks.values()) - {n_units}:
             raise _KeptError(f"{n_units} units cannot go from {n_blocks} blocks alike")
         rows: dict[str, Tensor] = {}
         for member in writers:
@@ -277,6 +278,18 @@ def shapes_of(model: nn.Module, inputs: tuple[Any, ...]) -> list[torch.Size]:
         return [tensor.shape for tensor in tensors_in(model.eval()(*inputs))]
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise OptionError(f"the model cannot be run with example: {quoted(str(error), 300)}") from None
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Say that torch-pruning failed, whatever it raises."""
+    try:
+        yield
+    except OptionError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise OptionError(f"torch-pruning cannot follow the units of this model: {quoted(what, 300)}") from error
 
 
 @contextmanager

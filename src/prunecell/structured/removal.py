@@ -77,7 +77,10 @@ def remove_(
     groups = [group for group in twin.groups if group.rows.keys() <= scores.keys()]
     left = twin.left | {g.root: "the plan leaves them alone" for g in twin.groups if g not in groups}
     if not groups:
-        reasons = some([f"{name}: {reason}" for name, reason in left.items()], between="; ")
+        reasons = (
+            some([f"{name}: {reason}" for name, reason in left.items()], between="; ")
+            or "what it returns has no gradient"
+        )
         raise OptionError(f"no unit of {type(model).__name__} can be removed: {reasons}")
     choices = {group.root: group.choices(scores) for group in groups}
     chosen = _chosen(model, spec, groups, choices, twin.n_positions)

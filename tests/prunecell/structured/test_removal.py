@@ -310,6 +310,29 @@ class TwoForHeads(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
+class Classes(nn.Module):
+    """A model whose outputs have no gradient, so that nothing can be followed from them."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = mlp()
+
+    def forward(self, x):
+        return self.net(x).argmax(1)
+
+
+class NormedTogether(nn.Module):
+    """Channels of two convolutions in the same groups of a norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.norm = nn.Conv2d(1, 8, 3), nn.Conv2d(1, 8, 3), nn.GroupNorm(4, 16)
+        self.last = nn.Linear(16, 2)
+
+    def forward(self, x):
+        return self.last(self.norm(torch.cat([self.a(x), self.b(x)], 1)).mean((2, 3)))
+
+
 def _grouped():
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 2))
 
@@ -325,6 +348,8 @@ REFUSED = {
     "tied": (Tied, HALF, OptionError, "'a.weight' and 'b.weight' are one tensor"),
     "groups": (_grouped, HALF, OptionError, "'1' has groups of channels"),
     "parametrized": (_parametrized, HALF, OptionError, "the weight of '1' is computed"),
+    "no gradient": (Classes, HALF, OptionError, "no unit of Classes can be removed: what it returns has no gradient"),
+    "normed together": (NormedTogether, HALF, OptionError, "8 units cannot go from 4 blocks alike"),
     "queries apart": (TwoForHeads, HALF, OptionError, "how the heads of the model are made is not known"),
     "no hidden units": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), HALF, OptionError, "no unit of Seq"),
     "out of reach": (mlp, RemoveSpec(flops=0.001), OptionError, "flops=0.001 cannot be reached: 0.0"),
@@ -375,6 +400,15 @@ def test_an_optimizer_whose_state_has_another_shape_is_refused():
     with pytest.raises(OptionTypeError, match="optimizer is an int"):
         remove_(model, HALF, X, optimizer=3)
     assert same(model, before)
+
+
+def test_a_failure_of_torch_pruning_is_told_as_such(monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("node")
+
+    monkeypatch.setattr("torch_pruning.DependencyGraph.build_dependency", fail)
+    with pytest.raises(OptionError, match="torch-pruning cannot follow the units of this model: .*KeyError: 'node'"):
+        remove_(mlp(), HALF, X)
 
 
 def test_without_torch_pruning_the_extra_is_named(monkeypatch):
