@@ -407,7 +407,7 @@ def test_a_failure_of_torch_pruning_is_told_as_such(monkeypatch):
         raise KeyError("node")
 
     monkeypatch.setattr("torch_pruning.DependencyGraph.build_dependency", fail)
-    with pytest.raises(OptionError, match="torch-pruning cannot follow the units of this model: .*KeyError: 'node'"):
+    with pytest.raises(OptionError, match=r"torch-pruning cannot follow the units of this model: .*KeyError: 'node'"):
         remove_(mlp(), HALF, X)
 
 
