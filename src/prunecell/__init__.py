@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, NofM, Random
     from prunecell.plan import Plan
     from prunecell.pruner import Pruner
+    from prunecell.resizing import load_model
     from prunecell.schedules import Cubic, Gradual, Static
     from prunecell.sharing import share_
     from prunecell.sparse import compact_, compact_report, meta_weights, tune_runtime
@@ -44,6 +45,7 @@ __all__ = [
     "fit",
     "global_ranking",
     "load",
+    "load_model",
     "meta_weights",
     "pack",
     "save",
@@ -75,6 +77,7 @@ _MODULES = {
     "fit": "training",
     "global_ranking": "allocation",
     "load": "archive",
+    "load_model": "resizing",
     "meta_weights": "sparse",
     "pack": "files",
     "save": "archive",
