@@ -124,8 +124,9 @@ def open_contexts(data: bytes, grid: Grid, count: int, above: Numbers = NO_ROWS)
 
     Args:
         data: the stream.
-        grid, above: as they were when it was written.
+        grid: as it was when it was written.
         count: how many of the numbers are not zero.
+        above: as it was when it was written.
     """
     library = native.library()
     if library is None:

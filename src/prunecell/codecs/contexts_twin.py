@@ -104,7 +104,8 @@ class Model:
 
     def code_rows(self, given: Sequence[int]) -> list[int]:
         """Code which rows are alive. One is: where none was before the last, that one."""
-        contexts, last, self._rows = [Bit(), Bit()], 1, []
+        contexts, last = [Bit(), Bit()], 1
+        self._rows: list[int] = []
         for row in range(self._n_rows):
             is_sure = row == self._n_rows - 1 and not any(self._rows)
             last = 1 if is_sure else int(self._coder.bit(contexts[last], bool(given[row])))
@@ -113,7 +114,8 @@ class Model:
 
     def code_columns(self, given: Sequence[int], above: Sequence[int]) -> None:
         """Code which columns are alive. `above` tells for each of its equal parts whether what feeds it is."""
-        contexts, alive = [Bit() for _ in range(18)], []
+        contexts = [Bit() for _ in range(18)]
+        alive: list[int] = []
         part = self._n_columns // len(above) if above else 1
         for k in range(self._n_columns):
             y, x = divmod(k % (self._height * self._width), self._width)
@@ -155,7 +157,10 @@ class Model:
         left, up = row[k - 1] if x else 0, row[k - self._width] if y else 0
         if self._height == 1:
             return left, up, 0
-        corners = (row[k - self._width - 1] if y and x else 0, row[k - self._width + 1] if y and x < self._width - 1 else 0)
+        corners = (
+            row[k - self._width - 1] if y and x else 0,
+            row[k - self._width + 1] if y and x < self._width - 1 else 0,
+        )
         return left, up, min(3, sum(number != 0 for number in (left, up, *corners)))
 
     def _magnitude(self, context: int, given: int) -> int:
