@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from read_integers import Array, Bits, grid_of, read_integers, read_rows
 
-KINDS = "<f4 <f2 <u2 <f8 i1 u1 ? <i2 <i4 <i8 <u2 <u4 <u8 <c8 <c16 u1 u1 u1 u1 u1 u1".split()  # the dtypes, by number
+KINDS = "<f4 <f2 <u2 <f8 i1 u1 ? <i2 <i4 <i8 <u2 <u4 <u8 <c8 <c16 u1 u1 u1 u1 u1 u1".split()  # noqa: SIM905 - by number
 FLOATS, BF16, INT8, BOOL, INT32, COMPLEX = (0, 1, 2, 3, 13, 14), 2, 4, 6, 8, (13, 14)
 NARROWER = {0: (1, 2, INT8, INT32), 1: (INT8, INT32), 2: (INT8, INT32), 3: (0, 1, 2, INT8, INT32)}
 WORDS = (
@@ -82,7 +82,7 @@ def entry(data: Bytes, before: list[dict[str, Any]]) -> dict[str, Any]:
         books = [(f"<u{size}", n, n)] * (form == 6)
         e["plan"] = [(kind, n, m, 0, n * np.dtype(kind).itemsize) for kind, n, m in steps + books]
         if form > 2:
-            e["grid"], above = grid_of(shape, e["side"]), before[-e["above"]] if e["above"] <= len(before) else {}
+            e["grid"], above = grid_of(shape, e["side"]), before[-e["above"]] if 0 < e["above"] <= len(before) else {}
             need(not e["above"] or ("grid" in above and e["grid"][1] % above["grid"][0] == 0), "a wrong tensor above")
             e["plan"].append(("", 0, 0, 3, data.number()))
     else:

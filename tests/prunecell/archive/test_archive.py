@@ -1,7 +1,6 @@
 """Model <-> file: what is saved is loaded, in order, in little space, and the format stays what docs/format.md says."""
 
 import importlib
-import json
 import re
 import stat
 import warnings
