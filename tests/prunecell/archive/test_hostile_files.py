@@ -18,6 +18,7 @@ from prunecell.archive.container import WORDS
 from prunecell.archive.listing import Same, pack_entries, unpack_entries
 from prunecell.archive.packing import Packed, packed
 from prunecell.codecs.dtypes import ELEMENT_TYPES
+from prunecell.codecs.modes import VALUE_MODES
 from prunecell.codecs.records import StreamFacts
 from prunecell.errors import FormatError, OptionError
 
@@ -62,8 +63,6 @@ def state():
 
 
 def values(name, tensor):
-    from prunecell.codecs.modes import VALUE_MODES
-
     return VALUE_MODES["int8" if name == "scaled" else "exact"](name, tensor)
 
 
@@ -305,7 +304,6 @@ LIES = {
     "integers: stored too wide": (edit("conv", stored=kind("int64")), "float32 cannot be stored as int64"),
     "integers: out of int8": (edit("words", kind=kind("int8"), stored=kind("int8")), "a number that is out of int8"),
     "integers: out of bool": (edit("words", kind=kind("bool"), stored=kind("bool")), "a number that is out of bool"),
-    "integers: no step": (lambda f: f.replace_data("conv", b""), "."),
     "integers: a step of NaN": (lambda f: f.replace_data("conv", b"\0\0\xc0\x7f" + f.data["conv"][4:]), "not finite"),
     "integers: cut": (lambda f: f.replace_data("matrix", f.data["matrix"][:-5]), "a stream of contexts ends early"),
     "integers: longer": (lambda f: f.replace_data("matrix", f.data["matrix"] + bytes(5)), "is too long"),
@@ -315,8 +313,8 @@ LIES = {
     "integers: above no integers": (edit("conv", above="plain"), "it refers to the tensor 3 before it"),
     "integers: above of other rows": (edit("bias", shape=(7,)), "7 columns cannot be fed by 10 rows"),
     "integers: too many columns": (edit("words", shape=((1 << 22) + 1,)), "has no place for a shape"),
-    "integers: too many numbers": (edit("rows", shape=(1 << 30, 1 << 20)), "has no place for a shape"),
-    "integers: a book of 257": (edit("shared", n_book=257), "a book of 257 words"),
+    "integers: too many numbers": (edit("matrix", shape=(1 << 30, 1 << 20)), "has no place for a shape"),
+    "integers: a book of 257": (edit("shared", n_book=257, n_bytes=2000), "a book of 257 words"),
     "integers: zero out of the book": (edit("shared", n_before=5), "a book of 4 words, 5 of them below zero"),
     "integers: a place out of the book": (edit("shared", n_before=4), "a number that is out of a book of 4 words"),
 }
