@@ -133,8 +133,8 @@ def step_of(few: Numbers, kind: ElementType) -> tuple[float, Numbers] | None:
     Returns:
         (the step, a float32; the integer of each word), or None if there is none.
 
-    >>> step_of(words_of(torch.tensor([0.0, 0.6, 0.9])), ELEMENT_TYPES["float32"])
-    (0.30000001192092896, array([0, 2, 3]))
+    >>> step_of(words_of(torch.tensor([0.0, 0.5, 0.75])), ELEMENT_TYPES["float32"])
+    (0.25, array([0, 2, 3]))
     """
     if kind.name == "float64":
         narrow = cast_exactly(few, kind, ELEMENT_TYPES["float32"])
