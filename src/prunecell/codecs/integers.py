@@ -59,7 +59,8 @@ def integers_in(words: Numbers, kind: ElementType, shape: tuple[int, ...]) -> It
     found = _with_step(words, few, kind) or _with_steps(words, kind, shape)
     if found is not None:
         yield found
-    if few is not None and np.count_nonzero(few) <= MAX_BOOK:
+    has_use = len(words) <= _FEW or found is None or found.stored.name != "int8"  # else it is hardly smaller
+    if has_use and few is not None and np.count_nonzero(few) <= MAX_BOOK:
         yield _with_book(words, few, kind)
 
 
