@@ -132,7 +132,9 @@ class QuantizedWeight:
         if isinstance(self.rule, RateRule):
             self.rule.look_again(self.latent, self.step)
 
-    def fix_zeros_(self) -> None:
-        """What is zero now stays zero."""
-        self.latent = self.latent.masked_fill(self.integers == 0, 0.0)
+    def fix_zeros_(self, dead: Tensor | None) -> None:
+        """What is zero now stays zero, and what is dead (bool, of the weight's shape) becomes so."""
+        zero = self.integers == 0
+        self.latent = self.latent.masked_fill(zero if dead is None else zero | dead, 0.0)
         self.fixed = True
+        self._pass.write_()
