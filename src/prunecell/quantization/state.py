@@ -153,6 +153,8 @@ def _check_entry(weight: QuantizedWeight, entry: object, number: int) -> None:
         given |= check_fields(given["prices"], _PRICES, f"the prices of {what}")
         if (wanted.kernels is None) != (given["kernels"] is None):
             raise StateError(f"kernels of {what} is illegal")
+        if given["low"] > given["high"]:
+            raise StateError(f"low={given['low']} of {what} is illegal: it must be no more than high={given['high']}")
     for name, tensor in own.items():
         if given[name].shape != tensor.shape or given[name].dtype != tensor.dtype:
             raise StateError(f"{name} of {what} must be {tensor.dtype} of shape {tuple(tensor.shape)}")
