@@ -23,8 +23,8 @@ _FIRST_LAM = 3e-6
 _HALVINGS = 12
 _ROOM = 0.99
 """Part of the wanted bytes that is filled when zeros are fixed: the rest still moves a little."""
-_GAIN = 12.0
-"""How fast the price follows a size that is not yet the wanted one: per whole training and per factor e of size."""
+_AT_ONCE, _OVER_TIME = 1.5, 8.0
+"""How the logarithm of the price follows that of a size that is too large: with it, and per whole training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +62,16 @@ class Course:
     Attributes:
         lam: what a bit costs when the price has grown; it moves where a size is wanted.
         looked: how much of the training was over when the prices were taken; None: they never were.
+        first_bytes: what the weights took at the beginning; 0: it is not known.
+        excess: the logarithm of their size beside the one that they should have had when it was looked at.
     """
 
     spec: QuantizationSpec
     weights: list[QuantizedWeight]
     lam: float = _FIRST_LAM
     looked: float | None = None
+    first_bytes: int = 0
+    excess: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.spec, RateSpec) and self.spec.lam is not None:
@@ -110,8 +114,8 @@ class Course:
             wanted = max(self.spec.target_bytes - whole.bytes_beside(self), 1.0)
             if is_time:
                 self._cut_to(_ROOM * wanted)
-            elif done >= RAMP / 2 and not self.is_fixed:
-                self._follow_size(wanted, since)
+            elif not self.is_fixed:
+                self._follow_size(wanted, done)
         if is_time:
             dead = whole.dead_units()
             for weight in self.weights:
@@ -120,10 +124,18 @@ class Course:
             weight.look_again()
         self.looked = done
 
-    def _follow_size(self, wanted: float, since: float) -> None:
-        """Raise the price while the weights take more bytes than is wanted, and lower it while they take less."""
-        far = math.log(self.n_bytes / wanted)
-        self.lam *= math.exp(max(min(_GAIN * min(since, _SHARE) * far, 1.0), -1.0))
+    def _follow_size(self, wanted: float, done: float) -> None:
+        """Raise the price while the weights take more bytes than they should by now, and lower it while less.
+
+        Under a price that does not move, the logarithm of the size falls like a parabola until zeros are fixed.
+        """
+        now = math.log(self.n_bytes)
+        self.first_bytes = self.first_bytes or self.n_bytes
+        far = math.log(self.first_bytes / wanted) * (1 - done / FREEZE) ** 2
+        excess = now - math.log(wanted) - far
+        since = done - (self.looked or 0.0)
+        self.lam *= math.exp(max(min(_AT_ONCE * (excess - self.excess) + _OVER_TIME * since * excess, 1.0), -1.0))
+        self.excess = excess
 
     def _cut_to(self, wanted: float) -> None:
         """Zero the smallest latents, in units of their steps, until the weights take no more bytes than is wanted."""

@@ -2,7 +2,7 @@
 
 version     of this form
 samples, steps    of the clock: seen, made
-courses     one a spec: spec (its fields), lam, looked
+courses     one a spec: spec (its fields), lam, looked, first_bytes, excess
 weights     name -> course (its number), latent, log_step, fixed, prices (rows, columns, kernels and numbers, or
             None where there are none)
 """
@@ -19,6 +19,7 @@ from prunecell.kinds import (
     COUNT,
     LIST,
     MAPPING,
+    NUMBER,
     SHARE,
     SPAN,
     TENSOR,
@@ -39,7 +40,7 @@ _VERSION = 1
 _STATE_OF = "the quantizer's state"
 _FLAG = Kind(told="True or False", fits=lambda value: isinstance(value, bool))
 _STATE = {"version": COUNT, "samples": COUNT, "steps": COUNT, "courses": LIST, "weights": MAPPING}
-_COURSE = {"spec": MAPPING, "lam": SPAN, "looked": optional(SHARE)}
+_COURSE = {"spec": MAPPING, "lam": SPAN, "looked": optional(SHARE), "first_bytes": COUNT, "excess": NUMBER}
 _ENTRY = {
     "course": COUNT,
     "latent": TENSOR,
@@ -63,7 +64,10 @@ def state_of(clock: Clock, courses: Sequence[Course]) -> dict[str, Any]:
         "version": _VERSION,
         "samples": clock.samples,
         "steps": clock.steps,
-        "courses": [{"spec": c.spec.to_data(), "lam": c.lam, "looked": c.looked} for c in courses],
+        "courses": [
+            {"spec": course.spec.to_data()} | {name: getattr(course, name) for name in _COURSE if name != "spec"}
+            for course in courses
+        ],
         "weights": {
             weight.name: {
                 "course": number,
@@ -87,7 +91,8 @@ def take_state(state: Mapping[str, Any], courses: Sequence[Course]) -> None:
     """
     _check(state, courses)
     for course, saved in zip(courses, state["courses"], strict=True):
-        course.lam, course.looked = saved["lam"], saved["looked"]
+        for name in _COURSE.keys() - {"spec"}:
+            setattr(course, name, saved[name])
         for weight in course.weights:
             entry, device = state["weights"][weight.name], weight.parameter.device
             weight.latent = _copied(entry["latent"], device)
