@@ -24,6 +24,7 @@ TESTS = [
     f"tests/prunecell/{name}.py"
     for name in (
         *("native/test_formats", "codecs/test_words", "bits/test_mask", "bits/test_order", "bits/test_select"),
+        "quantization/test_passes",
         *("sparse/test_linear_op", "sparse/test_convolution_op", "sparse/test_formats", "sparse/test_damage"),
     )
 ]
