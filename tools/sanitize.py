@@ -31,6 +31,7 @@ TESTS = [
             "bits/test_order",
             "bits/test_select",
         ),
+        "quantization/test_passes",
         *("sparse/test_linear_op", "sparse/test_convolution_op", "sparse/test_formats", "sparse/test_damage"),
     )
 ]
