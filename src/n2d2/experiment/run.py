@@ -14,7 +14,8 @@ from torch import nn
 
 from n2d2.experiment.experiment import Experiment
 from n2d2.experiment.fitting import fit_shown
-from n2d2.experiment.result import FACTS, PICTURE, Result, Sizes, print_result
+from n2d2.experiment.result import FACTS, PICTURE, Pruned, Result, Sizes, print_result
+from n2d2.experiment.shrinking import shrinking
 from n2d2.experiment.storing import Stored, checkpoint_bytes, store
 from n2d2.ini import IniError
 from prunecell.checkpoint import Checkpoint
@@ -24,6 +25,7 @@ from prunecell.disk.room import check_room
 from prunecell.disk.targets import check_folder
 from prunecell.errors import NothingSparseWarning, OptionError
 from prunecell.pruner import Pruner
+from prunecell.report import Report
 from prunecell.report.picture import draw_run
 from prunecell.report.terminal import say, visible
 from prunecell.sparse.convert import compact_
@@ -65,7 +67,8 @@ def run(
     check_folder(folder)
     with alone_in(folder):
         check_room(folder, _bytes_to_write(experiment, folder, reference=reference))
-        checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
+        stages = ("dense", "pruned", *(["integers"] if experiment.network.rate else []))
+        checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in stages}
         console = Console()
         _prepare(experiment, folder, checkpoints, console, resume=resume, force=force)
         return _run(experiment, folder, checkpoints, console, epochs=epochs, reference=reference)
@@ -91,9 +94,18 @@ def _run(
     task.pruner = Pruner(
         task.model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size
     )
-    progress = _fit(task, experiment, epochs, checkpoints["pruned"], console)
-    report = task.pruner.finalize()
-    stored = store(task.model, folder / f"{experiment.name}.pcell")
+    following = checkpoints.get("integers")
+    progress = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
+    report, archive, pruned = task.pruner.finalize(), folder / f"{experiment.name}.pcell", None
+    if following is not None:
+        console.rule(Text(f"{visible(experiment.name)}: integers under the price of their bits"))
+        pruned = Pruned(
+            accuracy=evaluate(task.model, experiment.stimuli("Test")),
+            sparsity=report.sparsity,
+            stored=store(task.model, archive).n_bytes,
+        )
+        report = _shrink(task.model, experiment, following, console)
+    stored = store(task.model, archive)
     tests = _tested(experiment, task.model, stored)
     result = Result(
         report=stored.entered(report),
@@ -105,6 +117,7 @@ def _run(
         accuracy_dense=None if dense is None else evaluate(dense, experiment.stimuli("Test")),
         epochs=progress.epochs,
         epochs_dense=dense_epochs,
+        pruned=pruned,
     )
     _draw(folder / PICTURE, experiment, progress, result)
     with replacing(folder / FACTS) as written:
@@ -152,9 +165,9 @@ def _prepare(
             path.unlink()  # so that what is there after a kill is of this run
 
 
-def _task(experiment: Experiment) -> Task:
-    """The network with the first weights that belong to the seed."""
-    model = experiment.fresh()
+def _task(experiment: Experiment, model: nn.Module | None = None) -> Task:
+    """The learning of a model, by default of the network with the first weights that belong to the seed."""
+    model = experiment.fresh() if model is None else model
     validated = experiment.provider.database.get_nb_stimuli("Validation") > 0
     return Task(
         model=model,
@@ -166,13 +179,40 @@ def _task(experiment: Experiment) -> Task:
     )
 
 
-def _fit(task: Task, experiment: Experiment, epochs: int, checkpoint: Checkpoint, console: Console) -> Progress:
-    """Train; print one line for each epoch that ends now."""
+def _shrink(model: nn.Module, experiment: Experiment, checkpoint: Checkpoint, console: Console) -> Report:
+    """Make integers of the network that was pruned, and learn them, as its `[prunecell.Rate]` asks for."""
+    rate = experiment.network.rate
+    if rate is None:
+        raise AssertionError("the file asks for no integers")
+    provider = experiment.provider
+    small = shrinking(model, rate, epoch_size=provider.epoch_size, batch_size=provider.batch_size)
+    task = _task(experiment, model)
+    task.optimizer, task.scheduler, task.pruner = small.optimizer, small.scheduler, small.quantizer
+    _fit(task, experiment, rate.epochs, checkpoint, console)
+    return small.quantizer.finalize()
+
+
+def _fit(
+    task: Task,
+    experiment: Experiment,
+    epochs: int,
+    checkpoint: Checkpoint,
+    console: Console,
+    *,
+    following: Checkpoint | None = None,
+) -> Progress:
+    """Train; print one line for each epoch that ends now.
+
+    Args:
+        following: of what begins with the network that is learned here; it is of the past as soon as this learns on.
+    """
     printed: int | None = None
 
     def watch(progress: Progress) -> None:
         nonlocal printed
         if printed is None:
+            if following is not None:
+                following.path.unlink(missing_ok=True)
             printed = len(progress.epochs) - (progress.steps == 0)  # without a step, the last one has just ended
             if printed:
                 say(console, f"going on after epoch {printed}")
