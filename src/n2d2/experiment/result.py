@@ -51,8 +51,8 @@ class Result:
 
     Attributes:
         accuracy: on the test set, of the network in the file: the pruned one, or what became of it as integers;
-            accuracy_runtime: of the sparse runtime that was loaded
-            from the file; accuracy_dense: of the same network, trained alike without pruning, if it was asked for.
+            accuracy_runtime: of the sparse runtime that was loaded from the file; accuracy_dense: of the same network,
+            trained alike without pruning, if it was asked for.
         seconds_dense, seconds_runtime: one pass over the test set, one thread.
         epochs, epochs_dense: of the pruned and of the dense network.
         pruned: what was known before the network went on as integers; None where it did not.

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import nn
 
+from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.experiment.experiment import Experiment
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.result import FACTS, PICTURE, Pruned, Result, Sizes, print_result
@@ -87,13 +88,12 @@ def _run(
     dense, dense_epochs = None, list[Epoch]()
     if reference:
         console.rule(Text(f"{visible(experiment.name)}: dense"))
-        task = _task(experiment)
+        task = _task(experiment, experiment.fresh())
         dense, dense_epochs = task.model, _fit(task, experiment, epochs, checkpoints["dense"], console).epochs
     console.rule(Text(f"{visible(experiment.name)}: pruned"))
-    task = _task(experiment)
-    task.pruner = Pruner(
-        task.model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size
-    )
+    model = experiment.fresh()
+    task = _task(experiment, model)
+    task.pruner = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size)
     following = checkpoints.get("integers")
     progress = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
     report, archive, pruned = task.pruner.finalize(), folder / f"{experiment.name}.pcell", None
@@ -104,7 +104,7 @@ def _run(
             sparsity=report.sparsity,
             stored=store(task.model, archive).n_bytes,
         )
-        report = _shrink(task.model, experiment, following, console)
+        report = _shrink(model, experiment, following, console)
     stored = store(task.model, archive)
     tests = _tested(experiment, task.model, stored)
     result = Result(
@@ -165,9 +165,8 @@ def _prepare(
             path.unlink()  # so that what is there after a kill is of this run
 
 
-def _task(experiment: Experiment, model: nn.Module | None = None) -> Task:
-    """The learning of a model, by default of the network with the first weights that belong to the seed."""
-    model = experiment.fresh() if model is None else model
+def _task(experiment: Experiment, model: DeepNetCell) -> Task:
+    """The learning of a network by the solvers of the file."""
     validated = experiment.provider.database.get_nb_stimuli("Validation") > 0
     return Task(
         model=model,
@@ -179,7 +178,7 @@ def _task(experiment: Experiment, model: nn.Module | None = None) -> Task:
     )
 
 
-def _shrink(model: nn.Module, experiment: Experiment, checkpoint: Checkpoint, console: Console) -> Report:
+def _shrink(model: DeepNetCell, experiment: Experiment, checkpoint: Checkpoint, console: Console) -> Report:
     """Make integers of the network that was pruned, and learn them, as its `[prunecell.Rate]` asks for."""
     rate = experiment.network.rate
     if rate is None:
@@ -203,8 +202,8 @@ def _fit(
 ) -> Progress:
     """Train; print one line for each epoch that ends now.
 
-    Args:
-        following: of what begins with the network that is learned here; it is of the past as soon as this learns on.
+    The checkpoint `following`, of what begins with the network that is learned here, is of the past as soon as this
+    learns on.
     """
     printed: int | None = None
 

@@ -1,6 +1,6 @@
 """What `[prunecell.Rate]` asks for: the network that was learned goes on as integers under the price of their bits."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import cos, pi
 
 import torch
@@ -30,7 +30,8 @@ def shrinking(model: nn.Module, rate: Rate, *, epoch_size: int, batch_size: int)
     Args:
         model: the network.
         rate: what the file asks for.
-        epoch_size, batch_size: of the stimuli that it learns.
+        epoch_size: stimuli that it learns in an epoch.
+        batch_size: stimuli in a step.
     """
     spec = RateSpec(lam=rate.lam, target_bytes=rate.target_bytes or None, epochs=rate.epochs)
     quantizer = Quantizer(model, spec, epoch_size=epoch_size)

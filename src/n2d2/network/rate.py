@@ -1,4 +1,4 @@
-"""The section `[prunecell.Rate]`, which N2D2 has not: after the pruning, integer weights under the price of their bits."""
+"""The section `[prunecell.Rate]`, which N2D2 has not: integer weights, learned under the price of their bits."""
 
 from dataclasses import dataclass
 
@@ -26,13 +26,13 @@ class Rate:
 
 
 def read_rate(document: Document) -> Rate | None:
-    """Read the section; None where it is not there.
+    r"""Read the section; None where it is not there.
 
     Raises:
         IniError: a value is illegal.
 
     >>> from n2d2 import ini
-    >>> read_rate(ini.parse("[prunecell.Rate]\\nEpochs=5"))
+    >>> read_rate(ini.parse("[prunecell.Rate]\nEpochs=5"))
     Rate(lam=3e-06, target_bytes=0, epochs=5)
     """
     section = document.get(SECTION)
