@@ -54,7 +54,7 @@ class Result:
             accuracy_runtime: of the sparse runtime that was loaded from the file; accuracy_dense: of the same network,
             trained alike without pruning, if it was asked for.
         seconds_dense, seconds_runtime: one pass over the test set, one thread.
-        epochs, epochs_dense: of the pruned and of the dense network.
+        epochs, epochs_dense: of the pruned and of the dense network. epochs_integers: of what became of the pruned one.
         pruned: what was known before the network went on as integers; None where it did not.
     """
 
@@ -67,6 +67,7 @@ class Result:
     accuracy_dense: float | None = None
     epochs: list[Epoch] = field(default_factory=list)
     epochs_dense: list[Epoch] = field(default_factory=list)
+    epochs_integers: list[Epoch] = field(default_factory=list)
     pruned: Pruned | None = None
 
     def to_json(self) -> str:

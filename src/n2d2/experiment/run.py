@@ -5,6 +5,7 @@ import io
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -96,7 +97,8 @@ def _run(
     task.pruner = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size)
     following = checkpoints.get("integers")
     progress = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
-    report, archive, pruned = task.pruner.finalize(), folder / f"{experiment.name}.pcell", None
+    report, archive = task.pruner.finalize(), folder / f"{experiment.name}.pcell"
+    pruned, shrunk = None, Progress()
     if following is not None:
         console.rule(Text(f"{visible(experiment.name)}: integers under the price of their bits"))
         pruned = Pruned(
@@ -104,7 +106,7 @@ def _run(
             sparsity=report.sparsity,
             stored=store(task.model, archive).n_bytes,
         )
-        report = _shrink(model, experiment, following, console)
+        report, shrunk = _shrink(model, experiment, following, console)
     stored = store(task.model, archive)
     tests = _tested(experiment, task.model, stored)
     result = Result(
@@ -117,9 +119,10 @@ def _run(
         accuracy_dense=None if dense is None else evaluate(dense, experiment.stimuli("Test")),
         epochs=progress.epochs,
         epochs_dense=dense_epochs,
+        epochs_integers=shrunk.epochs,
         pruned=pruned,
     )
-    _draw(folder / PICTURE, experiment, progress, result)
+    _draw(folder / PICTURE, experiment, [*progress.sparsity, *_after(progress, shrunk)], result)
     with replacing(folder / FACTS) as written:
         written.write(result.to_json().encode())
     print_result(result, stored.path, console)
@@ -178,7 +181,9 @@ def _task(experiment: Experiment, model: DeepNetCell) -> Task:
     )
 
 
-def _shrink(model: DeepNetCell, experiment: Experiment, checkpoint: Checkpoint, console: Console) -> Report:
+def _shrink(
+    model: DeepNetCell, experiment: Experiment, checkpoint: Checkpoint, console: Console
+) -> tuple[Report, Progress]:
     """Make integers of the network that was pruned, and learn them, as its `[prunecell.Rate]` asks for."""
     rate = experiment.network.rate
     if rate is None:
@@ -187,8 +192,8 @@ def _shrink(model: DeepNetCell, experiment: Experiment, checkpoint: Checkpoint, 
     small = shrinking(model, rate, epoch_size=provider.epoch_size, batch_size=provider.batch_size)
     task = _task(experiment, model)
     task.optimizer, task.scheduler, task.pruner = small.optimizer, small.scheduler, small.quantizer
-    _fit(task, experiment, rate.epochs, checkpoint, console)
-    return small.quantizer.finalize()
+    progress = _fit(task, experiment, rate.epochs, checkpoint, console)
+    return small.quantizer.finalize(), progress
 
 
 def _fit(
@@ -272,16 +277,22 @@ def _bytes_of(model: nn.Module) -> bytes:
     return file.getvalue()
 
 
-def _draw(path: Path, experiment: Experiment, progress: Progress, result: Result) -> None:
-    size = experiment.provider.epoch_size
-    runs = {"validation, dense": result.epochs_dense, "validation, pruned": result.epochs}
+def _after(before: Progress, progress: Progress) -> list[tuple[int, float]]:
+    """The changes of sparsity of a training that came after another one."""
+    return [(before.total_samples + samples, sparsity) for samples, sparsity in progress.sparsity]
+
+
+def _draw(path: Path, experiment: Experiment, sparsity: list[tuple[int, float]], result: Result) -> None:
+    size, n_pruned = experiment.provider.epoch_size, len(result.epochs)
+    integers = [replace(epoch, number=n_pruned + epoch.number) for epoch in result.epochs_integers]
+    runs = {"dense": result.epochs_dense, "pruned": result.epochs, **({"integers": integers} if integers else {})}
     draw_run(
         path,
         title=f"{experiment.name}: {result.report.sparsity:.1%} sparse, test accuracy {result.accuracy:.2%}",
-        sparsity=[(samples / size, sparsity) for samples, sparsity in progress.sparsity],
+        sparsity=[(samples / size, share) for samples, share in sparsity],
         accuracies={
-            name: [(one.number, one.accuracy) for one in epochs if one.accuracy is not None]
+            f"validation, {name}": [(one.number, one.accuracy) for one in epochs if one.accuracy is not None]
             for name, epochs in runs.items()
         },
-        n_epochs=len(progress.epochs),
+        n_epochs=n_pruned + len(integers),
     )

@@ -20,7 +20,7 @@ class Rate:
         epochs: `Epochs`, >= 1, over which the integers are learned.
     """
 
-    lam: float = number(3e-6, low=0, open_low=True)
+    lam: float = number(6e-6, low=0, open_low=True)
     target_bytes: int = count(0)
     epochs: int = count(8, low=1)
 
@@ -33,7 +33,7 @@ def read_rate(document: Document) -> Rate | None:
 
     >>> from n2d2 import ini
     >>> read_rate(ini.parse("[prunecell.Rate]\nEpochs=5"))
-    Rate(lam=3e-06, target_bytes=0, epochs=5)
+    Rate(lam=6e-06, target_bytes=0, epochs=5)
     """
     section = document.get(SECTION)
     return None if section is None else configured(section, Rate)
