@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from prunecell.checkpoint import Checkpoint
 from prunecell.choices import by_name
@@ -63,6 +64,7 @@ class Task:
         validation: -> the batches on which each epoch ends; None: none.
         loss: (scores, labels) -> a scalar.
         pruner: a Pruner or a Quantizer of the model, attached to the optimizer; None trains densely.
+        scheduler: of the optimizer's learning rates, which is stepped after every step of the optimizer.
         beside: name -> what else has a state_dict and belongs to the run: a log, say.
     """
 
@@ -72,11 +74,13 @@ class Task:
     validation: Callable[[], Batches] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
     pruner: Keeper | None = None
+    scheduler: LRScheduler | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Any]:
         """All that has a state_dict."""
-        parts = {**self.beside, "model": self.model, "optimizer": self.optimizer, "pruner": self.pruner}
+        own = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "pruner": self.pruner}
+        parts = {**self.beside, **own}
         return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -216,6 +220,8 @@ def _finish_epoch(
         loss = task.loss(task.model(inputs), labels)
         loss.backward()  # type: ignore[no-untyped-call] # torch's
         task.optimizer.step()
+        if task.scheduler is not None:
+            task.scheduler.step()
         progress.steps += 1
         progress.samples += len(labels)
         progress.total_samples += len(labels)

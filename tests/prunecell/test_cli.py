@@ -142,6 +142,22 @@ cli.main()
         live.kill()
 
 
+@pytest.mark.usefixtures("workplace")
+def test_a_run_whose_network_becomes_integers(command):
+    Path("net.ini").write_text(INI + "[prunecell.Rate]\nLambda=1e-4\nEpochs=3\n")
+    words = ["run", "net.ini", "--no-reference", "--out", "out"]
+    out = command(*words, "--epochs", "3")
+    assert "net: integers under the price of their bits" in out
+    result = json.loads(Path("out/report.json").read_text())
+    assert result["accuracy"] > 0.5 < result["pruned"]["accuracy"]
+    assert 0 < result["sizes"]["stored"] * 4 < result["pruned"]["stored"]
+    assert Path("out/net.pcell").stat().st_size == result["sizes"]["stored"]
+    command(*words, "--epochs", "4", "--resume")
+    went_on = Path("out/net.pcell").read_bytes()
+    command(*words, "--epochs", "4", "--force")
+    assert Path("out/net.pcell").read_bytes() == went_on
+
+
 @pytest.mark.usefixtures("workplace", "ctrl_c")
 def test_after_ctrl_c_it_says_how_to_go_on(command, capsys, monkeypatch):
     command("run", "net.ini", "--epochs", "2", "--out", "whole")

@@ -4,7 +4,7 @@ import shutil
 import warnings
 from pathlib import Path
 
-from n2d2.command.options import BEST, PRUNED, WEIGHTS
+from n2d2.command.options import BEST, INTEGERS, PRUNED, WEIGHTS
 from n2d2.command.session import Session
 from prunecell.disk.atomic import replacing
 from prunecell.errors import DataError
@@ -49,7 +49,7 @@ def old_of(path: Path) -> Path:
 
 
 def written_by(session: Session) -> list[Path]:
-    """The folders and files that the learning, pruning and fine-tuning of a run write."""
+    """The folders and files that the learning of a run and what comes after it write."""
     options, checkpoints = session.options, session.options.checkpoints
     targets = [Path(target.name) for target in session.network.targets]
     paths = []
@@ -59,6 +59,8 @@ def written_by(session: Session) -> list[Path]:
         paths += [PRUNED]
     if options.finetuning:
         paths += [BEST, *targets, checkpoints["finetuning"]]
+    if session.shrinks:
+        paths += [INTEGERS, checkpoints["integers"]]
     if options.learns or options.prunes:
         paths += [options.archive]
     return list(dict.fromkeys(paths))
@@ -70,7 +72,8 @@ def _outdated(session: Session) -> list[Path]:
     if not (options.learns or options.prunes):
         return []
     logs = [] if options.learns else [Path(target.name) for target in session.network.targets]
-    paths = [*written_by(session), options.checkpoints["finetuning"], *([PRUNED] if options.w != PRUNED else [])]
+    paths = [*written_by(session), options.checkpoints["finetuning"], options.checkpoints["integers"]]
+    paths += [path for path in (PRUNED, INTEGERS) if path != options.w]
     return [path for path in dict.fromkeys(paths) if path not in logs]
 
 

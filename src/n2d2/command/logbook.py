@@ -14,9 +14,8 @@ from n2d2.experiment.experiment import Experiment
 from n2d2.network.network import Answers
 from prunecell.disk.atomic import replacing
 from prunecell.kinds import COUNT, LIST, NUMBER, REAL, SHARE, check_fields
-from prunecell.pruner import Pruner
 from prunecell.report.picture import draw_run
-from prunecell.training import Progress
+from prunecell.training import Keeper, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +88,7 @@ class Logbook:
     """Counts and logs while a network learns; `loss` and `watch` are for `prunecell.training`.
 
     Args:
-        experiment: what learns. pruner: of its model, if there is one.
+        experiment: what learns. pruner: of its model, or the Quantizer, if there is one.
         every: >= 1, samples between two logs. total: samples of the whole learning; its end is logged too.
         say: prints a line.
         keep: called when the validation was never as good at the threshold of that moment. Every higher threshold
@@ -97,7 +96,7 @@ class Logbook:
     """
 
     experiment: Experiment
-    pruner: Pruner | None
+    pruner: Keeper | None
     every: int
     total: int
     say: Callable[[str], None]

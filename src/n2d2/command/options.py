@@ -8,6 +8,8 @@ FILLERS = {"Random": "Random", "Iter": "IterNonStruct"}
 
 WEIGHTS, BEST, PRUNED = Path("weights"), Path("weights_validation"), Path("weights_pruned")
 """The folders of weights in the working folder: the last, those of the best validation, those after `-pruning`."""
+INTEGERS = Path("weights_integers")
+"""That of the weights that became integers, where the INI file has `[prunecell.Rate]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ class Options:
 
     @property
     def checkpoints(self) -> dict[str, Path]:
-        """The files of the working folder from which a run goes on, for learning and for fine-tuning."""
+        """The files of the working folder from which a run goes on, for learning and what comes after it."""
         stem = self.net.stem
-        return {"learning": Path(f"{stem}.checkpoint"), "finetuning": Path(f"{stem}.finetuning.checkpoint")}
+        after = {name: Path(f"{stem}.{name}.checkpoint") for name in ("finetuning", "integers")}
+        return {"learning": Path(f"{stem}.checkpoint"), **after}

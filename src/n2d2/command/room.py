@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from n2d2.command.options import BEST, PRUNED, WEIGHTS
+from n2d2.command.options import BEST, INTEGERS, PRUNED, WEIGHTS
 from n2d2.command.session import Session
 from n2d2.experiment.storing import checkpoint_bytes
 
@@ -14,7 +14,7 @@ _KEPT, _PRUNED, _MASK = 10, 2, 2
 def bytes_to_write(session: Session) -> int:
     """What comes to the disk beside what is there; what the run replaces or removes is taken off."""
     options = session.options
-    folders = [WEIGHTS] * options.learns + [PRUNED] * options.prunes
+    folders = [WEIGHTS] * options.learns + [PRUNED] * options.prunes + [INTEGERS] * session.shrinks
     if options.trains and session.network.provider.database.get_nb_stimuli("Validation"):
         folders.append(BEST)
     n_bytes = _text_bytes(session) * len(folders)

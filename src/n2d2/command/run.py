@@ -4,7 +4,6 @@ Everything is written in the working folder, as N2D2 does.
 """
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from math import ceil
@@ -17,11 +16,12 @@ from n2d2.cells.weight_cell import WeightCell
 from n2d2.command.export import export, exported_to
 from n2d2.command.folder import prepare_folder, put_aside, written_by
 from n2d2.command.logbook import TITLES, Logbook, measure
-from n2d2.command.options import BEST, FILLERS, PRUNED, WEIGHTS, Options
+from n2d2.command.options import BEST, FILLERS, INTEGERS, PRUNED, WEIGHTS, Options
 from n2d2.command.room import bytes_to_write
 from n2d2.command.session import Session, greet, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
+from n2d2.experiment.shrinking import Shrinking
 from n2d2.experiment.storing import store
 from n2d2.files import has_masks, load_weights
 from n2d2.quantizer import PruneCell
@@ -32,6 +32,8 @@ from prunecell.errors import DataError
 from prunecell.training import Batches, Progress, Task
 
 NO_WEIGHTS = Path("/dev/null")
+AFTER = {"learning": ("integers",), "finetuning": ("integers",)}
+"""A training -> those that begin with its weights; their checkpoints are of the past as soon as it goes on."""
 
 
 def run(options: Options, console: Console) -> None:
@@ -67,6 +69,8 @@ def work(options: Options, console: Console) -> None:
         learning(session)
     if options.prunes:
         prune_afterwards(session)
+    if session.shrinks:
+        shrink_afterwards(session)
     if options.learns or options.prunes:
         report(session)
     if options.test:
@@ -155,24 +159,56 @@ def prune_afterwards(session: Session) -> None:
     if options.finetuning:
         if options.test:
             measure_test(session, "pruned")
-        learned = options.learn_epoch + ceil(options.learn / session.network.provider.epoch_size)
-        train(session, "finetuning", options.finetuning * session.network.provider.epoch_size, epochs_before=learned)
+        size = session.network.provider.epoch_size
+        train(session, "finetuning", options.finetuning * size, epochs_before=epochs_before(options, size))
     session.save_weights(PRUNED)
     session.say(f"written: {PRUNED}/, to be read by -w {PRUNED}")
 
 
-def train(session: Session, name: str, total: int, *, epochs_before: int = 0) -> None:
-    """Train on so many samples, going on from the checkpoint of this name; log, and keep the best weights."""
+def shrink_afterwards(session: Session) -> None:
+    """What `[prunecell.Rate]` asks for."""
+    if session.options.test:
+        measure_test(session, "before it became integers")
+    tell_unreached(session)
+    small, rate, size = session.shrink(), session.network.rate, session.network.provider.epoch_size
+    if small is None or rate is None:
+        raise AssertionError("the file asks for no integers")
+    train(session, "integers", rate.epochs * size, epochs_before=epochs_before(session.options, size), small=small)
+    session.save_weights(INTEGERS)
+    session.say(f"written: {INTEGERS}/, to be read by -w {INTEGERS}")
+
+
+def epochs_before(options: Options, size: int) -> int:
+    """The epochs of the learning, begun ones included: what comes after it takes the data in another order."""
+    return options.learn_epoch + ceil(options.learn / size)
+
+
+def train(session: Session, name: str, total: int, *, epochs_before: int = 0, small: Shrinking | None = None) -> None:
+    """Train on so many samples, going on from the checkpoint of this name; log, and keep the best weights.
+
+    Args:
+        session: of the network.
+        name: of this training.
+        total: samples.
+        epochs_before: how many epochs of the data were seen before it.
+        small: what makes integers of the network meanwhile; the weights are then smallest, and best, at the end.
+    """
     network, options, provider = session.network, session.options, session.network.provider
-    size = provider.epoch_size
+    size, outdated = provider.epoch_size, AFTER.get(name, ())
+    keeper = session.pruner if small is None else small.quantizer
     logbook = Logbook(
         experiment=session.experiment,
-        pruner=session.pruner,
+        pruner=keeper,
         every=options.log or (options.log_epoch or 1) * size,
         total=total,
         say=session.say,
-        keep=lambda: session.save_weights(BEST),
+        keep=(lambda: session.save_weights(BEST)) if small is None else (lambda: None),
     )
+
+    def watch(progress: Progress) -> None:
+        for one in outdated:
+            options.checkpoints[one].unlink(missing_ok=True)
+        logbook.watch(progress)
 
     def batches(epoch: int) -> Batches:
         n_batches = ceil(min(size, total - epoch * size) / provider.batch_size)
@@ -180,10 +216,11 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0) ->
 
     task = Task(
         model=session.model,
-        optimizer=session.optimizer,
+        optimizer=session.optimizer if small is None else small.optimizer,
         train=batches,
         loss=logbook.loss,
-        pruner=session.pruner,
+        pruner=keeper,
+        scheduler=None if small is None else small.scheduler,
         beside={"logbook": logbook, **{target.name: target for target in network.targets}},
     )
     sizes = ", ".join(f"{part} {provider.database.get_nb_stimuli(part):,}" for part in PARTITIONS[:3])
@@ -196,7 +233,7 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0) ->
         checkpoint=checkpoint,
         epoch_size=size,
         console=session.console,
-        watch=logbook.watch,
+        watch=watch,
     )
     session.say(f"{progress.total_samples:,} samples in {sum(epoch.seconds for epoch in progress.epochs):.1f} s")
     draw(session, logbook, progress, "validation" if name == "learning" else name)
@@ -217,20 +254,23 @@ def report(session: Session) -> None:
     """Write the small file, and print what every layer and the file came to."""
     archive = session.options.archive
     stored = store(session.model, archive)
-    if session.pruner is not None:
-        cells = {name: cell for cell, name in session.parameter_names.items()}
-        found = stored.entered(session.pruner.finalize())
+    keeper = session.pruner if session.small is None else session.small.quantizer
+    if keeper is not None:
         session.say()
-        session.say(replace(found, skipped=()))
-        tell_unreached(session, {cells[one.name]: one.target_sparsity for one in found.weights})
+        session.say(replace(stored.entered(keeper.finalize()), skipped=()))
+    if session.small is None:
+        tell_unreached(session)
     small, dense = stored.n_bytes, stored.n_bytes_dense
     session.say(f"\n{archive}: {small:,} bytes; all its tensors, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
     there = (path for path in written_by(session) if path.exists())
     session.say("written: " + ", ".join(f"{path}/" if path.is_dir() else str(path) for path in there))
 
 
-def tell_unreached(session: Session, thresholds: Mapping[str, float]) -> None:
+def tell_unreached(session: Session) -> None:
     """Say which cells were not pruned as far as their PruneCells want, for the learning was too short."""
+    weights = () if session.pruner is None else session.pruner.report().weights
+    cells = {name: cell for cell, name in session.parameter_names.items()}
+    thresholds = {cells[one.name]: one.target_sparsity for one in weights}
     wanted = {cell: quantizer.threshold for cell, quantizer in session.network.quantizers.items()}
     behind = [f"{cell} {now:.3g} of {wanted[cell]:g}" for cell, now in thresholds.items() if now < wanted[cell]]
     if behind:

@@ -15,6 +15,7 @@ from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.naming import weight_name
 from n2d2.command.options import Options
 from n2d2.experiment.experiment import Experiment, read
+from n2d2.experiment.shrinking import Shrinking, shrinking
 from n2d2.files import save_weights
 from n2d2.network.network import Network
 from n2d2.pruning import sparsity_of
@@ -34,6 +35,7 @@ class Session:
     Attributes:
         inputs: cell -> how many channels each of its inputs brings, where it has several.
         pruner: of the network; None where nothing is pruned, or not yet.
+        small: what makes integers of the network afterwards; None where nothing does, or not yet.
         successes: target -> what was measured on the test stimuli: (when, success).
     """
 
@@ -42,6 +44,7 @@ class Session:
     experiment: Experiment
     inputs: dict[str, list[int]]
     pruner: Pruner | None = None
+    small: Shrinking | None = None
     successes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
 
     @property
@@ -53,6 +56,11 @@ class Session:
     def model(self) -> DeepNetCell:
         """What learns."""
         return self.experiment.model
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether the network becomes integers when it was learned, or pruned and fine-tuned."""
+        return self.network.rate is not None and self.options.trains
 
     @cached_property
     def optimizer(self) -> SolverOptimizer:
@@ -91,6 +99,15 @@ class Session:
             optimizer = self.optimizer if trains or self.options.goes_on else None
             self.pruner = Pruner(self.model, plan, optimizer=optimizer, epoch_size=size)
 
+    def shrink(self) -> Shrinking | None:
+        """End the pruning, and make integers of the network, if its `[prunecell.Rate]` asks for them."""
+        rate, provider = self.network.rate, self.network.provider
+        if rate is not None:
+            if self.pruner is not None:
+                self.pruner.finalize()
+            self.small = shrinking(self.model, rate, epoch_size=provider.epoch_size, batch_size=provider.batch_size)
+        return self.small
+
     def _begun(self, masks: Mapping[str, Tensor]) -> dict[str, float]:
         """Cell -> the sparsity of the masks that its pruning went on from in the run that is resumed, or does now."""
         quantizers, checkpoint = self.network.quantizers, self.options.checkpoints["learning"]
@@ -100,8 +117,9 @@ class Session:
         return {cell: sparsity_of(mask, cells[cell].connections) for cell, mask in masks.items() if cell in quantizers}
 
     def save_weights(self, folder: Path) -> None:
-        """Write the `.syntxt` files of the network."""
-        save_weights(self.model.get_cells().values(), folder, self.inputs, self.masks)
+        """Write the `.syntxt` files of the network, with the masks of what is pruned; integers have none."""
+        masks = self.masks if self.small is None else {}
+        save_weights(self.model.get_cells().values(), folder, self.inputs, masks)
 
 
 def starts_in(checkpoint: Path, names: Mapping[str, str]) -> Iterator[tuple[str, float]]:

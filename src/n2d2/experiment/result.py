@@ -31,14 +31,31 @@ class Sizes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """The pruned network, before it went on as integers.
+
+    Attributes:
+        accuracy: on the test set.
+        sparsity: of its prunable weights.
+        stored: bytes of its file.
+    """
+
+    accuracy: float
+    sparsity: float
+    stored: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """What a run found.
 
     Attributes:
-        accuracy: on the test set, of the pruned network; accuracy_runtime: of the sparse runtime that was loaded
-            from the file; accuracy_dense: of the same network, trained alike without pruning, if it was asked for.
+        accuracy: on the test set, of the network in the file: the pruned one, or what became of it as integers;
+            accuracy_runtime: of the sparse runtime that was loaded from the file; accuracy_dense: of the same network,
+            trained alike without pruning, if it was asked for.
         seconds_dense, seconds_runtime: one pass over the test set, one thread.
-        epochs, epochs_dense: of the pruned and of the dense network.
+        epochs, epochs_dense: of the pruned and of the dense network. epochs_integers: of what became of the pruned one.
+        pruned: what was known before the network went on as integers; None where it did not.
     """
 
     report: Report
@@ -50,6 +67,8 @@ class Result:
     accuracy_dense: float | None = None
     epochs: list[Epoch] = field(default_factory=list)
     epochs_dense: list[Epoch] = field(default_factory=list)
+    epochs_integers: list[Epoch] = field(default_factory=list)
+    pruned: Pruned | None = None
 
     def to_json(self) -> str:
         """All of it, readable by machines."""
@@ -71,9 +90,9 @@ def print_result(result: Result, archive: Path, console: Console) -> None:
 
 
 def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:
-    sizes = result.sizes
+    sizes, before = result.sizes, result.pruned
     lines = [
-        ("test accuracy, pruned", f"{result.accuracy:.2%}"),
+        (f"test accuracy, {'pruned' if before is None else 'integers'}", f"{result.accuracy:.2%}"),
         ("test accuracy, file loaded into the sparse runtime", f"{result.accuracy_runtime:.2%}"),
         ("seconds for the test set, dense / sparse", f"{result.seconds_dense:.2f} / {result.seconds_runtime:.2f}"),
         ("bytes, dense state_dict as torch writes it", f"{sizes.dense:,}"),
@@ -81,6 +100,9 @@ def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:
         (f"bytes, {visible(archive.name)}", f"{sizes.stored:,}"),
         ("smaller than the dense state_dict", f"{sizes.dense / sizes.stored:.1f} x"),
     ]
+    if before is not None:
+        lines.insert(0, ("test accuracy, pruned", f"{before.accuracy:.2%}"))
+        lines.insert(-2, ("bytes, archive of the pruned one", f"{before.stored:,}"))
     if result.accuracy_dense is not None:
         lines.insert(0, ("test accuracy, dense network", f"{result.accuracy_dense:.2%}"))
     if sizes.dense_gzip is not None:

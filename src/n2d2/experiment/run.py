@@ -5,6 +5,7 @@ import io
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,9 +13,11 @@ from rich.console import Console
 from rich.text import Text
 from torch import nn
 
+from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.experiment.experiment import Experiment
 from n2d2.experiment.fitting import fit_shown
-from n2d2.experiment.result import FACTS, PICTURE, Result, Sizes, print_result
+from n2d2.experiment.result import FACTS, PICTURE, Pruned, Result, Sizes, print_result
+from n2d2.experiment.shrinking import shrinking
 from n2d2.experiment.storing import Stored, checkpoint_bytes, store
 from n2d2.ini import IniError
 from prunecell.checkpoint import Checkpoint
@@ -24,6 +27,7 @@ from prunecell.disk.room import check_room
 from prunecell.disk.targets import check_folder
 from prunecell.errors import NothingSparseWarning, OptionError
 from prunecell.pruner import Pruner
+from prunecell.report import Report
 from prunecell.report.picture import draw_run
 from prunecell.report.terminal import say, visible
 from prunecell.sparse.convert import compact_
@@ -65,7 +69,8 @@ def run(
     check_folder(folder)
     with alone_in(folder):
         check_room(folder, _bytes_to_write(experiment, folder, reference=reference))
-        checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in ("dense", "pruned")}
+        stages = ("dense", "pruned", *(["integers"] if experiment.network.rate else []))
+        checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in stages}
         console = Console()
         _prepare(experiment, folder, checkpoints, console, resume=resume, force=force)
         return _run(experiment, folder, checkpoints, console, epochs=epochs, reference=reference)
@@ -84,16 +89,25 @@ def _run(
     dense, dense_epochs = None, list[Epoch]()
     if reference:
         console.rule(Text(f"{visible(experiment.name)}: dense"))
-        task = _task(experiment)
+        task = _task(experiment, experiment.fresh())
         dense, dense_epochs = task.model, _fit(task, experiment, epochs, checkpoints["dense"], console).epochs
     console.rule(Text(f"{visible(experiment.name)}: pruned"))
-    task = _task(experiment)
-    task.pruner = Pruner(
-        task.model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size
-    )
-    progress = _fit(task, experiment, epochs, checkpoints["pruned"], console)
-    report = task.pruner.finalize()
-    stored = store(task.model, folder / f"{experiment.name}.pcell")
+    model = experiment.fresh()
+    task = _task(experiment, model)
+    task.pruner = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size)
+    following = checkpoints.get("integers")
+    progress = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
+    report, archive = task.pruner.finalize(), folder / f"{experiment.name}.pcell"
+    pruned, shrunk = None, Progress()
+    if following is not None:
+        console.rule(Text(f"{visible(experiment.name)}: integers under the price of their bits"))
+        pruned = Pruned(
+            accuracy=evaluate(task.model, experiment.stimuli("Test")),
+            sparsity=report.sparsity,
+            stored=store(task.model, archive).n_bytes,
+        )
+        report, shrunk = _shrink(model, experiment, following, console)
+    stored = store(task.model, archive)
     tests = _tested(experiment, task.model, stored)
     result = Result(
         report=stored.entered(report),
@@ -105,8 +119,10 @@ def _run(
         accuracy_dense=None if dense is None else evaluate(dense, experiment.stimuli("Test")),
         epochs=progress.epochs,
         epochs_dense=dense_epochs,
+        epochs_integers=shrunk.epochs,
+        pruned=pruned,
     )
-    _draw(folder / PICTURE, experiment, progress, result)
+    _draw(folder / PICTURE, experiment, [*progress.sparsity, *_after(progress, shrunk)], result)
     with replacing(folder / FACTS) as written:
         written.write(result.to_json().encode())
     print_result(result, stored.path, console)
@@ -152,9 +168,8 @@ def _prepare(
             path.unlink()  # so that what is there after a kill is of this run
 
 
-def _task(experiment: Experiment) -> Task:
-    """The network with the first weights that belong to the seed."""
-    model = experiment.fresh()
+def _task(experiment: Experiment, model: DeepNetCell) -> Task:
+    """The learning of a network by the solvers of the file."""
     validated = experiment.provider.database.get_nb_stimuli("Validation") > 0
     return Task(
         model=model,
@@ -166,13 +181,42 @@ def _task(experiment: Experiment) -> Task:
     )
 
 
-def _fit(task: Task, experiment: Experiment, epochs: int, checkpoint: Checkpoint, console: Console) -> Progress:
-    """Train; print one line for each epoch that ends now."""
+def _shrink(
+    model: DeepNetCell, experiment: Experiment, checkpoint: Checkpoint, console: Console
+) -> tuple[Report, Progress]:
+    """Make integers of the network that was pruned, and learn them, as its `[prunecell.Rate]` asks for."""
+    rate = experiment.network.rate
+    if rate is None:
+        raise AssertionError("the file asks for no integers")
+    provider = experiment.provider
+    small = shrinking(model, rate, epoch_size=provider.epoch_size, batch_size=provider.batch_size)
+    task = _task(experiment, model)
+    task.optimizer, task.scheduler, task.pruner = small.optimizer, small.scheduler, small.quantizer
+    progress = _fit(task, experiment, rate.epochs, checkpoint, console)
+    return small.quantizer.finalize(), progress
+
+
+def _fit(
+    task: Task,
+    experiment: Experiment,
+    epochs: int,
+    checkpoint: Checkpoint,
+    console: Console,
+    *,
+    following: Checkpoint | None = None,
+) -> Progress:
+    """Train; print one line for each epoch that ends now.
+
+    The checkpoint `following`, of what begins with the network that is learned here, is of the past as soon as this
+    learns on.
+    """
     printed: int | None = None
 
     def watch(progress: Progress) -> None:
         nonlocal printed
         if printed is None:
+            if following is not None:
+                following.path.unlink(missing_ok=True)
             printed = len(progress.epochs) - (progress.steps == 0)  # without a step, the last one has just ended
             if printed:
                 say(console, f"going on after epoch {printed}")
@@ -233,16 +277,22 @@ def _bytes_of(model: nn.Module) -> bytes:
     return file.getvalue()
 
 
-def _draw(path: Path, experiment: Experiment, progress: Progress, result: Result) -> None:
-    size = experiment.provider.epoch_size
-    runs = {"validation, dense": result.epochs_dense, "validation, pruned": result.epochs}
+def _after(before: Progress, progress: Progress) -> list[tuple[int, float]]:
+    """The changes of sparsity of a training that came after another one."""
+    return [(before.total_samples + samples, sparsity) for samples, sparsity in progress.sparsity]
+
+
+def _draw(path: Path, experiment: Experiment, sparsity: list[tuple[int, float]], result: Result) -> None:
+    size, n_pruned = experiment.provider.epoch_size, len(result.epochs)
+    integers = [replace(epoch, number=n_pruned + epoch.number) for epoch in result.epochs_integers]
+    runs = {"dense": result.epochs_dense, "pruned": result.epochs, **({"integers": integers} if integers else {})}
     draw_run(
         path,
         title=f"{experiment.name}: {result.report.sparsity:.1%} sparse, test accuracy {result.accuracy:.2%}",
-        sparsity=[(samples / size, sparsity) for samples, sparsity in progress.sparsity],
+        sparsity=[(samples / size, share) for samples, share in sparsity],
         accuracies={
-            name: [(one.number, one.accuracy) for one in epochs if one.accuracy is not None]
+            f"validation, {name}": [(one.number, one.accuracy) for one in epochs if one.accuracy is not None]
             for name, epochs in runs.items()
         },
-        n_epochs=len(progress.epochs),
+        n_epochs=n_pruned + len(integers),
     )

@@ -8,6 +8,7 @@ SPECIAL = {  # the others follow the rule: label_depth, LabelDepth
     "extract_roi": "ExtractROIs",
     "gamma": "GammaThreshold",
     "ignore_mask": "IgnoreMasks",
+    "lam": "Lambda",
     "load_data_in_memory": "LoadInMemory",
     "prune_filler": "PruningFiller",
     "prune_mode": "PruningMode",

@@ -19,6 +19,7 @@ from n2d2.network.imported import solver_keys
 from n2d2.network.layers import check_model
 from n2d2.network.parameters import in_keys, refuse, warn_of_idle
 from n2d2.network.parts import OWNERS
+from n2d2.network.rate import Rate, read_rate
 from n2d2.network.refused import IDLE_GLOBALS, REFUSED_GLOBALS
 from n2d2.network.targets import Scores, learned_cells, read_targets
 from n2d2.provider import DataProvider
@@ -43,6 +44,7 @@ class Network:
         measured: cell whose output is measured -> its targets; the first says what is learned. The first cell is that
             of the network's answer, the others learn beside it.
         quantizers: cell -> its PruneCell, which is not on it: the cells are dense.
+        rate: how the learned network is made small afterwards; None: it stays as it was learned.
     """
 
     document: Document
@@ -50,6 +52,7 @@ class Network:
     graph: Graph
     measured: dict[str, list[Score]]
     quantizers: dict[str, PruneCell]
+    rate: Rate | None = None
 
     @property
     def name(self) -> str:
@@ -169,9 +172,10 @@ def read_network(document: Document, *, data_path: str | Path | None = None) -> 
     environment = read_environment(document, data_path=data_path)
     graph = read_graph(document, environment, learned_cells(document))
     measured = read_targets(document, graph, environment.provider)
+    rate = read_rate(document)
     document.check_all_read(OWNERS)
     _warn_of_zeros(document, graph)
-    return Network(document, environment, graph, measured, graph.quantizers)
+    return Network(document, environment, graph, measured, graph.quantizers, rate)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

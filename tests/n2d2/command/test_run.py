@@ -454,3 +454,45 @@ def test_runs_that_are_killed_inside_their_training_come_to_the_same_bytes():
     done = subprocess.run([sys.executable, str(script), "2", "1"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.findall("(.*): 2 kills, 1 runs that ended", done.stdout) == ["prunecell run", "n2d2 -learn-epoch"]
+
+
+INTEGERS = "\n[prunecell.Rate]\nLambda=1e-4\nEpochs=3\n"
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_network_becomes_integers_after_its_pruning(capsys):
+    Path("rate.ini").write_text(Path("net.ini").read_text() + INTEGERS)
+    run(capsys, *LEARN)
+    out = run(capsys, "rate.ini", *LEARN[1:], "-test")
+    assert "softmax.Target: test success" in out
+    assert "integers: 960 samples" in out
+    assert success(out) > 80
+    assert Path("rate.pcell").stat().st_size * 4 < Path("net.pcell").stat().st_size
+    for name, tensor in prunecell.archive.load("rate.pcell").items():
+        if tensor.is_floating_point() and "bn" not in name:
+            assert len(tensor.abs().unique()) < 60
+    assert success(run(capsys, "rate.ini", "-test", "-w", "weights_integers")) == success(out)
+    assert not list(Path("weights_integers").glob("*_masks.syntxt"))
+
+
+@pytest.mark.parametrize("step", [3, 45, 62], ids=["while it is pruned", "among integers", "near the end"])
+@pytest.mark.usefixtures("workplace")
+def test_integers_that_were_interrupted_come_to_the_same_bytes(capsys, monkeypatch, step):
+    Path("net.ini").write_text(Path("net.ini").read_text() + INTEGERS)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        fail(capsys, *LEARN, status=130)
+    run(capsys, *LEARN, "-resume")
+    resumed = contents("weights", "weights_integers"), Path("net.pcell").read_bytes()
+    run(capsys, *LEARN)
+    assert (contents("weights", "weights_integers"), Path("net.pcell").read_bytes()) == resumed
+
+
+@pytest.mark.usefixtures("workplace")
+def test_integers_begin_anew_where_the_learning_goes_on(capsys):
+    Path("net.ini").write_text(Path("net.ini").read_text() + INTEGERS)
+    run(capsys, "net.ini", "-learn-epoch", "2")
+    run(capsys, "net.ini", "-learn-epoch", "3", "-resume")
+    went_on = contents("weights_integers")
+    run(capsys, "net.ini", "-learn-epoch", "3")
+    assert contents("weights_integers") == went_on
