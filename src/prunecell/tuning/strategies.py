@@ -1,0 +1,192 @@
+"""Strategies: ways to make a model small, each with one knob that a search turns.
+
+A strategy is a frozen dataclass: where its knob begins, by which factor a clearly smaller file is made, what knobs are
+legal, how a model is made, and the same as text to paste. To add one, write such a class and put it into `STRATEGIES`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from prunecell.codecs.encode import Scaled
+from prunecell.codecs.modes import ValueMode, is_weight, value_mode
+from prunecell.plan import Plan
+from prunecell.pruner import Pruner
+from prunecell.schedules import Cubic, Static
+from prunecell.sharing import share_
+from prunecell.tuning.bench import Bench, Run
+from prunecell.tuning.pasted import as_text
+from prunecell.tuning.recipe import plan_of
+from prunecell.tuning.trials import Trial
+
+
+class Strategy(Protocol):
+    """A way to make a model small.
+
+    Attributes:
+        knob: what its knob is.
+        factor: the knob times this one makes a file that is clearly smaller.
+        low, high: the legal knobs.
+        trains: whether a trial takes long.
+    """
+
+    knob: ClassVar[str]
+    factor: ClassVar[float]
+    low: ClassVar[float]
+    high: ClassVar[float]
+    trains: ClassVar[bool]
+
+    def first(self, bench: Bench, trials: Sequence[Trial]) -> float:
+        """Where the search begins, from what was tried until now."""
+        ...
+
+    def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
+        """The small model, and with which values it is saved."""
+        ...
+
+    def recipe(self, bench: Bench, knob: float) -> str:
+        """The same as Python text, for a `model` and a `train` loader."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compact:
+    """A value mode: weights by another mode, and all other floats rounded to the 8 significant bits of bfloat16.
+
+    Attributes:
+        weights: the name of the mode for tensors of two or more dimensions.
+    """
+
+    weights: str
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor | Scaled:
+        """Return what is stored instead."""
+        if is_weight(tensor) or not tensor.is_floating_point():
+            return value_mode(self.weights)(name, tensor)
+        return tensor.detach().to(torch.bfloat16).to(tensor.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShot:
+    """Prune at once, without training, and save with shared values.
+
+    Attributes:
+        values: of the archive.
+    """
+
+    knob: ClassVar[str] = "density"
+    factor: ClassVar[float] = 0.5
+    low: ClassVar[float] = 1e-4
+    high: ClassVar[float] = 1.0
+    trains: ClassVar[bool] = False
+
+    values: str = "codebook5"
+
+    def __post_init__(self) -> None:
+        value_mode(self.values)
+
+    def first(self, bench: Bench, trials: Sequence[Trial]) -> float:  # noqa: ARG002 - one signature for all
+        """A quarter of the weights."""
+        return 0.25
+
+    def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
+        """See `Strategy`."""
+        Pruner(run.model, self._plan(run.bench, knob)).finalize()
+        return run.model, Compact(weights=self.values)
+
+    def recipe(self, bench: Bench, knob: float) -> str:
+        """See `Strategy`."""
+        return f"""\
+import prunecell as pc
+from prunecell.tuning.strategies import Compact
+{as_text(self._plan(bench, knob))}
+
+pc.Pruner(model, plan).finalize()
+pc.save(model, "small.pcell", values={Compact(weights=self.values)!r})
+"""
+
+    @staticmethod
+    def _plan(bench: Bench, knob: float) -> Plan:
+        return plan_of(bench.model, sparsity := round(1 - knob, 6), Static(sparsity=sparsity))
+
+
+_SHARE_AT = 0.75
+"""The part of a trial's epochs after which weights share values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradual:
+    """Prune while the model trains, then let weights share values, and train on (Deep Compression, Han et al. 2016).
+
+    Attributes:
+        bits: of the shared values.
+    """
+
+    knob: ClassVar[str] = "density"
+    factor: ClassVar[float] = 0.5
+    low: ClassVar[float] = 1e-4
+    high: ClassVar[float] = 1.0
+    trains: ClassVar[bool] = True
+
+    bits: int = 5
+
+    def __post_init__(self) -> None:
+        value_mode(f"codebook{self.bits}")
+
+    def first(self, bench: Bench, trials: Sequence[Trial]) -> float:  # noqa: ARG002
+        """A fifth of what one-shot pruning may keep, or a thirtieth of all weights."""
+        passed = [t.knob for t in trials if t.strategy.startswith(OneShot.__name__) and t.passed]
+        return float(f"{min(min(passed, default=1.0) / 5, 1 / 30):.3g}")
+
+    def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
+        """See `Strategy`."""
+        optimizer = run.bench.make_optimizer(run.model.parameters())
+        pruner = Pruner(run.model, self._plan(run.bench, knob), optimizer=optimizer)
+        before = self._epochs(run.bench)
+        run.train(optimizer, before, pruner=pruner)
+        sharing = share_(run.model, self.bits, optimizer=optimizer)
+        run.train(optimizer, run.bench.epochs - before, pruner=pruner, beside={"sharing": sharing})
+        sharing.finalize()
+        pruner.finalize()
+        return run.model, Compact(weights=f"codebook{self.bits}")
+
+    def recipe(self, bench: Bench, knob: float) -> str:
+        """See `Strategy`."""
+        return f"""\
+import torch
+import prunecell as pc
+from prunecell.tuning.strategies import Compact
+{as_text(self._plan(bench, knob))}
+
+optimizer = torch.optim.Adam(model.parameters(), lr={bench.lr:g})
+slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {bench.epochs} * len(train))
+pruner = pc.Pruner(model, plan, optimizer=optimizer)
+for epoch in range({bench.epochs}):
+    if epoch == {self._epochs(bench)}:
+        sharing = pc.share_(model, bits={self.bits}, optimizer=optimizer)
+    for inputs, labels in train:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+        slower.step()
+        pruner.step(len(labels))
+pruner.finalize()
+pc.save(model, "small.pcell", values={Compact(weights=f"codebook{self.bits}")!r})
+"""
+
+    @staticmethod
+    def _epochs(bench: Bench) -> int:
+        """Those before the sharing."""
+        return min(max(round(_SHARE_AT * bench.epochs), 1), bench.epochs)
+
+    @staticmethod
+    def _plan(bench: Bench, knob: float) -> Plan:
+        steps = max(round(0.6 * bench.n_steps), 1)
+        return plan_of(bench.model, sparsity := round(1 - knob, 6), Cubic(sparsity=sparsity, steps=steps))
+
+
+STRATEGIES: tuple[Strategy, ...] = (OneShot(), Gradual())
+"""What a search tries by default, in this order."""
