@@ -79,9 +79,7 @@ def fastest(
     return min(found, key=lambda rate: (found[rate], rate))
 
 
-def _loss_after(
-    model: nn.Module, train: Stream, loss: Loss, make: MakeOptimizer, sparsity: float, seed: int
-) -> float:
+def _loss_after(model: nn.Module, train: Stream, loss: Loss, make: MakeOptimizer, sparsity: float, seed: int) -> float:
     """The mean loss over the last third of the steps; infinite where it is no number."""
     twin = deepcopy(model)
     torch.manual_seed(seed)

@@ -158,6 +158,8 @@ def _check_strategies(strategies: object) -> None:
     for strategy in strategies:
         if isinstance(strategy, type) or not callable(getattr(strategy, "make", None)):
             raise OptionTypeError(f"strategies holds {strategy!r}: it must be a list of strategies, as {STRATEGIES!r}")
+        if strategies.count(strategy) > 1:
+            raise OptionError(f"strategies holds {shown(strategy)} twice")
 
 
 def _nobody(line: str) -> None:
@@ -208,7 +210,9 @@ class _Search:
                 continue
             log.add_trial(trial)
             self.watch(self._line(trial, log))
-            self._draw(log)
+            if choice[0].trains:
+                self._draw(log)
+        self._draw(log)
         return self._result(log)
 
     def _settings(self) -> dict[str, Any]:
