@@ -112,7 +112,7 @@ def test_a_search_that_was_killed_anywhere_ends_as_if_it_had_not_been(trained, d
         except KilledError:
             n_kills += 1
         assert n_kills < 200
-    assert n_kills > 2
+    assert n_kills > 1
     same = [{**one, "recipe": None} for one in facts(killed)]
     assert same == [{**one, "recipe": None} for one in facts(whole)]
     assert killed.path.read_bytes() == whole.path.read_bytes()
