@@ -51,6 +51,7 @@ _EPOCHS = 10  # of a trial, where no time is given
 _MOST_EPOCHS = 20
 _TRIALS = 5  # that train, and should find time
 _SAMPLES = 1000  # by which the layers' sensitivity is measured
+_DRAW_EVERY = 10.0  # seconds
 _PROBED = 0.9  # the sparsity at which learning rates are tried out
 
 
@@ -172,6 +173,7 @@ class _Search:
 
     Attributes:
         left_out: strategies that do not fit the model.
+        draw_at: when the curve is drawn again.
     """
 
     model: nn.Module
@@ -186,6 +188,7 @@ class _Search:
     seed: int
     watch: Callable[[str], None]
     left_out: set[Strategy] = field(default_factory=set)
+    draw_at: float = field(default_factory=lambda: time.monotonic() + _DRAW_EVERY)
 
     def run(self) -> Tuned:
         """All of it, from the beginning or from where the folder's log ends."""
@@ -210,7 +213,7 @@ class _Search:
                 continue
             log.add_trial(trial)
             self.watch(self._line(trial, log))
-            if choice[0].trains:
+            if time.monotonic() > self.draw_at:
                 self._draw(log)
         self._draw(log)
         return self._result(log)
@@ -366,6 +369,7 @@ class _Search:
         return f"{trial.number:>3} {words}  {self.judge.told(trial.quality)}  {trial.seconds:5.0f} s  {verdict}{best}"
 
     def _draw(self, log: Log) -> None:
+        self.draw_at = time.monotonic() + _DRAW_EVERY
         bench = self._bench(log)
         label = "minus the loss" if self.judge.allowance.max_drop is None else "quality on the validation data"
         draw_curve(

@@ -5,22 +5,27 @@ legal, how a model is made, and the same as text to paste. To add one, write suc
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam
 
 from prunecell.codecs.encode import Scaled
 from prunecell.codecs.modes import ValueMode, is_weight, value_mode
+from prunecell.errors import OptionError
 from prunecell.plan import Plan
 from prunecell.pruner import Pruner
+from prunecell.quantization import Quantizer, RateSpec
 from prunecell.schedules import Cubic, Static
 from prunecell.sharing import share_
 from prunecell.tuning.bench import Bench, Run
 from prunecell.tuning.pasted import as_text
 from prunecell.tuning.recipe import plan_of
 from prunecell.tuning.trials import Trial
+from prunecell.units import remove_dead_, sort_units_
 
 
 class Strategy(Protocol):
@@ -69,6 +74,14 @@ class Compact:
         return tensor.detach().to(torch.bfloat16).to(tensor.dtype)
 
 
+def tidied_(model: nn.Module) -> nn.Module:
+    """The model with dead units at zero and hidden units sorted, as far as that can be proved to change no output."""
+    with suppress(OptionError):  # torch.fx cannot trace it
+        remove_dead_(model)
+        sort_units_(model)
+    return model
+
+
 @dataclass(frozen=True, kw_only=True)
 class OneShot:
     """Prune at once, without training, and save with shared values.
@@ -95,7 +108,7 @@ class OneShot:
     def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
         """See `Strategy`."""
         Pruner(run.model, self._plan(run.bench, knob)).finalize()
-        return run.model, Compact(weights=self.values)
+        return tidied_(run.model), Compact(weights=self.values)
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
@@ -112,6 +125,9 @@ pc.save(model, "small.pcell", values={Compact(weights=self.values)!r})
     def _plan(bench: Bench, knob: float) -> Plan:
         return plan_of(bench.model, sparsity := round(1 - knob, 6), Static(sparsity=sparsity))
 
+
+_LR = 1e-3
+"""Of what is not quantized, where the search has an optimizer of its own."""
 
 _SHARE_AT = 0.75
 """The part of a trial's epochs after which weights share values."""
@@ -151,7 +167,7 @@ class Gradual:
         run.train(optimizer, run.bench.epochs - before, pruner=pruner, beside={"sharing": sharing})
         sharing.finalize()
         pruner.finalize()
-        return run.model, Compact(weights=f"codebook{self.bits}")
+        return tidied_(run.model), Compact(weights=f"codebook{self.bits}")
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
@@ -188,5 +204,57 @@ pc.save(model, "small.pcell", values={Compact(weights=f"codebook{self.bits}")!r}
         return plan_of(bench.model, sparsity := round(1 - knob, 6), Cubic(sparsity=sparsity, steps=steps))
 
 
-STRATEGIES: tuple[Strategy, ...] = (OneShot(), Gradual())
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Learn integer weights under the price of their bits; see `prunecell.quantization`.
+
+    It trains by Adam at its own rates, which do not depend on the scale of a layer, whatever optimizer the search has.
+    """
+
+    knob: ClassVar[str] = "lam"
+    factor: ClassVar[float] = 3.0
+    low: ClassVar[float] = 1e-15
+    high: ClassVar[float] = 1.0
+    trains: ClassVar[bool] = True
+
+    def first(self, bench: Bench, trials: Sequence[Trial]) -> float:  # noqa: ARG002
+        """A price at which all weights together may cost some units of the loss, if a weight takes a bit."""
+        return float(f"{3 / max(bench.n_weights, 1):.3g}")
+
+    def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
+        """See `Strategy`."""
+        quantizer = Quantizer(run.model, RateSpec(lam=knob, steps=run.bench.n_steps))
+        optimizer = Adam(quantizer.param_groups(lr=run.bench.lr or _LR))
+        quantizer.attach(optimizer)
+        run.train(optimizer, run.bench.epochs, pruner=quantizer)
+        quantizer.finalize()
+        return tidied_(run.model), "exact"
+
+    def recipe(self, bench: Bench, knob: float) -> str:
+        """See `Strategy`."""
+        return f"""\
+import torch
+import prunecell as pc
+from prunecell.units import remove_dead_, sort_units_
+
+n_steps = {bench.epochs} * len(train)
+quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps=n_steps))
+optimizer = torch.optim.Adam(quantizer.param_groups(lr={bench.lr or _LR:g}))
+quantizer.attach(optimizer)
+slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+for epoch in range({bench.epochs}):
+    for inputs, labels in train:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+        slower.step()
+        quantizer.step(len(labels))
+quantizer.finalize()
+remove_dead_(model)
+sort_units_(model)
+pc.save(model, "small.pcell")
+"""
+
+
+STRATEGIES: tuple[Strategy, ...] = (OneShot(), Rate(), Gradual())
 """What a search tries by default, in this order."""
