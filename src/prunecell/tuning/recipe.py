@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from prunecell.allocation import ALLOCATIONS, global_ranking
+from prunecell.allocation import AtLeast, lamp
 from prunecell.errors import check_number
 from prunecell.plan import Plan, resolve
 from prunecell.pruner import Pruner
@@ -21,6 +21,9 @@ from prunecell.tuning.loaders import Stream
 SMALL = 0.05
 """A weight tensor is left dense if it has less than this part of all weights that are kept: it costs so little."""
 
+LEAST = 0.1
+"""No layer keeps less than this part of the density of all."""
+
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 """The learning rates that are tried out."""
 
@@ -32,9 +35,9 @@ def default_plan(model: nn.Module, *, sparsity: float = 0.95, epochs: float = 10
     """A plan to begin with: for a model that is trained already, and goes on training under it.
 
     One budget is shared by all weights, which LAMP divides among the layers (Lee et al. 2021, Layer-adaptive sparsity
-    for the magnitude-based pruning, https://arxiv.org/abs/2010.07611): first and last layers keep more. Weights that
-    are too small to matter for the size are left dense. The sparsity grows to its end over the first six tenths of the
-    epochs, so that the rest mends what was lost.
+    for the magnitude-based pruning, https://arxiv.org/abs/2010.07611): first and last layers keep more, and no layer
+    less than a tenth of the density of all. Weights that are too small to matter for the size are left dense. The
+    sparsity grows to its end over the first six tenths of the epochs, so that the rest mends what was lost.
 
     Args:
         model: any module.
@@ -59,7 +62,10 @@ def plan_of(model: nn.Module, sparsity: float, schedule: Schedule) -> Plan:
     sizes = {target.name: target.parameter.numel() for target in targets}
     kept = (1 - sparsity) * sum(sizes.values())
     small: Plan = {name: None for name, size in sizes.items() if size < SMALL * kept}
-    return {**small, "*": PruneSpec(schedule=schedule, allocation=ALLOCATIONS.get("lamp", global_ranking))}
+    least = float(f"{LEAST * (1 - sparsity):.3g}")
+    at_least = sum(math.ceil(least * size) for size in sizes.values())
+    allocation = AtLeast(allocation=lamp, density=least) if at_least <= kept else lamp  # of 30 weights 1 is too many
+    return {**small, "*": PruneSpec(schedule=schedule, allocation=allocation)}
 
 
 def fastest(

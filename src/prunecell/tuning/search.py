@@ -207,7 +207,7 @@ class _Search:
             except OutOfTime:
                 self.watch(f"the time is up in trial {len(log.trials)}; with more minutes it goes on from there")
                 break
-            except PlanError as error:
+            except (PlanError, OptionError) as error:
                 self.left_out.add(choice[0])
                 self.watch(f"{shown(choice[0])} is left out: {error}")
                 continue
@@ -294,12 +294,15 @@ class _Search:
         )
 
     def _choose(self, bench: Bench, log: Log, deadline: float) -> tuple[Strategy, float] | None:
-        """What to try next: a strategy that had no turn yet, else the one with the best file that has not ended."""
-        open_ones = []
+        """What to try next: a strategy that had no turn yet, else the one with the best file that has not ended.
+
+        One that failed with a file no smaller than the best one is given up: what passes would be larger still.
+        """
+        open_ones, best = [], best_of(log.trials).n_bytes or 0
         for place, strategy in enumerate(self.strategies):
-            if strategy in self.left_out:
-                continue
             tried = [t for t in log.trials if t.strategy == shown(strategy)]
+            if strategy in self.left_out or any(not t.passed and (t.n_bytes or 0) >= best for t in tried):
+                continue
             knob = next_knob([(t.knob, t.passed) for t in tried], strategy.first(bench, log.trials), strategy.factor)
             late = strategy.trains and tried and time.monotonic() + max(t.seconds for t in tried) > deadline
             if knob is not None and strategy.low <= knob <= strategy.high and not late:

@@ -105,7 +105,7 @@ def test_a_search_that_was_killed_anywhere_ends_as_if_it_had_not_been(trained, d
     )
     n_kills = 0
     while True:
-        CALLS["left"] = 23 if n_kills else 300  # the first 285 try out layers and learning rates
+        CALLS["left"] = 13 if n_kills else 300  # the first 285 try out layers and learning rates
         try:
             killed = pc.tune(
                 trained, **few, max_drop=2, folder=tmp_path / "b", loss=counting_loss, strategies=strategies, **QUICK
