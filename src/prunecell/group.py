@@ -41,13 +41,14 @@ class Group:
 
     def __post_init__(self) -> None:
         self._needs = self.spec.needs  # asked for here, because a step without an update must cost next to nothing
+        self._adds_up = adds_up(self._needs)
         self._update_at = updates_of(self.spec.schedule)
         self._begins_at_once = not traits_of(self.spec.filler).needs_at_first
         self._n_late = 0
 
     def end_step(self) -> None:
         """A step was made: what adds up over steps gets its part."""
-        if adds_up(self._needs):
+        if self._adds_up:
             for weight in self.weights:
                 weight.collector.gradients.end_step()
 
@@ -75,11 +76,11 @@ class Group:
         if self._n_late == PATIENCE + self.spec.n_gradients:
             self._warn(late)
         soon = n_samples is not None and self.is_due(clock.advanced(n_samples))
-        adding = adds_up(self._needs) and (bool(late) or self._adds_from(clock, n_samples))
+        adding = self._adds_up and (bool(late) or self._adds_from(clock, n_samples))
         for weight in self.weights:
             if weight not in late:
                 weight.collector.end()
-            if not adding:
+            if self._adds_up and not adding:
                 weight.collector.gradients.forget()
             if weight in late or soon:
                 weight.collector.begin()
