@@ -1,13 +1,17 @@
 """Course: the weights under one spec as time goes by: what a bit costs now, and when the zeros are fixed."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from torch import Tensor, nn
+
+from prunecell.errors import OptionError
 from prunecell.quantization.rules import Price
 from prunecell.quantization.specs import FREEZE, RAMP, QuantizationSpec, RateSpec
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.schedules import Clock
+from prunecell.units import dead_units
 
 _EVERY = 100
 """Steps after which prices are taken afresh; sooner where that is more than `_SHARE` of the training."""
@@ -18,6 +22,32 @@ _ROOM = 0.99
 """Part of the wanted bytes that is filled when zeros are fixed: the rest still moves a little."""
 _GAIN = 12.0
 """How fast the price follows a size that is not yet the wanted one: per whole training and per factor e of size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """What the weights of a course are part of.
+
+    Attributes:
+        courses: all of the model.
+    """
+
+    model: nn.Module
+    courses: list["Course"] = field(default_factory=list)
+
+    def bytes_beside(self, course: "Course | None" = None) -> float:
+        """What a file has beside the integers of a course, or of all: the others, and what is no integer as it is."""
+        quantized = {id(weight.parameter) for one in self.courses for weight in one.weights}
+        tensors = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
+        rest = sum(t.numel() * t.element_size() for key, t in tensors.items() if key not in quantized)
+        return rest + sum(other.bits for other in self.courses if course is not None and other is not course) / 8
+
+    def dead_units(self) -> Mapping[str, Tensor]:
+        """What belongs to hidden units that are dead, where the model can be traced; see `units.dead_units`."""
+        try:
+            return dead_units(self.model)
+        except OptionError:
+            return {}
 
 
 @dataclass(eq=False)
@@ -55,12 +85,12 @@ class Course:
         """What the integers take in a file: an estimate."""
         return sum(weight.bits for weight in self.weights)
 
-    def advance(self, clock: Clock, other_bytes: Callable[["Course"], float]) -> None:
+    def advance(self, clock: Clock, whole: "Whole") -> None:
         """Take the prices afresh, move lam and fix the zeros where it is time.
 
         Args:
             clock: of now.
-            other_bytes: -> what the file has beside the weights of a course.
+            whole: what these weights are part of.
         """
         if not isinstance(self.spec, RateSpec):
             return
@@ -72,15 +102,17 @@ class Course:
         for weight in self.weights:
             weight.take_changes_()
         if self.spec.target_bytes is not None:
-            wanted = max(self.spec.target_bytes - other_bytes(self), 1.0)
+            wanted = max(self.spec.target_bytes - whole.bytes_beside(self), 1.0)
             if is_time:
                 self._cut_to(_ROOM * wanted)
             elif done >= RAMP / 2 and not self.is_fixed:
                 self._follow_size(wanted, since)
+        if is_time:
+            dead = whole.dead_units()
+            for weight in self.weights:
+                weight.fix_zeros_(dead.get(weight.name))
         for weight in self.weights:
             weight.look_again()
-            if is_time:
-                weight.fix_zeros_()
         self.looked = done
 
     def _follow_size(self, wanted: float, since: float) -> None:
