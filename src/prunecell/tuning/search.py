@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from prunecell.archive import load, save
+from prunecell.archive import save
 from prunecell.described import described, shown
 from prunecell.disk.atomic import replacing
 from prunecell.disk.claim import alone_in
@@ -31,7 +31,7 @@ from prunecell.errors import (
     check_path,
     typed,
 )
-from prunecell.names import plain_names
+from prunecell.resizing import load_model
 from prunecell.training import Batches, evaluate
 from prunecell.tuning.bench import Bench, Hopeless, MakeOptimizer, OutOfTime, Run, adam
 from prunecell.tuning.bisection import next_knob
@@ -294,9 +294,10 @@ class _Search:
         )
 
     def _choose(self, bench: Bench, log: Log, deadline: float) -> tuple[Strategy, float] | None:
-        """What to try next: a strategy that had no turn yet, else the one with the best file that has not ended.
+        """What to try next: the strategy with the smallest good file, until it has ended; then one without any turn.
 
-        One that failed with a file no smaller than the best one is given up: what passes would be larger still.
+        What needs no training comes first, because it costs nothing. A strategy that failed with a file no smaller than
+        the best one is given up: what passes would be larger still.
         """
         open_ones, best = [], best_of(log.trials).n_bytes or 0
         for place, strategy in enumerate(self.strategies):
@@ -306,9 +307,9 @@ class _Search:
             knob = next_knob([(t.knob, t.passed) for t in tried], strategy.first(bench, log.trials), strategy.factor)
             late = strategy.trains and tried and time.monotonic() + max(t.seconds for t in tried) > deadline
             if knob is not None and strategy.low <= knob <= strategy.high and not late:
-                smallest = min((t.n_bytes for t in tried if t.passed and t.n_bytes), default=math.inf)
-                turn = 0 if not tried or not strategy.trains else 1
-                open_ones.append(((turn, smallest if turn else place), strategy, knob))
+                smallest = min((t.n_bytes for t in tried if t.passed and t.n_bytes), default=None)
+                turn = 0 if not strategy.trains else 1 if smallest else 2 if not tried else 3
+                open_ones.append(((turn, smallest or 0, place), strategy, knob))
         if not open_ones or time.monotonic() > deadline:
             return None
         _, strategy, knob = min(open_ones, key=lambda one: one[0])
@@ -326,7 +327,7 @@ class _Search:
             small, values = strategy.make(run, knob)
             save(small, path, values=values)
             n_bytes = path.stat().st_size
-            quality = self.judge(_read_back(small, path))
+            quality = self.judge(self._read_back(path))
         except Hopeless as late:
             quality, stopped = late.quality, "hopeless"
         except DivergedError:
@@ -344,6 +345,10 @@ class _Search:
             file=path.name if n_bytes is not None else "",
             recipe=strategy.recipe(bench, knob),
         )
+
+    def _read_back(self, path: Path) -> nn.Module:
+        """The model in a file, which may have fewer units than the dense one."""
+        return load_model(path, deepcopy(self.model)).eval()
 
     def _dense_trial(self, log: Log) -> Trial:
         """The model as it is, without any loss: what is found where nothing else is good enough."""
@@ -385,7 +390,7 @@ class _Search:
         with replacing(path) as file, (self.folder / best.file).open("rb") as written:
             shutil.copyfileobj(written, file)
         found = Tuned(
-            model=_read_back(self.model, path),
+            model=self._read_back(path),
             path=path,
             trials=tuple(log.trials),
             dense_bytes=log.facts["dense_bytes"],
@@ -394,14 +399,6 @@ class _Search:
         )
         self.watch(str(found))
         return found
-
-
-def _read_back(model: nn.Module, path: Path) -> nn.Module:
-    """A copy of the model with the tensors of a file."""
-    twin = deepcopy(model)
-    state, names = load(path), plain_names(twin)
-    twin.load_state_dict({name: state[names.get(name, name)] for name in twin.state_dict()})
-    return twin.eval()
 
 
 def _digest(model: nn.Module) -> str:

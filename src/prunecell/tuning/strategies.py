@@ -15,16 +15,18 @@ from torch.optim import Adam
 
 from prunecell.codecs.encode import Scaled
 from prunecell.codecs.modes import ValueMode, is_weight, value_mode
+from prunecell.described import shown
 from prunecell.errors import OptionError
 from prunecell.plan import Plan
 from prunecell.pruner import Pruner
 from prunecell.quantization import Quantizer, RateSpec
 from prunecell.schedules import Cubic, Static
 from prunecell.sharing import share_
+from prunecell.structured import RemoveSpec, remove_
 from prunecell.tuning.bench import Bench, Run
 from prunecell.tuning.pasted import as_text
 from prunecell.tuning.recipe import plan_of
-from prunecell.tuning.trials import Trial
+from prunecell.tuning.trials import Trial, best_of
 from prunecell.units import remove_dead_, sort_units_
 
 
@@ -153,9 +155,15 @@ class Gradual:
         value_mode(f"codebook{self.bits}")
 
     def first(self, bench: Bench, trials: Sequence[Trial]) -> float:  # noqa: ARG002
-        """A fifth of what one-shot pruning may keep, or a thirtieth of all weights."""
-        passed = [t.knob for t in trials if t.strategy.startswith(OneShot.__name__) and t.passed]
-        return float(f"{min(min(passed, default=1.0) / 5, 1 / 30):.3g}")
+        """Where a file as small as the best one is to be expected; else a fifth of what one-shot pruning keeps."""
+        one_shot = [t for t in trials if t.strategy.startswith(OneShot.__name__) and t.n_bytes]
+        best = best_of(trials).n_bytes or 0
+        if not one_shot:
+            return 1 / 30
+        nearest = min(one_shot, key=lambda t: abs((t.n_bytes or 0) - best))
+        passed = [t.knob for t in one_shot if t.passed]
+        guess = nearest.knob * best / (nearest.n_bytes or 1)
+        return float(f"{max(min(guess, min(passed, default=1.0) / 5), self.low):.3g}")
 
     def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
         """See `Strategy`."""
@@ -256,5 +264,49 @@ pc.save(model, "small.pcell")
 """
 
 
-STRATEGIES: tuple[Strategy, ...] = (OneShot(), Rate(), Gradual())
+@dataclass(frozen=True, kw_only=True)
+class Structured:
+    """Remove whole units first, then learn integer weights as `Rate`: the model is faster everywhere, too.
+
+    It needs the extra `structured`; see `prunecell.structured`.
+
+    Attributes:
+        flops: in (0, 1], the part of the multiplications that stays.
+    """
+
+    knob: ClassVar[str] = "lam"
+    factor: ClassVar[float] = Rate.factor
+    low: ClassVar[float] = Rate.low
+    high: ClassVar[float] = Rate.high
+    trains: ClassVar[bool] = True
+
+    flops: float = 0.5
+
+    def __post_init__(self) -> None:
+        RemoveSpec(flops=self.flops)
+
+    def first(self, bench: Bench, trials: Sequence[Trial]) -> float:
+        """The price at which integers alone made the smallest good file."""
+        return max(
+            (t.knob for t in trials if t.strategy == shown(Rate()) and t.passed), default=Rate().first(bench, ())
+        )
+
+    def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
+        """See `Strategy`."""
+        inputs, _ = next(run.bench.train.epoch(0))
+        remove_(run.model, RemoveSpec(flops=self.flops), inputs[:1])
+        return Rate().make(run, knob)
+
+    def recipe(self, bench: Bench, knob: float) -> str:
+        """See `Strategy`."""
+        return f"""\
+from prunecell.structured import RemoveSpec, remove_
+
+inputs, _ = next(iter(train))
+remove_(model, RemoveSpec(flops={self.flops!r}), inputs[:1])
+
+{Rate().recipe(bench, knob)}"""
+
+
+STRATEGIES: tuple[Strategy, ...] = (OneShot(), Rate(), Structured(), Gradual())
 """What a search tries by default, in this order."""

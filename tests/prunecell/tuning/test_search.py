@@ -35,8 +35,7 @@ def facts(found):
 
 def test_the_file_is_within_the_allowance_and_smaller(trained, data, found):
     dense = pc.evaluate(copy.deepcopy(trained), data["validation"])
-    again = copy.deepcopy(trained)
-    again.load_state_dict(pc.load(found.path))
+    again = pc.load_model(found.path, copy.deepcopy(trained))
     assert pc.evaluate(again, data["validation"]) == found.best.quality >= dense - 0.02
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), found.model.parameters(), strict=True))
     assert found.path.stat().st_size == found.best.n_bytes < found.trials[0].n_bytes
@@ -46,8 +45,7 @@ def test_the_file_is_within_the_allowance_and_smaller(trained, data, found):
 def test_every_trial_is_judged_by_its_own_file(trained, data, found):
     for trial in found.trials:
         if trial.file:
-            again = copy.deepcopy(trained)
-            again.load_state_dict(pc.load(found.path.parent / trial.file))
+            again = pc.load_model(found.path.parent / trial.file, copy.deepcopy(trained))
             assert pc.evaluate(again, data["validation"]) == trial.quality
             assert trial.passed == (trial.quality >= found.least)
         else:
