@@ -8,11 +8,14 @@ from torch import Tensor, nn
 
 from prunecell.errors import OptionError
 from prunecell.quantization.rules import Price
+from prunecell.quantization.sizes import ENTRY
 from prunecell.quantization.specs import FREEZE, RAMP, QuantizationSpec, RateSpec
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.schedules import Clock
 from prunecell.units import dead_units
 
+_HEADER = 20
+"""Bytes of an archive beside its tensors, about."""
 _EVERY = 100
 """Steps after which prices are taken afresh; sooner where that is more than `_SHARE` of the training."""
 _SHARE = 0.05
@@ -35,12 +38,14 @@ class Whole:
     model: nn.Module
     courses: list["Course"] = field(default_factory=list)
 
-    def bytes_beside(self, course: "Course | None" = None) -> float:
-        """What a file has beside the integers of a course, or of all: the others, and what is no integer as it is."""
+    def bytes_beside(self, course: "Course | None" = None) -> int:
+        """What an archive has beside the weights of a course, or of all: others, and what is no integer as it is."""
         quantized = {id(weight.parameter) for one in self.courses for weight in one.weights}
         tensors = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
-        rest = sum(t.numel() * t.element_size() for key, t in tensors.items() if key not in quantized)
-        return rest + sum(other.bits for other in self.courses if course is not None and other is not course) / 8
+        plain = [t for key, t in tensors.items() if key not in quantized]
+        others = [other for other in self.courses if course is not None and other is not course]
+        n_plain = sum(ENTRY + t.numel() * t.element_size() for t in plain)
+        return _HEADER + n_plain + sum(other.n_bytes for other in others)
 
     def dead_units(self) -> Mapping[str, Tensor]:
         """What belongs to hidden units that are dead, where the model can be traced; see `units.dead_units`."""
@@ -81,9 +86,9 @@ class Course:
         return all(weight.fixed for weight in self.weights)
 
     @property
-    def bits(self) -> float:
-        """What the integers take in a file: an estimate."""
-        return sum(weight.bits for weight in self.weights)
+    def n_bytes(self) -> int:
+        """What the weights take in an archive, about."""
+        return sum(weight.n_bytes for weight in self.weights)
 
     def advance(self, clock: Clock, whole: "Whole") -> None:
         """Take the prices afresh, move lam and fix the zeros where it is time.
@@ -117,20 +122,20 @@ class Course:
 
     def _follow_size(self, wanted: float, since: float) -> None:
         """Raise the price while the weights take more bytes than is wanted, and lower it while they take less."""
-        far = math.log(max(self.bits / 8, 1.0) / wanted)
+        far = math.log(self.n_bytes / wanted)
         self.lam *= math.exp(max(min(_GAIN * min(since, _SHARE) * far, 1.0), -1.0))
 
     def _cut_to(self, wanted: float) -> None:
         """Zero the smallest latents, in units of their steps, until the weights take no more bytes than is wanted."""
         low, high = 0.0, max(float(weight.latent.abs().max()) for weight in self.weights)
-        if self._bits_without(low) <= 8 * wanted:
+        if self._bytes_without(low) <= wanted:
             return
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._bits_without(middle) <= 8 * wanted else (middle, high)
+            low, high = (low, middle) if self._bytes_without(middle) <= wanted else (middle, high)
         for weight in self.weights:
             weight.latent = weight.cut(high)
             weight.write_()
 
-    def _bits_without(self, smallest: float) -> float:
-        return sum(weight.bits_of(weight.cut(smallest)) for weight in self.weights)
+    def _bytes_without(self, smallest: float) -> int:
+        return sum(weight.n_bytes_of(weight.cut(smallest)) for weight in self.weights)

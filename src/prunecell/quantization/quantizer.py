@@ -6,7 +6,6 @@ the rounded weight and the user's gradient stand there again.
 """
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -186,8 +185,8 @@ class Quantizer:
 
     @property
     def n_bytes(self) -> int:
-        """What the model takes in a file: an estimate, with what is not quantized as it is."""
-        return round(sum(course.bits for course in self._courses) / 8 + self._whole.bytes_beside())
+        """What the model takes in an archive, about; what is not quantized counts as it is."""
+        return sum(course.n_bytes for course in self._courses) + self._whole.bytes_beside()
 
     def lam(self, name: str) -> float:
         """What a bit of a weight costs when its price has grown; it moves where `target_bytes` was given.
@@ -377,5 +376,5 @@ def _facts(weight: QuantizedWeight) -> WeightFacts:
         filler=shown(weight.spec),
         schedule="",
         bytes_dense=n * weight.parameter.element_size(),
-        bytes_estimated=math.ceil(weight.bits / 8),
+        bytes_estimated=weight.n_bytes,
     )
