@@ -382,6 +382,19 @@ def test_another_reader_in_training_is_seen():
         assert model.training == model.first.training == training
 
 
+def test_a_forward_may_take_more_than_it_is_given():
+    class More(Around):
+        def forward(self, x, other=None, *more, **named):
+            x = self.first(x)
+            if other is not None or more or named:
+                x = x + other
+            return self.second(x)
+
+    for example in (None, torch.zeros(2, 4)):
+        assert [layer.name for layer in chains_of(More(None), example).layers] == ["first"]
+    assert chains_of(More(None), (torch.zeros(2, 4), torch.zeros(2, 6))).layers == ()
+
+
 def test_an_example_shows_that_a_view_flattens():
     model = Around(lambda m, x: m.second(m.first(x).relu().view(-1, 24)), nn.Conv2d(1, 6, 3), nn.Linear(24, 2))
     assert chains_of(model).layers == ()
@@ -412,7 +425,7 @@ def test_what_a_pruner_holds_is_not_sorted():
     model = mlp()
     pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
     before = [p.clone() for p in model.parameters()]
-    with pytest.raises(OptionError, match="finalize the Pruner first"):
+    with pytest.raises(OptionError, match="finalize that first"):
         sort_units_(model)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     pruner.finalize()

@@ -22,6 +22,7 @@ from prunecell.resizing import heads_of
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
+_LAST = (1 << 64) - 1  # how torch's splits save the dimension -1
 _N_PROJECTIONS = 3  # queries, keys and values
 
 
@@ -106,6 +107,7 @@ class Twin:
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
+            self._follow_splits(pruning)
             for group in self._graph.get_all_groups():
                 self._take(group)
 
@@ -155,6 +157,13 @@ class Twin:
         """Remember what the model returns."""
         self._ends = {tensor.grad_fn for tensor in tensors_in(outputs)}
         return outputs
+
+    def _follow_splits(self, pruning: Any) -> None:  # noqa: ANN401
+        """Let splits of the last dimension be followed; torch-pruning follows none behind a table of positions."""
+        for node in self._graph.module2node.values():
+            if node.type == pruning.ops.OPTYPE.SPLIT and getattr(node.grad_fn, "_saved_dim", 0) in {2, _LAST}:
+                node.enable_index_mapping = True
+        pruning.dependency.index_mapping.update_index_mapping(self._graph)
 
     def _take(self, group: Any) -> None:  # noqa: ANN401 - torch-pruning has no types
         """Take a group, or say why its units cannot be removed."""
@@ -211,7 +220,7 @@ class Twin:
         is_input = self._reads(item)
         width = self._graph.get_in_channels(node) if is_input else self._graph.get_out_channels(node)
         index, root = torch.tensor([*item.idxs]), torch.tensor([*item.root_idxs])
-        if index.shape != root.shape:
+        if index.shape != root.shape or len(set(item.idxs)) < len(index) or int(index.max()) >= width:
             raise _KeptError(f"what becomes of them in {name!r} is not known")
         for side in (False, True) if isinstance(module, nn.MultiheadAttention) else (is_input,):
             yield _Member(name=name, module=module, is_input=side, index=index, root=root, width=width)

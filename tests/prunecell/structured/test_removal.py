@@ -64,34 +64,40 @@ class Gated(nn.Module):
 class Heads(nn.Module):
     """Attention made of linear layers, one for all or three."""
 
-    def __init__(self, *, fused):
+    def __init__(self, kind):
         super().__init__()
-        self.num_heads, self.fused = 4, fused
-        self.qkv = nn.Linear(16, 48) if fused else nn.ModuleList()
-        self.q, self.k, self.v = (nn.Identity() if fused else nn.Linear(16, 16) for _ in range(3))
+        self.num_heads, self.kind = 4, kind
+        if kind == "three":
+            self.q, self.k, self.v = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        else:
+            self.qkv = nn.Linear(16, 48)
         self.out = nn.Linear(16, 16)
 
     def forward(self, x):
-        parts = self.qkv(x).chunk(3, -1) if self.fused else (self.q(x), self.k(x), self.v(x))
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        if self.kind == "unbind":
+            q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        else:
+            parts = (self.q(x), self.k(x), self.v(x)) if self.kind == "three" else self.qkv(x).chunk(3, -1)
+            q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class Transformer(nn.Module):
-    """A block as in a vision transformer; the rows of an image are its tokens."""
+    """A block as in a vision transformer, with a class token and positions; the rows of an image are its tokens."""
 
     def __init__(self, attention):
         super().__init__()
         self.embed = nn.Linear(8, 16)
+        self.token, self.positions = nn.Parameter(torch.randn(1, 1, 16)), nn.Parameter(torch.randn(1, 9, 16))
         self.norm, self.attention = nn.LayerNorm(16), attention
         self.up, self.down, self.last = nn.Linear(16, 24), nn.Linear(24, 16), nn.Linear(16, 3)
 
     def forward(self, x):
-        x = self.embed(x.squeeze(1))
+        x = torch.cat([self.token.expand(len(x), -1, -1), self.embed(x.squeeze(1))], 1) + self.positions
         y = self.norm(x)
         packed = isinstance(self.attention, nn.MultiheadAttention)
         x = x + (self.attention(y, y, y, need_weights=False)[0] if packed else self.attention(y))
-        return self.last((x + self.down(torch.relu(self.up(x)))).mean(1))
+        return self.last((x + self.down(torch.relu(self.up(x))))[:, 0])
 
 
 MODELS = {
@@ -99,8 +105,9 @@ MODELS = {
     "cnn": cnn,
     "residual": Residual,
     "gated": Gated,
-    "three linear layers": lambda: Transformer(Heads(fused=False)),
-    "one linear layer": lambda: Transformer(Heads(fused=True)),
+    "three linear layers": lambda: Transformer(Heads("three")),
+    "chunks of one": lambda: Transformer(Heads("chunk")),
+    "parts of one": lambda: Transformer(Heads("unbind")),
     "torch's attention": lambda: Transformer(nn.MultiheadAttention(16, 4, batch_first=True)),
 }
 N_GROUPS = {
@@ -109,7 +116,8 @@ N_GROUPS = {
     "residual": 4,
     "gated": 3,
     "three linear layers": 3,
-    "one linear layer": 3,
+    "chunks of one": 3,
+    "parts of one": 3,
     "torch's attention": 2,
 }
 every_model = pytest.mark.parametrize("name", MODELS)
