@@ -187,7 +187,7 @@ class _Search:
     strategies: Sequence[Strategy]
     seed: int
     watch: Callable[[str], None]
-    left_out: set[Strategy] = field(default_factory=set)
+    left_out: list[Strategy] = field(default_factory=list)
     draw_at: float = field(default_factory=lambda: time.monotonic() + _DRAW_EVERY)
 
     def run(self) -> Tuned:
@@ -208,7 +208,7 @@ class _Search:
                 self.watch(f"the time is up in trial {len(log.trials)}; with more minutes it goes on from there")
                 break
             except (PlanError, OptionError) as error:
-                self.left_out.add(choice[0])
+                self.left_out.append(choice[0])
                 self.watch(f"{shown(choice[0])} is left out: {error}")
                 continue
             log.add_trial(trial)

@@ -8,11 +8,13 @@ N_CLASSES = 4
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_figures():
-    """Drawing takes longer than all else; the tests of pictures draw."""
+def quick():
+    """Drawing, and trying out learning rates, take longer than all else; the tests of pictures draw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("prunecell.tuning.curve.can_draw", lambda: False)
         patch.setattr("prunecell.tuning.layers.can_draw", lambda: False)
+        patch.setattr("prunecell.tuning.recipe.STEPS", 12)
+        patch.setattr("prunecell.tuning.search.RATES", (1e-3, 3e-3))
         yield
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +17,7 @@ from prunecell.described import shown
 from prunecell.errors import DivergedError, OptionError, OptionTypeError, PlanError
 from prunecell.tuning import STRATEGIES
 from prunecell.tuning.budget import mean_loss
-from prunecell.tuning.strategies import Gradual, OneShot, Rate
+from prunecell.tuning.strategies import Gradual, OneShot, Rate, Structured
 from prunecell.tuning.trials import pareto
 
 QUICK = {"epochs": 2, "watch": None}
@@ -103,7 +104,7 @@ def test_a_search_that_was_killed_anywhere_ends_as_if_it_had_not_been(trained, d
     )
     n_kills = 0
     while True:
-        CALLS["left"] = 13 if n_kills else 300  # the first 285 try out layers and learning rates
+        CALLS["left"] = 13 if n_kills else 80  # the first 69 try out layers and learning rates
         try:
             killed = pc.tune(
                 trained, **few, max_drop=2, folder=tmp_path / "b", loss=counting_loss, strategies=strategies, **QUICK
@@ -238,7 +239,7 @@ def test_a_hopeless_training_is_stopped(trained, data, tmp_path):
         trained,
         **data,
         max_drop=0.1,
-        epochs=8,
+        epochs=4,
         folder=tmp_path,
         strategies=[Gradual()],
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-9),
@@ -286,3 +287,10 @@ def test_a_folder_has_one_search(trained, data, found):
         pc.tune(trained, **data, max_drop=1.0, folder=found.path.parent, **QUICK)
     with pytest.raises(OptionError, match="holds a search with model="):
         pc.tune(nn.Sequential(nn.Linear(12, 4)), **data, max_drop=2, folder=found.path.parent, **QUICK)
+
+
+def test_without_torch_pruning_the_strategy_that_needs_it_is_left_out(trained, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    lines = []
+    pc.tune(trained, **data, max_drop=2, epochs=1, folder=tmp_path, strategies=[Structured()], watch=lines.append)
+    assert any("Structured() is left out" in line and "prunecell[structured]" in line for line in lines)
