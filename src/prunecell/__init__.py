@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prunecell.sparse import compact_, compact_report, meta_weights, tune_runtime
     from prunecell.spec import PruneSpec
     from prunecell.training import Task, evaluate, fit
+    from prunecell.tuning import default_plan, sensitivity, tune
 
 __all__ = [
     "Archive",
@@ -45,6 +46,7 @@ __all__ = [
     "Task",
     "compact_",
     "compact_report",
+    "default_plan",
     "evaluate",
     "fit",
     "global_ranking",
@@ -53,7 +55,9 @@ __all__ = [
     "meta_weights",
     "pack",
     "save",
+    "sensitivity",
     "share_",
+    "tune",
     "tune_runtime",
     "uniform",
     "unpack",
@@ -80,6 +84,7 @@ _MODULES = {
     "Task": "training",
     "compact_": "sparse",
     "compact_report": "sparse",
+    "default_plan": "tuning",
     "evaluate": "training",
     "fit": "training",
     "global_ranking": "allocation",
@@ -88,7 +93,9 @@ _MODULES = {
     "meta_weights": "sparse",
     "pack": "files",
     "save": "archive",
+    "sensitivity": "tuning",
     "share_": "sharing",
+    "tune": "tuning",
     "tune_runtime": "sparse",
     "uniform": "allocation",
     "unpack": "files",

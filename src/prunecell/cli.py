@@ -15,7 +15,7 @@ import prunecell
 from prunecell.disk.endings import WRITTEN_ENDINGS
 from prunecell.disk.targets import check_target
 from prunecell.errors import OptionError
-from prunecell.report.terminal import as_a_command, visible
+from prunecell.report.terminal import as_a_command, visible, visible_lines
 
 if TYPE_CHECKING:
     import prunecell.archive
@@ -208,8 +208,62 @@ def export(
     _tell_sizes(source, n_bytes, target)
 
 
+@app.command()
+def tune(  # noqa: PLR0913 - options of a command
+    file: Annotated[
+        Path,
+        typer.Argument(help="A Python file that defines model, train and validation, each itself or by a function."),
+    ],
+    *,
+    max_drop: Annotated[
+        float | None, typer.Option(min=0, help="What the accuracy may lose, in points: 0.3 for 99.0 % to 98.7 %.")
+    ] = None,
+    max_rise: Annotated[
+        float | None, typer.Option(min=0, help="Instead: what the loss may rise, relative: 0.05 for 5 %.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Wall clock; a longer search goes on from a shorter one.")] = 15,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of each trial; by default as many as fit the minutes.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for all that is written; by default runs/ and the name of the file.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default torch's choice.")] = None,
+) -> None:
+    """Find the smallest file of a trained model that is still good enough.
+
+    The same command goes on where a search in the folder stopped.
+    """
+    import torch  # noqa: PLC0415 - it takes a second, which `--help` must not
+
+    from prunecell.tuning.named import of_file  # noqa: PLC0415
+
+    torch.manual_seed(seed)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        found = prunecell.tune(
+            **of_file(file),
+            max_drop=max_drop,
+            max_rise=max_rise,
+            minutes=minutes,
+            epochs=epochs,
+            folder=out or Path("runs") / file.stem,
+            seed=seed,
+            watch=lambda line: typer.echo(visible_lines(line)),
+        )
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    typer.echo(f"\nHow it was made:\n\n{visible_lines(found.plan)}")
+
+
 @app.command("tune-runtime")
-def tune() -> None:
+def measure() -> None:
     """Measure on this machine where sparse layers win; compact_ uses it from then on. It takes a minute or two."""
     try:
         path = prunecell.tune_runtime(watch=typer.echo)

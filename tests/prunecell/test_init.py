@@ -18,7 +18,9 @@ def run(code):
     return done.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["pack", "--help"], ["inspect", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["tune", "--help"], ["pack", "--help"], ["inspect", "--help"]]
+)
 def test_help_loads_no_library_that_it_does_not_need(words):
     code = f"""
 import sys

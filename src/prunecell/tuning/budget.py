@@ -1,0 +1,109 @@
+"""What a model may lose: its quality on the validation data, and the least that is enough."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prunecell.choices import by_name
+from prunecell.errors import OptionError, OptionTypeError, check_number, typed
+from prunecell.training import Batches, evaluate
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, labels) -> a scalar, the mean over the samples."""
+
+Metric = Callable[[nn.Module, Batches], float]
+"""(model, batches) -> a number, higher is better: accuracy as a fraction, say."""
+
+_LEAST_SLACK = 0.002
+_ROUNDING = 1e-9  # so that 97.5 % is 2 points below 99.5 %
+
+
+@by_name("max_drop", "max_rise", example="Allowance(max_drop=0.3)")
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """How much worse a model may get; one of the two is given.
+
+    Attributes:
+        max_drop: >= 0, in points: hundredths of the metric, such as 0.3 for 99.0 % to 98.7 %.
+        max_rise: >= 0, of the loss, relative: 0.05 for 5 %.
+    """
+
+    max_drop: float | None = None
+    max_rise: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) != 1:
+            raise OptionError(
+                f"give exactly one of max_drop and max_rise, not {' and '.join(given) or 'none'}: for example"
+                " max_drop=0.3, in points"
+            )
+        for name, value in given.items():
+            check_number(name, value, low=0)
+
+    def least(self, dense: float) -> float:
+        """The least quality that is enough, from that of the dense model."""
+        if self.max_drop is not None:
+            return dense - self.max_drop / 100 - _ROUNDING
+        return dense * (1 + (self.max_rise or 0)) - _ROUNDING  # a quality that is a loss is negative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Measures the quality of a model: higher is better.
+
+    It is the metric, or minus the mean loss where the allowance is one of the loss.
+
+    Attributes:
+        validation: -> the batches.
+        allowance: what decides.
+        metric: see `Metric`.
+        loss: see `Loss`.
+    """
+
+    validation: Callable[[], Batches]
+    allowance: Allowance
+    metric: Metric
+    loss: Loss
+
+    def __call__(self, model: nn.Module) -> float:
+        """The quality; the model is left in evaluation mode.
+
+        Raises:
+            OptionTypeError: the metric gives no number.
+        """
+        if self.allowance.max_drop is None:
+            return -mean_loss(model, self.validation(), self.loss)
+        value = self.metric(model, self.validation())
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise OptionTypeError(f"metric gave {typed(value)}: it must give a number, higher is better") from None
+
+    def told(self, quality: float) -> str:
+        """A quality as people write it."""
+        if self.allowance.max_drop is None:
+            return f"loss {-quality:.4g}"
+        return f"{quality:.2%}" if self.metric is evaluate else f"{quality:.4f}"
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, batches: Batches, loss: Loss) -> float:
+    """The mean loss over the samples; the model is left in evaluation mode.
+
+    >>> mean_loss(nn.Identity(), [(torch.ones(4), torch.zeros(4))], nn.functional.mse_loss)
+    1.0
+    """
+    model.eval()
+    total, n = 0.0, 0
+    for inputs, labels in batches:
+        total += float(loss(model(inputs), labels)) * len(labels)
+        n += len(labels)
+    return total / max(n, 1)
+
+
+def is_hopeless(quality: float, dense: float, least: float) -> bool:
+    """Whether a model that has nearly ended its training is so bad that the rest will not mend it."""
+    return not quality >= least - 3 * max(dense - least, _LEAST_SLACK * abs(dense))  # NaN is hopeless

@@ -1,0 +1,56 @@
+"""Plans as Python text, with the imports that it needs, to paste into a program."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from prunecell.described import shown
+from prunecell.plan import Plan
+from prunecell.spec import PruneSpec
+
+
+def as_text(plan: Plan | PruneSpec) -> str:
+    """A plan as its author would write it, after the imports.
+
+    >>> from prunecell import PruneSpec, Static
+    >>> print(as_text({"0.*": None, "*": PruneSpec(schedule=Static(sparsity=0.9))}))
+    from prunecell.schedules import Static
+    from prunecell.spec import PruneSpec
+    <BLANKLINE>
+    plan = {
+        '0.*': None,
+        '*': PruneSpec(schedule=Static(sparsity=0.9)),
+    }
+    """
+    if isinstance(plan, PruneSpec):
+        return f"{imports(plan)}\n\nplan = {shown(plan)}"
+    lines = [f"    {_key(key)}: {shown(spec)}," for key, spec in plan.items()]
+    return "\n".join([imports(*plan.values(), *plan), "", "plan = {", *lines, "}"])
+
+
+def imports(*values: object) -> str:
+    """The import lines of all that the texts of some values name."""
+    modules: dict[str, set[str]] = {}
+    for value in values:
+        for named in _named(value):
+            modules.setdefault(named.__module__, set()).add(named.__name__)
+    return "\n".join(f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(modules.items()))
+
+
+def _named(value: object) -> Iterator[Any]:
+    """The classes and functions that the text of a value names, those of fields that are the default too."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _named(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield type(value)
+        for field in fields(value):
+            item = getattr(value, field.name)
+            if field.repr and f"{field.name}=" in shown(value):
+                yield from _named(item)
+    elif hasattr(value, "__module__") and hasattr(value, "__name__"):
+        yield value
+
+
+def _key(key: object) -> str:
+    return key.__name__ if isinstance(key, type) else repr(key)
