@@ -1,0 +1,171 @@
+"""How small a file is at which error: classic networks on MNIST, and curves on Fashion-MNIST.
+
+    python benchmarks/accuracy_per_byte.py TABLE [--seeds 0,1,2] [--jobs 2] [--out FOLDER] [--choose]
+
+A table trains its networks by each method: a dense start, then the method, both for numbers of epochs that stand in
+`TABLES`, up to the last step. Bytes are those of the complete file that `prunecell.save` writes; the error is that of
+the network read back from it, on the test images, which are read once, or with `--choose` on the validation images (the
+last 5,000 for training). "x" is 4 bytes for every weight and bias, divided by the bytes of the file. Each training has
+one thread; a network that FOLDER has from an earlier call is not trained again.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, pstdev
+
+import torch
+from networks import Images, error_of, late, new_network, read_images, train
+from torch import nn
+
+import prunecell as pc
+from prunecell.disk.atomic import replacing
+
+DENSE_EPOCHS = {"lenet-300-100": 3, "lenet-5": 2, "resnet-20": 4}
+DENSE_RATE, RATE = 2e-3, 1e-3  # Adam's, of the dense start and of pruning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training.
+
+    Attributes:
+        network: of `NETWORKS`.
+        data: of `DATA`.
+        shift: see `Images`.
+        method: of `METHODS`.
+        knob: what the method is told: a sparsity, or the price of a bit.
+        epochs: of the method, after the dense start.
+        seed: of everything.
+    """
+
+    network: str
+    data: str
+    shift: bool
+    method: str
+    knob: float
+    epochs: int
+    seed: int = 0
+
+    @property
+    def dense(self) -> str:
+        """The name of the dense start."""
+        return f"{self.network}-{self.data}{'-shift' * self.shift}-dense-seed{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """The name of the result."""
+        return f"{self.dense.replace('dense', self.method)}-{self.knob:g}-epochs{self.epochs}"
+
+
+# ---- methods ---------------------------------------------------------------------------------------------------------
+
+
+def magnitude(model: nn.Module, images: Images, run: Run) -> None:
+    """Each layer to the same sparsity over half of the epochs (Zhu 2017); 5-bit shared values for the last quarter."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    spec = pc.PruneSpec(schedule=pc.Cubic(sparsity=run.knob, epochs=run.epochs / 2))
+    pruner = pc.Pruner(model, spec, optimizer=optimizer, epoch_size=images.n_train)
+    n_samples, n_until_shared = 0, 0.75 * run.epochs * images.n_train
+
+    def after_step(n: int) -> None:
+        nonlocal n_samples
+        pruner.step(n)
+        if n_samples < n_until_shared <= n_samples + n:
+            pc.share_(model, bits=5, optimizer=optimizer)
+        n_samples += n
+
+    train(model, optimizer, images, epochs=run.epochs, after_step=after_step)
+    pruner.finalize()
+
+
+METHODS: dict[str, Callable[[nn.Module, Images, Run], None]] = {"magnitude": magnitude}
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def points(network: str, data: str, epochs: int, *, shift: bool, **knobs: Sequence[float]) -> list[Run]:
+    """Runs by method -> knobs."""
+    return [
+        Run(network=network, data=data, shift=shift, method=method, knob=knob, epochs=epochs)
+        for method, values in knobs.items()
+        for knob in values
+    ]
+
+
+SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+TABLES: dict[str, list[Run]] = {
+    "trial": points("lenet-300-100", "digits", 4, shift=True, magnitude=(0.8, 0.95)),
+    "fashion-lenet-5": points("lenet-5", "fashion", 8, shift=True, magnitude=SPARSITIES),
+}
+
+
+# ---- one training ----------------------------------------------------------------------------------------------------
+
+
+def result_of(run: Run, folder: Path, *, choose: bool) -> tuple[int, float, float]:
+    """The bytes of the file, the error of the network read back, and that of the dense start."""
+    torch.set_num_threads(1)
+    images = read_images(run.data, shift=run.shift, seed=run.seed)
+    asked = images.validation if choose else images.test
+
+    def start(model: nn.Module) -> None:
+        optimizer = torch.optim.Adam(model.parameters(), lr=DENSE_RATE)
+        train(model, optimizer, images, epochs=DENSE_EPOCHS[run.network], rate=late)
+
+    model = new_network(run.network, run.seed)
+    unless_kept(model, folder / f"{run.dense}.pt", start)
+    dense_error = error_of(model, asked)
+    unless_kept(model, folder / f"{run.name}.pt", lambda model: METHODS[run.method](model, images, run))
+    path = folder / f"{run.name}.pcell"
+    pc.save(model, path)
+    again = new_network(run.network, run.seed + 1)  # other weights
+    again.load_state_dict(pc.load(path))
+    return path.stat().st_size, error_of(again, asked), dense_error
+
+
+def unless_kept(model: nn.Module, path: Path, make: Callable[[nn.Module], None]) -> None:
+    """Give the model the state in the file; without the file, make the state and keep it."""
+    if not path.exists():
+        make(model)
+        with replacing(path) as file:
+            torch.save(model.state_dict(), file)
+    model.load_state_dict(torch.load(path, weights_only=True))
+
+
+def line(run: Run, sizes: Sequence[int], errors: Sequence[float], dense_errors: Sequence[float]) -> str:
+    """A row of the table: means and deviations over the seeds."""
+    n_weights = sum(p.numel() for p in new_network(run.network, 0).parameters())
+    return (
+        f"{'yes' if run.shift else 'no':5}  {run.method:15} {run.knob:7g} {run.epochs:7} {mean(sizes):9,.0f} "
+        f"{pstdev(sizes):10,.0f} {4 * n_weights / mean(sizes):6.1f} {mean(errors):8.2%} {pstdev(errors):10.2%} "
+        f"{mean(dense_errors):7.2%}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--jobs", type=int, default=2, help="how many networks are trained at the same time")
+    parser.add_argument("--out", type=Path, default=Path("runs/accuracy_per_byte"))
+    parser.add_argument("--choose", action="store_true", help="the error is that on the validation images")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows, seeds = TABLES[args.table], [int(seed) for seed in args.seeds.split(",")]
+    runs = [replace(row, seed=seed) for row in rows for seed in seeds]
+    print(f"{args.table}: seeds {args.seeds}, error on the {'validation' if args.choose else 'test'} images")
+    print("shift  method            knob  epochs     bytes  deviation      x    error  deviation   dense")
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        results = pool.map(partial(result_of, folder=args.out, choose=args.choose), runs)
+        for row in rows:
+            print(line(row, *zip(*islice(results, len(seeds)), strict=True)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
