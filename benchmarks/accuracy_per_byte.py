@@ -1,6 +1,6 @@
 """How small a file is at which error: classic networks on MNIST, and curves on Fashion-MNIST.
 
-    python benchmarks/accuracy_per_byte.py TABLE [--seeds 0,1,2] [--jobs 2] [--out FOLDER] [--choose]
+    python benchmarks/accuracy_per_byte.py TABLE [--seeds 0,1,2] [--jobs 2] [--out FOLDER] [--choose] [--bfloat16]
 
 A table trains its networks by each method: a dense start, then the method, both for numbers of epochs that stand in
 `TABLES`, up to the last step. Bytes are those of the complete file that `prunecell.save` writes; the error is that of
@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 import torch
-from networks import Images, error_of, late, new_network, read_images, train
+from networks import Course, course_of, error_of, late, new_network, train
 from torch import nn
 
 import prunecell as pc
@@ -37,11 +37,12 @@ class Run:
     Attributes:
         network: of `NETWORKS`.
         data: of `DATA`.
-        shift: see `Images`.
+        shift: see `Course`.
         method: of `METHODS`.
         knob: what the method is told: a sparsity, or the price of a bit.
         epochs: of the method, after the dense start.
         seed: of everything.
+        bfloat16: see `Course`.
     """
 
     network: str
@@ -51,11 +52,12 @@ class Run:
     knob: float
     epochs: int
     seed: int = 0
+    bfloat16: bool = False
 
     @property
     def dense(self) -> str:
         """The name of the dense start."""
-        return f"{self.network}-{self.data}{'-shift' * self.shift}-dense-seed{self.seed}"
+        return f"{self.network}-{self.data}{'-shift' * self.shift}-dense{'-bf16' * self.bfloat16}-seed{self.seed}"
 
     @property
     def name(self) -> str:
@@ -66,12 +68,12 @@ class Run:
 # ---- methods ---------------------------------------------------------------------------------------------------------
 
 
-def magnitude(model: nn.Module, images: Images, run: Run) -> None:
+def magnitude(model: nn.Module, course: Course, run: Run) -> None:
     """Each layer to the same sparsity over half of the epochs (Zhu 2017); 5-bit shared values for the last quarter."""
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     spec = pc.PruneSpec(schedule=pc.Cubic(sparsity=run.knob, epochs=run.epochs / 2))
-    pruner = pc.Pruner(model, spec, optimizer=optimizer, epoch_size=images.n_train)
-    n_samples, n_until_shared = 0, 0.75 * run.epochs * images.n_train
+    pruner = pc.Pruner(model, spec, optimizer=optimizer, epoch_size=course.n_train)
+    n_samples, n_until_shared = 0, 0.75 * run.epochs * course.n_train
 
     def after_step(n: int) -> None:
         nonlocal n_samples
@@ -80,11 +82,11 @@ def magnitude(model: nn.Module, images: Images, run: Run) -> None:
             pc.share_(model, bits=5, optimizer=optimizer)
         n_samples += n
 
-    train(model, optimizer, images, epochs=run.epochs, after_step=after_step)
+    train(model, optimizer, course, epochs=run.epochs, after_step=after_step)
     pruner.finalize()
 
 
-METHODS: dict[str, Callable[[nn.Module, Images, Run], None]] = {"magnitude": magnitude}
+METHODS: dict[str, Callable[[nn.Module, Course, Run], None]] = {"magnitude": magnitude}
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
@@ -111,17 +113,17 @@ TABLES: dict[str, list[Run]] = {
 def result_of(run: Run, folder: Path, *, choose: bool) -> tuple[int, float, float]:
     """The bytes of the file, the error of the network read back, and that of the dense start."""
     torch.set_num_threads(1)
-    images = read_images(run.data, shift=run.shift, seed=run.seed)
-    asked = images.validation if choose else images.test
+    course = course_of(run.data, shift=run.shift, seed=run.seed, bfloat16=run.bfloat16)
+    asked = course.validation if choose else course.test
 
     def start(model: nn.Module) -> None:
         optimizer = torch.optim.Adam(model.parameters(), lr=DENSE_RATE)
-        train(model, optimizer, images, epochs=DENSE_EPOCHS[run.network], rate=late)
+        train(model, optimizer, course, epochs=DENSE_EPOCHS[run.network], rate=late)
 
     model = new_network(run.network, run.seed)
     unless_kept(model, folder / f"{run.dense}.pt", start)
     dense_error = error_of(model, asked)
-    unless_kept(model, folder / f"{run.name}.pt", lambda model: METHODS[run.method](model, images, run))
+    unless_kept(model, folder / f"{run.name}.pt", lambda model: METHODS[run.method](model, course, run))
     path = folder / f"{run.name}.pcell"
     pc.save(model, path)
     again = new_network(run.network, run.seed + 1)  # other weights
@@ -155,10 +157,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="how many networks are trained at the same time")
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy_per_byte"))
     parser.add_argument("--choose", action="store_true", help="the error is that on the validation images")
+    parser.add_argument("--bfloat16", action="store_true", help="train so: half as long on CPUs that have it")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rows, seeds = TABLES[args.table], [int(seed) for seed in args.seeds.split(",")]
-    runs = [replace(row, seed=seed) for row in rows for seed in seeds]
+    runs = [replace(row, seed=seed, bfloat16=args.bfloat16) for row in rows for seed in seeds]
     print(f"{args.table}: seeds {args.seeds}, error on the {'validation' if args.choose else 'test'} images")
     print("shift  method            knob  epochs     bytes  deviation      x    error  deviation   dense")
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
