@@ -24,7 +24,9 @@ from networks import Course, course_of, error_of, late, new_network, train
 from torch import nn
 
 import prunecell as pc
+from prunecell.allocation import Allocation
 from prunecell.disk.atomic import replacing
+from prunecell.units import remove_dead_, sort_units_
 
 DENSE_EPOCHS = {"lenet-300-100": 3, "lenet-5": 2, "resnet-20": 4}
 DENSE_RATE, RATE = 2e-3, 1e-3  # Adam's, of the dense start and of pruning
@@ -70,8 +72,18 @@ class Run:
 
 def magnitude(model: nn.Module, course: Course, run: Run) -> None:
     """Each layer to the same sparsity over half of the epochs (Zhu 2017); 5-bit shared values for the last quarter."""
+    prune_and_share(model, course, run, pc.uniform)
+
+
+def lamp(model: nn.Module, course: Course, run: Run) -> None:
+    """As `magnitude`, but the layers have the sparsities of LAMP (Lee 2021)."""
+    prune_and_share(model, course, run, pc.allocation.lamp)
+
+
+def prune_and_share(model: nn.Module, course: Course, run: Run, allocation: Allocation) -> None:
+    """Magnitude pruning to a sparsity, then weight sharing, while training goes on."""
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-    spec = pc.PruneSpec(schedule=pc.Cubic(sparsity=run.knob, epochs=run.epochs / 2))
+    spec = pc.PruneSpec(schedule=pc.Cubic(sparsity=run.knob, epochs=run.epochs / 2), allocation=allocation)
     pruner = pc.Pruner(model, spec, optimizer=optimizer, epoch_size=course.n_train)
     n_samples, n_until_shared = 0, 0.75 * run.epochs * course.n_train
 
@@ -86,7 +98,18 @@ def magnitude(model: nn.Module, course: Course, run: Run) -> None:
     pruner.finalize()
 
 
-METHODS: dict[str, Callable[[nn.Module, Course, Run], None]] = {"magnitude": magnitude}
+def rate(model: nn.Module, course: Course, run: Run) -> None:
+    """Integers learned under the price of their bits; then the hidden units are sorted, which changes no output."""
+    quantizer = pc.Quantizer(model, pc.RateSpec(lam=run.knob, epochs=run.epochs), epoch_size=course.n_train)
+    optimizer = torch.optim.Adam(quantizer.param_groups(lr=RATE))
+    quantizer.attach(optimizer)
+    train(model, optimizer, course, epochs=run.epochs, after_step=quantizer.step)
+    quantizer.finalize()
+    remove_dead_(model)
+    sort_units_(model)
+
+
+METHODS: dict[str, Callable[[nn.Module, Course, Run], None]] = {"magnitude": magnitude, "lamp": lamp, "rate": rate}
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
@@ -100,10 +123,22 @@ def points(network: str, data: str, epochs: int, *, shift: bool, **knobs: Sequen
     ]
 
 
+MLP, LENET = "lenet-300-100", "lenet-5"
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+PRICES = (1e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4)
+CURVES = {"magnitude": SPARSITIES, "lamp": SPARSITIES, "rate": PRICES}
 TABLES: dict[str, list[Run]] = {
-    "trial": points("lenet-300-100", "digits", 4, shift=True, magnitude=(0.8, 0.95)),
-    "fashion-lenet-5": points("lenet-5", "fashion", 8, shift=True, magnitude=SPARSITIES),
+    "trial": points(MLP, "digits", 4, shift=True, magnitude=[0.9], lamp=[0.9], rate=[3e-6]),
+    MLP: [
+        *points(MLP, "mnist", 20, shift=False, magnitude=[0.92], lamp=[0.92], rate=[3e-6, 6e-6]),
+        *points(MLP, "mnist", 20, shift=True, rate=[4e-6, 1.2e-5]),
+    ],
+    LENET: [
+        *points(LENET, "mnist", 12, shift=False, magnitude=[0.95], lamp=[0.95], rate=[5e-6, 8e-6]),
+        *points(LENET, "mnist", 12, shift=True, rate=[4e-6, 1e-5, 2.5e-5]),
+    ],
+    "fashion-lenet-5": points(LENET, "fashion", 8, shift=True, **CURVES),
+    "fashion-resnet": points("resnet-20", "fashion", 4, shift=True, **CURVES),
 }
 
 

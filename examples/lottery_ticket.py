@@ -2,9 +2,9 @@
 
     python examples/lottery_ticket.py [--rounds 8] [--epochs 4] [--data FOLDER]
 
-LeNet-300-100 on MNIST is trained, a fifth of the weights that are left is pruned, the others go back to where they stood
-after the first 200 steps, and training begins again. Beside each ticket, a network with the same masks learns from other
-first weights: it ends worse, the more so the sparser it is.
+LeNet-300-100 on MNIST is trained, a fifth of the weights that are left is pruned, the others go back to where they
+stood after the first 200 steps, and training begins again. Beside each ticket, a network with the same masks learns
+from other first weights: it ends worse, the more so the sparser it is.
 """
 
 import argparse
