@@ -17,7 +17,7 @@ from prunecell.bits import select
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import Keys, Scores, key_at_most, value_of_key
 from prunecell.choices import by_name, check_callable, example_of
-from prunecell.criteria import CRITERIA, Criterion, keys_of, magnitude, needs_of, random
+from prunecell.criteria import CRITERIA, Criterion, keys_of, magnitude, n_gradients_of, needs_of, random, revives
 from prunecell.described import shown
 from prunecell.errors import check_number
 from prunecell.evidence import Evidence, Needs, Rank, Ranking
@@ -32,11 +32,13 @@ class Traits:
 
     Attributes:
         needs: what it looks at beside the values.
+        n_gradients: of how many steps before an update it needs the gradients, each by itself.
         revives: whether it looks at pruned weights again and may revive some, so their hidden values are kept.
         n_absent: how many weights it masks that do not exist in the network (missing connections): they do not count.
     """
 
     needs: Needs = Needs.NOTHING
+    n_gradients: int = 0
     revives: bool = False
     n_absent: int = 0
 
@@ -83,6 +85,7 @@ class Lowest:
         granularity: which weights live and die together.
         revives: whether pruned weights are judged by their hidden values at the next filling, and may come back
             (Zhu & Gupta 2017, https://arxiv.org/abs/1710.01878, let them); otherwise they are zeros and stay pruned.
+            None: as the criterion's authors do it; of ours only `movement` revives.
 
     >>> import torch
     >>> from prunecell import PruneSpec, Pruner, Static
@@ -93,7 +96,7 @@ class Lowest:
 
     criterion: Criterion = magnitude
     granularity: Granularity = SINGLE
-    revives: bool = False
+    revives: bool | None = None
 
     def __post_init__(self) -> None:
         calls = {name: example_of(value, "prunecell.criteria") for name, value in CRITERIA.items()}
@@ -106,12 +109,13 @@ class Lowest:
     @property
     def traits(self) -> Traits:
         """See `Described`."""
-        return Traits(needs=needs_of(self.criterion), revives=self.revives)
+        may_revive = revives(self.criterion) if self.revives is None else self.revives
+        return Traits(needs=needs_of(self.criterion), n_gradients=n_gradients_of(self.criterion), revives=may_revive)
 
     def rank(self, evidence: Evidence) -> Ranking:
         """See `Ranks`."""
         keys = keys_of(self.criterion, evidence)
-        if isinstance(keys, Scores) and not self.revives and evidence.mask.n_pruned:
+        if isinstance(keys, Scores) and not self.traits.revives and evidence.mask.n_pruned:
             keys = keys.after(evidence.mask)
         groups = self.granularity.group(keys)
         return Ranking(keys=groups, group_size=evidence.weight.numel() // max(groups.shape.numel(), 1))

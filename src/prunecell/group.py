@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from prunecell.allocation import shares_of
 from prunecell.bits.mask import Mask
+from prunecell.collect import FROM_BATCHES, adds_up
 from prunecell.errors import OptionTypeError, some
-from prunecell.evidence import Evidence
+from prunecell.evidence import Evidence, Needs
 from prunecell.fillers import rank_of
 from prunecell.normed import spared
-from prunecell.schedules import Clock, sparsity_at, updates_of
+from prunecell.schedules import Clock, moves, sparsity_at, updates_of
 from prunecell.spec import PruneSpec
 from prunecell.weight import PrunedWeight, revealed
 
@@ -43,6 +44,12 @@ class Group:
         self._update_at = updates_of(self.spec.schedule)
         self._n_late = 0
 
+    def end_step(self) -> None:
+        """A step was made: what adds up over steps gets its part."""
+        if adds_up(self._needs):
+            for weight in self.weights:
+                weight.collector.gradients.end_step()
+
     def is_due(self, clock: Clock) -> bool:
         """Whether the masks must be filled at that time: an update came since they were filled, or they never were."""
         return bool(self._due(clock))
@@ -62,32 +69,60 @@ class Group:
             return
         late = self._due(clock)  # an update is overdue: what was collected is kept, and the rest is collected now
         self._n_late = self._n_late + 1 if late else 0
-        if self._n_late == PATIENCE:
-            waiting = [weight.name for weight in late if not weight.collector.complete]
-            warnings.warn(
-                f"no {self._needs.name} of {some(waiting)} came in {PATIENCE} steps, so no mask of this spec"
-                " is filled: are they unused or frozen, or is the model compiled?",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+        if self._n_late == PATIENCE + self.spec.n_gradients:
+            self._warn(late)
         soon = n_samples is not None and self.is_due(clock.advanced(n_samples))
+        adding = adds_up(self._needs) and (bool(late) or self._adds_from(clock, n_samples))
         for weight in self.weights:
             if weight not in late:
                 weight.collector.end()
+            if not adding:
+                weight.collector.gradients.forget()
             if weight in late or soon:
                 weight.collector.begin()
+            weight.collector.gradients.adding = adding
 
-    def choose(self, clock: Clock) -> "Filling":
+    def _adds_from(self, clock: Clock, n_samples: int | None) -> bool:
+        """Whether what the next step adds is of use for an update to come."""
+        if Needs.MOVEMENT in self._needs:
+            return moves(self.spec.schedule)
+        n = self.spec.n_gradients
+        then = replace(clock, samples=clock.samples + n * (n_samples or 0), steps=clock.steps + n)
+        return n_samples is None or self.is_due(then)
+
+    def _warn(self, late: Sequence[PrunedWeight]) -> None:
+        """Say what is waited for in vain."""
+        waiting = {weight.name: weight.collector.lacks for weight in late if not weight.collector.complete}
+        lacking = next(iter(waiting.values()), self._needs)
+        hint = (
+            "call pruner.calibrate(batches, loss), which alone collects it"
+            if lacking & FROM_BATCHES
+            else "are they unused or frozen, or is the model compiled?"
+        )
+        warnings.warn(
+            f"no {lacking.name} of {some(waiting)} came in {self._n_late} steps, so no mask of this spec is filled:"
+            f" {hint}",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+
+    def choose(self, clock: Clock, part: float | None = None) -> "Filling":
         """The masks that are due, at the sparsity of now, from the weights that stand in the parameters.
 
         Nothing is changed. All weights of the group are due, but where some were given masks from outside meanwhile.
+
+        Args:
+            clock: of now.
+            part: fill all masks, due or not, at 1 - (1 - sparsity)^part, in (0, 1]; None: see above.
 
         Raises:
             OptionError: schedule or allocation returned no sparsity.
             OptionTypeError: the filler returned no mask of the weight's shape.
         """
         sparsity, update = sparsity_at(self.spec.schedule, clock), float(self._update_at(clock))
-        weights = self._due(clock)
+        if part is not None and part < 1:
+            sparsity = 1 - (1 - sparsity) ** part
+        weights = self._due(clock) if part is None else self.weights
         evidences = [self._evidence(weight, clock) for weight in weights]
         shares = shares_of(self.spec.allocation, evidences, sparsity)
         masks = [_as_mask(self.spec.filler(e, share), e) for e, share in zip(evidences, shares, strict=True)]
@@ -116,7 +151,7 @@ class Group:
             mask=weight.mask,
             generator=torch.Generator().manual_seed(seed),
             rank=rank_of(self.spec.filler),
-            collected=weight.collector.evidence(weight.mask.shape),
+            collected=weight.collector.evidence(weight.mask, weight.name),
         )
 
 
@@ -144,14 +179,20 @@ class Filling:
             weight.target_sparsity = given if self.sparsity is None else self.sparsity
 
 
-def fill(groups: Sequence[Group], clock: Clock, clear_moments: ClearMoments) -> None:
+def fill(groups: Sequence[Group], clock: Clock, clear_moments: ClearMoments, *, part: float | None = None) -> None:
     """Fill all masks of some groups that are due; nothing is changed if a schedule, filler or allocation fails.
+
+    Args:
+        groups: of one Pruner.
+        clock: of now.
+        clear_moments: see there.
+        part: see `Group.choose`.
 
     Raises:
         OptionError, OptionTypeError: as `Group.choose` does.
     """
     with revealed([weight for group in groups for weight in group.weights]):
-        fillings = [group.choose(clock) for group in groups]
+        fillings = [group.choose(clock, part) for group in groups]
         filled = [weight for filling in fillings for weight in filling.weights]
         before = [(weight.mask, weight.update, weight.target_sparsity) for weight in filled]
         try:

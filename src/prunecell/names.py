@@ -62,6 +62,14 @@ def plain_names(model: nn.Module) -> dict[str, str]:
     return {name: plain if n_uses[plain] == 1 else name for name, plain in names.items()}
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model without the wrappers around it, which has the plain names."""
+    for name, child in model._modules.items():  # noqa: SLF001 - torch has no public name
+        if child is not None and _is_wrapped(model, name):
+            return unwrapped(child)
+    return model
+
+
 def _walk(module: nn.Module, path: str, plain: str) -> Iterator[tuple[str, str]]:
     for leaf in (*module._parameters.keys(), *module._buffers.keys()):  # noqa: SLF001 - tied ones too
         yield path + leaf, _ORIGINAL.sub(_without_parametrization, plain + leaf)

@@ -14,6 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from prunecell.bits.mask import Mask
+from prunecell.calibration import Batches, Calibration, Loss, rounds_of
 from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement.hooks import Enforcement
@@ -24,7 +25,7 @@ from prunecell.plan import Plan, Target, resolve
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock, counts_epochs
 from prunecell.spec import PruneSpec
-from prunecell.state import check_state, state_of
+from prunecell.state import SUMS, check_state, state_of
 from prunecell.weight import REST_EVERY, PrunedWeight
 
 
@@ -64,7 +65,7 @@ class Pruner:
         epoch_size: int | None = None,
     ) -> None:
         targets, self.skipped = resolve(model, plan)
-        self._weights = {target.name: _weight(target) for target in targets}
+        self._weights = {target.name: _weight(target, model) for target in targets}
         specs = [plan] if isinstance(plan, PruneSpec) else [spec for spec in plan.values() if spec is not None]
         self._groups = groups_of(self._weights.values(), specs)
         self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._weights.values()))
@@ -79,7 +80,7 @@ class Pruner:
             self._enforcement.take_over()
         except BaseException:
             for weight in self._weights.values():
-                weight.collector.end()
+                weight.collector.forget()
             self._enforcement.end()  # a Pruner that was never made holds nothing
             raise
 
@@ -114,9 +115,63 @@ class Pruner:
         self._enforcement.zero_all_()
         self._n_samples = int(n_samples)  # a numpy integer would not be read back from a state
         self._clock = self._clock.advanced(self._n_samples)
+        for group in self._groups:
+            group.end_step()
         self._update()
         if self._clock.steps % REST_EVERY == 1:
             self._enforcement.clear_moments(self._weights.values(), rest=True)
+
+    def calibrate(self, batches: Batches, loss: Loss, *, rounds: int = 1) -> None:
+        """Fill at once, on what some batches tell, the masks whose criteria need more than the weights.
+
+        No step of training is made. The batches run through the model as it is, in its mode (train or eval; SynFlow
+        always in eval). Gradients, buffers such as BatchNorm's statistics, and the clock stay as they are; of
+        optimizers only the moments of what is pruned are cleared. GraSP and SynFlow get what they need in no other way.
+
+        Args:
+            batches: pairs (inputs, targets): inputs is a tensor, or a tuple of what the model takes. With more than one
+                round, and for GraSP, they are run through several times, so no iterator will do.
+            loss: (outputs, targets) -> a scalar tensor; it is not called where no criterion needs gradients.
+            rounds: >= 1; with sparsity s of now, round k prunes to 1 - (1 - s)^(k / rounds), on what the batches tell
+                of the model that the round before left. Weights may come back in between where the filler revives.
+
+        Raises:
+            OptionError: no criterion needs anything; there are no batches, or they can be read once only; a loss or
+                gradient is not finite, or does not depend on a weight; or a criterion does not work for the model.
+                Nothing was changed.
+            OptionTypeError: a batch is no pair, the loss is no function, or it returned no scalar.
+            StateError: this pruner was finalized, or a weight is no longer the model's.
+
+        >>> from prunecell import Lowest, Static, global_ranking
+        >>> from prunecell.criteria import synflow
+        >>> net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+        >>> spec = PruneSpec(
+        ...     schedule=Static(sparsity=0.9), filler=Lowest(criterion=synflow), allocation=global_ranking
+        ... )
+        >>> pruner = Pruner(net, spec)
+        >>> pruner.calibrate([(torch.randn(1, 8), torch.tensor([0]))], nn.functional.cross_entropy, rounds=100)
+        >>> round(pruner.sparsity, 2)
+        0.9
+        """
+        self._check_active()
+        check_count("rounds", rounds, low=1)
+        groups = [group for group in self._groups if group.spec.needs]
+        if not groups:
+            raise OptionError("there is nothing to calibrate: no criterion of this plan needs more than the weights")
+        weights = [weight for group in groups for weight in group.weights]
+        calibration = Calibration(self._model, weights, batches, loss, rounds)
+        self._check_still_there()
+        self._enforcement.watch_gradients()
+        self._enforcement.zero_all_()
+        before = {weight.name: weight.mask for weight in weights}
+        with torch.no_grad(), rounds_of(weights):
+            for done in range(1, rounds + 1):
+                calibration.collect()
+                fill(groups, self._clock, _leave_moments, part=done / rounds)
+        revived = [weight for weight in weights if weight.mask.revives(before[weight.name])]
+        self._enforcement.clear_moments(revived, rest=False)
+        self._enforcement.clear_moments(weights, rest=True)
+        self._prepare()
 
     def refill(self) -> None:
         """Fill every mask afresh, on the weights that are there now: after an import of other weights, say.
@@ -132,7 +187,7 @@ class Pruner:
             for weight in weights:
                 weight.hidden, weight.update, weight.target_sparsity = None, None, 0.0
                 weight.mask = Mask.full(weight.mask.shape, weight.mask.bits.device)
-                weight.collector.end()
+                weight.collector.forget()
             self._update()
         except BaseException:
             for weight, then in zip(weights, before, strict=True):
@@ -245,7 +300,7 @@ class Pruner:
         for weight in self._weights.values():
             weight.hide_()
             weight.hidden = weight.memory = None
-            weight.collector.end()
+            weight.collector.forget()
         self._enforcement.end()
         return report
 
@@ -279,7 +334,10 @@ class Pruner:
             weight.target_sparsity, weight.update = entry["target_sparsity"], entry["update"]
             weight.hidden = None if entry["hidden"] is None else entry["hidden"].to(device, copy=True)
             weight.mask.zero_pruned_(weight.parameter.data)
-            weight.collector.end()
+            weight.collector.forget()
+            weight.collector.gradients.take(
+                *(None if entry[name] is None else entry[name].to(device, copy=True) for name in SUMS)
+            )
         self._prepare()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -340,10 +398,14 @@ class Pruner:
         return mask
 
 
-def _weight(target: Target) -> PrunedWeight:
+def _leave_moments(weights: Iterable[PrunedWeight], *, rest: bool) -> None:
+    """Between the rounds of a calibration, which may fail yet."""
+
+
+def _weight(target: Target, model: nn.Module) -> PrunedWeight:
     """The weight of a target, with nothing pruned yet."""
     parameter, spec = target.parameter, target.spec
-    collector = Collector(spec.needs, target.owner)
+    collector = Collector.of(spec.needs, target.owner, model, spec.n_gradients)
     collector.check(target.name, parameter)
     mask = Mask.full(parameter.shape, parameter.device)
     return PrunedWeight(target.name, parameter, spec, mask, collector, normed=target.normed)

@@ -52,6 +52,11 @@ class PruneSpec:
         return traits_of(self.filler).revives and moves(self.schedule)
 
     @property
+    def n_gradients(self) -> int:
+        """Of how many steps before an update the gradients are needed, each by itself."""
+        return traits_of(self.filler).n_gradients
+
+    @property
     def needs(self) -> Needs:
         """What must be collected before the masks can be filled."""
         return traits_of(self.filler).needs
@@ -84,7 +89,7 @@ class PruneSpec:
 
 _CALLS = {
     "schedule": {name: example_of(kind, "prunecell.schedules") for name, kind in SCHEDULES.items()},
-    "filler": {name: f"Lowest(criterion=prunecell.criteria.{name})" for name in CRITERIA}
+    "filler": {name: f"Lowest(criterion={example_of(value, 'prunecell.criteria')})" for name, value in CRITERIA.items()}
     | {name: example_of(kind, "prunecell.fillers") for name, kind in FILLERS.items()},
     "allocation": {name: example_of(kind, "prunecell.allocation") for name, kind in ALLOCATIONS.items()},
 }

@@ -3,7 +3,8 @@
 version     of this form
 samples, steps, n_samples    of the clock: seen, made, in the last step
 specs       each once, by its fields
-weights     name -> spec (its number), target_sparsity, update, bits (the packed mask), hidden (values or None)
+weights     name -> spec (its number), target_sparsity, update, bits (the packed mask), hidden (values or None), and
+            what a criterion adds up over steps: movement, gradients (n, *shape), or None
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor
 from prunecell.bits.mask import Mask
 from prunecell.described import as_written
 from prunecell.errors import StateError, quoted, some, typed
+from prunecell.evidence import Needs
 from prunecell.group import Group
 from prunecell.kinds import (
     COUNT,
@@ -31,7 +33,7 @@ from prunecell.kinds import (
 from prunecell.schedules import Clock
 from prunecell.weight import PrunedWeight
 
-_VERSION = 2
+_VERSION = 3
 _STATE_OF = "the pruner's state"
 _STATE = {
     "version": COUNT,
@@ -47,7 +49,11 @@ _ENTRY = {
     "update": optional(NUMBER),  # None: it was never filled
     "bits": TENSOR,
     "hidden": optional(TENSOR),
+    "movement": optional(TENSOR),
+    "gradients": optional(TENSOR),
 }
+SUMS = ("movement", "gradients")
+"""What is collected over many steps."""
 _WIDTH = 200
 """Characters of a message that tell one field of a spec."""
 
@@ -67,6 +73,7 @@ def state_of(clock: Clock, n_samples: int | None, groups: Sequence[Group]) -> di
                 "update": weight.update,
                 "bits": weight.mask.bits.clone(),
                 "hidden": None if weight.hidden is None else weight.hidden.clone(),
+                **dict(zip(SUMS, weight.collector.gradients.sums(), strict=True)),
             }
             for number, group in enumerate(groups)
             for weight in group.weights
@@ -104,6 +111,16 @@ def _check_entry(weight: PrunedWeight, entry: object, specs: Sequence[Any], spec
     mask = _mask(name, fields["bits"], weight.mask)
     if _n_hidden(name, fields["hidden"]) != (mask.n_pruned if weight.spec.parks else 0):
         raise StateError(f"{name}: the state holds the wrong number of hidden values")
+    shape, n = tuple(weight.mask.shape), weight.spec.n_gradients
+    _check_sum(name, fields, "movement", {shape} if Needs.MOVEMENT in weight.spec.needs else set())
+    _check_sum(name, fields, "gradients", {(k, *shape) for k in range(1, n + 1)})
+
+
+def _check_sum(name: str, fields: Mapping[str, Any], field: str, shapes: set[tuple[int, ...]]) -> None:
+    """Refuse what is no such sum."""
+    found = fields[field]
+    if found is not None and not (found.is_floating_point() and tuple(found.shape) in shapes):
+        raise StateError(f"{name}: {field} of shape {tuple(found.shape)}, {found.dtype}, is not what its spec collects")
 
 
 def _n_hidden(name: str, hidden: Tensor | None) -> int:

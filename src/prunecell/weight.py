@@ -96,6 +96,14 @@ class PrunedWeight:
         self.hidden = None
         self.hide_()
 
+    def values(self) -> Tensor:
+        """The values, with the hidden ones; not to be written to."""
+        if self.hidden is None:
+            return self.parameter.detach()
+        values = self.parameter.detach().clone()
+        self.mask.put_pruned_(values, self.hidden)
+        return values
+
     @torch.no_grad()
     def take_gradient_(self) -> None:
         """Called when a backward pass has added to the gradient: collect it, and mask it."""
@@ -103,7 +111,7 @@ class PrunedWeight:
         if gradient is not None:
             self.follow()
             more = self.masked is not None and self.masked.was_added_to(gradient)
-            self.collector.add_gradient(gradient, self.mask, more=more)
+            self.collector.add_gradient(gradient, self.mask, self.values, more=more)
             self._mask_gradient_()
 
     @torch.no_grad()
@@ -114,7 +122,7 @@ class PrunedWeight:
             return
         self.follow()
         if self.masked is None or not self.masked.is_of(gradient):
-            self.collector.add_gradient(gradient, self.mask, more=False)
+            self.collector.add_gradient(gradient, self.mask, self.values, more=False)
         self._mask_gradient_()
 
     def _mask_gradient_(self) -> None:

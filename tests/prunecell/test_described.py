@@ -24,7 +24,10 @@ SPECS = [
     PruneSpec(schedule=Static(sparsity=0), filler=KeepZeros()),
     PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor, granularity=Slices(dims=(0, 1)))),
     PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(granularity=Blocks(rows=2), revives=True)),
-    *(PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=criterion)) for criterion in CRITERIA.values()),
+    *(
+        PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=one() if isinstance(one, type) else one))
+        for one in CRITERIA.values()
+    ),
 ]
 
 

@@ -172,7 +172,7 @@ def test_what_is_no_model_optimizer_or_state_is_refused(mlp):
     with pytest.raises(StateError, match="the pruner's state is a NoneType: it must be a mapping"):
         pruner.load_state_dict(None)
     with pytest.raises(StateError, match="the pruner's state lacks n_samples, samples, specs, steps, weights"):
-        pruner.load_state_dict({"version": 2})
+        pruner.load_state_dict({"version": 3})
     state = pruner.state_dict()
     del state["weights"]["0.weight"]["bits"]
     with pytest.raises(StateError, match=r"0\.weight in the pruner's state lacks bits"):

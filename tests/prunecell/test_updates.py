@@ -93,11 +93,13 @@ def test_growing_sees_the_gradients_of_pruned_weights(mlp):
     torch.testing.assert_close(gradient, expected)
 
 
-@pytest.mark.parametrize("criterion", [c for c in CRITERIA.values() if needs_of(c)], ids=lambda c: c.__name__)
-def test_what_a_criterion_needs_is_collected_before_an_update_and_only_then(mlp, criterion):
-    solver, pruner = trainer(
-        mlp.model, PruneSpec(schedule=Moving(sparsity=0.5, every_steps=3), filler=Lowest(criterion=criterion))
-    )
+OF_ONE_STEP = Needs.INPUTS | Needs.GRADIENT | Needs.SQUARED_GRADIENT
+
+
+@pytest.mark.parametrize("name", [name for name, c in CRITERIA.items() if needs_of(c) and needs_of(c) in OF_ONE_STEP])
+def test_what_a_criterion_needs_is_collected_before_an_update_and_only_then(mlp, name):
+    filler = Lowest(criterion=CRITERIA[name])
+    solver, pruner = trainer(mlp.model, PruneSpec(schedule=Moving(sparsity=0.5, every_steps=3), filler=filler))
     assert pruner.sparsity == 0, "nothing is known yet"
     active = []
     for _ in range(8):

@@ -79,7 +79,7 @@ class Enforcement:
         """Hold one weight no longer."""
         self._hooks.pop(weight.name).remove()
         del self._weights[weight.name]
-        weight.collector.end()
+        weight.collector.forget()
         if not self._weights:
             self.end()
 
@@ -123,7 +123,7 @@ class Enforcement:
             weight.check_gradient_()
             weight.reveal_()
             if not self.is_live:
-                weight.collector.end()  # nobody will fill masks again
+                weight.collector.forget()  # nobody will fill masks again
 
     @torch.no_grad()
     def after_step(self, optimizer: Any) -> None:  # noqa: ANN401

@@ -1,0 +1,299 @@
+"""Which hidden units a model has: the layer that computes them, and the layers that alone read them.
+
+A unit is a row of a linear layer or a filter of a convolution. Its layer is followed through the model's graph over
+what treats each unit for itself: activations, dropout, pooling, BatchNorm, flattening. Where all that it reaches are
+layers that read it by columns of their own, its row and those columns belong together. What cannot be proved is left,
+with the reason.
+
+The first dimension of the model's inputs is taken for the batch.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from prunecell.graph.operations import (
+    ELEMENTWISE,
+    FLATTEN,
+    KEEP_ZERO,
+    MEAN,
+    POOLS,
+    VIEW,
+    called,
+    function_of,
+    gives_indices,
+    is_batch_of,
+    is_in_place,
+    is_size,
+    listed,
+    what_of,
+)
+from prunecell.graph.tracing import CONVOLUTIONS, LAYERS, NORMS, TRANSPOSED, Example, Graph, graphs_of, is_changed
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What is done to every unit for itself on its way.
+
+    Attributes:
+        kind: "elementwise", "keeps zero" or "norm".
+        name: of the module, or of the operation.
+        module: of a norm, whose vectors have a number for each unit; else None.
+        compute: the operation itself.
+    """
+
+    kind: str
+    name: str
+    module: nn.Module | None
+    compute: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One way from a layer to one that reads its units.
+
+    Attributes:
+        name, module: the layer that reads.
+        steps: in order.
+        n_columns: consecutive columns of the reader for each unit: H W where positions were flattened, else 1.
+    """
+
+    name: str
+    module: Any
+    steps: tuple[Step, ...]
+    n_columns: int
+
+    @property
+    def dim(self) -> int:
+        """The dimension of its weight that the units are."""
+        return 0 if isinstance(self.module, TRANSPOSED) else 1
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenLayer:
+    """A layer whose outputs are hidden units that nothing but its readers sees.
+
+    Attributes:
+        name, module: the layer that computes the units.
+        readings: at least one.
+    """
+
+    name: str
+    module: Any
+    readings: tuple[Reading, ...]
+
+    @property
+    def dim(self) -> int:
+        """The dimension of its weight that the units are."""
+        return 1 if isinstance(self.module, TRANSPOSED) else 0
+
+    @property
+    def n_units(self) -> int:
+        """How many units it has."""
+        return _n_units(self.module)
+
+    @property
+    def norms(self) -> dict[str, Any]:
+        """The BatchNorms that its units pass, by their names, each once."""
+        steps = [step for reading in self.readings for step in reading.steps]
+        return {step.name: step.module for step in steps if step.module is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chains:
+    """What was found out about the layers of a model.
+
+    Attributes:
+        layers: those whose units are known, in the model's order.
+        left: name of any other linear layer or convolution -> why its units are not.
+    """
+
+    layers: tuple[HiddenLayer, ...]
+    left: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How far a layer was followed.
+
+    Attributes:
+        node: the last one.
+        layer: where it began.
+        steps: that were met.
+        flat: whether the positions of a convolution's channels became columns.
+        shared: whether others read what one of the nodes gives.
+    """
+
+    node: fx.Node
+    layer: nn.Module
+    steps: tuple[Step, ...] = ()
+    flat: bool = False
+    shared: bool = False
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether the units are channels, in the dimension after the batch; else they are the last dimension."""
+        return isinstance(self.layer, CONVOLUTIONS) and not self.flat
+
+    @property
+    def n_units(self) -> int:
+        """How many units the layer has."""
+        return _n_units(self.layer)
+
+
+def _n_units(layer: nn.Module) -> int:
+    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
+
+
+class _UnknownError(Exception):
+    """A path that cannot be followed; the message says why."""
+
+
+def chains_of(model: nn.Module, example: Example = None) -> Chains:
+    """Find the hidden layers of a model, as it computes in training and in evaluation.
+
+    Args:
+        model: nothing in it is changed.
+        example: inputs of the model, by which `x.view(-1, 800)` is seen to flatten; the model is run once with them.
+            Not needed where it says `x.flatten(1)` or `x.view(x.size(0), -1)`.
+
+    Raises:
+        OptionError: torch.fx cannot trace the model, and the message names the module; or the example does not fit it.
+        OptionTypeError: it is no module.
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 24 * 24, 10))
+    >>> chains = chains_of(net)
+    >>> [(layer.name, layer.n_units, layer.readings[0].name, layer.readings[0].n_columns) for layer in chains.layers]
+    [('0', 6, '3', 576)]
+    >>> chains.left
+    {'3': 'the model returns them'}
+    """
+    return _in_both(*(_Followed(graph) for graph in graphs_of(model, example)))
+
+
+def _in_both(training: "_Followed", evaluating: "_Followed") -> Chains:
+    layers, left = [], dict(training.left) | evaluating.left
+    for name, layer in evaluating.layers.items():
+        other = training.layers.get(name)
+        if other is not None and _shown(layer) == _shown(other):
+            layers.append(layer)
+        elif other is not None:
+            left[name] = "other layers read them in training than in evaluation"
+    return Chains(layers=tuple(layers), left=left)
+
+
+def _shown(layer: HiddenLayer) -> list[object]:
+    kept = [[step.name for step in reading.steps if step.kind != "keeps zero"] for reading in layer.readings]
+    return [(reading.name, reading.n_columns, steps) for reading, steps in zip(layer.readings, kept, strict=True)]
+
+
+class _Followed:
+    """The layers of a model in one graph.
+
+    Attributes:
+        layers: name -> layer whose units are known.
+        left: name of any other layer -> why not.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.layers: dict[str, HiddenLayer] = {}
+        self.left = {
+            name: "no call of it is seen" for name, part in graph.modules.items() if isinstance(part, LAYERS) and name
+        }
+        for node in graph.nodes:
+            if isinstance(graph.module_of(node), LAYERS):
+                self._follow(node)
+
+    def _follow(self, node: fx.Node) -> None:
+        name = str(node.target)
+        module = self._graph.modules[name]
+        try:
+            self._check(module, "it")
+            readings = tuple(self._readings(_Way(node, module)))
+            if not readings:
+                raise _UnknownError("nothing reads them")  # noqa: TRY301 - one place takes all reasons
+        except _UnknownError as why:
+            self.left[name] = str(why)
+        else:
+            del self.left[name]
+            self.layers[name] = HiddenLayer(name, module, readings)
+
+    def _check(self, module: nn.Module, it: str) -> None:
+        """Refuse a layer or norm whose numbers do more than to compute or read units, once."""
+        if why := self._graph.why_not_plain(module):
+            raise _UnknownError(f"{it} {why}")
+        if isinstance(module, CONVOLUTIONS) and module.groups > 1:
+            raise _UnknownError(f"{it} has groups of channels")
+
+    def _readings(self, way: "_Way") -> Iterator[Reading]:
+        """All ways on."""
+        users = [user for user in way.node.users if not is_size(user)]
+        for user in users:
+            if user.op == "output":
+                raise _UnknownError("the model returns them")
+            module = self._graph.module_of(user)
+            shared = way.shared or len(users) > 1
+            if self._flattens(user, module, way):
+                mean = (Step("keeps zero", "mean", None, abs),) if what_of(user, module) in MEAN else ()
+                yield from self._readings(_Way(user, way.layer, (*way.steps, *mean), flat=True, shared=shared))
+                continue
+            others = (*user.args[1:], *user.kwargs.values())
+            if user.all_input_nodes != [way.node] or user.args[:1] != (way.node,) or way.node in others:
+                raise _UnknownError(f"they meet other numbers in {called(user)!r}")
+            if isinstance(module, LAYERS):
+                yield self._reading(str(user.target), way)
+                continue
+            if shared and is_in_place(user, module):
+                raise _UnknownError(f"{called(user)!r} changes them in place, and others read them too")
+            steps = (*way.steps, self._step(user, module, way))
+            yield from self._readings(_Way(user, way.layer, steps, flat=way.flat, shared=shared))
+
+    def _reading(self, name: str, way: "_Way") -> Reading:
+        reader: Any = self._graph.modules[name]
+        self._check(reader, f"{name!r}, which reads them,")
+        reads_columns = isinstance(reader, nn.Linear)
+        if reads_columns == way.has_positions:
+            raise _UnknownError(f"{name!r} reads them along another dimension")
+        n_inputs = reader.in_features if reads_columns else reader.in_channels
+        spreads = way.flat and isinstance(way.layer, CONVOLUTIONS)
+        if n_inputs % way.n_units or (n_inputs != way.n_units and not spreads):
+            raise _UnknownError(f"{name!r} has {n_inputs} inputs for {way.n_units} units")
+        return Reading(name, reader, way.steps, n_inputs // way.n_units)
+
+    def _step(self, node: fx.Node, module: nn.Module | None, way: "_Way") -> Step:
+        what, name = what_of(node, module), called(node)
+        if module is not None and is_changed(module):
+            raise _UnknownError(f"{name!r} has hooks, or a forward of its own")
+        compute = module if module is not None else function_of(node)
+        if what in ELEMENTWISE:
+            return Step("elementwise", name, None, compute)
+        if what in KEEP_ZERO or (what in POOLS and way.has_positions and not gives_indices(node, module)):
+            return Step("keeps zero", name, None, compute)
+        if module is not None and what in NORMS and module.num_features == way.n_units:
+            self._check(module, repr(name))
+            return Step("norm", name, module, compute)
+        raise _UnknownError(f"they pass {name!r}{'' if module is None else f', a {type(module).__name__}'}")
+
+    def _flattens(self, node: fx.Node, module: nn.Module | None, way: "_Way") -> bool:
+        """Whether a node makes a vector of what it takes, (batch, channels, positions ...) -> (batch, columns)."""
+        what, rest = what_of(node, module), (*node.args[1:], *node.kwargs.values())
+        if node.args[:1] != (way.node,):
+            return False
+        if what in FLATTEN:
+            return ((module.start_dim, module.end_dim) if isinstance(module, nn.Flatten) else rest) in {(1,), (1, -1)}
+        if what in MEAN:
+            n_dims = len(way.layer.kernel_size) + 2 if way.has_positions else 0  # type: ignore[arg-type]
+            positions, dims = set(range(2, n_dims)), listed(rest)
+            return bool(positions) and all(type(d) is int for d in dims) and {d % n_dims for d in dims} == positions
+        return what in VIEW and self._is_flat(node, way.node)
+
+    def _is_flat(self, view: fx.Node, node: fx.Node) -> bool:
+        """Whether a view of a node has the same batch, and one dimension beside it."""
+        if view in self._graph.shapes:
+            before, after = self._graph.shapes[node], self._graph.shapes[view]
+            return len(after) == 2 and after[0] == before[0]  # noqa: PLR2004 - (batch, columns)
+        sizes = listed(view.args[1:])
+        return len(sizes) == 2 and sizes[1] == -1 and is_batch_of(sizes[0], node)  # noqa: PLR2004

@@ -1,0 +1,136 @@
+"""A model as torch.fx traces it, once in training and once in evaluation."""
+
+import operator
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from prunecell.errors import OptionError, OptionTypeError, quoted, typed
+from prunecell.names import unwrapped
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+LAYERS = (nn.Linear, *CONVOLUTIONS)
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+Example = Tensor | tuple[Any, ...] | None
+"""One input of a model, or a tuple of all."""
+
+
+class Graph:
+    """A model's graph, and what is known of its modules.
+
+    Attributes:
+        nodes: in the order of the computation.
+        modules: name -> module.
+        shapes: node -> the shape of its tensor; nothing without an example.
+    """
+
+    def __init__(self, graph: fx.Graph, model: nn.Module, example: Example) -> None:
+        self.nodes = tuple(graph.nodes)
+        self.modules = dict(model.named_modules())
+        self.shapes = _shapes(graph, model, example)
+        self._calls = Counter(id(self.modules[n.target]) for n in self.nodes if n.op == "call_module")
+        owned = [part.named_parameters(recurse=False, remove_duplicate=False) for part in model.modules()]
+        self._uses = Counter(id(parameter) for parameters in owned for _, parameter in parameters)
+        self._uses.update(id(operator.attrgetter(n.target)(model)) for n in self.nodes if n.op == "get_attr")
+
+    def module_of(self, node: fx.Node) -> nn.Module | None:
+        """The module that a node calls; None if it calls none."""
+        return self.modules[str(node.target)] if node.op == "call_module" else None
+
+    def why_not_plain(self, module: nn.Module) -> str:
+        """Why a layer or norm is more, or used more, than one call of its class says; empty if it is not."""
+        if type(module) not in {*LAYERS, *NORMS}:
+            return f"is a {type(module).__name__}"
+        if self._calls[id(module)] > 1:
+            return "is called more than once"
+        if any(self._uses[id(parameter)] > 1 for parameter in module.parameters()):
+            return "shares a parameter with another place"
+        return "has hooks, or a forward of its own" if is_changed(module) else ""
+
+
+def graphs_of(model: nn.Module, example: Example = None) -> tuple[Graph, Graph]:
+    """Trace a model without its wrappers, in training and in evaluation.
+
+    Args:
+        model: nothing in it is changed.
+        example: inputs, with which the model is run once each in evaluation for the shapes.
+
+    Raises:
+        OptionError: torch.fx cannot trace the model, and the message names the module; or the example does not fit it.
+        OptionTypeError: it is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    model = unwrapped(model)
+    modes = {part: part.training for part in model.modules()}
+    traced = []
+    try:
+        for training in (True, False):
+            for part in modes:
+                part.training = training
+            traced.append(_traced(model))
+        return Graph(traced[0], model, example), Graph(traced[1], model, example)
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+class _Tracer(fx.Tracer):
+    """Torch's, which also knows where it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place: list[str] = []
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # noqa: ANN401 - as torch has it
+        """See `fx.Tracer`. The place is not left if an error passes, because the error is there."""
+        self.place.append(f"{self.path_of_module(m)!r} ({type(m).__name__})")
+        result = super().call_module(m, forward, args, kwargs)
+        self.place.pop()
+        return result
+
+
+def _traced(model: nn.Module) -> fx.Graph:
+    tracer = _Tracer()
+    try:
+        return tracer.trace(model)
+    except Exception as error:  # noqa: BLE001 - the model's own code, which meets no tensor here
+        place = tracer.place[-1] if tracer.place else f"the model ({type(model).__name__})"
+        raise OptionError(
+            f"the model cannot be followed through {place}, because torch.fx cannot trace it: {quoted(str(error), 200)}"
+        ) from None
+
+
+def _shapes(graph: fx.Graph, model: nn.Module, example: Tensor | tuple[Any, ...] | None) -> dict[fx.Node, torch.Size]:
+    """The shapes of all tensors in the graph, in evaluation; nothing without an example."""
+    if example is None:
+        return {}
+    inputs = example if isinstance(example, tuple) else (example,)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            ShapeProp(fx.GraphModule(model, graph)).propagate(*inputs)
+        except (RuntimeError, TypeError) as error:
+            raise OptionError(
+                f"example does not fit the model: {quoted(str(error).partition(chr(10))[0], 200)}"
+            ) from None
+    metas = {node: node.meta.get("tensor_meta") for node in graph.nodes}
+    return {node: meta.shape for node, meta in metas.items() if hasattr(meta, "shape")}
+
+
+def is_changed(module: nn.Module) -> bool:
+    """Whether a call of it is more than the forward of its class."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))  # noqa: SLF001
+
+
+def is_watched(parameter: Tensor) -> bool:
+    """Whether something such as a Pruner waits for its gradients, and would not see that its weights moved."""
+    return bool(getattr(parameter, "_post_accumulate_grad_hooks", None))

@@ -1,0 +1,376 @@
+"""Laws of hidden units: what a model computes stays the same, and what cannot be proved is left."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from prunecell import Pruner, PruneSpec, Static
+from prunecell.errors import OptionError, OptionTypeError
+from prunecell.graph import chains_of
+from prunecell.units import dead_units, remove_dead_, sort_units_
+
+
+class Functional(nn.Module):
+    """Functions instead of modules, and a view by the size of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 5, 3), nn.Conv2d(5, 4, 3, padding=1)
+        self.fc1, self.fc2 = nn.Linear(4 * 9, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.dropout(self.conv2(x).tanh(), 0.5, training=self.training)
+        x = x.view(x.size(0), -1)
+        return F.log_softmax(self.fc2(torch.relu(self.fc1(x))), dim=1)
+
+
+class Heads(nn.Module):
+    """Two layers read the same units; a residual block beside."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1)
+        self.conv1, self.bn1 = nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.body, self.a, self.b = nn.Linear(6, 10), nn.Linear(10, 2), nn.Linear(10, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = torch.relu(x + self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
+        x = F.leaky_relu(self.body(x.mean((2, 3))), 0.1)
+        return torch.cat([self.a(x), self.b(x.sigmoid())], 1)
+
+
+def mlp():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 3))
+
+
+def cnn():
+    return nn.Sequential(
+        *(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.AvgPool2d(2, padding=1)),
+        *(nn.ConvTranspose2d(6, 5, 2), nn.GELU(), nn.Dropout2d(), nn.ConvTranspose2d(5, 4, 2), nn.ReLU6()),
+        *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 7), nn.BatchNorm1d(7), nn.Hardswish(), nn.Linear(7, 3)),
+    )
+
+
+MODELS = {"mlp": (mlp, 2), "cnn": (cnn, 4), "functional": (Functional, 3), "heads": (Heads, 2)}
+"""Name -> (model, how many of its layers have hidden units that are known)."""
+
+
+def some(name, seed, zeros=0.0):
+    """A model with random statistics, and with that share of its units' weights and biases zero."""
+    torch.manual_seed(seed)
+    model = MODELS[name][0]().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            for vector, low in ((module.running_mean, -1), (module.running_var, 0.5), (module.bias, -1)):
+                vector.data.uniform_(low, 1.0)
+            module.weight.data.uniform_(-1, 1).mul_(torch.rand(module.weight.shape) > zeros / 2)
+        elif hasattr(module, "weight"):
+            weight = module.weight.data
+            for dim in (0, 1):
+                view = [-1 if d == dim else 1 for d in range(weight.ndim)]
+                weight *= (torch.rand(weight.shape[dim]) > zeros).view(view)
+            weight *= torch.rand(weight.shape) > zeros / 2
+            if module.bias is not None:
+                module.bias.data *= torch.rand(module.bias.shape) > zeros
+    return model
+
+
+def outputs(model, *, training=False):
+    """Of a batch; in training, of a copy without dropout, by the statistics of the batch."""
+    model = copy.deepcopy(model).train(training)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return model(torch.randn(16, 1, 8, 8))
+
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@every_model
+def test_the_hidden_layers_that_are_known(name):
+    chains = chains_of(MODELS[name][0]())
+    assert len(chains.layers) == MODELS[name][1]
+
+
+@every_model
+@pytest.mark.parametrize("zeros", [0.2, 0.5, 0.8])
+def test_removing_what_is_dead_changes_nothing(name, zeros):
+    found = 0
+    for seed in range(4):
+        model = some(name, seed, zeros)
+        before, in_training = outputs(model), outputs(model, training=True)
+        keep = copy.deepcopy(model)
+        dead = remove_dead_(model)
+        found += sum(int(where.sum()) for where in dead.values())
+        assert torch.equal(outputs(model), before)
+        if not isinstance(model, Functional):
+            torch.testing.assert_close(outputs(model, training=True), in_training)
+        for parameter, (parameter_name, was) in zip(model.parameters(), keep.named_parameters(), strict=True):
+            where = dead.get(parameter_name, torch.zeros_like(was, dtype=torch.bool))
+            assert torch.equal(parameter, was.masked_fill(where, 0.0))
+        again = dead_units(model)
+        assert all(torch.equal(again[n], dead[n]) for n in dead)
+    assert found
+
+
+@every_model
+def test_sorting_changes_only_the_order_of_sums(name):
+    for seed in range(4):
+        model = some(name, seed, 0.3)
+        before, parameters = outputs(model), list(model.parameters())
+        orders = sort_units_(model)
+        assert orders
+        assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
+        torch.testing.assert_close(outputs(model), before)
+        for layer in chains_of(model).layers:
+            counts = layer.module.weight.movedim(layer.dim, 0).flatten(1).count_nonzero(1)
+            assert torch.equal(counts, counts.sort(descending=True).values)
+        assert sort_units_(model) == {}
+
+
+@every_model
+def test_every_unit_that_is_known_goes_alone(name):
+    """Without the weights that belong to a unit the model computes what it does without the unit's outputs."""
+    for number in range(MODELS[name][1]):
+        model = some(name, 0)
+        layer = chains_of(model).layers[number]
+        for reading in layer.readings:
+            columns = reading.module.weight.data.movedim(reading.dim, 0)
+            columns[reading.n_columns : 2 * reading.n_columns] = 0.0
+        before = outputs(model)
+        dead = dead_units(model)
+        assert dead[f"{layer.name}.weight"].movedim(layer.dim, 0)[1].all()
+        layer.module.weight.data.movedim(layer.dim, 0)[1] = 7.0
+        assert torch.equal(outputs(model), before)
+
+
+# ---- what is dead ----------------------------------------------------------------------------------------------------
+
+
+def two_layers(activation, bias):
+    model = nn.Sequential(nn.Linear(2, 1), activation, nn.Linear(1, 1))
+    model[0].weight.data.zero_()
+    model[0].bias.data.fill_(bias)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("activation", "bias", "is_dead"),
+    [
+        (nn.ReLU(), -1.0, True),
+        (nn.ReLU(), 0.0, True),
+        (nn.ReLU(), 1.0, False),
+        (nn.Tanh(), 0.0, True),
+        (nn.Tanh(), -1.0, False),
+        (nn.Sigmoid(), 0.0, False),
+        (nn.LeakyReLU(), -1.0, False),
+        (nn.Softshrink(0.5), 0.4, True),
+        (nn.Sequential(nn.Dropout(), nn.ReLU()), -1.0, False),  # not proved: dropout changes numbers
+        (nn.Sequential(nn.ReLU(), nn.Dropout()), -1.0, True),
+    ],
+)
+def test_a_unit_without_inputs_is_dead_if_its_activation_makes_a_zero_of_its_bias(activation, bias, is_dead):
+    assert bool(dead_units(two_layers(activation, bias))) == is_dead
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "mean", "is_dead"),
+    [
+        (1.0, -1.0, 0.0, True),
+        (1.0, -1.0, -9.0, False),  # the running mean makes it positive in evaluation
+        (1.0, 1.0, 9.0, False),  # and the batch's in training
+        (0.0, -1.0, 3.0, True),
+        (0.0, 1.0, 3.0, False),
+    ],
+)
+def test_behind_a_batchnorm_a_unit_must_be_zero_in_training_and_in_evaluation(weight, bias, mean, is_dead):
+    model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.BatchNorm1d(1), nn.ReLU(), nn.Linear(1, 1))
+    model[0].weight.data.zero_()
+    for vector, value in ((model[1].weight, weight), (model[1].bias, bias), (model[1].running_mean, mean)):
+        vector.data.fill_(value)
+    assert bool(dead_units(model)) == is_dead
+
+
+def test_death_spreads_in_both_directions():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
+    model[2].bias.data.fill_(-1.0)
+    model[0].weight.data[0] = 0.0
+    model[0].bias.data[0] = -1.0
+    model[2].weight.data[1, 1:] = 0.0  # this unit reads the dead one only
+    model[4].weight.data[:, 2] = 0.0  # this one is not read
+    model[2].weight.data[:2, 2] = 0.0  # so nobody reads this one
+    dead = dead_units(model)
+    assert dead["0.bias"].tolist() == [True, False, True]
+    assert dead["2.bias"].tolist() == [False, True, True]
+    assert dead["4.weight"].tolist() == [[False, True, True]] * 2
+
+
+def test_values_stand_for_what_the_model_holds():
+    model = mlp()
+    values = {"3.weight": torch.zeros_like(model[3].weight)}
+    assert dead_units(model) == {}
+    assert dead_units(chains_of(model), values=values)["1.weight"].all()
+
+
+def test_names_are_those_without_wrappers():
+    model = mlp()
+    model[3].weight.data.zero_()
+    assert (
+        list(dead_units(torch.compile(model, backend="eager")))
+        == list(dead_units(nn.DataParallel(model)))
+        == list(dead_units(model))
+    )
+
+
+# ---- what is left ----------------------------------------------------------------------------------------------------
+
+
+class Around(nn.Module):
+    """A first layer, something, and a second layer."""
+
+    def __init__(self, between, first=None, second=None):
+        super().__init__()
+        self.first, self.second = first or nn.Linear(4, 6), second or nn.Linear(6, 2)
+        self.between = between
+
+    def forward(self, x):
+        return self.between(self, x)
+
+
+def _tied():
+    model = Around(lambda m, x: m.second(m.first(x)))
+    model.other = nn.Linear(4, 6)
+    model.other.weight = model.first.weight
+    return model
+
+
+def _hooked():
+    model = Around(lambda m, x: m.second(m.first(x)))
+    model.first.register_forward_hook(lambda *given: given[-1] + 1)
+    return model
+
+
+def _replaced():
+    model = Around(lambda m, x: m.second(m.first(x)))
+    model.second.forward = lambda x: x[..., :2]
+    return model
+
+
+LEFT = {
+    "returned too": (Around(lambda m, x: (m.second(y := m.first(x)), y)), "the model returns them"),
+    "residual": (Around(lambda m, x: m.second(torch.relu(y := m.first(x)) + y)), "they meet other numbers in 'add'"),
+    "added twice": (Around(lambda m, x: m.second((y := m.first(x)) + y)), "they meet other numbers in 'add'"),
+    "mixed": (Around(lambda m, x: m.second(m.first(x).softmax(-1))), "they pass 'softmax'"),
+    "softmax module": (nn.Sequential(nn.Linear(4, 6), nn.Softmax(-1), nn.Linear(6, 2)), "they pass '1', a Softmax"),
+    "layer norm": (nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2)), "they pass '1', a LayerNorm"),
+    "turned": (Around(lambda m, x: m.second(m.first(x).transpose(0, 1))), "they pass 'transpose'"),
+    "called twice": (Around(lambda m, x: m.second(m.first(x) * 0 + m.first(x))), "it is called more than once"),
+    "reader called twice": (
+        Around(lambda m, x: m.second(m.first(x)) + m.second(x), second=nn.Linear(6, 2)),
+        "'second', which reads them, is called more than once",
+    ),
+    "functional use": (
+        Around(lambda m, x: m.second(m.first(x)) + F.linear(x, m.first.weight).sum()),
+        "it shares a parameter with another place",
+    ),
+    "tied": (_tied(), "it shares a parameter with another place"),
+    "hooked": (_hooked(), "it has hooks, or a forward of its own"),
+    "replaced forward": (_replaced(), "'second', which reads them, has hooks, or a forward of its own"),
+    "in place": (
+        Around(lambda m, x: (F.relu(y := m.first(x), inplace=True), m.second(y))[1]),
+        "'relu' changes them in place, and others read them too",
+    ),
+    "groups": (
+        nn.Sequential(nn.Conv2d(4, 6, 1), nn.Conv2d(6, 6, 1, groups=2)),
+        "'1', which reads them, has groups of channels",
+    ),
+    "positions flattened with the batch": (
+        Around(lambda m, x: m.second(m.first(x).view(-1, 6)), nn.Conv2d(4, 3, 1)),
+        "they pass 'view'",
+    ),
+    "along the width": (
+        nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Linear(6, 2)),
+        "'2' reads them along another dimension",
+    ),
+    "time flattened": (
+        nn.Sequential(nn.Linear(4, 6), nn.Flatten(), nn.Linear(18, 2)),
+        "'2' has 18 inputs for 6 units",
+    ),
+    "parametrized": (
+        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)), nn.Linear(6, 2)),
+        "it is a ParametrizedLinear",
+    ),
+    "not called": (Around(lambda _, x: x), "no call of it is seen"),
+    "not read": (Around(lambda m, x: (m.first(x), x)[1]), "nothing reads them"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_what_cannot_be_proved_is_left_with_its_reason(case):
+    model, reason = LEFT[case]
+    chains = chains_of(model)
+    assert chains.layers == ()
+    assert next(iter(chains.left.values())) == reason
+
+
+def test_another_reader_in_training_is_seen():
+    def forward(m, x):
+        y = m.first(x)
+        return m.second(y) + y.sum() if m.training else m.second(y)
+
+    for training in (True, False):
+        model = Around(forward).train(training)
+        assert chains_of(model).left["first"] == "they pass 'sum'"
+        assert model.training == model.first.training == training
+
+
+def test_an_example_shows_that_a_view_flattens():
+    model = Around(lambda m, x: m.second(m.first(x).relu().view(-1, 24)), nn.Conv2d(1, 6, 3), nn.Linear(24, 2))
+    assert chains_of(model).layers == ()
+    (layer,) = chains_of(model, torch.zeros(5, 1, 4, 4)).layers
+    assert layer.readings[0].n_columns == 4
+    merged = Around(lambda m, x: m.second(m.first(x).relu().view(-1, 12)), nn.Conv2d(1, 6, 3), nn.Linear(12, 2))
+    assert chains_of(merged, torch.zeros(5, 1, 4, 4)).layers == ()
+    with pytest.raises(OptionError, match="example does not fit the model"):
+        sort_units_(model, example=torch.zeros(5, 2, 4, 4))
+
+
+def test_what_cannot_be_traced_is_refused_by_its_place():
+    class Branch(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(Branch()), nn.Linear(2, 2))
+    for function in (dead_units, remove_dead_, sort_units_, chains_of):
+        with pytest.raises(
+            OptionError, match=r"^the model cannot be followed through '1.0' \(Branch\), because torch.fx"
+        ):
+            function(model)
+        with pytest.raises(OptionTypeError, match=r"model is an int: it must be a torch\.nn\.Module"):
+            function(3)
+
+
+def test_what_a_pruner_holds_is_not_sorted():
+    model = mlp()
+    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(OptionError, match="finalize the Pruner first"):
+        sort_units_(model)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    pruner.finalize()
+    assert sort_units_(model)
+
+
+def test_layers_without_units_or_weights():
+    assert dead_units(nn.Linear(2, 2)) == sort_units_(nn.ReLU()) == {}
+    with torch.device("meta"):
+        assert len(chains_of(mlp()).layers) == 2
