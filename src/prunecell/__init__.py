@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, Random
     from prunecell.plan import Plan
     from prunecell.pruner import Pruner
+    from prunecell.quantization import IntSpec, Quantizer, RateSpec
     from prunecell.schedules import Cubic, Gradual, Static
     from prunecell.sharing import share_
     from prunecell.sparse import compact_, compact_report, meta_weights, tune_runtime
@@ -27,6 +28,7 @@ __all__ = [
     "Checkpoint",
     "Cubic",
     "Gradual",
+    "IntSpec",
     "IterNonStruct",
     "KeepZeros",
     "Lowest",
@@ -34,7 +36,9 @@ __all__ = [
     "PruneSpec",
     "PrunecellError",
     "Pruner",
+    "Quantizer",
     "Random",
+    "RateSpec",
     "Static",
     "Task",
     "compact_",
@@ -57,6 +61,7 @@ _MODULES = {
     "Checkpoint": "checkpoint",
     "Cubic": "schedules",
     "Gradual": "schedules",
+    "IntSpec": "quantization",
     "IterNonStruct": "fillers",
     "KeepZeros": "fillers",
     "Lowest": "fillers",
@@ -64,7 +69,9 @@ _MODULES = {
     "PruneSpec": "spec",
     "PrunecellError": "errors",
     "Pruner": "pruner",
+    "Quantizer": "quantization",
     "Random": "fillers",
+    "RateSpec": "quantization",
     "Static": "schedules",
     "Task": "training",
     "compact_": "sparse",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,35 @@ from prunecell.checkpoint import Checkpoint
 from prunecell.choices import by_name
 from prunecell.errors import DivergedError, StateError, check_count
 from prunecell.kinds import COUNT, LIST, NUMBER, SHARE, SPAN, check_fields, optional
-from prunecell.pruner import Pruner
-from prunecell.report.facts import WeightFacts
+from prunecell.report.facts import Report, WeightFacts
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels): inputs (n, ...), labels int64 (n,)."""
+
+
+class Keeper(Protocol):
+    """What keeps a model small while it trains: a Pruner or a Quantizer, attached to the optimizer."""
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of its weights that is zero."""
+        ...
+
+    def step(self, n_samples: int) -> None:
+        """Called after each step of the optimizer."""
+        ...
+
+    def report(self) -> Report:
+        """The facts of every weight."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        ...
 
 
 @by_name("model", "optimizer", "train", example="Task(model=model, optimizer=optimizer, train=batches_of_epoch)")
@@ -38,7 +62,7 @@ class Task:
         train: epoch number (from 0) -> its batches: the same batches whenever it is asked for the same epoch.
         validation: -> the batches on which each epoch ends; None: none.
         loss: (scores, labels) -> a scalar.
-        pruner: of the model, attached to the optimizer; None trains densely.
+        pruner: a Pruner or a Quantizer of the model, attached to the optimizer; None trains densely.
         beside: name -> what else has a state_dict and belongs to the run: a log, say.
     """
 
@@ -47,7 +71,7 @@ class Task:
     train: Callable[[int], Batches]
     validation: Callable[[], Batches] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
-    pruner: Pruner | None = None
+    pruner: Keeper | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Any]:

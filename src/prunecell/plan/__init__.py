@@ -6,6 +6,6 @@ candidates   the parameters of a model, with all their names and owners
 resolve      a plan applied to a model
 """
 
-from prunecell.plan.resolve import Key, Plan, Skipped, Target, resolve
+from prunecell.plan.resolve import Key, Plan, Skipped, Target, Use, resolve
 
-__all__ = ["Key", "Plan", "Skipped", "Target", "resolve"]
+__all__ = ["Key", "Plan", "Skipped", "Target", "Use", "resolve"]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import translate
+from typing import Any
 
 from torch import nn
 
@@ -36,7 +37,7 @@ _MANY = 50
 
 @dataclass(frozen=True)
 class Target:
-    """One parameter that a plan prunes.
+    """One parameter that a plan reaches with a spec.
 
     Attributes:
         name: without the prefixes of wrappers; the first if it has several (tied weights).
@@ -48,7 +49,7 @@ class Target:
     name: str
     parameter: nn.Parameter
     owner: nn.Module
-    spec: PruneSpec
+    spec: Any
     normed: tuple[int, ...] | None
 
 
@@ -60,12 +61,34 @@ class Skipped:
     reason: str
 
 
-def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], list[Skipped]]:
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """What a plan is made for.
+
+    Attributes:
+        verb, done: the word for it, as in "nothing to prune", "cannot be pruned".
+        specs: the types of its specs.
+        why_not: (parameter, spec) -> why the spec does not take it by default; empty if it does.
+    """
+
+    verb: str
+    done: str
+    specs: tuple[type, ...]
+    why_not: Callable[[Candidate, Any], str]
+
+
+PRUNING = Use(verb="prune", done="pruned", specs=(PruneSpec,), why_not=lambda candidate, _: candidate.reason)
+
+
+def resolve(
+    model: nn.Module, plan: Mapping[Key, Any] | object, use: Use = PRUNING
+) -> tuple[list[Target], list[Skipped]]:
     """Apply a plan to a model: what is pruned, and what is not and why, in the model's order.
 
     Args:
         model: any module.
         plan: a `Plan`, or one spec for all that is pruned by default.
+        use: what the plan is made for.
 
     Raises:
         PlanError: a key fits no parameter, or never decides because those before it take all that it reaches; what a
@@ -73,24 +96,25 @@ def resolve(model: nn.Module, plan: Plan | PruneSpec) -> tuple[list[Target], lis
         OptionTypeError: the model is no module, or the plan no plan.
     """
     found = candidates(model)
-    keys: Plan = {_ALL: plan} if isinstance(plan, PruneSpec) else plan
-    _check_types(keys)
-    deciding = _deciding(keys, found, model)
+    keys: Mapping[Key, Any] = {_ALL: plan} if isinstance(plan, use.specs) else plan  # type: ignore[assignment] # checked below
+    _check_types(keys, use)
+    deciding = _deciding(keys, found, model, use)
+    any_spec = next((spec for spec in keys.values() if spec is not None), None)
     targets, skipped = [], []
     for candidate in found:
         key = deciding.get(candidate.name)
         if key is None:
-            skipped.append(Skipped(candidate.name, candidate.reason or "the plan does not name it"))
+            skipped.append(Skipped(candidate.name, use.why_not(candidate, any_spec) or "the plan does not name it"))
         elif (spec := keys[key]) is None:
             skipped.append(Skipped(candidate.name, "the plan leaves it alone"))
         elif why_not := candidate.why_not_under(key):
-            raise PlanError(f"parameter {candidate.name!r} cannot be pruned: {why_not}")
+            raise PlanError(f"parameter {candidate.name!r} cannot be {use.done}: {why_not}")
         else:
             owner = candidate.places[0].owner
             targets.append(Target(candidate.name, candidate.parameter, owner, spec, candidate.normed))
     skipped += [Skipped(name, "in a sparse layer already, and counted nowhere here") for name in _sparse_weights(model)]
     if not targets:
-        raise PlanError(f"nothing to prune in {type(model).__name__}: {_why_nothing(keys, skipped)}")
+        raise PlanError(f"nothing to {use.verb} in {type(model).__name__}: {_why_nothing(keys, skipped, use)}")
     return targets, skipped
 
 
@@ -100,21 +124,22 @@ def _sparse_weights(model: nn.Module) -> list[str]:
     return [f"{path}.weight" if path else "weight" for path in layers]
 
 
-def _check_types(keys: Plan) -> None:
+def _check_types(keys: Mapping[Key, Any], use: Use) -> None:
+    legal = " or ".join(f"{'an' if spec.__name__[0] in 'AEIO' else 'a'} {spec.__name__}" for spec in use.specs)
     if not isinstance(keys, Mapping):
         raise OptionTypeError(
-            f"plan={quoted(keys)} is illegal: it must be a PruneSpec or a mapping from names or types to it"
+            f"plan={quoted(keys)} is illegal: it must be {legal} or a mapping from names or types to it"
         )
     for key, spec in keys.items():
         if not isinstance(key, str) and not (isinstance(key, type) and issubclass(key, nn.Module)):
             raise OptionTypeError(
                 f"plan key {key!r} is illegal: it must be a parameter name, a pattern or a module type"
             )
-        if spec is not None and not isinstance(spec, PruneSpec):
-            raise OptionTypeError(f"plan[{key!r}]={spec!r} is illegal: it must be a PruneSpec or None")
+        if spec is not None and not isinstance(spec, use.specs):
+            raise OptionTypeError(f"plan[{key!r}]={spec!r} is illegal: it must be {legal} or None")
 
 
-def _deciding(keys: Plan, found: Sequence[Candidate], model: nn.Module) -> dict[str, Key]:
+def _deciding(keys: Mapping[Key, Any], found: Sequence[Candidate], model: nn.Module, use: Use) -> dict[str, Key]:
     """Name of a parameter -> the first key that reaches it.
 
     Raises:
@@ -122,23 +147,25 @@ def _deciding(keys: Plan, found: Sequence[Candidate], model: nn.Module) -> dict[
     """
     deciding: dict[str, Key] = {}
     for key, spec in keys.items():
-        reached = _reached(key, spec, found)
+        reached = _reached(key, spec, found, use)
         if not reached and key != _ALL:
             raise PlanError(_nothing_fits(key, found, model))
-        wanted = [c.name for c in reached if not c.reason] or [c.name for c in reached]  # biases are not what is meant
+        wanted = [c.name for c in reached if not use.why_not(c, spec)] or [
+            c.name for c in reached
+        ]  # biases are not meant
         if key != _ALL and all(name in deciding for name in wanted):
             raise PlanError(_never_decides(key, wanted, deciding))
         deciding |= dict.fromkeys((c.name for c in reached if c.name not in deciding), key)
     return deciding
 
 
-def _reached(key: Key, spec: PruneSpec | None, found: Sequence[Candidate]) -> list[Candidate]:
+def _reached(key: Key, spec: object, found: Sequence[Candidate], use: Use) -> list[Candidate]:
     """What a key decides about, as far as no key before it does; see `Plan`."""
     fits = _matcher(key)
     fitting = [candidate for candidate in found if fits(candidate)]
     if spec is None or (isinstance(key, str) and not _is_pattern(key)):
         return fitting
-    by_default = [candidate for candidate in fitting if not candidate.reason]
+    by_default = [candidate for candidate in fitting if not use.why_not(candidate, spec)]
     return by_default if by_default or key == _ALL else fitting
 
 
@@ -160,14 +187,16 @@ def _is_pattern(key: str) -> bool:
     return key.startswith(_EXPRESSION) or any(c in key for c in "*?[")
 
 
-def _why_nothing(keys: Plan, skipped: Sequence[Skipped]) -> str:
+def _why_nothing(keys: Mapping[Key, Any], skipped: Sequence[Skipped], use: Use) -> str:
     if not skipped:
         return "it has no parameters"
     if not keys:
-        return "the plan is empty; give a PruneSpec, or name what is pruned, as in {'*': PruneSpec(...)}"
+        spec = use.specs[0].__name__
+        return f"the plan is empty; give a {spec}, or name what is {use.done}, as in {{'*': {spec}(...)}}"
     if not any(keys.values()):
         named = ", ".join(map(_shown, keys))
-        return f"the plan names only what is left alone ({named}); add '*': PruneSpec(...) at its end to prune the rest"
+        rest = f"add '*': {use.specs[0].__name__}(...) at its end to {use.verb} the rest"
+        return f"the plan names only what is left alone ({named}); {rest}"
     reasons: dict[str, list[str]] = {}
     for parameter in skipped:
         reasons.setdefault(parameter.reason, []).append(parameter.name)

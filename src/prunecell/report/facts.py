@@ -17,6 +17,7 @@ class WeightFacts:
         target_sparsity: what the schedule asked for.
         bytes_dense: what it takes as a dense tensor.
         bytes_stored: what it takes in the archive, or None where none was written.
+        bytes_estimated: what its integers will take there, of a quantized weight.
     """
 
     name: str
@@ -28,6 +29,7 @@ class WeightFacts:
     schedule: str
     bytes_dense: int
     bytes_stored: int | None = None
+    bytes_estimated: int | None = None
 
     @property
     def sparsity(self) -> float:
@@ -88,9 +90,12 @@ class Report:
             ("sparsity", [f"{w.sparsity:.2%}" for w in weights], f"{self.sparsity:.2%}"),
             ("dense", [f"{w.bytes_dense:,}" for w in weights], f"{sum(w.bytes_dense for w in weights):,}"),
         ]
-        if any(w.bytes_stored is not None for w in weights):
-            stored = [w.bytes_stored or 0 for w in weights]
-            columns.append(("stored", [f"{n:,}" for n in stored], f"{sum(stored):,}"))
+        for title, sizes in (
+            ("estimated", [w.bytes_estimated for w in weights]),
+            ("stored", [w.bytes_stored for w in weights]),
+        ):
+            if any(size is not None for size in sizes):
+                columns.append((title, [f"{size or 0:,}" for size in sizes], f"{sum(size or 0 for size in sizes):,}"))
         return columns
 
     def notes(self) -> list[str]:
@@ -113,7 +118,7 @@ class Report:
         from prunecell.report.table import rendered  # noqa: PLC0415 - rich takes 20 ms, which only a printed report needs
 
         columns = self.columns()
-        in_bytes = ", ".join(title for title, _, _ in columns if title in {"dense", "stored"})
+        in_bytes = ", ".join(title for title, _, _ in columns if title in {"dense", "estimated", "stored"})
         return rendered(columns, self.notes(), caption=f"{in_bytes}: bytes of these weights alone")
 
     def __str__(self) -> str:

@@ -1,0 +1,15 @@
+"""Integer weights: each weight is a whole number times a step, learned under the price of its bits or to few bits.
+
+specs       RateSpec and IntSpec: what is wanted
+prices      what a weight's integer costs in bits, and how that changes with it
+rules       how a weight and its latent belong together under each kind of spec
+weight      one parameter whose latent takes its place during an optimizer step
+course      the weights under one spec as time goes by
+state       what state_dict holds
+quantizer   the Quantizer
+"""
+
+from prunecell.quantization.quantizer import Quantizer
+from prunecell.quantization.specs import IntSpec, RateSpec
+
+__all__ = ["IntSpec", "Quantizer", "RateSpec"]

@@ -1,0 +1,383 @@
+"""Quantizer: keeps the weights of a model at integers times a step while it trains.
+
+The model stays as it is, as under a Pruner. Outside of an optimizer's step every weight is a step times an integer.
+During the step its latent, which is no whole number, stands in the parameter, with a gradient of its own; afterwards
+the rounded weight and the user's gradient stand there again.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+from torch.optim import Optimizer
+
+from prunecell.described import shown
+from prunecell.enforcement.levels import parameters_of
+from prunecell.enforcement.stepping import Watches
+from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest
+from prunecell.plan import Key, Target, Use, resolve
+from prunecell.plan.candidates import Candidate
+from prunecell.plan.prunable import why_not
+from prunecell.quantization.course import Course
+from prunecell.quantization.images import images_of
+from prunecell.quantization.prices import Image
+from prunecell.quantization.rules import IntRule, RateRule
+from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
+from prunecell.quantization.state import state_of, take_state
+from prunecell.quantization.weight import QuantizedWeight
+from prunecell.report.facts import Report, WeightFacts
+from prunecell.schedules import Clock
+
+QuantizationPlan = Mapping[Key, QuantizationSpec | None]
+
+LATENTS_LR, STEPS_LR = 0.03, 2e-3
+"""Learning rates for Adam: of latents in units of their step, and of the logarithms of steps."""
+_TINY = 1e-10
+"""Adam's eps, because gradients are as small as the price of a bit."""
+_BESIDE_MATRICES = ("an embedding", "a bias")
+"""What is learned under the price of bits beside matrices and kernels; see `prunable.why_not`."""
+
+
+class Quantizer:
+    """Keeps weights at integers times a step, by hooks around the steps of optimizers.
+
+    Args:
+        model: any module; its weights are rounded at once.
+        plan: as of a `Pruner`, with `RateSpec` and `IntSpec` for specs; or one spec for all that it takes by default.
+            A `RateSpec` takes matrices, kernels, embeddings and biases, an `IntSpec` matrices and kernels.
+        optimizer: the optimizer of the weights, or what wraps it; more by `attach`. For a RateSpec let
+            `param_groups` make its groups.
+        epoch_size: samples in one epoch, for specs that count epochs.
+
+    Raises:
+        PlanError: the plan does not fit the model.
+        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight. Nothing was changed.
+
+    >>> net = nn.Linear(20, 10)
+    >>> quantizer = Quantizer(net, RateSpec(lam=1e-3, steps=50))
+    >>> optimizer = torch.optim.Adam(quantizer.param_groups(lr=1e-3))
+    >>> quantizer.attach(optimizer)
+    >>> for _ in range(50):
+    ...     optimizer.zero_grad()
+    ...     net(torch.randn(8, 20)).square().mean().backward()
+    ...     optimizer.step()
+    ...     quantizer.step(8)
+    >>> torch.equal(net.weight, quantizer.steps["weight"] * quantizer.integers["weight"])
+    True
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: QuantizationPlan | QuantizationSpec,
+        *,
+        optimizer: Optimizer | None = None,
+        epoch_size: int | None = None,
+    ) -> None:
+        targets, self.skipped = resolve(model, plan, _USE)
+        images = dict(images_of((target.name, target.owner) for target in targets if target.parameter.ndim > 1))
+        self._weights = {target.name: _weight(target, images.get(target.name)) for target in targets}
+        self._courses = _courses_of(self._weights.values())
+        self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._courses))
+        self._model, self._finalized = model, False
+        self._watches = Watches("quantized weights")
+        if optimizer is not None:
+            self.attach(optimizer)
+        with torch.no_grad():  # last, so that what is refused leaves the model as it was
+            for weight in self._weights.values():
+                weight.write_()
+            self._advance()
+
+    def __repr__(self) -> str:
+        state = ", finalized" if self._finalized else ""
+        n = len(self._weights)
+        return (
+            f"<Quantizer of {n} weight{'s' * (n != 1)}, {self.sparsity:.2%} zeros at step {self._clock.steps:,}{state}>"
+        )
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Act around the steps of one more optimizer, and of all that it wraps.
+
+        Raises:
+            OptionTypeError: it is no optimizer.
+            OptionError: it holds none of the quantized weights, or is attached already.
+            StateError: this quantizer was finalized.
+        """
+        self._check_active()
+        self._watches.add(self, optimizer, self._parameters)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The logarithms of the steps: parameters of this quantizer that an optimizer may learn."""
+        return (weight.log_step for weight in self._weights.values())
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """The groups for an optimizer, best Adam: what is learned in units of its step, the steps, and the rest.
+
+        Args:
+            lr: > 0, of what is not quantized, and of weights under an IntSpec.
+
+        Returns:
+            Groups without weight decay, at rates that do not depend on the scale of a layer, and one of the rest at
+            `lr`. Let a schedule of learning rates bring all of them to zero until the end.
+        """
+        check_number("lr", lr, low=0, open_low=True)
+        weights = self._weights.values()
+        latents = [weight.parameter for weight in weights if isinstance(weight.spec, RateSpec)]
+        taken = {id(parameter) for parameter in latents}
+        rest = [parameter for parameter in self._model.parameters() if id(parameter) not in taken]
+        learned = {"weight_decay": 0.0, "eps": _TINY}
+        groups = [
+            {"params": latents, "lr": LATENTS_LR, **learned},
+            {"params": [w.log_step for w in weights if isinstance(w.spec, RateSpec)], "lr": STEPS_LR, **learned},
+            {"params": [w.log_step for w in weights if isinstance(w.spec, IntSpec)], "lr": lr, "weight_decay": 0.0},
+            {"params": rest, "lr": lr},
+        ]
+        return [group for group in groups if group["params"]]
+
+    @torch.no_grad()
+    def step(self, n_samples: int) -> None:
+        """Advance the clock by one optimizer step over `n_samples` >= 1 samples.
+
+        Raises:
+            StateError: this quantizer was finalized, or a weight is no longer the model's.
+        """
+        self._check_active()
+        check_count("n_samples", n_samples, low=1)
+        self._check_still_there()
+        self._clock = self._clock.advanced(int(n_samples))
+        self._advance()
+
+    @property
+    def epoch_size(self) -> int | None:
+        """Samples in one epoch; may be set when the data becomes known."""
+        return self._clock.epoch_size
+
+    @epoch_size.setter
+    def epoch_size(self, samples: int | None) -> None:
+        self._clock = replace(self._clock, epoch_size=_checked_epoch_size(samples, self._courses))
+
+    @property
+    def integers(self) -> dict[str, Tensor]:
+        """Parameter name -> its integers, of its shape and dtype."""
+        self._take_changes()
+        return {name: weight.integers for name, weight in self._weights.items()}
+
+    @property
+    def steps(self) -> dict[str, Tensor]:
+        """Parameter name -> its step, float32: one number, or (channels, 1, ...)."""
+        return {name: weight.step.clone() for name, weight in self._weights.items()}
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of all quantized weights that is zero now."""
+        n_kept = sum(int(weight.parameter.count_nonzero()) for weight in self._weights.values())
+        return 1 - n_kept / max(sum(weight.parameter.numel() for weight in self._weights.values()), 1)
+
+    @property
+    def n_bytes(self) -> int:
+        """What the model takes in a file: an estimate, with what is not quantized as it is."""
+        return round(sum(course.bits for course in self._courses) / 8 + self._other_bytes())
+
+    def lam(self, name: str) -> float:
+        """What a bit of a weight costs when its price has grown; it moves where `target_bytes` was given.
+
+        Raises:
+            OptionError: no weight under a RateSpec has this name.
+        """
+        found = {w.name: course.lam for course in self._courses for w in course.weights if _is_priced(course)}
+        if name not in found:
+            raise OptionError(f"name={name!r} is illegal: no weight under a RateSpec has it{nearest(name, found)}")
+        return found[name]
+
+    def report(self) -> Report:
+        """The facts: every quantized weight, and what was left alone and why."""
+        sizes = [p.numel() for p in self._model.parameters() if not isinstance(p, UninitializedParameter)]
+        return Report(
+            weights=tuple(_facts(weight) for weight in self._weights.values()),
+            n_parameters=sum(sizes),
+            skipped=tuple((s.name, s.reason) for s in self.skipped),
+        )
+
+    def finalize(self) -> Report:
+        """Let go: the model is plain, and its weights are what they are, steps times integers.
+
+        Whoever trains on from here trains plain weights. A second call changes nothing.
+        """
+        self._watches.end()
+        self._finalized = True
+        return self.report()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs beside the model's and the optimizer's own: clock, latents, steps, prices.
+
+        It holds numbers, text and tensors only, so `torch.load(weights_only=True)` reads it back.
+        """
+        self._take_changes()
+        return state_of(self._clock, self._courses)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`, which has the weights too; load the model's own state before or after.
+
+        Raises:
+            StateError: it was made under another plan or for another model, or this quantizer was finalized; nothing
+                was changed.
+        """
+        self._check_active()
+        take_state(state, self._courses)
+        self._clock = replace(self._clock, samples=state["samples"], steps=state["steps"])
+        for weight in self._weights.values():
+            weight.write_()
+
+    # ---- around a step, as `stepping.Watcher` says
+
+    @torch.no_grad()
+    def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
+        """Put the latents and their gradients into the parameters."""
+        held = parameters_of(optimizer)
+        for course in self._courses:
+            price = course.price(self._clock)
+            for weight in course.weights:
+                latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
+                if latent or log_step:
+                    weight.enter_(price, _scale_of(optimizer), latent=latent, log_step=log_step)
+
+    @torch.no_grad()
+    def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
+        """Round what the optimizer has made, and put the gradients back."""
+        held = parameters_of(optimizer)
+        for weight in self._weights.values():
+            latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
+            if latent or log_step:
+                weight.leave_(log_step=log_step)
+
+    def around_closure(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ANN401
+        """A closure that evaluates the rounded model, though the optimizer that calls it works on latents."""
+
+        @functools.wraps(closure)
+        def evaluate(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            self.after_step(optimizer)
+            with torch.enable_grad():
+                loss = closure(*args, **kwargs)
+            self.before_step(optimizer)
+            return loss
+
+        return evaluate
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if not self._finalized:
+            self._watches.begin_again(self, self._parameters)
+
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for w in self._weights.values() for parameter in (w.parameter, w.log_step)]
+
+    @torch.no_grad()
+    def _take_changes(self) -> None:
+        if not self._finalized:
+            for weight in self._weights.values():
+                weight.take_changes_()
+
+    def _advance(self) -> None:
+        for course in self._courses:
+            course.advance(self._clock, self._bytes_beside)
+
+    def _bytes_beside(self, course: Course) -> float:
+        """What a file has beside the integers of a course."""
+        return self._other_bytes() + sum(other.bits for other in self._courses if other is not course) / 8
+
+    def _other_bytes(self) -> int:
+        """What a file has beside all integers."""
+        quantized = {id(weight.parameter) for weight in self._weights.values()}
+        tensors = {id(t): t for t in (*self._model.parameters(), *self._model.buffers())}
+        return sum(t.numel() * t.element_size() for key, t in tensors.items() if key not in quantized)
+
+    def _check_active(self) -> None:
+        if self._finalized:
+            raise StateError("this Quantizer was finalized and has let go of the model: make a new one")
+
+    def _check_still_there(self) -> None:
+        present = {id(p) for p in self._model.parameters()}
+        for name, weight in self._weights.items():
+            if id(weight.parameter) not in present and type(weight.parameter) is nn.Parameter:
+                raise StateError(
+                    f"parameter {name!r} of the Quantizer is no longer one of the model's: it was removed, or replaced"
+                    " (by load_state_dict(assign=True), by tying, by a new layer?); make a new Quantizer of the model"
+                )
+
+
+def _why_not(candidate: Candidate, spec: QuantizationSpec) -> str:
+    """Why a spec does not take a parameter by default; empty if it does."""
+    if isinstance(spec, IntSpec) or candidate.impossible:
+        return candidate.reason
+    if candidate.normed is not None:
+        return "under a norm that its layer divides by, which must not become zero"
+    reason = why_not(candidate.parameter, candidate.places)
+    return "" if reason in _BESIDE_MATRICES else candidate.reason
+
+
+_USE = Use(verb="quantize", done="quantized", specs=(RateSpec, IntSpec), why_not=_why_not)
+
+
+def _weight(target: Target, image: Image | None) -> QuantizedWeight:
+    weight, spec = target.parameter.detach(), target.spec
+    if not bool(weight.isfinite().all()):
+        raise OptionError(f"parameter {target.name!r} cannot be quantized: it holds inf or NaN")
+    if getattr(target.owner, "sparse", False):
+        raise PlanError(
+            f"parameter {target.name!r} cannot be quantized: its layer gives sparse gradients; make it with"
+            " sparse=False"
+        )
+    rule = RateRule(image=image) if isinstance(spec, RateSpec) else IntRule(largest=spec.largest)
+    return QuantizedWeight.of(target.name, target.parameter, spec, rule, fixed=isinstance(spec, IntSpec))
+
+
+def _courses_of(weights: Any) -> list[Course]:  # noqa: ANN401
+    by_spec: dict[int, Course] = {}
+    for weight in weights:
+        by_spec.setdefault(id(weight.spec), Course(weight.spec, [])).weights.append(weight)
+    return list(by_spec.values())
+
+
+def _checked_epoch_size(epoch_size: int | None, courses: Sequence[Course]) -> int | None:
+    if epoch_size is not None:
+        check_count("epoch_size", epoch_size, low=1)
+        return epoch_size
+    for course in courses:
+        if course.spec.counts_epochs:
+            raise OptionError(
+                f"epoch_size=None is illegal: {course.spec} counts epochs; give the number of samples in one epoch, a"
+                " whole number >= 1"
+            )
+    return None
+
+
+def _scale_of(optimizer: object) -> float:
+    """By which a fused optimizer divides gradients in its step: a GradScaler leaves that to it."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return float(scale) if isinstance(scale, Tensor) else 1.0
+
+
+def _is_priced(course: Course) -> bool:
+    return isinstance(course.spec, RateSpec)
+
+
+def _facts(weight: QuantizedWeight) -> WeightFacts:
+    n, n_kept = weight.parameter.numel(), int(weight.parameter.count_nonzero())
+    return WeightFacts(
+        name=weight.name,
+        shape=tuple(weight.parameter.shape),
+        n_weights=n,
+        n_kept=n_kept,
+        target_sparsity=(n - n_kept) / max(n, 1),
+        filler=shown(weight.spec),
+        schedule="",
+        bytes_dense=n * weight.parameter.element_size(),
+        bytes_estimated=math.ceil(weight.bits / 8),
+    )
