@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prunecell.archive.manifest import Plain
-from prunecell.codecs.decode import check_words, decode, open_blob, read_kept, widen
-from prunecell.codecs.dtypes import tensor_of, words_of, zeros_of
+from prunecell.codecs.contexts import NO_ROWS
+from prunecell.codecs.decode import check_words, decode, open_blob, widen
+from prunecell.codecs.dtypes import Numbers, tensor_of, words_of, zeros_of
 from prunecell.codecs.positions import CHUNK
-from prunecell.codecs.records import Record
+from prunecell.codecs.records import IntegerRecord, Record
 from prunecell.codecs.streams import RawReader, Source
+
+AnyRecord: TypeAlias = Record | IntegerRecord | Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +53,14 @@ class SparseParts:
     scales: Tensor | None
 
 
-def read_tensor(record: Record | Plain, data: Source) -> Tensor:
-    """Read a tensor into new memory.
+def read_tensor(record: AnyRecord, data: Source, above: Numbers = NO_ROWS) -> Tensor:
+    """Read a tensor into new memory; `above` is as in `open_blob`.
 
     Raises:
         FormatError: the bytes are damaged.
     """
-    if isinstance(record, Record):
-        return decode(record, data)
+    if not isinstance(record, Plain):
+        return decode(record, data, above)
     tensor = zeros_of(record.kind, record.shape)
     words, stream = words_of(tensor), RawReader(data, record.kind.word)
     for start in range(0, len(words), CHUNK):
@@ -66,7 +70,7 @@ def read_tensor(record: Record | Plain, data: Source) -> Tensor:
     return tensor
 
 
-def read_chunks(record: Record | Plain, data: Source) -> Iterator[SparseChunk]:
+def read_chunks(record: AnyRecord, data: Source, above: Numbers = NO_ROWS) -> Iterator[SparseChunk]:
     """Read a tensor chunk by chunk in bounded memory.
 
     Positions and values of a complex tensor are those of its flattened `torch.view_as_real`.
@@ -77,8 +81,8 @@ def read_chunks(record: Record | Plain, data: Source) -> Iterator[SparseChunk]:
     if isinstance(record, Plain):
         yield from _plain_chunks(record, data)
         return
-    opened = open_blob(record, data)
-    for chunk, words in read_kept(opened):
+    opened = open_blob(record, data, above)
+    for chunk, words in opened.kept:
         yield SparseChunk(
             start=chunk.start,
             stop=chunk.stop,
@@ -101,18 +105,20 @@ def _plain_chunks(record: Plain, data: Source) -> Iterator[SparseChunk]:
         )
 
 
-def read_codes(record: Record, data: Source) -> tuple[Tensor, Iterator[SparseChunk]]:
+def read_codes(
+    record: Record | IntegerRecord, data: Source, above: Numbers = NO_ROWS
+) -> tuple[Tensor, Iterator[SparseChunk]]:
     """Read a tensor of scaled integers: its scales at once, and its int8 chunk by chunk in bounded memory.
 
     Raises:
         FormatError: the bytes are damaged; also while the chunks are read.
     """
-    opened = open_blob(record, data)
+    opened = open_blob(record, data, above)
     if opened.scales is None:
         raise AssertionError("only scaled integers have codes")
 
     def chunks() -> Iterator[SparseChunk]:
-        for chunk, words in read_kept(opened):
+        for chunk, words in opened.kept:
             yield SparseChunk(
                 start=chunk.start,
                 stop=chunk.stop,
@@ -120,20 +126,25 @@ def read_codes(record: Record, data: Source) -> tuple[Tensor, Iterator[SparseChu
                 values=tensor_of(words, record.stored),
             )
 
-    return opened.scales, chunks()
+    return opened.scales.expand(record.shape[0]), chunks()
 
 
-def read_parts(record: Record | Plain, data: Source) -> SparseParts:
+def has_codes(record: AnyRecord) -> TypeGuard[Record | IntegerRecord]:
+    """Whether a tensor is stored as int8, to be multiplied by scales."""
+    return not isinstance(record, Plain) and record.is_scaled and record.stored.name == "int8" and bool(record.shape)
+
+
+def read_parts(record: AnyRecord, data: Source, above: Numbers = NO_ROWS) -> SparseParts:
     """Read a tensor as positions and values; scaled integers stay integers, beside their scales.
 
     Raises:
         FormatError: the bytes are damaged.
     """
     positions, values, scales = [torch.empty(0, dtype=torch.int64)], [], None
-    if isinstance(record, Record) and record.is_scaled:
-        scales, chunks = read_codes(record, data)
+    if has_codes(record):
+        scales, chunks = read_codes(record, data, above)
     else:
-        chunks = read_chunks(record, data)
+        chunks = read_chunks(record, data, above)
     for sparse in chunks:
         positions.append(sparse.positions)
         values.append(sparse.values)

@@ -8,12 +8,25 @@ from typing import Self
 
 from torch import Tensor
 
-from prunecell.archive.container import Container
-from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Plain, TensorFacts, facts_of, read_manifest
-from prunecell.archive.parts import SparseChunk, SparseParts, read_chunks, read_codes, read_parts, read_tensor
-from prunecell.codecs.records import Record
-from prunecell.codecs.streams import Source
-from prunecell.disk.endings import ARCHIVE
+from prunecell.archive.container import BLOCK, read_version2
+from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Stored, TensorFacts, facts_of
+from prunecell.archive.opened import FileSource, OpenFile
+from prunecell.archive.parts import (
+    AnyRecord,
+    SparseChunk,
+    SparseParts,
+    has_codes,
+    read_chunks,
+    read_codes,
+    read_parts,
+    read_tensor,
+)
+from prunecell.archive.version1 import read_version1
+from prunecell.codecs.contexts import NO_ROWS, read_row_flags
+from prunecell.codecs.dtypes import Numbers
+from prunecell.codecs.records import IntegerRecord
+from prunecell.codecs.streams import InMemory, Source
+from prunecell.disk.endings import ARCHIVE, ARCHIVE_MARK
 from prunecell.disk.foreign import is_stream, mistaken
 from prunecell.errors import FormatError, UnknownNameError, check_path, nearest, quoted
 
@@ -69,8 +82,8 @@ class Archive:
     (['weight'], 100.0, 100)
     """
 
-    def __init__(self, container: Container, manifest: Manifest, path: Path) -> None:
-        self._container, self._manifest, self._path = container, manifest, path
+    def __init__(self, file: OpenFile, manifest: Manifest, path: Path) -> None:
+        self._file, self._manifest, self._path = file, manifest, path
 
     @property
     def path(self) -> Path:
@@ -86,14 +99,14 @@ class Archive:
         """
         path = check_path("path", path)
         with _naming(str(path)), _told_apart(path):
-            container = Container(path)
+            file = OpenFile(path)
             try:
-                manifest = read_manifest(container)
+                manifest = _read_manifest(file)
                 _check_size(manifest, limit_bytes)
             except BaseException:
-                container.close()
+                file.close()
                 raise
-        return cls(container, manifest, path)
+        return cls(file, manifest, path)
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +118,7 @@ class Archive:
 
     def close(self) -> None:
         """Let go of the file; tensors that were read stay."""
-        self._container.close()
+        self._file.close()
 
     @property
     def metadata(self) -> Mapping[str, object]:
@@ -153,10 +166,10 @@ class Archive:
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            record, data = self._checked(name)
-            if not isinstance(record, Record) or not record.is_scaled:
+            record, data, above = self._checked(name)
+            if not has_codes(record):
                 return None
-            scales, chunks = read_codes(record, data)
+            scales, chunks = read_codes(record, data, above)
         return scales, self._named(name, chunks)
 
     def _named(self, name: str, chunks: Iterator[SparseChunk]) -> Iterator[SparseChunk]:
@@ -192,13 +205,30 @@ class Archive:
             raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
         return self._manifest.target[name]
 
-    def _checked(self, name: str) -> tuple[Record | Plain, Source]:
-        """Return how a tensor is stored, and its bytes; refuse bytes that are not those that were written."""
-        target = self.target(name)
-        stored, data = self._manifest.stored[target], self._container.data(target)
-        if data.checksum() != stored.checksum:
+    def _checked(self, name: str) -> tuple[AnyRecord, Source, Numbers]:
+        """Return how a tensor is stored, its bytes, and which rows live of the tensor above that its record names.
+
+        Bytes that are not those that were written are refused.
+        """
+        stored = self._manifest.stored[self.target(name)]
+        record, rows = stored.record, NO_ROWS
+        if isinstance(record, IntegerRecord) and record.above is not None:
+            above = self._manifest.stored[record.above]
+            if isinstance(above.record, IntegerRecord):
+                data = self._bytes(above)
+                rows = read_row_flags(bytes(data[above.record.n_prefix_bytes : len(data)]), above.record.grid)
+        return record, self._bytes(stored), rows
+
+    def _bytes(self, stored: Stored) -> Source:
+        """The bytes of a tensor, whose block is checked, and read once if it is small."""
+        if (block := stored.block) is None:
+            return InMemory(memoryview(b""))
+        source: FileSource | InMemory = FileSource(self._file, block.start, block.stop)
+        if len(source) <= BLOCK:
+            source = InMemory(memoryview(source[0 : len(source)]))
+        if source.checksum() != block.checksum:
             raise FormatError("its bytes are damaged: their checksum is wrong")
-        return stored.record, data
+        return source.section(stored.start - block.start, stored.stop - block.start)
 
     def _naming(self, name: str) -> AbstractContextManager[None]:
         return _naming(f"{self._path}: tensor {quoted(name)}")
@@ -224,6 +254,11 @@ def _told_apart(path: Path) -> Iterator[None]:
         if else_ := mistaken(path, ARCHIVE):
             raise FormatError(else_) from None
         raise error from None
+
+
+def _read_manifest(file: OpenFile) -> Manifest:
+    is_marked = file.read(0, min(len(ARCHIVE_MARK), file.n_bytes)) == ARCHIVE_MARK
+    return read_version2(file) if is_marked else read_version1(file)
 
 
 def _check_size(manifest: Manifest, limit_bytes: int) -> None:

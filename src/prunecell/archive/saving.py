@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prunecell.archive.container import UNSEALED, Body, writing
-from prunecell.archive.manifest import CRC, FORMAT, LIMIT_BYTES, VERSION, pack_list
+from prunecell.archive.container import writing
+from prunecell.archive.listing import Same
+from prunecell.archive.manifest import LIMIT_BYTES, Plain
 from prunecell.choices import chosen
-from prunecell.codecs.dtypes import element_type, words_to_store
+from prunecell.codecs.dtypes import Numbers, element_type, words_to_store
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.codecs.records import why_illegal_shape
@@ -20,7 +21,7 @@ from prunecell.errors import OptionError, OptionTypeError, check_mapping, check_
 from prunecell.names import plain_names, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
-_RECORD_BYTES = 64  # what a record takes in the header, about; a tensor is encoded only if that saves more
+_RECORD_BYTES = 6  # what a record takes in the header, about; a tensor is encoded only if that saves more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,33 +140,27 @@ def write(
     path = check_path("path", path)
     check_ending(path, ARCHIVE)
     user = _user_metadata(metadata)
-    tensors: dict[str, dict[str, object]] = {}
-    header = {"format": FORMAT, "version": VERSION, **UNSEALED}
-    with writing(path, header) as body:
+    rows: dict[str, Numbers] = {}  # which live, of the tensors that are stored as integers
+    with writing(path, user) as draft:
         for name, item in items:
-            if name in tensors:
+            if name in draft.entries:
                 raise OptionError(f"the key {name!r} stands twice")
             if isinstance(item, Alias):
-                if CRC not in tensors.get(item.of, {}):
+                if isinstance(draft.entries.get(item.of), Same | None):
                     raise OptionError(f"{name!r} cannot be an alias of {item.of!r}, which is not stored before it")
-                tensors[name] = {"alias": item.of}
-            else:
-                _check(name, item)
-                tensors[name] = _append(body, name, item, mode, backend)
-        header["header"] = pack_list(tensors, user)
-
-
-def _append(body: Body, name: str, tensor: Tensor, mode: ValueMode, backend: str) -> dict[str, object]:
-    """Write one tensor, encoded if that is smaller and as it is otherwise; return its record."""
-    replaced = _replaced(mode, name, tensor)
-    encoded = encode(replaced, backend=backend)
-    record = encoded.record.to_json()
-    plain = tensor if isinstance(replaced, Scaled) else replaced
-    kind = element_type(plain.dtype)
-    dense_bytes = plain.numel() * kind.itemsize
-    if kind.container is not None and dense_bytes <= encoded.record.n_bytes + _RECORD_BYTES:
-        return {CRC: body.append(name, kind.container, tuple(plain.shape), [words_to_store(plain).view("u1").data])}
-    return record | {CRC: body.append(name, "U8", (encoded.record.n_bytes,), encoded.blob)}
+                draft.entries[name] = Same(of=item.of)
+                continue
+            _check(name, item)
+            replaced = _replaced(mode, name, item)
+            encoded = encode(replaced, backend=backend, before=rows)
+            plain = item if isinstance(replaced, Scaled) else replaced
+            if plain.numel() * plain.itemsize <= encoded.record.n_bytes + _RECORD_BYTES:
+                record = Plain(kind=element_type(plain.dtype), shape=tuple(plain.shape))
+                draft.append(name, record, [words_to_store(plain).view("u1").data])
+                continue
+            draft.append(name, encoded.record, encoded.blob)
+            if encoded.rows is not None:
+                rows[name] = encoded.rows
 
 
 def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from prunecell.codecs.coders import open_reader
+from prunecell.codecs.contexts import NO_ROWS, RowReader, open_contexts
 from prunecell.codecs.dtypes import ElementType, Numbers, tensor_of, words_of, zeros_of
-from prunecell.codecs.positions import POSITION_FORMS, Chunk, cover, read_all
-from prunecell.codecs.records import Record, plan
+from prunecell.codecs.positions import CHUNK, POSITION_FORMS, Chunk, cover, read_all
+from prunecell.codecs.records import IntegerRecord, Record, plan
 from prunecell.codecs.streams import Reader, Source, read_exactly
 from prunecell.codecs.values import VALUE_FORMS, Planes, ValueForm
 from prunecell.codecs.words import scatter_
@@ -22,51 +23,100 @@ class Opened:
     """A blob, ready to be read once.
 
     Attributes:
-        positions: the stream of positions, None where there is none.
-        scales: float32, one for each index of the first dimension; None where words are not scaled.
-        form: how values are joined.
-        values: the streams of values.
+        scales: float32, one for each index of the first dimension, or one for all; None where words are not scaled.
+        kept: the chunks of the whole tensor in their order, each with its kept words as they are stored. It raises
+            FormatError if the blob is not what its record says; the chunks before must not be used either.
     """
 
-    record: Record
-    positions: Reader | None
+    record: Record | IntegerRecord
     scales: Tensor | None
-    form: ValueForm
-    values: list[Reader]
+    kept: Iterator[tuple[Chunk, Numbers]]
 
 
-def open_blob(record: Record, blob: Source) -> Opened:
-    """Open the streams of a blob whose record was checked.
+def open_blob(record: Record | IntegerRecord, blob: Source, above: Numbers = NO_ROWS) -> Opened:
+    """Open a blob whose record was checked.
+
+    Args:
+        record: how the tensor is stored.
+        blob: its bytes.
+        above: which rows live of the tensor that the record names as the one above.
 
     Raises:
         FormatError: the scales or the codebook, which are read at once, are damaged.
     """
+    return _open_integers(record, blob, above) if isinstance(record, IntegerRecord) else _open_streams(record, blob)
+
+
+def _open_streams(record: Record, blob: Source) -> Opened:
     streams: dict[str, list[Reader]] = {"positions": [], "scales": [], "book": [], "values": []}
     at = 0
     for want, facts in zip(plan(record), record.streams, strict=True):
         source = blob.section(at, at + facts.n_bytes)
         streams[want.role].append(open_reader(facts.coder, source, want.dtype, want.count or 0))
         at += facts.n_bytes
-    scales = [read_exactly(stream, record.shape[0]).copy() for stream in streams["scales"]]
-    if not all(np.isfinite(one).all() for one in scales):
-        raise FormatError("a scale that is not finite")
+    scales = [_scales(read_exactly(stream, record.shape[0])) for stream in streams["scales"]]
     books = [stream.read(len(blob)).copy() for stream in streams["book"]]
     form = VALUE_FORMS.get(record.values, Planes)  # where there are no values, nothing is joined
-    return Opened(
+    opened = _Streams(
         record=record,
         positions=streams["positions"][0] if streams["positions"] else None,
-        scales=torch.from_numpy(scales[0]) if scales else None,
         form=form(kind=record.stored, book=books[0]) if books else form(kind=record.stored),
         values=streams["values"],
     )
+    return Opened(record=record, scales=scales[0] if scales else None, kept=_kept_of_streams(opened))
 
 
-def read_kept(opened: Opened) -> Iterator[tuple[Chunk, Numbers]]:
-    """Give the chunks of the whole tensor in their order, each with its kept words as they are stored.
+def _scales(numbers: Numbers) -> Tensor:
+    if not np.isfinite(numbers).all():
+        raise FormatError("a scale that is not finite")
+    return torch.from_numpy(numbers.copy())
 
-    Raises:
-        FormatError: the blob is not what its record says; the chunks that were given before must not be used either.
-    """
+
+def _open_integers(record: IntegerRecord, blob: Source, above: Numbers) -> Opened:
+    n_steps, n_prefix = 4 * record.n_steps, record.n_prefix_bytes
+    scales = _scales(np.frombuffer(blob[:n_steps], "<f4")) if record.is_scaled else None
+    book = np.frombuffer(bytes(blob[n_steps:n_prefix]), record.stored.word if record.n_book else "u1")
+    reader = open_contexts(bytes(blob[n_prefix : len(blob)]), record.grid, record.count, above)
+    return Opened(record=record, scales=scales, kept=_kept_integers(record, reader, book))
+
+
+def _kept_integers(record: IntegerRecord, reader: RowReader, book: Numbers) -> Iterator[tuple[Chunk, Numbers]]:
+    grid = record.grid
+    at_once = max(1, CHUNK // grid.columns)
+    for row in range(0, grid.rows, at_once):
+        numbers = reader.read(min(at_once, grid.rows - row))
+        positions, start = np.flatnonzero(numbers), row * grid.columns
+        words = _words_of_integers(record, numbers[positions], book)
+        positions += start
+        yield Chunk(start=start, stop=start + len(numbers), positions=positions), words
+    reader.finish()
+
+
+def _words_of_integers(record: IntegerRecord, numbers: Numbers, book: Numbers) -> Numbers:
+    """Turn numbers that are not zero into words as they are stored."""
+    if record.meaning == "book":
+        numbers = numbers + (record.n_before - (numbers > 0))
+        low, high, what = 0, len(book) - 1, f"a book of {len(book)} words"
+    else:
+        word, name = record.stored.number, record.stored.name
+        low, high = (0, 1) if name == "bool" else (int(np.iinfo(word).min), int(np.iinfo(word).max))
+        what = name
+    if len(numbers) and not low <= numbers.min() <= numbers.max() <= high:
+        raise FormatError(f"a number that is out of {what}")
+    return book[numbers] if record.meaning == "book" else numbers.astype(record.stored.number).view(record.stored.word)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Streams:
+    """The streams of a blob, opened, and how its values are joined."""
+
+    record: Record
+    positions: Reader | None
+    form: ValueForm
+    values: list[Reader]
+
+
+def _kept_of_streams(opened: _Streams) -> Iterator[tuple[Chunk, Numbers]]:
     record, left = opened.record, opened.record.count
     for chunk in cover(_chunks(opened), record.n_words):
         count = len(chunk.positions)
@@ -80,14 +130,14 @@ def read_kept(opened: Opened) -> Iterator[tuple[Chunk, Numbers]]:
         stream.finish()
 
 
-def _chunks(opened: Opened) -> Iterator[Chunk]:
+def _chunks(opened: _Streams) -> Iterator[Chunk]:
     record = opened.record
     if opened.positions is not None:
         return POSITION_FORMS[record.positions].read(opened.positions, record.n_words)
     return read_all(record.n_words if record.positions == "all" else 0)
 
 
-def _words(opened: Opened, count: int) -> Numbers:
+def _words(opened: _Streams, count: int) -> Numbers:
     if not count:
         return np.empty(0, opened.record.stored.word)
     words = opened.form.join([read_exactly(stream, count) for stream in opened.values])
@@ -118,23 +168,23 @@ def widen(opened: Opened, chunk: Chunk, words: Numbers) -> Numbers:
     if record.stored.is_float and bool(narrow.isnan().any()):
         raise FormatError(f"a NaN in {record.stored.name}, which cannot hold every NaN of {record.kind.name}")
     if opened.scales is not None:
-        rows = chunk.positions // (record.n_words // record.shape[0])
+        rows = chunk.positions // (record.n_words // len(opened.scales))
         narrow = narrow.to(torch.float32) * opened.scales[torch.from_numpy(rows)]
     return words_of(narrow.to(record.kind.torch))
 
 
-def decode(record: Record, blob: Source) -> Tensor:
-    """Rebuild the dense tensor.
+def decode(record: Record | IntegerRecord, blob: Source, above: Numbers = NO_ROWS) -> Tensor:
+    """Rebuild the dense tensor. The arguments are those of `open_blob`.
 
     Raises:
         FormatError: the blob is not what its record says.
     """
     tensor = zeros_of(record.kind, record.shape)
     words = words_of(tensor)
-    opened = open_blob(record, blob)
-    for chunk, stored in read_kept(opened):
+    opened = open_blob(record, blob, above)
+    for chunk, stored in opened.kept:
         wide = widen(opened, chunk, stored)
-        if record.positions == "all":  # a copy is faster than a scatter
+        if len(wide) == chunk.stop - chunk.start:  # a copy is faster than a scatter
             words[chunk.start : chunk.stop] = wide
         elif len(wide):
             scatter_(words, chunk.positions, wide)

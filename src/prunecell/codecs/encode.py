@@ -1,7 +1,8 @@
 """One tensor -> its record and its blob, in the forms that are smallest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -13,16 +14,19 @@ from prunecell.codecs.dtypes import (
     ElementType,
     Numbers,
     element_type,
-    tensor_of,
     words_of,
     words_to_store,
 )
-from prunecell.codecs.positions import CHUNK, POSITION_FORMS
-from prunecell.codecs.records import NARROWER, Record, StreamFacts
+from prunecell.codecs.encode_integers import encode_integers
+from prunecell.codecs.integers import integers_in, scaled_integers
+from prunecell.codecs.narrowing import chunks_of, narrowed
+from prunecell.codecs.positions import POSITION_FORMS
+from prunecell.codecs.records import IntegerRecord, Record, StreamFacts
 from prunecell.codecs.values import VALUE_FORMS, ValueForm, distinct
 
 _SAMPLE = 1 << 18  # words of a sample on which forms are tried; a sample with few kept words is larger
 _SAMPLE_KEPT = 1 << 17  # kept words that a sample should have, because with fewer the tables of a coder weigh too much
+_WORTH = 0.98  # integers under contexts are chosen if they take at most this part of the other forms: they are slower
 _WINDOWS = 16  # runs of words, spread over a large tensor, that its sample is made of
 
 
@@ -57,10 +61,15 @@ class Scaled:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """A record and its blob, in several `bytes`."""
+    """A record and its blob, in several `bytes`.
 
-    record: Record
+    Attributes:
+        rows: uint8, 1 for each row of the tensor that is not zero; None where the tensor is not stored as integers.
+    """
+
+    record: Record | IntegerRecord
     blob: list[bytes]
+    rows: Numbers | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,25 +91,54 @@ class _Positions:
     n_bytes: int
 
 
-def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
+def encode(
+    tensor: Tensor | Scaled, *, backend: str = "zlib", before: Mapping[str, Numbers] = MappingProxyType({})
+) -> Encoded:
     """Encode one tensor without loss: the decoded tensor has the same bits; a bool is 0 or 1.
 
     Args:
         tensor: a dtype of `ELEMENT_TYPES`, any shape and strides.
         backend: a name in `BACKENDS`.
+        before: the `rows` of tensors before it in the file, by their names. One that seems to feed it becomes `above`.
     """
     if isinstance(tensor, Scaled):
-        shape, kind, stored = tensor.integers.shape, element_type(tensor.dtype), ELEMENT_TYPES["int8"]
-        words, before = words_of(tensor.integers), [words_of(tensor.scales)]
+        shape, kind = tuple(tensor.integers.shape), element_type(tensor.dtype)
+        words = words_of(tensor.integers)
+        steps = words_of(tensor.scales)
+        encoded = encode_words(words, kind, shape, backend, stored=ELEMENT_TYPES["int8"], scales=steps)
+        ways = iter([scaled_integers(words.view("i1"), "steps", steps.view("<f4"))])
     else:
-        shape, kind, before = tensor.shape, element_type(tensor.dtype), []
-        words, stored = _narrowed(words_to_store(tensor), kind)
-    record = Record(kind=kind, shape=tuple(shape), stored=kind, positions="none", values="none", count=0, streams=())
+        shape, kind, words = tuple(tensor.shape), element_type(tensor.dtype), words_to_store(tensor)
+        encoded = encode_words(words, kind, shape, backend)
+        ways = integers_in(words, kind, shape)
+    for found in ways if encoded.record.count else ():
+        smaller = encode_integers(found, kind, shape, before, int(encoded.record.n_bytes * _WORTH))
+        if smaller is not None:
+            record, blob, rows = smaller
+            encoded = Encoded(record=record, blob=blob, rows=rows)
+    return encoded
+
+
+def encode_words(
+    words: Numbers,
+    kind: ElementType,
+    shape: tuple[int, ...],
+    backend: str,
+    *,
+    stored: ElementType | None = None,
+    scales: Numbers | None = None,
+) -> Encoded:
+    """Encode words in the smallest forms of positions and values."""
+    record = Record(kind=kind, shape=shape, stored=kind, positions="none", values="none", count=0, streams=())
     if not words.any():
         return Encoded(record=record, blob=[])
+    if stored is None:
+        words, stored = narrowed(words, kind)
     positions, values = _choose(words, stored, BACKENDS[backend])
     count, streams = _write(words, positions, values)
-    before += [values.form.book] if values.form.has_book else []
+    before = [
+        numbers for numbers in (scales, values.form.book if values.form.has_book else None) if numbers is not None
+    ]
     at = 0 if positions is None else 1
     streams[at:at] = [(RAW, [numbers.tobytes()]) for numbers in before]
     record = replace(
@@ -112,34 +150,6 @@ def encode(tensor: Tensor | Scaled, *, backend: str = "zlib") -> Encoded:
         streams=tuple(StreamFacts(coder=s.coder, n_bytes=sum(map(len, written))) for s, written in streams),
     )
     return Encoded(record=record, blob=[data for _, written in streams for data in written])
-
-
-def _chunks(words: Numbers) -> Iterator[Numbers]:
-    for start in range(0, len(words), CHUNK):
-        yield words[start : start + CHUNK]
-
-
-def _narrowed(words: Numbers, kind: ElementType) -> tuple[Numbers, ElementType]:
-    """Store floats in the first narrower type that holds every one of them exactly, if there is any."""
-    for narrow in map(ELEMENT_TYPES.__getitem__, NARROWER.get(kind.name, ())):
-        narrowed = []
-        for chunk in _chunks(words) if narrow.is_float else ():
-            cast = _cast(chunk, kind, narrow)
-            if cast is None:
-                break
-            narrowed.append(cast)
-        else:
-            if narrowed:
-                return np.concatenate(narrowed), narrow
-    return words, kind
-
-
-def _cast(words: Numbers, kind: ElementType, narrow: ElementType) -> Numbers | None:
-    """Cast words to a narrower float; None if a bit would change, or if there is a NaN, whose bits casts may change."""
-    wide = tensor_of(words, kind)
-    cast = wide.to(narrow.torch)
-    exact = np.array_equal(words_of(cast.to(kind.torch)), words) and not bool(wide.isnan().any())
-    return words_of(cast) if exact else None
 
 
 def _sample(words: Numbers, total: int) -> Numbers:
@@ -203,7 +213,7 @@ def _write(
     settings = values.settings if positions is None else (positions.setting, *values.settings)
     writers = [setting.writer() for setting in settings]
     count = 0
-    for chunk in _chunks(words):
+    for chunk in chunks_of(words):
         streams, kept = [], chunk
         if where is not None:
             at = np.flatnonzero(chunk != 0)

@@ -1,17 +1,18 @@
 """The record of an encoded tensor: what a file says about its blob, checked before the blob is touched."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from prunecell.codecs.coders import CODERS
-from prunecell.codecs.dtypes import ElementType, element_type_named
+from prunecell.codecs.contexts import Grid, grid_of
+from prunecell.codecs.dtypes import ElementType
 from prunecell.codecs.positions import POSITION_FORMS
 from prunecell.codecs.values import MAX_BOOK, VALUE_FORMS
-from prunecell.errors import FormatError, quoted
+from prunecell.errors import FormatError
 
 NARROWER = {  # what a dtype may be stored as: a float that holds the same values, or integers times scales
     "float64": ("float16", "bfloat16", "float32", "int8"),
@@ -19,10 +20,10 @@ NARROWER = {  # what a dtype may be stored as: a float that holds the same value
     "float16": ("int8",),
     "bfloat16": ("int8",),
 }
-_MAX_DIMS = 64  # torch allows more, but no model has them, and every dimension is work for a reader
-_MAX_COUNT = 1 << 62
+MAX_DIMS = 64  # torch allows more, but no model has them, and every dimension is work for a reader
+MEANINGS = ("words", "step", "steps", "book")
+"""What the numbers of an `IntegerRecord` may mean."""
 _MAX_ELEMENTS = 1 << 59  # of a shape, without its zeros: 16 bytes each, so that strides in bytes can be computed
-_KEYS = ("dtype", "shape", "stored", "positions", "values", "count", "streams")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,18 +87,62 @@ class Record:
         """Whether kept words are integers to be multiplied by scales."""
         return self.stored.name == "int8" != self.kind.name
 
-    def to_json(self) -> dict[str, object]:
-        """Give the record as it is written."""
-        narrow = {} if self.stored is self.kind else {"stored": self.stored.name}
-        return {
-            "dtype": self.kind.name,
-            "shape": list(self.shape),
-            **narrow,
-            "positions": self.positions,
-            "values": self.values,
-            "count": self.count,
-            "streams": [[stream.coder, stream.n_bytes] for stream in self.streams],
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class IntegerRecord:
+    """How one tensor is stored as whole numbers under contexts.
+
+    Attributes:
+        kind, shape: of the tensor.
+        meaning: what its elements are: "words" (the numbers), "step" (the numbers times one float32), "steps" (times
+            that of their index in the first dimension), "book" (the number tells the place of a word in a book).
+        stored: the element type of the numbers, int8 or int32 where there are steps; that of the words of the book.
+        side: the columns are square pictures of so many pixels a side; 0 where the shape says what they are.
+        above: the tensor whose living rows tell which columns are likely to live; None for none.
+        count: the numbers that are not zero.
+        n_before: the words in the book whose numbers are below zero.
+        n_book: the words in the book.
+        n_bytes: of the blob: the steps or the book, then the stream of contexts.
+    """
+
+    kind: ElementType
+    shape: tuple[int, ...]
+    meaning: str
+    stored: ElementType
+    side: int = 0
+    above: str | None = None
+    count: int
+    n_before: int = 0
+    n_book: int = 0
+    n_bytes: int
+
+    @property
+    def n_words(self) -> int:
+        """Words of the dense tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the numbers are to be multiplied by steps."""
+        return self.meaning in ("step", "steps")
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps there are."""
+        return {"step": 1, "steps": self.shape[0] if self.shape else 0}.get(self.meaning, 0)
+
+    @property
+    def n_prefix_bytes(self) -> int:
+        """Bytes before the stream of contexts: the steps or the book."""
+        return 4 * self.n_steps + self.n_book * self.stored.itemsize
+
+    @property
+    def grid(self) -> Grid:
+        """How the coder sees the tensor."""
+        grid = grid_of(self.shape, self.side)
+        if grid is None:
+            raise FormatError(f"the coder of integers has no place for a shape {list(self.shape)} and side {self.side}")
+        return grid
 
 
 def plan(record: Record) -> list[StreamPlan]:
@@ -116,41 +161,14 @@ def plan(record: Record) -> list[StreamPlan]:
     return streams
 
 
-def read_record(entry: Mapping[str, object]) -> Record:
-    """Check a record as a file has it.
+def check_record(record: Record) -> None:
+    """Check that what a record says fits together.
 
     Raises:
-        FormatError: something is missing, unknown, of the wrong type, or contradicts the rest.
+        FormatError: something contradicts the rest.
     """
-    if unknown := sorted(entry.keys() - set(_KEYS)):
-        raise FormatError(f"unknown key {quoted(unknown[0])}")
-    if missing := sorted({*_KEYS} - {"stored"} - entry.keys()):
-        raise FormatError(f"the key {missing[0]!r} is missing")
-    kind = element_type_named(entry["dtype"])
-    record = Record(
-        kind=kind,
-        shape=read_shape(entry["shape"]),
-        stored=element_type_named(entry.get("stored", kind.name)),
-        positions=_name(entry["positions"], ("none", "all", *POSITION_FORMS)),
-        values=_name(entry["values"], ("none", *VALUE_FORMS)),
-        count=_count(entry["count"], "count"),
-        streams=tuple(_stream(item) for item in _list(entry["streams"], "streams", len(_KEYS) + 8)),
-    )
     _check_words(record)
     _check_streams(record)
-    return record
-
-
-def read_shape(value: object) -> tuple[int, ...]:
-    """Check a shape: at most 64 sizes, whose product without zeros is below 2^59.
-
-    Raises:
-        FormatError: it is not one.
-    """
-    shape = tuple(_count(size, "a size") for size in _list(value, "shape", _MAX_DIMS))
-    if reason := why_illegal_shape(shape):
-        raise FormatError(reason)
-    return shape
 
 
 def why_illegal_shape(shape: Sequence[int]) -> str:
@@ -159,8 +177,8 @@ def why_illegal_shape(shape: Sequence[int]) -> str:
     >>> why_illegal_shape([1] * 65)
     'a shape of 65 dimensions: there may be at most 64'
     """
-    if len(shape) > _MAX_DIMS:
-        return f"a shape of {len(shape)} dimensions: there may be at most {_MAX_DIMS}"
+    if len(shape) > MAX_DIMS:
+        return f"a shape of {len(shape)} dimensions: there may be at most {MAX_DIMS}"
     if math.prod(max(size, 1) for size in shape) >= _MAX_ELEMENTS:
         return f"a shape of too many elements: {list(shape)}: the product of its sizes, zeros left out, must be < 2^59"
     return ""
@@ -200,26 +218,29 @@ def _check_streams(record: Record) -> None:
             )
 
 
-def _list(value: object, what: str, most: int) -> list[object]:
-    if not isinstance(value, list) or len(value) > most:
-        raise FormatError(f"{what} must be a list of at most {most}")
-    return value
+def check_integer_record(record: IntegerRecord) -> None:
+    """Check that what a record of integers says fits together.
 
-
-def _count(value: object, what: str) -> int:
-    if type(value) is not int or not 0 <= value < _MAX_COUNT:
-        raise FormatError(f"{what} is {quoted(value)}: it must be a whole number in [0, 2^62)")
-    return value
-
-
-def _name(value: object, legal: Collection[str]) -> str:
-    if not isinstance(value, str) or value not in legal:
-        raise FormatError(f"unknown word {quoted(value)}; legal here: {', '.join(legal)}")
-    return value
-
-
-def _stream(item: object) -> StreamFacts:
-    pair = _list(item, "a stream", 2)
-    if len(pair) != 2:  # noqa: PLR2004 - a pair
-        raise FormatError("a stream must be [coder, bytes]")
-    return StreamFacts(coder=_name(pair[0], CODERS), n_bytes=_count(pair[1], "the bytes of a stream"))
+    Raises:
+        FormatError: something contradicts the rest.
+    """
+    kind, stored = record.kind, record.stored
+    if record.is_scaled:
+        legal = "int8" in NARROWER.get(kind.name, ()) and stored.name in ("int8", "int32")
+    elif record.meaning == "book":
+        legal = kind.words == 1 and (stored is kind or (stored.is_float and stored.name in NARROWER.get(kind.name, ())))
+    else:
+        legal = stored is kind and not kind.is_float
+    if not legal:
+        raise FormatError(f"{kind.name} cannot be stored as {stored.name} in integers that mean {record.meaning!r}")
+    if record.meaning == "steps" and not record.shape:
+        raise FormatError("a tensor without dimensions has no rows with steps")
+    if not 0 < record.count <= record.n_words:
+        raise FormatError(f"{record.count} numbers that are not zero in a tensor of {record.n_words}")
+    if record.side and (len(record.shape) != 2 or record.shape[1] % record.side**2):  # noqa: PLR2004 - a matrix
+        raise FormatError(f"a shape {list(record.shape)} has no pictures of {record.side} x {record.side}")
+    if (record.meaning == "book") != (1 <= record.n_book <= MAX_BOOK) or record.n_before > record.n_book:
+        raise FormatError(f"a book of {record.n_book} words, {record.n_before} of them below zero; at most {MAX_BOOK}")
+    if record.n_bytes < record.n_prefix_bytes:
+        raise FormatError(f"{record.n_bytes} bytes, where steps and book take {record.n_prefix_bytes}")
+    _ = record.grid

@@ -46,6 +46,10 @@ class InMemory:
         """Return the bytes [start, stop) as a source of their own."""
         return InMemory(self.data[start:stop])
 
+    def checksum(self) -> int:
+        """Return the CRC-32 of the bytes."""
+        return zlib.crc32(self.data)
+
 
 class Writer(Protocol):
     """Takes numbers, gives bytes at the end."""

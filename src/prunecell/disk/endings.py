@@ -5,6 +5,8 @@ from pathlib import Path
 from prunecell.errors import OptionError
 
 ARCHIVE, TORCH, SAFETENSORS, INDEX = ".pcell file", "torch checkpoint", "safetensors file", "index of shards"
+ARCHIVE_MARK = b"\xf0pc"
+"""The first bytes of a .pcell file of version 2 or later."""
 ENDINGS = {
     ARCHIVE: (".pcell",),
     INDEX: (".safetensors.index.json", ".bin.index.json"),

@@ -5,7 +5,7 @@ import shlex
 import zipfile
 from pathlib import Path
 
-from prunecell.disk.endings import ARCHIVE, ENDINGS, INDEX, SAFETENSORS, TORCH, with_article
+from prunecell.disk.endings import ARCHIVE, ARCHIVE_MARK, ENDINGS, INDEX, SAFETENSORS, TORCH, with_article
 from prunecell.disk.targets import is_special
 from prunecell.errors import some
 
@@ -44,6 +44,8 @@ def recognized(path: Path) -> tuple[str, str]:
         start = file.read(_LOOKED_AT)
     if not start:
         return "empty file", "copy or save it again"
+    if start.startswith(ARCHIVE_MARK):
+        return ARCHIVE, ""
     if _has_header(start, path):  # first, because the size of a header may look like the mark of something else
         return ARCHIVE if b'"format":"pcell"' in start else SAFETENSORS, ""
     for beginning, what, advice in _BEGINNINGS:

@@ -1,19 +1,21 @@
 """Safetensors: https://github.com/huggingface/safetensors."""
 
 import json
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prunecell.archive import Alias
-from prunecell.archive.container import writing
+from prunecell.archive.spool import spooled
 from prunecell.codecs.dtypes import element_type, words_to_store
 from prunecell.disk.endings import SAFETENSORS, check_ending
 from prunecell.disk.foreign import mistaken
 from prunecell.errors import FormatError, OptionError, quoted
 from prunecell.files.contents import Contents
+from prunecell.names import METADATA
 
 
 def read_safetensors(path: Path) -> Contents:
@@ -65,15 +67,29 @@ def write_safetensors(contents: Contents, path: Path) -> None:
     """
     check_ending(path, SAFETENSORS)
     strings = {_encodable(key): _text(value) for key, value in contents.metadata.items()}
-    with writing(path, strings) as body:
+    header: dict[str, dict[str, object]] = {METADATA: {**strings}}
+    places: dict[str, tuple[int, int]] = {}
+    with spooled(path, lambda: _header(header)) as body:
         for name, item in contents.items:
+            start = body.n_bytes
             if isinstance(item, Alias):
-                body.repeat(name, item.of)
-                continue
-            kind = element_type(item.dtype)
-            if kind.container is None:
-                raise OptionError(f"{name!r} is of {kind.name}, which safetensors cannot hold; a '.pt' file can")
-            body.append(name, kind.container, tuple(item.shape), [words_to_store(item).view("u1").data])
+                header[name] = header[item.of]
+                for some in body.written(*places[item.of]):
+                    body.append(some)
+            else:
+                kind = element_type(item.dtype)
+                if kind.container is None:
+                    raise OptionError(f"{name!r} is of {kind.name}, which safetensors cannot hold; a '.pt' file can")
+                header[name] = {"dtype": kind.container, "shape": list(item.shape)}
+                body.append(words_to_store(item).view("u1").data)
+            places[name] = start, body.n_bytes
+            header[name] = {**header[name], "data_offsets": list(places[name])}
+
+
+def _header(header: Mapping[str, object]) -> bytes:
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from prunecell.archive import Alias
-from prunecell.archive.container import read_json
+from prunecell.archive.json_text import read_json
 from prunecell.archive.saving import tied
 from prunecell.disk.endings import ENDINGS, INDEX
 from prunecell.disk.foreign import mistaken

@@ -2,7 +2,7 @@
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
 from prunecell.native.sources import SOURCE
-from prunecell.native.structs import Geometry, Matrix
+from prunecell.native.structs import Geometry, Grid, Matrix
 from prunecell.native.threads import in_parallel, n_threads
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "LEVELS",
     "SOURCE",
     "Geometry",
+    "Grid",
     "Matrix",
     "cpu_level",
     "in_parallel",

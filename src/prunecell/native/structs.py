@@ -46,6 +46,18 @@ class Geometry(Argument):
     )
 
 
+class Grid(Argument):
+    """A tensor of whole numbers under contexts: the fields of `Grid` in contexts.h, in its order."""
+
+    _fields_ = (
+        ("rows", ctypes.c_int64),
+        ("count", ctypes.c_int64),
+        ("planes", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("width", ctypes.c_int32),
+    )
+
+
 _ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
     ctypes.c_void_p,
     ctypes.c_int32,
@@ -75,6 +87,10 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_prune_up_to": [_ADDRESS, _COUNT, _BYTES, _COUNT, _ADDRESS, _ADDRESS],
     "pc_join_bytes": [_ADDRESS, _COUNT, _BYTES, _FLAG, _ADDRESS],
     "pc_scatter": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _BYTES],
+    "pc_context_memory": [_ADDRESS, _ADDRESS],
+    "pc_write_contexts": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
+    "pc_open_contexts": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_read_contexts": [_ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS],
     "pc_random_keys": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS],
 }
 

@@ -11,14 +11,14 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from prunecell.archive.listing import pack_entries, unpack_entries
 from prunecell.codecs.coders import CODERS, RAW, Coder, Setting, choose_setting, encoded_size, open_reader
-from prunecell.codecs.decode import decode, open_blob, read_kept
+from prunecell.codecs.decode import decode, open_blob
 from prunecell.codecs.dtypes import ELEMENT_TYPES, element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Backend, encode
 from prunecell.codecs.kmeans import cluster
 from prunecell.codecs.modes import SharedValues
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS, cover, gap_bytes
-from prunecell.codecs.records import read_record
 from prunecell.codecs.streams import InMemory, RawReader, read_exactly
 from prunecell.codecs.values import VALUE_FORMS, Codebook, Planes, distinct
 from prunecell.errors import FormatError, OptionError, OptionTypeError
@@ -50,9 +50,16 @@ def random_bits(dtype, shape, density, seed=0):
     return torch.from_numpy(words.view(np.uint8)).view(dtype).reshape(shape)
 
 
+def listed(record):
+    """The record as a reader of a file finds it."""
+    entries, rest = unpack_entries(pack_entries({"t": record}))
+    assert not rest
+    return entries["t"]
+
+
 def there_and_back(tensor, backend="zlib"):
     encoded = encode(tensor, backend=backend)
-    record = read_record(encoded.record.to_json())
+    record = listed(encoded.record)
     assert record == encoded.record
     blob = b"".join(encoded.blob)
     assert len(blob) == record.n_bytes
@@ -107,7 +114,7 @@ def test_kept_words_come_back_in_chunks_that_cover_the_tensor():
         tensor = random_bits(torch.float32, (2, CHUNK), density)
         encoded = encode(tensor)
         stop, rebuilt = 0, np.zeros(tensor.numel(), np.uint32)
-        for chunk, words in read_kept(open_blob(encoded.record, source(b"".join(encoded.blob)))):
+        for chunk, words in open_blob(encoded.record, source(b"".join(encoded.blob))).kept:
             assert chunk.start == stop
             stop = chunk.stop
             assert all(chunk.start <= p < chunk.stop for p in chunk.positions[[0, -1]]) if len(words) else True

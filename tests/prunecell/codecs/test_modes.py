@@ -14,7 +14,6 @@ from prunecell.archive import load, save
 from prunecell.codecs.decode import decode
 from prunecell.codecs.encode import Scaled, encode
 from prunecell.codecs.modes import VALUE_MODES, Rounded, SharedValues, value_mode
-from prunecell.codecs.records import read_record
 from prunecell.codecs.streams import InMemory
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError
 
@@ -43,7 +42,7 @@ def same_bits(one, other):
 
 def there_and_back(chosen):
     encoded = encode(chosen)
-    return decode(read_record(encoded.record.to_json()), InMemory(memoryview(b"".join(encoded.blob))))
+    return decode(encoded.record, InMemory(memoryview(b"".join(encoded.blob))))
 
 
 def sparse(dtype=torch.float32):

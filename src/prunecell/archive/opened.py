@@ -1,0 +1,76 @@
+"""An open file, read piece by piece.
+
+It is read and not mapped into memory: whoever cuts a file that is mapped ends the process that has mapped it.
+"""
+
+import os
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from prunecell.errors import FormatError
+
+_AT_ONCE = 1 << 18  # bytes of a checksum that are read at a time
+
+
+class OpenFile:
+    """A file that several threads may read.
+
+    Attributes:
+        n_bytes: its size.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._turn = threading.Lock()
+        self.n_bytes = os.fstat(self._file.fileno()).st_size
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Read the bytes [start, stop).
+
+        Raises:
+            FormatError: there are fewer, because the file was cut after it was opened.
+        """
+        found = []
+        with self._turn:
+            self._file.seek(start)
+            while start < stop and (some := self._file.read(stop - start)):
+                found.append(some)
+                start += len(some)
+        if start < stop:
+            raise FormatError("the file was cut while it was read")
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """The bytes [start, stop) of a file, read when they are asked for."""
+
+    file: OpenFile
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self.stop - self.start
+
+    def __getitem__(self, where: slice) -> bytes:
+        """Read some of them."""
+        start, stop, _ = where.indices(len(self))
+        return self.file.read(self.start + start, self.start + max(start, stop))
+
+    def section(self, start: int, stop: int) -> "FileSource":
+        """Return the bytes [start, stop) as a source of their own."""
+        return FileSource(self.file, self.start + start, self.start + stop)
+
+    def checksum(self) -> int:
+        """Return the CRC-32 of the bytes."""
+        checksum = 0
+        for start in range(0, len(self), _AT_ONCE):
+            checksum = zlib.crc32(self[start : start + _AT_ONCE], checksum)
+        return checksum
