@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize, prune
 from torch.optim import Optimizer
 
-from prunecell import Gradual, IterNonStruct, Pruner, PruneSpec, Static
+from prunecell import Gradual, IntSpec, IterNonStruct, Pruner, PruneSpec, Quantizer, RateSpec, Static
 
 SPARSITY = 0.9
 Step = Callable[[], object]
@@ -115,6 +115,18 @@ def prunecell(spec: PruneSpec) -> Callable[[nn.Module, Callable[[nn.Module], Opt
     return make
 
 
+def quantized(spec: RateSpec | IntSpec) -> Callable[[nn.Module, Callable[[nn.Module], Optimizer]], tuple[Optimizer, Step]]:
+    def make(model: nn.Module, optimizer: Callable[[nn.Module], Optimizer]) -> tuple[Optimizer, Step]:
+        solver = optimizer(model)
+        quantizer = Quantizer(model, spec, optimizer=solver)
+        solver.add_param_group({"params": [*quantizer.parameters()]})
+        for _ in range(40):  # the price has grown
+            quantizer.step(1)
+        return solver, lambda: quantizer.step(1)
+
+    return make
+
+
 def foreign(way: Callable[[nn.Module], None]) -> Callable[..., tuple[Optimizer, Step]]:
     def make(model: nn.Module, optimizer: Callable[[nn.Module], Optimizer]) -> tuple[Optimizer, Step]:
         way(model)
@@ -128,6 +140,8 @@ WAYS = {
     "dense": foreign(lambda _: None),
     "prunecell": prunecell(PruneSpec(schedule=Static(sparsity=SPARSITY))),
     "prunecell, weights may revive": prunecell(PruneSpec(filler=IterNonStruct(), schedule=STILL)),
+    "prunecell, RateSpec": quantized(RateSpec(lam=1e-6, steps=10**4)),
+    "prunecell, IntSpec": quantized(IntSpec(bits=8)),
     "torch.nn.utils.prune": foreign(with_hooks),
     "parametrization, float mask": foreign(lambda model: with_parametrization(model, torch.float32)),
     "parametrization, bool mask": foreign(lambda model: with_parametrization(model, torch.bool)),
