@@ -1,0 +1,14 @@
+"""Structured pruning that removes: whole units go, and an ordinary smaller model stays.
+
+spec        how many units go, and which
+coupled     which units go together, from torch-pruning's dependency graph
+removal     remove_
+optimizers  an optimizer's state, carried over
+report      what became smaller
+"""
+
+from prunecell.structured.removal import remove_
+from prunecell.structured.report import Removal
+from prunecell.structured.spec import RemoveSpec
+
+__all__ = ["Removal", "RemoveSpec", "remove_"]
