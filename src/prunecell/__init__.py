@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prunecell.checkpoint import Checkpoint
     from prunecell.errors import PrunecellError
     from prunecell.files import pack, unpack
-    from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, Random
+    from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, NofM, Random
     from prunecell.plan import Plan
     from prunecell.pruner import Pruner
     from prunecell.quantization import IntSpec, Quantizer, RateSpec
@@ -32,6 +32,7 @@ __all__ = [
     "IterNonStruct",
     "KeepZeros",
     "Lowest",
+    "NofM",
     "Plan",
     "PruneSpec",
     "PrunecellError",
@@ -65,6 +66,7 @@ _MODULES = {
     "IterNonStruct": "fillers",
     "KeepZeros": "fillers",
     "Lowest": "fillers",
+    "NofM": "fillers",
     "Plan": "plan",
     "PruneSpec": "spec",
     "PrunecellError": "errors",

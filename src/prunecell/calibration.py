@@ -119,7 +119,7 @@ class Calibration:
             if not isinstance(loss, Tensor) or loss.numel() != 1:
                 raise OptionTypeError(f"the loss returned {typed(loss)}: it must be a tensor with one number")
             if not bool(loss.isfinite()):
-                raise OptionError(f"the loss of a batch is {float(loss)}: it must be finite")
+                raise OptionError(f"the loss of a batch is {loss.item()}: it must be finite")
             yield loss
 
     def _run_plainly(self) -> None:
@@ -260,27 +260,25 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def rounds_of(weights: Sequence[PrunedWeight]) -> Iterator[None]:
     """Fill masks several times: what may revive keeps its values meanwhile; if it fails, all is as before."""
-    before = [
-        (
-            w.mask,
-            w.update,
-            w.target_sparsity,
-            w.parameter.detach().clone(),
-            None if w.hidden is None else w.hidden.clone(),
-        )
-        for w in weights
-    ]
+    before = [_facts(weight) for weight in weights]
     for weight in weights:
         weight.parks = traits_of(weight.spec.filler).revives
     try:
         yield
     except BaseException:
-        for weight, (mask, update, target, values, hidden) in zip(weights, before, strict=True):
-            weight.mask, weight.update, weight.target_sparsity, weight.hidden = mask, update, target, hidden
+        for weight, (facts, values, sums) in zip(weights, before, strict=True):
+            vars(weight).update(facts)
             weight.parameter.data.copy_(values)
+            weight.collector.gradients.take(*sums)
         raise
     finally:
         for weight in weights:
             weight.parks = weight.spec.parks
             if not weight.parks:
                 weight.hidden = None
+
+
+def _facts(weight: PrunedWeight) -> tuple[dict[str, Any], Tensor, tuple[Tensor | None, Tensor | None]]:
+    hidden = None if weight.hidden is None else weight.hidden.clone()
+    facts = {"mask": weight.mask, "update": weight.update, "target_sparsity": weight.target_sparsity, "hidden": hidden}
+    return facts, weight.parameter.detach().clone(), weight.collector.gradients.sums()

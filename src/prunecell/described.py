@@ -48,7 +48,7 @@ def described(value: object, *, depth: int = 0) -> Any:  # noqa: ANN401 - plain 
 
     >>> from prunecell.schedules import Static
     >>> described(Static(sparsity=0.5))
-    {'type': 'prunecell.schedules.Static', 'fields': {'sparsity': 0.5}}
+    {'type': 'prunecell.schedules.steps.Static', 'fields': {'sparsity': 0.5}}
     """
     if isinstance(value, np.generic):
         return described(value.item(), depth=depth)
@@ -70,7 +70,7 @@ def as_written(data: object, *, depth: int = 0) -> str:
         data: a description, or anything else that a file may have in its place.
         depth: descriptions that it is within.
 
-    >>> as_written({"type": "prunecell.schedules.Cubic", "fields": {"sparsity": 0.9, "steps": None, "epochs": 2}})
+    >>> as_written({"type": "prunecell.schedules.ramps.Cubic", "fields": {"sparsity": 0.9, "steps": None, "epochs": 2}})
     'Cubic(sparsity=0.9, epochs=2)'
     """
     if isinstance(data, Mapping) and depth <= _DEEPEST:
@@ -102,7 +102,7 @@ def rebuilt(data: object, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - wh
         StateError: it is no description, or its fields are not those of its type.
 
     >>> from prunecell.schedules import Static
-    >>> rebuilt(described(Static(sparsity=0.5)), {"prunecell.schedules.Static": Static})
+    >>> rebuilt(described(Static(sparsity=0.5)), {"prunecell.schedules.steps.Static": Static})
     Static(sparsity=0.5)
     """
     if isinstance(data, list):

@@ -72,6 +72,7 @@ class Evidence:
             every process draws the same.
         rank: how the filler ranks the weights, for allocations; None where it does not rank.
         collected: what the filler needs beside the values, and nothing else.
+        progress: how far the schedule has come, in [0, 1]; 0 where it does not say.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Evidence:
     generator: torch.Generator
     rank: Rank | None = None
     collected: dict[Needs, Tensor] = field(default_factory=dict)
+    progress: float = 0.0
     _rankings: dict[Rank, Ranking] = field(default_factory=dict, init=False, repr=False)
 
     @property

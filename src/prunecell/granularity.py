@@ -5,6 +5,7 @@ score of a group is the mean of its weights' scores.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,8 +50,8 @@ class Slices:
     """All weights with the same index in some dimensions.
 
     Args:
-        dims: dimensions of the weight, ascending, >= 0: (0,) are filters or rows, (1,) channels or columns, (0, 1)
-            kernels.
+        dims: dimensions of the weight, ascending, >= 0: (0,) are `filters` or rows, (1,) `channels` or columns, (0, 1)
+            `kernels`.
 
     Raises:
         OptionError: the dimensions do not ascend, or the weight has fewer.
@@ -126,7 +127,66 @@ class Blocks:
         return n_rows // self.rows, self.rows, n_columns // self.columns, self.columns
 
 
+@by_name("n_heads", "dim", "stacked", example="Heads(n_heads=8)")
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """Attention heads: as many equal slices along one dimension.
+
+    Heads of the projections of queries, keys and values are rows, dim 0; those of the output projection are columns,
+    dim 1. Where one matrix holds all three projections, one above the other (`in_proj_weight`), a head has a slice of
+    each: stacked=3.
+
+    Args:
+        n_heads: >= 1.
+        dim: >= 0, the dimension of the weight along which heads lie.
+        stacked: >= 1, matrices that lie one behind the other along that dimension; n_heads times stacked divides it.
+
+    Raises:
+        OptionError: it does not, or the weight has fewer dimensions.
+
+    >>> keep = Heads(n_heads=2, stacked=3).spread(Mask.from_bool(torch.tensor([True, False])), torch.Size([12, 4]))
+    >>> keep.to_bool()[:, 0].int().tolist()
+    [1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0]
+    """
+
+    n_heads: int
+    dim: int = 0
+    stacked: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("n_heads", self.n_heads, low=1)
+        check_count("dim", self.dim)
+        check_count("stacked", self.stacked, low=1)
+
+    def group(self, keys: Keys) -> Keys:
+        """See `Granularity`."""
+        scores = keys.scores()
+        split = scores.reshape(*scores.shape[: self.dim], *self._slices(scores.shape), *scores.shape[self.dim + 1 :])
+        return Scores(_mean(split, [dim for dim in range(split.ndim) if dim != self.dim + 1]))
+
+    def spread(self, groups: Mask, shape: torch.Size) -> Mask:
+        """See `Granularity`."""
+        stacked, n_heads, size = self._slices(shape)
+        along = groups.to_bool().view(1, n_heads, 1).expand(stacked, n_heads, size).reshape(-1)
+        return Mask.from_bool(along.view(-1, *[1] * (len(shape) - self.dim - 1)).expand(shape))
+
+    def _slices(self, shape: torch.Size) -> tuple[int, int, int]:
+        """Matrices, heads of each, and the size of a head."""
+        if self.dim >= len(shape):
+            raise OptionError(f"dim={self.dim} is illegal for a weight of shape {tuple(shape)}")
+        n_slices = self.stacked * self.n_heads
+        if shape[self.dim] % n_slices:
+            raise OptionError(
+                f"n_heads={self.n_heads} is illegal for a weight of shape {tuple(shape)}: {n_slices} slices do not"
+                f" divide {shape[self.dim]}, its size in dimension {self.dim}"
+            )
+        return self.stacked, self.n_heads, shape[self.dim] // n_slices
+
+
 SINGLE = Weights()
+filters = Slices(dims=(0,))
+channels = Slices(dims=(1,))
+kernels = Slices(dims=(0, 1))
 
 
 def check_granularity(granularity: object) -> None:
@@ -136,7 +196,12 @@ def check_granularity(granularity: object) -> None:
         OptionTypeError: it has no `group` and `spread`, or is a class instead of an object of it.
     """
     if isinstance(granularity, type) or not all(hasattr(granularity, name) for name in ("group", "spread")):
-        calls = {name: example_of(known, "prunecell.granularity") for name, known in GRANULARITIES.items()}
+        calls = {
+            name: example_of(known, "prunecell.granularity")
+            if isinstance(known, type)
+            else f"prunecell.granularity.{name}"
+            for name, known in GRANULARITIES.items()
+        }
         given = granularity.__name__ if isinstance(granularity, type) else repr(granularity)
         raise OptionTypeError(
             f"granularity={given} is illegal: it must be an object that groups weights{meant(granularity, calls)}"
@@ -151,5 +216,13 @@ def _mean(scores: Tensor, dims: list[int]) -> Tensor:
     return means if scores.dtype == torch.float64 else means.float()
 
 
-GRANULARITIES: dict[str, type[Granularity]] = {"Weights": Weights, "Slices": Slices, "Blocks": Blocks}
-"""Name -> granularity; the laws of the tests run over all of them."""
+GRANULARITIES: dict[str, Granularity | Callable[..., Granularity]] = {
+    "Weights": Weights,
+    "Slices": Slices,
+    "filters": filters,
+    "channels": channels,
+    "kernels": kernels,
+    "Blocks": Blocks,
+    "Heads": Heads,
+}
+"""Name -> granularity: a class, or a value that is ready; the laws of the tests run over all of them."""

@@ -9,14 +9,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from prunecell.allocation import shares_of
+from prunecell.allocation import check_names, shares_of
 from prunecell.bits.mask import Mask
 from prunecell.collect import FROM_BATCHES, adds_up
 from prunecell.errors import OptionTypeError, some
 from prunecell.evidence import Evidence, Needs
-from prunecell.fillers import rank_of
+from prunecell.fillers import rank_of, traits_of
 from prunecell.normed import spared
-from prunecell.schedules import Clock, moves, sparsity_at, updates_of
+from prunecell.schedules import Clock, moves, progress_at, sparsity_at, updates_of
 from prunecell.spec import PruneSpec
 from prunecell.weight import PrunedWeight, revealed
 
@@ -41,12 +41,14 @@ class Group:
 
     def __post_init__(self) -> None:
         self._needs = self.spec.needs  # asked for here, because a step without an update must cost next to nothing
+        self._adds_up = adds_up(self._needs)
         self._update_at = updates_of(self.spec.schedule)
+        self._begins_at_once = not traits_of(self.spec.filler).needs_at_first
         self._n_late = 0
 
     def end_step(self) -> None:
         """A step was made: what adds up over steps gets its part."""
-        if adds_up(self._needs):
+        if self._adds_up:
             for weight in self.weights:
                 weight.collector.gradients.end_step()
 
@@ -56,7 +58,9 @@ class Group:
 
     def is_ready(self, clock: Clock) -> bool:
         """Whether all that the criterion needs was collected for the masks that must be filled."""
-        return all(weight.collector.complete for weight in self._due(clock))
+        return all(
+            weight.collector.complete or (self._begins_at_once and weight.update is None) for weight in self._due(clock)
+        )
 
     def prepare(self, clock: Clock, n_samples: int | None) -> None:
         """Collect in the next step what an update at its end will need.
@@ -72,7 +76,7 @@ class Group:
         if self._n_late == PATIENCE + self.spec.n_gradients:
             self._warn(late)
         soon = n_samples is not None and self.is_due(clock.advanced(n_samples))
-        adding = adds_up(self._needs) and (bool(late) or self._adds_from(clock, n_samples))
+        adding = self._adds_up and (bool(late) or self._adds_from(clock, n_samples))
         for weight in self.weights:
             if weight not in late:
                 weight.collector.end()
@@ -152,6 +156,7 @@ class Group:
             generator=torch.Generator().manual_seed(seed),
             rank=rank_of(self.spec.filler),
             collected=weight.collector.evidence(weight.mask, weight.name),
+            progress=progress_at(self.spec.schedule, clock),
         )
 
 
@@ -208,13 +213,20 @@ def fill(groups: Sequence[Group], clock: Clock, clear_moments: ClearMoments, *, 
 
 
 def groups_of(weights: Iterable[PrunedWeight], specs: Iterable[PruneSpec]) -> list[Group]:
-    """The weights by the spec object that they are under, in the order of the specs: the plan's."""
+    """The weights by the spec object that they are under, in the order of the specs: the plan's.
+
+    Raises:
+        PlanError: an allocation calls weights by names that are not there.
+    """
     by_spec: dict[int, Group] = {}
     for spec in specs:
         by_spec.setdefault(id(spec), Group(spec, []))
     for weight in weights:
         by_spec[id(weight.spec)].weights.append(weight)
-    return [group for group in by_spec.values() if group.weights]
+    groups = [group for group in by_spec.values() if group.weights]
+    for group in groups:
+        check_names(group.spec.allocation, [weight.name for weight in group.weights])
+    return groups
 
 
 def _as_mask(filled: Mask | Tensor, evidence: Evidence) -> Mask:

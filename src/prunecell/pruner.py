@@ -164,14 +164,16 @@ class Pruner:
         self._enforcement.watch_gradients()
         self._enforcement.zero_all_()
         before = {weight.name: weight.mask for weight in weights}
-        with torch.no_grad(), rounds_of(weights):
-            for done in range(1, rounds + 1):
-                calibration.collect()
-                fill(groups, self._clock, _leave_moments, part=done / rounds)
+        try:
+            with torch.no_grad(), rounds_of(weights):
+                for done in range(1, rounds + 1):
+                    calibration.collect()
+                    fill(groups, self._clock, _leave_moments, part=done / rounds)
+        finally:
+            self._prepare()
         revived = [weight for weight in weights if weight.mask.revives(before[weight.name])]
         self._enforcement.clear_moments(revived, rest=False)
         self._enforcement.clear_moments(weights, rest=True)
-        self._prepare()
 
     def refill(self) -> None:
         """Fill every mask afresh, on the weights that are there now: after an import of other weights, say.

@@ -99,4 +99,5 @@ _CALLS = {
 def _known() -> dict[str, Any]:
     """All that a description may name."""
     tables = (SCHEDULES, FILLERS, ALLOCATIONS, CRITERIA, GRANULARITIES)
-    return {f"{value.__module__}.{value.__qualname__}": value for table in tables for value in table.values()}
+    values = (value if hasattr(value, "__qualname__") else type(value) for table in tables for value in table.values())
+    return {f"{value.__module__}.{value.__qualname__}": value for value in values}

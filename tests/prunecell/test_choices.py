@@ -10,6 +10,7 @@ import pytest
 
 import prunecell
 import prunecell.spec
+from prunecell.allocation import ALLOCATIONS, AtLeast
 from prunecell.choices import chosen
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError
 from prunecell.fillers import FILLERS
@@ -40,12 +41,14 @@ def test_what_is_no_text_is_refused(value):
 def names():
     """What the calls in messages are written in."""
     public = {name: getattr(prunecell, name) for name in prunecell.__all__}
-    return {**public, **vars(prunecell.granularity), "prunecell": prunecell, "Path": Path}
+    modules = (prunecell.granularity, prunecell.schedules, prunecell.fillers, prunecell.allocation)
+    ours = {name: value for module in modules for name, value in vars(module).items()}
+    return {**public, **ours, "prunecell": prunecell, "Path": Path}
 
 
 def classes():
     """All that users make by a call and that takes its values by name."""
-    tables = (SCHEDULES, FILLERS, GRANULARITIES)
+    tables = (SCHEDULES, FILLERS, GRANULARITIES, ALLOCATIONS)
     found = [value for table in tables for value in table.values() if isinstance(value, type)]
     return [*found, prunecell.PruneSpec, prunecell.Task, prunecell.Checkpoint]
 
@@ -110,6 +113,12 @@ S = prunecell.Static(sparsity=0.5)
         (lambda: prunecell.PruneSpec(schedule=S, filler="random"), "Random()"),
         (lambda: prunecell.Lowest(criterion="Taylor"), "prunecell.criteria.taylor"),
         (lambda: prunecell.Lowest(granularity="slice"), "Slices(dims=(0,))"),
+        (lambda: prunecell.Lowest(granularity="Filters"), "prunecell.granularity.filters"),
+        (lambda: prunecell.Lowest(granularity="head"), "Heads(n_heads=8)"),
+        (lambda: prunecell.PruneSpec(schedule="moving"), "Moving(sparsity=0.9, every=100, steps=7500)"),
+        (lambda: prunecell.PruneSpec(schedule=S, filler="rigl"), "RigL()"),
+        (lambda: prunecell.PruneSpec(schedule=S, allocation="LAMP"), "prunecell.allocation.lamp"),
+        (lambda: AtLeast(allocation="Lamp", density=0.1), "prunecell.allocation.lamp"),
     ],
 )
 def test_a_name_in_the_place_of_a_value_is_refused_with_the_value(make, meant):

@@ -12,10 +12,13 @@ import pytest
 import torch
 
 from prunecell import Cubic, Gradual, IterNonStruct, KeepZeros, Lowest, PruneSpec, Random, Static, global_ranking
+from prunecell.allocation import AtLeast, PerLayer, erk, lamp
 from prunecell.criteria import CRITERIA, taylor
 from prunecell.described import described, shown
 from prunecell.errors import StateError, UnknownNameError
-from prunecell.granularity import Blocks, Slices
+from prunecell.fillers import SET, NofM, RigL
+from prunecell.granularity import Blocks, Heads, Slices, kernels
+from prunecell.schedules import Exponential, Iterative, Moving, OneCycle
 
 SPECS = [
     PruneSpec(schedule=Static(sparsity=0.9)),
@@ -24,6 +27,12 @@ SPECS = [
     PruneSpec(schedule=Static(sparsity=0), filler=KeepZeros()),
     PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor, granularity=Slices(dims=(0, 1)))),
     PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(granularity=Blocks(rows=2), revives=True)),
+    PruneSpec(schedule=Exponential(sparsity=0.9, steps=5), filler=NofM(m=8, criterion=taylor), allocation=lamp),
+    PruneSpec(schedule=OneCycle(sparsity=0.9, epochs=5), filler=Lowest(granularity=Heads(n_heads=2)), allocation=erk),
+    PruneSpec(schedule=Iterative(sparsity=0.9, samples=5), filler=Lowest(granularity=kernels)),
+    PruneSpec(schedule=Moving(sparsity=0.9, steps=50, every=2), filler=RigL(fraction=0.2)),
+    PruneSpec(schedule=Static(sparsity=0.9), filler=SET(), allocation=AtLeast(allocation=lamp, density=0.1)),
+    PruneSpec(schedule=Static(sparsity=0.9), allocation=PerLayer(sparsities={"a*": 0.5, "*": 0.75})),
     *(
         PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=one() if isinstance(one, type) else one))
         for one in CRITERIA.values()

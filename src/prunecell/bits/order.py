@@ -1,10 +1,11 @@
 """Keys: one integer a weight, or a group of weights, in the order in which they are pruned.
 
-Selection works on integers, the *keys*, so no rounding ever enters it: the m smallest keys are pruned. Three kinds:
+Selection works on integers, the *keys*, so no rounding ever enters it: the m smallest keys are pruned. Four kinds:
 
     Magnitudes   a float's bits without its sign: they order as its magnitude does, exactly, in every dtype
     Draws        a hash of the weight's index: a random choice by the same machinery
     Scores       numbers of any sign that a criterion returned: higher keeps
+    Listed       integers as they are: keys of another kind that were changed
 """
 
 import math
@@ -21,6 +22,8 @@ from prunecell.errors import OptionError, OptionTypeError
 Array = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 
 LARGEST_DRAW = 1 << 29
+LARGEST = (1 << 63) - 1
+"""The largest key of all."""
 _32_BITS = 0xFFFFFFFF
 INT64_BYTES = 8
 
@@ -207,6 +210,38 @@ class Scores:
         scores = self.scores()
         lowest = -math.inf if scores.is_floating_point() else torch.iinfo(scores.dtype).min
         return Scores(scores.masked_fill(~mask.to_bool(), lowest))
+
+
+class Listed:
+    """Keys that stand in memory: those of another kind, some of which were put first or last.
+
+    Args:
+        keys: int64 in [0, 2^63), of the weight's shape.
+    """
+
+    dtype = torch.int64
+
+    def __init__(self, keys: Tensor) -> None:
+        self.shape, self.device = keys.shape, keys.device
+        self.census: Census | None = None
+        self._flat = keys.reshape(-1)
+
+    def chunk(self, start: int, stop: int) -> Tensor:
+        """See `Keys`."""
+        return self._flat[start:stop]
+
+    def at(self, index: Tensor) -> Tensor:
+        """See `Keys`."""
+        return self._flat[index]
+
+    def scores(self) -> Tensor:
+        """See `Keys`."""
+        return self._flat.view(self.shape).double()
+
+
+def listed(keys: Keys) -> Tensor:
+    """All keys at once, int64 of the weight's shape."""
+    return without_sign(keys.chunk(0, keys.shape.numel())).long().view(keys.shape)
 
 
 def _ordered(values: Tensor) -> Tensor:

@@ -135,16 +135,19 @@ class Collector:
         """Refuse a weight for which what is needed never comes.
 
         Raises:
-            OptionError: it is frozen and gradients are needed, its layer has no inputs or no BatchNorm that are known,
-                or several processes train together, whose gradients and inputs differ.
+            OptionError: it is not said how many gradients; it is frozen and gradients are needed; its layer has no
+                inputs or no BatchNorm that are known; or several processes train together, whose gradients and inputs
+                differ.
         """
+        if Needs.GRADIENT_SAMPLES in self.needs and self.gradients.n_samples < 1:
+            raise OptionError(f"the criterion of {name!r} needs GRADIENT_SAMPLES: it must say how many, as n_gradients")
         differing = self.needs & ~_ALIKE_EVERYWHERE
         if differing and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise OptionError(
                 f"the criterion of {name!r} needs {differing.name}, which every process has of its own samples only:"
                 " the masks would differ; use one that needs nothing, such as magnitude"
             )
-        if self.needs & (OF_GRADIENTS | FROM_BATCHES) and not parameter.requires_grad:
+        if self.needs & (OF_GRADIENTS | Needs.HESSIAN_GRADIENT) and not parameter.requires_grad:
             raise OptionError(f"the criterion of {name!r} needs gradients, and this parameter is frozen")
         if self.needs & (Needs.INPUTS | Needs.NORM_SCALE) and not isinstance(self.owner, KNOWN):
             what = "inputs" if Needs.INPUTS in self.needs else "outputs"

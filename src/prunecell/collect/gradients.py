@@ -103,7 +103,7 @@ class Gradients:
     def of(self, need: Needs) -> Tensor | None:
         """What was found."""
         if need is Needs.GRADIENT_SAMPLES:
-            return torch.stack(self.samples) if self.samples else None
+            return torch.stack([one.to(self.samples[-1].device) for one in self.samples]) if self.samples else None
         return {Needs.GRADIENT: self.total, Needs.SQUARED_GRADIENT: self.squares, Needs.MOVEMENT: self.movement}[need]
 
     def _add_squares(self, gradient: Tensor) -> None:
@@ -112,7 +112,7 @@ class Gradients:
             self.squares = squares if self.squares is None else self.squares + squares
 
     def _add_movement(self, moved: Tensor) -> None:
-        self.movement = moved if self.movement is None else self.movement + moved
+        self.movement = moved if self.movement is None else self.movement.to(moved.device) + moved
 
     def _add_sample(self, gradient: Tensor) -> None:
         self.samples.append(gradient)

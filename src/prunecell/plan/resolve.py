@@ -1,15 +1,14 @@
 """Plans: which parameters of a model are pruned, and how each."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from fnmatch import translate
 from typing import Any
 
 from torch import nn
 
 from prunecell.errors import OptionTypeError, PlanError, nearest, quoted, some
+from prunecell.patterns import is_pattern, matcher
 from prunecell.plan.candidates import Candidate, candidates
 from prunecell.spec import PruneSpec
 
@@ -29,7 +28,7 @@ A pattern is one of the shell's (`*`, `?`, `[seq]`), or `re:` and a regular expr
 Parameters under the same spec object share its allocation's budget; equal specs that are two objects are two budgets.
 """
 
-_ALL, _EXPRESSION = "*", "re:"
+_ALL = "*"
 
 _MANY = 50
 """Names that a message may list; of more it lists the nearest."""
@@ -163,7 +162,7 @@ def _reached(key: Key, spec: object, found: Sequence[Candidate], use: Use) -> li
     """What a key decides about, as far as no key before it does; see `Plan`."""
     fits = _matcher(key)
     fitting = [candidate for candidate in found if fits(candidate)]
-    if spec is None or (isinstance(key, str) and not _is_pattern(key)):
+    if spec is None or (isinstance(key, str) and not is_pattern(key)):
         return fitting
     by_default = [candidate for candidate in fitting if not use.why_not(candidate, spec)]
     return by_default if by_default or key == _ALL else fitting
@@ -173,18 +172,8 @@ def _matcher(key: Key) -> Callable[[Candidate], bool]:
     """Whether a key fits a parameter, by one of its names or the type of a module that has it."""
     if not isinstance(key, str):
         return lambda candidate: any(isinstance(place.owner, key) for place in candidate.places)
-    if not _is_pattern(key):
-        return lambda candidate: key in candidate.names
-    expression = key.removeprefix(_EXPRESSION) if key.startswith(_EXPRESSION) else translate(key)
-    try:
-        pattern = re.compile(expression)
-    except re.error as error:
-        raise PlanError(f"plan key {key!r} is no regular expression: {error}") from None
-    return lambda candidate: any(pattern.fullmatch(name) for name in candidate.names)
-
-
-def _is_pattern(key: str) -> bool:
-    return key.startswith(_EXPRESSION) or any(c in key for c in "*?[")
+    fits = matcher(key, "plan key")
+    return lambda candidate: any(map(fits, candidate.names))
 
 
 def _why_nothing(keys: Mapping[Key, Any], skipped: Sequence[Skipped], use: Use) -> str:

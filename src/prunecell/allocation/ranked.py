@@ -1,24 +1,16 @@
-"""Allocations: (evidence of all weights, sparsity) -> sparsity of each. One budget over many weights.
+"""One ranking over the weights of all tensors: of the filler's keys, or of LAMP's scores."""
 
-An allocation is any callable of that form; it sees the weights of one `PruneSpec`, in the model's order.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from prunecell.bits import select
-from prunecell.described import shown
-from prunecell.errors import OptionError, PlanError, check_number
+from prunecell.bits.order import Scores
+from prunecell.errors import PlanError
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers import exact_count
-
-Allocation = Callable[[Sequence[Evidence], float], Sequence[float]]
-
-
-def uniform(evidences: Sequence[Evidence], sparsity: float) -> Sequence[float]:
-    """Every weight tensor gets the same sparsity."""
-    return [sparsity] * len(evidences)
 
 
 def global_ranking(evidences: Sequence[Evidence], sparsity: float) -> Sequence[float]:
@@ -40,18 +32,31 @@ def global_ranking(evidences: Sequence[Evidence], sparsity: float) -> Sequence[f
     return [count * r.group_size / max(n, 1) for count, r, n in zip(counts, rankings, sizes, strict=True)]
 
 
-def shares_of(allocation: Allocation, evidences: Sequence[Evidence], sparsity: float) -> list[float]:
-    """What an allocation gives to each weight.
+def lamp(evidences: Sequence[Evidence], sparsity: float) -> Sequence[float]:
+    """Magnitudes beside those that would be left: one ranking over all tensors, exact in the total count (Lee 2021).
 
-    Raises:
-        OptionError: it returned something else than one number in [0, 1] for each.
+    The score of a weight is w^2 over the sum of v^2 of all v of its tensor that are not smaller. The largest of each
+    tensor scores 1, so none is emptied before all others hold one weight. How many weights of each tensor are among
+    the lowest is its share; which ones go, the filler decides. Zeros score 0, NaN and inf 1.
+
+    Source: Layer-adaptive sparsity for the magnitude-based pruning, https://arxiv.org/abs/2010.07611, equation 5.
     """
-    shares = list(allocation(evidences, sparsity))
-    if len(shares) != len(evidences):
-        raise OptionError(f"{shown(allocation)} returned {len(shares)} sparsities for {len(evidences)} weights")
-    for evidence, share in zip(evidences, shares, strict=True):
-        check_number(f"{shown(allocation)} returned a sparsity for {evidence.name}, which", share, low=0, high=1)
-    return [float(share) for share in shares]
+    sizes = [e.weight.numel() for e in evidences]
+    m = exact_count(sparsity, sum(sizes))
+    if m == 0:
+        return [0.0] * len(evidences)
+    counts = select.shares([Scores(_lamp_scores(e.weight)) for e in evidences], m)
+    return [count / max(n, 1) for count, n in zip(counts, sizes, strict=True)]
+
+
+def _lamp_scores(weight: Tensor) -> Tensor:
+    """The scores of a tensor, float64, ascending."""
+    values = weight.detach().double().reshape(-1)
+    finite = values[values.isfinite()].abs()
+    scaled = (finite / finite.max()).nan_to_num() if len(finite) else finite  # so that no square is infinite
+    squares = scaled.square().sort().values
+    scores = (squares / squares.flip(0).cumsum(0).flip(0)).nan_to_num()
+    return torch.cat([scores, scores.new_ones(len(values) - len(finite))])
 
 
 def _ranking(evidence: Evidence) -> Ranking:
@@ -76,7 +81,3 @@ def _shares(rankings: Sequence[Ranking], m: int) -> list[int]:
 def _kinds(evidences: Sequence[Evidence]) -> str:
     kinds = {(e.weight.dtype, e.weight.device): e.name for e in reversed(evidences)}
     return ", ".join(f"{dtype} on {device} ({name})" for (dtype, device), name in reversed(kinds.items()))
-
-
-ALLOCATIONS: dict[str, Allocation] = {"uniform": uniform, "global_ranking": global_ranking}
-"""Name -> allocation; the laws of the tests run over all of them."""

@@ -2,9 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Lowest, Pruner, PruneSpec, Random, Static, global_ranking
-from prunecell.allocation import ALLOCATIONS
-from prunecell.errors import PlanError
+from prunecell import Lowest, Pruner, PruneSpec, Random, Static, global_ranking, uniform
+from prunecell.allocation import ALLOCATIONS, AtLeast, PerLayer, erk, lamp
+from prunecell.criteria import random
+from prunecell.described import shown
+from prunecell.errors import OptionError, PlanError
+from prunecell.fillers import SET, exact_count
 from prunecell.granularity import Slices
 
 
@@ -13,14 +16,48 @@ def net():
     return nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 20), nn.Linear(20, 7))
 
 
-@pytest.mark.parametrize("allocation", ALLOCATIONS.values(), ids=ALLOCATIONS)
+NEEDED = {
+    "PerLayer": {"sparsities": {"0.*": 0.95, "1.weight": 0.5, "*": 0.2}},
+    "AtLeast": {"allocation": global_ranking, "density": 0.04},
+}
+VALUES = [
+    *(made(**NEEDED[name]) if isinstance(made, type) else made for name, made in ALLOCATIONS.items()),
+    *(AtLeast(allocation=inner, density=0.05) for inner in (uniform, lamp, erk)),
+    AtLeast(allocation=PerLayer(sparsities={"0.*": 0.95, "*": 0.2}), density=0.05),
+]
+EXACT = [value for value in VALUES if getattr(value, "allocation", value) is not uniform]
+
+
+def most(allocation):
+    """The largest sparsity that it allows."""
+    return 1 - allocation.density if isinstance(allocation, AtLeast) else 1
+
+
+@pytest.mark.parametrize("allocation", VALUES, ids=shown)
 @pytest.mark.parametrize("filler", [Lowest(), Random(), Lowest(granularity=Slices(dims=(0,)))], ids=repr)
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9, 1.0])
 def test_laws_that_hold_for_every_allocation(allocation, filler, sparsity):
+    if sparsity > most(allocation):
+        with pytest.raises(OptionError, match=r"sparsity=1 is illegal: AtLeast\(.*\) can prune 0\.9\d* at most"):
+            Pruner(net(), PruneSpec(schedule=Static(sparsity=sparsity), allocation=allocation, filler=filler))
+        return
     spec = PruneSpec(schedule=Static(sparsity=sparsity), allocation=allocation, filler=filler)
     first, second = (Pruner(net(), spec) for _ in range(2))
     assert sparsity <= first.sparsity < sparsity + 0.1
     assert all(torch.equal(mask, second.masks[name]) for name, mask in first.masks.items())
+
+
+@pytest.mark.parametrize("filler", [Lowest(), Lowest(criterion=random), SET()], ids=repr)
+@pytest.mark.parametrize("allocation", EXACT, ids=shown)
+@pytest.mark.parametrize("sparsity", [0.0, 0.0001, 0.123, 0.5, 0.71, 0.9, 0.949])
+def test_a_budget_is_met_to_the_weight(filler, allocation, sparsity):
+    spec = PruneSpec(schedule=Static(sparsity=sparsity), allocation=allocation, filler=filler)
+    if isinstance(filler, SET) and global_ranking in {allocation, getattr(allocation, "allocation", None)}:
+        with pytest.raises(PlanError, match=r"global_ranking needs a filler that ranks the weights of 0\.weight"):
+            Pruner(net(), spec)
+    else:
+        weights = Pruner(net(), spec).report().weights
+        assert sum(w.n_weights - w.n_kept for w in weights) == exact_count(sparsity, 1940)
 
 
 def test_a_global_budget_of_groups_of_unequal_size_is_counted_in_weights():

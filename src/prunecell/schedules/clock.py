@@ -1,0 +1,105 @@
+"""The clock, and what a schedule may say of itself beside the sparsity."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from numbers import Real
+from typing import Protocol, runtime_checkable
+
+from prunecell.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """How far training has come.
+
+    Attributes:
+        samples: samples seen, >= 0.
+        steps: optimizer steps made, >= 0.
+        epoch_size: samples in one epoch, or None where nobody said.
+    """
+
+    samples: int = 0
+    steps: int = 0
+    epoch_size: int | None = None
+
+    def advanced(self, n_samples: int) -> "Clock":
+        """The clock one step and `n_samples` samples later."""
+        return replace(self, samples=self.samples + n_samples, steps=self.steps + 1)
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """The epoch size; an OptionError where it is not known."""
+        if self.epoch_size is None:
+            raise OptionError(
+                "epoch_size=None is illegal here: this schedule counts epochs; give Pruner(epoch_size=samples)"
+            )
+        return self.epoch_size
+
+
+Schedule = Callable[[Clock], float]
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A schedule that says when an update of the masks is due.
+
+    Attributes:
+        moves: whether there are updates after the first filling.
+        counts_epochs: whether it reads `clock.samples_per_epoch`.
+    """
+
+    @property
+    def moves(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def counts_epochs(self) -> bool:
+        """See the class."""
+        ...
+
+    def update(self, clock: Clock) -> float:
+        """A number that is another one from each update to the next: how many were due until now, say."""
+        ...
+
+
+@runtime_checkable
+class Progressing(Protocol):
+    """A schedule that has an end, and says how far it has come."""
+
+    def progress(self, clock: Clock) -> float:
+        """In [0, 1]; 1 at the end and after it."""
+        ...
+
+
+def moves(schedule: Schedule) -> bool:
+    """Whether masks are filled more than once; a plain function is believed to want it."""
+    return schedule.moves if isinstance(schedule, Timed) else True
+
+
+def counts_epochs(schedule: Schedule) -> bool:
+    """Whether an epoch's size must be known from the beginning."""
+    return schedule.counts_epochs if isinstance(schedule, Timed) else False
+
+
+def sparsity_at(schedule: Schedule, clock: Clock) -> float:
+    """What a schedule asks for at that time.
+
+    Raises:
+        OptionError: it returned something else than a number in [0, 1].
+    """
+    sparsity = schedule(clock)
+    if not isinstance(sparsity, Real) or not 0 <= sparsity <= 1:
+        raise OptionError(f"{schedule} returned the sparsity {sparsity!r}: it must be a number in [0, 1]")
+    return float(sparsity)
+
+
+def updates_of(schedule: Schedule) -> Callable[[Clock], float]:
+    """From the clock to the number of the last update that was due; of a plain function, the sparsity it asks for."""
+    return schedule.update if isinstance(schedule, Timed) else partial(sparsity_at, schedule)
+
+
+def progress_at(schedule: Schedule, clock: Clock) -> float:
+    """How far a schedule has come, in [0, 1]; 0 where it does not say."""
+    return schedule.progress(clock) if isinstance(schedule, Progressing) else 0.0
