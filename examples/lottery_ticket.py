@@ -10,12 +10,12 @@ from other first weights: it ends worse, the more so the sparser it is.
 import argparse
 
 import torch
-from prunecell.rewinding import Rewind
 from torch import nn
 from torch.nn import functional as F
 
 import prunecell as pc
 from prunecell.data import mnist
+from prunecell.rewinding import Rewind
 from prunecell.schedules import Iterative
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

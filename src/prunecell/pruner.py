@@ -240,6 +240,11 @@ class Pruner:
         self._enforcement.clear_moments(self._weights.values(), rest=True)
 
     @property
+    def steps(self) -> int:
+        """How many steps it has made."""
+        return self._clock.steps
+
+    @property
     def epoch_size(self) -> int | None:
         """Samples in one epoch; may be set when the data becomes known."""
         return self._clock.epoch_size

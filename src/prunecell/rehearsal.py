@@ -36,7 +36,10 @@ def check_groups(state: object, own: Mapping[str, Any]) -> None:
     if not isinstance(moments, dict) or not all(isinstance(one, dict) for one in moments.values()):
         raise StateError("its state must be a dict of dicts")
     here = [group["params"] for group in own["param_groups"]]
-    if [group.get("params") for group in groups] != here or not moments.keys() <= {n for some in here for n in some}:
+    there = [group.get("params") for group in groups]
+    if not all(isinstance(some, list) and all(type(n) is int for n in some) for some in there):
+        raise StateError("the params of its param_groups must be lists of whole numbers")
+    if there != here or not moments.keys() <= {n for some in here for n in some}:
         raise StateError("its parameters are not those of this optimizer")
     for group, mine in zip(groups, own["param_groups"], strict=True):
         if missing := sorted(mine.keys() - group.keys()):
