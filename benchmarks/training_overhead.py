@@ -115,7 +115,9 @@ def prunecell(spec: PruneSpec) -> Callable[[nn.Module, Callable[[nn.Module], Opt
     return make
 
 
-def quantized(spec: RateSpec | IntSpec) -> Callable[[nn.Module, Callable[[nn.Module], Optimizer]], tuple[Optimizer, Step]]:
+def quantized(
+    spec: RateSpec | IntSpec,
+) -> Callable[[nn.Module, Callable[[nn.Module], Optimizer]], tuple[Optimizer, Step]]:
     def make(model: nn.Module, optimizer: Callable[[nn.Module], Optimizer]) -> tuple[Optimizer, Step]:
         solver = optimizer(model)
         quantizer = Quantizer(model, spec, optimizer=solver)

@@ -74,6 +74,31 @@ def test_a_resnet_is_folded_and_made_of_integers(run):
 def test_a_lottery_ticket(run):
     names, printed = run("lottery_ticket.py", "--rounds", "2", "--epochs", "6", "--rewind", "10")
     rows = [percents(line) for line in printed.splitlines()[1:]]
-    assert [row[0] for row in rows] == pytest.approx([100.0, 80.0, 64.0], abs=0.2)
+    assert [row[0] for row in rows] == pytest.approx([100.0, 66.7, 44.5], abs=0.5)
     assert max(max(row[1:]) for row in rows) <= 20
-    assert names["pruner"].sparsity == names["same_masks"].sparsity > 0.35
+    assert names["same"].sparsity == pytest.approx(0.555, abs=0.01)
+
+
+def test_structured_then_sparse(run):
+    pytest.importorskip("torch_pruning")
+    names, printed = run("structured_then_sparse.py", "--depth", "1", "--epochs", "2")
+    sizes = [sum(p.numel() for p in net.parameters()) for net in (names["network"](), names["model"], names["again"])]
+    assert sizes[0] > 1.5 * sizes[1] > 1.5 * sizes[2] / 1.01
+    assert [line.split()[0] for line in printed.splitlines()[-3:]] == ["dense", "structured", "then"]
+    assert Path("then sparse.pcell").stat().st_size < Path("structured.pcell").stat().st_size
+
+
+def test_rigl(run):
+    _, printed = run("rigl.py", "--epochs", "10", "--sparsity", "0.9")
+    rows = [percents(line) for line in printed.splitlines()[1:]]
+    assert all(row[0] == pytest.approx(90, abs=0.1) for row in rows)
+    assert max(row[-1] for row in rows) <= 60
+    moved = [int(re.search(r"% +([\d,]+) ", line)[1].replace(",", "")) for line in printed.splitlines()[1:]]
+    assert moved[0] == 0 < min(moved[1:])
+
+
+def test_each_script_is_run_here():
+    tests = Path(__file__).read_text()
+    scripts = [path.name for path in EXAMPLES.glob("*.py")]
+    assert len(scripts) >= 5
+    assert not [script for script in scripts if f'"{script}"' not in tests]
