@@ -2,7 +2,7 @@
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
 from prunecell.native.sources import SOURCE
-from prunecell.native.structs import Geometry, Grid, Matrix
+from prunecell.native.structs import Geometry, Grid, Latents, Matrix
 from prunecell.native.threads import in_parallel, n_threads
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "SOURCE",
     "Geometry",
     "Grid",
+    "Latents",
     "Matrix",
     "cpu_level",
     "in_parallel",

@@ -58,6 +58,18 @@ class Grid(Argument):
     )
 
 
+class Latents(Argument):
+    """A weight and its latent: the fields of `Latents` in latents.h, in its order."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weight", "latent", "gradient", "inner", "steps")),
+        *((name, ctypes.c_void_p) for name in ("rows", "columns", "kernels", "sums")),
+        *((name, ctypes.c_int64) for name in ("n_rows", "n_inputs", "n_positions")),
+        *((name, ctypes.c_float) for name in ("lam", "low", "high", "growth", "largest")),
+        *((name, ctypes.c_int32) for name in ("one_step", "only_growth", "fixed")),
+    )
+
+
 _ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
     ctypes.c_void_p,
     ctypes.c_int32,
@@ -87,10 +99,14 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_prune_up_to": [_ADDRESS, _COUNT, _BYTES, _COUNT, _ADDRESS, _ADDRESS],
     "pc_join_bytes": [_ADDRESS, _COUNT, _BYTES, _FLAG, _ADDRESS],
     "pc_scatter": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _BYTES],
+<<<<<<< HEAD
     "pc_context_memory": [_ADDRESS, _ADDRESS],
     "pc_write_contexts": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
     "pc_open_contexts": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS],
     "pc_read_contexts": [_ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS],
+=======
+    "pc_enter_latents": [_ADDRESS, _COUNT, _COUNT],
+    "pc_leave_latents": [_ADDRESS, _COUNT, _COUNT],
     "pc_random_keys": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS],
 }
 

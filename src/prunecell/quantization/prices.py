@@ -20,7 +20,7 @@ _LINES, _KERNEL = 0.7, 0.35
 _RAREST, _OFTENEST = 1e-4, 0.9
 _CHEAPEST = 0.5
 """Bits that a weight costs at least, so that no price pulls away from zero."""
-_FLAG, _GROWTH = 4.0, 1.5
+FLAG_BITS, GROWTH_BITS = 4.0, 1.5
 """Of vectors: bits of a weight that is no zero, and bits times the magnitude for a magnitude that is one larger."""
 
 
@@ -98,8 +98,8 @@ def vector_slope(latents: Tensor, *, only_growth: bool) -> Tensor:
     tensor([ 4.0000, -0.5000])
     """
     size = latents.abs()
-    near = torch.zeros_like(size) if only_growth else torch.full_like(size, _FLAG)
-    return torch.where(size < 1, near, _GROWTH / size) * latents.sign()
+    near = torch.zeros_like(size) if only_growth else torch.full_like(size, FLAG_BITS)
+    return torch.where(size < 1, near, GROWTH_BITS / size) * latents.sign()
 
 
 def bits_of(integers: Tensor, image: Image | None) -> float:

@@ -128,7 +128,7 @@ class IntRule:
     def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: Price) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """See `Rule`: where an integer is at its limit, the step has the gradient and the latent none."""
         scaled = latent.to(exact(latent.dtype)) / step
-        inside = scaled.abs() <= self.largest
+        inside = scaled.abs() < self.largest + 0.5
         integers = self.integers_of(latent, step)
         of_step = gradient.to(scaled.dtype) * torch.where(inside, integers - scaled, integers)
         along = tuple(range(1, latent.ndim)) if latent.ndim > 1 else tuple(range(latent.ndim))

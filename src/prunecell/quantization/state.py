@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from prunecell.errors import StateError
@@ -89,7 +90,7 @@ def take_state(state: Mapping[str, Any], courses: Sequence[Course]) -> None:
         course.lam, course.looked = saved["lam"], saved["looked"]
         for weight in course.weights:
             entry, device = state["weights"][weight.name], weight.parameter.device
-            weight.latent = entry["latent"].to(device, copy=True)
+            weight.latent = _copied(entry["latent"], device)
             weight.log_step.data.copy_(entry["log_step"])
             weight.fixed = entry["fixed"]
             if isinstance(weight.rule, RateRule):
@@ -104,13 +105,17 @@ def _prices_of(weight: QuantizedWeight) -> dict[str, Any] | None:
     return {name: value.clone() if isinstance(value, Tensor) else value for name, value in values.items()}
 
 
-def _made(saved: Mapping[str, Any] | None, device: Any) -> Prices | None:  # noqa: ANN401 - torch's
+def _made(saved: Mapping[str, Any] | None, device: torch.device) -> Prices | None:
     if saved is None:
         return None
     values: dict[str, Any] = {
-        name: value.to(device, copy=True) if isinstance(value, Tensor) else value for name, value in saved.items()
+        name: _copied(value, device) if isinstance(value, Tensor) else value for name, value in saved.items()
     }
     return Prices(**values)
+
+
+def _copied(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.detach().to(device, copy=True).contiguous()  # compiled passes read it
 
 
 def _check(state: object, courses: Sequence[Course]) -> None:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from prunecell.errors import StateError
+from prunecell.quantization.passes import Pass
 from prunecell.quantization.prices import Image, bits_of
-from prunecell.quantization.rules import Price, RateRule, Rule, exact
+from prunecell.quantization.rules import Price, RateRule, Rule
 from prunecell.quantization.specs import QuantizationSpec
 
 
@@ -49,17 +51,12 @@ class QuantizedWeight:
     def write_(self) -> None:
         """Write step times integers into the parameter, with the step of now."""
         self.step = self.log_step.detach().exp()
-        self.parameter.data.copy_(self._rounded())
+        self._pass.write_()
 
     def take_changes_(self) -> None:
         """Look at the weights of now: those that others wrote (a Pruner, a state that was loaded) have new latents."""
-        weight = self.parameter.data
-        if self.latent.device != weight.device:
-            self.latent, self.step = self.latent.to(weight.device), self.step.to(weight.device)
-            self.log_step.data = self.log_step.data.to(weight.device)
-        changed = weight != self._rounded()
-        if bool(changed.any()):
-            self.latent = torch.where(changed, self.rule.latent_of(weight, self.step), self.latent)
+        self._follow()
+        self._pass.take_changes_()
 
     def enter_(self, price: Price, scale: float, *, latent: bool, log_step: bool) -> None:
         """Put the latent and its gradient into the parameter, if it has a gradient; and give the step its gradient.
@@ -69,31 +66,48 @@ class QuantizedWeight:
             scale: by which the gradient is too large, because the optimizer will divide it.
             latent: whether the optimizer holds the parameter.
             log_step: whether it holds the logarithm of the step.
+
+        Raises:
+            StateError: the gradient is sparse.
         """
-        if self.gradient is not None or self.parameter.grad is None:
-            return
         gradient = self.parameter.grad
-        self.take_changes_()
+        if self.gradient is not None or gradient is None:
+            return
+        if gradient.layout is not torch.strided:
+            raise StateError(f"the gradient of {self.name!r} is sparse: a quantized weight needs a dense one")
+        self._follow()
         price = Price(lam=price.lam * scale, only_growth=price.only_growth)
-        inner, of_step = self.rule.gradients(gradient, self.latent, self.step, price)
+        inner, of_step = self._pass.enter_(gradient, price)
         if log_step:
             self.log_step.grad = of_step
         if latent:
-            self.gradient = gradient
-            self.parameter.grad = inner.masked_fill_(self.latent == 0, 0.0) if self.fixed else inner
-            self.parameter.data.copy_(self.latent)
+            self.gradient, self.parameter.grad = gradient, inner
+        else:
+            self._pass.write_()
 
     def leave_(self, *, log_step: bool) -> None:
         """Take the latent that the optimizer made, and write the weight and the user's gradient back."""
         if log_step:
             self.log_step.grad = None  # whoever clips gradients before the next step has not to count it
-        if self.gradient is not None:
-            made = self.parameter.data
-            self.latent = made.masked_fill(self.latent == 0, 0.0) if self.fixed else made.clone()
-            self.parameter.grad, self.gradient = self.gradient, None
-        else:
-            self.take_changes_()
-        self.write_()
+        self._follow()
+        if self.gradient is None:
+            self._pass.take_changes_()
+            self.write_()
+            return
+        self.step = self.log_step.detach().exp()
+        self._pass.leave_()
+        self.parameter.grad, self.gradient = self.gradient, None
+
+    def _follow(self) -> None:
+        """Go to where the parameter is: models are moved between devices."""
+        device = self.parameter.device
+        if self.latent.device != device:
+            self.latent, self.step = self.latent.to(device), self.step.to(device)
+            self.log_step.data = self.log_step.data.to(device)
+
+    @property
+    def _pass(self) -> Pass:
+        return Pass(weight=self.parameter.data, latent=self.latent, step=self.step, rule=self.rule, fixed=self.fixed)
 
     @property
     def image(self) -> Image | None:
@@ -122,7 +136,3 @@ class QuantizedWeight:
         """What is zero now stays zero."""
         self.latent = self.latent.masked_fill(self.integers == 0, 0.0)
         self.fixed = True
-
-    def _rounded(self) -> Tensor:
-        dtype = exact(self.parameter.dtype)
-        return (self.integers.to(dtype) * self.step.to(dtype)).to(self.parameter.dtype)
