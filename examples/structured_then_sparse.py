@@ -19,7 +19,6 @@ from torch.nn import functional as F
 import prunecell as pc
 from prunecell.allocation import lamp
 from prunecell.data import fashion_mnist
-from prunecell.resizing import load_model
 from prunecell.structured import RemoveSpec, remove_
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,7 +104,7 @@ print(remove_(model, RemoveSpec(flops=args.flops), images[:1] / 255))
 train(model, args.epochs // 2, rate=0.05)
 table.append(told("structured", model))
 
-again = load_model("structured.pcell", network())  # a network of the old shapes takes those of the file
+again = pc.load_model("structured.pcell", network())  # a network of the old shapes takes those of the file
 sparse = pc.PruneSpec(schedule=pc.Cubic(sparsity=args.sparsity, epochs=args.epochs / 4), allocation=lamp)
 train(again, args.epochs // 2, rate=0.05, spec=sparse)
 table.append(told("then sparse", again))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prunecell.plan import Plan
     from prunecell.pruner import Pruner
     from prunecell.quantization import IntSpec, Quantizer, RateSpec
+    from prunecell.resizing import load_model
     from prunecell.schedules import Cubic, Gradual, Static
     from prunecell.sharing import share_
     from prunecell.sparse import compact_, compact_report, meta_weights, tune_runtime
@@ -48,6 +49,7 @@ __all__ = [
     "fit",
     "global_ranking",
     "load",
+    "load_model",
     "meta_weights",
     "pack",
     "save",
@@ -82,6 +84,7 @@ _MODULES = {
     "fit": "training",
     "global_ranking": "allocation",
     "load": "archive",
+    "load_model": "resizing",
     "meta_weights": "sparse",
     "pack": "files",
     "save": "archive",

@@ -127,6 +127,8 @@ def _numbers(module: nn.Module, path: str, changed: Mapping[str, Shapes]) -> Ite
         kind = next((kind for kind in _LAYERS if isinstance(module, kind)), None)
         if kind is not None:
             after = {name: t.shape for name, t in _tensors(module)} | dict(here)
+            if "weight" not in after and isinstance(module, nn.Linear | _ConvNd | nn.Embedding):
+                raise _UnexplainedError("its weight is computed, by a parametrization or a hook; remove that first")
             yield from _LAYERS[kind](module, after)
     if not isinstance(module, nn.MultiheadAttention):
         yield from _heads(module, path, changed)

@@ -17,7 +17,7 @@ from prunecell.codecs.kmeans import cluster
 from prunecell.enforcement.gradients import Stamp
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, StateError, check_count, check_texts, nearest, quoted, some
+from prunecell.errors import OptionError, StateError, check_count, check_number, check_texts, nearest, quoted, some
 from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
 from prunecell.plan.candidates import Candidate, candidates
 
@@ -92,6 +92,7 @@ def share_(
     optimizer: Optimizer | None = None,
     names: Iterable[str] | None = None,
     sum_gradients: bool = False,
+    entropy: float = 1.0,
 ) -> "Sharing":
     """Let the weights of each matrix and kernel share at most 2^bits values; zeros stay zero.
 
@@ -108,14 +109,18 @@ def share_(
         sum_gradients: whether a shared value moves by the sum of the gradients of its weights, which is its derivative
             (Deep Compression), or by their mean. With the sum, the learning rate must be smaller by about the number of
             weights that share a value; with the mean, the learning rate that the model was trained with is right.
+        entropy: >= 0, what a bit of an index weighs against the squared error; see `prunecell.codecs.kmeans`. With 0
+            only the error counts; with more than 1 the file is smaller and the weights change more, as with fewer bits.
 
     Returns:
         The object that keeps the weights shared while training goes on.
 
     Raises:
-        OptionError: bits out of range; a name that no parameter has, or whose parameter is no float or is computed by
-            a parametrization that loses its zeros (name what is stored); inf or NaN in a weight; nothing to share.
-        OptionTypeError: bits is no number, the model no module, or names no list of texts. Nothing was changed.
+        OptionError: bits or entropy out of range; a name that no parameter has, or whose parameter is no float or is
+            computed by a parametrization that loses its zeros (name what is stored); inf or NaN in a weight; nothing
+            to share.
+        OptionTypeError: bits or entropy is no number, the model no module, or names no list of texts. Nothing was
+            changed.
 
     >>> net = nn.Linear(50, 20)
     >>> optimizer = torch.optim.Adam(net.parameters())
@@ -128,7 +133,8 @@ def share_(
     check_count("bits", bits, low=1)
     if bits > MAX_BITS:
         raise OptionError(f"bits={bits!r} is illegal: it must be a whole number in [1, {MAX_BITS}]")
-    weights = {name: _clustered(name, parameter, bits) for name, parameter in _chosen(model, names).items()}
+    check_number("entropy", entropy, low=0)
+    weights = {name: _clustered(name, parameter, bits, entropy) for name, parameter in _chosen(model, names).items()}
     sharing = Sharing(weights, sum_gradients=sum_gradients)
     if optimizer is not None:
         sharing.attach(optimizer)
@@ -160,13 +166,13 @@ def _named(names: Iterable[str], found: Iterable[Candidate]) -> Iterator[tuple[s
         yield by_name[name].name, by_name[name].parameter
 
 
-def _clustered(name: str, parameter: nn.Parameter, bits: int) -> _SharedWeight:
+def _clustered(name: str, parameter: nn.Parameter, bits: int, entropy: float) -> _SharedWeight:
     weight = parameter.data
     if not bool(weight.isfinite().all()):
         raise OptionError(f"parameter {name!r} cannot be shared: it holds inf or NaN")
     kept = weight != 0
     values = weight[kept].double().cpu().numpy()
-    clusters = cluster(values, 1 << bits)
+    clusters = cluster(values, 1 << bits, entropy=entropy)
     index = torch.zeros(weight.shape, dtype=torch.uint8 if bits < MAX_BITS else torch.int16, device=weight.device)
     index[kept] = torch.from_numpy(clusters.assign(values) + 1).to(index)
     return _with_cluster(parameter, index)

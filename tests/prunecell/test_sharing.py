@@ -356,3 +356,30 @@ def test_what_is_refused_leaves_the_model_as_it_was(mlp):
     with pytest.raises(OptionError, match="it holds inf or NaN"):
         share_(mlp.model, bits=1)
     assert torch.equal(mlp.model[0].weight, before["0.weight"])
+
+
+# ---- entropy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5])
+def test_a_higher_weight_of_the_entropy_takes_fewer_bits_and_makes_more_error(bits):
+    before = nn.init.normal_(nn.Linear(60, 50).weight, generator=torch.Generator().manual_seed(0)).detach()
+    taken, errors = [], []
+    for entropy in (0, 1, 4, 16, 1e6):
+        net = nn.Linear(60, 50)
+        net.weight.data.copy_(before)
+        share_(net, bits=bits, entropy=entropy)
+        _, counts = net.weight.detach().unique(return_counts=True)
+        shares = counts / before.numel()
+        assert len(counts) <= 1 << bits
+        taken.append(float(-(shares * shares.log2()).sum()))
+        errors.append(float((net.weight.detach() - before).square().mean()))
+    assert taken == sorted(taken, reverse=True)
+    assert errors == sorted(errors)
+    assert taken[0] > taken[2] > taken[-1]
+
+
+@pytest.mark.parametrize("entropy", [-1, float("nan"), float("inf")])
+def test_entropy_out_of_range_is_refused(mlp, entropy):
+    with pytest.raises(OptionError, match=f"entropy={entropy} is illegal: it must be a finite number >= 0"):
+        share_(mlp.model, entropy=entropy)

@@ -99,12 +99,10 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_prune_up_to": [_ADDRESS, _COUNT, _BYTES, _COUNT, _ADDRESS, _ADDRESS],
     "pc_join_bytes": [_ADDRESS, _COUNT, _BYTES, _FLAG, _ADDRESS],
     "pc_scatter": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _BYTES],
-<<<<<<< HEAD
     "pc_context_memory": [_ADDRESS, _ADDRESS],
     "pc_write_contexts": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
     "pc_open_contexts": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS],
     "pc_read_contexts": [_ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS],
-=======
     "pc_enter_latents": [_ADDRESS, _COUNT, _COUNT],
     "pc_leave_latents": [_ADDRESS, _COUNT, _COUNT],
     "pc_random_keys": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS],

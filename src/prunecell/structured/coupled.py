@@ -134,10 +134,13 @@ class Twin:
         """Run the copy and count the positions of its layers."""
         counts: dict[str, int] = {}
 
-        def count(module: Any, _: object, outputs: Any) -> None:  # noqa: ANN401 - as torch has it
-            output = outputs[0] if isinstance(outputs, tuple) else outputs
-            width = getattr(module, "embed_dim", 0) or getattr(module, "out_features", 0) or module.out_channels
-            counts[self._names[module]] = counts.get(self._names[module], 0) + output.numel() // width
+        def count(module: Any, inputs: Any, outputs: Any) -> None:  # noqa: ANN401 - as torch has it
+            if getattr(module, "transposed", False):
+                n = inputs[0].numel() // module.in_channels
+            else:
+                width = getattr(module, "embed_dim", 0) or getattr(module, "out_features", 0) or module.out_channels
+                n = (outputs[0] if isinstance(outputs, tuple) else outputs).numel() // width
+            counts[self._names[module]] = counts.get(self._names[module], 0) + n
 
         hooks = [module.register_forward_hook(count) for module in self._model.modules() if isinstance(module, LAYERS)]
         try:

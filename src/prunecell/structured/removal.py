@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -109,20 +108,20 @@ def _only_spec(plan: Any) -> tuple[RemoveSpec, Mapping[Key, RemoveSpec | None]]:
 # ---- what goes -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Listener:
     """A filler that prunes nothing and remembers the criterion's scores."""
 
-    criterion: Criterion
-    scores: dict[str, Tensor] = field(default_factory=dict)
+    def __init__(self, criterion: Criterion) -> None:
+        self._criterion = criterion
+        self.scores: dict[str, Tensor] = {}
 
     @property
     def traits(self) -> Traits:
         """See `prunecell.fillers.Described`."""
-        return Traits(needs=needs_of(self.criterion), n_gradients=n_gradients_of(self.criterion))
+        return Traits(needs=needs_of(self._criterion), n_gradients=n_gradients_of(self._criterion))
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:  # noqa: ARG002 - the form of a filler
-        self.scores[evidence.name] = keys_of(self.criterion, evidence).scores()
+        self.scores[evidence.name] = keys_of(self._criterion, evidence).scores()
         return evidence.mask
 
 
@@ -133,8 +132,8 @@ def _scores(
     batches: Batches | None,
     loss: Loss | None,
 ) -> dict[str, Tensor]:
-    """Name of a weight -> the scores of its elements. A Pruner collects what is needed for them, and changes nothing."""
-    listener = _Listener(criterion=criterion)
+    """Name of a weight -> the scores of its elements. A Pruner collects what they need, and changes nothing."""
+    listener = _Listener(criterion)
     spy = PruneSpec(schedule=Static(sparsity=0.0), filler=listener)
     pruner = Pruner(model, {key: None if spec is None else spy for key, spec in plan.items()})
     try:

@@ -1,0 +1,354 @@
+"""Laws of removal: what contributes nothing goes without a trace, and what stays is what it was."""
+
+import copy
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from prunecell import Lowest, Pruner, PruneSpec, Static, global_ranking, save
+from prunecell.criteria import taylor
+from prunecell.errors import OptionError, OptionTypeError, PlanError
+from prunecell.resizing import load_model
+from prunecell.structured import RemoveSpec, remove_
+from prunecell.structured.coupled import Twin
+
+
+def mlp():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def cnn():
+    return nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.PReLU(8), nn.MaxPool2d(2)),
+        *(nn.ConvTranspose2d(8, 6, 2), nn.GroupNorm(2, 6), nn.Flatten(), nn.Linear(54, 4)),
+    )
+
+
+class Residual(nn.Module):
+    """A ResNet: a block with and one without a convolution in its shortcut, and channels that are concatenated."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
+        self.a1, self.a2 = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.b1, self.b2 = nn.Conv2d(8, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        self.short = nn.Conv2d(8, 16, 1, 2)
+        self.last = nn.Linear(24, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.relu(x + self.a2(torch.relu(self.a1(x))))
+        y = torch.relu(self.short(x) + self.norm(self.b2(torch.relu(self.b1(x)))))
+        return self.last(torch.cat([y.mean((2, 3)), x.mean((2, 3))], 1))
+
+
+class Heads(nn.Module):
+    """Attention made of linear layers, one for all or three."""
+
+    def __init__(self, *, fused):
+        super().__init__()
+        self.num_heads, self.fused = 4, fused
+        self.qkv = nn.Linear(16, 48) if fused else nn.ModuleList()
+        self.q, self.k, self.v = (nn.Identity() if fused else nn.Linear(16, 16) for _ in range(3))
+        self.out = nn.Linear(16, 16)
+
+    def forward(self, x):
+        parts = self.qkv(x).chunk(3, -1) if self.fused else (self.q(x), self.k(x), self.v(x))
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Transformer(nn.Module):
+    """A block as in a vision transformer; the rows of an image are its tokens."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.embed = nn.Linear(8, 16)
+        self.norm, self.attention = nn.LayerNorm(16), attention
+        self.up, self.down, self.last = nn.Linear(16, 24), nn.Linear(24, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.embed(x.squeeze(1))
+        y = self.norm(x)
+        packed = isinstance(self.attention, nn.MultiheadAttention)
+        x = x + (self.attention(y, y, y, need_weights=False)[0] if packed else self.attention(y))
+        return self.last((x + self.down(torch.relu(self.up(x)))).mean(1))
+
+
+MODELS = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "residual": Residual,
+    "three linear layers": lambda: Transformer(Heads(fused=False)),
+    "one linear layer": lambda: Transformer(Heads(fused=True)),
+    "torch's attention": lambda: Transformer(nn.MultiheadAttention(16, 4, batch_first=True)),
+}
+N_GROUPS = {"mlp": 2, "cnn": 2, "residual": 4, "three linear layers": 3, "one linear layer": 3, "torch's attention": 2}
+every_model = pytest.mark.parametrize("name", MODELS)
+X = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def made(name):
+    torch.manual_seed(0)
+    return MODELS[name]()
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@every_model
+def test_the_groups_that_are_found(name):
+    twin = Twin(made(name), X)
+    assert len(twin.groups) == N_GROUPS[name]
+    assert list(twin.left.values()) == ["the model returns them"]
+
+
+@every_model
+def test_units_without_weights_go_first_and_without_a_trace(name):
+    """Whoever normalizes over units sees that some are missing, so there the residual stream is left alone."""
+    model = made(name).eval()
+    residual = {"embed.*": None} if isinstance(model, Transformer) else {"6.*": None} if name == "cnn" else {}
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(-1, 1)
+    for group in Twin(model, X).groups:
+        if group.root in {"down", "6"} and residual:
+            continue
+        n, whole = group.n_units, group.n_units // group.n_blocks if group.whole else 1
+        gone = torch.randperm(n // whole)[: n // whole // 2].repeat_interleave(whole) * whole
+        gone += torch.arange(whole).repeat(len(gone) // whole)
+        for weight, pairs in group.rows.items():
+            rows = pairs[torch.isin(pairs[:, 1], gone), 0]
+            layer = model.get_submodule(weight.removesuffix(".weight"))
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            (layer.weight.data.transpose(0, 1) if transposed else layer.weight.data)[rows] = 0.0
+            if layer.bias is not None:
+                layer.bias.data[rows] = 0.0
+    before = model(X)
+    removal = remove_(model, {**residual, "*": RemoveSpec(sparsity=0.5)}, X)
+    assert all(after == units // 2 for units, after in removal.units.values())
+    torch.testing.assert_close(model(X), before)
+
+
+@every_model
+@pytest.mark.parametrize("allocation", [None, global_ranking])
+def test_a_goal_of_flops_is_kept_and_nearly_reached(name, allocation):
+    model, dense = made(name), made(name)
+    spec = RemoveSpec(flops=0.6) if allocation is None else RemoveSpec(flops=0.6, allocation=allocation)
+    removal = remove_(model, spec, X)
+    counted = {}
+    for which, net in (("before", dense), ("after", model)):
+        with FlopCounterMode(display=False) as counter:
+            net.eval()(X)
+        counts = counter.get_flop_counts()["Global"]
+        weights = {op: n for op, n in counts.items() if "attention" not in str(op) and "bmm" not in str(op)}
+        counted[which] = sum(weights.values()) // len(X)
+    assert removal.flops == (counted["before"], counted["after"])
+    assert 0.25 < removal.flops[1] / removal.flops[0] <= 0.6
+    assert removal.n_parameters == tuple(sum(p.numel() for p in net.parameters()) for net in (dense, model))
+
+
+@every_model
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
+def test_an_optimizer_goes_on_with_the_moments_of_what_stays(name, optimizer):
+    model = made(name)
+    made_of = {"momentum": 0.9} if optimizer is torch.optim.SGD else {}
+    optimizer = optimizer(model.parameters(), lr=0.01, **made_of)
+    model(X).square().sum().backward()
+    optimizer.step()
+    for parameter in model.parameters():
+        for value in optimizer.state[parameter].values():
+            if value.shape == parameter.shape:
+                value.copy_(parameter.detach())
+    remove_(model, RemoveSpec(sparsity=0.5), X, optimizer=optimizer)
+    parameters = list(model.parameters())
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in parameters]
+    assert set(optimizer.state) == set(parameters)
+    for parameter in parameters:
+        moments = [value for value in optimizer.state[parameter].values() if value.numel() > 1 or parameter.ndim == 0]
+        assert all(torch.equal(value, parameter) for value in moments)
+    before = [p.clone() for p in parameters]
+    optimizer.zero_grad()
+    model.train()(X).square().sum().backward()
+    optimizer.step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@every_model
+def test_the_smaller_model_is_rebuilt_from_a_file_and_is_pruned_as_any_other(name, tmp_path):
+    model = made(name)
+    remove_(model, RemoveSpec(sparsity=0.5), X)
+    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest()))
+    model.train()(X)
+    pruner.finalize()
+    assert pruner.sparsity >= 0.5
+    save(model, tmp_path / "small.pcell")
+    again = load_model(tmp_path / "small.pcell", MODELS[name]())
+    assert repr(again) == repr(model)
+    assert same(model, again)
+    assert torch.equal(model.eval()(X), again.eval()(X))
+
+
+def test_a_whole_head_goes_and_the_number_of_heads_with_it():
+    model = made("three linear layers")
+    remove_(model, {"attention.[qkv].*": RemoveSpec(sparsity=0.3)}, X)
+    assert model.attention.num_heads == 2
+    assert model.attention.q.weight.shape == (8, 16)
+    assert model.attention.out.weight.shape == (16, 8)
+
+
+def test_a_criterion_may_need_batches():
+    model = made("residual")
+    spec = RemoveSpec(sparsity=0.5, criterion=taylor)
+    with pytest.raises(OptionError, match="give batches and loss"):
+        remove_(model, spec, X)
+    assert same(model, made("residual"))
+    batches = [(X, torch.tensor([0, 1, 2, 0, 1]))]
+    by_taylor = copy.deepcopy(model)
+    remove_(by_taylor, spec, X, batches=batches, loss=F.cross_entropy)
+    remove_(model, RemoveSpec(sparsity=0.5), X)
+    assert not same(model, by_taylor)
+
+
+def test_sizes_are_multiples_of_what_is_asked_for():
+    model = made("residual")
+    removal = remove_(model, RemoveSpec(sparsity=0.6, multiple_of=4), X)
+    assert set(removal.units.values()) == {(8, 4), (16, 8)}
+
+
+def test_training_mode_and_frozen_parameters_stay():
+    model = made("residual")
+    model.a1.eval().requires_grad_(requires_grad=False)
+    remove_(model, RemoveSpec(sparsity=0.5), X)
+    assert model.training
+    assert not model.a1.training
+    assert [n for n, p in model.named_parameters() if not p.requires_grad] == ["a1.weight", "a1.bias"]
+
+
+def test_the_report_says_what_went_and_what_stayed():
+    model = made("mlp")
+    text = str(remove_(model, {"3.*": None, "*": RemoveSpec(sparsity=0.5)}, X))
+    assert "1         12          6" in text
+    assert "left (the plan leaves them alone): '3'" in text
+    assert "left (the model returns them): '5'" in text
+    assert "parameters: 911 before, 473 after" in text
+
+
+# ---- what is refused, before anything is changed ---------------------------------------------------------------------
+
+
+class Fixed(nn.Module):
+    """A view of a written number of columns."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 4, 3), nn.Linear(144, 2)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.conv(x)).view(-1, 144))
+
+
+class Tied(nn.Module):
+    """One matrix that is of two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.c(torch.relu(self.b(torch.relu(self.a(x))))).mean((1, 2))
+
+
+def _grouped():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 2))
+
+
+def _parametrized():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(64, 5))
+    return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), nn.Linear(5, 2))
+
+
+HALF = RemoveSpec(sparsity=0.5)
+REFUSED = {
+    "a written size": (Fixed, HALF, OptionError, "the model cannot be run with example"),
+    "tied": (Tied, HALF, OptionError, "'a.weight' and 'b.weight' are one tensor"),
+    "groups": (_grouped, HALF, OptionError, "'1' has groups of channels"),
+    "parametrized": (_parametrized, HALF, OptionError, "the weight of '1' is computed"),
+    "no hidden units": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), HALF, OptionError, "no unit of Seq"),
+    "out of reach": (mlp, RemoveSpec(flops=0.001), OptionError, "flops=0.001 cannot be reached: 0.0"),
+    "all is left alone": (mlp, {"1.*": None, "3.*": None, "5.*": HALF}, OptionError, "no unit of Sequential can be"),
+    "a key of nothing": (mlp, {"9.*": HALF}, PlanError, "plan key '9.*' fits no parameter"),
+    "two specs": (mlp, {"1.*": HALF, "*": RemoveSpec(flops=0.5)}, OptionError, "the plan has 2 specs"),
+    "no spec": (mlp, {"*": PruneSpec(schedule=Static(sparsity=0.5))}, OptionTypeError, "plan is a dict"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_changes_nothing(case):
+    make, plan, error, message = REFUSED[case]
+    model = make()
+    before = copy.deepcopy(model)
+    with pytest.raises(error, match=message):
+        remove_(model, plan, X)
+    assert same(model, before)
+    assert repr(model) == repr(before)
+    assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
+
+
+def test_an_example_that_does_not_fit_is_refused():
+    with pytest.raises(OptionError, match="the model cannot be run with example"):
+        remove_(mlp(), HALF, torch.randn(2, 3))
+
+
+def test_what_a_pruner_holds_is_not_removed():
+    model = mlp()
+    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
+    before = copy.deepcopy(model)
+    with pytest.raises(OptionError, match="Pruner"):
+        remove_(model, HALF, X)
+    assert same(model, before)
+    pruner.finalize()
+
+
+def test_an_optimizer_whose_state_has_another_shape_is_refused():
+    model = mlp()
+    optimizer = torch.optim.Adafactor(model.parameters())
+    model(X).sum().backward()
+    optimizer.step()
+    before = copy.deepcopy(model)
+    with pytest.raises(
+        OptionError, match=r"the state row_var, col_var that Adafactor has of '1\.weight' cannot become"
+    ):
+        remove_(model, HALF, X, optimizer=optimizer)
+    with pytest.raises(OptionTypeError, match="optimizer is an int"):
+        remove_(model, HALF, X, optimizer=3)
+    assert same(model, before)
+
+
+def test_without_torch_pruning_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(OptionError, match=r"pip install 'prunecell\[structured\]'"):
+        remove_(mlp(), HALF, X)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "needs flops or sparsity, and not both"),
+        ({"flops": 0.5, "sparsity": 0.5}, "needs flops or sparsity, and not both"),
+        ({"flops": 0}, "flops=0 is illegal"),
+        ({"sparsity": 1.5}, "sparsity=1.5 is illegal"),
+        ({"flops": 0.5, "multiple_of": 0}, "multiple_of=0 is illegal"),
+        ({"flops": 0.5, "criterion": "taylor"}, "criterion='taylor' is illegal"),
+    ],
+)
+def test_a_spec_checks_its_fields(fields, message):
+    with pytest.raises((OptionError, OptionTypeError), match=message):
+        RemoveSpec(**fields)
