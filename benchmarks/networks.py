@@ -6,6 +6,7 @@ Everything is a function of the seed: the first weights, the order of the images
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -52,14 +53,14 @@ class Residual(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 
-def resnet(depth: int = 3) -> nn.Sequential:
-    """ResNet-20 (`depth` 3 of He 2016) for gray images; its first convolution has stride 2, so it works on 14 x 14."""
+def resnet(stride: int = 2, depth: int = 3) -> nn.Sequential:
+    """ResNet-20 (`depth` 3 of He 2016) for gray images, which works on 14 x 14 pixels, or with stride 1 on all."""
     blocks = [
         Residual(old if first else new, new, stride if first else 1)
         for old, new, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
         for first in (True, *(False,) * (depth - 1))
     ]
-    stem = (nn.Conv2d(1, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+    stem = (nn.Conv2d(1, 16, 3, stride, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
@@ -67,6 +68,7 @@ NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
     "lenet-300-100": lenet_300_100,
     "lenet-5": lenet_5,
     "resnet-20": resnet,
+    "resnet-20-fine": partial(resnet, stride=1),
 }
 
 
@@ -196,7 +198,7 @@ def train(
         after_step: called with the number of samples of each step.
     """
     n_steps = epochs * course.n_batches
-    schedule = LambdaLR(optimizer, lambda step: rate(step / n_steps))
+    schedule = LambdaLR(optimizer, lambda step: rate(step / max(n_steps, 1)))
     model.train()
     for epoch in range(epochs):
         for x, y in course.batches(epoch):
