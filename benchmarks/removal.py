@@ -18,11 +18,12 @@ from networks import course_of, error_of, late, new_network, train
 from torch import nn
 
 import prunecell as pc
+from prunecell.plan import Key
 from prunecell.structured import RemoveSpec, remove_
 
 BATCH = 64
 LAST_STAGE = ("9.*", "10.*", "11.*")  # of few pixels: its filters cost little time
-PLAN = {**dict.fromkeys(LAST_STAGE), "*": RemoveSpec(sparsity=0.5)}
+PLAN: dict[Key, RemoveSpec | None] = {**dict.fromkeys(LAST_STAGE), "*": RemoveSpec(sparsity=0.5)}
 
 
 def timed(model: nn.Module, x: torch.Tensor) -> Callable[[], object]:
