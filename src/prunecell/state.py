@@ -106,8 +106,8 @@ def _check_entry(weight: PrunedWeight, entry: object, specs: Sequence[Any], spec
     fields = check_fields(entry, _ENTRY, f"{name} in {_STATE_OF}")
     if fields["spec"] >= len(specs):
         raise StateError(f"{name}: the state has no spec number {fields['spec']}")
-    if not _same(then := specs[fields["spec"]], spec):
-        raise StateError(f"{name}: the state was made under another spec: {_differences(then, spec)}")
+    if not same(then := specs[fields["spec"]], spec):
+        raise StateError(f"{name}: the state was made under another spec: {differences(then, spec)}")
     mask = _mask(name, fields["bits"], weight.mask)
     if _n_hidden(name, fields["hidden"]) != (mask.n_pruned if weight.spec.parks else 0):
         raise StateError(f"{name}: the state holds the wrong number of hidden values")
@@ -143,7 +143,7 @@ def _mask(name: str, bits: Tensor, like: Mask) -> Mask:
     return Mask(bits, like.shape)
 
 
-def _same(then: object, now: object) -> bool:
+def same(then: object, now: object) -> bool:
     """Whether two descriptions are equal; a tensor in one, which compares to no truth, is not."""
     try:
         return bool(then == now)
@@ -151,11 +151,11 @@ def _same(then: object, now: object) -> bool:
         return False
 
 
-def _differences(then: object, now: Mapping[str, Any]) -> str:
+def differences(then: object, now: Mapping[str, Any]) -> str:
     """The fields that differ, as they were and as they are."""
     if not isinstance(then, Mapping):
         return f"it is {typed(then)} in place of a description"
-    names = [name for name in (*now, *(then.keys() - now.keys())) if not _same(then.get(name), now.get(name))]
+    names = [name for name in (*now, *(then.keys() - now.keys())) if not same(then.get(name), now.get(name))]
     return some(
         (f"{quoted(name)[1:-1]} was {_difference(then.get(name), now.get(name))}" for name in names), between="; "
     )

@@ -1,4 +1,4 @@
-"""States of a Pruner and of a sharing: any value in any place is refused and changes nothing, or the part goes on."""
+"""States of a Pruner, a sharing, a Quantizer: any value anywhere is refused and changes nothing, or it goes on."""
 
 import copy
 import re
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Lowest, Pruner, PruneSpec, Static
+from prunecell import IntSpec, Lowest, Pruner, PruneSpec, Quantizer, RateSpec, Static
 from prunecell.errors import StateError
 from prunecell.sharing import share_
 
@@ -26,7 +26,11 @@ def sharing(model):
     return share_(model, bits=2)
 
 
-PARTS = {"pruner": pruner, "sharing": sharing}
+def quantizer(model):
+    return Quantizer(model, {"0.*": RateSpec(lam=1e-6, steps=9), "*": IntSpec(bits=4)})
+
+
+PARTS = {"pruner": pruner, "sharing": sharing, "quantizer": quantizer}
 
 
 def flat(value):
@@ -74,7 +78,7 @@ def test_a_state_of_another_version_or_of_other_parameters_says_so(name):
     for version in (None, 0, 3.0, "2", 7):
         with pytest.raises(StateError, match=rf"version={version!r} of the {name}'s state is unknown: it must be \d"):
             part.load_state_dict({"version": version, "unknown": 1})
-    field = "weights" if name == "pruner" else "clusters"
+    field = "clusters" if name == "sharing" else "weights"
     first, *_ = state[field]
     state[field] = {("x" if key == first else key): value for key, value in state[field].items()}
     fact = f"the {name}'s state is of other parameters: it lacks '{first}', and it has 'x', which is not here"

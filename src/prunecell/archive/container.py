@@ -21,11 +21,10 @@ BLOCK = 1 << 16  # bytes of a block of several tensors, at most; a larger tensor
 _CRC_BYTES = 4
 _LONGEST_START = 16  # bytes that the mark, the version and the length of the list take at most
 WORDS = (  # what names are often made of, for deflate to refer to; the most frequent last
-    b"model.embed_tokens.lm_head.transformer.encoder.decoder.layers.0.self_attn.in_proj_weight\nself_attn.in_proj_bias\n"
-    b"self_attn.out_proj.linear1.linear2.norm1.norm2.attention.query.key.value.dense.mlp.gate_proj.up_proj.down_proj."
-    b"q_proj.k_proj.v_proj.o_proj.features.0.classifier.layer1.0.downsample.1.bn1.weight\nbn1.bias\nbn1.running_mean\n"
-    b"bn1.running_var\nbn1.num_batches_tracked\n0.weight\n0.bias\n2.weight\n2.bias\n4.weight\n4.bias\nconv1.weight\n"
-    b"conv1.bias\nconv2.weight\nconv2.bias\nfc1.weight\nfc1.bias\nfc2.weight\nfc2.bias\nfc3.weight\nfc3.bias\n"
+    b"layers.0.self_attn.in_proj_weight\nout_proj.linear1.norm1.features.0.classifier.layer1.0.downsample.1.bn1.weight\n"
+    b"bn1.bias\nbn1.running_mean\nbn1.running_var\nbn1.num_batches_tracked\n0.weight\n0.bias\n2.weight\n2.bias\n4.weight\n"
+    b"4.bias\nconv1.weight\nconv1.bias\nconv2.weight\nconv2.bias\nfc1.weight\nfc1.bias\nfc2.weight\nfc2.bias\nfc3.weight\n"
+    b"fc3.bias\n"
 )
 
 

@@ -15,13 +15,12 @@ from prunecell.choices import chosen
 from prunecell.codecs.dtypes import Numbers, element_type, words_to_store
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.codecs.records import why_illegal_shape
+from prunecell.codecs.records import IntegerRecord, Record, why_illegal_shape
 from prunecell.disk.endings import ARCHIVE, check_ending
 from prunecell.errors import OptionError, OptionTypeError, check_mapping, check_path, quoted, typed
 from prunecell.names import plain_names, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
-_RECORD_BYTES = 6  # what a record takes in the header, about; a tensor is encoded only if that saves more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +153,18 @@ def write(
             replaced = _replaced(mode, name, item)
             encoded = encode(replaced, backend=backend, before=rows)
             plain = item if isinstance(replaced, Scaled) else replaced
-            if plain.numel() * plain.itemsize <= encoded.record.n_bytes + _RECORD_BYTES:
+            if plain.numel() * plain.itemsize <= encoded.record.n_bytes + _more_bytes(encoded.record):
                 record = Plain(kind=element_type(plain.dtype), shape=tuple(plain.shape))
                 draft.append(name, record, [words_to_store(plain).view("u1").data])
                 continue
             draft.append(name, encoded.record, encoded.blob)
             if encoded.rows is not None:
                 rows[name] = encoded.rows
+
+
+def _more_bytes(record: Record | IntegerRecord) -> int:
+    """Bytes that a record takes in the list beside those of a plain tensor's, about."""
+    return 3 if isinstance(record, IntegerRecord) else 1 + 2 * len(record.streams)
 
 
 def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:

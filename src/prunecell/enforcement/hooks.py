@@ -189,6 +189,12 @@ class _Hold:
         self.weight.take_gradient_()
 
 
+def pruned_by(parameter: Tensor) -> PrunedWeight | None:
+    """How a Pruner that exists and was not finalized prunes a parameter; None if none does."""
+    hooks = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
+    return next((hook.weight for hook in hooks.values() if isinstance(hook, _Hold) and hook.by.is_live), None)
+
+
 def _state_of(optimizer: object) -> Mapping[Any, Any]:
     state = getattr(optimizer, "state", None)
     return state if isinstance(state, Mapping) else {}

@@ -1,14 +1,21 @@
 """Course: the weights under one spec as time goes by: what a bit costs now, and when the zeros are fixed."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from torch import Tensor, nn
+
+from prunecell.errors import OptionError
 from prunecell.quantization.rules import Price
+from prunecell.quantization.sizes import ENTRY
 from prunecell.quantization.specs import FREEZE, RAMP, QuantizationSpec, RateSpec
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.schedules import Clock
+from prunecell.units import dead_units
 
+_HEADER = 20
+"""Bytes of an archive beside its tensors, about."""
 _EVERY = 100
 """Steps after which prices are taken afresh; sooner where that is more than `_SHARE` of the training."""
 _SHARE = 0.05
@@ -18,6 +25,34 @@ _ROOM = 0.99
 """Part of the wanted bytes that is filled when zeros are fixed: the rest still moves a little."""
 _GAIN = 12.0
 """How fast the price follows a size that is not yet the wanted one: per whole training and per factor e of size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """What the weights of a course are part of.
+
+    Attributes:
+        courses: all of the model.
+    """
+
+    model: nn.Module
+    courses: list["Course"] = field(default_factory=list)
+
+    def bytes_beside(self, course: "Course | None" = None) -> int:
+        """What an archive has beside the weights of a course, or of all: others, and what is no integer as it is."""
+        quantized = {id(weight.parameter) for one in self.courses for weight in one.weights}
+        tensors = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
+        plain = [t for key, t in tensors.items() if key not in quantized]
+        others = [other for other in self.courses if course is not None and other is not course]
+        n_plain = sum(ENTRY + t.numel() * t.element_size() for t in plain)
+        return _HEADER + n_plain + sum(other.n_bytes for other in others)
+
+    def dead_units(self) -> Mapping[str, Tensor]:
+        """What belongs to hidden units that are dead, where the model can be traced; see `units.dead_units`."""
+        try:
+            return dead_units(self.model)
+        except OptionError:
+            return {}
 
 
 @dataclass(eq=False)
@@ -51,16 +86,16 @@ class Course:
         return all(weight.fixed for weight in self.weights)
 
     @property
-    def bits(self) -> float:
-        """What the integers take in a file: an estimate."""
-        return sum(weight.bits for weight in self.weights)
+    def n_bytes(self) -> int:
+        """What the weights take in an archive, about."""
+        return sum(weight.n_bytes for weight in self.weights)
 
-    def advance(self, clock: Clock, other_bytes: Callable[["Course"], float]) -> None:
+    def advance(self, clock: Clock, whole: "Whole") -> None:
         """Take the prices afresh, move lam and fix the zeros where it is time.
 
         Args:
             clock: of now.
-            other_bytes: -> what the file has beside the weights of a course.
+            whole: what these weights are part of.
         """
         if not isinstance(self.spec, RateSpec):
             return
@@ -72,33 +107,35 @@ class Course:
         for weight in self.weights:
             weight.take_changes_()
         if self.spec.target_bytes is not None:
-            wanted = max(self.spec.target_bytes - other_bytes(self), 1.0)
+            wanted = max(self.spec.target_bytes - whole.bytes_beside(self), 1.0)
             if is_time:
                 self._cut_to(_ROOM * wanted)
             elif done >= RAMP / 2 and not self.is_fixed:
                 self._follow_size(wanted, since)
+        if is_time:
+            dead = whole.dead_units()
+            for weight in self.weights:
+                weight.fix_zeros_(dead.get(weight.name))
         for weight in self.weights:
             weight.look_again()
-            if is_time:
-                weight.fix_zeros_()
         self.looked = done
 
     def _follow_size(self, wanted: float, since: float) -> None:
         """Raise the price while the weights take more bytes than is wanted, and lower it while they take less."""
-        far = math.log(max(self.bits / 8, 1.0) / wanted)
+        far = math.log(self.n_bytes / wanted)
         self.lam *= math.exp(max(min(_GAIN * min(since, _SHARE) * far, 1.0), -1.0))
 
     def _cut_to(self, wanted: float) -> None:
         """Zero the smallest latents, in units of their steps, until the weights take no more bytes than is wanted."""
         low, high = 0.0, max(float(weight.latent.abs().max()) for weight in self.weights)
-        if self._bits_without(low) <= 8 * wanted:
+        if self._bytes_without(low) <= wanted:
             return
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._bits_without(middle) <= 8 * wanted else (middle, high)
+            low, high = (low, middle) if self._bytes_without(middle) <= wanted else (middle, high)
         for weight in self.weights:
             weight.latent = weight.cut(high)
             weight.write_()
 
-    def _bits_without(self, smallest: float) -> float:
-        return sum(weight.bits_of(weight.cut(smallest)) for weight in self.weights)
+    def _bytes_without(self, smallest: float) -> int:
+        return sum(weight.n_bytes_of(weight.cut(smallest)) for weight in self.weights)

@@ -102,39 +102,6 @@ def vector_slope(latents: Tensor, *, only_growth: bool) -> Tensor:
     return torch.where(size < 1, near, GROWTH_BITS / size) * latents.sign()
 
 
-def bits_of(integers: Tensor, image: Image | None) -> float:
-    """How many bits an adaptive coder would take for these integers: an estimate.
-
-    Args:
-        integers: (rows, ...) whole numbers in any dtype; a vector's are coded by their density alone.
-        image: what the columns come from, if that is known.
-
-    >>> round(bits_of(torch.eye(100), None))
-    909
-    """
-    if not integers.numel():
-        return 0.0
-    if integers.ndim < 2:  # noqa: PLR2004 - a matrix
-        return _vector_bits(integers)
-    q = _as_kernels(integers)
-    prices = Prices.of(integers, image)
-    size = q.abs()
-    lives = size > 0
-    n_lives, total = float(lives.sum()), float(size.sum(dtype=torch.float64))
-    once = 1 - math.log2(1 - 2**-prices.growth)
-    odds = (prices._of_one() - once).double()  # noqa: SLF001 - log2 of zeros to others
-    flags = torch.log2(1 + torch.exp2(-odds)).sum() + odds[lives].sum()
-    return float(flags) + n_lives * once + (total - n_lives) * prices.growth
-
-
-def _vector_bits(integers: Tensor) -> float:
-    size = integers.abs().double()
-    n, n_lives = size.numel(), int((size > 0).sum())
-    share = (n_lives + 0.5) / (n + 1)
-    flags = -n_lives * math.log2(share) - (n - n_lives) * math.log2(1 - share)
-    return flags + float((2 + 2 * size[size > 0].log2().floor()).sum())  # a sign, and Elias' gamma code
-
-
 def _as_kernels(tensor: Tensor) -> Tensor:
     """(rows, inputs, positions)."""
     return tensor.reshape(*tensor.shape[:2], -1)

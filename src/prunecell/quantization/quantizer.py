@@ -6,7 +6,6 @@ the rounded weight and the user's gradient stand there again.
 """
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,8 @@ from prunecell.errors import OptionError, PlanError, StateError, check_count, ch
 from prunecell.plan import Key, Target, Use, resolve
 from prunecell.plan.candidates import Candidate
 from prunecell.plan.prunable import why_not
-from prunecell.quantization.course import Course
+from prunecell.quantization.course import Course, Whole
+from prunecell.quantization.holds import Holds
 from prunecell.quantization.images import images_of
 from prunecell.quantization.prices import Image
 from prunecell.quantization.rules import IntRule, RateRule
@@ -56,7 +56,8 @@ class Quantizer:
 
     Raises:
         PlanError: the plan does not fit the model.
-        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight. Nothing was changed.
+        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight; another Quantizer has one
+            of the weights, or a Pruner whose weights may revive. Nothing was changed.
 
     >>> net = nn.Linear(20, 10)
     >>> quantizer = Quantizer(net, RateSpec(lam=1e-3, steps=50))
@@ -83,11 +84,14 @@ class Quantizer:
         images = dict(images_of((target.name, target.owner) for target in targets if target.parameter.ndim > 1))
         self._weights = {target.name: _weight(target, images.get(target.name)) for target in targets}
         self._courses = _courses_of(self._weights.values())
+        self._whole = Whole(model, self._courses)
         self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._courses))
+        self._holds = Holds((name, weight.parameter) for name, weight in self._weights.items())
         self._model, self._finalized = model, False
         self._watches = Watches("quantized weights")
         if optimizer is not None:
             self.attach(optimizer)
+        self._holds.begin(self)
         with torch.no_grad():  # last, so that what is refused leaves the model as it was
             for weight in self._weights.values():
                 weight.write_()
@@ -149,6 +153,7 @@ class Quantizer:
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         self._check_still_there()
+        self._holds.check()
         self._clock = self._clock.advanced(int(n_samples))
         self._advance()
 
@@ -180,8 +185,8 @@ class Quantizer:
 
     @property
     def n_bytes(self) -> int:
-        """What the model takes in a file: an estimate, with what is not quantized as it is."""
-        return round(sum(course.bits for course in self._courses) / 8 + self._other_bytes())
+        """What the model takes in an archive, about; what is not quantized counts as it is."""
+        return sum(course.n_bytes for course in self._courses) + self._whole.bytes_beside()
 
     def lam(self, name: str) -> float:
         """What a bit of a weight costs when its price has grown; it moves where `target_bytes` was given.
@@ -209,6 +214,7 @@ class Quantizer:
         Whoever trains on from here trains plain weights. A second call changes nothing.
         """
         self._watches.end()
+        self._holds.end()
         self._finalized = True
         return self.report()
 
@@ -273,6 +279,7 @@ class Quantizer:
         vars(self).update(state)
         if not self._finalized:
             self._watches.begin_again(self, self._parameters)
+            self._holds.begin(self)
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
@@ -286,17 +293,7 @@ class Quantizer:
 
     def _advance(self) -> None:
         for course in self._courses:
-            course.advance(self._clock, self._bytes_beside)
-
-    def _bytes_beside(self, course: Course) -> float:
-        """What a file has beside the integers of a course."""
-        return self._other_bytes() + sum(other.bits for other in self._courses if other is not course) / 8
-
-    def _other_bytes(self) -> int:
-        """What a file has beside all integers."""
-        quantized = {id(weight.parameter) for weight in self._weights.values()}
-        tensors = {id(t): t for t in (*self._model.parameters(), *self._model.buffers())}
-        return sum(t.numel() * t.element_size() for key, t in tensors.items() if key not in quantized)
+            course.advance(self._clock, self._whole)
 
     def _check_active(self) -> None:
         if self._finalized:
@@ -379,5 +376,5 @@ def _facts(weight: QuantizedWeight) -> WeightFacts:
         filler=shown(weight.spec),
         schedule="",
         bytes_dense=n * weight.parameter.element_size(),
-        bytes_estimated=math.ceil(weight.bits / 8),
+        bytes_estimated=weight.n_bytes,
     )

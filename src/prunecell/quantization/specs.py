@@ -84,7 +84,7 @@ class RateSpec:
 
     def to_data(self) -> Mapping[str, Any]:
         """Its fields as plain data."""
-        return dict(described(self))
+        return {"type": "rate", **described(self)["fields"]}
 
 
 @by_name("bits", example="IntSpec(bits=8)")
@@ -125,7 +125,7 @@ class IntSpec:
 
     def to_data(self) -> Mapping[str, Any]:
         """Its fields as plain data."""
-        return dict(described(self))
+        return {"type": "int", **described(self)["fields"]}
 
 
 QuantizationSpec = RateSpec | IntSpec

@@ -19,7 +19,6 @@ from prunecell.kinds import (
     COUNT,
     LIST,
     MAPPING,
-    NUMBER,
     SHARE,
     SPAN,
     TENSOR,
@@ -34,6 +33,7 @@ from prunecell.quantization.prices import Prices
 from prunecell.quantization.rules import RateRule
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.schedules import Clock
+from prunecell.state import differences, same
 
 _VERSION = 1
 _STATE_OF = "the quantizer's state"
@@ -51,9 +51,9 @@ _PRICES = {
     "rows": TENSOR,
     "columns": TENSOR,
     "kernels": optional(TENSOR),
-    "low": NUMBER,
-    "high": NUMBER,
-    "growth": NUMBER,
+    "low": SPAN,
+    "high": SPAN,
+    "growth": SPAN,
 }
 
 
@@ -129,8 +129,8 @@ def _check(state: object, courses: Sequence[Course]) -> None:
         raise StateError(f"{_STATE_OF} has {len(fields_of['courses'])} specs, not {len(courses)}")
     for number, (course, then) in enumerate(zip(courses, fields_of["courses"], strict=True)):
         spec = check_fields(then, _COURSE, f"spec {number} in {_STATE_OF}")["spec"]
-        if spec != course.spec.to_data():
-            raise StateError(f"{_STATE_OF} was made under another spec than {course.spec}")
+        if not same(spec, now := course.spec.to_data()):
+            raise StateError(f"{_STATE_OF} was made under another spec: {differences(spec, now)}")
         for weight in course.weights:
             _check_entry(weight, saved[weight.name], number)
 
@@ -153,6 +153,8 @@ def _check_entry(weight: QuantizedWeight, entry: object, number: int) -> None:
         given |= check_fields(given["prices"], _PRICES, f"the prices of {what}")
         if (wanted.kernels is None) != (given["kernels"] is None):
             raise StateError(f"kernels of {what} is illegal")
+        if given["low"] > given["high"]:
+            raise StateError(f"low={given['low']} of {what} is illegal: it must be no more than high={given['high']}")
     for name, tensor in own.items():
         if given[name].shape != tensor.shape or given[name].dtype != tensor.dtype:
             raise StateError(f"{name} of {what} must be {tensor.dtype} of shape {tuple(tensor.shape)}")

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from prunecell.errors import StateError
 from prunecell.quantization.passes import Pass
-from prunecell.quantization.prices import Image, bits_of
+from prunecell.quantization.prices import Image
 from prunecell.quantization.rules import Price, RateRule, Rule
+from prunecell.quantization.sizes import ENTRY, n_bytes_of
 from prunecell.quantization.specs import QuantizationSpec
 
 
@@ -115,13 +116,14 @@ class QuantizedWeight:
         return self.rule.image if isinstance(self.rule, RateRule) else None
 
     @property
-    def bits(self) -> float:
-        """What it takes in a file: an estimate, without its name and its shape."""
-        return self.bits_of(self.latent)
+    def n_bytes(self) -> int:
+        """What it takes in an archive, about."""
+        return self.n_bytes_of(self.latent)
 
-    def bits_of(self, latent: Tensor) -> float:
+    def n_bytes_of(self, latent: Tensor) -> int:
         """The same, if it had these latents."""
-        return bits_of(self.rule.integers_of(latent, self.step), self.image) + 32 * self.step.numel()
+        steps = 4 * (self.step.numel() - 1)  # one is counted in the entry
+        return ENTRY + steps + n_bytes_of(self.rule.integers_of(latent, self.step), self.image)
 
     def cut(self, smallest: float) -> Tensor:
         """The latents, with 0 for those of a magnitude below this."""
@@ -132,7 +134,9 @@ class QuantizedWeight:
         if isinstance(self.rule, RateRule):
             self.rule.look_again(self.latent, self.step)
 
-    def fix_zeros_(self) -> None:
-        """What is zero now stays zero."""
-        self.latent = self.latent.masked_fill(self.integers == 0, 0.0)
+    def fix_zeros_(self, dead: Tensor | None) -> None:
+        """What is zero now stays zero, and what is dead (bool, of the weight's shape) becomes so."""
+        zero = self.integers == 0
+        self.latent = self.latent.masked_fill(zero if dead is None else zero | dead, 0.0)
         self.fixed = True
+        self._pass.write_()

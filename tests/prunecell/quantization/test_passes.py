@@ -20,8 +20,6 @@ SHAPES = [
     (9,),
     (1,),
     (),
-    (0, 4),
-    (4, 0),
 ]
 RULES = {"rate": lambda: RateRule(image=None), "int4": lambda: IntRule(largest=7), "int8": lambda: IntRule(largest=127)}
 
