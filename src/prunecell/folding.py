@@ -12,9 +12,8 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from prunecell.errors import OptionError
 from prunecell.graph.operations import called, is_size
-from prunecell.graph.tracing import LAYERS, NORMS, TRANSPOSED, Graph, graphs_of, is_watched
+from prunecell.graph.tracing import LAYERS, NORMS, TRANSPOSED, Graph, check_unwatched, graphs_of
 from prunecell.names import unwrapped
 
 
@@ -66,11 +65,7 @@ def fold_batchnorm_(model: nn.Module) -> Folding:
         else:
             folded[name] = layer
     for layer in folded.values():
-        if is_watched(modules[layer].weight):
-            raise OptionError(
-                f"nothing can be folded into {layer!r}: its weight has a hook, such as a Pruner's, whose"
-                " hidden values would not follow; finalize the Pruner first"
-            )
+        check_unwatched(f"{layer}.weight", modules[layer].weight, "folded into")
     for name, layer in folded.items():
         _fold_(modules[layer], modules[name])
         _replace_(unwrapped(model), modules[name], nn.Identity())

@@ -263,4 +263,4 @@ def _inner_width(weights: Shapes) -> int:
     outputs, inputs = [s[0] for s in weights.values()], [s[1] for s in weights.values()]
     fused = next((n for n in inputs if 3 * n in outputs), 0)
     (width, count), *_ = Counter(outputs).most_common(1) or [(0, 0)]
-    return fused or (width if count > 1 else 0)
+    return fused or (width if count >= 3 else 0)  # noqa: PLR2004 - queries, keys and values

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunecell.errors import OptionError
 from prunecell.graph.chains import Chains, HiddenLayer, Reading, chains_of
-from prunecell.graph.tracing import Example, is_watched
+from prunecell.graph.tracing import Example, check_unwatched
 from prunecell.names import unwrapped
 
 
@@ -105,20 +104,11 @@ def sort_units_(model: nn.Module, *, example: Example = None) -> dict[str, Tenso
             orders[layer.name] = order
     moved = [layer for layer in chains.layers if layer.name in orders]
     for layer in moved:
-        _check_unwatched(layer)
+        for name, module in ((layer.name, layer.module), *((r.name, r.module) for r in layer.readings)):
+            check_unwatched(f"{name}.weight", module.weight, "sorted")
     for layer in moved:
         _move_(layer, orders[layer.name])
     return orders
-
-
-def _check_unwatched(layer: HiddenLayer) -> None:
-    for name, module in ((layer.name, layer.module), *((r.name, r.module) for r in layer.readings)):
-        weight = module.weight
-        if is_watched(weight):
-            raise OptionError(
-                f"the units of {layer.name!r} cannot be sorted: {name}.weight has a hook, such as a"
-                " Pruner's, which would not follow; finalize the Pruner first"
-            )
 
 
 def _move_(layer: HiddenLayer, order: Tensor) -> None:

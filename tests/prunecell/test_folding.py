@@ -129,7 +129,7 @@ def test_a_wrapped_model_is_folded_inside():
 def test_what_a_pruner_holds_is_not_folded():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
     pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
-    with pytest.raises(OptionError, match="finalize the Pruner first"):
+    with pytest.raises(OptionError, match="finalize that first"):
         fold_batchnorm_(model)
     pruner.finalize()
     assert fold_batchnorm_(model).folded

@@ -1,6 +1,7 @@
 """Laws of hidden units: what a model computes stays the same, and what cannot be proved is left."""
 
 import copy
+import random
 
 import pytest
 import torch
@@ -151,6 +152,54 @@ def test_every_unit_that_is_known_goes_alone(name):
         assert dead[f"{layer.name}.weight"].movedim(layer.dim, 0)[1].all()
         layer.module.weight.data.movedim(layer.dim, 0)[1] = 7.0
         assert torch.equal(outputs(model), before)
+
+
+ACTIVATIONS = [
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid, nn.Hardswish),
+    *(nn.Hardsigmoid, nn.Softplus, nn.Softshrink, nn.Hardshrink, nn.Hardtanh, nn.Identity, nn.PReLU, nn.CELU),
+]
+
+
+def random_model(seed):
+    """A network of random layers, with many zeros, constants and statistics of every sign."""
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    torch.manual_seed(seed)
+    modules, n, size = [], 1, 8
+    for _ in range(draw.randint(1, 3)):
+        n, before = draw.randint(2, 6), n
+        modules.append(draw.choice([nn.Conv2d, nn.ConvTranspose2d])(before, n, 3, padding=1, bias=draw.random() < 0.7))
+        modules += draw.choice([[], [nn.BatchNorm2d(n)]])
+        modules += draw.choice([[], [draw.choice(ACTIVATIONS)()]])
+        modules += draw.choice([[], [nn.Dropout2d()], [nn.AvgPool2d(3, 1, 1)], [nn.MaxPool2d(3, 1, 1)]])
+        modules += draw.choice([[], [draw.choice(ACTIVATIONS)()]])
+    modules.append(nn.Flatten())
+    n *= size * size
+    for _ in range(draw.randint(0, 3)):
+        n, before = draw.randint(2, 9), n
+        modules += [nn.Linear(before, n, bias=draw.random() < 0.7), *draw.choice([[], [nn.BatchNorm1d(n)]])]
+        modules += [*draw.choice([[], [nn.Dropout()]]), draw.choice(ACTIVATIONS)()]
+    model = nn.Sequential(*modules, nn.Linear(n, 3)).eval()
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim == 1:
+            tensor.uniform_(0.5 if "var" in name else -1, 1)
+            tensor.mul_(torch.rand(tensor.shape) > 0.5) if "var" not in name else None
+        elif tensor.ndim > 1:
+            for dim in (0, 1):
+                tensor.transpose(0, dim)[torch.rand(tensor.shape[dim]) < 0.4] = 0.0
+    return model
+
+
+def test_random_networks_compute_the_same_without_what_is_dead_and_sorted():
+    n_dead = n_sorted = 0
+    for seed in range(25):
+        model = random_model(seed)
+        before = outputs(model)
+        n_dead += sum(int(where.sum()) for where in remove_dead_(model).values())
+        assert torch.equal(outputs(model), before), seed
+        n_sorted += len(sort_units_(model))
+        torch.testing.assert_close(outputs(model), before, msg=str(seed))
+    assert n_dead > 400
+    assert n_sorted > 20
 
 
 # ---- what is dead ----------------------------------------------------------------------------------------------------
@@ -333,6 +382,19 @@ def test_another_reader_in_training_is_seen():
         assert model.training == model.first.training == training
 
 
+def test_a_forward_may_take_more_than_it_is_given():
+    class More(Around):
+        def forward(self, x, other=None, *more, **named):
+            x = self.first(x)
+            if other is not None or more or named:
+                x = x + other
+            return self.second(x)
+
+    for example in (None, torch.zeros(2, 4)):
+        assert [layer.name for layer in chains_of(More(None), example).layers] == ["first"]
+    assert chains_of(More(None), (torch.zeros(2, 4), torch.zeros(2, 6))).layers == ()
+
+
 def test_an_example_shows_that_a_view_flattens():
     model = Around(lambda m, x: m.second(m.first(x).relu().view(-1, 24)), nn.Conv2d(1, 6, 3), nn.Linear(24, 2))
     assert chains_of(model).layers == ()
@@ -363,7 +425,7 @@ def test_what_a_pruner_holds_is_not_sorted():
     model = mlp()
     pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
     before = [p.clone() for p in model.parameters()]
-    with pytest.raises(OptionError, match="finalize the Pruner first"):
+    with pytest.raises(OptionError, match="finalize that first"):
         sort_units_(model)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     pruner.finalize()

@@ -156,8 +156,9 @@ def chains_of(model: nn.Module, example: Example = None) -> Chains:
 
     Args:
         model: nothing in it is changed.
-        example: inputs of the model, by which `x.view(-1, 800)` is seen to flatten; the model is run once with them.
-            Not needed where it says `x.flatten(1)` or `x.view(x.size(0), -1)`.
+        example: inputs of the model, by which `x.view(-1, 800)` is seen to flatten; the model is run with them. Not
+            needed where it says `x.flatten(1)` or `x.view(x.size(0), -1)`. What has a default in the model's forward
+            is left at that, unless the example gives it.
 
     Raises:
         OptionError: torch.fx cannot trace the model, and the message names the module; or the example does not fit it.

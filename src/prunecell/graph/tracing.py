@@ -1,5 +1,6 @@
 """A model as torch.fx traces it, once in training and once in evaluation."""
 
+import inspect
 import operator
 from collections import Counter
 from collections.abc import Callable
@@ -56,7 +57,7 @@ class Graph:
 
 
 def graphs_of(model: nn.Module, example: Example = None) -> tuple[Graph, Graph]:
-    """Trace a model without its wrappers, in training and in evaluation.
+    """Trace a model without its wrappers, in training and in evaluation, as it is called with what it must get.
 
     Args:
         model: nothing in it is changed.
@@ -75,7 +76,7 @@ def graphs_of(model: nn.Module, example: Example = None) -> tuple[Graph, Graph]:
         for training in (True, False):
             for part in modes:
                 part.training = training
-            traced.append(_traced(model))
+            traced.append(_traced(model, example))
         return Graph(traced[0], model, example), Graph(traced[1], model, example)
     finally:
         for part, training in modes.items():
@@ -85,9 +86,24 @@ def graphs_of(model: nn.Module, example: Example = None) -> tuple[Graph, Graph]:
 class _Tracer(fx.Tracer):
     """Torch's, which also knows where it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_inputs: int) -> None:
         super().__init__()
         self.place: list[str] = []
+        self._n_inputs = n_inputs
+
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,  # noqa: FBT001 - as torch has it
+        concrete_args: Any = None,  # noqa: ANN401
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """See `fx.Tracer`. Of what has a default the model gets as much as the example has, and `*more` never."""
+        _, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)
+        function = inspect.unwrap(root_fn)
+        n_positional = function.__code__.co_argcount
+        n_needed = n_positional - len(function.__defaults__ or ())
+        n_given = max(n_needed, min(self._n_inputs + 1, n_positional))  # and the model itself
+        return function, list(arguments)[:n_given]
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -99,8 +115,8 @@ class _Tracer(fx.Tracer):
         return result
 
 
-def _traced(model: nn.Module) -> fx.Graph:
-    tracer = _Tracer()
+def _traced(model: nn.Module, example: Example) -> fx.Graph:
+    tracer = _Tracer(len(example) if isinstance(example, tuple) else 1)
     try:
         return tracer.trace(model)
     except Exception as error:  # noqa: BLE001 - the model's own code, which meets no tensor here
@@ -131,6 +147,14 @@ def is_changed(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))  # noqa: SLF001
 
 
-def is_watched(parameter: Tensor) -> bool:
-    """Whether something such as a Pruner waits for its gradients, and would not see that its weights moved."""
-    return bool(getattr(parameter, "_post_accumulate_grad_hooks", None))
+def check_unwatched(name: str, parameter: Tensor, verb: str) -> None:
+    """Refuse to move or change a parameter, behind the back of what waits for its gradients.
+
+    Raises:
+        OptionError: it has a hook; the message says that the parameter cannot be what the verb says.
+    """
+    if getattr(parameter, "_post_accumulate_grad_hooks", None):
+        raise OptionError(
+            f"{name!r} cannot be {verb}: it has a hook, such as a Pruner's or a Quantizer's, which would not follow;"
+            " finalize that first"
+        )

@@ -22,6 +22,8 @@ from prunecell.resizing import heads_of
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
+_LAST = (1 << 64) - 1  # how torch's splits save the dimension -1
+_N_PROJECTIONS = 3  # queries, keys and values
 
 
 class _KeptError(Exception):
@@ -105,6 +107,7 @@ class Twin:
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
+            self._follow_splits(pruning)
             for group in self._graph.get_all_groups():
                 self._take(group)
 
@@ -155,6 +158,13 @@ class Twin:
         self._ends = {tensor.grad_fn for tensor in tensors_in(outputs)}
         return outputs
 
+    def _follow_splits(self, pruning: Any) -> None:  # noqa: ANN401
+        """Let splits of the last dimension be followed; torch-pruning follows none behind a table of positions."""
+        for node in self._graph.module2node.values():
+            if node.type == pruning.ops.OPTYPE.SPLIT and getattr(node.grad_fn, "_saved_dim", 0) in {2, _LAST}:
+                node.enable_index_mapping = True
+        pruning.dependency.index_mapping.update_index_mapping(self._graph)
+
     def _take(self, group: Any) -> None:  # noqa: ANN401 - torch-pruning has no types
         """Take a group, or say why its units cannot be removed."""
         module = group[0].dep.target.module
@@ -174,8 +184,9 @@ class Twin:
         members = [member for item in group for member in self._members(item)]
         if not any(member.is_input for member in members):
             raise _KeptError("nothing reads them")
-        n_indices, writers = len(group[0].idxs), [member for member in members if not member.is_input]
-        n_heads, n_units = self._heads(writers, n_indices)
+        writers = [member for member in members if not member.is_input]
+        n_units = self._n_units(group, members)
+        n_heads = self._n_heads(writers, len(group[0].idxs) // n_units)
         attentions = [module.num_heads for module in others if isinstance(module, nn.MultiheadAttention)]
         n_groups = [module.num_groups for module in others if isinstance(module, nn.GroupNorm)]
         n_blocks = n_heads or math.lcm(*attentions, *n_groups)
@@ -209,23 +220,34 @@ class Twin:
         is_input = self._reads(item)
         width = self._graph.get_in_channels(node) if is_input else self._graph.get_out_channels(node)
         index, root = torch.tensor([*item.idxs]), torch.tensor([*item.root_idxs])
-        if index.shape != root.shape:
+        if index.shape != root.shape or len(set(item.idxs)) < len(index) or int(index.max()) >= width:
             raise _KeptError(f"what becomes of them in {name!r} is not known")
         for side in (False, True) if isinstance(module, nn.MultiheadAttention) else (is_input,):
             yield _Member(name=name, module=module, is_input=side, index=index, root=root, width=width)
 
-    def _heads(self, writers: list[_Member], n_indices: int) -> tuple[int, int]:
-        """(how many heads the units are, if they are queries, keys and values, else 0; how many units there are)."""
+    def _n_units(self, group: Any, members: list[_Member]) -> int:  # noqa: ANN401
+        """How many units there are: fewer than rows where parts of these meet, as queries and keys of one layer do."""
+        n_indices, n_units = len(group[0].idxs), min(len(member.index) for member in members)
+        if n_units < n_indices:
+            module, function = group[0].dep.target.module, group[0].dep.handler
+            for unit in {0, n_units - 1}:
+                partners = self._graph.get_pruning_group(module, function, [unit])[0].idxs
+                if sorted(partners) != list(range(unit, n_indices, n_units)):
+                    raise _KeptError("which of them go together is not known")
+        return n_units
+
+    def _n_heads(self, writers: list[_Member], n_parts: int) -> int:
+        """How many heads the units are, if they are queries, keys and values; else 0."""
         parents = {member.name.rpartition(".")[0] for member in writers}
-        parent = self._model.get_submodule(min(parents))
-        _, n_heads = heads_of(parent)
-        if len(parents) > 1 or not n_heads or isinstance(writers[0].module, nn.MultiheadAttention):
-            return 0, n_indices
-        if len(writers) > 1:
-            return n_heads, n_indices
-        inputs = {layer.in_features for layer in parent.children() if isinstance(layer, nn.Linear)}
-        fused = n_indices % 3 == 0 and n_indices // 3 in inputs  # one layer for all three
-        return (n_heads, n_indices // 3) if fused else (0, n_indices)
+        if len(parents) > 1 or isinstance(writers[0].module, nn.MultiheadAttention):
+            return 0
+        parent = parents.pop()
+        _, n_heads = heads_of(self._model.get_submodule(parent))
+        if not n_heads or len(writers) == n_parts == 1:
+            return 0
+        if max(len(writers), n_parts) < _N_PROJECTIONS:
+            raise _KeptError(f"how the heads of {parent or 'the model'} are made is not known")
+        return n_heads
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

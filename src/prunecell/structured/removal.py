@@ -16,7 +16,7 @@ from prunecell.criteria import Criterion, keys_of, n_gradients_of, needs_of
 from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers import Traits, exact_count
-from prunecell.graph.tracing import Example, is_watched
+from prunecell.graph.tracing import Example, check_unwatched
 from prunecell.names import unwrapped
 from prunecell.plan.resolve import Key
 from prunecell.pruner import Pruner
@@ -225,10 +225,7 @@ def _check(model: nn.Module, kept: Mapping[str, Tensor], example: Example, optim
             raise OptionError(f"{first!r} and {name!r} are one tensor, and would become smaller in different ways")
     changing = {tensor: name for name in kept if isinstance(tensor := tensors[name], nn.Parameter)}
     for parameter, name in changing.items():
-        if is_watched(parameter):
-            raise OptionError(
-                f"{name!r} has a hook, such as a Pruner's, which would not follow; finalize the Pruner first"
-            )
+        check_unwatched(name, parameter, "made smaller")
     if optimizer is not None:
         check_optimizer(optimizer, changing)
     inputs = example if isinstance(example, tuple) else (example,)

@@ -47,48 +47,79 @@ class Residual(nn.Module):
         return self.last(torch.cat([y.mean((2, 3)), x.mean((2, 3))], 1))
 
 
+class Gated(nn.Module):
+    """Halves of the channels that are multiplied, and channels that are scaled by what they tell together."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates, self.conv = nn.Conv2d(1, 16, 3), nn.Conv2d(8, 8, 3)
+        self.down, self.up, self.last = nn.Linear(8, 4), nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        a, b = self.gates(x).chunk(2, 1)
+        x = torch.relu(self.conv(a * torch.sigmoid(b)))
+        return self.last((x * self.up(torch.relu(self.down(x.mean((2, 3)))))[:, :, None, None]).mean((2, 3)))
+
+
 class Heads(nn.Module):
     """Attention made of linear layers, one for all or three."""
 
-    def __init__(self, *, fused):
+    def __init__(self, kind):
         super().__init__()
-        self.num_heads, self.fused = 4, fused
-        self.qkv = nn.Linear(16, 48) if fused else nn.ModuleList()
-        self.q, self.k, self.v = (nn.Identity() if fused else nn.Linear(16, 16) for _ in range(3))
+        self.num_heads, self.kind = 4, kind
+        if kind == "three":
+            self.q, self.k, self.v = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        else:
+            self.qkv = nn.Linear(16, 48)
         self.out = nn.Linear(16, 16)
 
     def forward(self, x):
-        parts = self.qkv(x).chunk(3, -1) if self.fused else (self.q(x), self.k(x), self.v(x))
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        if self.kind == "unbind":
+            q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        else:
+            parts = (self.q(x), self.k(x), self.v(x)) if self.kind == "three" else self.qkv(x).chunk(3, -1)
+            q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class Transformer(nn.Module):
-    """A block as in a vision transformer; the rows of an image are its tokens."""
+    """A block as in a vision transformer, with a class token and positions; the rows of an image are its tokens."""
 
     def __init__(self, attention):
         super().__init__()
         self.embed = nn.Linear(8, 16)
+        self.token, self.positions = nn.Parameter(torch.randn(1, 1, 16)), nn.Parameter(torch.randn(1, 9, 16))
         self.norm, self.attention = nn.LayerNorm(16), attention
         self.up, self.down, self.last = nn.Linear(16, 24), nn.Linear(24, 16), nn.Linear(16, 3)
 
     def forward(self, x):
-        x = self.embed(x.squeeze(1))
+        x = torch.cat([self.token.expand(len(x), -1, -1), self.embed(x.squeeze(1))], 1) + self.positions
         y = self.norm(x)
         packed = isinstance(self.attention, nn.MultiheadAttention)
         x = x + (self.attention(y, y, y, need_weights=False)[0] if packed else self.attention(y))
-        return self.last((x + self.down(torch.relu(self.up(x)))).mean(1))
+        return self.last((x + self.down(torch.relu(self.up(x))))[:, 0])
 
 
 MODELS = {
     "mlp": mlp,
     "cnn": cnn,
     "residual": Residual,
-    "three linear layers": lambda: Transformer(Heads(fused=False)),
-    "one linear layer": lambda: Transformer(Heads(fused=True)),
+    "gated": Gated,
+    "three linear layers": lambda: Transformer(Heads("three")),
+    "chunks of one": lambda: Transformer(Heads("chunk")),
+    "parts of one": lambda: Transformer(Heads("unbind")),
     "torch's attention": lambda: Transformer(nn.MultiheadAttention(16, 4, batch_first=True)),
 }
-N_GROUPS = {"mlp": 2, "cnn": 2, "residual": 4, "three linear layers": 3, "one linear layer": 3, "torch's attention": 2}
+N_GROUPS = {
+    "mlp": 2,
+    "cnn": 2,
+    "residual": 4,
+    "gated": 3,
+    "three linear layers": 3,
+    "chunks of one": 3,
+    "parts of one": 3,
+    "torch's attention": 2,
+}
 every_model = pytest.mark.parametrize("name", MODELS)
 X = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -266,6 +297,19 @@ class Tied(nn.Module):
         return self.c(torch.relu(self.b(torch.relu(self.a(x))))).mean((1, 2))
 
 
+class TwoForHeads(nn.Module):
+    """Queries in one layer, keys and values in another."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads, self.q, self.kv, self.out = 2, nn.Linear(8, 8), nn.Linear(8, 16), nn.Linear(8, 2)
+
+    def forward(self, x):
+        parts = (self.q(x.squeeze(1)), *self.kv(x.squeeze(1)).chunk(2, -1))
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
 def _grouped():
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 2))
 
@@ -281,6 +325,7 @@ REFUSED = {
     "tied": (Tied, HALF, OptionError, "'a.weight' and 'b.weight' are one tensor"),
     "groups": (_grouped, HALF, OptionError, "'1' has groups of channels"),
     "parametrized": (_parametrized, HALF, OptionError, "the weight of '1' is computed"),
+    "queries apart": (TwoForHeads, HALF, OptionError, "how the heads of the model are made is not known"),
     "no hidden units": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), HALF, OptionError, "no unit of Seq"),
     "out of reach": (mlp, RemoveSpec(flops=0.001), OptionError, "flops=0.001 cannot be reached: 0.0"),
     "all is left alone": (mlp, {"1.*": None, "3.*": None, "5.*": HALF}, OptionError, "no unit of Sequential can be"),
