@@ -80,7 +80,7 @@ class Group:
         for weight in self.weights:
             if weight not in late:
                 weight.collector.end()
-            if not adding:
+            if self._adds_up and not adding:
                 weight.collector.gradients.forget()
             if weight in late or soon:
                 weight.collector.begin()

@@ -412,6 +412,19 @@ def test_gradients_that_overflowed_are_waited_for(mlp):
     assert pruner.sparsity == 0.5
 
 
+def test_what_was_collected_of_one_weight_is_kept_until_that_of_the_others_comes(mlp):
+    """Layers that are trained in turn: no step has the gradients of both."""
+    solver, pruner = trainer(mlp.model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor)))
+    for place in ("0", "2"):
+        assert pruner.sparsity == 0
+        solver.zero_grad()
+        (gradient,) = torch.autograd.grad(mlp.loss(), mlp.model.get_parameter(f"{place}.weight"))
+        mlp.model.get_parameter(f"{place}.weight").grad = gradient
+        solver.step()
+        pruner.step(16)
+    assert pruner.sparsity == 0.5
+
+
 def test_a_layer_that_is_never_used_is_told_of_by_name(mlp):
     model = nn.Sequential(mlp.model, nn.Linear(4, 4))
     solver, pruner = trainer(model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=taylor)))

@@ -58,14 +58,15 @@ class AtLeast:
         found = [limit / max(size, 1) for limit, size in zip(limits, sizes, strict=True)]
         free = list(range(len(sizes)))
         while free:
-            budget = n_left / max(sum(sizes[i] for i in free), 1)
-            shares = dict(zip(free, shares_of(self.allocation, [evidences[i] for i in free], budget), strict=True))
-            free = [i for i in free if exact_count(shares[i], sizes[i]) <= limits[i]]
-            if len(free) == len(shares):
-                found = [shares.get(i, share) for i, share in enumerate(found)]
+            budget = max(n_left, 0) / max(sum(sizes[i] for i in free), 1)
+            shares = shares_of(self.allocation, [evidences[i] for i in free], budget)
+            within = [i for i, share in zip(free, shares, strict=True) if exact_count(share, sizes[i]) <= limits[i]]
+            if within == free:
+                for i, share in zip(free, shares, strict=True):
+                    found[i] = share
                 break
-            n_left -= sum(limits[i] for i in shares if i not in free)
-            n_left = max(n_left, 0)
+            n_left -= sum(limits[i] for i in free if i not in within)
+            free = within
         return found
 
     def _limit(self, evidence: Evidence) -> int:

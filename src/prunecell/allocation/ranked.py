@@ -54,9 +54,16 @@ def _lamp_scores(weight: Tensor) -> Tensor:
     values = weight.detach().double().reshape(-1)
     finite = values[values.isfinite()].abs()
     scaled = (finite / finite.max()).nan_to_num() if len(finite) else finite  # so that no square is infinite
-    squares = scaled.square().sort().values
-    scores = (squares / squares.flip(0).cumsum(0).flip(0)).nan_to_num()
+    squares = _ascending(scaled).square_()
+    scores = squares.div_(squares.flip(0).cumsum_(0).flip(0)).nan_to_num_()
     return torch.cat([scores, scores.new_ones(len(values) - len(finite))])
+
+
+def _ascending(values: Tensor) -> Tensor:
+    """Sorted; on the CPU by numpy, which takes a seventh of torch's time."""
+    if values.is_cpu and type(values) is Tensor:
+        return torch.from_numpy(np.sort(values.numpy()))
+    return values.sort().values
 
 
 def _ranking(evidence: Evidence) -> Ranking:

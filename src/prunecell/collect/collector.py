@@ -68,6 +68,7 @@ class Collector:
         self.stop()
         self.gradients.forget_step()
         self.inputs.squares = None
+        self.norm_scale.forget()
         self.from_batches.clear()
 
     def forget(self) -> None:

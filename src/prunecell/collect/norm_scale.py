@@ -40,11 +40,13 @@ class NormScale:
         return cls(owner, tuple(norms) if isinstance(owner, KNOWN) else ())
 
     def begin(self) -> None:
-        """Try, unless it is known."""
-        if self._behind is None:
-            self.n_runs, self.readers = 0, []
-            self._hooks.append(self.owner.register_forward_hook(Hook(self, NormScale.ran)))
-            self._hooks += [norm.register_forward_pre_hook(Hook(self, NormScale.read)) for norm in self.norms]
+        """Try."""
+        self._hooks.append(self.owner.register_forward_hook(Hook(self, NormScale.ran)))
+        self._hooks += [norm.register_forward_pre_hook(Hook(self, NormScale.read)) for norm in self.norms]
+
+    def forget(self) -> None:
+        """Forget what was found: the model may have changed when the next masks are filled."""
+        self.n_runs, self.readers = 0, []
 
     def stop(self) -> None:
         """Listen no longer."""

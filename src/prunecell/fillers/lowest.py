@@ -55,7 +55,7 @@ class Lowest:
     def rank(self, evidence: Evidence) -> Ranking:
         """See `Ranks`."""
         try:
-            groups = self.granularity.group(order_of(self.criterion, evidence, revives=self.traits.revives))
+            groups = self.granularity.group(order_of(self.criterion, evidence, reviving=self.traits.revives))
         except OptionError as error:
             raise OptionError(f"{evidence.name}: {error}") from None
         return Ranking(keys=groups, group_size=evidence.weight.numel() // max(groups.shape.numel(), 1))
@@ -97,7 +97,7 @@ def check_criterion(criterion: object) -> None:
     )
 
 
-def order_of(criterion: Criterion, evidence: Evidence, *, revives: bool) -> Keys:
+def order_of(criterion: Criterion, evidence: Evidence, *, reviving: bool) -> Keys:
     """The keys of single weights by a criterion; what is pruned already comes first where nothing revives."""
     keys = keys_of(criterion, evidence)
-    return keys if revives or not isinstance(keys, Scores) or not evidence.mask.n_pruned else keys.after(evidence.mask)
+    return keys if reviving or not isinstance(keys, Scores) or not evidence.mask.n_pruned else keys.after(evidence.mask)

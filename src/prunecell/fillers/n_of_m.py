@@ -8,7 +8,7 @@ from torch import Tensor
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import LARGEST, Listed, listed
 from prunecell.choices import by_name
-from prunecell.criteria import Criterion, magnitude, n_gradients_of, needs_of
+from prunecell.criteria import Criterion, magnitude, n_gradients_of, needs_of, revives
 from prunecell.described import shown
 from prunecell.errors import OptionError, check_count
 from prunecell.evidence import Evidence, Ranking
@@ -61,11 +61,12 @@ class NofM:
     @property
     def traits(self) -> Traits:
         """See `Described`."""
-        return Traits(needs=needs_of(self.criterion), n_gradients=n_gradients_of(self.criterion))
+        criterion = self.criterion
+        return Traits(needs=needs_of(criterion), n_gradients=n_gradients_of(criterion), revives=revives(criterion))
 
     def rank(self, evidence: Evidence) -> Ranking:
         """See `Ranks`: what must be kept comes after all that may be pruned."""
-        keys = listed(order_of(self.criterion, evidence, revives=False))
+        keys = listed(order_of(self.criterion, evidence, reviving=self.traits.revives))
         return Ranking(
             keys=Listed(keys.clamp(max=LARGEST - 1).masked_fill(~self._may_go(keys, evidence.name), LARGEST))
         )

@@ -2,7 +2,8 @@
 
 At an update fraction (1 + cos(pi p)) / 2 of the kept weights move, where p goes from 0 to 1 as the schedule goes on.
 Those of the smallest magnitude are dropped, and as many that were pruned before grow, from 0, their moments too. What
-is dropped does not grow in the same update. Where the sparsity changes, so many more are dropped, or fewer.
+is dropped does not grow in the same update. Where the sparsity changes, so many more are dropped, or fewer. A mask that
+is there before the schedule has begun to move is drawn at random.
 """
 
 import math
@@ -26,7 +27,7 @@ from prunecell.fillers.filler import Traits, exact_count, prune_smallest
 class SET:
     """Sparse evolutionary training: drop the smallest, grow at random (Mocanu 2018).
 
-    The first mask is drawn at random. Give it a schedule that moves: `Moving`. Every process draws the same. Source:
+    Give it a schedule that moves: `Moving`. Every process draws the same. Source:
     Scalable training of artificial neural networks with adaptive sparse connectivity inspired by network science,
     https://arxiv.org/abs/1707.04780.
 
@@ -51,7 +52,7 @@ class SET:
 class RigL:
     """Rigging the lottery: drop the smallest, grow where the gradient is largest (Evci 2020).
 
-    The first mask is drawn at random. Give it a schedule that moves, and an allocation that spares small layers:
+    Give it a schedule that moves, and an allocation that spares small layers:
     `PruneSpec(schedule=Moving(...), filler=RigL(), allocation=erk)`. Under a schedule that rises it prunes and grows,
     as GraNet does (Liu 2021, https://arxiv.org/abs/2106.10404). Source: Rigging the lottery: making all tickets
     winners, https://arxiv.org/abs/1911.11134, where a weight may grow in the update that drops it.
@@ -84,7 +85,7 @@ def _moved(evidence: Evidence, sparsity: float, fraction: float, growth: Keys) -
     """
     n, kept = evidence.weight.numel(), evidence.mask.to_bool()
     n_pruned = exact_count(sparsity, n)
-    if not evidence.mask.n_pruned:
+    if not evidence.mask.n_pruned and not evidence.progress:
         return prune_smallest(random(evidence), n_pruned)
     moving = fraction * (1 + math.cos(math.pi * evidence.progress)) / 2
     n_grown = min(int(moving * (n - n_pruned)), evidence.mask.n_pruned)

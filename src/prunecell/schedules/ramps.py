@@ -126,7 +126,7 @@ class OneCycle(Ramp):
 
     >>> schedule = OneCycle(sparsity=0.8, steps=4, n_updates=4)
     >>> [round(schedule(Clock(steps=s)), 4) for s in range(6)]
-    [0.0, 0.1461, 0.7047, 0.7968, 0.8, 0.8]
+    [0.0, 0.146, 0.7047, 0.7968, 0.8, 0.8]
     """
 
     def curve(self, t: float) -> float:

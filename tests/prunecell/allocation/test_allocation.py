@@ -49,7 +49,7 @@ def test_laws_that_hold_for_every_allocation(allocation, filler, sparsity):
 
 @pytest.mark.parametrize("filler", [Lowest(), Lowest(criterion=random), SET()], ids=repr)
 @pytest.mark.parametrize("allocation", EXACT, ids=shown)
-@pytest.mark.parametrize("sparsity", [0.0, 0.0001, 0.123, 0.5, 0.71, 0.9, 0.949])
+@pytest.mark.parametrize("sparsity", [0.0, 0.0001, 0.5, 0.71, 0.949])
 def test_a_budget_is_met_to_the_weight(filler, allocation, sparsity):
     spec = PruneSpec(schedule=Static(sparsity=sparsity), allocation=allocation, filler=filler)
     if isinstance(filler, SET) and global_ranking in {allocation, getattr(allocation, "allocation", None)}:

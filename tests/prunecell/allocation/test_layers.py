@@ -12,6 +12,7 @@ from prunecell import Cubic, Lowest, Pruner, PruneSpec, Static, global_ranking, 
 from prunecell.allocation import AtLeast, PerLayer, erk, lamp
 from prunecell.allocation.shares import apportioned
 from prunecell.bits.mask import Mask
+from prunecell.described import shown
 from prunecell.errors import OptionError, OptionTypeError, PlanError
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count
@@ -178,7 +179,7 @@ def test_more_than_the_given_can_prune_is_refused():
 # ---- a minimum density -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("inner", [global_ranking, lamp, erk, PerLayer(sparsities={"2.*": 0.999, "*": 0.5})], ids=str)
+@pytest.mark.parametrize("inner", [global_ranking, lamp, erk, PerLayer(sparsities={"2.*": 0.999, "*": 0.5})], ids=shown)
 @pytest.mark.parametrize("density", [0.0, 0.01, 0.05, 0.1])
 @pytest.mark.parametrize("sparsity", [0.5, 0.9])
 def test_no_layer_falls_below_its_density_and_the_total_stays_exact(inner, density, sparsity):

@@ -155,3 +155,13 @@ def test_a_copy_in_the_midst_of_a_trial_tries_by_itself(copied):
     assert pruner.sparsity == 0
     assert not any(m._forward_hooks or m._forward_pre_hooks for net in (other, alone) for m in net.modules())
     assert model[0]._forward_hooks
+
+
+def test_each_update_tries_anew_because_models_change():
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6))
+    nn.init.uniform_(model[1].weight)
+    pruner = Pruner(model, SPEC)
+    pruner.calibrate([(image(), None)], loss=run)
+    model[1] = nn.Identity()  # as folding leaves it
+    with pytest.raises(OptionError, match="1 outputs went straight into 0"):
+        pruner.calibrate([(image(), None)], loss=run)

@@ -113,6 +113,13 @@ def test_training_keeps_the_sparsity_and_grown_weights_begin_at_zero_with_their_
     assert n_moves > 20
 
 
+@pytest.mark.parametrize("filler", [SET(), RigL()], ids=repr)
+def test_what_was_dense_until_now_is_pruned_by_magnitude(filler):
+    found = replace(evidence(0, progress=0.1), collected={})
+    keep = filler(found, 0.7).to_bool()
+    assert found.weight[~keep].abs().max() <= found.weight[keep].abs().min()
+
+
 def test_a_schedule_that_rises_prunes_and_grows(mlp):
     solver = torch.optim.SGD(mlp.model.parameters(), lr=0.1)
     schedule = Cubic(sparsity=0.9, start=0.5, steps=8, n_updates=8)

@@ -13,7 +13,7 @@ from prunecell.errors import OptionError, OptionTypeError
 from prunecell.evidence import Evidence
 from prunecell.fillers import FILLERS, SET, RigL, exact_count, float32_count, keep_all
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 EXAMPLES = [*(kind() for kind in FILLERS.values() if isinstance(kind, type)), IterNonStruct(delta=0.1)]
 RANDOM_OR_BOUND = (Random, SET, RigL, NofM)
 SPARSITIES = [0.0, 0.01, 0.1, 0.3, 0.5, 0.77, 0.9, 0.999, 1.0]

@@ -22,7 +22,7 @@ from prunecell.schedules import (
     updates_of,
 )
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 NEEDED = {
     "Cubic": {"steps": 50},
     "Exponential": {"steps": 50},
