@@ -20,7 +20,7 @@ def data(tmp_path_factory):
     """Files like MNIST's, of 28 x 28 pixels."""
     folder, small = tmp_path_factory.mktemp("examples"), digits()
     for start, images, labels in (
-        ("train", small.train_images, small.train_labels),
+        ("train", small.train_images[:800], small.train_labels[:800]),
         ("t10k", small.test_images[:200], small.test_labels[:200]),
     ):
         pixels = np.pad(images.numpy().repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2)))
@@ -51,8 +51,8 @@ def percents(text):
 @pytest.mark.parametrize(
     ("arguments", "most_bytes"),
     [
-        (("--dense-epochs", "10", "--epochs", "8"), 50_000),
-        (("--network", "lenet-5", "--shift", "--dense-epochs", "3", "--epochs", "2"), 200_000),
+        (("--dense-epochs", "15", "--epochs", "12"), 50_000),
+        (("--network", "lenet-5", "--shift", "--dense-epochs", "4", "--epochs", "2"), 200_000),
     ],
     ids=["lenet-300-100", "lenet-5"],
 )
@@ -89,7 +89,7 @@ def test_structured_then_sparse(run):
 
 
 def test_rigl(run):
-    _, printed = run("rigl.py", "--epochs", "10", "--sparsity", "0.9")
+    _, printed = run("rigl.py", "--epochs", "6", "--sparsity", "0.9")
     rows = [percents(line) for line in printed.splitlines()[1:]]
     assert all(row[0] == pytest.approx(90, abs=0.1) for row in rows)
     assert max(row[-1] for row in rows) <= 60
