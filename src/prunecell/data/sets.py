@@ -27,6 +27,10 @@ MNIST_MD5 = {  # in the order of DataSet's fields
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
+FASHION_MNIST_SOURCES = (
+    "On Debian or Ubuntu, apt-get install dataset-fashion-mnist brings it; elsewhere, the folder data/fashion of "
+    "https://github.com/zalandoresearch/fashion-mnist has the files. "
+)
 DIGITS_TRAIN = 1437  # four fifths of the 1797 digits
 
 
@@ -117,7 +121,7 @@ def fashion_mnist(folder: str | Path | None = None) -> DataSet:
     """
     folders = [cache_folder("fashion-mnist"), FASHION_MNIST_FOLDER] if folder is None else [Path(folder)]
     complete = (found for found in folders if all(_find(found, name) for name in MNIST_MD5))
-    return _read_idx_files("Fashion-MNIST", next(complete, folders[0]))
+    return _read_idx_files("Fashion-MNIST", next(complete, folders[0]), sources=FASHION_MNIST_SOURCES)
 
 
 def digits() -> DataSet:
@@ -137,13 +141,15 @@ def digits() -> DataSet:
     return DataSet("digits", images[train], labels[train].long(), images[test], labels[test].long())
 
 
-def _read_idx_files(title: str, folder: Path, labels: str | Path | None = None) -> DataSet:
+def _read_idx_files(title: str, folder: Path, labels: str | Path | None = None, *, sources: str = "") -> DataSet:
     folders = {name: Path(labels) if labels and "labels" in name else folder for name in MNIST_MD5}
     paths = {name: _find(folders[name], name) for name in MNIST_MD5}
     missing = [name for name, path in paths.items() if path is None]
     if missing:
         looked_in = folders[missing[0]]
-        raise DataError(f"{title} is not in {looked_in}: {', '.join(missing)} missing. {_remedy(title, looked_in)}")
+        raise DataError(
+            f"{title} is not in {looked_in}: {', '.join(missing)} missing. {sources}{_remedy(title, looked_in)}"
+        )
     found = [path for path in paths.values() if path is not None]
     arrays = [read_idx(path) for path in found]
     for path, array in zip(found, arrays, strict=True):

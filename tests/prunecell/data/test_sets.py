@@ -131,7 +131,9 @@ def test_what_to_do_when_it_cannot_be_fetched(cache, monkeypatch):
 
 
 def test_fashion_mnist_looks_in_the_cache_then_where_debian_puts_it(cache, tmp_path):
-    with pytest.raises(DataError, match=rf"Fashion-MNIST is not in {cache}/fashion-mnist"):
+    with pytest.raises(
+        DataError, match=rf"Fashion-MNIST is not in {cache}/fashion-mnist: .* dataset-fashion-mnist .* Put"
+    ):
         data.fashion_mnist()
     fill(tmp_path / "debian", pack=gzip.compress, end=".gz")
     assert equal_to_parts(data.fashion_mnist())
