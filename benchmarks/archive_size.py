@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import safetensors.torch
 import torch
@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from prunecell import Cubic, Pruner, PruneSpec
 from prunecell.archive import load, save
 from prunecell.codecs.decode import decode
-from prunecell.codecs.encode import Encoded, encode
+from prunecell.codecs.dtypes import element_type, words_of
+from prunecell.codecs.encode import Encoded, encode, encode_words
 from prunecell.codecs.streams import InMemory
 from prunecell.data import mnist
 from prunecell.sharing import share_
@@ -94,6 +95,26 @@ def random_weights(rounds: int) -> None:
         print()
 
 
+def integer_weights() -> None:
+    """Print what integers times a step take, where units differ in how many weights live, and how fast that is."""
+    torch.manual_seed(0)
+    print(f"\nintegers times a step, {SIDE} x {SIDE}; million weights a second of processor time\n")
+    print("sparsity  bits a weight   in out  as streams")
+    for sparsity in (0.9, 0.95, 0.98, 0.99):
+        chance = torch.randn(SIDE, 1).exp() * torch.randn(SIDE).exp()
+        kept = torch.rand(SIDE, SIDE) < chance * ((1 - sparsity) / chance.mean())
+        sizes = torch.empty(SIDE, SIDE).geometric_(0.7) * torch.randn(SIDE, SIDE).sign()
+        weight = torch.where(kept, sizes * 0.037, 0.0)
+        start = process_time()
+        encoded = encode(weight)
+        middle = process_time()
+        decoded(encoded)
+        write, read = (weight.numel() / t / 1e6 for t in (middle - start, process_time() - middle))
+        streams = encode_words(words_of(weight), element_type(weight.dtype), (SIDE, SIDE), "zlib")
+        bits, others = (8 * made.record.n_bytes / weight.numel() for made in (encoded, streams))
+        print(f"{(~kept).float().mean():8.1%} {bits:14.3f} {write:4.0f} {read:3.0f} {others:11.3f}")
+
+
 def lenet(sparsity: float, *, epochs: int = 8, batch: int = 128) -> tuple[nn.Sequential, Callable[[], float]]:
     """LeNet-300-100, pruned while it is trained, and what measures its error on the test images."""
     torch.manual_seed(0)
@@ -145,6 +166,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rounds = next((int(word) for word in sys.argv[1:] if word.isdigit()), 5)
     random_weights(rounds)
+    integer_weights()
     if "--lenet" in sys.argv:
         for sparsity in (0.90, 0.92):
             model, error = lenet(sparsity)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from read_integers import Array, Bits, grid_of, read_integers, read_rows
 
-KINDS = "<f4 <f2 <u2 <f8 i1 u1 ? <i2 <i4 <i8 <u2 <u4 <u8 <c8 <c16 u1 u1 u1 u1 u1 u1".split()  # the dtypes, by number
+KINDS = "<f4 <f2 <u2 <f8 i1 u1 ? <i2 <i4 <i8 <u2 <u4 <u8 <c8 <c16 u1 u1 u1 u1 u1 u1".split()  # noqa: SIM905 - by number
 FLOATS, BF16, INT8, BOOL, INT32, COMPLEX = (0, 1, 2, 3, 13, 14), 2, 4, 6, 8, (13, 14)
 NARROWER = {0: (1, 2, INT8, INT32), 1: (INT8, INT32), 2: (INT8, INT32), 3: (0, 1, 2, INT8, INT32)}
 WORDS = (
@@ -70,7 +70,15 @@ def entry(data: Bytes, before: list[dict[str, Any]]) -> dict[str, Any]:
     count = n_words if is_all else 0 if form == 2 else data.number()
     need(stored == kind or stored in NARROWER.get(kind, ()), "it cannot be stored so")
     need(count <= n_words and (count or form < 3) and (shape or form == 4 or not scaled), "a wrong count")
-    e = {"form": form, "kind": kind, "stored": stored, "shape": shape, "count": count, "scaled": scaled, "above": 0}
+    e: dict[str, Any] = {
+        "form": form,
+        "kind": kind,
+        "stored": stored,
+        "shape": shape,
+        "count": count,
+        "scaled": scaled,
+        "above": 0,
+    }
     steps: list[Any] = [("<f4", n, n) for n in ([1] if form == 4 else shape[:1]) if scaled]
     if form == 1:
         e["plan"] = [(KINDS[kind], n := math.prod(shape), n, 0, n * np.dtype(KINDS[kind]).itemsize)]
@@ -82,7 +90,7 @@ def entry(data: Bytes, before: list[dict[str, Any]]) -> dict[str, Any]:
         books = [(f"<u{size}", n, n)] * (form == 6)
         e["plan"] = [(kind, n, m, 0, n * np.dtype(kind).itemsize) for kind, n, m in steps + books]
         if form > 2:
-            e["grid"], above = grid_of(shape, e["side"]), before[-e["above"]] if e["above"] <= len(before) else {}
+            e["grid"], above = grid_of(shape, e["side"]), before[-e["above"]] if 0 < e["above"] <= len(before) else {}
             need(not e["above"] or ("grid" in above and e["grid"][1] % above["grid"][0] == 0), "a wrong tensor above")
             e["plan"].append(("", 0, 0, 3, data.number()))
     else:
@@ -120,20 +128,23 @@ def tensor(e: dict[str, Any], data: Bytes, above: list[int]) -> Array:
     form, stored, kind, count, scaled = e["form"], e["stored"], np.dtype(KINDS[e["kind"]]), e["count"], e["scaled"]
     n_words, size = math.prod(e["shape"]) * (1 + (e["kind"] in COMPLEX)), np.dtype(KINDS[stored]).itemsize
     size //= 1 + (stored in COMPLEX)
-    found = [data.take(n) if coder == 3 else stream(data.take(n), k, a, b, coder) for k, a, b, coder, n in e["plan"]]
+    found: list[Any] = [
+        data.take(n) if coder == 3 else stream(data.take(n), k, a, b, coder) for k, a, b, coder, n in e["plan"]
+    ]
     if form == 1:
-        return found[0].reshape(e["shape"])
-    out = np.zeros(n_words, f"<u{size}" if stored == e["kind"] else kind)
-    gaps, scales, *values = [*[None] * (form < 12), *found[: form > 11], *[None] * (not scaled), *found[form > 11 :]]
-    need(not scaled or np.isfinite(scales).all(), "a scale that is not finite")
+        return np.asarray(found[0].reshape(e["shape"]))
+    out: Array = np.zeros(n_words, f"<u{size}" if stored == e["kind"] else kind)
+    gaps: Any = found.pop(0) if form > 11 else None
+    scales: Any = found.pop(0) if scaled else None
+    need(scales is None or np.isfinite(scales).all(), "a scale that is not finite")
     if 2 < form < 7:
-        numbers = read_integers(values[-1], e["grid"], count, above)
+        numbers = read_integers(found[-1], e["grid"], count, above)
         at = np.flatnonzero(numbers)
         numbers = numbers[at] + (e["zero"] - (numbers[at] > 0) if form == 6 else 0)
         limits = np.iinfo("u1" if stored == BOOL or form == 6 else KINDS[stored])
-        low, high = limits.min, len(values[0]) - 1 if form == 6 else 1 if stored == BOOL else limits.max
+        low, high = limits.min, len(found[0]) - 1 if form == 6 else 1 if stored == BOOL else limits.max
         need(low <= numbers.min() <= numbers.max() <= high, "a number out of range")
-        words = values[0][numbers] if form == 6 else numbers.astype(f"<u{size}")
+        words = found[0][numbers] if form == 6 else numbers.astype(f"<u{size}")
     elif count:
         at = np.arange(n_words)
         if form > 19:
@@ -142,18 +153,18 @@ def tensor(e: dict[str, Any], data: Bytes, above: list[int]) -> Array:
             steps = STEPS[gaps] if form < 16 else gaps.astype(np.int64) + 1
             at = np.cumsum(steps)[(gaps < 240) | (form > 15)] - 1
         need(len(at) == count and at[-1] < n_words and (form // 4 != 3 or gaps[-1] < 240), "wrong positions")
-        words = values[0][values[1]] if form % 4 == 2 else np.stack(values, 1).view(f"<u{size}")[:, 0]
+        words = found[0][found[1]] if form % 4 == 2 else np.stack(found, 1).view(f"<u{size}")[:, 0]
         if form % 4 == 0 and size > 1 and stored in FLOATS:
             words = words >> 1 | words << (8 * size - 1)
     if count:
         if stored != e["kind"]:
             words = (words.astype("<u4") << 16).view("<f4") if stored == BF16 else words.view(KINDS[stored])
             need(not np.isnan(words).any(), "NaN in a narrower type")
-            words = words.astype("<f4") * scales[at // (n_words // len(scales))] if scaled else words
+            words = words.astype("<f4") * scales[at // (n_words // len(scales))] if scales is not None else words
             bits = words.view("<u4") if e["kind"] == BF16 else words
             words = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 if e["kind"] == BF16 else words
         out[at] = words
-    return out.view(kind).reshape(e["shape"])
+    return np.asarray(out.view(kind).reshape(e["shape"]))
 
 
 def read(path: Any, limit_bytes: int = 1 << 36) -> dict[str, Array]:  # noqa: ANN401 - a path, as text or otherwise

@@ -177,11 +177,15 @@ def inspect(source: Annotated[Path, typer.Argument(help="A .pcell file.")]) -> N
         ("non-zero", ["" if r.n_nonzero is None else f"{r.n_nonzero:,}" for r in rows], ""),
         ("dense", [f"{r.bytes_dense:,}" for r in rows], f"{sum(r.bytes_dense for r in rows):,}"),
         ("stored", [f"{r.bytes_stored:,}" for r in rows], f"{in_file:,}"),
+        ("bits", [f"{r.bits_per_weight:.2f}" if r.bytes_stored else "" for r in rows], ""),
     ]
     notes = [f"{r.name} is the {r.encoding}: tied, and stored once" for r in rows if r.encoding.startswith("alias of ")]
     notes += [f"beside the tensors: {', '.join(beside)}"] if beside else []
     notes.append(f"the file: {source.stat().st_size:,} bytes, {source.stat().st_size - in_file:,} of them its header")
-    caption = "dense, stored: bytes of each tensor; non-zero: elements that are not 0.0 (-0.0 counts), where counted"
+    caption = (
+        "dense, stored: bytes of each tensor; non-zero: elements that are not 0.0 (-0.0 counts), where counted; "
+        "bits: stored, for each element"
+    )
     typer.echo(plain(rendered(columns, notes, caption=caption, n_words=4)))
 
 

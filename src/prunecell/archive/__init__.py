@@ -1,7 +1,13 @@
 """The archive: a state_dict <-> one small `.pcell` file, lossless by default; docs/format.md specifies it.
 
-container   a safetensors file: written in one stream, read piece by piece
-manifest    the list of tensors in its header, checked against the file
+opened      an open file, read piece by piece
+spool       a file whose header is known last
+packing     numbers in few bytes
+json_text   JSON, checked
+manifest    what a header says, of either version
+listing     the list of names and records of version 2
+container   the file of version 2
+version1    files of version 1, which are read
 saving      save, write
 reading     load, inspect, Archive
 parts       a stored tensor as positions and values, never dense

@@ -59,7 +59,8 @@ def integers_in(words: Numbers, kind: ElementType, shape: tuple[int, ...]) -> It
     found = _with_step(words, few, kind) or _with_steps(words, kind, shape)
     if found is not None:
         yield found
-    if few is not None and np.count_nonzero(few) <= MAX_BOOK:
+    has_use = len(words) <= _FEW or found is None or found.stored.name != "int8"  # else it is hardly smaller
+    if has_use and few is not None and np.count_nonzero(few) <= MAX_BOOK:
         yield _with_book(words, few, kind)
 
 
@@ -133,8 +134,8 @@ def step_of(few: Numbers, kind: ElementType) -> tuple[float, Numbers] | None:
     Returns:
         (the step, a float32; the integer of each word), or None if there is none.
 
-    >>> step_of(words_of(torch.tensor([0.0, 0.6, 0.9])), ELEMENT_TYPES["float32"])
-    (0.30000001192092896, array([0, 2, 3]))
+    >>> step_of(words_of(torch.tensor([0.0, 0.5, 0.75])), ELEMENT_TYPES["float32"])
+    (0.25, array([0, 2, 3]))
     """
     if kind.name == "float64":
         narrow = cast_exactly(few, kind, ELEMENT_TYPES["float32"])

@@ -241,6 +241,4 @@ def check_integer_record(record: IntegerRecord) -> None:
         raise FormatError(f"a shape {list(record.shape)} has no pictures of {record.side} x {record.side}")
     if (record.meaning == "book") != (1 <= record.n_book <= MAX_BOOK) or record.n_before > record.n_book:
         raise FormatError(f"a book of {record.n_book} words, {record.n_before} of them below zero; at most {MAX_BOOK}")
-    if record.n_bytes < record.n_prefix_bytes:
-        raise FormatError(f"{record.n_bytes} bytes, where steps and book take {record.n_prefix_bytes}")
     _ = record.grid

@@ -1,14 +1,11 @@
 """Damaged, lying and malicious files: a clear error or the same tensors, never a crash, never a large allocation."""
 
-import base64
-import importlib.util
-import json
+import importlib
 import os
-import random
 import re
-import struct
 import tracemalloc
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prunecell.archive import Archive, inspect, load, save
-from prunecell.archive.manifest import unpack_list
+from prunecell.archive.container import WORDS
+from prunecell.archive.listing import Same, pack_entries, unpack_entries
+from prunecell.archive.packing import Packed, packed
+from prunecell.codecs.dtypes import ELEMENT_TYPES
+from prunecell.codecs.modes import VALUE_MODES
+from prunecell.codecs.records import StreamFacts
 from prunecell.errors import FormatError, OptionError
 
 MEBIBYTE = 1 << 20
+LIMIT = (
+    1 << 16
+)  # bytes of the tensors of a file that is read, so that the small reader, which is slow, has little to do
 
 
 def bits(tensor):
@@ -28,33 +33,51 @@ def bits(tensor):
 
 
 def state():
-    count = torch.arange(600)
-    noise = ((count * 1103515245 + 12345) % 65521 - 32768).float() / 8192.1
+    """Tensors in every form, those of integers in each of their meanings."""
+    drawn = [1]
+    while len(drawn) < 600:
+        drawn.append((drawn[-1] * 1103515245 + 12345) % (1 << 31))
+    count, noise = torch.arange(600), torch.tensor(drawn) >> 12
+    wide = (noise % 65521 - 32768).float() / 8192.1
+    small = torch.where(noise % 11 < 3, noise // 11 % 7 - 3, 0).float()
     return {
-        "gaps": torch.where(count % 9 == 0, noise, 0.0).reshape(20, 30),
-        "mask": torch.where(count % 2 == 0, noise, 0.0).reshape(20, 30),
+        "gaps": torch.where(count % 9 == 0, wide, 0.0).reshape(20, 30),
+        "mask": torch.where(count % 2 == 0, wide, 0.0).reshape(20, 30),
         "book": torch.where(count % 6 == 0, (count % 5 + 1) / 3.3, 0.0).reshape(30, 20),
-        "all": noise.double() / 3,
-        "plain": noise[:4].clone(),
-        "flags": count % 2 == 0,
+        "all": wide.double() / 3,
+        "plain": wide[:4].clone(),
+        "flags": torch.tensor([True, False, True]),
+        "scaled": torch.where(count % 2 == 0, wide, 0.0).reshape(20, 30),
+        "conv": small[:270].reshape(10, 3, 3, 3) * (torch.arange(10.0) % 3 > 0)[:, None, None, None] * 0.01 + 0.0,
+        "bias": small[:10] * 0.5 + 0.0,
+        "matrix": small[:180].reshape(3, 60) * 0.3,
+        "rows": small[:300].reshape(10, 30) * (torch.arange(10.0) + 2).sqrt()[:, None] + 0.0,
+        "shared": torch.tensor([0.0, 0.3, -1.1, 2.7, -0.02])[(noise % 11 < 3) * (noise // 11 % 5)][:300].reshape(
+            10, 30
+        ),
+        "words": torch.where(noise % 17 == 0, noise % 300, 0).to(torch.int16)[:300],
+        "zeros": torch.zeros(50, 50),
         "tied": count,
         "again": count,
     }
 
 
+def values(name, tensor):
+    return VALUE_MODES["int8" if name == "scaled" else "exact"](name, tensor)
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     path = tmp_path_factory.mktemp("good") / "good.pcell"
-    save(state(), path, metadata={"epoch": 1})
+    save(state(), path, metadata={"epoch": 1}, values=values)
     return path.read_bytes()
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "small.pcell"
-    weight = torch.zeros(40, 40)
-    weight[::3, 7] = torch.linspace(-1.1, 2.3, 14)
-    save({"w": weight, "b": torch.ones(3)}, path)
+    tensors = state()
+    save({"w": tensors["conv"], "b": tensors["bias"], "c": torch.ones(3)}, path)
     return path.read_bytes()
 
 
@@ -64,10 +87,9 @@ def place(tmp_path_factory):
 
 
 def small_reader():
-    spec = importlib.util.spec_from_file_location("read_pcell", Path(__file__).parents[3] / "tools" / "read_pcell.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[3] / "tools")
+        return importlib.import_module("read_pcell")
 
 
 SMALL_READER = small_reader()
@@ -81,7 +103,7 @@ def read(place, data):
     place.write_bytes(data)
     tensors = read_by_prunecell(place)
     try:
-        arrays = SMALL_READER.read(place, limit_bytes=MEBIBYTE)
+        arrays = SMALL_READER.read(place, limit_bytes=LIMIT)
     except ValueError as error:
         assert tensors is None, error  # noqa: PT017 - it may as well be read
     else:
@@ -104,7 +126,7 @@ def refused_by_all(place, fact):
 
 def read_by_prunecell(place):
     try:
-        tensors = load(place, limit_bytes=MEBIBYTE)
+        tensors = load(place, limit_bytes=LIMIT)
         with Archive.open(place) as archive:
             for name in archive:
                 assert len(archive.parts(name).positions) <= 2 * tensors[name].numel()
@@ -118,39 +140,49 @@ class Forgery:
     """A file taken apart, to be changed and put together again with checksums that are right."""
 
     def __init__(self, data):
-        size = struct.unpack("<Q", data[:8])[0]
-        self.header = json.loads(data[8 : 8 + size])
-        self.strings = self.header.pop("__metadata__")
-        self.list = unpack_list(self.strings.pop("header"), MEBIBYTE)["tensors"]
-        self.data = {n: data[8 + size :][slice(*info["data_offsets"])] for n, info in self.header.items()}
+        start = Packed(data[4:])
+        size = start.number()
+        inflate = zlib.decompressobj(-15, WORDS)
+        self.list, self.more = unpack_entries(inflate.decompress(start.rest()[:size]))
+        n_bytes = {name: 0 if isinstance(e, Same) else e.n_bytes for name, e in self.list.items()}
+        at, self.data = len(data) - sum(n_bytes.values()), {}
+        for name, size in n_bytes.items():
+            self.data[name] = data[at : at + size]
+            at += size
 
-    def build(self, header_text=lambda text: text, list_text=lambda text: text):
-        """Put it together: offsets and checksums follow the data; the texts are changed before they are sealed."""
-        at = 0
-        for name, data in self.data.items():
-            if self.header[name]["dtype"] == "U8":
-                self.header[name]["shape"] = [len(data)]
-            self.header[name]["data_offsets"] = [at, at + len(data)]
-            if isinstance(entry := self.list.get(name), dict) and "crc32" in entry:
-                entry["crc32"] = zlib.crc32(data)
-            at += len(data)
-        packed = list_text(json.dumps({"tensors": self.list, "metadata": {"epoch": 1}}))
-        strings = {**self.strings, "crc32": "00000000", "header": base64.b64encode(deflate(packed.encode())).decode()}
-        text = header_text(json.dumps({"__metadata__": strings, **self.header}, separators=(",", ":")).encode())
-        text = text.replace(b'"crc32":"00000000"', f'"crc32":"{zlib.crc32(text):08x}"'.encode(), 1)
-        return struct.pack("<Q", len(text)) + text + b"".join(self.data.values())
+    def build(self, change=lambda text: text):
+        """Put it together; the list is changed before it is sealed."""
+        sizes, crcs = [], []
+        for data in self.data.values():
+            if sizes and sizes[-1] + len(data) <= 1 << 16:
+                sizes[-1], crcs[-1] = sizes[-1] + len(data), zlib.crc32(data, crcs[-1])
+            elif data:
+                sizes, crcs = [*sizes, len(data)], [*crcs, zlib.crc32(data)]
+        listed = deflate(change(pack_entries(self.list) + self.more), WORDS)
+        start = b"\xf0pc\x02" + packed(len(listed)) + listed
+        sealed = b"".join(crc.to_bytes(4, "little") for crc in (zlib.crc32(start), *crcs))
+        return start + sealed + b"".join(self.data.values())
+
+    def edit(self, name, **fields):
+        self.list[name] = replace(self.list[name], **fields)
 
     def replace_stream(self, name, index, coder, data):
-        """Put other bytes in place of one stream of a blob."""
-        streams = self.list[name]["streams"]
-        start = sum(n_bytes for _, n_bytes in streams[:index])
+        """Put other bytes in place of one stream."""
+        streams = [*self.list[name].streams]
+        start = sum(stream.n_bytes for stream in streams[:index])
         blob = self.data[name]
-        self.data[name] = blob[:start] + data + blob[start + streams[index][1] :]
-        streams[index] = [coder, len(data)]
+        self.data[name] = blob[:start] + data + blob[start + streams[index].n_bytes :]
+        streams[index] = StreamFacts(coder=coder, n_bytes=len(data))
+        self.edit(name, streams=tuple(streams))
+
+    def replace_data(self, name, data):
+        """Put other bytes in place of all of a tensor of integers."""
+        self.data[name] = data
+        self.edit(name, n_bytes=len(data))
 
 
-def deflate(data):
-    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+def deflate(data, words=b""):
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, words)
     return stream.compress(data) + stream.flush()
 
 
@@ -158,11 +190,28 @@ def deflate(data):
 
 
 def test_the_good_files_are_good(good, small, place):
-    for data in (good, Forgery(good).build(), small):
+    forms = {
+        "all",
+        "gaps8",
+        "mask",
+        "codebook",
+        "planes",
+        "plain",
+        "integers",
+        "step",
+        "steps",
+        "book",
+        "words",
+        "none",
+    }
+    assert Forgery(good).build() == good
+    for data in (good, small):
         tensors = read(place, data)
         assert tensors is not None
-    assert {name: bits(t) for name, t in read(place, Forgery(good).build()).items()} == {
-        name: bits(t) for name, t in state().items()
+    read(place, good)
+    assert forms == {word for row in inspect(place) if "alias" not in row.encoding for word in row.encoding.split()}
+    assert {name: bits(t) for name, t in load(place).items() if name != "scaled"} == {
+        name: bits(t) for name, t in state().items() if name != "scaled"
     }
 
 
@@ -182,7 +231,7 @@ def test_any_flipped_bit_is_found(small, place):
         assert read(place, small[:at] + bytes([flipped]) + small[at + 1 :]) is None, at
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data())
 def test_bytes_that_are_moved_or_replaced_are_found(good, place, data):
     start = data.draw(st.integers(0, len(good) - 1))
@@ -195,58 +244,38 @@ def test_bytes_that_are_moved_or_replaced_are_found(good, place, data):
 @given(st.binary(max_size=300))
 def test_noise_is_refused(place, data):
     assert read(place, data) is None
+    assert read(place, b"\xf0pc\x02" + data) is None
 
 
 # --- lies: the checksums are right, the rest is not
 
 
-def edit(name, **entry):
-    return lambda f: f.list[name].update(entry)
+def edit(name, **fields):
+    return lambda f: f.edit(name, **fields)
 
 
 def stream(name, index, coder, data):
     return lambda f: f.replace_stream(name, index, coder, data)
 
 
-def header(name, **entry):
-    return lambda f: f.header[name].update(entry)
+def kind(name):
+    return ELEMENT_TYPES[name]
 
 
 LIES = {
-    "version": (lambda f: f.strings.update(version="2"), "version '2' is unknown; this prunecell reads 1"),
-    "format": (lambda f: f.strings.update(format="pt"), "it is a safetensors file, not a .pcell file"),
-    "unknown dtype": (edit("gaps", dtype="float31"), "tensor 'gaps': unknown dtype 'float31'"),
-    "unknown container dtype": (header("plain", dtype="F31"), "tensor 'plain': unknown dtype 'F31'"),
-    "unknown positions": (edit("gaps", positions="gaps16"), "unknown word 'gaps16'; legal here: none, all, gaps8"),
-    "unknown values": (edit("gaps", values="magic"), "unknown word 'magic'; legal here: none, planes"),
-    "unknown coder": (lambda f: f.list["gaps"]["streams"][0].__setitem__(0, "lzma"), "unknown word 'lzma'"),
-    "unknown key": (edit("gaps", more=1), "tensor 'gaps': unknown key 'more'"),
-    "missing key": (lambda f: f.list["gaps"].pop("count"), "the key 'count' is missing"),
-    "a dtype that cannot be narrower": (edit("gaps", stored="float64"), "float32 cannot be stored as float64"),
     "count too large": (edit("gaps", count=601), "601 kept words in a tensor of 600"),
     "count one more": (edit("gaps", count=68), "tensor 'gaps': "),
     "count one less": (edit("gaps", count=66), "tensor 'gaps': "),
-    "count negative": (edit("gaps", count=-1), r"count is -1: it must be a whole number in \[0, 2\^62\)"),
-    "count true": (edit("gaps", count=True), "count is True"),
-    "count float": (edit("gaps", count=67.0), "count is 67.0"),
-    "count zero": (edit("gaps", count=0), "0 kept words, positions 'gaps8'"),
-    "shape negative": (edit("gaps", shape=[-20, -30]), "a size is -20"),
-    "shape overflows": (edit("gaps", shape=[1 << 40, 1 << 40]), "a shape of too many elements"),
-    "shape overflows beside zero": (edit("gaps", shape=[0, 1 << 40, 1 << 40]), "a shape of too many elements"),
-    "shape of 65 sizes": (edit("gaps", shape=[1] * 65), "shape must be a list of at most 64"),
-    "shape smaller": (edit("gaps", shape=[20, 29]), "lead past the end of 580 words"),
-    "shape of another mask": (edit("mask", shape=[600, 30]), "tensor 'mask': "),
-    "plain shape": (header("plain", shape=[5]), r"shape \[5\] of F32 in 16 bytes"),
-    "streams missing": (lambda f: f.list["gaps"]["streams"].pop(), "4 streams where there must be 5"),
-    "streams too long": (lambda f: f.list["gaps"]["streams"][0].__setitem__(1, 9999), "bytes of streams in"),
-    "all but not all": (edit("all", count=599), "all positions, but 599 kept words in a tensor of 600"),
-    "crc missing": (lambda f: f.list["gaps"].pop("crc32"), r"its crc32 must be a whole number in \[0, 2\^32\)"),
-    "crc beside an alias": (edit("again", crc32=1), "an alias of 'tied', which is not stored before it"),
-    "alias of nothing": (edit("again", alias="nothing"), "an alias of 'nothing', which is not stored before it"),
-    "alias of itself": (edit("again", alias="again"), "an alias of 'again', which is not stored before it"),
-    "an entry that is no object": (lambda f: f.list.update(again=7), "its entry must be a JSON object"),
-    "not in the list": (lambda f: f.list.pop("plain"), "tensor 'plain': it is not in the list"),
-    "not in the container": (lambda f: f.list.update(extra={"crc32": 0}), "tensor 'extra': its bytes are missing"),
+    "a dtype that cannot be narrower": (edit("gaps", stored=kind("float64")), "float32 cannot be stored as float64"),
+    "shape overflows": (edit("gaps", shape=(1 << 40, 1 << 40)), "a shape of too many elements"),
+    "shape overflows beside zero": (edit("gaps", shape=(0, 1 << 40, 1 << 40)), "a shape of too many elements"),
+    "shape of 65 sizes": (edit("gaps", shape=(1,) * 65), "a shape of 65 dimensions: there may be at most 64"),
+    "shape smaller": (edit("gaps", shape=(20, 29)), "lead past the end of 580 words"),
+    "shape of another mask": (edit("mask", shape=(600, 30)), "tensor 'mask': "),
+    "plain shape": (edit("plain", shape=(5,)), "it is truncated: its tensors take"),
+    "streams too long": (edit("gaps", streams=(StreamFacts(coder="raw", n_bytes=9999),) * 5), "cannot hold 67 values"),
+    "alias of itself": (edit("again", of="again"), "it refers to the tensor 0 before it"),
+    "scaled without rows": (edit("scaled", shape=()), "a tensor without dimensions has no rows to scale"),
     "gaps past the end": (stream("gaps", 0, "raw", bytes([239] * 67)), "lead past the end of 600 words"),
     "gaps that end with a skip": (stream("gaps", 0, "raw", bytes([1] * 67 + [240])), "end with a skip"),
     "too few gaps": (stream("gaps", 0, "raw", bytes([1] * 60)), "60 positions for 67 kept words"),
@@ -258,13 +287,36 @@ LIES = {
     "a book too large": (stream("book", 1, "raw", bytes(1028)), "a codebook of 1028 bytes; at most 256 words of 4"),
     "a book of half a word": (stream("book", 1, "raw", bytes(7)), "a raw stream of 7 bytes holds no whole numbers"),
     "a book that is deflate": (stream("book", 1, "deflate", deflate(bytes(20))), "the book must be raw"),
-    "a bool of 2": (stream("flags", 0, "raw", bytes([2] * 600)), "a bool that is neither 0 nor 1"),
+    "a bool of 2": (lambda f: f.data.update(flags=b"\0\1\2"), "a bool that is neither 0 nor 1"),
     "deflate damaged": (stream("gaps", 0, "deflate", b"\xff" * 50), "a deflate stream is damaged"),
-    "deflate cut": (stream("gaps", 0, "deflate", deflate(bytes(range(67)))[:-9]), "tensor 'gaps': "),
     "deflate too short": (stream("mask", 0, "deflate", deflate(b"\1" * 74)), "a stream ends early"),
     "deflate with more behind": (stream("mask", 0, "deflate", deflate(b"\x55" * 75) + b"\0"), "cut or too long"),
-    "deflate that goes on": (stream("mask", 0, "deflate", deflate(b"\x55" * 76)), "cut or too long"),
     "planes of another coder": (stream("gaps", 1, "pco", b"\0" * 9), "coder 'pco' does not code numbers of 1 bytes"),
+    "an infinite scale": (stream("scaled", 1, "raw", b"\0\0\x80\x7f" * 20), "a scale that is not finite"),
+    # integers
+    "integers: one more": (lambda f: f.edit("conv", count=f.list["conv"].count + 1), "tensor 'conv': "),
+    "integers: none": (edit("words", shape=()), "numbers that are not zero in a tensor of 1"),
+    "integers: floats as words": (edit("conv", meaning="words"), "float32 cannot be stored as float32|of float32|mean"),
+    "integers: words with a step": (
+        edit("words", meaning="step", stored=kind("int8")),
+        "int16 cannot be stored as int8",
+    ),
+    "integers: stored too wide": (edit("conv", stored=kind("int64")), "float32 cannot be stored as int64"),
+    "integers: out of int8": (edit("words", kind=kind("int8"), stored=kind("int8")), "a number that is out of int8"),
+    "integers: out of bool": (edit("words", kind=kind("bool"), stored=kind("bool")), "a number that is out of bool"),
+    "integers: a step of NaN": (lambda f: f.replace_data("conv", b"\0\0\xc0\x7f" + f.data["conv"][4:]), "not finite"),
+    "integers: cut": (lambda f: f.replace_data("matrix", f.data["matrix"][:-5]), "a stream of contexts ends early"),
+    "integers: longer": (lambda f: f.replace_data("matrix", f.data["matrix"] + bytes(5)), "is too long"),
+    "integers: pictures of no matrix": (edit("conv", side=3), r"has no pictures of 3 x 3"),
+    "integers: pictures too large": (edit("rows", side=6), r"a shape \[10, 30\] has no pictures of 6 x 6"),
+    "integers: huge pictures": (edit("rows", side=1 << 61), "has no pictures"),
+    "integers: above no integers": (edit("conv", above="plain"), "it refers to the tensor 3 before it"),
+    "integers: above of other rows": (edit("bias", shape=(7,)), "7 columns cannot be fed by 10 rows"),
+    "integers: too many columns": (edit("words", shape=((1 << 22) + 1,)), "has no place for a shape"),
+    "integers: too many numbers": (edit("matrix", shape=(1 << 30, 1 << 20)), "has no place for a shape"),
+    "integers: a book of 257": (edit("shared", n_book=257, n_bytes=2000), "a book of 257 words"),
+    "integers: zero out of the book": (edit("shared", n_before=5), "a book of 4 words, 5 of them below zero"),
+    "integers: a place out of the book": (edit("shared", n_before=4), "a number that is out of a book of 4 words"),
 }
 
 
@@ -277,148 +329,133 @@ def test_a_lie_is_named(name, good, place):
     assert refused_by_all(place, fact).startswith(f"{place}: ")
 
 
-MORE = b'"more":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'
 TEXTS = {
-    "a tensor twice": (lambda t: t.replace(b'"gaps":{"dtype"', b'"plain":{"dtype"', 1), "'plain' stands twice"),
-    "an entry key twice": (lambda t: t.replace(b'"shape":', b'"dtype":"U8","shape":', 1), "'dtype' stands twice"),
-    "no JSON": (lambda t: t[:-1], "a header is no JSON"),
-    "no UTF-8": (lambda t: t.replace(b"plain", b"pl\xffin"), "a header is no JSON"),
-    "a list": (lambda t: b"[" + t + b"]", "a header must be a JSON object"),
-    "deep": (lambda _: b"[" * 200_000, "a header is no JSON"),
-    "NaN": (lambda t: t.replace(b'"shape":[', b'"shape":[NaN,', 1), "NaN is no JSON"),
-    "a number of 10,000 digits": (lambda t: t.replace(b'"shape":[', b'"shape":[' + b"9" * 10_000 + b",", 1), "no JSON"),
-    "an offset too far": (
-        lambda t: t.replace(b'"data_offsets":[0,', b'"data_offsets":[1,', 1),
-        "a hole in the data at byte 0",
+    "a name twice": (lambda t: t.replace(b"\nmask\n", b"\ngaps\n"), "tensor 'gaps': its name stands twice"),
+    "a name of no UTF-8": (
+        lambda t: t.replace(b"\nmask\n", b"\nm\xffsk\n"),
+        "a name in the list of tensors is no UTF-8",
     ),
-    "an offset negative": (
-        lambda t: t.replace(b'"data_offsets":[0,', b'"data_offsets":[-1,', 1),
-        "must be whole numbers",
+    "a name that is none": (lambda t: t.replace(b"\nmask\n", b"\n__metadata__\n"), "its name is illegal"),
+    "fewer entries": (lambda t: t[:200], "the list of tensors ends early"),
+    "cut within a name": (lambda _: packed(3) + b"w\nv", "ends within a name"),
+    "more tensors": (lambda t: packed(2**61) + t[1:], "a name in the list of tensors is no UTF-8|the list ends"),
+    "nothing": (lambda _: b"", "the list of tensors ends early"),
+    "a number too large": (lambda _: b"\xff" * 9 + b"\1", r"a number in the list of tensors is 2\^62 or more"),
+    "an unknown form": (lambda _: packed(1) + b"w\n" + bytes([7]), "tensor 'w': unknown form 7"),
+    "another form": (lambda _: packed(1) + b"w\n" + bytes([11]), "tensor 'w': unknown form 11"),
+    "a flag of others": (lambda _: packed(1) + b"w\n" + bytes([33, 0]), "has flags that it cannot have"),
+    "an unknown dtype": (lambda _: packed(1) + b"w\n" + bytes([129, 21, 0]), "tensor 'w': unknown dtype 21"),
+    "an unknown coder": (lambda _: packed(1) + b"w\n" + bytes([8, 1, 1, 7, 7, 7, 7]), "unknown coder 3"),
+    "no words, but a form": (
+        lambda _: packed(1) + b"w\n" + bytes([8, 1, 0, 0, 0, 0, 0]),
+        "0 kept words, positions 'all'",
     ),
-    "offsets that overlap": (
-        lambda t: t.replace(b'"plain":{', MORE + b',"plain":{'),
-        "an overlap in the data at byte 1",
-    ),
-    "an entry with more": (
-        lambda t: t.replace(b'"shape":', b'"more":1,"shape":', 1),
-        "must have dtype, shape and data_offsets",
-    ),
-    "metadata of numbers": (
-        lambda t: t.replace(b'"version":"1"', b'"version":1'),
-        "__metadata__ must hold strings only",
-    ),
-    "no seal": (lambda t: t.replace(b'"crc32":"00000000",', b""), "the header is damaged"),
-    "65 dimensions": (
-        lambda t: t.replace(b'"shape":[4]', b'"shape":[4' + b",1" * 64 + b"]"),
-        "shape must be a list of at most 64",
-    ),
+    "an alias of nothing": (lambda _: packed(1) + b"w\n" + bytes([0, 1]), "it refers to the tensor 1 before it"),
+    "an alias of an alias": (lambda _: packed(3) + b"a\nb\nc\n" + bytes([1, 0, 0, 1, 0, 1]), "which is not one that"),
+    "metadata of no object": (lambda t: t.replace(b'{"epoch":1}', b"[1]"), "a header must be a JSON object"),
+    "metadata of no JSON": (lambda t: t.replace(b'{"epoch":1}', b"{"), "a header is no JSON"),
+    "a key twice": (lambda t: t.replace(b'{"epoch":1}', b'{"a":1,"a":2}'), "the key 'a' stands twice"),
+    "NaN": (lambda t: t.replace(b'{"epoch":1}', b'{"a":NaN}'), "NaN is no JSON"),
+    "half a character": (lambda t: t.replace(b'{"epoch":1}', rb'{"a":"\ud800"}'), "a header is no JSON"),
+    "deep": (lambda t: t.replace(b'{"epoch":1}', b"[" * 200_000), "a header is no JSON"),
+    "a bomb": (lambda _: b"\1" * (64 * MEBIBYTE), "the list of tensors is cut, or takes more than 16777216 bytes"),
 }
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_header_that_lies_is_named(name, good, place):
-    change, fact = TEXTS[name]
-    place.write_bytes(Forgery(good).build(header_text=change))
-    refused_by_all(place, fact)
-
-
-LISTS = {
-    "a name twice": (lambda text: text.replace('"mask"', '"gaps"', 1), "the key 'gaps' stands twice"),
-    "no metadata": (lambda text: text.replace('"metadata"', '"data"'), "a JSON object of two, tensors and metadata"),
-    "metadata of no keys": (lambda text: text.replace('{"epoch": 1}', "[]"), "a JSON object of two"),
-    "no JSON": (lambda text: text[1:], "a header is no JSON"),
-    "empty": (lambda _: "", "a header is no JSON"),
-    "a bomb": (lambda _: "[" * (64 * MEBIBYTE), "the list of tensors is cut, or takes more than 16777216 bytes"),
-}
-
-
-@pytest.mark.parametrize("name", LISTS)
 def test_a_list_that_lies_is_named(name, good, place):
-    change, fact = LISTS[name]
-    place.write_bytes(Forgery(good).build(list_text=change))
+    change, fact = TEXTS[name]
+    place.write_bytes(Forgery(good).build(change))
     refused_by_all(place, fact)
 
 
-NAMES = ["\x1b[31mred", "two\nlines", "bell\a", "half\ud800", "\u202eback", "\u200bnothing", "\u2028", "\xa0", "\ue000"]
+def test_other_versions_are_refused(good, place):
+    for version in (0, 1, 3, 255):
+        place.write_bytes(good[:3] + bytes([version]) + good[4:])
+        refused_by_all(place, f"version {version} is unknown; this prunecell reads 1 and 2")
+
+
+def test_a_list_longer_than_the_file_is_refused(good, place):
+    for size in (len(good), 100_000_001, (1 << 62) - 1):
+        place.write_bytes(good[:4] + packed(size) + good[6:])
+        refused_by_all(place, f"it is truncated: a list of {size:,} bytes in a file of")
+
+
+NAMES = ["\x1b[31mred", "bell\a", "\u202eback", "\u200bnothing", "\u2028", "\xa0", "\ue000"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_cannot_be_saved_cannot_be_read(name, good, place):
     with pytest.raises(OptionError, match="is illegal: it holds"):
         save({name: torch.ones(3)}, place)
-    forgery = Forgery(good)
-    for part in (forgery.header, forgery.data, forgery.list):
-        part[name] = part.pop("plain")
-    place.write_bytes(forgery.build())
+    place.write_bytes(Forgery(good).build(lambda t: t.replace(b"\nplain\n", b"\n" + name.encode() + b"\n")))
     for read_it in (load, inspect, Archive.open):
-        with pytest.raises(FormatError, match=r"its name is illegal: it holds|is no JSON") as caught:
+        with pytest.raises(FormatError, match="its name is illegal: it holds") as caught:
             read_it(place)
         assert str(caught.value).isprintable()
 
 
 def test_a_long_name_is_shown_in_few_characters(good, place):
     forgery = Forgery(good)
-    for part in (forgery.header, forgery.data, forgery.list):
-        part["x" * 100_000] = part.pop("gaps")
-    forgery.list["x" * 100_000]["count"] = 68
-    place.write_bytes(forgery.build())
+    forgery.edit("gaps", count=601)
+    place.write_bytes(forgery.build(lambda t: t.replace(b"gaps\n", b"x" * 100_000 + b"\n", 1)))
     with pytest.raises(FormatError) as caught:
         load(place)
     assert len(str(caught.value)) < 400
 
 
-def test_half_of_a_character_is_not_saved_and_not_read_anywhere(good, place):
-    with pytest.raises(OptionError, match="metadata cannot be stored"):
-        save({}, place, metadata={"a": ["\ud800"]})
-    place.write_bytes(Forgery(good).build(list_text=lambda text: text.replace('{"epoch": 1}', r'{"a": ["\ud800"]}')))
-    with pytest.raises(FormatError, match="a header is no JSON"):
-        load(place)
-    place.write_bytes(
-        Forgery(good).build(list_text=lambda text: text.replace('{"epoch": 1}', r'{"a": "\ud83d\ude00"}'))
-    )
-    with Archive.open(place) as archive:
-        assert archive.metadata == {"a": "\U0001f600"}
-
-
-@pytest.mark.parametrize("header", ["", "?", "AAAA", base64.b64encode(b"\xff" * 9).decode()])
-def test_a_list_that_cannot_be_unpacked_is_named(header, good, place):
-    seal = re.compile(rb'"header":"[^"]*"')
-    place.write_bytes(Forgery(good).build(lambda text: seal.sub(f'"header":"{header}"'.encode(), text)))
-    refused_by_all(place, "the list of tensors is")
-
-
-def test_a_header_longer_than_the_file_is_refused(good, place):
-    for size in (len(good) - 7, 100_000_001, 2**63, 2**64 - 1):
-        place.write_bytes(struct.pack("<Q", size) + good[8:])
-        refused_by_all(place, f"a header of {size} bytes in a file of {len(good)}")
-
-
-numbers = st.integers(-2, 700) | st.sampled_from([2**31, 2**62, 2**64, -(2**63)]) | st.floats()
-words = st.sampled_from(["float16", "int8", "float64", "all", "mask", "gaps32", "numbers", "pco", "raw", "deflate"])
-lists = st.lists(st.integers(0, 70) | st.lists(st.integers(0, 70), max_size=2), max_size=4)
-values = numbers | words | lists | st.booleans() | st.none() | st.text(max_size=5)
-
-
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(data=st.data())
-def test_any_value_in_any_place_of_the_list(good, place, data):
+def test_any_bytes_in_any_place_of_the_list(good, place, data):
+    def changed(text):
+        text = bytearray(text)
+        for _ in range(data.draw(st.integers(1, 2))):
+            at = data.draw(st.integers(0, len(text) - 1))
+            text[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+        return bytes(text)
+
+    tensors = read(place, Forgery(good).build(changed))
+    assert tensors is None or sum(t.numel() * t.itemsize for t in tensors.values()) <= LIMIT
+
+
+FIELDS = {
+    "kind": st.sampled_from([*ELEMENT_TYPES.values()]),
+    "stored": st.sampled_from([*ELEMENT_TYPES.values()]),
+    "shape": st.lists(st.sampled_from([0, 1, 2, 3, 10, 20, 30, 90, 600]), max_size=4).map(tuple),
+    "count": st.integers(1, 601),
+    "positions": st.sampled_from(["all", "gaps8", "gaps32", "mask"]),
+    "values": st.sampled_from(["planes", "numbers", "codebook"]),
+    "meaning": st.sampled_from(["words", "step", "steps", "book"]),
+    "side": st.integers(0, 5),
+    "above": st.sampled_from([None, "gaps", "conv", "bias", "matrix", "rows", "shared"]),
+    "n_before": st.integers(0, 6),
+    "n_book": st.integers(0, 6),
+    "n_bytes": st.integers(0, 300),
+}
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_any_value_of_any_field(good, place, data):
     forgery = Forgery(good)
-    at = forgery.list
-    keys = []
-    while isinstance(at, dict | list) and at and (not keys or data.draw(st.booleans())):
-        inside, key = at, data.draw(st.sampled_from(range(len(at)) if isinstance(at, list) else sorted(at)))
-        keys.append(key)
-        at = at[key]
-    inside[key] = data.draw(values)
-    tensors = read(place, forgery.build())
-    assert tensors is None or sum(t.numel() * t.itemsize for t in tensors.values()) <= 2 * MEBIBYTE
+    name = data.draw(st.sampled_from([*forgery.list]))
+    fields = [f for f in FIELDS if hasattr(forgery.list[name], f) and f in forgery.list[name].__dataclass_fields__]
+    for field in data.draw(st.lists(st.sampled_from(fields), max_size=3)) if fields else ():
+        forgery.edit(name, **{field: data.draw(FIELDS[field])})
+    if (more := getattr(forgery.list[name], "n_bytes", 0) - len(forgery.data[name])) > 0:
+        forgery.data[name] += bytes(more)
+    try:
+        built = forgery.build()
+    except ValueError:  # a name that no list can refer to
+        return
+    read(place, built)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_any_bytes_in_any_blob(good, place, data):
     forgery = Forgery(good)
-    name = data.draw(st.sampled_from(sorted(forgery.data)))
+    name = data.draw(st.sampled_from([name for name, data in forgery.data.items() if data]))
     blob = bytearray(forgery.data[name])
     for _ in range(data.draw(st.integers(1, 3))):
         blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
@@ -437,7 +474,7 @@ def test_any_bytes_in_a_frame_of_pcodec(place, tmp_path_factory, data):
     count = torch.arange(5000)
     save({"all": ((count * 1103515245 + 12345) % 65521).float() / 3}, path, backend="pcodec")
     forgery = Forgery(path.read_bytes())
-    assert forgery.list["all"]["streams"][0][0] == "pco"
+    assert forgery.list["all"].streams[0].coder == "pco"
     blob = bytearray(forgery.data["all"])
     for _ in range(data.draw(st.integers(1, 3))):
         blob[data.draw(st.integers(0, min(200, len(blob) - 1)))] = data.draw(st.integers(0, 255))
@@ -461,14 +498,15 @@ def peak(place):
 
 def test_a_declared_size_over_the_limit_is_refused_before_anything_is_allocated(good, place):
     forgery = Forgery(good)
-    forgery.list["gaps"]["shape"] = [1 << 34, 30]
+    forgery.edit("zeros", shape=(1 << 34, 30))
     place.write_bytes(forgery.build())
     error, memory = peak(place)
     assert "more than limit_bytes=68719476736" in error
     assert memory < MEBIBYTE
-    place.write_bytes(Forgery(good).build())
-    with pytest.raises(FormatError, match="take 17416 bytes, more than limit_bytes=17415"):
-        load(place, limit_bytes=17415)
+    n_bytes = sum(t.numel() * t.itemsize for name, t in state().items() if name != "again")
+    place.write_bytes(good)
+    with pytest.raises(FormatError, match=f"take {n_bytes} bytes, more than limit_bytes={n_bytes - 1}"):
+        load(place, limit_bytes=n_bytes - 1)
 
 
 def test_a_bomb_in_a_stream_is_not_inflated(good, place):
@@ -484,17 +522,27 @@ def test_a_bomb_in_a_stream_is_not_inflated(good, place):
 
 def test_words_that_no_stream_of_that_size_can_hold_are_refused_at_once(good, place):
     forgery = Forgery(good)
-    forgery.list["all"].update(shape=[1 << 28], count=1 << 28)
-    forgery.list["all"]["streams"] = [["deflate", n_bytes] for _, n_bytes in forgery.list["all"]["streams"]]
+    streams = tuple(StreamFacts(coder="deflate", n_bytes=s.n_bytes) for s in forgery.list["all"].streams)
+    forgery.edit("all", shape=(1 << 28,), count=1 << 28, streams=streams)
     place.write_bytes(forgery.build())
     error, memory = peak(place)
     assert "bytes of deflate cannot hold 268435456 values" in error
     assert memory < MEBIBYTE
 
 
+def test_a_short_stream_of_contexts_makes_little_work(good, place):
+    """Of 2^30 numbers; each byte tells 23,000 at most."""
+    forgery = Forgery(good)
+    forgery.edit("rows", shape=(1 << 20, 1 << 10), meaning="step", stored=kind("int8"), side=0, above=None, count=5)
+    forgery.replace_data("rows", bytes(4) + b"\x7f" * 40)
+    place.write_bytes(forgery.build())
+    with Archive.open(place) as archive, pytest.raises(FormatError, match="a stream of contexts ends early"):
+        list(archive.chunks("rows"))
+
+
 def test_a_large_tensor_of_zeros_is_no_bomb(place):
     save({"zeros": torch.zeros(4000, 4000)}, place)
-    assert place.stat().st_size < 400
+    assert place.stat().st_size < 30
     assert not load(place)["zeros"].any()
 
 
@@ -554,148 +602,26 @@ def test_a_file_that_is_replaced_while_it_is_open_is_read_as_it_was(place):
         assert torch.equal(archive["w"], state["w"])
 
 
-# --- the small reader against the big one, on files in every form
+# --- blocks
 
 
-def every_form(place, values, backend):
-    """A file of one tensor in each of the forms that these modes and coders make."""
-    count = torch.arange(240)
-    noise = ((count * 1103515245 + 12345) % 65521 - 32768).double() / 8192.1
-    state = {
-        "f32": torch.where(count % 9 == 0, noise, 0.0).float().reshape(12, 20),
-        "f64": torch.where(count % 2 == 0, noise, 0.0).reshape(12, 20),
-        "f16": torch.where(count % 3 == 0, noise, 0.0).half().reshape(20, 12),
-        "bf16": noise.bfloat16().reshape(20, 12),
-        "half": torch.where(count % 40 == 0, noise.half().float(), 0.0),
-        "f8": torch.where(count % 30 == 0, noise, 0.0).to(torch.float8_e5m2),
-        "book": torch.where(count % 6 == 0, (count % 5 + 1) / 3.3, 0.0).float(),
-        "complex": torch.complex(noise.float(), torch.where(count % 7 == 0, noise, 0.0).float()),
-        "flags": count % 5 == 0,
-        "i8": (count % 11 == 0).to(torch.int8),
-        "i64": torch.where(count % 20 == 0, count, 0),
-        "zeros": torch.zeros(3, 0, 5),
-        "nothing": torch.zeros(50, 50),
-        "scalar": torch.tensor(2.5),
-        "plain": noise[:4].float(),
-    }
-    save(state | {"tied": state["f32"]}, place, values=values, backend=backend)
-    return place.read_bytes()
-
-
-NEW = [
-    *(
-        -1,
-        0,
-        1,
-        2,
-        3,
-        12,
-        20,
-        30,
-        239,
-        240,
-        241,
-        480,
-        1 << 31,
-        1 << 59,
-        1 << 62,
-        1.0,
-        True,
-        False,
-        None,
-        "",
-        "x",
-        [],
-        {},
-    ),
-    *(
-        "raw",
-        "deflate",
-        "pco",
-        "none",
-        "all",
-        "gaps8",
-        "gaps32",
-        "mask",
-        "planes",
-        "numbers",
-        "codebook",
-        "f32",
-        "zeros",
-    ),
-    *("float32", "float64", "float16", "bfloat16", "int8", "uint8", "bool", "complex64", "complex128", "float8_e5m2"),
-    *([240], [12, 20], [20, 12], [0, 1 << 40], ["raw", 8], {"alias": "f32"}, "U8", "F32", "BOOL", "C64", 5, 7, 100),
-]
-
-
-def mutate(forgery, drawn):
-    """Change one thing in a list, a header, or a blob; or write a stream of bytes by another coder."""
-    name = drawn.choice([n for n in forgery.list if n != "tied"])
-    streams = forgery.list[name].get("streams", [])
-    choice = drawn.random()
-    if choice < 0.45:
-        inside = drawn.choice([forgery.list, forgery.list[name], forgery.list[name], *streams, forgery.header[name]])
-        key = drawn.choice([*inside] if isinstance(inside, dict) else range(len(inside)))
-        if drawn.random() < 0.15:
-            inside.pop(key)
-        elif drawn.random() < 0.1 and isinstance(inside, dict):
-            inside[drawn.choice(["stored", "alias", "more"])] = drawn.choice(NEW)
-        else:
-            old = inside[key]
-            near = [old + 1, old - 1, old * 2] if type(old) is int else NEW
-            inside[key] = drawn.choice(near if drawn.random() < 0.5 else NEW)
-    elif choice < 0.75 and streams:
-        index = drawn.randrange(len(streams))
-        start = sum(n for _, n in streams[:index])
-        data = forgery.data[name][start : start + streams[index][1]]
-        if streams[index][0] == "deflate":
-            data = zlib.decompress(data, -15)
-        if drawn.random() < 0.6 and data:
-            changed = bytearray(data)
-            for _ in range(drawn.randint(1, 2)):
-                changed[drawn.randrange(len(data))] = drawn.choice(
-                    [0, 1, 2, 127, 128, 239, 240, 255, drawn.randrange(256)]
-                )
-            data = bytes(changed)
-        data = drawn.choice([data, data, data, data[:-1], data + b"\0"])
-        coder = drawn.choice(["raw", "deflate"])
-        forgery.replace_stream(name, index, coder, deflate(data) if coder == "deflate" else data)
-    elif forgery.data[name]:
-        blob = bytearray(forgery.data[name])
-        blob[drawn.randrange(len(blob))] = drawn.randrange(256)
-        forgery.data[name] = bytes(blob)
-
-
-@pytest.mark.parametrize(
-    ("values", "backend"), [("exact", "zlib"), ("exact", "pcodec"), ("int8", "zlib"), ("fp16", "zlib")]
-)
-def test_both_readers_accept_the_same_files_with_the_same_values(place, values, backend):
-    drawn, good = random.Random(f"{values} {backend}"), every_form(place, values, backend)  # noqa: S311
-    assert read(place, good) is not None
-    n_read, n_mutants = 0, 40
-    for _ in range(n_mutants):
-        forgery = Forgery(good)
-        mutate(forgery, drawn)
-        try:
-            data = forgery.build()
-        except (TypeError, KeyError):  # nothing that a file could hold
-            continue
-        n_read += read(place, data) is not None
-    assert n_mutants / 10 < n_read < n_mutants * 0.9
-
-
-def test_int8_numbers_may_be_deflated(place):
-    """What the specification did not say: one byte is one byte, with a sign or without."""
-    good = every_form(place, "int8", "zlib")
-    forgery = Forgery(good)
-    entry = forgery.list["f64"]
-    positions, scales, values = entry["streams"]
-    assert (entry["stored"], entry["values"], scales[0]) == ("int8", "planes", "raw")
-    entry["values"] = "numbers"
-    blob = forgery.data["f64"]
-    data = blob[positions[1] + scales[1] :]
-    data = data if values[0] == "raw" else zlib.decompress(data, -15)
-    for coder, written in (("raw", data), ("deflate", deflate(data))):
-        forgery.replace_stream("f64", 2, coder, written)
-        tensors = read(place, forgery.build())
-        assert torch.equal(tensors["f64"], read(place, good)["f64"])
+def test_a_tensor_needs_no_more_of_the_file_than_its_block(place):
+    sizes = (10, 100, 40_000, 80_000, 5, 65_536, 4, 65_532)
+    state = {f"w{i}": torch.randint(256, (size,), dtype=torch.uint8) for i, size in enumerate(sizes)}
+    save(state, place)
+    data = place.read_bytes()
+    assert {row.encoding for row in inspect(place)} == {"plain"}
+    blocks = [(0, 1, 2), (3,), (4,), (5,), (6, 7)]
+    start = len(data) - sum(sizes)
+    for block in blocks:
+        ruined = bytearray(data)
+        ruined[start] ^= 1
+        place.write_bytes(ruined)
+        with Archive.open(place) as archive:
+            for i in range(len(sizes)):
+                if i not in block:
+                    assert torch.equal(archive[f"w{i}"], state[f"w{i}"])
+                    continue
+                with pytest.raises(FormatError, match=f"tensor 'w{i}': its bytes are damaged"):
+                    archive[f"w{i}"]
+        start += sum(sizes[i] for i in block)

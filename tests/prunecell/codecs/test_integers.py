@@ -1,0 +1,171 @@
+"""Integers are found in the floats that were made of them, whatever the step, the dtype and the mode."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunecell.codecs.decode import decode
+from prunecell.codecs.dtypes import ELEMENT_TYPES, element_type, words_of
+from prunecell.codecs.encode import Scaled, encode
+from prunecell.codecs.integers import integers_in, step_of
+from prunecell.codecs.modes import VALUE_MODES
+from prunecell.codecs.records import IntegerRecord
+from prunecell.codecs.streams import InMemory
+
+FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
+
+
+def found_in(tensor):
+    words = words_of(tensor)
+    return list(integers_in(words, element_type(tensor.dtype), tuple(tensor.shape)))
+
+
+def made(numbers, step, dtype):
+    """A step times integers, in float32 and then cast."""
+    return (torch.tensor(numbers, dtype=torch.float32) * torch.tensor(step, dtype=torch.float32)).to(dtype) + 0.0
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(
+    numbers=st.lists(st.integers(-100, 100), min_size=1, max_size=60),
+    step=st.floats(0.0009765625, 10, width=32),
+    least=st.integers(1, 64),
+)
+def test_a_step_is_found_again(numbers, step, least, dtype):
+    numbers = [least, *(number for number in numbers if abs(number) >= least or number == 0)]
+    tensor = made(numbers, step, dtype)
+    few = np.unique(words_of(tensor))
+    again = step_of(few, element_type(dtype))
+    assert again is not None
+    by_word = dict(zip(few.tolist(), again[1].tolist(), strict=True))
+    rebuilt = made([by_word[word] for word in words_of(tensor).tolist()], again[0], dtype)
+    assert words_of(rebuilt).tolist() == words_of(tensor).tolist()
+    assert max(map(abs, by_word.values())) <= max(map(abs, numbers))  # the step may be a multiple
+
+
+def test_the_smallest_integers_are_found():
+    for numbers in ([1, -2, 3], [2, 3, -5], [7, 64, -9], [0, 0, 63, 64, 65]):
+        few = np.unique(words_of(made(numbers, 0.0123, torch.float32)))
+        assert sorted(step_of(few, ELEMENT_TYPES["float32"])[1].tolist()) == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("odd", [-0.0, math.inf, math.nan, 0.1234567])
+def test_what_is_no_integer_times_the_step_is_none(odd):
+    tensor = torch.cat([made([1, 2, -3, 0], 0.1, torch.float32), torch.tensor([odd])])
+    assert step_of(np.unique(words_of(tensor)), ELEMENT_TYPES["float32"]) is None
+    (book,) = found_in(tensor)
+    assert book.meaning == "book"
+
+
+def test_random_weights_are_no_integers():
+    torch.manual_seed(0)
+    for dtype in (torch.float32, torch.float64):
+        assert not found_in(torch.randn(300, 20, dtype=torch.float64).to(dtype))
+        assert all(way.meaning == "book" for way in found_in(torch.randn(4, 40, dtype=torch.float64).to(dtype)))
+
+
+def test_a_book_counts_from_zero():
+    tensor = torch.tensor([0.0, 3.0, -0.5, 0.1, -7.0, math.inf, -0.0])
+    (book,) = found_in(tensor)
+    assert book.numbers.tolist() == [0, 2, -2, 1, -3, 3, -1]
+    assert (book.n_before, len(book.prefix)) == (3, 6)
+
+
+CASES = {
+    "a step": made([[1, 0, -2], [0, 3, 0]] * 40, 0.037, torch.float32),
+    "one row": made([[1, 0, -2, 4, 0, 3] * 40], 0.037, torch.float32),
+    "large integers": made([[1, 0, -2000], [0, 300, 0]] * 40, 0.037, torch.float32),
+    "half": made([[1, 0, -2], [0, 3, 0]] * 40, 0.037, torch.float16),
+    "brain": made([[1, 0, -2], [0, 3, 0]] * 40, 0.037, torch.bfloat16),
+    "double": made([[1, 0, -2], [0, 3, 0]] * 40, 0.037, torch.float64),
+    "a vector": made([1, 0, -2, 0, 0, 3] * 40, 0.037, torch.float32),
+    "a number": torch.tensor(0.3),
+    "all the same": torch.full((30, 40), 0.3),
+    "a book": torch.tensor([0.0, 0.3, -1.1, 2.7])[torch.arange(1200) * 7919 % 101 % 4].reshape(40, 30),
+    "a book with NaN": torch.tensor([0.0, 0.3, math.nan, -0.0])[torch.arange(1200) * 7919 % 101 % 4].reshape(40, 30),
+    "a volume": made([1, 0, -2, 0, 0, 3] * 40, 0.037, torch.float32).reshape(4, 3, 2, 2, 5),
+    "not contiguous": made([[1, 0, -2], [0, 3, 0]] * 40, 0.037, torch.float32).T,
+}
+
+
+def stored(tensor, before=None):
+    """The smallest way to store it as integers; the tensor that comes back must be the same to the bit."""
+    encoded = encode(tensor, before=before or {})
+    above = (before or {}).get(getattr(encoded.record, "above", None), np.empty(0, np.uint8))
+    back = decode(encoded.record, InMemory(memoryview(b"".join(encoded.blob))), above)
+    wanted = tensor
+    if isinstance(tensor, Scaled):
+        rows = tensor.scales.reshape(-1, *[1] * (tensor.integers.dim() - 1))
+        wanted = (tensor.integers.float() * rows).to(tensor.dtype)
+    assert (back.dtype, back.shape) == (wanted.dtype, wanted.shape)
+    assert words_of(back).tolist() == words_of(wanted).tolist()
+    return encoded.record
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("worth", [0.98, 100.0])
+def test_integers_come_back_to_the_bit(name, worth, monkeypatch):
+    monkeypatch.setattr("prunecell.codecs.encode._WORTH", worth)
+    record = stored(CASES[name])
+    assert worth == 0.98 or isinstance(record, IntegerRecord)
+
+
+@pytest.mark.parametrize("name", ELEMENT_TYPES)
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (40,), (7, 9), (3, 0, 2), (4, 3, 5, 5)])
+def test_every_dtype_and_shape_comes_back_as_integers(name, shape, monkeypatch):
+    monkeypatch.setattr("prunecell.codecs.encode._WORTH", 100.0)
+    kind, n = ELEMENT_TYPES[name], math.prod(shape)
+    words = np.arange(n * kind.words) * 7919 % 101 % 3 % 2
+    tensor = torch.empty(shape, dtype=kind.torch)
+    if n:
+        tensor = torch.from_numpy(words.astype(kind.word).view(np.uint8).copy()).view(kind.torch).reshape(shape)
+    record = stored(tensor)
+    assert isinstance(record, IntegerRecord) == (kind.words == 1 and bool(words.any()))
+
+
+@pytest.mark.parametrize("mode", VALUE_MODES)
+def test_every_mode_comes_back_as_integers(mode, monkeypatch):
+    monkeypatch.setattr("prunecell.codecs.encode._WORTH", 100.0)
+    torch.manual_seed(0)
+    weight = torch.where(torch.rand(12, 30) < 0.3, torch.randn(12, 30), 0.0)
+    record = stored(VALUE_MODES[mode]("w", weight))
+    assert mode == "bf16" or isinstance(record, IntegerRecord)
+    if mode == "int8":
+        assert (record.meaning, record.stored.name, record.is_scaled) == ("steps", "int8", True)
+
+
+def test_a_step_for_each_row_is_found():
+    numbers = torch.arange(1200) * 7919 % 101 % 5 - 2
+    weight = (numbers.reshape(30, 40) * (torch.arange(30.0) + 2).sqrt()[:, None]) + 0.0
+    weight[3] = 0.0
+    ways = found_in(weight)
+    assert ways[0].meaning == "steps"
+    assert ways[0].prefix[3] == 0
+    assert (ways[0].numbers.reshape(30, 40)[4] == numbers.reshape(30, 40)[4].numpy()).all()
+    assert len({float(s) for s in ways[0].prefix}) == 30
+
+
+def test_pictures_and_the_tensor_above_are_used_where_they_help():
+    rng = np.random.default_rng(0)
+    disc = np.hypot(*np.mgrid[-14:14, -14:14]) < 8
+    first = torch.from_numpy((rng.random((50, 784)) < 0.3) * disc.reshape(-1) * rng.choice([-1.0, 1.0], (50, 784)))
+    record = stored(first.float())
+    assert (record.side, record.above) == (28, None)
+    alive = rng.random(200) < 0.2
+    second = torch.from_numpy((rng.random((30, 200)) < 0.4) * alive * 1.0).float()
+    record = stored(second, {"other": np.array([1, 0, 1], np.uint8), "first": alive.astype(np.uint8)})
+    assert record.above == "first"
+    assert stored(second).n_bytes > record.n_bytes + 10
+
+
+def test_a_large_tensor_is_judged_by_some_of_its_rows(monkeypatch):
+    monkeypatch.setattr("prunecell.codecs.encode_integers._TRIED", 1000)
+    rng = np.random.default_rng(0)
+    numbers = torch.from_numpy(rng.choice([-1.0, 1.0, 2.0], (100, 64)) * (rng.random((100, 64)) < 0.1)).float()
+    assert isinstance(stored(numbers * 0.3 + 0.0), IntegerRecord)
+    noise = torch.from_numpy(rng.integers(0, 256, (100, 64)).astype(np.uint8))
+    assert not isinstance(stored(noise), IntegerRecord)
