@@ -1,6 +1,6 @@
 """How small a trained CNN from the package index gets: `prunecell.tune` on MNIST, at most 0.3 points worse.
 
-    python benchmarks/tune_mnist_cnn.py [MINUTES] [FOLDER]
+    python benchmarks/tune_mnist_cnn.py [MINUTES] [FOLDER] [EPOCHS OF A TRIAL]
     prunecell tune benchmarks/tune_mnist_cnn.py --max-drop 0.3        # the same search from the shell
 
 The network is the MNIST classifier of the package ccexam 1.0.0: 421,642 weights, 99.05 % on the test images. Its
@@ -68,9 +68,12 @@ def main() -> None:
     """Search, then test the file that was found."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 15.0
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("runs/tune_mnist_cnn")
+    epochs = int(sys.argv[3]) if len(sys.argv) > 3 else None
     start, cpu = perf_counter(), process_time()
     dense = model()
-    found = pc.tune(dense, train=train, validation=validation, max_drop=0.3, minutes=minutes, folder=folder)
+    found = pc.tune(
+        dense, train=train, validation=validation, max_drop=0.3, minutes=minutes, folder=folder, epochs=epochs
+    )
     print(f"{perf_counter() - start:.0f} s, {process_time() - cpu:.0f} s of all CPU threads together")
     again = pc.load_model(found.path, network())
     test = DataLoader(data_set(DATA.test_images, DATA.test_labels), 1000)
