@@ -5,7 +5,7 @@
 A table trains its networks by each method: a dense start, then the method, each for so many epochs as stand here, up to
 the last step. BatchNorm is folded in between, because its vectors would be most of a small file. Bytes are those of the
 complete file that `prunecell.save` writes. The error is that of the network read back from it, on the test images, or
-with `--choose` on the validation images (the last 5,000 of those for training), on which the knobs were chosen. "x" is
+with `--choose` on the validation images (the last 5,000 of those for training), for choosing other knobs. "x" is
 4 bytes for every weight and bias of the network, divided by the bytes of the file. Each training has one thread. What
 FOLDER has from an earlier call is not trained again.
 """
