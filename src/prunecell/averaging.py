@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.bits.mask import Mask
-from prunecell.errors import OptionError, OptionTypeError, check_mapping, nearest
+from prunecell.errors import OptionError, OptionTypeError, check_mapping, nearest, typed
 from prunecell.names import plain_names
 
 
@@ -24,7 +24,7 @@ def zero_pruned_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
     Raises:
         OptionError: a name is none of the model's, or a mask has another shape.
-        OptionTypeError: masks is no mapping, or a mask no bool tensor. Nothing was changed.
+        OptionTypeError: the model is no module, masks is no mapping, or a mask no bool tensor. Nothing was changed.
 
     >>> from torch.optim.swa_utils import AveragedModel
     >>> averaged = AveragedModel(nn.Linear(2, 1))
@@ -32,6 +32,8 @@ def zero_pruned_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     >>> averaged.module.weight[0, 1].item()
     0.0
     """
+    if not isinstance(model, nn.Module):
+        raise OptionTypeError(f"model is {typed(model)}: it must be a module")
     check_mapping("masks", masks, "a mapping from names of weights to bool tensors")
     plain = plain_names(model)
     parameters = {plain[name]: p for name, p in model.named_parameters(remove_duplicate=False)}

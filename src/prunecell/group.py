@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Protocol
 
 import torch
@@ -110,23 +111,33 @@ class Group:
             stacklevel=5,
         )
 
-    def choose(self, clock: Clock, part: float | None = None) -> "Filling":
+    @property
+    def density(self) -> float:
+        """The fraction of its weights that the masks of now keep."""
+        masks = [weight.mask for weight in self.weights]
+        return sum(mask.n_kept for mask in masks) / sum(mask.shape.numel() for mask in masks)
+
+    def on_the_way(self, clock: Clock, *, begun: float, part: float) -> float:
+        """The sparsity after a part, in (0, 1], of the way from a density to the sparsity of now, in equal ratios."""
+        sparsity = sparsity_at(self.spec.schedule, clock)
+        return sparsity if part == 1 else 1 - begun ** (1 - part) * (1 - sparsity) ** part
+
+    def choose(self, clock: Clock, sparsity: float | None = None) -> "Filling":
         """The masks that are due, at the sparsity of now, from the weights that stand in the parameters.
 
         Nothing is changed. All weights of the group are due, but where some were given masks from outside meanwhile.
 
         Args:
             clock: of now.
-            part: fill all masks, due or not, at 1 - (1 - sparsity)^part, in (0, 1]; None: see above.
+            sparsity: fill all masks, due or not, at this one; None: see above.
 
         Raises:
             OptionError: schedule or allocation returned no sparsity.
             OptionTypeError: the filler returned no mask of the weight's shape.
         """
-        sparsity, update = sparsity_at(self.spec.schedule, clock), float(self._update_at(clock))
-        if part is not None and part < 1:
-            sparsity = 1 - (1 - sparsity) ** part
-        weights = self._due(clock) if part is None else self.weights
+        update = float(self._update_at(clock))
+        weights = self._due(clock) if sparsity is None else self.weights
+        sparsity = sparsity_at(self.spec.schedule, clock) if sparsity is None else sparsity
         evidences = [self._evidence(weight, clock) for weight in weights]
         shares = shares_of(self.spec.allocation, evidences, sparsity)
         masks = [_as_mask(self.spec.filler(e, share), e) for e, share in zip(evidences, shares, strict=True)]
@@ -184,20 +195,22 @@ class Filling:
             weight.target_sparsity = given if self.sparsity is None else self.sparsity
 
 
-def fill(groups: Sequence[Group], clock: Clock, clear_moments: ClearMoments, *, part: float | None = None) -> None:
+def fill(
+    groups: Sequence[Group], clock: Clock, clear_moments: ClearMoments, *, sparsities: Sequence[float] | None = None
+) -> None:
     """Fill all masks of some groups that are due; nothing is changed if a schedule, filler or allocation fails.
 
     Args:
         groups: of one Pruner.
         clock: of now.
         clear_moments: see there.
-        part: see `Group.choose`.
+        sparsities: of each group; see `Group.choose`.
 
     Raises:
         OptionError, OptionTypeError: as `Group.choose` does.
     """
     with revealed([weight for group in groups for weight in group.weights]):
-        fillings = [group.choose(clock, part) for group in groups]
+        fillings = [group.choose(clock, s) for group, s in zip(groups, sparsities or repeat(None), strict=False)]
         filled = [weight for filling in fillings for weight in filling.weights]
         before = [(weight.mask, weight.update, weight.target_sparsity) for weight in filled]
         try:

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from prunecell.errors import OptionError, check_number
+from prunecell.errors import OptionError, OptionTypeError, check_number, typed
 
 
 def distillation(
@@ -24,6 +24,7 @@ def distillation(
 
     Raises:
         OptionError: the shapes differ, or a number is out of range.
+        OptionTypeError: something is no tensor, or no number.
 
     >>> import torch
     >>> scores = torch.tensor([[2.0, 0.0, -1.0]])
@@ -32,6 +33,9 @@ def distillation(
     """
     check_number("temperature", temperature, low=0, open_low=True)
     check_number("alpha", alpha, low=0, high=1)
+    for name, value in (("scores", scores), ("teacher_scores", teacher_scores), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise OptionTypeError(f"{name} is {typed(value)}: it must be a tensor")
     if scores.shape != teacher_scores.shape or scores.ndim < 2:  # noqa: PLR2004 - samples and classes
         raise OptionError(
             f"teacher_scores of shape {tuple(teacher_scores.shape)} are illegal for scores of shape"

@@ -132,8 +132,10 @@ class Pruner:
             batches: pairs (inputs, targets): inputs is a tensor, or a tuple of what the model takes. With more than one
                 round, and for GraSP, they are run through several times, so no iterator will do.
             loss: (outputs, targets) -> a scalar tensor; it is not called where no criterion needs gradients.
-            rounds: >= 1; with sparsity s of now, round k prunes to 1 - (1 - s)^(k / rounds), on what the batches tell
-                of the model that the round before left. Weights may come back in between where the filler revives.
+            rounds: >= 1, in each of which the same fraction of what is left is pruned, down to the sparsity s of now:
+                where nothing was pruned before, round k prunes to 1 - (1 - s)^(k / rounds). Each looks at what the
+                batches tell of the model that the round before left. Weights may come back in between where the filler
+                revives.
 
         Raises:
             OptionError: no criterion needs anything; there are no batches, or they can be read once only; a loss or
@@ -164,11 +166,16 @@ class Pruner:
         self._enforcement.watch_gradients()
         self._enforcement.zero_all_()
         before = {weight.name: weight.mask for weight in weights}
+        begun = [group.density for group in groups]
         try:
             with torch.no_grad(), rounds_of(weights):
                 for done in range(1, rounds + 1):
                     calibration.collect()
-                    fill(groups, self._clock, _leave_moments, part=done / rounds)
+                    now = [
+                        g.on_the_way(self._clock, begun=d, part=done / rounds)
+                        for g, d in zip(groups, begun, strict=True)
+                    ]
+                    fill(groups, self._clock, _leave_moments, sparsities=now)
         finally:
             self._prepare()
         revived = [weight for weight in weights if weight.mask.revives(before[weight.name])]

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from prunecell.errors import OptionError, StateError, check_count, typed
+from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, typed
 from prunecell.kinds import COUNT, MAPPING, SHARE, check_fields, check_names, check_version, optional
 from prunecell.pruner import Pruner
 from prunecell.rehearsal import check_groups
@@ -38,6 +38,7 @@ class Rewind:
 
     Raises:
         OptionError: the pruner is past step `at`, or a name beside is taken.
+        OptionTypeError: one of them is of another kind, or has no state.
 
     >>> import torch
     >>> from prunecell import PruneSpec
@@ -65,12 +66,18 @@ class Rewind:
         at: int = 0,
         weights: bool = True,
     ) -> None:
+        if not isinstance(pruner, Pruner):
+            raise OptionTypeError(f"pruner is {typed(pruner)}: it must be a Pruner")
+        check_mapping("beside", beside or {}, "a mapping from names to what has a state_dict")
         check_count("at", at)
         if at < pruner.steps:
             raise OptionError(f"at={at} is illegal: the pruner has made {pruner.steps} steps already")
         self._parts = {"model": model, "optimizer": optimizer, **(beside or {})}
         if taken := {"model", "optimizer"} & (beside or {}).keys():
             raise OptionError(f"beside has {min(taken)!r}, which is an argument of its own: call it otherwise")
+        for name, part in self._parts.items():
+            if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
+                raise OptionTypeError(f"{name} is {typed(part)}: it must have a state_dict and a load_state_dict")
         self._pruner, self._at, self._weights = pruner, at, weights
         self._sparsity = pruner.sparsity
         self._early = self._now() if at == pruner.steps else None

@@ -66,6 +66,8 @@ def test_masks_that_do_not_fit_change_nothing(mlp):
     ]:
         with pytest.raises(kind, match=message):
             zero_pruned_(mlp.model, {"0.weight": good, **bad})
+    with pytest.raises(OptionTypeError, match="model is a dict: it must be a module"):
+        zero_pruned_({}, {})
     with pytest.raises(OptionTypeError, match="masks is a list: it must be a mapping"):
         zero_pruned_(mlp.model, [good])
     assert all(torch.equal(value, before[name]) for name, value in mlp.model.state_dict().items())

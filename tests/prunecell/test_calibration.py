@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from prunecell import Cubic, Lowest, Pruner, PruneSpec, Static, global_ranking
+from prunecell import Cubic, Lowest, Pruner, PruneSpec, Static, global_ranking, uniform
 from prunecell.criteria import (
     CRITERIA,
     BlockFisher,
@@ -32,8 +32,9 @@ ANYWHERE = [
 ]
 
 
-def half(criterion, sparsity=0.5, **options):
-    return PruneSpec(schedule=Static(sparsity=sparsity), filler=Lowest(criterion=criterion, **options))
+def half(criterion, sparsity=0.5, *, allocation=uniform, **options):
+    filler = Lowest(criterion=criterion, **options)
+    return PruneSpec(schedule=Static(sparsity=sparsity), filler=filler, allocation=allocation)
 
 
 def batches(task, n=2):
@@ -214,8 +215,28 @@ def flaky():
     return loss
 
 
+@pytest.mark.parametrize("name", ANYWHERE)
+def test_a_second_calibration_finds_what_is_pruned_and_leaves_it(mlp, name):
+    solver = torch.optim.SGD(mlp.model.parameters(), lr=0.1)
+    pruner = Pruner(mlp.model, half(MADE[name], 0.8, revives=False, allocation=global_ranking), optimizer=solver)
+    pruner.calibrate(batches(mlp), F.cross_entropy, rounds=3)
+    before = pruner.masks
+    mlp.train(solver, pruner, steps=1)
+    pruner.calibrate(batches(mlp), F.cross_entropy, rounds=3)
+    assert all(torch.equal(mask, before[key]) for key, mask in pruner.masks.items())
+    pruner.finalize()
+
+
 PAIR = [(torch.randn(16, 12), torch.arange(16) % 4)]
 WRONG = {
+    "no samples": (
+        wanda,
+        [(PAIR[0][0][:0], PAIR[0][1][:0])],
+        F.cross_entropy,
+        1,
+        OptionError,
+        "needs did not come from",
+    ),
     "no batches": (taylor, [], F.cross_entropy, 1, OptionError, "batches is illegal: it holds none"),
     "an iterator": (taylor, iter(PAIR), F.cross_entropy, 2, OptionError, "can be read once, and it is read 2 times"),
     "an iterator for GraSP": (grasp, iter(PAIR), F.cross_entropy, 1, OptionError, "it is read 2 times: give a list or"),

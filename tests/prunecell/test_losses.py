@@ -58,6 +58,8 @@ def test_positions_are_samples_and_the_teacher_has_no_gradient():
         ({"temperature": 0}, OptionError, "temperature=0 is illegal: it must be a finite number > 0"),
         ({"alpha": 1.5}, OptionError, r"alpha=1\.5 is illegal: it must be a number in \[0, 1\]"),
         ({"alpha": None}, OptionTypeError, "alpha=None is illegal"),
+        ({"teacher_scores": None}, OptionTypeError, "teacher_scores is a NoneType: it must be a tensor"),
+        ({"labels": [0, 1, 2]}, OptionTypeError, "labels is a list: it must be a tensor"),
         (
             {"teacher_scores": torch.zeros(3, 4)},
             OptionError,

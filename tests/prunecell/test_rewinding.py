@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prunecell import Checkpoint, Pruner, PruneSpec
-from prunecell.errors import OptionError, StateError
+from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import exact_count
 from prunecell.rewinding import Rewind
 from prunecell.schedules import Iterative
@@ -176,6 +176,24 @@ def test_pruning_before_the_early_state_is_refused(mlp):
         Rewind(run.pruner, model=mlp.model, optimizer=run.solver, at=-1)
     with pytest.raises(OptionError, match="beside has 'model', which is an argument of its own"):
         Rewind(run.pruner, model=mlp.model, optimizer=run.solver, at=9, beside={"model": run.rates})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pruner": None}, "pruner is a NoneType: it must be a Pruner"),
+        ({"model": None}, "model is a NoneType: it must have a state_dict and a load_state_dict"),
+        ({"optimizer": "adam"}, "optimizer is a str: it must have"),
+        ({"beside": {"rates": 0.1}}, "rates is a float: it must have"),
+        ({"beside": [1]}, "beside is a list: it must be a mapping"),
+    ],
+)
+def test_what_cannot_go_back_is_refused_by_name(mlp, given, message):
+    run = Run(mlp)
+    parts = {"pruner": run.pruner, "model": mlp.model, "optimizer": run.solver, **given}
+    with pytest.raises(OptionTypeError, match=message):
+        Rewind(parts.pop("pruner"), **parts)
+    run.pruner.finalize()
 
 
 def refusal(part, state):

@@ -1,5 +1,6 @@
 """PerLayer: sparsities that were found by hand or by a search, layer by layer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -95,9 +96,10 @@ class PerLayer:
 
 def _powers(given: Sequence[float], sizes: Sequence[int], n_kept: int) -> list[float]:
     """Size (1 - s)^x of each, with the least x whose sum is not above `n_kept`."""
+    logs = [math.log1p(-s) for s in given]  # 1 - s is 1 for a tiny s
 
     def kept(x: float) -> list[float]:
-        return [size * (1 - s) ** x for s, size in zip(given, sizes, strict=True)]
+        return [size * math.exp(x * log) if log else size for log, size in zip(logs, sizes, strict=True)]
 
     low, high = 0.0, 1.0
     while sum(kept(high)) > n_kept:

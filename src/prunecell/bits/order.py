@@ -107,6 +107,18 @@ class Magnitudes:
         """See `Keys`."""
         return self._flat.view(self.shape).abs()
 
+    def after(self, alive: Tensor) -> "Magnitudes":
+        """The same magnitudes, but that what is not alive (bool, of the weight's shape) comes before all others.
+
+        Zeros that are alive count as the smallest magnitude above zero.
+        """
+        alive = alive.reshape(-1)
+        is_zero = self._flat == 0
+        if torch.equal(is_zero, ~alive):
+            return self
+        bits = self._bits.masked_fill(is_zero, 1).masked_fill_(~alive, 0)
+        return Magnitudes(bits.view(self._flat.dtype).view(self.shape))
+
 
 class Draws:
     """Keys drawn at random, the same on every machine: the m smallest are m weights chosen uniformly.
@@ -205,11 +217,11 @@ class Scores:
         """See `Keys`."""
         return self._flat.view(self.shape)
 
-    def after(self, mask: Mask) -> "Scores":
-        """The same scores, but that what a mask prunes comes before all others."""
+    def after(self, alive: Tensor) -> "Scores":
+        """The same scores, but that what is not alive (bool, of their shape) comes before all others."""
         scores = self.scores()
         lowest = -math.inf if scores.is_floating_point() else torch.iinfo(scores.dtype).min
-        return Scores(scores.masked_fill(~mask.to_bool(), lowest))
+        return Scores(scores.masked_fill(~alive, lowest))
 
 
 class Listed:

@@ -40,7 +40,7 @@ class InputNorms:
     @torch.no_grad()
     def add(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Add up the squares of every input feature or channel, float32 (features,)."""
-        if not (module.training or self.in_any_mode) or not args:
+        if not (module.training or self.in_any_mode) or not args or not args[0].numel():
             return
         x = args[0].detach().float()
         squares = x.square()

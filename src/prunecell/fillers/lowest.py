@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from prunecell.bits.mask import Mask
-from prunecell.bits.order import Keys, Scores
+from prunecell.bits.order import Keys, Magnitudes, Scores
 from prunecell.choices import by_name, check_callable, example_of
 from prunecell.criteria import CRITERIA, Criterion, keys_of, magnitude, n_gradients_of, needs_of, revives
 from prunecell.described import shown
@@ -19,7 +21,8 @@ class Lowest:
     """Prune what scores lowest by a criterion: the exact count, ties by index.
 
     Prunes the fewest groups whose weights make up the sparsity: with single weights, the smallest m with
-    m / n >= sparsity. NaN scores highest.
+    m / n >= sparsity. NaN scores highest. Where nothing revives, groups that are pruned already come first; one of
+    which some weights are pruned is judged by its score, and lives or dies whole.
 
     Args:
         criterion: Evidence -> scores, higher keeps.
@@ -55,7 +58,10 @@ class Lowest:
     def rank(self, evidence: Evidence) -> Ranking:
         """See `Ranks`."""
         try:
-            groups = self.granularity.group(order_of(self.criterion, evidence, reviving=self.traits.revives))
+            groups = self.granularity.group(keys_of(self.criterion, evidence))
+            if evidence.mask.n_pruned and not self.traits.revives:
+                alive = self.granularity.group(Scores(evidence.mask.to_bool().float())).scores() > 0
+                groups = pruned_first(groups, alive)
         except OptionError as error:
             raise OptionError(f"{evidence.name}: {error}") from None
         return Ranking(keys=groups, group_size=evidence.weight.numel() // max(groups.shape.numel(), 1))
@@ -97,7 +103,11 @@ def check_criterion(criterion: object) -> None:
     )
 
 
-def order_of(criterion: Criterion, evidence: Evidence, *, reviving: bool) -> Keys:
-    """The keys of single weights by a criterion; what is pruned already comes first where nothing revives."""
-    keys = keys_of(criterion, evidence)
-    return keys if reviving or not isinstance(keys, Scores) or not evidence.mask.n_pruned else keys.after(evidence.mask)
+def pruned_first(keys: Keys, alive: Tensor) -> Keys:
+    """The same keys, but that what is pruned already comes before all others.
+
+    Args:
+        keys: of weights or groups.
+        alive: bool, of their shape.
+    """
+    return keys.after(alive) if isinstance(keys, Scores | Magnitudes) else keys  # draws say it themselves

@@ -8,12 +8,12 @@ from torch import Tensor
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import LARGEST, Listed, listed
 from prunecell.choices import by_name
-from prunecell.criteria import Criterion, magnitude, n_gradients_of, needs_of, revives
+from prunecell.criteria import Criterion, keys_of, magnitude, n_gradients_of, needs_of, revives
 from prunecell.described import shown
 from prunecell.errors import OptionError, check_count
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers.filler import Traits, exact_count, prune_smallest
-from prunecell.fillers.lowest import check_criterion, order_of
+from prunecell.fillers.lowest import check_criterion, pruned_first
 
 
 @by_name("n", "m", example="NofM(n=2, m=4)")
@@ -66,7 +66,10 @@ class NofM:
 
     def rank(self, evidence: Evidence) -> Ranking:
         """See `Ranks`: what must be kept comes after all that may be pruned."""
-        keys = listed(order_of(self.criterion, evidence, reviving=self.traits.revives))
+        of_weights = keys_of(self.criterion, evidence)
+        if evidence.mask.n_pruned and not self.traits.revives:
+            of_weights = pruned_first(of_weights, evidence.mask.to_bool())
+        keys = listed(of_weights)
         return Ranking(
             keys=Listed(keys.clamp(max=LARGEST - 1).masked_fill(~self._may_go(keys, evidence.name), LARGEST))
         )

@@ -46,7 +46,7 @@ class Iterative(Span):
         """How many rounds end with a pruning; training goes on after the last."""
         if self.fraction == 1:
             return int(self.sparsity > 0)
-        return n_begun(math.log(1 - self.sparsity) / math.log(1 - self.fraction))
+        return n_begun(math.log1p(-self.sparsity) / math.log1p(-self.fraction))
 
     def progress(self, clock: Clock) -> float:
         """See `Progressing`: of all rounds."""

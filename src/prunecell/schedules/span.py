@@ -11,6 +11,9 @@ from prunecell.schedules.clock import Clock
 _DIGITS = 9
 """After the point, of a number of spans: a quotient that falls short of a whole number by less is that number."""
 
+_MANY = 1e18
+"""What a quotient by a tiny length counts at most: it may be infinite."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span(ABC):
@@ -68,9 +71,9 @@ def n_whole(number: float) -> int:
     >>> int(29 / 100 * 100), n_whole(29 / 100 * 100)
     (28, 29)
     """
-    return int(round(number, _DIGITS))
+    return int(round(min(number, _MANY), _DIGITS))
 
 
 def n_begun(number: float) -> int:
     """How many ones, whole or not, are in a number >= 0, as if it were not rounded."""
-    return math.ceil(round(number, _DIGITS))
+    return math.ceil(round(min(number, _MANY), _DIGITS))

@@ -92,6 +92,10 @@ class Gradual:
         """See `Timed`: the updates that changed the sparsity."""
         return min(self.n_updates(clock), self._last) if clock.samples else 0
 
+    def progress(self, clock: Clock) -> float:
+        """See `Progressing`: of the updates that change the sparsity."""
+        return self.update(clock) / max(self._last, 1)
+
     def __call__(self, clock: Clock) -> float:
         """The sparsity at that time."""
         n = self.update(clock)

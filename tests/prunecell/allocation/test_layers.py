@@ -121,6 +121,14 @@ def test_at_another_total_densities_are_powers_of_the_given_ones(sparsity):
         assert powers == pytest.approx([powers[0]] * 3, rel=0.05)
 
 
+@pytest.mark.parametrize("tiny", [5e-324, 1e-17, 1e-9])
+def test_the_smallest_sparsities_are_powers_too(tiny):
+    for sparsities in ({"*": tiny}, {"0.*": 0.0, "*": tiny}, {"0.*": tiny, "*": 0.9}):
+        found = evidences()
+        shares = PerLayer(sparsities=sparsities)(found, 0.5)
+        assert sum(counts(found, shares)) == exact_count(0.5, sum(e.weight.numel() for e in found))
+
+
 def test_a_schedule_reaches_what_is_given_in_the_end():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 20), nn.Linear(20, 10))

@@ -1,10 +1,12 @@
 """Laws over every criterion of the table, with every granularity."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from prunecell.bits.mask import Mask
-from prunecell.bits.order import Keys
+from prunecell.bits.order import Keys, Scores
 from prunecell.criteria import CRITERIA, keys_of, needs, needs_of
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.evidence import Evidence, Needs
@@ -60,6 +62,35 @@ def test_laws_that_hold_for_every_criterion(name, granularity):
         sizes.add(found.ranked(filler.rank).group_size)
     assert len(sizes) == 1
     assert mask.n_kept == 0
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("name", CRITERIA)
+def test_what_is_pruned_stays_pruned_and_other_groups_go_by_their_scores(name, granularity):
+    """From a mask of single weights, some groups of which are whole; zeros that are alive do not take their places."""
+    made = GRANULARITIES[granularity]
+    if isinstance(made, type):
+        made = made(**({"n_heads": 12} if granularity == "Heads" else {}))
+    draw = torch.Generator().manual_seed(1)
+    groups = made.group(Scores(torch.rand(SHAPE, generator=draw)))
+    some_groups = Mask.from_bool(torch.rand(groups.shape, generator=draw) > 0.2)
+    keep = made.spread(some_groups, torch.Size(SHAPE)).to_bool() & (torch.rand(SHAPE, generator=draw) > 0.3)
+    weight = torch.randn(SHAPE, generator=draw) * keep * (torch.rand(SHAPE, generator=draw) > 0.3)
+
+    def of_groups(values):
+        return made.group(Scores(values)).scores().double()
+
+    def found():
+        return replace(evidence(MADE[name], weight=weight), mask=Mask.from_bool(keep))
+
+    scores = made.group(keys_of(MADE[name], found())).scores()
+    for sparsity in (0.5, 0.7, 0.9):
+        filled = Lowest(criterion=MADE[name], granularity=made, revives=False)(found(), sparsity).to_bool()
+        before, after = of_groups(keep.double()) > 0, of_groups(filled.double()) > 0
+        assert not (after & ~before).any()
+        newly = before & ~after
+        assert newly.any()
+        assert not after.any() or scores[newly].max() <= scores[after].min()
 
 
 @pytest.mark.parametrize("name", CRITERIA)

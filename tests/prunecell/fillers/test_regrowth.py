@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Cubic, Pruner, PruneSpec, Static
+from prunecell import Cubic, Gradual, Pruner, PruneSpec, Static
 from prunecell.allocation import erk
 from prunecell.bits.mask import Mask
 from prunecell.errors import OptionError
@@ -178,6 +178,19 @@ def test_nothing_pruned_and_all_pruned_are_legal():
             model(torch.ones(2, 4)).sum().backward()
             pruner.step(2)
             assert pruner.sparsity == sparsity
+        pruner.finalize()
+
+
+def test_a_dense_network_is_pruned_by_magnitude_under_every_schedule_that_rises():
+    for schedule in (Cubic(sparsity=0.5, steps=4, n_updates=2), Gradual(sparsity=0.5, start=0, every_samples=8)):
+        model = nn.Linear(10, 10)
+        before = model.weight.detach().clone()
+        pruner = Pruner(model, PruneSpec(schedule=schedule, filler=RigL()))
+        while not pruner.sparsity:
+            model(torch.ones(4, 10)).sum().backward()
+            pruner.step(4)
+        keep = pruner.masks["weight"]
+        assert before[~keep].abs().max() < before[keep].abs().min()
         pruner.finalize()
 
 

@@ -94,6 +94,23 @@ def test_progress_goes_from_0_to_1_and_updates_come_on_the_way(schedule):
     assert progress_at(schedule, Clock(epoch_size=100)) == 0
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *(kind(sparsity=0.9, epochs=1e-320) for kind in (Cubic, Exponential, OneCycle, Iterative)),
+        Iterative(sparsity=0.9, fraction=1e-17, steps=1e-300),
+        Moving(sparsity=0.9, epochs=1, every=1e-320),
+        Moving(sparsity=0.9, steps=1e-310, every=1e-320),
+    ],
+    ids=repr,
+)
+def test_the_smallest_lengths_are_over_at_once(schedule):
+    begun, later = Clock(epoch_size=10), Clock(samples=30, steps=3, epoch_size=10)
+    assert schedule.update(begun) == 0
+    assert schedule.update(later) > 0
+    assert 0 <= schedule(later) <= 0.9
+
+
 def test_what_does_not_say_how_far_it_is_has_no_progress():
     assert progress_at(Static(sparsity=0.5), Clock(steps=9, samples=9)) == progress_at(lambda _: 0.5, Clock()) == 0
 
