@@ -135,7 +135,7 @@ TABLES: dict[str, list[Run]] = {
         *points(MLP, "mnist", 20, shift=True, rate=[4e-6, 1.2e-5]),
     ],
     LENET: [
-        *points(LENET, "mnist", 12, shift=False, rate=[5.5e-6]),
+        *points(LENET, "mnist", 12, shift=False, rate=[5e-6]),
         *points(LENET, "mnist", 12, shift=True, rate=[4e-6, 1e-5]),
     ],
     "fashion-lenet-5": points(LENET, "fashion", 5, shift=True, **CURVES),
