@@ -6,7 +6,7 @@ that change places in all tensors change nothing that the model returns, through
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,61 @@ class Place:
     tensor: Tensor
     dim: int
     positions: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Coupled:
+    """N units, each of which stands in several layers.
+
+    Attributes:
+        root: the name of one of the layers that compute them, by which they are called.
+        n_units: N.
+        rows: name of a weight, a tied one's first -> int64, (rows, 2): (row, the unit that it is of).
+        shares: (name of a layer, whether of its inputs) -> which part of these one unit is.
+        n_blocks: the units stand in so many blocks, one after the other;
+        whole: and go as whole blocks, as heads do; or else as many from each, as channels of groups do.
+        places: all that belongs to them.
+    """
+
+    root: str
+    n_units: int
+    rows: Mapping[str, Tensor]
+    shares: Mapping[tuple[str, bool], float]
+    n_blocks: int
+    whole: bool
+    places: Sequence[Place]
+
+    def choices(self, scores: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What can be removed, step by step: float64, (choices,), the scores; int64, (choices, units of each).
+
+        Args:
+            scores: name of a weight -> of its shape, the scores of its criterion.
+        """
+        total, count = torch.zeros(self.n_units, dtype=torch.float64), torch.zeros(self.n_units, dtype=torch.float64)
+        for name, pairs in self.rows.items():
+            of_rows = scores[name].double().cpu()
+            of_rows = of_rows.flatten(1).mean(1)[pairs[:, 0]]
+            total.index_add_(0, pairs[:, 1], of_rows)
+            count.index_add_(0, pairs[:, 1], torch.ones_like(of_rows))
+        blocks = (total / count).view(self.n_blocks, -1)
+        units = torch.arange(self.n_units).view(self.n_blocks, -1)
+        if self.whole:
+            return blocks.mean(1), units
+        order = blocks.argsort(dim=1, stable=True)
+        return blocks.gather(1, order).mean(0), units.gather(1, order).T
+
+    def mixed(self, generator: torch.Generator) -> Tensor:
+        """The units in a random order, int64, (units,), as they may go: whole blocks, or within each block."""
+        units = torch.arange(self.n_units).view(self.n_blocks, -1)
+        if self.whole:
+            return units[_mixed(len(units), generator)].flatten()
+        return torch.cat([block[_mixed(len(block), generator)] for block in units])
+
+
+def _mixed(n: int, generator: torch.Generator) -> Tensor:
+    """A random order of n things, in which some change places if there are two."""
+    order = torch.randperm(n, generator=generator)
+    return order.flip(0) if torch.equal(order, torch.arange(n)) else order
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

@@ -23,9 +23,9 @@ from prunecell.pruner import Pruner
 from prunecell.resizing import resize_
 from prunecell.schedules import Static
 from prunecell.spec import PruneSpec
-from prunecell.structured.coupled import Coupled, Twin, shapes_of
+from prunecell.structured.coupled import Twin, shapes_of
 from prunecell.structured.optimizers import carry_over_, check_optimizer
-from prunecell.structured.places import tensors_of
+from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
 from prunecell.structured.spec import RemoveSpec
 
