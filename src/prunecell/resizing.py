@@ -16,6 +16,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from prunecell.archive import LIMIT_BYTES, load
 from prunecell.errors import OptionTypeError, StateError, some, typed
+from prunecell.graph.tracing import check_unwatched
 from prunecell.kinds import check_names
 from prunecell.names import plain_names
 
@@ -48,7 +49,9 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
 
     Raises:
         FormatError: the file is damaged, hostile or no archive.
-        StateError: it has other tensors than the model, or shapes that no smaller layers have. Nothing was changed.
+        StateError: it has other tensors than the model, or shapes that no smaller layers have; or the model is on the
+            meta device. Nothing was changed.
+        OptionError: a weight that would become smaller is watched by a live Pruner. Nothing was changed.
         OptionTypeError: it is no module.
 
     >>> import tempfile
@@ -62,6 +65,8 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
     """
     if not isinstance(model, nn.Module):
         raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise StateError("model is on the meta device, where nothing can be read into it: make it on another one")
     state = load(path, limit_bytes=limit_bytes)
     plain = plain_names(model)
     names = {plain.get(name, name): name for name in model.state_dict()}
@@ -81,6 +86,7 @@ def resize_(model: nn.Module, shapes: Shapes) -> None:
 
     Raises:
         StateError: a layer cannot have these shapes; the message names all such. Nothing was changed.
+        OptionError: a live Pruner watches one of them. Nothing was changed.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     changed: dict[str, dict[str, torch.Size]] = {}
@@ -88,6 +94,7 @@ def resize_(model: nn.Module, shapes: Shapes) -> None:
         path, _, leaf = name.rpartition(".")
         tensor = getattr(modules.get(path), leaf, None)
         if isinstance(tensor, Tensor) and tensor.shape != shape:
+            check_unwatched(name, tensor, "made smaller")
             changed.setdefault(path, {})[leaf] = shape
     numbers, wrong = [], []
     for path, module in modules.items():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import load_model, save
-from prunecell.errors import FormatError, OptionTypeError, StateError
+from prunecell import Pruner, PruneSpec, Static, load_model, save
+from prunecell.errors import FormatError, OptionError, OptionTypeError, StateError
 from prunecell.resizing import resize_
 
 LAYERS = {
@@ -109,3 +109,15 @@ def test_other_names_are_refused(tmp_path):
     (tmp_path / "other.pcell").write_bytes(b"nothing")
     with pytest.raises(FormatError):
         load_model(tmp_path / "other.pcell", nn.Linear(2, 2))
+
+
+def test_a_model_that_cannot_hold_the_file_is_refused(tmp_path):
+    save(nn.Linear(2, 3), tmp_path / "small.pcell")
+    with pytest.raises(StateError, match="model is on the meta device"):
+        load_model(tmp_path / "small.pcell", nn.Linear(4, 3, device="meta"))
+    model = nn.Linear(4, 3)
+    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
+    with pytest.raises(OptionError, match="'weight' cannot be made smaller: it has a hook, such as a Pruner's"):
+        load_model(tmp_path / "small.pcell", model)
+    assert model.weight.shape == (3, 4)
+    pruner.finalize()

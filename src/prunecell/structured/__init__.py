@@ -1,6 +1,7 @@
 """Structured pruning that removes: whole units go, and an ordinary smaller model stays.
 
 spec        how many units go, and which
+places      where units stand in tensors, and whether they may change places
 coupled     which units go together, from torch-pruning's dependency graph
 removal     remove_
 optimizers  an optimizer's state, carried over

@@ -19,55 +19,30 @@ from torch import Tensor, nn
 from prunecell.errors import OptionError, quoted
 from prunecell.graph.tracing import Example
 from prunecell.resizing import heads_of
+from prunecell.structured.places import Coupled, Place, are_alike, draw_, places_in, tensors_of
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
 _LAST = (1 << 64) - 1  # how torch's splits save the dimension -1
 _N_PROJECTIONS = 3  # queries, keys and values
+_MOST_TURNS = 64  # at a node, for the units of one layer
+_N_TRIALS = 2  # of random orders; one alone may be what a shuffle does
 
 
 class _KeptError(Exception):
     """Units that cannot be removed; the message says why."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Coupled:
-    """N units, each of which stands in several layers.
+class _Bounded(list[Any]):
+    """What depends on a node. Torch-pruning goes in circles where halves of a tensor change places, as in RoPE."""
 
-    Attributes:
-        root: the name of one of the layers that compute them, by which they are called.
-        n_units: N.
-        rows: name of a weight -> int64, (rows, 2): (row, the unit that it is of).
-        shares: (name of a layer, whether of its inputs) -> which part of these one unit is.
-        n_blocks: the units stand in so many blocks, one after the other;
-        whole: and go as whole blocks, as heads do; or else as many from each, as channels of groups do.
-    """
+    n_turns = 0
 
-    root: str
-    n_units: int
-    rows: Mapping[str, Tensor]
-    shares: Mapping[tuple[str, bool], float]
-    n_blocks: int
-    whole: bool
-
-    def choices(self, scores: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What can be removed, step by step: float64, (choices,), the scores; int64, (choices, units of each).
-
-        Args:
-            scores: name of a weight -> of its shape, the scores of its criterion.
-        """
-        total, count = torch.zeros(self.n_units, dtype=torch.float64), torch.zeros(self.n_units, dtype=torch.float64)
-        for name, pairs in self.rows.items():
-            of_rows = scores[name].double().cpu()
-            of_rows = of_rows.flatten(1).mean(1)[pairs[:, 0]]
-            total.index_add_(0, pairs[:, 1], of_rows)
-            count.index_add_(0, pairs[:, 1], torch.ones_like(of_rows))
-        blocks = (total / count).view(self.n_blocks, -1)
-        units = torch.arange(self.n_units).view(self.n_blocks, -1)
-        if self.whole:
-            return blocks.mean(1), units
-        order = blocks.argsort(dim=1, stable=True)
-        return blocks.gather(1, order).mean(0), units.gather(1, order).T
+    def __iter__(self) -> Iterator[Any]:
+        self.n_turns += 1
+        if self.n_turns > _MOST_TURNS:
+            raise _KeptError("how they go on is not known")
+        return super().__iter__()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,18 +76,20 @@ class Twin:
             parameter.requires_grad_(parameter.is_floating_point())
         self.groups: list[Coupled] = []
         self.left: dict[str, str] = {}
-        self._roots: dict[str, Any] = {}
         self._ends: set[object] = set()
         with _quiet(), _telling(), torch.enable_grad():
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
             self._follow_splits(pruning)
-            for group in self._graph.get_all_groups():
-                self._take(group)
+            for node in self._graph.module2node.values():
+                node.dependencies = _Bounded(node.dependencies)
+            self._find_groups()
+        with _quiet():
+            self._try(inputs)
 
     def remove(self, units: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Remove units; the copy is of no use afterwards.
+        """Which elements stay when units go.
 
         Args:
             units: root of a group -> int64, which of its units go.
@@ -121,18 +98,38 @@ class Twin:
             Name of each parameter and buffer that becomes smaller, tied ones under all names -> int64, of its new
             shape: the elements that stay, as indices into the old one, flattened.
         """
-        shapes = {name: tensor.shape for name, tensor in tensors_of(self._model).items()}
-        self._model.double()  # so that whole numbers are exact
-        for tensor in tensors_of(self._model).values():
-            tensor.data.copy_(torch.arange(tensor.numel()).view(tensor.shape))
-        n_units = {group.root: group.n_units for group in self.groups}
-        with _telling():
-            for root, which in units.items():
-                module, function, n_indices = self._roots[root]
-                repeated = which + torch.arange(0, n_indices, n_units[root]).unsqueeze(1)  # queries, keys and values
-                self._graph.get_pruning_group(module, function, repeated.flatten().tolist()).prune()
-        left = {name: tensor.detach().cpu().long() for name, tensor in tensors_of(self._model).items()}
-        return {name: index for name, index in left.items() if index.shape != shapes[name]}
+        stays: dict[int, dict[int, Tensor]] = {}
+        for group in self.groups:
+            for place in group.places if group.root in units else ():
+                all_of_it = torch.ones(place.tensor.shape[place.dim], dtype=torch.bool)
+                here = stays.setdefault(id(place.tensor), {}).setdefault(place.dim, all_of_it)
+                here[place.positions[units[group.root]].flatten()] = False
+        kept = {}
+        for name, tensor in tensors_of(self._model).items():
+            index = torch.arange(tensor.numel()).view(tensor.shape)
+            for dim, here in stays.get(id(tensor), {}).items():
+                index = index.index_select(dim, here.nonzero().flatten())
+            if index.shape != tensor.shape:
+                kept[name] = index
+        return kept
+
+    def _try(self, inputs: tuple[Any, ...]) -> None:
+        """Leave groups whose units are not alike: the model would be another one when they change places."""
+        draw_(self._model)
+        generator = torch.Generator().manual_seed(0)
+
+        def run() -> list[Tensor]:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                return list(tensors_in(self._model(*inputs)))
+
+        def are_good(groups: list[Coupled]) -> bool:
+            return all(are_alike(run, [(g.places, g.mixed(generator)) for g in groups]) for _ in range(_N_TRIALS))
+
+        if not are_good(self.groups):
+            bad = {group.root for group in self.groups if not are_good([group])}
+            self.left |= dict.fromkeys(bad, "the model computes something else when they change places")
+            self.groups = [group for group in self.groups if group.root not in bad]
 
     def _counted(self, inputs: tuple[Any, ...]) -> dict[str, int]:
         """Run the copy and count the positions of its layers."""
@@ -154,10 +151,11 @@ class Twin:
                 hook.remove()
         return counts
 
-    def _note(self, outputs: object) -> object:
-        """Remember what the model returns."""
-        self._ends = {tensor.grad_fn for tensor in tensors_in(outputs)}
-        return outputs
+    def _note(self, outputs: object) -> list[Tensor]:
+        """Remember what the model returns, and let torch-pruning see the tensors of it that can be followed."""
+        tensors = [tensor for tensor in tensors_in(outputs) if tensor.grad_fn is not None]
+        self._ends = {tensor.grad_fn for tensor in tensors}
+        return tensors
 
     def _follow_splits(self, pruning: Any) -> None:  # noqa: ANN401
         """Let splits of the last dimension be followed; torch-pruning follows none behind a table of positions."""
@@ -166,15 +164,24 @@ class Twin:
                 node.enable_index_mapping = True
         pruning.dependency.index_mapping.update_index_mapping(self._graph)
 
-    def _take(self, group: Any) -> None:  # noqa: ANN401 - torch-pruning has no types
-        """Take a group, or say why its units cannot be removed."""
-        module = group[0].dep.target.module
-        root = self._names[module]
-        try:
-            self.groups.append(self._coupled(root, group))
-            self._roots[root] = module, group[0].dep.handler, len(group[0].idxs)
-        except _KeptError as why:
-            self.left[root] = str(why)
+    def _find_groups(self) -> None:
+        """Follow the units of each layer, or say why they cannot be removed."""
+        done: set[object] = set()
+        for module in [module for module in self._graph.module2node if isinstance(module, nn.Linear | _Convolution)]:
+            if module in done:
+                continue
+            for node in self._graph.module2node.values():
+                node.dependencies.n_turns = 0
+            pruner = self._graph.get_pruner_of_module(module)
+            root, n_rows = self._names[module], self._graph.get_out_channels(module)
+            try:
+                group = self._graph.get_pruning_group(module, pruner.prune_out_channels, [*range(n_rows)])
+                done |= {i.dep.target.module for i in group if self._graph.is_out_channel_pruning_fn(i.dep.handler)}
+                self.groups.append(self._coupled(root, group))
+            except _KeptError as why:
+                self.left[root] = str(why)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                self.left[root] = f"torch-pruning cannot follow them: {type(error).__name__}: {quoted(str(error), 100)}"
 
     def _coupled(self, root: str, group: Any) -> Coupled:  # noqa: ANN401
         if any(item.dep.target.grad_fn in self._ends and not self._reads(item) for item in group):
@@ -194,11 +201,37 @@ class Twin:
         if n_units % n_blocks or (n_heads and blocks) or set(blocks.values()) - {n_units}:
             raise _KeptError(f"{n_units} units cannot go from {n_blocks} blocks alike")
         rows: dict[str, Tensor] = {}
+        first = {id(parameter): name for name, parameter in self._model.named_parameters()}
         for member in writers:
             if not isinstance(member.module, nn.MultiheadAttention):
-                rows[f"{member.name}.weight"] = torch.stack([member.index, member.root % n_units], 1)
+                rows[first[id(member.module.weight)]] = torch.stack([member.index, member.root % n_units], 1)
         shares = {(m.name, m.is_input): len(m.index) / n_units / m.width for m in members}
-        return Coupled(root=root, n_units=n_units, rows=rows, shares=shares, n_blocks=n_blocks, whole=bool(n_heads))
+        places = tuple(place for item in group for place in self._places(item, n_units))
+        return Coupled(
+            root=root,
+            n_units=n_units,
+            rows=rows,
+            shares=shares,
+            n_blocks=n_blocks,
+            whole=bool(n_heads),
+            places=places,
+        )
+
+    def _places(self, item: Any, n_units: int) -> Iterator[Place]:  # noqa: ANN401
+        """The places in one layer, norm or parameter of a group."""
+        node, index, unit = item.dep.target, torch.tensor([*item.idxs]), torch.tensor([*item.root_idxs]) % n_units
+        if not isinstance(node.module, nn.Parameter) and not tensors_of(node.module):
+            if isinstance(node.module, nn.LayerNorm):  # no tensor of a file would tell its size
+                raise _KeptError(f"{self._names[node.module]!r} has a size, and no weights")
+            return
+        each = len(index) // n_units
+        places = []
+        if len(set(item.idxs)) == len(index) and bool((unit.bincount(minlength=n_units) == each).all()):
+            positions = index[unit.argsort(stable=True)].view(n_units, each)
+            places = [*places_in(node.module, item.dep.handler, node.pruning_dim, positions)]
+        if not places or any(int(place.positions.max()) >= place.tensor.shape[place.dim] for place in places):
+            raise _KeptError(f"what becomes of them in {self._names.get(node.module, 'a parameter')!r} is not known")
+        yield from places
 
     def _reads(self, item: Any) -> bool:  # noqa: ANN401
         """Whether a layer only reads the units."""
@@ -251,12 +284,6 @@ class Twin:
         return n_heads
 
 
-def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers of a model by name, tied ones under all of theirs."""
-    parameters = model.named_parameters(remove_duplicate=False)
-    return {**dict(parameters), **dict(model.named_buffers(remove_duplicate=False))}
-
-
 def tensors_in(outputs: object) -> Iterator[Tensor]:
     """The tensors in what a model returns."""
     if isinstance(outputs, Tensor):
@@ -268,16 +295,16 @@ def tensors_in(outputs: object) -> Iterator[Tensor]:
             yield from tensors_in(part)
 
 
-def shapes_of(model: nn.Module, inputs: tuple[Any, ...]) -> list[torch.Size]:
+def shapes_of(model: nn.Module, inputs: tuple[Any, ...], called: str = "the model") -> list[torch.Size]:
     """The shapes of what a model returns in evaluation.
 
     Raises:
-        OptionError: it cannot be run.
+        OptionError: it cannot be run; the message calls it as told.
     """
     try:
         return [tensor.shape for tensor in tensors_in(model.eval()(*inputs))]
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise OptionError(f"the model cannot be run with example: {quoted(str(error), 300)}") from None
+        raise OptionError(f"{called} cannot be run with example: {quoted(str(error), 300)}") from None
 
 
 @contextmanager

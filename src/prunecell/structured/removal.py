@@ -23,8 +23,9 @@ from prunecell.pruner import Pruner
 from prunecell.resizing import resize_
 from prunecell.schedules import Static
 from prunecell.spec import PruneSpec
-from prunecell.structured.coupled import Coupled, Twin, shapes_of, tensors_of
+from prunecell.structured.coupled import Twin, shapes_of
 from prunecell.structured.optimizers import carry_over_, check_optimizer
+from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
 from prunecell.structured.spec import RemoveSpec
 
@@ -221,11 +222,6 @@ def _count(group: Coupled, units: Tensor, share: float, multiple_of: int) -> int
 def _check(model: nn.Module, kept: Mapping[str, Tensor], example: Example, optimizer: Optimizer | None) -> None:
     """Refuse what cannot be done; a copy is made smaller and run."""
     tensors = tensors_of(model)
-    names: dict[int, str] = {}
-    for name, tensor in tensors.items():
-        first = names.setdefault(id(tensor), name)
-        if not torch.equal(kept.get(name, torch.empty(0)), kept.get(first, torch.empty(0))):
-            raise OptionError(f"{first!r} and {name!r} are one tensor, and would become smaller in different ways")
     changing = {tensor: name for name in kept if isinstance(tensor := tensors[name], nn.Parameter)}
     for parameter, name in changing.items():
         check_unwatched(name, parameter, "made smaller")
@@ -236,7 +232,7 @@ def _check(model: nn.Module, kept: Mapping[str, Tensor], example: Example, optim
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         before = shapes_of(small, inputs)
         _shrink_(small, kept, None)
-        if shapes_of(small, inputs) != before:
+        if shapes_of(small, inputs, "the smaller model, because a size is written in the model's code,") != before:
             raise OptionError("the smaller model returns other shapes than the model: leave its last layers alone")
 
 

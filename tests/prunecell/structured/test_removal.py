@@ -344,8 +344,8 @@ def _parametrized():
 
 HALF = RemoveSpec(sparsity=0.5)
 REFUSED = {
-    "a written size": (Fixed, HALF, OptionError, "the model cannot be run with example"),
-    "tied": (Tied, HALF, OptionError, "'a.weight' and 'b.weight' are one tensor"),
+    "a written size": (Fixed, HALF, OptionError, "the smaller model, because a size .* cannot be run"),
+    "tied": (Tied, HALF, OptionError, "a: the model computes something else when they change places"),
     "groups": (_grouped, HALF, OptionError, "'1' has groups of channels"),
     "parametrized": (_parametrized, HALF, OptionError, "the weight of '1' is computed"),
     "no gradient": (Classes, HALF, OptionError, "no unit of Classes can be removed: what it returns has no gradient"),
