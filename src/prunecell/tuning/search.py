@@ -35,10 +35,10 @@ from prunecell.resizing import load_model
 from prunecell.training import Batches, evaluate
 from prunecell.tuning.bench import Bench, Hopeless, MakeOptimizer, OutOfTime, Run, adam
 from prunecell.tuning.bisection import next_knob
-from prunecell.tuning.budget import Allowance, Judge, Loss, Metric
 from prunecell.tuning.curve import draw_curve
 from prunecell.tuning.layers import Sensitivity, sensitivity
 from prunecell.tuning.loaders import Stream, check_loader, some_batches, split
+from prunecell.tuning.quality import Allowance, Judge, Loss, Metric
 from prunecell.tuning.recipe import RATES, STEPS, fastest
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.strategies import STRATEGIES, Strategy
@@ -373,7 +373,7 @@ class _Search:
         ratio = "" if trial.n_bytes is None else f"{log.facts['dense_bytes'] / trial.n_bytes:.1f} x"
         verdict = trial.stopped or ("good enough" if trial.passed else "too bad")
         best = ", the smallest so far" if trial == best_of(log.trials[: trial.number + 1]) and trial.number else ""
-        words = f"{trial.strategy:<12} {trial.knob:<9.3g} {size:>17} {ratio:>8}"
+        words = f"{trial.strategy:<15} {trial.knob:<9.3g} {size:>17} {ratio:>8}"
         return f"{trial.number:>3} {words}  {self.judge.told(trial.quality)}  {trial.seconds:5.0f} s  {verdict}{best}"
 
     def _draw(self, log: Log) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from prunecell import Cubic, Lowest, NofM, Pruner, PruneSpec, Static
 from prunecell.criteria import BlockFisher, grasp, movement, needs, synflow, taylor
+from prunecell.described import shown
 from prunecell.errors import OptionError, StateError
 from prunecell.evidence import Needs
 
@@ -92,7 +93,7 @@ def test_finalize_and_a_schedule_that_never_moves_keep_nothing(mlp, criterion):
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 5, 6])
-@pytest.mark.parametrize("criterion", [movement, BlockFisher(n_gradients=2), BlockFisher(n_gradients=5)], ids=repr)
+@pytest.mark.parametrize("criterion", [movement, BlockFisher(n_gradients=2), BlockFisher(n_gradients=5)], ids=shown)
 def test_a_resumed_run_ends_with_the_same_bits(mlp, criterion, stop, tmp_path):
     def run(stops):
         task = type(mlp)("mlp")

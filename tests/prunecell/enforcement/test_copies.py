@@ -15,6 +15,7 @@ from torch import nn
 
 from prunecell import Cubic, Lowest, Pruner, PruneSpec, share_
 from prunecell.criteria import BlockFisher, movement, taylor, wanda
+from prunecell.described import shown
 from prunecell.enforcement.levels import levels_of
 from prunecell.errors import OptionError, OptionTypeError
 
@@ -284,7 +285,7 @@ def test_whoever_copies(mlp, name, kind, copied):
 
 
 @pytest.mark.parametrize("copied", COPIES)
-@pytest.mark.parametrize("criterion", [wanda, taylor, movement, BlockFisher(n_gradients=2)], ids=repr)
+@pytest.mark.parametrize("criterion", [wanda, taylor, movement, BlockFisher(n_gradients=2)], ids=shown)
 @pytest.mark.parametrize("name", ["trainer", "model", "layer"])
 def test_a_copy_collects_what_the_first_collects(mlp, name, criterion, copied):
     holder, find = HOLDERS[name](mlp.model, pruner(criterion=criterion))

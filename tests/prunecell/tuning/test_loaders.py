@@ -125,7 +125,6 @@ PAIR = (torch.zeros(2, 3), torch.zeros(2))
         ([(torch.zeros(3, 2), torch.zeros(2))], r"inputs of shape \(3, 2\) with labels of shape \(2,\)"),
         ([(torch.zeros(3), torch.tensor(1))], "there must be a label for each input"),
     ],
-    ids=repr,
 )
 def test_what_is_no_loader_is_refused_by_name(loader, message):
     with pytest.raises((OptionError, OptionTypeError), match=message):

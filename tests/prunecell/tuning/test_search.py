@@ -16,8 +16,8 @@ import prunecell as pc
 from prunecell.described import shown
 from prunecell.errors import DivergedError, OptionError, OptionTypeError, PlanError
 from prunecell.tuning import STRATEGIES
-from prunecell.tuning.budget import mean_loss
-from prunecell.tuning.strategies import Gradual, OneShot, Rate, Structured
+from prunecell.tuning.quality import mean_loss
+from prunecell.tuning.strategies import OneShot, PruneAndShare, Rate, Structured
 from prunecell.tuning.trials import pareto
 
 QUICK = {"epochs": 2, "watch": None}
@@ -98,7 +98,7 @@ def test_a_search_that_was_killed_anywhere_ends_as_if_it_had_not_been(trained, d
     monkeypatch.setattr("os.fsync", lambda _: None)
     few = {"train": data["train"][:5], "validation": data["validation"][:3]}
     CALLS["left"] = math.inf
-    strategies = [Gradual(), Rate()]
+    strategies = [PruneAndShare(), Rate()]
     whole = pc.tune(
         trained, **few, max_drop=2, folder=tmp_path / "whole", loss=counting_loss, strategies=strategies, **QUICK
     )
@@ -161,7 +161,7 @@ def test_a_metric_and_a_loss_may_be_anything(tmp_path):
         metric=negative_distance,
         loss=nn.functional.mse_loss,
         folder=tmp_path,
-        strategies=[OneShot(), Gradual()],
+        strategies=[OneShot(), PruneAndShare()],
         **QUICK,
     )
     assert found.trials[0].quality == 0
@@ -241,7 +241,7 @@ def test_a_hopeless_training_is_stopped(trained, data, tmp_path):
         max_drop=0.1,
         epochs=4,
         folder=tmp_path,
-        strategies=[Gradual()],
+        strategies=[PruneAndShare()],
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-9),
         watch=None,
     )
