@@ -234,19 +234,31 @@ def test_a_training_that_diverges_is_a_trial_that_failed(trained, data, tmp_path
     assert found.best.strategy == "dense"
 
 
-def test_a_hopeless_training_is_stopped(trained, data, tmp_path):
-    found = pc.tune(
-        trained,
-        **data,
-        max_drop=0.1,
-        epochs=4,
-        folder=tmp_path,
-        strategies=[PruneAndShare()],
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-9),
-        watch=None,
-    )
+def counting_metric(model, batches):
+    CALLS["left"] -= 1
+    if CALLS["left"] < 0:
+        raise KilledError
+    return pc.evaluate(model, batches)
+
+
+def slow(parameters):
+    return torch.optim.SGD(parameters, lr=1e-9)
+
+
+def test_a_hopeless_training_is_stopped_and_again_after_a_kill_while_it_is_judged(trained, data, tmp_path):
+    few = {"train": data["train"][:3], "validation": data["validation"]}
+    settings = {"max_drop": 0.1, "epochs": 4, "strategies": [PruneAndShare()], "optimizer": slow, "watch": None}
+
+    def search(folder, *, n_calls):
+        CALLS["left"] = n_calls
+        return pc.tune(trained, **few, folder=tmp_path / folder, metric=counting_metric, **settings)
+
+    found = search("whole", n_calls=1000)
     assert "hopeless" in {t.stopped for t in found.trials}
     assert all(not t.file for t in found.trials if t.stopped)
+    with pytest.raises(KilledError):
+        search("killed", n_calls=1)  # the dense model is judged, and then the first that trains
+    assert facts(search("killed", n_calls=1000)) == facts(found)
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
