@@ -1,6 +1,5 @@
 """tune(): the smallest file of a model that is good enough, found by trying."""
 
-import io
 import json
 import math
 import shutil
@@ -31,6 +30,7 @@ from prunecell.errors import (
     check_path,
     typed,
 )
+from prunecell.files.torch_file import torch_bytes
 from prunecell.resizing import load_model
 from prunecell.training import Batches, evaluate
 from prunecell.tuning.bench import Bench, Hopeless, MakeOptimizer, OutOfTime, Run, adam
@@ -241,8 +241,6 @@ class _Search:
         dense = self.judge(self.model)
         if not math.isfinite(dense):
             raise OptionError(f"the dense model's quality is {dense}: nothing can be compared with it")
-        buffer = io.BytesIO()
-        torch.save(self.model.state_dict(), buffer)
         found = sensitivity(self.model, some_batches(self.judge.validation(), _SAMPLES), loss=self.loss)
         found.draw(self.folder / LAYERS)
         self.watch(str(found))
@@ -251,7 +249,7 @@ class _Search:
         log.add_facts(
             {
                 "dense": dense,
-                "dense_bytes": buffer.tell(),
+                "dense_bytes": len(torch_bytes(self.model)),
                 "sensitivity": vars(found),
                 "lr": rate,
                 "epochs": epochs,
