@@ -316,8 +316,9 @@ class _Search:
     def _try(self, strategy: Strategy, knob: float, bench: Bench, log: Log, deadline: float) -> Trial:
         """Make a model, write its file, read it back and judge it."""
         number = len(log.trials)
-        stem = self.folder / f"trial-{number:03}"
-        path = stem.with_suffix(".pcell")
+        path = self.folder / f"trial-{number:03}.pcell"
+        what = zlib.crc32(f"{shown(strategy)} {knob!r}".encode())  # a longer search may give it another number
+        stem = self.folder / f"training-{what:08x}"
         started = time.monotonic()
         quality, stopped, n_bytes = math.nan, "", None
         run = Run(bench=bench, stem=stem, deadline=deadline if strategy.trains else math.inf)
@@ -330,6 +331,9 @@ class _Search:
             quality, stopped = late.quality, "hopeless"
         except DivergedError:
             stopped = "diverged"
+        except (PlanError, OptionError):
+            run.end()
+            raise
         run.end()
         return Trial(
             number=number,

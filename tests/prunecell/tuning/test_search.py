@@ -228,6 +228,21 @@ def test_a_strategy_that_does_not_fit_the_model_is_left_out(trained, data, tmp_p
     assert {t.strategy for t in found.trials} == {"dense", "OneShot()"}
 
 
+class FailingLate(Failing):
+    """One that trains before it raises."""
+
+    def make(self, run, _knob):
+        run.train(run.bench.make_optimizer(run.model.parameters()), 1)
+        raise self.error("it does not fit")
+
+
+def test_a_strategy_that_fails_after_training_leaves_nothing_to_the_next_one(trained, data, tmp_path):
+    strategies = [FailingLate(error=OptionError), Rate()]
+    found = pc.tune(trained, **data, max_drop=2, folder=tmp_path, strategies=strategies, **QUICK)
+    assert {t.strategy for t in found.trials} == {"dense", "Rate()"}
+    assert not [*tmp_path.glob("*.checkpoint")]
+
+
 def test_a_training_that_diverges_is_a_trial_that_failed(trained, data, tmp_path):
     found = pc.tune(trained, **data, max_drop=2, folder=tmp_path, strategies=[Failing(error=DivergedError)], **QUICK)
     assert [t.stopped for t in found.trials[1:]] == ["diverged"] * (len(found.trials) - 1)
