@@ -68,11 +68,9 @@ def test():
 
 def fit(model, optimizer, checkpoint, pruner=None):
     """Train while the learning rates go to zero by a cosine."""
-    n_calls = args.epochs * (-(-len(images) // 64) + 1)  # fit calls `watch` after each step and each epoch
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_calls)
-    task = pc.Task(model=model, optimizer=optimizer, train=batches, pruner=pruner, beside={"rate": rate})
-    kept = pc.Checkpoint(path=Path(checkpoint))
-    progress = pc.fit(task, args.epochs, checkpoint=kept, watch=lambda _: rate.step())
+    slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs * -(-len(images) // 64))
+    task = pc.Task(model=model, optimizer=optimizer, train=batches, pruner=pruner, scheduler=slower)
+    progress = pc.fit(task, args.epochs, checkpoint=pc.Checkpoint(path=Path(checkpoint)))
     print(f"{progress.epochs[-1].seconds:.0f} s for the last epoch, test error {1 - pc.evaluate(model, test()):.2%}")
 
 

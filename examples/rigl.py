@@ -40,12 +40,12 @@ def learned(filler, schedule):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps + args.epochs)
+    slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     spec = pc.PruneSpec(schedule=schedule, filler=filler, allocation=erk)  # ERK spares the small layers
     pruner = pc.Pruner(model, spec, optimizer=optimizer)
     before = pruner.masks
-    task = pc.Task(model=model, optimizer=optimizer, train=batches, pruner=pruner)
-    pc.fit(task, args.epochs, watch=lambda _: rate.step())
+    task = pc.Task(model=model, optimizer=optimizer, train=batches, pruner=pruner, scheduler=slower)
+    pc.fit(task, args.epochs)
     moved = sum(int((mask & ~before[name]).sum()) for name, mask in pruner.masks.items())
     report = pruner.finalize()
     return 1 - pc.evaluate(model, [(test_images, test_labels)]), moved, report.sparsity

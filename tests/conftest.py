@@ -19,6 +19,13 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+def pytest_collection_modifyitems(items):
+    """Names of tests are the same in every process, or several cannot share them out."""
+    unlike = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if unlike:
+        raise pytest.UsageError(f"names of {len(unlike)} tests hold an address, the first is {unlike[0]}")
+
+
 @pytest.fixture
 def ctrl_c():
     """SIGINT as a terminal has it: under nohup or in the background the tests would inherit that it is ignored."""

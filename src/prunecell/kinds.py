@@ -45,6 +45,7 @@ NUMBER = Kind(told="a finite number", fits=_is_finite)
 REAL = Kind(told="a number, NaN and inf too", fits=lambda v: type(v) is float or _is_finite(v))
 SPAN = Kind(told="a finite number >= 0", fits=lambda v: _is_finite(v) and v >= 0)  # type: ignore[operator]
 SHARE = Kind(told="a number in [0, 1]", fits=lambda v: _is_finite(v) and 0 <= v <= 1)  # type: ignore[operator]
+FLAG = Kind(told="true or false", fits=lambda v: isinstance(v, bool))
 TEXT = Kind(told="text", fits=lambda v: isinstance(v, str))
 LIST = Kind(told="a list", fits=lambda v: isinstance(v, list))
 MAPPING = Kind(told="a mapping", fits=lambda v: isinstance(v, Mapping))

@@ -21,7 +21,7 @@ class Sizes:
     Attributes:
         dense: of the state_dict as torch writes it.
         dense_gzip: gzip of that of the dense network; None where none was trained, for drawn weights tell nothing.
-        pruned_gzip: gzip of that of the pruned network. stored: the `.pcell` file.
+        pruned_gzip: gzip of that of the network in the file, pruned or of integers. stored: the `.pcell` file.
     """
 
     dense: int
@@ -90,22 +90,25 @@ def print_result(result: Result, archive: Path, console: Console) -> None:
 
 
 def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:
+    """Titles and values; what was not found out has no line."""
     sizes, before = result.sizes, result.pruned
+    small = "the pruned one" if before is None else "the integers"
     lines = [
-        (f"test accuracy, {'pruned' if before is None else 'integers'}", f"{result.accuracy:.2%}"),
-        ("test accuracy, file loaded into the sparse runtime", f"{result.accuracy_runtime:.2%}"),
-        ("seconds for the test set, dense / sparse", f"{result.seconds_dense:.2f} / {result.seconds_runtime:.2f}"),
-        ("bytes, dense state_dict as torch writes it", f"{sizes.dense:,}"),
-        ("bytes, gzip of the pruned one", f"{sizes.pruned_gzip:,}"),
-        (f"bytes, {visible(archive.name)}", f"{sizes.stored:,}"),
-        ("smaller than the dense state_dict", f"{sizes.dense / sizes.stored:.1f} x"),
+        ("test accuracy, dense network", result.accuracy_dense, "{:.2%}"),
+        ("test accuracy, pruned", result.accuracy if before is None else before.accuracy, "{:.2%}"),
+        ("test accuracy, integers", before and result.accuracy, "{:.2%}"),
+        ("test accuracy, file loaded into the sparse runtime", result.accuracy_runtime, "{:.2%}"),
+        (
+            "seconds for the test set, dense / sparse",
+            f"{result.seconds_dense:.2f} / {result.seconds_runtime:.2f}",
+            "{}",
+        ),
+        ("bytes, dense state_dict as torch writes it", sizes.dense, "{:,}"),
+        ("bytes, gzip of the dense one", sizes.dense_gzip, "{:,}"),
+        (f"bytes, gzip of {small}", sizes.pruned_gzip, "{:,}"),
+        ("bytes, archive of the pruned one", before and before.stored, "{:,}"),
+        (f"bytes, {visible(archive.name)}", sizes.stored, "{:,}"),
+        ("smaller than the dense state_dict", sizes.dense / sizes.stored, "{:.1f} x"),
+        ("smaller than gzip of the dense one", sizes.dense_gzip and sizes.dense_gzip / sizes.stored, "{:.1f} x"),
     ]
-    if before is not None:
-        lines.insert(0, ("test accuracy, pruned", f"{before.accuracy:.2%}"))
-        lines.insert(-2, ("bytes, archive of the pruned one", f"{before.stored:,}"))
-    if result.accuracy_dense is not None:
-        lines.insert(0, ("test accuracy, dense network", f"{result.accuracy_dense:.2%}"))
-    if sizes.dense_gzip is not None:
-        lines.insert(-3, ("bytes, gzip of the dense one", f"{sizes.dense_gzip:,}"))
-        lines.append(("smaller than gzip of the dense one", f"{sizes.dense_gzip / sizes.stored:.1f} x"))
-    return lines
+    return [(title, form.format(value)) for title, value, form in lines if value is not None]

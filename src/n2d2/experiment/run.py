@@ -1,7 +1,6 @@
 """What `prunecell run` does: train densely, train with pruning, write the small file, load it back, report."""
 
 import gzip
-import io
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
 from prunecell.disk.targets import check_folder
 from prunecell.errors import NothingSparseWarning, OptionError
+from prunecell.files.torch_file import torch_bytes
 from prunecell.pruner import Pruner
 from prunecell.report import Report
 from prunecell.report.picture import draw_run
@@ -261,20 +261,13 @@ def _timed(evaluation: Callable[[], float]) -> tuple[float, float]:
 
 
 def _sizes(model: nn.Module, dense: nn.Module | None, stored: Stored) -> Sizes:
-    pruned = _bytes_of(model)
+    pruned = torch_bytes(model)
     return Sizes(
         dense=len(pruned),
-        dense_gzip=None if dense is None else len(gzip.compress(_bytes_of(dense))),
+        dense_gzip=None if dense is None else len(gzip.compress(torch_bytes(dense))),
         pruned_gzip=len(gzip.compress(pruned)),
         stored=stored.n_bytes,
     )
-
-
-def _bytes_of(model: nn.Module) -> bytes:
-    """The state_dict as torch.save writes it."""
-    file = io.BytesIO()
-    torch.save(model.state_dict(), file)
-    return file.getvalue()
 
 
 def _after(before: Progress, progress: Progress) -> list[tuple[int, float]]:

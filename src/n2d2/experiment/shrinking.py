@@ -1,12 +1,11 @@
 """What `[prunecell.Rate]` asks for: the network that was learned goes on as integers under the price of their bits."""
 
 from dataclasses import dataclass
-from math import cos, pi
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from n2d2.network.rate import Rate
 from prunecell.quantization import Quantizer, RateSpec
@@ -38,4 +37,4 @@ def shrinking(model: nn.Module, rate: Rate, *, epoch_size: int, batch_size: int)
     optimizer = torch.optim.Adam(quantizer.param_groups(lr=_LR))
     quantizer.attach(optimizer)
     n_steps = rate.epochs * -(-epoch_size // batch_size)
-    return Shrinking(quantizer, optimizer, LambdaLR(optimizer, lambda step: 0.5 + 0.5 * cos(pi * step / n_steps)))
+    return Shrinking(quantizer, optimizer, CosineAnnealingLR(optimizer, n_steps))

@@ -1,6 +1,7 @@
 """A state_dict as torch writes it. It is read with `weights_only`: no code in it is run."""
 
 import errno
+import io
 import pickle
 import re
 import warnings
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from prunecell.disk.atomic import replacing
 from prunecell.disk.endings import TORCH, check_ending
@@ -42,6 +44,13 @@ def read_torch(path: Path, *, key: str | None = None) -> Contents:
         raise FormatError(f"{path}: {_why_not(error, path)}") from None
     nested = taken_apart(found, path, key)
     return contents_of(nested.state, metadata=nested.metadata, left_out=nested.left_out)
+
+
+def torch_bytes(model: nn.Module) -> bytes:
+    """The state_dict of a model as torch writes it: what a file is compared with."""
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    return file.getvalue()
 
 
 def _loaded(path: Path) -> object:

@@ -68,7 +68,7 @@ class Quantizer:
     ...     net(torch.randn(8, 20)).square().mean().backward()
     ...     optimizer.step()
     ...     quantizer.step(8)
-    >>> torch.equal(net.weight, quantizer.steps["weight"] * quantizer.integers["weight"])
+    >>> torch.equal(net.weight, quantizer.step_sizes["weight"] * quantizer.integers["weight"])
     True
     """
 
@@ -173,8 +173,8 @@ class Quantizer:
         return {name: weight.integers for name, weight in self._weights.items()}
 
     @property
-    def steps(self) -> dict[str, Tensor]:
-        """Parameter name -> its step, float32: one number, or (channels, 1, ...)."""
+    def step_sizes(self) -> dict[str, Tensor]:
+        """Parameter name -> its step size, float32: one number, or (channels, 1, ...)."""
         return {name: weight.step.clone() for name, weight in self._weights.items()}
 
     @property

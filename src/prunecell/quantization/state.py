@@ -17,13 +17,13 @@ from torch import Tensor
 from prunecell.errors import StateError
 from prunecell.kinds import (
     COUNT,
+    FLAG,
     LIST,
     MAPPING,
     NUMBER,
     SHARE,
     SPAN,
     TENSOR,
-    Kind,
     check_fields,
     check_names,
     check_version,
@@ -38,14 +38,13 @@ from prunecell.state import differences, same
 
 _VERSION = 1
 _STATE_OF = "the quantizer's state"
-_FLAG = Kind(told="True or False", fits=lambda value: isinstance(value, bool))
 _STATE = {"version": COUNT, "samples": COUNT, "steps": COUNT, "courses": LIST, "weights": MAPPING}
 _COURSE = {"spec": MAPPING, "lam": SPAN, "looked": optional(SHARE), "first_bytes": COUNT, "excess": NUMBER}
 _ENTRY = {
     "course": COUNT,
     "latent": TENSOR,
     "log_step": TENSOR,
-    "fixed": _FLAG,
+    "fixed": FLAG,
     "prices": optional(MAPPING),
 }
 _PRICES = {

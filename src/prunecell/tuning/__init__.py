@@ -3,7 +3,7 @@
 search          tune(); strategies: the ways that it tries; bisection: of a knob
 layers          sensitivity(): which layers bear pruning
 recipe          a plan and a learning rate to begin with
-bench, budget, loaders   what the trials share: training, judging, data
+bench, quality, loaders   what the trials share: training, judging, data
 trials, result, curve, pasted   what was found: as data, as a picture, as text to paste
 """
 

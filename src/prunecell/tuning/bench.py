@@ -2,20 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from prunecell.checkpoint import Checkpoint
 from prunecell.training import Progress, Task, fit
-from prunecell.tuning.budget import Judge, Loss, is_hopeless
 from prunecell.tuning.loaders import Stream
+from prunecell.tuning.quality import Judge, Loss, is_hopeless
 
 _LATE = 0.75
 """The part of a trial's training after which it is stopped if it is hopeless."""
@@ -109,7 +110,10 @@ class Run:
         beside: Mapping[str, Any] | None = None,
         model: nn.Module | None = None,
     ) -> None:
-        """Train for so many epochs more, the learning rate on its way down a half cosine over the whole trial.
+        """Train for so many epochs more, while the learning rates go down a half cosine over the whole trial.
+
+        Whether a model is hopeless is asked between epochs, again where a search goes on there, so that it always ends
+        alike.
 
         Raises:
             Hopeless: see there.
@@ -117,27 +121,24 @@ class Run:
             DivergedError: the loss is NaN or infinite.
         """
         model = self.model if model is None else model
-        first, rates = self._epochs, [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
-
-        def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            for step, batch in enumerate(self.bench.train.epoch(first + epoch)):
-                done = (first + epoch) * self.bench.train.n_batches + step
-                factor = 0.5 * (1 + math.cos(math.pi * min(done / self.bench.n_steps, 1)))
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
-                yield batch
-
+        first = self._epochs
         task = Task(
             model=model,
             optimizer=optimizer,
-            train=batches,
+            train=lambda epoch: self.bench.train.epoch(first + epoch),
             loss=self.bench.loss,
             pruner=pruner,
+            scheduler=self._slower(optimizer, first * self.bench.train.n_batches),
             beside=beside or {},
         )
         self._phases += 1
         checkpoint = Checkpoint(path=self.stem.with_name(f"{self.stem.name}-{self._phases}.checkpoint"))
-        fit(task, epochs, checkpoint=checkpoint, watch=lambda progress: self._watch(model, progress, first))
+        done = 0
+        while done < epochs:
+            progress = fit(task, done + 1, checkpoint=checkpoint, watch=self._check_time)
+            done = len(progress.epochs)
+            if not progress.steps:
+                self._check_hope(model, first + done)
         self._epochs += epochs
 
     def end(self) -> None:
@@ -145,11 +146,17 @@ class Run:
         for path in self.stem.parent.glob(f"{self.stem.name}-*.checkpoint"):
             path.unlink()
 
-    def _watch(self, model: nn.Module, progress: Progress, first: int) -> None:
+    def _slower(self, optimizer: Optimizer, n_done: int) -> LambdaLR:
+        """A half cosine from the first step of the trial, of which some are done, to its last."""
+        n_steps = max(self.bench.n_steps, 1)
+        return LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * min((n_done + step) / n_steps, 1)))
+
+    def _check_time(self, _: Progress) -> None:
         if time.monotonic() > self.deadline:
             raise OutOfTime
-        done = first + len(progress.epochs)
-        if progress.steps or not _LATE * self.bench.epochs <= done < self.bench.epochs:
+
+    def _check_hope(self, model: nn.Module, n_epochs: int) -> None:
+        if not _LATE * self.bench.epochs <= n_epochs < self.bench.epochs:
             return
         quality = self.bench.judge(model)
         if is_hopeless(quality, self.bench.dense, self.bench.least):

@@ -21,8 +21,8 @@ from prunecell.report.picture import can_draw, new_figure
 from prunecell.schedules import Schedule, Static
 from prunecell.spec import PruneSpec
 from prunecell.training import Batches
-from prunecell.tuning.budget import Loss, mean_loss
 from prunecell.tuning.loaders import check_loader
+from prunecell.tuning.quality import Loss, mean_loss
 
 if TYPE_CHECKING:
     from rich.console import Group

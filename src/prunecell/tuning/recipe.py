@@ -15,8 +15,8 @@ from prunecell.pruner import Pruner
 from prunecell.schedules import Cubic, Schedule, Static
 from prunecell.spec import PruneSpec
 from prunecell.tuning.bench import MakeOptimizer
-from prunecell.tuning.budget import Loss
 from prunecell.tuning.loaders import Stream
+from prunecell.tuning.quality import Loss
 
 SMALL = 0.05
 """A weight tensor is left dense if it has less than this part of all weights that are kept: it costs so little."""

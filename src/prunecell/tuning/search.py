@@ -1,6 +1,5 @@
 """tune(): the smallest file of a model that is good enough, found by trying."""
 
-import io
 import json
 import math
 import shutil
@@ -31,14 +30,15 @@ from prunecell.errors import (
     check_path,
     typed,
 )
+from prunecell.files.torch_file import torch_bytes
 from prunecell.resizing import load_model
 from prunecell.training import Batches, evaluate
 from prunecell.tuning.bench import Bench, Hopeless, MakeOptimizer, OutOfTime, Run, adam
 from prunecell.tuning.bisection import next_knob
-from prunecell.tuning.budget import Allowance, Judge, Loss, Metric
 from prunecell.tuning.curve import draw_curve
 from prunecell.tuning.layers import Sensitivity, sensitivity
 from prunecell.tuning.loaders import Stream, check_loader, some_batches, split
+from prunecell.tuning.quality import Allowance, Judge, Loss, Metric
 from prunecell.tuning.recipe import RATES, STEPS, fastest
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.strategies import STRATEGIES, Strategy
@@ -241,8 +241,6 @@ class _Search:
         dense = self.judge(self.model)
         if not math.isfinite(dense):
             raise OptionError(f"the dense model's quality is {dense}: nothing can be compared with it")
-        buffer = io.BytesIO()
-        torch.save(self.model.state_dict(), buffer)
         found = sensitivity(self.model, some_batches(self.judge.validation(), _SAMPLES), loss=self.loss)
         found.draw(self.folder / LAYERS)
         self.watch(str(found))
@@ -251,7 +249,7 @@ class _Search:
         log.add_facts(
             {
                 "dense": dense,
-                "dense_bytes": buffer.tell(),
+                "dense_bytes": len(torch_bytes(self.model)),
                 "sensitivity": vars(found),
                 "lr": rate,
                 "epochs": epochs,
@@ -318,8 +316,9 @@ class _Search:
     def _try(self, strategy: Strategy, knob: float, bench: Bench, log: Log, deadline: float) -> Trial:
         """Make a model, write its file, read it back and judge it."""
         number = len(log.trials)
-        stem = self.folder / f"trial-{number:03}"
-        path = stem.with_suffix(".pcell")
+        path = self.folder / f"trial-{number:03}.pcell"
+        what = zlib.crc32(f"{shown(strategy)} {knob!r}".encode())  # a longer search may give it another number
+        stem = self.folder / f"training-{what:08x}"
         started = time.monotonic()
         quality, stopped, n_bytes = math.nan, "", None
         run = Run(bench=bench, stem=stem, deadline=deadline if strategy.trains else math.inf)
@@ -332,6 +331,9 @@ class _Search:
             quality, stopped = late.quality, "hopeless"
         except DivergedError:
             stopped = "diverged"
+        except (PlanError, OptionError):
+            run.end()
+            raise
         run.end()
         return Trial(
             number=number,
@@ -373,7 +375,7 @@ class _Search:
         ratio = "" if trial.n_bytes is None else f"{log.facts['dense_bytes'] / trial.n_bytes:.1f} x"
         verdict = trial.stopped or ("good enough" if trial.passed else "too bad")
         best = ", the smallest so far" if trial == best_of(log.trials[: trial.number + 1]) and trial.number else ""
-        words = f"{trial.strategy:<12} {trial.knob:<9.3g} {size:>17} {ratio:>8}"
+        words = f"{trial.strategy:<15} {trial.knob:<9.3g} {size:>17} {ratio:>8}"
         return f"{trial.number:>3} {words}  {self.judge.told(trial.quality)}  {trial.seconds:5.0f} s  {verdict}{best}"
 
     def _draw(self, log: Log) -> None:

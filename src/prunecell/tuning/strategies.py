@@ -136,7 +136,7 @@ _SHARE_AT = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradual:
+class PruneAndShare:
     """Prune while the model trains, then let weights share values, and train on (Deep Compression, Han et al. 2016).
 
     Attributes:
@@ -308,5 +308,5 @@ remove_(model, RemoveSpec(flops={self.flops!r}), inputs[:1])
 {Rate().recipe(bench, knob)}"""
 
 
-STRATEGIES: tuple[Strategy, ...] = (OneShot(), Rate(), Structured(), Gradual())
+STRATEGIES: tuple[Strategy, ...] = (OneShot(), Rate(), Structured(), PruneAndShare())
 """What a search tries by default, in this order."""

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from prunecell.errors import FormatError, OptionError, StateError, quoted
-from prunecell.kinds import COUNT, NUMBER, REAL, SPAN, TEXT, Kind, check_fields, optional
+from prunecell.kinds import COUNT, FLAG, NUMBER, REAL, SPAN, TEXT, check_fields, optional
 
 LOG = "trials.jsonl"
 """The file in a search's folder: its settings, what was found out beforehand, then a line for each trial."""
-
-_FLAG = Kind(told="true or false", fits=lambda value: isinstance(value, bool))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +50,7 @@ _TRIAL = {
     "knob": NUMBER,
     "n_bytes": optional(COUNT),
     "quality": REAL,
-    "passed": _FLAG,
+    "passed": FLAG,
     "stopped": TEXT,
     "seconds": SPAN,
     "file": TEXT,

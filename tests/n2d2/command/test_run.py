@@ -476,7 +476,7 @@ def test_a_network_becomes_integers_after_its_pruning(capsys):
 
 
 @pytest.mark.parametrize("step", [3, 45, 62], ids=["while it is pruned", "among integers", "near the end"])
-@pytest.mark.usefixtures("workplace")
+@pytest.mark.usefixtures("workplace", "ctrl_c")
 def test_integers_that_were_interrupted_come_to_the_same_bytes(capsys, monkeypatch, step):
     Path("net.ini").write_text(Path("net.ini").read_text() + INTEGERS)
     with monkeypatch.context() as patch:

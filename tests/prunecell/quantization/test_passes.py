@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,34 +41,36 @@ def made(shape, rule, *, fixed, dtype=torch.float32):
     return passed, torch.randn(shape).to(dtype)
 
 
-def one_price(prices, place, size, price):
-    """Bits that one weight costs, a step away from where it is."""
+def one_price(bits, prices, size, price):
+    """Bits that one weight costs, a step away from where it is; `bits` are those of the first step from zero."""
     if price.lam == 0:
         return 0.0
     if prices is None:
         return 1.5 / size if size >= 1 else 0.0 if price.only_growth else 4.0
     if size >= 1 or price.only_growth:
         return prices.growth if size >= 1 else 0.0
-    row, (inp, *_), column = place[0], place[1:], 0
-    for at, length in zip(place[2:], prices.shape[2:], strict=True):
-        column = column * length + at
-    bits = prices.rows[row, 0, 0] + prices.columns[0, inp, column]
-    bits = bits if prices.kernels is None else bits + prices.kernels[row, inp, 0]
-    return float(bits.clamp(prices.low, prices.high))
+    return min(max(bits, prices.low), prices.high)
+
+
+def bits_of_one(prices, shape):
+    """The bits of the first step from zero, element by element."""
+    if prices is None:
+        return np.zeros(shape)
+    kernels = 0.0 if prices.kernels is None else prices.kernels
+    return (prices.rows + prices.columns + kernels).double().reshape(shape).numpy()
 
 
 def enter_slowly(passed, gradient, price):
     """What `enter_` returns, in double precision."""
-    inner, of_step = torch.zeros(gradient.shape).double(), torch.zeros(passed.step.shape).double()
-    steps = passed.step.expand(passed.weight.shape).double()
+    inner, of_step = np.zeros(gradient.shape), np.zeros(passed.step.shape)
     prices = getattr(passed.rule, "prices", None)
-    if prices is not None:
-        vars(prices)["shape"] = passed.weight.shape
+    bits_of, latents, gradients = bits_of_one(prices, gradient.shape), passed.latent.numpy(), gradient.numpy()
+    steps = passed.step.expand(passed.weight.shape).numpy()
     for place in itertools.product(*map(range, gradient.shape)):
-        latent, step, g = float(passed.latent[place]), float(steps[place]), float(gradient[place])
+        latent, step, g = float(latents[place]), float(steps[place]), float(gradients[place])
         if isinstance(passed.rule, RateRule):
-            size = abs(latent)
-            bits = math.copysign(one_price(prices, place, size, price), latent) if latent else 0.0
+            bits = one_price(float(bits_of[place]), prices, abs(latent), price)
+            bits = math.copysign(bits, latent) if latent else 0.0
             value, moves = g * step + price.lam * bits, g * step * round(latent)
         else:
             scaled = latent / step
@@ -76,7 +79,7 @@ def enter_slowly(passed, gradient, price):
             value, moves = (0.0, g * step * integer) if outside else (g, g * step * (integer - scaled))
         inner[place] = 0.0 if passed.fixed and latent == 0 else value
         of_step[(place[0],) + (0,) * (of_step.ndim - 1) if of_step.ndim else ()] += moves
-    return inner, of_step
+    return torch.tensor(inner), torch.tensor(of_step)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -41,7 +41,7 @@ def assert_quantized(quantizer, model):
     """Every weight is exactly its step times an integer that its spec allows, and no zero is negative."""
     parameters = dict(model.named_parameters())
     for name, integers in quantizer.integers.items():
-        weight, step = parameters[name].detach(), quantizer.steps[name]
+        weight, step = parameters[name].detach(), quantizer.step_sizes[name]
         assert torch.equal(integers, integers.round())
         assert torch.equal(
             weight, (integers.to(torch.promote_types(weight.dtype, torch.float32)) * step).to(weight.dtype)
@@ -260,7 +260,7 @@ def test_the_parts_may_have_optimizers_of_their_own(mlp, spec):
     solvers = [torch.optim.Adam(list(of), lr=1e-2) for of in (mlp.model.parameters(), quantizer.parameters())]
     for solver in solvers:
         quantizer.attach(solver)
-    before = quantizer.steps
+    before = quantizer.step_sizes
     for _ in range(20):
         mlp.model.zero_grad()
         mlp.loss().backward()
@@ -268,16 +268,16 @@ def test_the_parts_may_have_optimizers_of_their_own(mlp, spec):
             solver.step()
             assert_quantized(quantizer, mlp.model)
         quantizer.step(16)
-    assert all(not torch.equal(step, before[name]) for name, step in quantizer.steps.items())
+    assert all(not torch.equal(step, before[name]) for name, step in quantizer.step_sizes.items())
 
 
 def test_steps_that_no_optimizer_holds_stay(mlp):
     quantizer = Quantizer(mlp.model, SPECS["rate"])
     solver = torch.optim.Adam(mlp.model.parameters(), lr=0.03)
     quantizer.attach(solver)
-    before = quantizer.steps
+    before = quantizer.step_sizes
     mlp.train(solver, quantizer, steps=20)
-    assert all(torch.equal(step, before[name]) for name, step in quantizer.steps.items())
+    assert all(torch.equal(step, before[name]) for name, step in quantizer.step_sizes.items())
     assert_quantized(quantizer, mlp.model)
 
 
@@ -344,7 +344,7 @@ def test_weights_from_elsewhere_are_taken_over(mlp):
     mlp.model.load_state_dict(other)
     mlp.train(solver, quantizer, steps=1)
     assert_quantized(quantizer, mlp.model)
-    for name, step in quantizer.steps.items():
+    for name, step in quantizer.step_sizes.items():
         assert (quantizer._weights[name].latent * step - other[name]).abs().max() < 0.2
 
 
@@ -421,7 +421,7 @@ def test_finalize_lets_go(mlp):
     assert "estimated" in str(report)
     assert quantizer.finalize() == report
     mlp.train(solver, steps=1)
-    steps = quantizer.steps["0.weight"]
+    steps = quantizer.step_sizes["0.weight"]
     assert not torch.equal((mlp.model[0].weight / steps).round() * steps, mlp.model[0].weight)
     for call in (lambda: quantizer.step(1), lambda: quantizer.attach(solver), lambda: quantizer.load_state_dict({})):
         with pytest.raises(StateError, match="this Quantizer was finalized"):

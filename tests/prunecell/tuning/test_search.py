@@ -16,8 +16,8 @@ import prunecell as pc
 from prunecell.described import shown
 from prunecell.errors import DivergedError, OptionError, OptionTypeError, PlanError
 from prunecell.tuning import STRATEGIES
-from prunecell.tuning.budget import mean_loss
-from prunecell.tuning.strategies import Gradual, OneShot, Rate, Structured
+from prunecell.tuning.quality import mean_loss
+from prunecell.tuning.strategies import OneShot, PruneAndShare, Rate, Structured
 from prunecell.tuning.trials import pareto
 
 QUICK = {"epochs": 2, "watch": None}
@@ -98,7 +98,7 @@ def test_a_search_that_was_killed_anywhere_ends_as_if_it_had_not_been(trained, d
     monkeypatch.setattr("os.fsync", lambda _: None)
     few = {"train": data["train"][:5], "validation": data["validation"][:3]}
     CALLS["left"] = math.inf
-    strategies = [Gradual(), Rate()]
+    strategies = [PruneAndShare(), Rate()]
     whole = pc.tune(
         trained, **few, max_drop=2, folder=tmp_path / "whole", loss=counting_loss, strategies=strategies, **QUICK
     )
@@ -161,7 +161,7 @@ def test_a_metric_and_a_loss_may_be_anything(tmp_path):
         metric=negative_distance,
         loss=nn.functional.mse_loss,
         folder=tmp_path,
-        strategies=[OneShot(), Gradual()],
+        strategies=[OneShot(), PruneAndShare()],
         **QUICK,
     )
     assert found.trials[0].quality == 0
@@ -228,25 +228,52 @@ def test_a_strategy_that_does_not_fit_the_model_is_left_out(trained, data, tmp_p
     assert {t.strategy for t in found.trials} == {"dense", "OneShot()"}
 
 
+class FailingLate(Failing):
+    """One that trains before it raises."""
+
+    def make(self, run, _knob):
+        run.train(run.bench.make_optimizer(run.model.parameters()), 1)
+        raise self.error("it does not fit")
+
+
+def test_a_strategy_that_fails_after_training_leaves_nothing_to_the_next_one(trained, data, tmp_path):
+    strategies = [FailingLate(error=OptionError), Rate()]
+    found = pc.tune(trained, **data, max_drop=2, folder=tmp_path, strategies=strategies, **QUICK)
+    assert {t.strategy for t in found.trials} == {"dense", "Rate()"}
+    assert not [*tmp_path.glob("*.checkpoint")]
+
+
 def test_a_training_that_diverges_is_a_trial_that_failed(trained, data, tmp_path):
     found = pc.tune(trained, **data, max_drop=2, folder=tmp_path, strategies=[Failing(error=DivergedError)], **QUICK)
     assert [t.stopped for t in found.trials[1:]] == ["diverged"] * (len(found.trials) - 1)
     assert found.best.strategy == "dense"
 
 
-def test_a_hopeless_training_is_stopped(trained, data, tmp_path):
-    found = pc.tune(
-        trained,
-        **data,
-        max_drop=0.1,
-        epochs=4,
-        folder=tmp_path,
-        strategies=[Gradual()],
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-9),
-        watch=None,
-    )
+def counting_metric(model, batches):
+    CALLS["left"] -= 1
+    if CALLS["left"] < 0:
+        raise KilledError
+    return pc.evaluate(model, batches)
+
+
+def slow(parameters):
+    return torch.optim.SGD(parameters, lr=1e-9)
+
+
+def test_a_hopeless_training_is_stopped_and_again_after_a_kill_while_it_is_judged(trained, data, tmp_path):
+    few = {"train": data["train"][:3], "validation": data["validation"]}
+    settings = {"max_drop": 0.1, "epochs": 4, "strategies": [PruneAndShare()], "optimizer": slow, "watch": None}
+
+    def search(folder, *, n_calls):
+        CALLS["left"] = n_calls
+        return pc.tune(trained, **few, folder=tmp_path / folder, metric=counting_metric, **settings)
+
+    found = search("whole", n_calls=1000)
     assert "hopeless" in {t.stopped for t in found.trials}
     assert all(not t.file for t in found.trials if t.stopped)
+    with pytest.raises(KilledError):
+        search("killed", n_calls=1)  # the dense model is judged, and then the first that trains
+    assert facts(search("killed", n_calls=1000)) == facts(found)
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
