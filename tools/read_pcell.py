@@ -96,7 +96,7 @@ class Tensor:
             return is_one
 
         n_rows, *shape = self.shape if len(self.shape) > 1 else [1, *self.shape]
-        n, (height, width) = math.prod(shape), [self.side] * 2 if self.side else [1, 1, *shape[1:]][-2:]
+        n, (height, width) = self.n_words // n_rows, [self.side] * 2 if self.side else [1, 1, *shape[1:]][-2:]
         places = [*np.ndindex((1, 1, n) if height * width == 1 else (n // (height * width), height, width))]
         columns, counts, out = dict[Any, bool](), [0] * n, np.zeros((n_rows, n), np.int64)
         for k in range(n_rows):

@@ -320,6 +320,7 @@ LIES = {
     "integers: above of other rows": (edit("bias", shape=(7,)), "7 columns cannot be fed by 10 rows"),
     "integers: too many columns": (edit("words", shape=((1 << 22) + 1,)), "has no place for a shape"),
     "integers: too many numbers": (edit("matrix", shape=(1 << 30, 1 << 20)), "has no place for a shape"),
+    "integers: no rows of many": (edit("matrix", shape=(0, 1 << 16, 1 << 22)), "tensor .matrix.: "),
     "integers: a book of 257": (edit("shared", n_book=257, n_bytes=2000), "a book of 257 words"),
     "integers: zero out of the book": (edit("shared", n_before=5), "a book of 4 words, 5 of them below zero"),
     "integers: a place out of the book": (edit("shared", n_before=4), "a number that is out of a book of 4 words"),
