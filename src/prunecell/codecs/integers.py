@@ -121,6 +121,7 @@ def _with_steps(words: Numbers, kind: ElementType, shape: tuple[int, ...]) -> In
     return scaled_integers(np.concatenate(numbers), "steps", np.array(steps, np.float32)) if steps else None
 
 
+@np.errstate(over="ignore", under="ignore")  # of steps that are tried, and then are no candidates
 def step_of(few: Numbers, kind: ElementType) -> tuple[float, Numbers] | None:
     """Find the largest step such that each of some words is an integer times it, to the bit.
 

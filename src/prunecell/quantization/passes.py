@@ -82,9 +82,8 @@ class Pass:
         self.weight.copy_(self.rounded())
 
     def rounded(self) -> Tensor:
-        """The step times integers, rounded once to the weight's dtype."""
-        dtype = torch.promote_types(self.weight.dtype, torch.float32)
-        return (self.rule.integers_of(self.latent, self.step).to(dtype) * self.step.to(dtype)).to(self.weight.dtype)
+        """The step times integers, multiplied in float32 as in an archive, and cast to the weight's dtype."""
+        return (self.rule.integers_of(self.latent, self.step).float() * self.step).to(self.weight.dtype)
 
     @property
     def _sizes(self) -> tuple[int, int, int]:

@@ -332,7 +332,13 @@ def _weight(target: Target, image: Image | None) -> QuantizedWeight:
             " sparse=False"
         )
     rule = RateRule(image=image) if isinstance(spec, RateSpec) else IntRule(largest=spec.largest)
-    return QuantizedWeight.of(target.name, target.parameter, spec, rule, fixed=isinstance(spec, IntSpec))
+    made = QuantizedWeight.of(target.name, target.parameter, spec, rule, fixed=isinstance(spec, IntSpec))
+    if not made.fits:
+        raise OptionError(
+            f"parameter {target.name!r} cannot be quantized: its numbers, of up to {float(weight.abs().max()):.3g}, are"
+            " too large or too small for a step in float32"
+        )
+    return made
 
 
 def _courses_of(weights: Any) -> list[Course]:  # noqa: ANN401

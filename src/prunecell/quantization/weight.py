@@ -49,6 +49,12 @@ class QuantizedWeight:
         """Of the parameter's shape and dtype."""
         return self.rule.integers_of(self.latent, self.step)
 
+    @property
+    def fits(self) -> bool:
+        """Whether its rounded weights are finite, and not all zero where the weights are not."""
+        rounded = self._pass.rounded()
+        return bool(rounded.isfinite().all()) and bool(rounded.any()) == bool(self.parameter.any())
+
     def write_(self) -> None:
         """Write step times integers into the parameter, with the step of now."""
         self.step = self.log_step.detach().exp()

@@ -173,24 +173,9 @@ def test_the_small_reader_agrees(path, reader, values, backend):
 
 
 def test_the_small_reader_is_small_and_needs_no_library():
-    source = "".join((ROOT / "tools" / f"read_{name}.py").read_text() for name in ("pcell", "integers"))
-    assert source.count("\n") <= 340
-    imported = set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE))
-    assert imported == {"json", "math", "sys", "unicodedata", "zlib", "typing", "numpy", "read_integers"}
-
-
-def test_the_small_reader_writes_npz(path, tmp_path, reader, monkeypatch):
-    save({"layer.weight": torch.eye(40)}, path)
-    monkeypatch.setattr("sys.argv", ["read_pcell.py", str(path), str(tmp_path / "out.npz")])
-    exec(compile(Path(reader.__file__).read_text(), "read_pcell.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - as a script
-    assert np.load(tmp_path / "out.npz")["layer.weight"].tolist() == np.eye(40).tolist()
-
-
-@pytest.mark.parametrize("given", [[], ["in.pcell"], ["in.pcell", "out.npz", "more"]])
-def test_the_small_reader_says_how_it_is_called(reader, monkeypatch, given):
-    monkeypatch.setattr("sys.argv", ["read_pcell.py", *given])
-    with pytest.raises(SystemExit, match=r"^usage: python read_pcell\.py IN\.pcell OUT\.npz$"):
-        exec(compile(Path(reader.__file__).read_text(), "read_pcell.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - as a script
+    source = (ROOT / "tools" / "read_pcell.py").read_text()
+    assert source.count("\n") < 150
+    assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) == {"math", "zlib", "io", "typing", "numpy"}
 
 
 # --- lazy reading

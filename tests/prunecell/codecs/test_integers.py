@@ -169,3 +169,12 @@ def test_a_large_tensor_is_judged_by_some_of_its_rows(monkeypatch):
     assert isinstance(stored(numbers * 0.3 + 0.0), IntegerRecord)
     noise = torch.from_numpy(rng.integers(0, 256, (100, 64)).astype(np.uint8))
     assert not isinstance(stored(noise), IntegerRecord)
+
+
+def test_a_step_is_looked_for_among_the_largest_and_smallest_numbers():
+    for numbers in ([3.4028235e38, 1.0], [3.4028235e38], [1.4e-45, 3.4028235e38], [-1.4e-45, 2.8e-45]):
+        tensor = torch.tensor(numbers)
+        assert all(
+            isinstance(found.numbers, np.ndarray)
+            for found in integers_in(words_of(tensor), ELEMENT_TYPES["float32"], (len(numbers),))
+        )

@@ -10,6 +10,8 @@ from torch import nn
 
 from prunecell import Checkpoint, Cubic, IntSpec, Pruner, PruneSpec, Quantizer, RateSpec, Static, fit
 from prunecell import Task as Fitted
+from prunecell.codecs.dtypes import element_type, words_of
+from prunecell.codecs.integers import integers_in
 from prunecell.errors import OptionError, OptionTypeError, PlanError, StateError
 
 SPECS = {
@@ -43,9 +45,7 @@ def assert_quantized(quantizer, model):
     for name, integers in quantizer.integers.items():
         weight, step = parameters[name].detach(), quantizer.step_sizes[name]
         assert torch.equal(integers, integers.round())
-        assert torch.equal(
-            weight, (integers.to(torch.promote_types(weight.dtype, torch.float32)) * step).to(weight.dtype)
-        )
+        assert torch.equal(weight, (integers.float() * step).to(weight.dtype))
         assert not (weight.signbit() & (weight == 0)).any()
         spec = quantizer._weights[name].spec
         if isinstance(spec, IntSpec):
@@ -169,6 +169,32 @@ def test_every_floating_point_type(spec, dtype):
         quantizer.step(7)
         assert_quantized(quantizer, net)
         assert all(parameter.isfinite().all() for parameter in net.parameters())
+    kind = element_type(dtype)
+    if dtype.itemsize > 2:  # of 16 bits, few words may have no step, because each is rounded to eight bits or eleven
+        for name in ("0.weight", "1.weight"):
+            weight = net.get_parameter(name).detach()
+            assert [*integers_in(words_of(weight), kind, tuple(weight.shape))], (
+                f"the archive finds no integers in {name}"
+            )
+
+
+FAR = [(torch.float32, 3e38), (torch.float64, 1e60), (torch.float64, 1e-60)]
+
+
+@pytest.mark.parametrize(("dtype", "size"), FAR)
+@pytest.mark.parametrize("spec", SPECS)
+def test_weights_that_no_step_in_float32_reaches_are_refused(spec, dtype, size):
+    net = nn.Linear(3, 2, bias=False).to(dtype)
+    net.weight.data = torch.tensor([[size, 0, 0], [0, -size / 2, 0]], dtype=dtype)
+    before = net.weight.detach().clone()
+    try:
+        quantizer, _ = begun(net, SPECS[spec], "sgd")
+    except OptionError as error:
+        assert "too large or too small for a step in float32" in str(error)  # noqa: PT017 - some are right
+        assert torch.equal(net.weight, before)
+    else:
+        assert_quantized(quantizer, net)
+        assert net.weight.isfinite().all() and net.weight.any()  # noqa: PT018 - one thing
 
 
 def resumed(task, spec, n_before, n_after, via):
