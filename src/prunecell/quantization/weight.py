@@ -51,9 +51,11 @@ class QuantizedWeight:
 
     @property
     def fits(self) -> bool:
-        """Whether its rounded weights are finite, and not all zero where the weights are not."""
+        """Whether its rounded weights are finite, and none is lost because float32 has no step so small."""
         rounded = self._pass.rounded()
-        return bool(rounded.isfinite().all()) and bool(rounded.any()) == bool(self.parameter.any())
+        is_lost = bool(self.parameter.any()) and not bool(rounded.any())
+        smallest = torch.finfo(torch.float32).tiny
+        return bool(rounded.isfinite().all()) and not (is_lost and bool((self.step <= smallest).any()))
 
     def write_(self) -> None:
         """Write step times integers into the parameter, with the step of now."""

@@ -1,5 +1,6 @@
 """Plans as Python text, with the imports that it needs, to paste into a program."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -14,8 +15,7 @@ def as_text(plan: Plan | PruneSpec) -> str:
 
     >>> from prunecell import PruneSpec, Static
     >>> print(as_text({"0.*": None, "*": PruneSpec(schedule=Static(sparsity=0.9))}))
-    from prunecell.schedules import Static
-    from prunecell.spec import PruneSpec
+    from prunecell import PruneSpec, Static
     <BLANKLINE>
     plan = {
         '0.*': None,
@@ -33,8 +33,16 @@ def imports(*values: object) -> str:
     modules: dict[str, set[str]] = {}
     for value in values:
         for named in _named(value):
-            modules.setdefault(named.__module__, set()).add(named.__name__)
+            modules.setdefault(_home(named), set()).add(named.__name__)
     return "\n".join(f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(modules.items()))
+
+
+def _home(named: Any) -> str:  # noqa: ANN401 - a class or function
+    """The outermost module that has it under its name."""
+    module: str = named.__module__
+    while (outer := module.rpartition(".")[0]) and getattr(sys.modules[outer], named.__name__, None) is named:
+        module = outer
+    return module
 
 
 def _named(value: object) -> Iterator[Any]:

@@ -512,3 +512,14 @@ def test_what_is_illegal_is_named(mlp):
     mlp.model[0].weight.data[0, 0] = math.nan
     with pytest.raises(OptionError, match=r"'0\.weight' cannot be quantized: it holds inf or NaN"):
         Quantizer(mlp.model, spec)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-3, 0.02])
+def test_biases_may_begin_far_below_their_first_step(scale):
+    net = nn.Linear(5, 4)
+    with torch.no_grad():
+        net.bias.copy_(scale * torch.arange(4.0))
+    quantizer = Quantizer(net, RateSpec(lam=1e-6, steps=5))
+    assert not net.bias.any() or scale == 0.02
+    assert net.weight.any()
+    quantizer.finalize()
