@@ -2,7 +2,7 @@
 
     python examples/structured_then_sparse.py [--flops 0.5] [--sparsity 0.8] [--epochs 10] [--data FOLDER]
 
-The smaller network is an ordinary dense one: it is faster everywhere, and its file holds its shapes, so that it is read
+The smaller network is an ordinary dense one, which any program runs, and its file holds its shapes, so that it is read
 back without pickle. It needs `pip install 'prunecell[structured]'`. The data is Debian's package dataset-fashion-mnist,
 or a folder with its IDX files.
 """
