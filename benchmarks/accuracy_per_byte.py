@@ -27,9 +27,9 @@ from torch import nn
 import prunecell as pc
 from prunecell.allocation import Allocation
 from prunecell.disk.atomic import replacing
-from prunecell.folding import fold_batchnorm_
+from prunecell.graph.folding import fold_batchnorm_
+from prunecell.graph.units import remove_dead_, sort_units_
 from prunecell.report.picture import can_draw, new_figure
-from prunecell.units import remove_dead_, sort_units_
 
 DENSE_EPOCHS = {"lenet-300-100": 3, "lenet-5": 2, "resnet-20": 4}
 DENSE_RATE, RATE = 2e-3, 1e-3  # Adam's, of the dense start and of pruning

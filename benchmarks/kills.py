@@ -26,8 +26,8 @@ from matplotlib.figure import Figure
 
 import n2d2.experiment.run  # noqa: F401 - so that no child has to import it
 from n2d2.cli import main as main_of_n2d2
-from prunecell.checkpoint import Checkpoint
 from prunecell.cli import app
+from prunecell.training.checkpoint import Checkpoint
 
 INI = """\
 [database]

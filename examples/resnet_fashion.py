@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import prunecell as pc
 from prunecell.data import fashion_mnist
-from prunecell.folding import fold_batchnorm_
+from prunecell.graph.folding import fold_batchnorm_
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--epochs", type=int, default=10, help="of dense training, and as many of compression")
@@ -66,10 +66,10 @@ def test():
     return zip(data.test_images[:, None].div(255).split(1000), data.test_labels.split(1000), strict=True)
 
 
-def fit(model, optimizer, checkpoint, pruner=None):
+def fit(model, optimizer, checkpoint, quantizer=None):
     """Train while the learning rates go to zero by a cosine."""
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs * -(-len(images) // 64))
-    task = pc.Task(model=model, optimizer=optimizer, train=batches, pruner=pruner, scheduler=slower)
+    task = pc.Task(model=model, optimizer=optimizer, train=batches, keeper=quantizer, scheduler=slower)
     progress = pc.fit(task, args.epochs, checkpoint=pc.Checkpoint(path=Path(checkpoint)))
     print(f"{progress.epochs[-1].seconds:.0f} s for the last epoch, test error {1 - pc.evaluate(model, test()):.2%}")
 
@@ -85,7 +85,7 @@ print(f"{len(fold_batchnorm_(model).folded)} BatchNorms folded")
 quantizer = pc.Quantizer(model, pc.RateSpec(lam=args.lam, epochs=args.epochs), epoch_size=len(images))
 optimizer = torch.optim.Adam(quantizer.param_groups(lr=1e-3))
 quantizer.attach(optimizer)
-fit(model, optimizer, "integers.checkpoint", pruner=quantizer)
+fit(model, optimizer, "integers.checkpoint", quantizer)
 quantizer.finalize()
 
 pc.save(model, "resnet.pcell")

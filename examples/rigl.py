@@ -44,7 +44,7 @@ def learned(filler, schedule):
     spec = pc.PruneSpec(schedule=schedule, filler=filler, allocation=erk)  # ERK spares the small layers
     pruner = pc.Pruner(model, spec, optimizer=optimizer)
     before = pruner.masks
-    task = pc.Task(model=model, optimizer=optimizer, train=batches, pruner=pruner, scheduler=slower)
+    task = pc.Task(model=model, optimizer=optimizer, train=batches, keeper=pruner, scheduler=slower)
     pc.fit(task, args.epochs)
     moved = sum(int((mask & ~before[name]).sum()) for name, mask in pruner.masks.items())
     report = pruner.finalize()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from n2d2.error_handler import WrongValue
-from prunecell.pruner import Pruner
+from prunecell.pruning import Pruner
 
 UNKNOWN_EPOCH = 1 << 62
 """Samples in an epoch before a provider says how many: no update of a mask comes due."""

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prunecell.allocation import global_ranking, uniform
     from prunecell.archive import Archive, load, save
-    from prunecell.checkpoint import Checkpoint
     from prunecell.errors import PrunecellError
     from prunecell.files import pack, unpack
     from prunecell.fillers import IterNonStruct, KeepZeros, Lowest, NofM, Random
-    from prunecell.plan import Plan
-    from prunecell.pruner import Pruner
+    from prunecell.plan import Plan, PruneSpec
+    from prunecell.pruning import Pruner
     from prunecell.quantization import IntSpec, Quantizer, RateSpec
-    from prunecell.resizing import load_model
     from prunecell.schedules import Cubic, Gradual, Static
     from prunecell.sharing import share_
     from prunecell.sparse import compact_, compact_report, meta_weights, tune_runtime
-    from prunecell.spec import PruneSpec
-    from prunecell.training import Task, evaluate, fit
+    from prunecell.structured import load_model
+    from prunecell.training import Checkpoint, Task, evaluate, fit
     from prunecell.tuning import default_plan, sensitivity, tune
 
 __all__ = [
@@ -65,7 +63,7 @@ __all__ = [
 
 _MODULES = {
     "Archive": "archive",
-    "Checkpoint": "checkpoint",
+    "Checkpoint": "training",
     "Cubic": "schedules",
     "Gradual": "schedules",
     "IntSpec": "quantization",
@@ -74,9 +72,9 @@ _MODULES = {
     "Lowest": "fillers",
     "NofM": "fillers",
     "Plan": "plan",
-    "PruneSpec": "spec",
+    "PruneSpec": "plan",
     "PrunecellError": "errors",
-    "Pruner": "pruner",
+    "Pruner": "pruning",
     "Quantizer": "quantization",
     "Random": "fillers",
     "RateSpec": "quantization",
@@ -89,7 +87,7 @@ _MODULES = {
     "fit": "training",
     "global_ranking": "allocation",
     "load": "archive",
-    "load_model": "resizing",
+    "load_model": "structured",
     "meta_weights": "sparse",
     "pack": "files",
     "save": "archive",

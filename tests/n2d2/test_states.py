@@ -11,12 +11,12 @@ from n2d2.command.logbook import Logbook, Row
 from n2d2.experiment.experiment import Setting
 from n2d2.solver import SGD, Adam, build_optimizer
 from n2d2.target import Score
-from prunecell.checkpoint import Checkpoint
 from prunecell.errors import FormatError, PrunecellError
+from prunecell.training.checkpoint import Checkpoint
 
 
 def logbook():
-    made = Logbook(experiment=None, pruner=None, every=10, total=100, say=lambda _: None, keep=lambda: None)
+    made = Logbook(experiment=None, keeper=None, every=10, total=100, say=lambda _: None, keep=lambda: None)
     made.samples, made.best = 20, (0.5, 0.75)
     made.rows = [Row(samples=10, loss=1.5, learning=0.5, validation=math.nan, sparsity=0.25, threshold=0.5)] * 2
     return made

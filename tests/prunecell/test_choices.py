@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import prunecell
-import prunecell.spec
+import prunecell.plan.spec
 from prunecell.allocation import ALLOCATIONS, AtLeast
 from prunecell.choices import chosen
 from prunecell.errors import OptionError, OptionTypeError, UnknownNameError

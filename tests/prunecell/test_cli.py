@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 import prunecell
-from prunecell import cli, training
+from prunecell import cli
 from prunecell.files.formats import WRITERS
+from prunecell.training import fitting
 
 INI = """
 [database]
@@ -162,7 +163,7 @@ def test_a_run_whose_network_becomes_integers(command):
 def test_after_ctrl_c_it_says_how_to_go_on(command, capsys, monkeypatch):
     command("run", "net.ini", "--epochs", "2", "--out", "whole")
     with monkeypatch.context() as context:
-        context.setattr(training, "evaluate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        context.setattr(fitting, "evaluate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         words = ["run", "net.ini", "--epochs", "2", "--out", "a folder"]
         out, err = call(capsys, context, *words, status=130)
     assert err == "interrupted; to go on: prunecell run net.ini --epochs 2 --out 'a folder' --resume\n"

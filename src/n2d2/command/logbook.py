@@ -15,7 +15,8 @@ from n2d2.network.network import Answers
 from prunecell.disk.atomic import replacing
 from prunecell.kinds import COUNT, LIST, NUMBER, REAL, SHARE, check_fields
 from prunecell.report.picture import draw_run
-from prunecell.training import Keeper, Progress
+from prunecell.training.fitting import Keeper
+from prunecell.training.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +86,10 @@ def measure(experiment: Experiment, partition: str, n_stimuli: int = sys.maxsize
 
 @dataclass(eq=False, kw_only=True)
 class Logbook:
-    """Counts and logs while a network learns; `loss` and `watch` are for `prunecell.training`.
+    """Counts and logs while a network learns; `loss` and `watch` are for `prunecell.training.fitting`.
 
     Args:
-        experiment: what learns. pruner: of its model, or the Quantizer, if there is one.
+        experiment: what learns. keeper: the Pruner of its model, or the Quantizer, if there is one.
         every: >= 1, samples between two logs. total: samples of the whole learning; its end is logged too.
         say: prints a line.
         keep: called when the validation was never as good at the threshold of that moment. Every higher threshold
@@ -96,7 +97,7 @@ class Logbook:
     """
 
     experiment: Experiment
-    pruner: Keeper | None
+    keeper: Keeper | None
     every: int
     total: int
     say: Callable[[str], None]
@@ -124,14 +125,14 @@ class Logbook:
         target = self.experiment.network.targets[0]
         loss, learning = target.average_loss(), target.get_average_top_n_success()
         validation = measure(self.experiment, "Validation")[0]
-        weights = () if self.pruner is None else self.pruner.report().weights
+        weights = () if self.keeper is None else self.keeper.report().weights
         self.rows.append(
             Row(
                 samples=self.samples,
                 loss=loss,
                 learning=learning,
                 validation=validation,
-                sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
+                sparsity=0.0 if self.keeper is None else self.keeper.sparsity,
                 threshold=max((weight.target_sparsity for weight in weights), default=0.0),
             )
         )

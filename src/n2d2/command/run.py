@@ -25,11 +25,12 @@ from n2d2.experiment.shrinking import Shrinking
 from n2d2.experiment.storing import store
 from n2d2.files import has_masks, load_weights
 from n2d2.quantizer import PruneCell
-from prunecell.checkpoint import Checkpoint
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
 from prunecell.errors import DataError
-from prunecell.training import Batches, Progress, Task
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.fitting import Batches, Task
+from prunecell.training.progress import Progress
 
 NO_WEIGHTS = Path("/dev/null")
 AFTER = {"learning": ("integers",), "finetuning": ("integers",)}
@@ -198,7 +199,7 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0, sm
     keeper = session.pruner if small is None else small.quantizer
     logbook = Logbook(
         experiment=session.experiment,
-        pruner=keeper,
+        keeper=keeper,
         every=options.log or (options.log_epoch or 1) * size,
         total=total,
         say=session.say,
@@ -219,7 +220,7 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0, sm
         optimizer=session.optimizer if small is None else small.optimizer,
         train=batches,
         loss=logbook.loss,
-        pruner=keeper,
+        keeper=keeper,
         scheduler=None if small is None else small.scheduler,
         beside={"logbook": logbook, **{target.name: target for target in network.targets}},
     )

@@ -24,7 +24,7 @@ from n2d2.solver import SolverOptimizer
 from n2d2.summary import summarize
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell.errors import OptionError
-from prunecell.pruner import Pruner
+from prunecell.pruning import Pruner
 from prunecell.report.terminal import columns_of, say
 
 
@@ -130,7 +130,7 @@ def starts_in(checkpoint: Path, names: Mapping[str, str]) -> Iterator[tuple[str,
         names: cell -> the name of its weight.
     """
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["pruner"]
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["keeper"]
         fields = {
             weight: state["specs"][entry["spec"]]["schedule"]["fields"] for weight, entry in state["weights"].items()
         }

@@ -18,7 +18,7 @@ from n2d2.solver import SolverOptimizer, build_optimizer
 from prunecell.errors import StateError
 from prunecell.kinds import COUNT, TEXT, check_fields
 from prunecell.plan import Plan
-from prunecell.training import Batches
+from prunecell.training.fitting import Batches
 
 
 @dataclass(frozen=True, eq=False)

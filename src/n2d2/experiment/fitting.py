@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from prunecell.checkpoint import Checkpoint
-from prunecell.training import Progress, Task, fit
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.fitting import Task, fit
+from prunecell.training.progress import Progress
 
 
 def fit_shown(
@@ -63,7 +64,7 @@ def fit_shown(
                 completed=progress.samples,
                 description=epoch,
                 loss=f"{progress.loss_sum / progress.samples:.4f}" if progress.samples else "-",
-                sparsity="" if task.pruner is None else f"  sparsity {task.pruner.sparsity:.2%}",
+                sparsity="" if task.keeper is None else f"  sparsity {task.keeper.sparsity:.2%}",
             )
 
         return fit(task, epochs, checkpoint=checkpoint, watch=watched)

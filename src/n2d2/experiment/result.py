@@ -8,7 +8,7 @@ from rich.console import Console
 
 from prunecell.report import Report
 from prunecell.report.terminal import say, visible
-from prunecell.training import Epoch
+from prunecell.training.progress import Epoch
 
 PICTURE, FACTS = "run.png", "report.json"
 """The names of files beside the archive."""

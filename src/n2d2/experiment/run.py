@@ -19,19 +19,20 @@ from n2d2.experiment.result import FACTS, PICTURE, Pruned, Result, Sizes, print_
 from n2d2.experiment.shrinking import shrinking
 from n2d2.experiment.storing import Stored, checkpoint_bytes, store
 from n2d2.ini import IniError
-from prunecell.checkpoint import Checkpoint
 from prunecell.disk.atomic import replacing
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
 from prunecell.disk.targets import check_folder
 from prunecell.errors import NothingSparseWarning, OptionError
 from prunecell.files.torch_file import torch_bytes
-from prunecell.pruner import Pruner
+from prunecell.pruning import Pruner
 from prunecell.report import Report
 from prunecell.report.picture import draw_run
 from prunecell.report.terminal import say, visible
 from prunecell.sparse.convert import compact_
-from prunecell.training import Epoch, Progress, Task, evaluate
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.fitting import Task, evaluate
+from prunecell.training.progress import Epoch, Progress
 
 
 def run(
@@ -94,10 +95,10 @@ def _run(
     console.rule(Text(f"{visible(experiment.name)}: pruned"))
     model = experiment.fresh()
     task = _task(experiment, model)
-    task.pruner = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size)
+    task.keeper = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size)
     following = checkpoints.get("integers")
     progress = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
-    report, archive = task.pruner.finalize(), folder / f"{experiment.name}.pcell"
+    report, archive = task.keeper.finalize(), folder / f"{experiment.name}.pcell"
     pruned, shrunk = None, Progress()
     if following is not None:
         console.rule(Text(f"{visible(experiment.name)}: integers under the price of their bits"))
@@ -191,7 +192,7 @@ def _shrink(
     provider = experiment.provider
     small = shrinking(model, rate, epoch_size=provider.epoch_size, batch_size=provider.batch_size)
     task = _task(experiment, model)
-    task.optimizer, task.scheduler, task.pruner = small.optimizer, small.scheduler, small.quantizer
+    task.optimizer, task.scheduler, task.keeper = small.optimizer, small.scheduler, small.quantizer
     progress = _fit(task, experiment, rate.epochs, checkpoint, console)
     return small.quantizer.finalize(), progress
 
@@ -221,7 +222,7 @@ def _fit(
             if printed:
                 say(console, f"going on after epoch {printed}")
         for epoch in progress.epochs[printed:]:
-            say(console, _line(epoch, pruned=task.pruner is not None))
+            say(console, _line(epoch, pruned=task.keeper is not None))
         printed = len(progress.epochs)
 
     size = experiment.provider.epoch_size

@@ -27,7 +27,7 @@ from n2d2.pruning import of_cell
 from n2d2.quantizer import PruneCell
 from n2d2.target import IGNORED, Score, squared_error
 from prunecell.plan import Key, Plan
-from prunecell.spec import PruneSpec
+from prunecell.plan.spec import PruneSpec
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Answers = Tensor | list[Tensor]

@@ -1,8 +1,10 @@
-"""The graph of a model: what its layers hand to each other.
+"""The graph of a model: what its layers hand to each other, and what may change without changing an output.
 
 tracing     a model as torch.fx traces it
 operations  what an operation does to the units that pass it
 chains      the hidden units: who computes them, and who alone reads them
+units       dead units removed, others sorted
+folding     BatchNorm folded into the layer before
 """
 
 from prunecell.graph.chains import Chains, HiddenLayer, Reading, Step, chains_of

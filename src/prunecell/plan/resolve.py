@@ -10,7 +10,7 @@ from torch import nn
 from prunecell.errors import OptionTypeError, PlanError, nearest, quoted, some
 from prunecell.patterns import is_pattern, matcher
 from prunecell.plan.candidates import Candidate, candidates
-from prunecell.spec import PruneSpec
+from prunecell.plan.spec import PruneSpec
 
 Key = str | type[nn.Module]
 Plan = Mapping[Key, PruneSpec | None]

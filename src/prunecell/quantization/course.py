@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from prunecell.errors import OptionError
+from prunecell.graph.units import dead_units
 from prunecell.quantization.rules import Price
 from prunecell.quantization.sizes import ENTRY
 from prunecell.quantization.specs import FREEZE, RAMP, QuantizationSpec, RateSpec
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.schedules import Clock
-from prunecell.units import dead_units
 
 _HEADER = 20
 """Bytes of an archive beside its tensors, about."""

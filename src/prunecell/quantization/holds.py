@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from prunecell.enforcement.gradients import on_gradient
-from prunecell.enforcement.hooks import pruned_by
 from prunecell.errors import OptionError, StateError
+from prunecell.pruning.hooks import pruned_by
 
 
 @dataclass(frozen=True, eq=False)

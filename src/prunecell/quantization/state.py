@@ -29,12 +29,12 @@ from prunecell.kinds import (
     check_version,
     optional,
 )
+from prunecell.pruning.state import differences, same
 from prunecell.quantization.course import Course
 from prunecell.quantization.prices import Prices
 from prunecell.quantization.rules import RateRule
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.schedules import Clock
-from prunecell.state import differences, same
 
 _VERSION = 1
 _STATE_OF = "the quantizer's state"

@@ -15,7 +15,7 @@ class Iterative(Span):
     """Rounds of training; at the end of each the same fraction of what is left is pruned (Frankle & Carbin 2019).
 
     After k rounds the sparsity is min(1 - (1 - fraction)^k, s). The first round is dense; give the training one round
-    more than `n_rounds`. With `prunecell.rewinding.Rewind` the weights, or the learning rate, go back after each.
+    more than `n_rounds`. With `training.rewinding.Rewind` the weights, or the learning rate, go back after each.
     Source: The lottery ticket hypothesis, https://arxiv.org/abs/1803.03635.
 
     Args:

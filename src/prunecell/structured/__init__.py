@@ -2,6 +2,7 @@
 
 spec        how many units go, and which
 places      where units stand in tensors, and whether they may change places
+resizing    load_model: a model with the shapes of a file
 coupled     which units go together, from torch-pruning's dependency graph
 removal     remove_
 optimizers  an optimizer's state, carried over
@@ -10,6 +11,7 @@ report      what became smaller
 
 from prunecell.structured.removal import remove_
 from prunecell.structured.report import Removal
+from prunecell.structured.resizing import load_model
 from prunecell.structured.spec import RemoveSpec
 
-__all__ = ["Removal", "RemoveSpec", "remove_"]
+__all__ = ["Removal", "RemoveSpec", "load_model", "remove_"]

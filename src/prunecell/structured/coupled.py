@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from prunecell.errors import OptionError, quoted
 from prunecell.graph.tracing import Example
-from prunecell.resizing import heads_of
 from prunecell.structured.places import Coupled, Place, are_alike, draw_, places_in, tensors_of
+from prunecell.structured.resizing import heads_of
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)

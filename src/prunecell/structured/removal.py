@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 from prunecell.allocation import shares_of
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import Scores
-from prunecell.calibration import Batches, Loss
 from prunecell.criteria import Criterion, keys_of, n_gradients_of, needs_of
 from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Evidence, Ranking
@@ -19,14 +18,15 @@ from prunecell.fillers import Traits, exact_count
 from prunecell.graph.tracing import Example, check_unwatched
 from prunecell.names import unwrapped
 from prunecell.plan.resolve import Key
-from prunecell.pruner import Pruner
-from prunecell.resizing import resize_
+from prunecell.plan.spec import PruneSpec
+from prunecell.pruning import Pruner
+from prunecell.pruning.calibration import Batches, Loss
 from prunecell.schedules import Static
-from prunecell.spec import PruneSpec
 from prunecell.structured.coupled import Twin, shapes_of
 from prunecell.structured.optimizers import carry_over_, check_optimizer
 from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
+from prunecell.structured.resizing import resize_
 from prunecell.structured.spec import RemoveSpec
 
 _HALVINGS = 30  # of the interval in which the sparsity lies that reaches a goal of flops

@@ -1,6 +1,6 @@
 """The search for the smallest file that is good enough, and the recipe that it begins with.
 
-search          tune(); strategies: the ways that it tries; bisection: of a knob
+search          tune(); running: one call of it; strategies: the ways that it tries; bisection: of a knob
 layers          sensitivity(): which layers bear pruning
 recipe          a plan and a learning rate to begin with
 bench, quality, loaders   what the trials share: training, judging, data

@@ -13,8 +13,9 @@ from torch import nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from prunecell.checkpoint import Checkpoint
-from prunecell.training import Progress, Task, fit
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.fitting import Task, fit
+from prunecell.training.progress import Progress
 from prunecell.tuning.loaders import Stream
 from prunecell.tuning.quality import Judge, Loss, is_hopeless
 
@@ -106,7 +107,7 @@ class Run:
         optimizer: Optimizer,
         epochs: int,
         *,
-        pruner: Any = None,  # noqa: ANN401 - a Pruner, or what is used like one
+        keeper: Any = None,  # noqa: ANN401 - a Pruner, or what is used like one
         beside: Mapping[str, Any] | None = None,
         model: nn.Module | None = None,
     ) -> None:
@@ -127,7 +128,7 @@ class Run:
             optimizer=optimizer,
             train=lambda epoch: self.bench.train.epoch(first + epoch),
             loss=self.bench.loss,
-            pruner=pruner,
+            keeper=keeper,
             scheduler=self._slower(optimizer, first * self.bench.train.n_batches),
             beside=beside or {},
         )

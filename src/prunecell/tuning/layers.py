@@ -16,11 +16,11 @@ from prunecell.disk.atomic import replacing
 from prunecell.disk.endings import PICTURE, check_ending
 from prunecell.errors import OptionError, check_number, check_path
 from prunecell.plan import resolve
-from prunecell.pruner import Pruner
+from prunecell.plan.spec import PruneSpec
+from prunecell.pruning import Pruner
 from prunecell.report.picture import can_draw, new_figure
 from prunecell.schedules import Schedule, Static
-from prunecell.spec import PruneSpec
-from prunecell.training import Batches
+from prunecell.training.fitting import Batches
 from prunecell.tuning.loaders import check_loader
 from prunecell.tuning.quality import Loss, mean_loss
 

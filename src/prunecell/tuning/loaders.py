@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 from prunecell.errors import OptionError, OptionTypeError, typed
-from prunecell.training import Batches
+from prunecell.training.fitting import Batches
 
 HELD_OUT = 10
 """One sample, or one batch, of so many is held out for validation where no validation data is given."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from prunecell.described import shown
 from prunecell.plan import Plan
-from prunecell.spec import PruneSpec
+from prunecell.plan.spec import PruneSpec
 
 
 def as_text(plan: Plan | PruneSpec) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from prunecell.choices import by_name
 from prunecell.errors import OptionError, OptionTypeError, check_number, typed
-from prunecell.training import Batches, evaluate
+from prunecell.training.fitting import Batches, evaluate
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs, labels) -> a scalar, the mean over the samples."""

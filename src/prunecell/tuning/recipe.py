@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from prunecell.allocation import AtLeast, lamp
 from prunecell.errors import check_number
 from prunecell.plan import Plan, resolve
-from prunecell.pruner import Pruner
+from prunecell.plan.spec import PruneSpec
+from prunecell.pruning import Pruner
 from prunecell.schedules import Cubic, Schedule, Static
-from prunecell.spec import PruneSpec
 from prunecell.tuning.bench import MakeOptimizer
 from prunecell.tuning.loaders import Stream
 from prunecell.tuning.quality import Loss

@@ -17,8 +17,9 @@ from prunecell.codecs.encode import Scaled
 from prunecell.codecs.modes import ValueMode, is_weight, value_mode
 from prunecell.described import shown
 from prunecell.errors import OptionError
+from prunecell.graph.units import remove_dead_, sort_units_
 from prunecell.plan import Plan
-from prunecell.pruner import Pruner
+from prunecell.pruning import Pruner
 from prunecell.quantization import Quantizer, RateSpec
 from prunecell.schedules import Cubic, Static
 from prunecell.sharing import share_
@@ -27,7 +28,6 @@ from prunecell.tuning.bench import Bench, Run
 from prunecell.tuning.pasted import as_text
 from prunecell.tuning.recipe import plan_of
 from prunecell.tuning.trials import Trial, best_of
-from prunecell.units import remove_dead_, sort_units_
 
 
 class Strategy(Protocol):
@@ -170,9 +170,9 @@ class PruneAndShare:
         optimizer = run.bench.make_optimizer(run.model.parameters())
         pruner = Pruner(run.model, self._plan(run.bench, knob), optimizer=optimizer)
         before = self._epochs(run.bench)
-        run.train(optimizer, before, pruner=pruner)
+        run.train(optimizer, before, keeper=pruner)
         sharing = share_(run.model, self.bits, optimizer=optimizer)
-        run.train(optimizer, run.bench.epochs - before, pruner=pruner, beside={"sharing": sharing})
+        run.train(optimizer, run.bench.epochs - before, keeper=pruner, beside={"sharing": sharing})
         sharing.finalize()
         pruner.finalize()
         return tidied_(run.model), Compact(weights=f"codebook{self.bits}")
@@ -234,7 +234,7 @@ class Rate:
         quantizer = Quantizer(run.model, RateSpec(lam=knob, steps=run.bench.n_steps))
         optimizer = Adam(quantizer.param_groups(lr=run.bench.lr or _LR))
         quantizer.attach(optimizer)
-        run.train(optimizer, run.bench.epochs, pruner=quantizer)
+        run.train(optimizer, run.bench.epochs, keeper=quantizer)
         quantizer.finalize()
         return tidied_(run.model), "exact"
 
@@ -243,7 +243,7 @@ class Rate:
         return f"""\
 import torch
 import prunecell as pc
-from prunecell.units import remove_dead_, sort_units_
+from prunecell.graph.units import remove_dead_, sort_units_
 
 n_steps = {bench.epochs} * len(train)
 quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps=n_steps))

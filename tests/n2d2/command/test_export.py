@@ -11,7 +11,7 @@ import prunecell.archive
 from n2d2 import ini
 from n2d2.command.export import EXACT, EXPORTS, PCELL_BITS, export
 from n2d2.experiment.experiment import build
-from prunecell.pruner import Pruner
+from prunecell.pruning import Pruner
 
 
 @pytest.fixture

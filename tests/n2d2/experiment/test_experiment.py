@@ -17,7 +17,7 @@ from n2d2.experiment.experiment import build, read
 from n2d2.experiment.run import run
 from prunecell.data.sets import MNIST_MD5
 from prunecell.errors import DataError
-from prunecell.training import Task, evaluate, fit
+from prunecell.training.fitting import Task, evaluate, fit
 
 DOCUMENTED = """\
 [conv1]
@@ -244,7 +244,7 @@ def test_a_job_learns_under_its_plan(path, data):
     optimizer = job.optimizer(model)
     pruner = pc.Pruner(model, job.plan, optimizer=optimizer, epoch_size=job.provider.epoch_size)
     validation = partial(job.stimuli, "Validation")
-    task = Task(model=model, optimizer=optimizer, train=job.train, validation=validation, pruner=pruner)
+    task = Task(model=model, optimizer=optimizer, train=job.train, validation=validation, keeper=pruner)
     assert fit(task, 20).epochs[-1].accuracy == 1
     assert evaluate(model, job.stimuli("Test")) == 1
     assert 0.3 <= pruner.sparsity < 0.32

@@ -12,8 +12,8 @@ from torch import nn
 
 from n2d2.experiment import fitting
 from n2d2.experiment.fitting import fit_shown, saved_on_interrupt
-from prunecell.checkpoint import Checkpoint
-from prunecell.training import Task
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.fitting import Task
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from n2d2.experiment.experiment import build
 from n2d2.ini import IniWarning
 from n2d2.network.network import read_network
 from n2d2.network.refused import REFUSED_CELLS, REFUSED_TARGET_KEYS, REFUSED_TARGETS
-from prunecell.training import evaluate
+from prunecell.training.fitting import evaluate
 
 HEAD = """
 [database]

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from prunecell.checkpoint import Checkpoint
 from prunecell.disk.atomic import replacing
 from prunecell.files import unpack
 from prunecell.files.contents import contents_of
 from prunecell.files.formats import WRITERS
 from prunecell.report.picture import draw_run
-from prunecell.training import Progress
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.progress import Progress
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):

@@ -461,7 +461,7 @@ def test_fit_takes_a_quantizer_and_resumes_with_the_same_bits(mlp, tmp_path):
         quantizer = Quantizer(model, RateSpec(lam=1e-3, epochs=4), epoch_size=64)
         solver = torch.optim.Adam(quantizer.param_groups(lr=1e-3))
         quantizer.attach(solver)
-        return Fitted(model=model, optimizer=solver, pruner=quantizer, train=lambda _: [(mlp.x, mlp.y)] * 4)
+        return Fitted(model=model, optimizer=solver, keeper=quantizer, train=lambda _: [(mlp.x, mlp.y)] * 4)
 
     whole, halves = task(), task()
     progress = fit(whole, 4)
@@ -472,7 +472,7 @@ def test_fit_takes_a_quantizer_and_resumes_with_the_same_bits(mlp, tmp_path):
     fit(again, 4, checkpoint=checkpoint)
     for one, two in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert_quantized(again.pruner, again.model)
+    assert_quantized(again.keeper, again.model)
 
 
 def test_what_is_illegal_is_named(mlp):

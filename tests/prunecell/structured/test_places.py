@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from prunecell.resizing import resize_
 from prunecell.structured import RemoveSpec, remove_
 from prunecell.structured.coupled import Twin
 from prunecell.structured.places import Place, are_alike, tensors_of
+from prunecell.structured.resizing import resize_
 
 X = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 

@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from prunecell import Lowest, Pruner, PruneSpec, Static, global_ranking, save
 from prunecell.criteria import taylor
 from prunecell.errors import OptionError, OptionTypeError, PlanError
-from prunecell.resizing import load_model
 from prunecell.structured import RemoveSpec, remove_
 from prunecell.structured.coupled import Twin
+from prunecell.structured.resizing import load_model
 
 
 def mlp():

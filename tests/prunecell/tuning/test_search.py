@@ -94,7 +94,7 @@ def counting_loss(scores, labels):
 
 
 def test_a_search_that_was_killed_anywhere_ends_as_if_it_had_not_been(trained, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("prunecell.checkpoint.Checkpoint.due", True)  # after every step
+    monkeypatch.setattr("prunecell.training.checkpoint.Checkpoint.due", True)  # after every step
     monkeypatch.setattr("os.fsync", lambda _: None)
     few = {"train": data["train"][:5], "validation": data["validation"][:3]}
     CALLS["left"] = math.inf
@@ -121,7 +121,7 @@ def test_a_search_that_was_killed_anywhere_ends_as_if_it_had_not_been(trained, d
 
 
 def test_a_search_that_has_ended_is_only_told_again(trained, data, found, monkeypatch):
-    monkeypatch.setattr("prunecell.tuning.search._Search._try", None)
+    monkeypatch.setattr("prunecell.tuning.running.Search._try", None)
     lines = []
     again = pc.tune(trained, **data, max_drop=2, folder=found.path.parent, epochs=2, watch=lines.append)
     assert facts(again) == facts(found)

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from prunecell import Gradual, IterNonStruct, Pruner, PruneSpec
-from prunecell.checkpoint import Checkpoint
 from prunecell.errors import FormatError, OptionError, StateError
-from prunecell.training import Progress, Task, evaluate, fit
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.fitting import Task, evaluate, fit
+from prunecell.training.progress import Progress
 
 SPEC = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.8, start=0.2, gamma=0.1, every_samples=24))
 
@@ -33,7 +34,7 @@ def task(*, pruned=True, dropout=0.2):
         optimizer=optimizer,
         train=train,
         validation=lambda: train(1000),
-        pruner=Pruner(model, SPEC, optimizer=optimizer) if pruned else None,
+        keeper=Pruner(model, SPEC, optimizer=optimizer) if pruned else None,
     )
 
 
@@ -96,7 +97,7 @@ def test_a_broken_checkpoint_is_named(tmp_path):
     with pytest.raises(FormatError, match="run is no checkpoint of prunecell"):
         fit(task(), 1, checkpoint=Checkpoint(path=path))
     fit(task(pruned=False), 1, checkpoint=Checkpoint(path=tmp_path / "dense"))
-    with pytest.raises(FormatError, match=r"dense is of another run: it holds .*, not .*'pruner'"):
+    with pytest.raises(FormatError, match=r"dense is of another run: it holds .*, not .*'keeper'"):
         fit(task(), 1, checkpoint=Checkpoint(path=tmp_path / "dense"))
 
 

@@ -359,7 +359,7 @@ OWN = {
 @pytest.mark.parametrize("solver", OWN)
 def test_optimizers_that_use_moments_of_many_weights_for_each(solver, monkeypatch):
     monkeypatch.setitem(OPTIMIZERS, solver, OWN[solver])
-    monkeypatch.setattr("prunecell.pruner.REST_EVERY", 3)
+    monkeypatch.setattr("prunecell.pruning.pruner.REST_EVERY", 3)
     check_steps(*MODULES["mlp"], backward, nothing, solver, n_steps=6)
 
 

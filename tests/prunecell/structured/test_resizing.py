@@ -8,7 +8,7 @@ from torch import nn
 
 from prunecell import Pruner, PruneSpec, Static, load_model, save
 from prunecell.errors import FormatError, OptionError, OptionTypeError, StateError
-from prunecell.resizing import resize_
+from prunecell.structured.resizing import resize_
 
 LAYERS = {
     "linear": lambda n: nn.Linear(n, n + 1),

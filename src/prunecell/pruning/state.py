@@ -16,7 +16,6 @@ from prunecell.bits.mask import Mask
 from prunecell.described import as_written
 from prunecell.errors import StateError, quoted, some, typed
 from prunecell.evidence import Needs
-from prunecell.group import Group
 from prunecell.kinds import (
     COUNT,
     LIST,
@@ -30,8 +29,9 @@ from prunecell.kinds import (
     check_version,
     optional,
 )
+from prunecell.pruning.group import Group
+from prunecell.pruning.weight import PrunedWeight
 from prunecell.schedules import Clock
-from prunecell.weight import PrunedWeight
 
 _VERSION = 3
 _STATE_OF = "the pruner's state"

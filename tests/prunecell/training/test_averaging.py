@@ -8,10 +8,10 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import prunecell as pc
-from prunecell.averaging import zero_pruned_
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.fillers import RigL
 from prunecell.schedules import Moving
+from prunecell.training.averaging import zero_pruned_
 
 SPECS = [
     pc.PruneSpec(schedule=pc.Cubic(sparsity=0.9, steps=8, n_updates=8)),

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from prunecell import Cubic, Gradual, IterNonStruct, Lowest, Pruner, PruneSpec
-from prunecell.checkpoint import Checkpoint
 from prunecell.errors import FormatError, PrunecellError
-from prunecell.training import Progress, Task, fit
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.fitting import Task, fit
+from prunecell.training.progress import Progress
 
 SPECS = {
     "keeps": PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.8, start=0.2, gamma=0.1, every_samples=24)),
@@ -44,7 +45,7 @@ def task(spec="keeps", optimizer="SGD"):
         optimizer=made,
         train=lambda _: batches,
         validation=lambda: batches[:1],
-        pruner=Pruner(model, SPECS[spec], optimizer=made),
+        keeper=Pruner(model, SPECS[spec], optimizer=made),
     )
 
 
@@ -183,13 +184,13 @@ NAMED = {
     "an unknown field of an epoch": (("progress", "epochs", 0, "more"), 1, "epoch 1 has unknown fields: 'more'"),
     "a field that is missing": (("progress", "epochs", 0, "loss"), MISSING, "epoch 1 lacks loss"),
     "a generator of three bytes": (("random",), torch.zeros(3, dtype=torch.uint8), "random does not fit: "),
-    "weights that are NaN": (("pruner", "weights"), math.nan, "pruner does not fit: "),
+    "weights that are NaN": (("keeper", "weights"), math.nan, "keeper does not fit: "),
     "a model that is a tensor": (("model",), torch.ones(3), "model does not fit: "),
     "a model of another dtype": (("model", "0.weight"), torch.ones(5, 6).double(), "0.weight is torch.float64"),
     "a rate that is text": (("optimizer", "param_groups", 0, "lr"), "x", "optimizer does not fit: "),
     "a momentum of another shape": (("optimizer", "state", 0, "momentum_buffer"), torch.ones(7), "optimizer does not"),
     "other parameters": (("optimizer", "param_groups", 0, "params"), [0], "its parameters are not those"),
-    "a part that is missing": (("pruner",), MISSING, "is of another run: it holds"),
+    "a part that is missing": (("keeper",), MISSING, "is of another run: it holds"),
 }
 
 

@@ -16,10 +16,10 @@ from prunecell.collect import FROM_BATCHES, adds_up
 from prunecell.errors import OptionTypeError, some
 from prunecell.evidence import Evidence, Needs
 from prunecell.fillers import rank_of, traits_of
-from prunecell.normed import spared
+from prunecell.plan.spec import PruneSpec
+from prunecell.pruning.normed import spared
+from prunecell.pruning.weight import PrunedWeight, revealed
 from prunecell.schedules import Clock, moves, progress_at, sparsity_at, updates_of
-from prunecell.spec import PruneSpec
-from prunecell.weight import PrunedWeight, revealed
 
 PATIENCE = 10
 """Steps after which a warning says that what a criterion needs does not come."""

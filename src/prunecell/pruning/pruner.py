@@ -14,19 +14,19 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from prunecell.bits.mask import Mask
-from prunecell.calibration import Batches, Calibration, Loss, rounds_of
 from prunecell.collect import Collector
 from prunecell.described import shown
-from prunecell.enforcement.hooks import Enforcement
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest
-from prunecell.group import fill, groups_of
-from prunecell.normed import n_starved
 from prunecell.plan import Plan, Target, resolve
+from prunecell.plan.spec import PruneSpec
+from prunecell.pruning.calibration import Batches, Calibration, Loss, rounds_of
+from prunecell.pruning.group import fill, groups_of
+from prunecell.pruning.hooks import Enforcement
+from prunecell.pruning.normed import n_starved
+from prunecell.pruning.state import SUMS, check_state, state_of
+from prunecell.pruning.weight import REST_EVERY, PrunedWeight
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock, counts_epochs
-from prunecell.spec import PruneSpec
-from prunecell.state import SUMS, check_state, state_of
-from prunecell.weight import REST_EVERY, PrunedWeight
 
 
 class Pruner:

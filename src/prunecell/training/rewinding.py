@@ -9,8 +9,8 @@ from torch.optim import Optimizer
 
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, typed
 from prunecell.kinds import COUNT, MAPPING, SHARE, check_fields, check_names, check_version, optional
-from prunecell.pruner import Pruner
-from prunecell.rehearsal import check_groups
+from prunecell.pruning import Pruner
+from prunecell.training.rehearsal import check_groups
 
 _VERSION = 1
 _STATE_OF = "the state of the rewinding"

@@ -7,7 +7,7 @@ resumed ends with the same bits as one that was not (one thread, CPU).
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from prunecell.checkpoint import Checkpoint
 from prunecell.choices import by_name
-from prunecell.errors import DivergedError, StateError, check_count
-from prunecell.kinds import COUNT, LIST, NUMBER, SHARE, SPAN, check_fields, optional
+from prunecell.errors import DivergedError, check_count
 from prunecell.report.facts import Report, WeightFacts
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.progress import Epoch, Progress
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels): inputs (n, ...), labels int64 (n,)."""
@@ -63,7 +63,7 @@ class Task:
         train: epoch number (from 0) -> its batches: the same batches whenever it is asked for the same epoch.
         validation: -> the batches on which each epoch ends; None: none.
         loss: (scores, labels) -> a scalar.
-        pruner: a Pruner or a Quantizer of the model, attached to the optimizer; None trains densely.
+        keeper: a Pruner or a Quantizer of the model, attached to the optimizer; None trains densely.
         scheduler: of the optimizer's learning rates, which is stepped after every step of the optimizer.
         beside: name -> what else has a state_dict and belongs to the run: a log, say.
     """
@@ -73,99 +73,15 @@ class Task:
     train: Callable[[int], Batches]
     validation: Callable[[], Batches] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
-    pruner: Keeper | None = None
+    keeper: Keeper | None = None
     scheduler: LRScheduler | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Any]:
         """All that has a state_dict."""
-        own = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "pruner": self.pruner}
+        own = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "keeper": self.keeper}
         parts = {**self.beside, **own}
         return {name: part for name, part in parts.items() if part is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """The facts of one epoch.
-
-    Attributes:
-        number: from 1.
-        loss: the mean over its training samples.
-        accuracy: on the validation samples, in [0, 1]; None without any.
-        sparsity: of the prunable weights, at its end; target_sparsity: what their schedules asked for by then, as a
-            mean over all these weights.
-        seconds: wall clock, validation included.
-    """
-
-    number: int
-    loss: float
-    accuracy: float | None
-    sparsity: float
-    target_sparsity: float
-    seconds: float
-
-
-_EPOCH = {
-    "number": COUNT,
-    "loss": NUMBER,
-    "accuracy": optional(SHARE),
-    "sparsity": SHARE,
-    "target_sparsity": SHARE,
-    "seconds": SPAN,
-}
-_PROGRESS = {
-    "epochs": LIST,
-    "steps": COUNT,
-    "samples": COUNT,
-    "loss_sum": NUMBER,
-    "seconds": SPAN,
-    "total_samples": COUNT,
-    "sparsity": LIST,
-}
-_CHANGE = {"samples": COUNT, "sparsity": SHARE}
-
-
-@dataclass
-class Progress:
-    """Where a run is.
-
-    Attributes:
-        epochs: the facts of those that ended.
-        steps, samples, loss_sum, seconds: of the one that runs.
-        sparsity: (samples seen since the beginning, sparsity) at each change.
-    """
-
-    epochs: list[Epoch] = field(default_factory=list)
-    steps: int = 0
-    samples: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    total_samples: int = 0
-    sparsity: list[tuple[int, float]] = field(default_factory=list)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Numbers only."""
-        return asdict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Be where the state was taken.
-
-        Raises:
-            StateError: it is no state of a progress; nothing was changed.
-        """
-        check_fields(state, _PROGRESS, "the progress")
-        epochs = [Epoch(**check_fields(epoch, _EPOCH, f"epoch {n}")) for n, epoch in enumerate(state["epochs"], 1)]
-        changes = [tuple(change) if isinstance(change, list | tuple) else () for change in state["sparsity"]]
-        if not all(len(change) == len(_CHANGE) for change in changes):
-            raise StateError("sparsity of the progress is illegal: it must be pairs of samples and sparsity")
-        for change in changes:
-            check_fields(dict(zip(_CHANGE, change, strict=True)), _CHANGE, "a change of sparsity")
-        vars(self).update(state, epochs=epochs, sparsity=changes)
-
-    def note_sparsity(self, sparsity: float) -> None:
-        """Remember a change of sparsity."""
-        if not self.sparsity or self.sparsity[-1][1] != sparsity:
-            self.sparsity.append((self.total_samples, sparsity))
 
 
 def fit(
@@ -194,8 +110,8 @@ def fit(
     parts = task.parts() | {"progress": progress}
     if checkpoint is not None:
         checkpoint.load(parts)
-    if task.pruner is not None:
-        progress.note_sparsity(task.pruner.sparsity)
+    if task.keeper is not None:
+        progress.note_sparsity(task.keeper.sparsity)
     while len(progress.epochs) < epochs:
         _finish_epoch(task, progress, checkpoint, parts, watch)
         if checkpoint is not None:
@@ -231,9 +147,9 @@ def _finish_epoch(
                 f"the loss is {loss.item()} in epoch {len(progress.epochs) + 1}: try a smaller learning rate"
             )
         progress.seconds = time.perf_counter() - started
-        if task.pruner is not None:
-            task.pruner.step(len(labels))
-            progress.note_sparsity(task.pruner.sparsity)
+        if task.keeper is not None:
+            task.keeper.step(len(labels))
+            progress.note_sparsity(task.keeper.sparsity)
         if watch is not None:
             watch(progress)
         if checkpoint is not None and checkpoint.due:
@@ -244,8 +160,8 @@ def _finish_epoch(
             number=len(progress.epochs) + 1,
             loss=progress.loss_sum / max(progress.samples, 1),
             accuracy=accuracy,
-            sparsity=0.0 if task.pruner is None else task.pruner.sparsity,
-            target_sparsity=0.0 if task.pruner is None else _asked_for(task.pruner.report().weights),
+            sparsity=0.0 if task.keeper is None else task.keeper.sparsity,
+            target_sparsity=0.0 if task.keeper is None else _asked_for(task.keeper.report().weights),
             seconds=time.perf_counter() - started,
         )
     )

@@ -20,7 +20,7 @@ from prunecell.collect.gradients import OF_GRADIENTS
 from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Needs
 from prunecell.fillers import traits_of
-from prunecell.weight import PrunedWeight
+from prunecell.pruning.weight import PrunedWeight
 
 Inputs = Tensor | tuple[Any, ...]
 Batches = Iterable[tuple[Inputs, Any]]

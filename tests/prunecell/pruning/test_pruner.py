@@ -11,7 +11,7 @@ from prunecell import Cubic, Gradual, IterNonStruct, Lowest, Pruner, PruneSpec, 
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import Traits, keep_all
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 REVIVING = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.9, start=0.3, gamma=0.1, every_samples=32))
 CUBIC = PruneSpec(schedule=Cubic(sparsity=0.9, steps=8))
 SPECS = [
@@ -199,7 +199,7 @@ def test_moments_are_cleared_where_nothing_comes_back(mlp):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam, fused", "rmsprop"])
 def test_second_moments_of_the_pruned_never_reach_zero(mlp, optimizer, monkeypatch):
-    monkeypatch.setattr("prunecell.pruner.REST_EVERY", 5)
+    monkeypatch.setattr("prunecell.pruning.pruner.REST_EVERY", 5)
     solver = OPTIMIZERS[optimizer](mlp.model.parameters())
     pruner = Pruner(mlp.model, CUBIC, optimizer=solver)
     for _ in range(14):

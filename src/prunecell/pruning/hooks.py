@@ -20,7 +20,7 @@ from prunecell.enforcement.gradients import on_gradient
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError
-from prunecell.weight import PrunedWeight
+from prunecell.pruning.weight import PrunedWeight
 
 
 class Enforcement:

@@ -13,7 +13,7 @@ from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.enforcement.gradients import Stamp, mask_gradient_, zero_pruned_sparse_
 from prunecell.fillers import traits_of
-from prunecell.spec import PruneSpec
+from prunecell.plan.spec import PruneSpec
 
 _SECOND_MOMENTS = {
     optim.Adam: ("exp_avg_sq", "max_exp_avg_sq"),

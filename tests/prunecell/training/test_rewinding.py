@@ -8,9 +8,9 @@ import torch
 from prunecell import Checkpoint, Pruner, PruneSpec
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import exact_count
-from prunecell.rewinding import Rewind
 from prunecell.schedules import Iterative
-from prunecell.training import Task, fit
+from prunecell.training.fitting import Task, fit
+from prunecell.training.rewinding import Rewind
 
 ROUND = 5
 
@@ -148,7 +148,7 @@ def test_it_goes_with_fit_and_its_checkpoint(mlp, tmp_path):
                 model=task.model,
                 optimizer=made.solver,
                 train=lambda _: [(task.x, task.y)] * 4,
-                pruner=made.pruner,
+                keeper=made.pruner,
                 beside=beside,
             ),
             4,

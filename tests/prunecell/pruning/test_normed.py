@@ -12,7 +12,7 @@ from prunecell.bits.mask import Mask
 from prunecell.errors import OptionError
 from prunecell.evidence import Evidence
 from prunecell.granularity import Slices
-from prunecell.normed import n_starved, spared
+from prunecell.pruning.normed import n_starved, spared
 
 SHAPE = (5, 4, 3)
 DIMS = [dims for n in range(4) for dims in itertools.combinations(range(3), n)]

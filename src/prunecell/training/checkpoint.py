@@ -15,7 +15,7 @@ from prunecell.choices import by_name
 from prunecell.disk.atomic import replacing
 from prunecell.disk.endings import TORCH, check_ending
 from prunecell.errors import FormatError, StateError, check_path, typed
-from prunecell.rehearsal import check_groups, rehearsable, rehearse
+from prunecell.training.rehearsal import check_groups, rehearsable, rehearse
 
 _RANDOM = "random"
 _TOLD = 300  # characters of another library's message

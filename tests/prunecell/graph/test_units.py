@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from prunecell import Pruner, PruneSpec, Static
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.graph import chains_of
-from prunecell.units import dead_units, remove_dead_, sort_units_
+from prunecell.graph.units import dead_units, remove_dead_, sort_units_
 
 
 class Functional(nn.Module):

@@ -1,0 +1,15 @@
+"""Training: a loop that can be killed anywhere, and what pruning asks of a loop.
+
+rehearsal   whether an optimizer can go on with a state that was loaded
+checkpoint  the file from which a run goes on
+progress    where a run is
+fitting     fit and evaluate
+losses      distillation
+averaging   the average of weights under masks
+rewinding   rounds of pruning from an early state
+"""
+
+from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.fitting import Task, evaluate, fit
+
+__all__ = ["Checkpoint", "Task", "evaluate", "fit"]
