@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 KERNELS = $(shell find src/prunecell/native -name '*.cpp' -o -name '*.h')
 
-.PHONY: run test check format benchmarks clean
+.PHONY: run test check sanitize format clean
 
 run: .venv/installed  ## the main job: MNIST, LeNet, gradual pruning, the small file, the report
 	$(BIN)/prunecell run examples/lenet.ini --out runs/lenet
@@ -15,6 +15,9 @@ check: .venv/installed-dev  ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+sanitize: .venv/installed-dev  ## the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, with their own tests
+	$(BIN)/python tools/sanitize.py
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .

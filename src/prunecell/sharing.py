@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from prunecell.codecs.kmeans import cluster
 from prunecell.enforcement.gradients import Stamp
+from prunecell.enforcement.holds import Holds, check_free
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError, StateError, check_count, check_number, check_texts, nearest, quoted, some
@@ -118,7 +119,7 @@ def share_(
     Raises:
         OptionError: bits or entropy out of range; a name that no parameter has, or whose parameter is no float or is
             computed by a parametrization that loses its zeros (name what is stored); inf or NaN in a weight; nothing
-            to share.
+            to share; or another Sharing or a Quantizer is at work on a weight.
         OptionTypeError: bits or entropy is no number, the model no module, or names no list of texts. Nothing was
             changed.
 
@@ -195,6 +196,7 @@ class Sharing:
         self._weights = dict(weights)
         self._sum_gradients = sum_gradients
         self._watches = Watches("shared weights")
+        self._holds = Holds()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -222,13 +224,19 @@ class Sharing:
 
         Raises:
             OptionTypeError: it is no torch optimizer.
-            OptionError: it holds none of the shared weights, or is attached already.
+            OptionError: it holds none of the shared weights, or is attached already; or another Sharing that watches an
+                optimizer, or a Quantizer, has one of the weights. Nothing was changed.
         """
+        if not self._watches.levels:
+            for name, weight in self._weights.items():
+                check_free(name, weight.parameter)
         self._watches.add(self, optimizer, self._parameters)
+        self._holds.begin(self, self._parameters)
 
     def finalize(self) -> None:
         """Stop watching; the weights keep their shared values."""
         self._watches.end()
+        self._holds.end()
 
     def state_dict(self) -> dict[str, Any]:
         """Return which weight belongs to which cluster; the values are in the model's own state_dict."""
@@ -284,6 +292,7 @@ class Sharing:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._watches.begin_again(self, self._parameters)
+        self._holds.begin_again(self, self._parameters)
 
 
 def _checked(state: object, weights: Mapping[str, _SharedWeight]) -> Mapping[str, Tensor]:

@@ -155,6 +155,6 @@ def check_unwatched(name: str, parameter: Tensor, verb: str) -> None:
     """
     if getattr(parameter, "_post_accumulate_grad_hooks", None):
         raise OptionError(
-            f"{name!r} cannot be {verb}: it has a hook, such as a Pruner's or a Quantizer's, which would not follow;"
+            f"{name!r} cannot be {verb}: it has a hook, as of a Pruner, Quantizer or Sharing, which would not follow;"
             " finalize that first"
         )

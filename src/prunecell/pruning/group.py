@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Protocol
@@ -15,7 +15,7 @@ from prunecell.bits.mask import Mask
 from prunecell.collect import FROM_BATCHES, adds_up
 from prunecell.errors import OptionTypeError, some
 from prunecell.evidence import Evidence, Needs
-from prunecell.fillers import rank_of, traits_of
+from prunecell.fillers import exact_count, rank_of, traits_of
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning.normed import spared
 from prunecell.pruning.weight import PrunedWeight, revealed
@@ -194,6 +194,13 @@ class Filling:
             given = max(weight.n_weights - mask.n_kept, 0) / max(weight.n_weights, 1)
             weight.target_sparsity = given if self.sparsity is None else self.sparsity
 
+    def emptied(self) -> Iterator[str]:
+        """The weights of which nothing is kept, though as many single weights would leave something."""
+        for weight, mask in zip(self.weights, self.masks, strict=True):
+            n = mask.shape.numel()
+            if self.sparsity is not None and not mask.n_kept and exact_count(self.sparsity, n) < n:
+                yield weight.name
+
 
 def fill(
     groups: Sequence[Group], clock: Clock, clear_moments: ClearMoments, *, sparsities: Sequence[float] | None = None
@@ -223,6 +230,14 @@ def fill(
             raise
     for weight in filled:
         weight.collector.end()
+    emptied = [name for filling in fillings for name in filling.emptied()]
+    if emptied:
+        warnings.warn(
+            f"all weights of {some(emptied)} are pruned, so nothing goes through: the allocation, or groups as large as"
+            " the layer, ask for it; AtLeast of prunecell.allocation leaves a part, None in the plan leaves all",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def groups_of(weights: Iterable[PrunedWeight], specs: Iterable[PruneSpec]) -> list[Group]:

@@ -281,6 +281,10 @@ class Pruner:
         """
         return self._named(name).target_sparsity
 
+    def prunes(self, model: nn.Module) -> bool:
+        """Whether the pruned weights are this model's, or that of one in a wrapper: not those of a copy."""
+        return not self._missing_in(model)
+
     def report(self) -> Report:
         """The facts: every pruned weight, and what was left alone and why."""
         return Report(
@@ -368,15 +372,19 @@ class Pruner:
         if self._finalized:
             raise StateError("this Pruner was finalized and has let go of the model: make a new one")
 
+    def _missing_in(self, model: nn.Module) -> list[str]:
+        """The weights that a model does not have. DTensors are not looked for: FSDP swaps them back and forth."""
+        present = {id(p) for p in model.parameters()}
+        own = ((name, weight.parameter) for name, weight in self._weights.items())
+        return [name for name, parameter in own if id(parameter) not in present and type(parameter) is nn.Parameter]
+
     def _check_still_there(self) -> None:
-        """Notice that parameters were replaced. DTensors are not looked for: FSDP swaps them back and forth."""
-        present = {id(p) for p in self._model.parameters()}
-        for name, weight in self._weights.items():
-            if id(weight.parameter) not in present and type(weight.parameter) is nn.Parameter:
-                raise StateError(
-                    f"parameter {name!r} of the Pruner is no longer one of the model's: it was removed, or replaced"
-                    " (by load_state_dict(assign=True), by tying, by a new layer?); make a new Pruner of the model"
-                )
+        """Notice that parameters were replaced."""
+        if missing := self._missing_in(self._model):
+            raise StateError(
+                f"parameter {missing[0]!r} of the Pruner is no longer one of the model's: it was removed, or replaced"
+                " (by load_state_dict(assign=True), by tying, by a new layer?); make a new Pruner of the model"
+            )
 
     @torch.no_grad()
     def _update(self) -> None:

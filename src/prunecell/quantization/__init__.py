@@ -4,7 +4,7 @@ specs       RateSpec and IntSpec: what is wanted
 prices      what a weight's integer costs in bits, and how that changes with it
 sizes       how many bytes integers take
 rules       how a weight and its latent belong together under each kind of spec
-holds       who has a parameter
+beside      who else has a parameter
 weight      one parameter whose latent takes its place during an optimizer step
 course      the weights under one spec as time goes by
 state       what state_dict holds

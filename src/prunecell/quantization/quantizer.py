@@ -16,14 +16,15 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from prunecell.described import shown
+from prunecell.enforcement.holds import Holds
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest
 from prunecell.plan import Key, Target, Use, resolve
 from prunecell.plan.candidates import Candidate
 from prunecell.plan.prunable import why_not
+from prunecell.quantization.beside import Beside
 from prunecell.quantization.course import Course, Whole
-from prunecell.quantization.holds import Holds
 from prunecell.quantization.images import images_of
 from prunecell.quantization.prices import Image
 from prunecell.quantization.rules import IntRule, RateRule
@@ -86,12 +87,13 @@ class Quantizer:
         self._courses = _courses_of(self._weights.values())
         self._whole = Whole(model, self._courses)
         self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._courses))
-        self._holds = Holds((name, weight.parameter) for name, weight in self._weights.items())
+        self._beside = Beside({name: weight.parameter for name, weight in self._weights.items()})
+        self._holds = Holds()
         self._model, self._finalized = model, False
         self._watches = Watches("quantized weights")
         if optimizer is not None:
             self.attach(optimizer)
-        self._holds.begin(self)
+        self._holds.begin(self, self._held)
         with torch.no_grad():  # last, so that what is refused leaves the model as it was
             for weight in self._weights.values():
                 weight.write_()
@@ -153,7 +155,7 @@ class Quantizer:
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         self._check_still_there()
-        self._holds.check()
+        self._beside.check()
         self._clock = self._clock.advanced(int(n_samples))
         self._advance()
 
@@ -279,7 +281,7 @@ class Quantizer:
         vars(self).update(state)
         if not self._finalized:
             self._watches.begin_again(self, self._parameters)
-            self._holds.begin(self)
+            self._holds.begin_again(self, self._held)
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
@@ -290,6 +292,10 @@ class Quantizer:
         if not self._finalized:
             for weight in self._weights.values():
                 weight.take_changes_()
+
+    @property
+    def _held(self) -> list[nn.Parameter]:
+        return [weight.parameter for weight in self._weights.values()]
 
     def _advance(self) -> None:
         for course in self._courses:

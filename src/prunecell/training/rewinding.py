@@ -37,7 +37,8 @@ class Rewind:
         weights: whether weights and moments go back too.
 
     Raises:
-        OptionError: the pruner is past step `at`, or a name beside is taken.
+        OptionError: the pruner is past step `at`, or of another model (a copy is another one); or a name beside is
+            taken.
         OptionTypeError: one of them is of another kind, or has no state.
 
     >>> import torch
@@ -78,6 +79,8 @@ class Rewind:
         for name, part in self._parts.items():
             if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
                 raise OptionTypeError(f"{name} is {typed(part)}: it must have a state_dict and a load_state_dict")
+        if not (isinstance(model, nn.Module) and pruner.prunes(model)):
+            raise OptionError("model is another one than that of the pruner, and what is pruned would not go back")
         self._pruner, self._at, self._weights = pruner, at, weights
         self._sparsity = pruner.sparsity
         self._early = self._now() if at == pruner.steps else None

@@ -36,6 +36,7 @@ def most(allocation):
 @pytest.mark.parametrize("allocation", VALUES, ids=shown)
 @pytest.mark.parametrize("filler", [Lowest(), Random(), Lowest(granularity=Slices(dims=(0,)))], ids=repr)
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9, 1.0])
+@pytest.mark.filterwarnings("ignore:all weights of")
 def test_laws_that_hold_for_every_allocation(allocation, filler, sparsity):
     if sparsity > most(allocation):
         with pytest.raises(OptionError, match=r"sparsity=1 is illegal: AtLeast\(.*\) can prune 0\.9\d* at most"):
@@ -50,6 +51,7 @@ def test_laws_that_hold_for_every_allocation(allocation, filler, sparsity):
 @pytest.mark.parametrize("filler", [Lowest(), Lowest(criterion=random), SET()], ids=repr)
 @pytest.mark.parametrize("allocation", EXACT, ids=shown)
 @pytest.mark.parametrize("sparsity", [0.0, 0.0001, 0.5, 0.71, 0.949])
+@pytest.mark.filterwarnings("ignore:all weights of")
 def test_a_budget_is_met_to_the_weight(filler, allocation, sparsity):
     spec = PruneSpec(schedule=Static(sparsity=sparsity), allocation=allocation, filler=filler)
     if isinstance(filler, SET) and global_ranking in {allocation, getattr(allocation, "allocation", None)}:
@@ -60,6 +62,7 @@ def test_a_budget_is_met_to_the_weight(filler, allocation, sparsity):
         assert sum(w.n_weights - w.n_kept for w in weights) == exact_count(sparsity, 1940)
 
 
+@pytest.mark.filterwarnings("ignore:all weights of")
 def test_a_global_budget_of_groups_of_unequal_size_is_counted_in_weights():
     model = nn.Sequential(nn.Linear(10, 4), nn.Linear(4, 10))
     for i, module in enumerate(model):
@@ -83,6 +86,7 @@ def test_a_global_budget_is_one_threshold_over_all_weights(sparsity):
     assert torch.equal(keep, expected)
 
 
+@pytest.mark.filterwarnings("ignore:all weights of")
 def test_ties_over_several_tensors_are_still_exact():
     model = net()
     for module in model:

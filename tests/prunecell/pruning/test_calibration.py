@@ -153,6 +153,7 @@ def test_iterative_snip_is_the_loop_of_its_paper(mlp, revives):
     assert all(torch.equal(pruner.masks[f"{i}.weight"], keep[i]) for i in whole)
 
 
+@pytest.mark.filterwarnings("ignore:all weights of")
 def test_synflow_in_rounds_keeps_a_path_where_one_round_loses_a_layer():
     n_kept = []
     for rounds in (1, 30):
@@ -216,6 +217,7 @@ def flaky():
 
 
 @pytest.mark.parametrize("name", ANYWHERE)
+@pytest.mark.filterwarnings("ignore:all weights of")
 def test_a_second_calibration_finds_what_is_pruned_and_leaves_it(mlp, name):
     solver = torch.optim.SGD(mlp.model.parameters(), lr=0.1)
     pruner = Pruner(mlp.model, half(MADE[name], 0.8, revives=False, allocation=global_ranking), optimizer=solver)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Cubic, Gradual, IterNonStruct, Lowest, Pruner, PruneSpec, Random, Static
+from prunecell import Cubic, Gradual, IterNonStruct, Lowest, Pruner, PruneSpec, Random, Static, global_ranking, uniform
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import Traits, keep_all
+from prunecell.granularity import channels
 
 DATA = Path(__file__).parents[2] / "data"
 REVIVING = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.9, start=0.3, gamma=0.1, every_samples=32))
@@ -57,6 +58,7 @@ def test_zeros_survive_training_and_are_positive(task, spec, optimizer):
     assert pruner.sparsity >= 0.9 - 1e-6
 
 
+@pytest.mark.filterwarnings("ignore:all weights of")
 def test_gradual_is_n2d2_run_by_run():
     with np.load(DATA / "gradual.npz") as golden:
         for run in golden["names"]:
@@ -426,3 +428,25 @@ def test_gradual_prunes_the_decimals_that_were_written():
         pruner.step(10)
         passed.append((pruner.sparsity, pruner.report().sparsity, pruner.report().weights[0].sparsity))
     assert passed == [(s, s, s) for s in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9)]
+
+
+EMPTIES = {  # target -> the network is sparse, and one layer has nothing left
+    "groups as large as the layer": PruneSpec(
+        schedule=Static(sparsity=0.5), filler=Lowest(granularity=channels), allocation=uniform
+    ),
+    "one ranking": PruneSpec(schedule=Static(sparsity=0.5), allocation=global_ranking),
+}
+
+
+@pytest.mark.parametrize("spec", EMPTIES.values(), ids=EMPTIES)
+def test_a_layer_that_is_emptied_is_named(spec):
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3))
+    model[0].weight.data.mul_(1e-9)
+    with pytest.warns(RuntimeWarning, match=r"all weights of 0\.weight are pruned, so nothing goes through"):
+        Pruner(model, spec)
+
+
+def test_a_layer_too_small_for_its_sparsity_is_emptied_as_was_asked(recwarn):
+    pruner = Pruner(nn.Linear(4, 1), PruneSpec(schedule=Static(sparsity=0.9)))
+    assert pruner.sparsity == 1
+    assert not recwarn.list

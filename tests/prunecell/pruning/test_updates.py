@@ -220,6 +220,7 @@ def test_collecting_goes_on_after_a_resume_with_the_same_bits(mlp, criterion, st
 # ---- whose budget ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:all weights of")
 def test_equal_specs_that_are_two_objects_are_two_budgets():
     def layers():
         torch.manual_seed(0)

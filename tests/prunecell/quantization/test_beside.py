@@ -19,7 +19,7 @@ TAYLOR = PruneSpec(schedule=Cubic(sparsity=0.5, steps=9), filler=Lowest(criterio
 def test_a_weight_has_one_quantizer_that_is_in_use(mlp):
     first = Quantizer(mlp.model, RATE)
     before = copy.deepcopy(mlp.model.state_dict())
-    with pytest.raises(OptionError, match=r"'0\.weight' is held by another Quantizer"):
+    with pytest.raises(OptionError, match=r"'0\.weight' is held by a Quantizer"):
         Quantizer(mlp.model, IntSpec(bits=2))
     assert all(torch.equal(tensor, before[name]) for name, tensor in mlp.model.state_dict().items())
     first.finalize()

@@ -117,7 +117,7 @@ def test_a_model_that_cannot_hold_the_file_is_refused(tmp_path):
         load_model(tmp_path / "small.pcell", nn.Linear(4, 3, device="meta"))
     model = nn.Linear(4, 3)
     pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
-    with pytest.raises(OptionError, match="'weight' cannot be made smaller: it has a hook, such as a Pruner's"):
+    with pytest.raises(OptionError, match="'weight' cannot be made smaller: it has a hook, as of a Pruner"):
         load_model(tmp_path / "small.pcell", model)
     assert model.weight.shape == (3, 4)
     pruner.finalize()

@@ -178,6 +178,15 @@ def test_pruning_before_the_early_state_is_refused(mlp):
         Rewind(run.pruner, model=mlp.model, optimizer=run.solver, at=9, beside={"model": run.rates})
 
 
+def test_another_model_than_the_pruners_is_refused_and_a_wrapper_is_not(mlp):
+    run = Run(mlp)
+    for other in copy.deepcopy(mlp.model), torch.nn.Linear(2, 2):
+        with pytest.raises(OptionError, match="model is another one than that of the pruner"):
+            Rewind(run.pruner, model=other, optimizer=run.solver)
+    Rewind(run.pruner, model=torch.nn.Sequential(mlp.model), optimizer=run.solver)
+    run.pruner.finalize()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

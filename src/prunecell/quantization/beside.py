@@ -1,0 +1,54 @@
+"""Whether a Quantizer may have a parameter: who else has it, and which Pruner is beside it.
+
+A Pruner comes first: its hooks then see the true gradients, before the Quantizer puts others into their place.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from prunecell.enforcement.holds import check_free
+from prunecell.errors import OptionError, StateError
+from prunecell.pruning.hooks import pruned_by
+
+
+class Beside:
+    """The Pruners beside one Quantizer.
+
+    Args:
+        parameters: name -> parameter.
+
+    Raises:
+        OptionError: another Quantizer, or a Sharing, has one of the parameters; or a Pruner whose pruned weights may
+            revive, which would come back rounded.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        self._parameters = parameters
+        self._pruners: set[int] = set()
+        for name, parameter in parameters.items():
+            check_free(name, parameter)
+            if (pruned := pruned_by(parameter)) is not None:
+                if pruned.parks:
+                    raise OptionError(
+                        f"parameter {name!r} is held by a Pruner whose pruned weights may revive, and would be rounded"
+                        " meanwhile: finalize() it first, or prune without reviving"
+                    )
+                self._pruners.add(id(pruned))
+
+    def check(self) -> None:
+        """Refuse Pruners that came later and would not be right.
+
+        Raises:
+            StateError: one of a parameter sees gradients that are none of the loss, or would revive rounded weights.
+        """
+        for name, parameter in self._parameters.items():
+            pruned = pruned_by(parameter)
+            if pruned is not None and id(pruned) not in self._pruners and (pruned.parks or pruned.spec.needs):
+                raise StateError(
+                    f"the Pruner of {name!r} was made after the Quantizer, and would see gradients in units of steps:"
+                    " make it before"
+                )
+
+    def __getstate__(self) -> dict[str, object]:
+        return vars(self) | {"_pruners": set()}
