@@ -27,8 +27,7 @@ from torch import nn
 import prunecell as pc
 from prunecell.allocation import Allocation
 from prunecell.disk.atomic import replacing
-from prunecell.graph.folding import fold_batchnorm_
-from prunecell.graph.units import remove_dead_, sort_units_
+from prunecell.graph import fold_batchnorm_, remove_dead_, sort_units_
 from prunecell.report.picture import can_draw, new_figure
 
 DENSE_EPOCHS = {"lenet-300-100": 3, "lenet-5": 2, "resnet-20": 4}

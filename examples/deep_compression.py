@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import prunecell as pc
 from prunecell.data import mnist
-from prunecell.graph.units import remove_dead_, sort_units_
+from prunecell.graph import remove_dead_, sort_units_
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--network", choices=["lenet-300-100", "lenet-5"], default="lenet-300-100")

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import prunecell as pc
 from prunecell.data import mnist
 from prunecell.schedules import Iterative
-from prunecell.training.rewinding import Rewind
+from prunecell.training import Rewind
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--rounds", type=int, default=8)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import prunecell as pc
 from prunecell.data import fashion_mnist
-from prunecell.graph.folding import fold_batchnorm_
+from prunecell.graph import fold_batchnorm_
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--epochs", type=int, default=10, help="of dense training, and as many of compression")

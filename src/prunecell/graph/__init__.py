@@ -8,5 +8,16 @@ folding     BatchNorm folded into the layer before
 """
 
 from prunecell.graph.chains import Chains, HiddenLayer, Reading, Step, chains_of
+from prunecell.graph.folding import fold_batchnorm_
+from prunecell.graph.units import remove_dead_, sort_units_
 
-__all__ = ["Chains", "HiddenLayer", "Reading", "Step", "chains_of"]
+__all__ = [
+    "Chains",
+    "HiddenLayer",
+    "Reading",
+    "Step",
+    "chains_of",
+    "fold_batchnorm_",
+    "remove_dead_",
+    "sort_units_",
+]

@@ -11,5 +11,7 @@ rewinding   rounds of pruning from an early state
 
 from prunecell.training.checkpoint import Checkpoint
 from prunecell.training.fitting import Task, evaluate, fit
+from prunecell.training.losses import distillation
+from prunecell.training.rewinding import Rewind
 
-__all__ = ["Checkpoint", "Task", "evaluate", "fit"]
+__all__ = ["Checkpoint", "Rewind", "Task", "distillation", "evaluate", "fit"]

@@ -17,7 +17,7 @@ from prunecell.codecs.encode import Scaled
 from prunecell.codecs.modes import ValueMode, is_weight, value_mode
 from prunecell.described import shown
 from prunecell.errors import OptionError
-from prunecell.graph.units import remove_dead_, sort_units_
+from prunecell.graph import remove_dead_, sort_units_
 from prunecell.plan import Plan
 from prunecell.pruning import Pruner
 from prunecell.quantization import Quantizer, RateSpec
@@ -243,7 +243,7 @@ class Rate:
         return f"""\
 import torch
 import prunecell as pc
-from prunecell.graph.units import remove_dead_, sort_units_
+from prunecell.graph import remove_dead_, sort_units_
 
 n_steps = {bench.epochs} * len(train)
 quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps=n_steps))

@@ -11,8 +11,7 @@ from torch import nn
 
 from prunecell import IntSpec, Pruner, PruneSpec, Quantizer, RateSpec, Static, load_model, save, share_
 from prunecell.errors import OptionError
-from prunecell.graph.folding import fold_batchnorm_
-from prunecell.graph.units import sort_units_
+from prunecell.graph import fold_batchnorm_, sort_units_
 from prunecell.structured import RemoveSpec, remove_
 
 

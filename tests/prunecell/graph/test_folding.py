@@ -8,7 +8,7 @@ from torch import nn
 
 from prunecell import Pruner, PruneSpec, Static
 from prunecell.errors import OptionError
-from prunecell.graph.folding import fold_batchnorm_
+from prunecell.graph import fold_batchnorm_
 
 
 def with_numbers(model):

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from prunecell.errors import OptionError, OptionTypeError
-from prunecell.training.losses import distillation
+from prunecell.training import distillation
 
 
 def softmax(row, temperature):

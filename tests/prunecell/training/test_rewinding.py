@@ -9,8 +9,8 @@ from prunecell import Checkpoint, Pruner, PruneSpec
 from prunecell.errors import OptionError, OptionTypeError, StateError
 from prunecell.fillers import exact_count
 from prunecell.schedules import Iterative
+from prunecell.training import Rewind
 from prunecell.training.fitting import Task, fit
-from prunecell.training.rewinding import Rewind
 
 ROUND = 5
 
