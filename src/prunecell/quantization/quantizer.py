@@ -56,7 +56,7 @@ class Quantizer:
         epoch_size: samples in one epoch, for specs that count epochs.
 
     Raises:
-        PlanError: the plan does not fit the model.
+        PlanError: the plan does not fit the model, or a weight under a RateSpec is float16.
         OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight; another Quantizer has one
             of the weights, or a Pruner whose weights may revive. Nothing was changed.
 
@@ -332,6 +332,11 @@ def _weight(target: Target, image: Image | None) -> QuantizedWeight:
     weight, spec = target.parameter.detach(), target.spec
     if not bool(weight.isfinite().all()):
         raise OptionError(f"parameter {target.name!r} cannot be quantized: it holds inf or NaN")
+    if isinstance(spec, RateSpec) and weight.dtype == torch.float16:
+        raise PlanError(
+            f"parameter {target.name!r} cannot be learned in float16, which has no numbers as small as the price of a"
+            " bit: convert the model by .float() and train under torch.autocast, or by .bfloat16()"
+        )
     if getattr(target.owner, "sparse", False):
         raise PlanError(
             f"parameter {target.name!r} cannot be quantized: its layer gives sparse gradients; make it with"

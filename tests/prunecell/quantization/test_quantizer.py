@@ -162,6 +162,14 @@ def test_the_first_steps_of_few_bits_are_at_least_as_good_as_those_of_the_larges
 def test_every_floating_point_type(spec, dtype):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(12, 9), nn.Linear(9, 3)).to(dtype)
+    if dtype == torch.float16 and isinstance(SPECS[spec], RateSpec):
+        before = copy.deepcopy(net.state_dict())
+        with pytest.raises(
+            PlanError, match=r"'0\.weight' cannot be learned in float16, .* by \.float\(\)"
+        ):
+            Quantizer(net, SPECS[spec])
+        assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+        return
     quantizer, solver = begun(net, SPECS[spec], "sgd")
     for _ in range(20):
         net(torch.randn(7, 12, dtype=dtype)).float().square().mean().backward()
