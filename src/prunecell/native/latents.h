@@ -7,7 +7,7 @@
 struct Latents {
     float *weight, *latent;   // what the optimizer moves is in `weight` during its step, and kept in `latent`
     const float* gradient;    // of the weight
-    float* inner;             // receives the gradient of the latent
+    float* inner;             // receives the gradient of the latent; may be `latent`
     const float* steps;       // one, or one a row
     // Prices in bits, whose sum is kept in [low, high]; kernels: one a row and input, or null. Without rows it is a
     // vector, where the first step costs `low` and others `growth` for each by which the magnitude is larger.
@@ -21,6 +21,9 @@ struct Latents {
 
 // The columns of a row that are worked on at a time: they stay in the first-level cache.
 constexpr int64_t LATENT_COLUMNS = 1024;
+
+// The same place of the next page, to which the CPU's own prefetchers do not go.
+INLINE void ask_for(const float* from) { __builtin_prefetch(from + LATENT_COLUMNS); }
 
 INLINE Floats pick(Ints where, Floats yes, Floats no) {
     return same_bits<Floats>((where & same_bits<Ints>(yes)) | (~where & same_bits<Ints>(no)));
@@ -74,6 +77,8 @@ template <class Kind>
 INLINE void take_changes(const Latents& t, float* w, float* latent, Floats step, int64_t n) {
     Ints any{};
     for_columns(0, n, [&](int64_t c, int m) INLINED {
+        ask_for(w + c);
+        ask_for(latent + c);
         Floats made = Kind::integer(Kind::scaled(load_some(latent + c, m), step), t.largest) * step;
         any |= load_some(w + c, m) != made;
     });
@@ -122,6 +127,7 @@ static void enter_rows(const Latents& t, int64_t begin_row, int64_t end_row) {
             if (near_too) price_columns(t, row, begin, n, price);
             Floats sum{};
             for_columns(0, n, [&](int64_t c, int m) INLINED {
+                ask_for(t.gradient + at + c);
                 const Floats l = load_some(latent + c, m), x = Kind::scaled(l, step);
                 const Floats q = Kind::integer(x, t.largest), size = size_of(x);
                 Floats g = load_some(t.gradient + at + c, m);

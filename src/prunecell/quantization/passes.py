@@ -39,7 +39,7 @@ class Pass:
     fixed: bool
 
     def enter_(self, gradient: Tensor, price: Price) -> tuple[Tensor, Tensor]:
-        """Before a step: take the changes of others into the latent, and write it into the weight.
+        """Before a step: take the changes of others into the latent, and move it into the weight until `leave_`.
 
         Args:
             gradient: of the weight.
@@ -49,7 +49,9 @@ class Pass:
             The gradients of the latent, and of the logarithm of the step.
         """
         if (library := self._library(gradient)) is not None:
-            inner = torch.empty_like(self.weight)
+            # The latent moves into the weight, so its memory is free for the gradient until it comes back; but where
+            # zeros are fixed, it tells then which they are.
+            inner = torch.empty_like(self.weight) if self.fixed else self.latent
             sums = torch.empty(self._sizes[0], dtype=torch.float64)
             given = self._given(gradient=gradient.data_ptr(), inner=inner.data_ptr(), sums=sums.data_ptr())
             self._price(given, price)

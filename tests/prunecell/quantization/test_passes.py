@@ -94,10 +94,10 @@ def test_before_a_step(level, shape, rule):  # noqa: ARG001 - which kernels run
         wanted, wanted_of_step = enter_slowly(passed, gradient, price)
         inner, of_step = passed.enter_(gradient, price)
         assert torch.allclose(inner.double(), wanted, rtol=1e-5, atol=1e-6)
-        assert torch.allclose(of_step.double(), wanted_of_step, rtol=1e-4, atol=1e-4 * float(passed.latent.abs().sum()))
+        assert torch.allclose(of_step.double(), wanted_of_step, rtol=1e-4, atol=1e-4 * float(latent.abs().sum()))
         assert of_step.shape == passed.step.shape
-        assert torch.equal(passed.latent, latent)
         assert torch.equal(passed.weight, latent)
+        assert torch.equal(passed.latent, latent) or not fixed  # else its memory may be the gradient's until it is back
         assert torch.equal(gradient, kept)
 
 
@@ -127,5 +127,6 @@ def test_weights_that_others_wrote_have_new_latents(level, shape, rule):  # noqa
     changed = passed.weight != written
     passed.enter_(gradient, Price(lam=0.0, only_growth=False))
     wanted = torch.full(shape, 0.7) if isinstance(passed.rule, IntRule) else torch.full(shape, 0.7) / passed.step
+    assert torch.equal(passed.weight, torch.where(changed, wanted, before))
+    passed.leave_()
     assert torch.equal(passed.latent, torch.where(changed, wanted, before))
-    assert torch.equal(passed.weight, passed.latent)

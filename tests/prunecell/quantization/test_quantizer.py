@@ -164,9 +164,7 @@ def test_every_floating_point_type(spec, dtype):
     net = nn.Sequential(nn.Linear(12, 9), nn.Linear(9, 3)).to(dtype)
     if dtype == torch.float16 and isinstance(SPECS[spec], RateSpec):
         before = copy.deepcopy(net.state_dict())
-        with pytest.raises(
-            PlanError, match=r"'0\.weight' cannot be learned in float16, .* by \.float\(\)"
-        ):
+        with pytest.raises(PlanError, match=r"'0\.weight' cannot be learned in float16, .* by \.float\(\)"):
             Quantizer(net, SPECS[spec])
         assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
         return
