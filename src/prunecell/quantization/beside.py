@@ -10,6 +10,7 @@ from torch import Tensor
 from prunecell.enforcement.holds import check_free
 from prunecell.errors import OptionError, StateError
 from prunecell.pruning.hooks import pruned_by
+from prunecell.pruning.weight import PrunedWeight
 
 
 class Beside:
@@ -25,7 +26,7 @@ class Beside:
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = parameters
-        self._pruners: set[int] = set()
+        self._pruned: dict[str, PrunedWeight] = {}
         for name, parameter in parameters.items():
             check_free(name, parameter)
             if (pruned := pruned_by(parameter)) is not None:
@@ -34,7 +35,7 @@ class Beside:
                         f"parameter {name!r} is held by a Pruner whose pruned weights may revive, and would be rounded"
                         " meanwhile: finalize() it first, or prune without reviving"
                     )
-                self._pruners.add(id(pruned))
+                self._pruned[name] = pruned
 
     def check(self) -> None:
         """Refuse Pruners that came later and would not be right.
@@ -44,11 +45,10 @@ class Beside:
         """
         for name, parameter in self._parameters.items():
             pruned = pruned_by(parameter)
-            if pruned is not None and id(pruned) not in self._pruners and (pruned.parks or pruned.spec.needs):
+            if pruned is None or pruned is self._pruned.get(name):
+                continue
+            if pruned.parks or pruned.spec.needs:
                 raise StateError(
                     f"the Pruner of {name!r} was made after the Quantizer, and would see gradients in units of steps:"
                     " make it before"
                 )
-
-    def __getstate__(self) -> dict[str, object]:
-        return vars(self) | {"_pruners": set()}

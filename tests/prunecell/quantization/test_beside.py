@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import pickle
 
 import pytest
 import torch
@@ -42,6 +43,25 @@ def test_a_pruner_whose_weights_may_revive_is_refused_before_and_after(mlp):
             quantizer.step(1)
         later.finalize()
     quantizer.step(1)
+
+
+@pytest.mark.parametrize("copier", [copy.deepcopy, lambda all_: pickle.loads(pickle.dumps(all_))])  # noqa: S301
+@pytest.mark.parametrize("names", [("pruner", "quantizer"), ("quantizer", "pruner"), ("quantizer",)])
+def test_a_copy_knows_the_pruner_that_was_there_before(mlp, copier, names):
+    solver = torch.optim.SGD(mlp.model.parameters(), lr=0.1)
+    made = {"pruner": Pruner(mlp.model, TAYLOR, optimizer=solver)}
+    made["quantizer"] = Quantizer(mlp.model, RATE, optimizer=solver)
+    model, optimizer, *copied = copier((mlp.model, solver, *(made[name] for name in names)))
+    quantizer = copied[names.index("quantizer")]
+    for _ in range(5):
+        mlp.train(optimizer, steps=1, model=model)
+        quantizer.step(16)
+    if len(names) > 1:
+        copied[names.index("pruner")].finalize()
+        later = Pruner(model, TAYLOR)
+        with pytest.raises(StateError, match="was made after the Quantizer"):
+            quantizer.step(1)
+        later.finalize()
 
 
 def test_a_pruner_before_the_quantizer_sees_the_gradients_of_the_loss(mlp):
