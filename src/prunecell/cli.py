@@ -259,7 +259,7 @@ def tune(  # noqa: PLR0913 - options of a command
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)
         raise typer.Exit(_INTERRUPTED) from None
-    typer.echo(f"\nHow it was made:\n\n{visible_lines(found.plan)}")
+    typer.echo(f"\nHow it was made:\n\n{visible_lines(found.recipe)}")
 
 
 @app.command("tune-runtime")

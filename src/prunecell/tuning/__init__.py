@@ -1,16 +1,25 @@
-"""The search for the smallest file that is good enough, and the recipe that it begins with.
+"""The search for the smallest file that is good enough, and the plan that it begins with.
 
-search          tune(); running: one call of it; strategies: the ways that it tries; bisection: of a knob
-layers          sensitivity(): which layers bear pruning
-recipe          a plan and a learning rate to begin with
-bench, quality, loaders   what the trials share: training, judging, data
-trials, result, curve, pasted   what was found: as data, as a picture, as text to paste
+entry       tune(), and what it refuses
+search      one search, from its beginning or from where its folder's log ends
+strategies  the ways to make a model small that it tries
+bisection   of a strategy's knob
+bench       what trials share, and the training of one
+trials      what was tried, in a log
+quality     what is good enough, and who judges
+loaders     the data, in the same order whenever it is asked for
+layers      sensitivity(): which layers bear pruning
+defaults    a plan and a learning rate to begin with
+result      what was found
+curve       its picture
+pasted      plans and programs as text to paste
+named       what a script defines for the command
 """
 
+from prunecell.tuning.defaults import default_plan
+from prunecell.tuning.entry import tune
 from prunecell.tuning.layers import Sensitivity, sensitivity
-from prunecell.tuning.recipe import default_plan
 from prunecell.tuning.result import Tuned
-from prunecell.tuning.search import tune
 from prunecell.tuning.strategies import STRATEGIES
 
 __all__ = ["STRATEGIES", "Sensitivity", "Tuned", "default_plan", "sensitivity", "tune"]

@@ -49,7 +49,8 @@ class Bench:
         loss: see `Loss`.
         dense, least: the quality of the dense model, and the least that is enough.
         epochs: of each trial.
-        make_optimizer, lr: the optimizer, and its learning rate as a recipe tells it.
+        make_optimizer: the optimizer of a trial.
+        lr: its learning rate; None: the optimizer is the user's.
         seed: of the trials' random numbers.
     """
 
@@ -61,7 +62,7 @@ class Bench:
     least: float
     epochs: int
     make_optimizer: MakeOptimizer
-    lr: float
+    lr: float | None
     seed: int
 
     @property

@@ -1,13 +1,18 @@
-"""Plans as Python text, with the imports that it needs, to paste into a program."""
+"""Plans and programs as Python text, with the imports that it needs, to paste."""
 
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from torch.nn import functional as F
+
 from prunecell.described import shown
+from prunecell.errors import OptionError
+from prunecell.graph import chains_of
 from prunecell.plan import Plan
 from prunecell.plan.spec import PruneSpec
+from prunecell.tuning.bench import Bench
 
 
 def as_text(plan: Plan | PruneSpec) -> str:
@@ -62,3 +67,48 @@ def _named(value: object) -> Iterator[Any]:
 
 def _key(key: object) -> str:
     return key.__name__ if isinstance(key, type) else repr(key)
+
+
+def program(needed: str, *parts: str, values: object = "exact") -> str:
+    """A program that makes a `model` small and saves it, as a trial of a search does it.
+
+    Args:
+        needed: more lines of imports.
+        parts: what is done, in order; empty ones are left out.
+        values: of the archive.
+    """
+    how = "" if values == "exact" else f", values={values!r}"
+    lines = ("import torch", "import prunecell as pc", needed.strip(), *parts, f'pc.save(model, "small.pcell"{how})')
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+def loop(bench: Bench, keeper: str, *, between: str = "") -> str:
+    """The lines of a training for all epochs of a trial.
+
+    Args:
+        bench: of the search.
+        keeper: the name of the Pruner or Quantizer.
+        between: lines at the beginning of each epoch.
+    """
+    is_default = bench.loss is F.cross_entropy
+    loss = "torch.nn.functional.cross_entropy" if is_default else "loss"
+    told = "" if is_default else "# loss: the one that tune was given\n"
+    return f"""\
+{told}slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {bench.epochs} * len(train))
+model.train()
+for epoch in range({bench.epochs}):
+{between}    for inputs, labels in train:
+        optimizer.zero_grad()
+        {loss}(model(inputs), labels).backward()
+        optimizer.step()
+        slower.step()
+        {keeper}.step(len(labels))"""
+
+
+def tidying(bench: Bench) -> tuple[str, str]:
+    """The import and the lines by which dead units go and others are sorted; empty where no graph can be traced."""
+    try:
+        chains_of(bench.model)
+    except OptionError:
+        return "", ""
+    return "from prunecell.graph import remove_dead_, sort_units_", "remove_dead_(model)\nsort_units_(model)"

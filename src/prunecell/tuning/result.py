@@ -40,7 +40,7 @@ class Tuned:
         return pareto(self.trials)
 
     @property
-    def plan(self) -> str:
+    def recipe(self) -> str:
         """Python text that makes such a model from the dense one, to paste; it needs a `model` and a `train` loader."""
         return self.best.recipe
 

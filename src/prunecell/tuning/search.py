@@ -1,134 +1,297 @@
-"""tune(): the smallest file of a model that is good enough, found by trying."""
+"""Search: what one call of `tune` does, from the beginning or from where its folder's log ends."""
 
+import json
 import math
-from collections.abc import Callable, Sequence
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
-from torch.nn import functional as F
 
-from prunecell.described import shown
-from prunecell.disk.claim import alone_in
-from prunecell.disk.targets import check_folder
-from prunecell.errors import OptionError, OptionTypeError, check_count, check_number, check_path, typed
-from prunecell.training.fitting import Batches, evaluate
-from prunecell.tuning.bench import MakeOptimizer
-from prunecell.tuning.loaders import Stream, check_loader, split
-from prunecell.tuning.quality import Allowance, Judge, Loss, Metric
+from prunecell.archive import save
+from prunecell.described import described, shown
+from prunecell.disk.atomic import replacing
+from prunecell.errors import (
+    DivergedError,
+    OptionError,
+    PlanError,
+)
+from prunecell.files.torch_file import torch_bytes
+from prunecell.structured.resizing import load_model
+from prunecell.tuning.bench import Bench, Hopeless, MakeOptimizer, OutOfTime, Run, adam
+from prunecell.tuning.bisection import next_knob
+from prunecell.tuning.curve import draw_curve
+from prunecell.tuning.defaults import RATES, STEPS, fastest
+from prunecell.tuning.layers import Sensitivity, sensitivity
+from prunecell.tuning.loaders import Stream, some_batches
+from prunecell.tuning.quality import Judge, Loss
 from prunecell.tuning.result import Tuned
-from prunecell.tuning.running import Search
-from prunecell.tuning.strategies import STRATEGIES, Strategy
+from prunecell.tuning.strategies import Strategy
+from prunecell.tuning.trials import Log, Trial, best_of
+
+BEST, CURVE, LAYERS = "best.pcell", "curve.png", "sensitivity.png"
+"""The files in a search's folder, beside its log, an archive for each trial, and the checkpoint of one that runs."""
+
+_EPOCHS = 10  # of a trial, where no time is given
+_MOST_EPOCHS = 20
+_TRIALS = 5  # that train, and should find time
+_SAMPLES = 1000  # by which the layers' sensitivity is measured
+_DRAW_EVERY = 10.0  # seconds
+_PROBED = 0.9  # the sparsity at which learning rates are tried out
 
 
-def tune(  # noqa: PLR0913 - a search has many sides, each with a default
-    model: nn.Module,
-    *,
-    train: Batches,
-    validation: Batches | None = None,
-    max_drop: float | None = None,
-    max_rise: float | None = None,
-    minutes: float | None = None,
-    epochs: int | None = None,
-    folder: str | Path = "runs/tune",
-    loss: Loss = F.cross_entropy,
-    metric: Metric = evaluate,
-    optimizer: MakeOptimizer | None = None,
-    strategies: Sequence[Strategy] = STRATEGIES,
-    seed: int = 0,
-    watch: Callable[[str], None] | None = print,
-) -> Tuned:
-    """Find the smallest file of a trained model that is still good enough.
+@dataclass(kw_only=True)
+class Search:
+    """One call of `tune`: its arguments, checked, and where it is.
 
-    First each layer is pruned alone, to see which are sensitive. Then strategies are tried in turn: pruning at once,
-    pruning while the model trains on, and integer weights learned under the price of their bits. Each has one knob, and
-    a bisection finds its smallest file that is good enough; the strategy with the best file goes on first. A training
-    that will not get there is stopped. Every file is judged as it was written: read back, on the validation data.
-
-    All that was found is in the folder. A search that was killed goes on when it is called again with the same
-    arguments, and ends as if it had not been; one that has used up its minutes goes on if it is given more. With
-    `epochs` given, the same seed gives the same result on the same machine with one thread.
-
-    Args:
-        model: trained; it is not changed.
-        train: a DataLoader, or a list of batches (inputs, labels), which is gone through once an epoch.
-        validation: the same; the model must never have learned from it, or its drop will seem larger than it is. None:
-            a tenth of the training data is held out, with that flaw.
-        max_drop: >= 0, what the metric may lose, in points: 0.3 for 99.0 % to 98.7 %. Either this or
-        max_rise: >= 0, what the validation loss may rise, relative: 0.05 for 5 %.
-        minutes: > 0, wall clock; None: until the search has ended.
-        epochs: >= 1, of each trial that trains; None: as many as fit the minutes, at most 20, and 10 without minutes.
-        folder: where everything is written; it is made.
-        loss: (outputs, labels) -> a scalar, the mean over the samples.
-        metric: (model, batches) -> a number, higher is better; accuracy as a fraction by default.
-        optimizer: parameters, or groups of them -> their optimizer; None: Adam, at a learning rate that is tried out.
-        strategies: what is tried, in this order; see `prunecell.tuning.strategies`.
-        seed: >= 0, of everything random.
-        watch: called with each line that tells what happens; None: nobody.
-
-    Raises:
-        OptionError: a setting is illegal, or the folder holds another search, or another run works in it.
-        OptionTypeError: a setting is of the wrong type, or a loader gives no pairs of tensors.
-        PlanError: the model has nothing to prune.
-        FormatError: the folder's log is damaged.
-
-    >>> import tempfile
-    >>> net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4))
-    >>> loader = [(x, x[:, :4].argmax(1)) for x in torch.randn(10, 32, 8)]
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found = tune(net, train=loader, max_drop=1, epochs=2, folder=folder, strategies=STRATEGIES[:1], watch=None)
-    >>> found.best.passed, found.pareto[-1].quality >= found.best.quality
-    (True, True)
+    Attributes:
+        left_out: strategies that do not fit the model.
+        draw_at: when the curve is drawn again.
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
-    allowance = Allowance(max_drop=max_drop, max_rise=max_rise)
-    check_loader("train", train)
-    if validation is None:
-        train, validation = split(train)
-    check_loader("validation", validation)
-    if minutes is not None:
-        check_number("minutes", minutes, low=0, open_low=True)
-    if epochs is not None:
-        check_count("epochs", epochs, low=1)
-    check_count("seed", seed)
-    _check_strategies(strategies)
-    folder = check_path("folder", folder)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    held_out = Stream(loader=validation, seed=seed, device=device)
-    search = Search(
-        model=deepcopy(model).eval(),
-        train=Stream(loader=train, seed=seed + 1, device=device),
-        judge=Judge(validation=lambda: held_out.epoch(0), allowance=allowance, metric=metric, loss=loss),
-        loss=loss,
-        seconds=math.inf if minutes is None else 60 * minutes,
-        epochs=epochs,
-        folder=folder,
-        optimizer=optimizer,
-        strategies=strategies,
-        seed=seed,
-        watch=watch or _nobody,
+
+    model: nn.Module
+    train: Stream
+    judge: Judge
+    loss: Loss
+    seconds: float
+    epochs: int | None
+    folder: Path
+    optimizer: MakeOptimizer | None
+    strategies: Sequence[Strategy]
+    seed: int
+    watch: Callable[[str], None]
+    left_out: list[Strategy] = field(default_factory=list)
+    draw_at: float = field(default_factory=lambda: time.monotonic() + _DRAW_EVERY)
+
+    def run(self) -> Tuned:
+        """All of it, from the beginning or from where the folder's log ends."""
+        log = Log(self.folder, self._settings())
+        self._prepare(log)
+        bench = self._bench(log)
+        if not log.trials:
+            log.add_trial(self._dense_trial(log))
+        for trial in log.trials:
+            self.watch(self._line(trial, log))
+        spent = sum(t.seconds for t in log.trials) + log.facts["seconds"]
+        deadline = time.monotonic() + self.seconds - spent
+        while (choice := self._choose(bench, log, deadline)) is not None:
+            try:
+                trial = self._try(*choice, bench, log, deadline)
+            except OutOfTime:
+                self.watch(f"the time is up in trial {len(log.trials)}; with more minutes it goes on from there")
+                break
+            except (PlanError, OptionError) as error:
+                self.left_out.append(choice[0])
+                self.watch(f"{shown(choice[0])} is left out: {error}")
+                continue
+            log.add_trial(trial)
+            self.watch(self._line(trial, log))
+            if time.monotonic() > self.draw_at:
+                self._draw(log)
+        self._draw(log)
+        return self._result(log)
+
+    def _settings(self) -> dict[str, Any]:
+        """All that decides what is found, as plain data."""
+        allowance = self.judge.allowance
+        return {
+            "model": _digest(self.model),
+            "max_drop": allowance.max_drop,
+            "max_rise": allowance.max_rise,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "loss": described(self.loss),
+            "metric": described(self.judge.metric),
+            "optimizer": described(self.optimizer),
+            "strategies": [described(strategy) for strategy in self.strategies],
+        }
+
+    def _prepare(self, log: Log) -> None:
+        """Find out what trials build on, once."""
+        if "seconds" in log.facts:
+            return
+        started = time.monotonic()
+        dense = self.judge(self.model)
+        if not math.isfinite(dense):
+            raise OptionError(f"the dense model's quality is {dense}: nothing can be compared with it")
+        found = sensitivity(self.model, some_batches(self.judge.validation(), _SAMPLES), loss=self.loss)
+        found.draw(self.folder / LAYERS)
+        self.watch(str(found))
+        rate, step_seconds = self._tried_out()
+        epochs = self.epochs or self._fitting_epochs(time.monotonic() - started, step_seconds)
+        log.add_facts(
+            {
+                "dense": dense,
+                "dense_bytes": len(torch_bytes(self.model)),
+                "sensitivity": vars(found),
+                "lr": rate,
+                "epochs": epochs,
+                "seconds": time.monotonic() - started,
+            }
+        )
+
+    def _tried_out(self) -> tuple[float, float]:
+        """The learning rate, 0 for an optimizer that was given, and the seconds that a step takes."""
+        if not any(strategy.trains for strategy in self.strategies):
+            return 0.0, 0.0
+        makers = {0.0: self.optimizer} if self.optimizer else {rate: adam(rate) for rate in RATES}
+        started = time.monotonic()
+        rate = fastest(self.model, self.train, self.loss, makers, sparsity=_PROBED, seed=self.seed)
+        step_seconds = (time.monotonic() - started) / (len(makers) * STEPS)
+        if not self.optimizer:
+            self.watch(f"learning rate of Adam: {rate:g}, the best of those tried out")
+        return rate, step_seconds
+
+    def _fitting_epochs(self, spent: float, step_seconds: float) -> int:
+        """How many epochs a trial has, so that several trials find time."""
+        epoch_seconds = step_seconds * self.train.n_batches
+        if self.seconds == math.inf or not epoch_seconds:
+            return _EPOCHS
+        return min(max(int((self.seconds - spent) / (_TRIALS * epoch_seconds)), 1), _MOST_EPOCHS)
+
+    def _bench(self, log: Log) -> Bench:
+        return Bench(
+            model=self.model,
+            train=self.train,
+            judge=self.judge,
+            loss=self.loss,
+            dense=log.facts["dense"],
+            least=self.judge.allowance.least(log.facts["dense"]),
+            epochs=log.facts["epochs"],
+            make_optimizer=self.optimizer or adam(log.facts["lr"]),
+            lr=None if self.optimizer else log.facts["lr"],
+            seed=self.seed,
+        )
+
+    def _choose(self, bench: Bench, log: Log, deadline: float) -> tuple[Strategy, float] | None:
+        """What to try next: the strategy with the smallest good file, until it has ended; then one without any turn.
+
+        What needs no training comes first, because it costs nothing. A strategy that failed with a file no smaller than
+        the best one is given up: what passes would be larger still.
+        """
+        open_ones, best = [], best_of(log.trials).n_bytes or 0
+        for place, strategy in enumerate(self.strategies):
+            tried = [t for t in log.trials if t.strategy == shown(strategy)]
+            if strategy in self.left_out or any(not t.passed and (t.n_bytes or 0) >= best for t in tried):
+                continue
+            knob = next_knob([(t.knob, t.passed) for t in tried], strategy.first(bench, log.trials), strategy.factor)
+            late = strategy.trains and tried and time.monotonic() + max(t.seconds for t in tried) > deadline
+            if knob is not None and strategy.low <= knob <= strategy.high and not late:
+                smallest = min((t.n_bytes for t in tried if t.passed and t.n_bytes), default=None)
+                turn = 0 if not strategy.trains else 1 if smallest else 2 if not tried else 3
+                open_ones.append(((turn, smallest or 0, place), strategy, knob))
+        if not open_ones or time.monotonic() > deadline:
+            return None
+        _, strategy, knob = min(open_ones, key=lambda one: one[0])
+        return strategy, knob
+
+    def _try(self, strategy: Strategy, knob: float, bench: Bench, log: Log, deadline: float) -> Trial:
+        """Make a model, write its file, read it back and judge it."""
+        number = len(log.trials)
+        path = self.folder / f"trial-{number:03}.pcell"
+        what = zlib.crc32(f"{shown(strategy)} {knob!r}".encode())  # a longer search may give it another number
+        stem = self.folder / f"training-{what:08x}"
+        started = time.monotonic()
+        quality, stopped, n_bytes = math.nan, "", None
+        run = Run(bench=bench, stem=stem, deadline=deadline if strategy.trains else math.inf)
+        try:
+            small, values = strategy.make(run, knob)
+            save(small, path, values=values)
+            n_bytes = path.stat().st_size
+            quality = self.judge(self._read_back(path))
+        except Hopeless as late:
+            quality, stopped = late.quality, "hopeless"
+        except DivergedError:
+            stopped = "diverged"
+        except (PlanError, OptionError):
+            run.end()
+            raise
+        run.end()
+        return Trial(
+            number=number,
+            strategy=shown(strategy),
+            knob=knob,
+            n_bytes=n_bytes,
+            quality=quality,
+            passed=n_bytes is not None and quality >= bench.least,
+            stopped=stopped,
+            seconds=time.monotonic() - started,
+            file=path.name if n_bytes is not None else "",
+            recipe=strategy.recipe(bench, knob),
+        )
+
+    def _read_back(self, path: Path) -> nn.Module:
+        """The model in a file, which may have fewer units than the dense one."""
+        return load_model(path, deepcopy(self.model)).eval()
+
+    def _dense_trial(self, log: Log) -> Trial:
+        """The model as it is, without any loss: what is found where nothing else is good enough."""
+        path = self.folder / "trial-000.pcell"
+        save(self.model, path)
+        return Trial(
+            number=0,
+            strategy="dense",
+            knob=1.0,
+            n_bytes=path.stat().st_size,
+            quality=log.facts["dense"],
+            passed=True,
+            stopped="",
+            seconds=0.0,
+            file=path.name,
+            recipe='import prunecell as pc\n\npc.save(model, "small.pcell")\n',
+        )
+
+    def _line(self, trial: Trial, log: Log) -> str:
+        """What is told of a trial."""
+        size = "no file" if trial.n_bytes is None else f"{trial.n_bytes:,} bytes"
+        ratio = "" if trial.n_bytes is None else f"{log.facts['dense_bytes'] / trial.n_bytes:.1f} x"
+        verdict = trial.stopped or ("good enough" if trial.passed else "too bad")
+        best = ", the smallest so far" if trial == best_of(log.trials[: trial.number + 1]) and trial.number else ""
+        words = f"{trial.strategy:<15} {trial.knob:<9.3g} {size:>17} {ratio:>8}"
+        return f"{trial.number:>3} {words}  {self.judge.told(trial.quality)}  {trial.seconds:5.0f} s  {verdict}{best}"
+
+    def _draw(self, log: Log) -> None:
+        self.draw_at = time.monotonic() + _DRAW_EVERY
+        bench = self._bench(log)
+        label = "minus the loss" if self.judge.allowance.max_drop is None else "quality on the validation data"
+        draw_curve(
+            self.folder / CURVE, log.trials, least=bench.least, label=label, dense_bytes=log.facts["dense_bytes"]
+        )
+
+    def _result(self, log: Log) -> Tuned:
+        best = best_of(log.trials)
+        path = self.folder / BEST
+        with replacing(path) as file, (self.folder / best.file).open("rb") as written:
+            shutil.copyfileobj(written, file)
+        found = Tuned(
+            model=self._read_back(path),
+            path=path,
+            trials=tuple(log.trials),
+            dense_bytes=log.facts["dense_bytes"],
+            least=self._bench(log).least,
+            sensitivity=_sensitivity_of(log.facts["sensitivity"]),
+        )
+        self.watch(str(found))
+        return found
+
+
+def _digest(model: nn.Module) -> str:
+    """A text that differs where the weights, or the names of the layers' classes, do."""
+    kinds = [f"{path}: {type(module).__qualname__}" for path, module in model.named_modules()]
+    told = json.dumps([kinds, described(dict(model.state_dict()))])
+    return f"{type(model).__qualname__} {zlib.crc32(told.encode()):08x}"
+
+
+def _sensitivity_of(data: Mapping[str, Any]) -> Sensitivity:
+    """What a log's line holds of it."""
+    return Sensitivity(
+        loss=data["loss"],
+        sparsities=tuple(data["sparsities"]),
+        n_weights=data["n_weights"],
+        losses={name: tuple(losses) for name, losses in data["losses"].items()},
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    check_folder(folder)
-    random = torch.get_rng_state()
-    try:
-        with alone_in(folder):
-            return search.run()
-    finally:
-        torch.set_rng_state(random)
-
-
-def _check_strategies(strategies: object) -> None:
-    if not isinstance(strategies, Sequence) or not strategies or isinstance(strategies, str):
-        raise OptionTypeError(f"strategies is {typed(strategies)}: it must be a list of strategies, as {STRATEGIES!r}")
-    for strategy in strategies:
-        if isinstance(strategy, type) or not callable(getattr(strategy, "make", None)):
-            raise OptionTypeError(f"strategies holds {strategy!r}: it must be a list of strategies, as {STRATEGIES!r}")
-        if strategies.count(strategy) > 1:
-            raise OptionError(f"strategies holds {shown(strategy)} twice")
-
-
-def _nobody(line: str) -> None:
-    """Hear nothing."""

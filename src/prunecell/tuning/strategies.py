@@ -25,9 +25,12 @@ from prunecell.schedules import Cubic, Static
 from prunecell.sharing import share_
 from prunecell.structured import RemoveSpec, remove_
 from prunecell.tuning.bench import Bench, Run
-from prunecell.tuning.pasted import as_text
-from prunecell.tuning.recipe import plan_of
+from prunecell.tuning.defaults import plan_of
+from prunecell.tuning.pasted import as_text, loop, program, tidying
 from prunecell.tuning.trials import Trial, best_of
+
+_COMPACT = "from prunecell.tuning.strategies import Compact"
+_GIVEN = "make_optimizer(model.parameters())  # the optimizer that tune was given"
 
 
 class Strategy(Protocol):
@@ -114,14 +117,10 @@ class OneShot:
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
-        return f"""\
-import prunecell as pc
-from prunecell.tuning.strategies import Compact
-{as_text(self._plan(bench, knob))}
-
-pc.Pruner(model, plan).finalize()
-pc.save(model, "small.pcell", values={Compact(weights=self.values)!r})
-"""
+        needed, tidy = tidying(bench)
+        plan = as_text(self._plan(bench, knob))
+        prune = "pc.Pruner(model, plan).finalize()"
+        return program(f"{_COMPACT}\n{needed}", plan, prune, tidy, values=Compact(weights=self.values))
 
     @staticmethod
     def _plan(bench: Bench, knob: float) -> Plan:
@@ -179,27 +178,21 @@ class PruneAndShare:
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
-        return f"""\
-import torch
-import prunecell as pc
-from prunecell.tuning.strategies import Compact
-{as_text(self._plan(bench, knob))}
-
-optimizer = torch.optim.Adam(model.parameters(), lr={bench.lr:g})
-slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {bench.epochs} * len(train))
-pruner = pc.Pruner(model, plan, optimizer=optimizer)
-for epoch in range({bench.epochs}):
-    if epoch == {self._epochs(bench)}:
-        sharing = pc.share_(model, bits={self.bits}, optimizer=optimizer)
-    for inputs, labels in train:
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
-        optimizer.step()
-        slower.step()
-        pruner.step(len(labels))
-pruner.finalize()
-pc.save(model, "small.pcell", values={Compact(weights=f"codebook{self.bits}")!r})
-"""
+        needed, tidy = tidying(bench)
+        epochs, share = self._epochs(bench), f"sharing = pc.share_(model, bits={self.bits}, optimizer=optimizer)"
+        is_last = epochs == bench.epochs  # then nothing is trained after it
+        make = f"torch.optim.Adam(model.parameters(), lr={bench.lr:g})" if bench.lr else _GIVEN
+        return program(
+            f"{_COMPACT}\n{needed}",
+            as_text(self._plan(bench, knob)),
+            f"optimizer = {make}",
+            "pruner = pc.Pruner(model, plan, optimizer=optimizer)",
+            loop(bench, "pruner", between="" if is_last else f"    if epoch == {epochs}:\n        {share}\n"),
+            share if is_last else "",
+            "sharing.finalize()\npruner.finalize()",
+            tidy,
+            values=Compact(weights=f"codebook{self.bits}"),
+        )
 
     @staticmethod
     def _epochs(bench: Bench) -> int:
@@ -240,28 +233,23 @@ class Rate:
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
-        return f"""\
-import torch
-import prunecell as pc
-from prunecell.graph import remove_dead_, sort_units_
+        return self.recipe_after(bench, knob)
 
-n_steps = {bench.epochs} * len(train)
-quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps=n_steps))
-optimizer = torch.optim.Adam(quantizer.param_groups(lr={bench.lr or _LR:g}))
-quantizer.attach(optimizer)
-slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-for epoch in range({bench.epochs}):
-    for inputs, labels in train:
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
-        optimizer.step()
-        slower.step()
-        quantizer.step(len(labels))
-quantizer.finalize()
-remove_dead_(model)
-sort_units_(model)
-pc.save(model, "small.pcell")
-"""
+    @staticmethod
+    def recipe_after(bench: Bench, knob: float, needed: str = "", *before: str) -> str:
+        """The recipe, with something done to the dense model before."""
+        tidy_needed, tidy = tidying(bench)
+        n_steps = f"{bench.epochs} * len(train)"
+        return program(
+            f"{needed}\n{tidy_needed}",
+            *before,
+            f"quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps={n_steps}))",
+            f"optimizer = torch.optim.Adam(quantizer.param_groups(lr={bench.lr or _LR:g}))",
+            "quantizer.attach(optimizer)",
+            loop(bench, "quantizer"),
+            "quantizer.finalize()",
+            tidy,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,13 +287,11 @@ class Structured:
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
-        return f"""\
-from prunecell.structured import RemoveSpec, remove_
-
-inputs, _ = next(iter(train))
-remove_(model, RemoveSpec(flops={self.flops!r}), inputs[:1])
-
-{Rate().recipe(bench, knob)}"""
+        removal = (
+            "inputs, _ = next(iter(train))",
+            f"remove_(model, RemoveSpec(flops={self.flops!r}), inputs[:1])",
+        )
+        return Rate.recipe_after(bench, knob, "from prunecell.structured import RemoveSpec, remove_", *removal)
 
 
 STRATEGIES: tuple[Strategy, ...] = (OneShot(), Rate(), Structured(), PruneAndShare())

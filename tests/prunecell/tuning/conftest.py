@@ -13,8 +13,8 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("prunecell.tuning.curve.can_draw", lambda: False)
         patch.setattr("prunecell.tuning.layers.can_draw", lambda: False)
-        patch.setattr("prunecell.tuning.recipe.STEPS", 12)
-        patch.setattr("prunecell.tuning.running.RATES", (1e-3, 3e-3))
+        patch.setattr("prunecell.tuning.defaults.STEPS", 12)
+        patch.setattr("prunecell.tuning.search.RATES", (1e-3, 3e-3))
         yield
 
 

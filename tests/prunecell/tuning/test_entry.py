@@ -17,6 +17,7 @@ from prunecell.described import shown
 from prunecell.errors import DivergedError, OptionError, OptionTypeError, PlanError
 from prunecell.tuning import STRATEGIES
 from prunecell.tuning.quality import mean_loss
+from prunecell.tuning.search import Search
 from prunecell.tuning.strategies import OneShot, PruneAndShare, Rate, Structured
 from prunecell.tuning.trials import pareto
 
@@ -121,7 +122,7 @@ def test_a_search_that_was_killed_anywhere_ends_as_if_it_had_not_been(trained, d
 
 
 def test_a_search_that_has_ended_is_only_told_again(trained, data, found, monkeypatch):
-    monkeypatch.setattr("prunecell.tuning.running.Search._try", None)
+    monkeypatch.setattr("prunecell.tuning.search.Search._try", None)
     lines = []
     again = pc.tune(trained, **data, max_drop=2, folder=found.path.parent, epochs=2, watch=lines.append)
     assert facts(again) == facts(found)
@@ -174,19 +175,61 @@ def test_without_validation_a_tenth_is_held_out(trained, data, tmp_path):
     assert found.trials[0].quality == pc.evaluate(copy.deepcopy(trained), data["train"][-1:])
 
 
+def only_first(search, bench, log, _deadline):
+    """In place of a search: the first trial of the first strategy."""
+    strategy = search.strategies[0]
+    return (strategy, strategy.first(bench, log.trials)) if len(log.trials) == 1 else None
+
+
+GIVEN = {
+    "nothing": {},
+    "a loss": {"loss": lambda outputs, labels: nn.functional.cross_entropy(outputs, labels, label_smoothing=0.1)},
+    "an optimizer": {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9)},
+}
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+@pytest.mark.parametrize("given", GIVEN)
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
-def test_a_recipe_can_be_pasted(trained, data, found, strategy, tmp_path, monkeypatch):
+def test_a_recipe_makes_what_its_trial_made(trained, data, strategy, given, epochs, tmp_path, monkeypatch):
+    """Bit for bit without training. A training sees its batches in another order."""
     monkeypatch.chdir(tmp_path)
-    recipe = next(t.recipe for t in found.trials if t.strategy == shown(strategy))
-    exec(recipe, {"model": copy.deepcopy(trained), "train": data["train"]})  # noqa: S102 - our own words
-    assert Path("small.pcell").stat().st_size < found.trials[0].n_bytes
+    monkeypatch.setattr(Search, "_choose", only_first)
+    settings = {"max_drop": 90, "seed": 0, "epochs": epochs, "watch": None, "folder": "search", **GIVEN[given]}
+    trial = pc.tune(trained, **data, strategies=[strategy], **settings).trials[1]
+    names = {"loss": settings.get("loss"), "make_optimizer": settings.get("optimizer")}
+    exec(trial.recipe, {"model": copy.deepcopy(trained), "train": data["train"], **names})  # noqa: S102 - our own words
+    n_bytes = Path("small.pcell").stat().st_size
+    assert n_bytes == trial.n_bytes if not strategy.trains else 0.8 * trial.n_bytes < n_bytes < 1.25 * trial.n_bytes
+
+
+def test_the_recipe_of_a_model_that_cannot_be_traced_sorts_nothing(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = Branching()
+    monkeypatch.setattr(Search, "_choose", only_first)
+    found = pc.tune(model, **data, max_drop=90, epochs=1, folder="search", strategies=[Rate()], watch=None)
+    recipe = found.trials[1].recipe
+    assert "sort_units_" not in recipe
+    exec(recipe, {"model": copy.deepcopy(model), "train": data["train"]})  # noqa: S102
+    assert Path("small.pcell").exists()
+
+
+class Branching(nn.Sequential):
+    """A model whose way depends on its input."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 4))
+
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else x + 1e-9)
 
 
 def test_the_folder_holds_the_log_and_a_file_for_each_trial(found):
     files = {trial.file for trial in found.trials if trial.file}
     assert {path.name for path in found.path.parent.iterdir()} == {"best.pcell", "trials.jsonl", *files}
     assert len((found.path.parent / "trials.jsonl").read_text().splitlines()) == len(found.trials) + 2
-    assert json.loads(json.dumps(found.best.recipe)) == found.plan
+    assert json.loads(json.dumps(found.best.recipe)) == found.recipe
 
 
 # ---- strategies that fail --------------------------------------------------------------------------------------------

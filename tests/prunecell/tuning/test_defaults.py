@@ -7,9 +7,9 @@ from torch import nn
 from prunecell import Pruner, default_plan
 from prunecell.errors import OptionError, PlanError
 from prunecell.schedules import Static
+from prunecell.tuning.defaults import RATES, fastest, plan_of
 from prunecell.tuning.loaders import Stream
 from prunecell.tuning.pasted import as_text
-from prunecell.tuning.recipe import RATES, fastest, plan_of
 
 NETS = {
     "one small layer": lambda: nn.Linear(8, 4),

@@ -1,0 +1,134 @@
+"""tune(): the smallest file of a model that is good enough, found by trying."""
+
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from prunecell.described import shown
+from prunecell.disk.claim import alone_in
+from prunecell.disk.targets import check_folder
+from prunecell.errors import OptionError, OptionTypeError, check_count, check_number, check_path, typed
+from prunecell.training.fitting import Batches, evaluate
+from prunecell.tuning.bench import MakeOptimizer
+from prunecell.tuning.loaders import Stream, check_loader, split
+from prunecell.tuning.quality import Allowance, Judge, Loss, Metric
+from prunecell.tuning.result import Tuned
+from prunecell.tuning.search import Search
+from prunecell.tuning.strategies import STRATEGIES, Strategy
+
+
+def tune(  # noqa: PLR0913 - a search has many sides, each with a default
+    model: nn.Module,
+    *,
+    train: Batches,
+    validation: Batches | None = None,
+    max_drop: float | None = None,
+    max_rise: float | None = None,
+    minutes: float | None = None,
+    epochs: int | None = None,
+    folder: str | Path = "runs/tune",
+    loss: Loss = F.cross_entropy,
+    metric: Metric = evaluate,
+    optimizer: MakeOptimizer | None = None,
+    strategies: Sequence[Strategy] = STRATEGIES,
+    seed: int = 0,
+    watch: Callable[[str], None] | None = print,
+) -> Tuned:
+    """Find the smallest file of a trained model that is still good enough.
+
+    First each layer is pruned alone, to see which are sensitive. Then strategies are tried in turn: pruning at once,
+    pruning while the model trains on, and integer weights learned under the price of their bits. Each has one knob, and
+    a bisection finds its smallest file that is good enough; the strategy with the best file goes on first. A training
+    that will not get there is stopped. Every file is judged as it was written: read back, on the validation data.
+
+    All that was found is in the folder. A search that was killed goes on when it is called again with the same
+    arguments, and ends as if it had not been; one that has used up its minutes goes on if it is given more. With
+    `epochs` given, the same seed gives the same result on the same machine with one thread.
+
+    Args:
+        model: trained; it is not changed.
+        train: a DataLoader, or a list of batches (inputs, labels), which is gone through once an epoch.
+        validation: the same; the model must never have learned from it, or its drop will seem larger than it is. None:
+            a tenth of the training data is held out, with that flaw.
+        max_drop: >= 0, what the metric may lose, in points: 0.3 for 99.0 % to 98.7 %. Either this or
+        max_rise: >= 0, what the validation loss may rise, relative: 0.05 for 5 %.
+        minutes: > 0, wall clock; None: until the search has ended.
+        epochs: >= 1, of each trial that trains; None: as many as fit the minutes, at most 20, and 10 without minutes.
+        folder: where everything is written; it is made.
+        loss: (outputs, labels) -> a scalar, the mean over the samples.
+        metric: (model, batches) -> a number, higher is better; accuracy as a fraction by default.
+        optimizer: parameters, or groups of them -> their optimizer; None: Adam, at a learning rate that is tried out.
+        strategies: what is tried, in this order; see `prunecell.tuning.strategies`.
+        seed: >= 0, of everything random.
+        watch: called with each line that tells what happens; None: nobody.
+
+    Raises:
+        OptionError: a setting is illegal, or the folder holds another search, or another run works in it.
+        OptionTypeError: a setting is of the wrong type, or a loader gives no pairs of tensors.
+        PlanError: the model has nothing to prune.
+        FormatError: the folder's log is damaged.
+
+    >>> import tempfile
+    >>> net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4))
+    >>> loader = [(x, x[:, :4].argmax(1)) for x in torch.randn(10, 32, 8)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tune(net, train=loader, max_drop=1, epochs=2, folder=folder, strategies=STRATEGIES[:1], watch=None)
+    >>> found.best.passed, found.pareto[-1].quality >= found.best.quality
+    (True, True)
+    """
+    if not isinstance(model, nn.Module):
+        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    allowance = Allowance(max_drop=max_drop, max_rise=max_rise)
+    check_loader("train", train)
+    if validation is None:
+        train, validation = split(train)
+    check_loader("validation", validation)
+    if minutes is not None:
+        check_number("minutes", minutes, low=0, open_low=True)
+    if epochs is not None:
+        check_count("epochs", epochs, low=1)
+    check_count("seed", seed)
+    _check_strategies(strategies)
+    folder = check_path("folder", folder)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    held_out = Stream(loader=validation, seed=seed, device=device)
+    search = Search(
+        model=deepcopy(model).eval(),
+        train=Stream(loader=train, seed=seed + 1, device=device),
+        judge=Judge(validation=lambda: held_out.epoch(0), allowance=allowance, metric=metric, loss=loss),
+        loss=loss,
+        seconds=math.inf if minutes is None else 60 * minutes,
+        epochs=epochs,
+        folder=folder,
+        optimizer=optimizer,
+        strategies=strategies,
+        seed=seed,
+        watch=watch or _nobody,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
+    random = torch.get_rng_state()
+    try:
+        with alone_in(folder):
+            return search.run()
+    finally:
+        torch.set_rng_state(random)
+
+
+def _check_strategies(strategies: object) -> None:
+    if not isinstance(strategies, Sequence) or not strategies or isinstance(strategies, str):
+        raise OptionTypeError(f"strategies is {typed(strategies)}: it must be a list of strategies, as {STRATEGIES!r}")
+    for strategy in strategies:
+        if isinstance(strategy, type) or not callable(getattr(strategy, "make", None)):
+            raise OptionTypeError(f"strategies holds {strategy!r}: it must be a list of strategies, as {STRATEGIES!r}")
+        if strategies.count(strategy) > 1:
+            raise OptionError(f"strategies holds {shown(strategy)} twice")
+
+
+def _nobody(line: str) -> None:
+    """Hear nothing."""
