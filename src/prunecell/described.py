@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.errors import StateError, UnknownNameError, nearest, quoted
+from prunecell.errors import StateError, UnknownNameError, nearest, quoted, some, typed
 
 _DEEPEST = 16
+_WIDTH = 200  # characters of a value in a message
 
 
 def shown(value: object) -> str:
@@ -193,3 +194,28 @@ _KINDS: tuple[tuple[Any, _Describe], ...] = (
     ((set, frozenset), lambda value, within: {"set": sorted(json.dumps(within(item)) for item in value)}),
 )
 """(types, (value, how to describe what is in it) -> plain data); the first that fits."""
+
+
+def same(then: object, now: object) -> bool:
+    """Whether two descriptions are equal; a tensor in one, which compares to no truth, is not."""
+    try:
+        return bool(then == now)
+    except (RuntimeError, ValueError):
+        return False
+
+
+def differences(then: object, now: Mapping[str, Any]) -> str:
+    """The fields that differ, as they were and as they are."""
+    if not isinstance(then, Mapping):
+        return f"it is {typed(then)} in place of a description"
+    names = [name for name in (*now, *(then.keys() - now.keys())) if not same(then.get(name), now.get(name))]
+    return some(
+        (f"{quoted(name)[1:-1]} was {_difference(then.get(name), now.get(name))}" for name in names), between="; "
+    )
+
+
+def _difference(then: object, now: object) -> str:
+    """The two as they are written, or as they are described where that looks the same."""
+    short = as_written(then), as_written(now)
+    told = short if len(set(short)) > 1 else (quoted(then, _WIDTH), quoted(now, _WIDTH))
+    return ", now ".join(text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..." for text in told)

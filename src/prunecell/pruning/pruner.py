@@ -4,7 +4,7 @@ The model stays as it is: no module and no parameter is wrapped or renamed. Hook
 (gradients are masked as they accumulate) and on the optimizers (before and after each step).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.described import shown
+from prunecell.enforcement.keeping import check_still_there, checked_epoch_size, missing_in
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest
 from prunecell.plan import Plan, Target, resolve
 from prunecell.plan.spec import PruneSpec
@@ -68,7 +69,7 @@ class Pruner:
         self._weights = {target.name: _weight(target, model) for target in targets}
         specs = [plan] if isinstance(plan, PruneSpec) else [spec for spec in plan.values() if spec is not None]
         self._groups = groups_of(self._weights.values(), specs)
-        self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._weights.values()))
+        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._weights.values())))
         self._n_samples: int | None = None  # of the last step; as many are expected in the next
         self._model, self._finalized = model, False
         self._enforcement = Enforcement([*self._weights.values()], self)
@@ -110,7 +111,7 @@ class Pruner:
         """
         self._check_active()
         check_count("n_samples", n_samples, low=1)
-        self._check_still_there()
+        check_still_there(self._model, self._parameters, "Pruner")
         self._enforcement.watch_gradients()
         self._enforcement.zero_all_()
         self._n_samples = int(n_samples)  # a numpy integer would not be read back from a state
@@ -162,7 +163,7 @@ class Pruner:
             raise OptionError("there is nothing to calibrate: no criterion of this plan needs more than the weights")
         weights = [weight for group in groups for weight in group.weights]
         calibration = Calibration(self._model, weights, batches, loss, rounds)
-        self._check_still_there()
+        check_still_there(self._model, self._parameters, "Pruner")
         self._enforcement.watch_gradients()
         self._enforcement.zero_all_()
         before = {weight.name: weight.mask for weight in weights}
@@ -258,7 +259,7 @@ class Pruner:
 
     @epoch_size.setter
     def epoch_size(self, samples: int | None) -> None:
-        self._clock = replace(self._clock, epoch_size=_checked_epoch_size(samples, self._weights.values()))
+        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, _counting(self._weights.values())))
 
     @property
     def masks(self) -> dict[str, Tensor]:
@@ -283,7 +284,7 @@ class Pruner:
 
     def prunes(self, model: nn.Module) -> bool:
         """Whether the pruned weights are this model's, or that of one in a wrapper: not those of a copy."""
-        return not self._missing_in(model)
+        return not any(missing_in(model, self._parameters))
 
     def report(self) -> Report:
         """The facts: every pruned weight, and what was left alone and why."""
@@ -372,19 +373,9 @@ class Pruner:
         if self._finalized:
             raise StateError("this Pruner was finalized and has let go of the model: make a new one")
 
-    def _missing_in(self, model: nn.Module) -> list[str]:
-        """The weights that a model does not have. DTensors are not looked for: FSDP swaps them back and forth."""
-        present = {id(p) for p in model.parameters()}
-        own = ((name, weight.parameter) for name, weight in self._weights.items())
-        return [name for name, parameter in own if id(parameter) not in present and type(parameter) is nn.Parameter]
-
-    def _check_still_there(self) -> None:
-        """Notice that parameters were replaced."""
-        if missing := self._missing_in(self._model):
-            raise StateError(
-                f"parameter {missing[0]!r} of the Pruner is no longer one of the model's: it was removed, or replaced"
-                " (by load_state_dict(assign=True), by tying, by a new layer?); make a new Pruner of the model"
-            )
+    @property
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return {name: weight.parameter for name, weight in self._weights.items()}
 
     @torch.no_grad()
     def _update(self) -> None:
@@ -433,14 +424,6 @@ def _weight(target: Target, model: nn.Module) -> PrunedWeight:
     return PrunedWeight(target.name, parameter, spec, mask, collector, normed=target.normed)
 
 
-def _checked_epoch_size(epoch_size: int | None, weights: Iterable[PrunedWeight]) -> int | None:
-    if epoch_size is not None:
-        check_count("epoch_size", epoch_size, low=1)
-        return epoch_size
-    for weight in weights:
-        if counts_epochs(weight.spec.schedule):
-            raise OptionError(
-                f"epoch_size=None is illegal: {shown(weight.spec.schedule)} of {weight.name} counts epochs;"
-                " give the number of samples in one epoch, a whole number >= 1"
-            )
-    return None
+def _counting(weights: Iterable[PrunedWeight]) -> Iterator[str]:
+    """The schedules that count epochs."""
+    return (f"{shown(w.spec.schedule)} of {w.name}" for w in weights if counts_epochs(w.spec.schedule))

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from prunecell.bits.mask import Mask
-from prunecell.described import as_written
-from prunecell.errors import StateError, quoted, some, typed
+from prunecell.described import differences, same
+from prunecell.errors import StateError
 from prunecell.evidence import Needs
 from prunecell.kinds import (
     COUNT,
@@ -54,7 +54,6 @@ _ENTRY = {
 }
 SUMS = ("movement", "gradients")
 """What is collected over many steps."""
-_WIDTH = 200
 """Characters of a message that tell one field of a spec."""
 
 
@@ -141,28 +140,3 @@ def _mask(name: str, bits: Tensor, like: Mask) -> Mask:
     if unused and int(bits[-1]) >> 8 - unused:
         raise StateError(f"{name}: the saved mask has bits set after those of its {like.shape.numel()} weights")
     return Mask(bits, like.shape)
-
-
-def same(then: object, now: object) -> bool:
-    """Whether two descriptions are equal; a tensor in one, which compares to no truth, is not."""
-    try:
-        return bool(then == now)
-    except (RuntimeError, ValueError):
-        return False
-
-
-def differences(then: object, now: Mapping[str, Any]) -> str:
-    """The fields that differ, as they were and as they are."""
-    if not isinstance(then, Mapping):
-        return f"it is {typed(then)} in place of a description"
-    names = [name for name in (*now, *(then.keys() - now.keys())) if not same(then.get(name), now.get(name))]
-    return some(
-        (f"{quoted(name)[1:-1]} was {_difference(then.get(name), now.get(name))}" for name in names), between="; "
-    )
-
-
-def _difference(then: object, now: object) -> str:
-    """The two as they are written, or as they are described where that looks the same."""
-    short = as_written(then), as_written(now)
-    told = short if len(set(short)) > 1 else (quoted(then, _WIDTH), quoted(now, _WIDTH))
-    return ", now ".join(text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..." for text in told)

@@ -2,11 +2,14 @@
 
 specs       RateSpec and IntSpec: what is wanted
 prices      what a weight's integer costs in bits, and how that changes with it
+images      which inputs are pixels, so that neighbouring columns are alike
 sizes       how many bytes integers take
 rules       how a weight and its latent belong together under each kind of spec
+passes      what is done to a weight around a step, in one pass over its memory
 beside      who else has a parameter
 weight      one parameter whose latent takes its place during an optimizer step
-course      the weights under one spec as time goes by
+whole       what the weights under one spec are part of
+group       the weights under one spec as time goes by
 state       what state_dict holds
 quantizer   the Quantizer
 """

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prunecell import native
 from prunecell.quantization.prices import FLAG_BITS, GROWTH_BITS
-from prunecell.quantization.rules import IntRule, Price, RateRule, Rule
+from prunecell.quantization.rules import Price, Rule
 
 _PLAIN = {Tensor, nn.Parameter}
 _WORTH_A_THREAD = 1 << 16
@@ -109,15 +109,13 @@ class Pass:
             n_rows=rows,
             n_inputs=inputs,
             n_positions=positions,
-            largest=self.rule.largest if isinstance(self.rule, IntRule) else 0,
+            largest=self.rule.largest,
             one_step=self.step.numel() == 1,
             fixed=self.fixed,
             **addresses,
         )
 
     def _price(self, given: native.Latents, price: Price) -> None:
-        if not isinstance(self.rule, RateRule):
-            return
         given.lam, given.only_growth = price.lam, price.only_growth
         if (prices := self.rule.prices) is None:
             given.low, given.growth = FLAG_BITS, GROWTH_BITS

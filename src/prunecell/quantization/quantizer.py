@@ -6,7 +6,7 @@ the rounded weight and the user's gradient stand there again.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from prunecell.described import shown
 from prunecell.enforcement.holds import Holds
+from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest
@@ -24,13 +25,14 @@ from prunecell.plan import Key, Target, Use, resolve
 from prunecell.plan.candidates import Candidate
 from prunecell.plan.prunable import why_not
 from prunecell.quantization.beside import Beside
-from prunecell.quantization.course import Course, Whole
+from prunecell.quantization.group import Group
 from prunecell.quantization.images import images_of
 from prunecell.quantization.prices import Image
 from prunecell.quantization.rules import IntRule, RateRule
 from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
 from prunecell.quantization.state import state_of, take_state
 from prunecell.quantization.weight import QuantizedWeight
+from prunecell.quantization.whole import Whole
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock
 
@@ -84,16 +86,16 @@ class Quantizer:
         targets, self.skipped = resolve(model, plan, _USE)
         images = dict(images_of((target.name, target.owner) for target in targets if target.parameter.ndim > 1))
         self._weights = {target.name: _weight(target, images.get(target.name)) for target in targets}
-        self._courses = _courses_of(self._weights.values())
-        self._whole = Whole(model, self._courses)
-        self._clock = Clock(epoch_size=_checked_epoch_size(epoch_size, self._courses))
-        self._beside = Beside({name: weight.parameter for name, weight in self._weights.items()})
+        self._groups = _groups_of(self._weights.values())
+        self._whole = Whole(model, [*self._weights.values()])
+        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._groups)))
+        self._beside = Beside(self._held)
         self._holds = Holds()
         self._model, self._finalized = model, False
         self._watches = Watches("quantized weights")
         if optimizer is not None:
             self.attach(optimizer)
-        self._holds.begin(self, self._held)
+        self._holds.begin(self, self._held.values())
         with torch.no_grad():  # last, so that what is refused leaves the model as it was
             for weight in self._weights.values():
                 weight.write_()
@@ -154,7 +156,7 @@ class Quantizer:
         """
         self._check_active()
         check_count("n_samples", n_samples, low=1)
-        self._check_still_there()
+        check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
         self._clock = self._clock.advanced(int(n_samples))
         self._advance()
@@ -166,7 +168,7 @@ class Quantizer:
 
     @epoch_size.setter
     def epoch_size(self, samples: int | None) -> None:
-        self._clock = replace(self._clock, epoch_size=_checked_epoch_size(samples, self._courses))
+        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, _counting(self._groups)))
 
     @property
     def integers(self) -> dict[str, Tensor]:
@@ -188,7 +190,7 @@ class Quantizer:
     @property
     def n_bytes(self) -> int:
         """What the model takes in an archive, about; what is not quantized counts as it is."""
-        return sum(course.n_bytes for course in self._courses) + self._whole.bytes_beside()
+        return sum(group.n_bytes for group in self._groups) + self._whole.bytes_beside(self._weights.values())
 
     def lam(self, name: str) -> float:
         """What a bit of a weight costs when its price has grown; it moves where `target_bytes` was given.
@@ -196,7 +198,7 @@ class Quantizer:
         Raises:
             OptionError: no weight under a RateSpec has this name.
         """
-        found = {w.name: course.lam for course in self._courses for w in course.weights if _is_priced(course)}
+        found = {w.name: group.lam for group in self._groups for w in group.weights if _is_priced(group)}
         if name not in found:
             raise OptionError(f"name={name!r} is illegal: no weight under a RateSpec has it{nearest(name, found)}")
         return found[name]
@@ -226,7 +228,7 @@ class Quantizer:
         It holds numbers, text and tensors only, so `torch.load(weights_only=True)` reads it back.
         """
         self._take_changes()
-        return state_of(self._clock, self._courses)
+        return state_of(self._clock, self._groups)
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -237,7 +239,7 @@ class Quantizer:
                 was changed.
         """
         self._check_active()
-        take_state(state, self._courses)
+        take_state(state, self._groups)
         self._clock = replace(self._clock, samples=state["samples"], steps=state["steps"])
         for weight in self._weights.values():
             weight.write_()
@@ -248,9 +250,9 @@ class Quantizer:
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
         held = parameters_of(optimizer)
-        for course in self._courses:
-            price = course.price(self._clock)
-            for weight in course.weights:
+        for group in self._groups:
+            price = group.price(self._clock)
+            for weight in group.weights:
                 latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
                 if latent or log_step:
                     weight.enter_(price, _scale_of(optimizer), latent=latent, log_step=log_step)
@@ -281,7 +283,7 @@ class Quantizer:
         vars(self).update(state)
         if not self._finalized:
             self._watches.begin_again(self, self._parameters)
-            self._holds.begin_again(self, self._held)
+            self._holds.begin_again(self, self._held.values())
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
@@ -294,25 +296,16 @@ class Quantizer:
                 weight.take_changes_()
 
     @property
-    def _held(self) -> list[nn.Parameter]:
-        return [weight.parameter for weight in self._weights.values()]
+    def _held(self) -> dict[str, nn.Parameter]:
+        return {name: weight.parameter for name, weight in self._weights.items()}
 
     def _advance(self) -> None:
-        for course in self._courses:
-            course.advance(self._clock, self._whole)
+        for group in self._groups:
+            group.advance(self._clock, self._whole)
 
     def _check_active(self) -> None:
         if self._finalized:
             raise StateError("this Quantizer was finalized and has let go of the model: make a new one")
-
-    def _check_still_there(self) -> None:
-        present = {id(p) for p in self._model.parameters()}
-        for name, weight in self._weights.items():
-            if id(weight.parameter) not in present and type(weight.parameter) is nn.Parameter:
-                raise StateError(
-                    f"parameter {name!r} of the Quantizer is no longer one of the model's: it was removed, or replaced"
-                    " (by load_state_dict(assign=True), by tying, by a new layer?); make a new Quantizer of the model"
-                )
 
 
 def _why_not(candidate: Candidate, spec: QuantizationSpec) -> str:
@@ -352,24 +345,16 @@ def _weight(target: Target, image: Image | None) -> QuantizedWeight:
     return made
 
 
-def _courses_of(weights: Any) -> list[Course]:  # noqa: ANN401
-    by_spec: dict[int, Course] = {}
+def _groups_of(weights: Any) -> list[Group]:  # noqa: ANN401
+    by_spec: dict[int, Group] = {}
     for weight in weights:
-        by_spec.setdefault(id(weight.spec), Course(weight.spec, [])).weights.append(weight)
+        by_spec.setdefault(id(weight.spec), Group(weight.spec, [])).weights.append(weight)
     return list(by_spec.values())
 
 
-def _checked_epoch_size(epoch_size: int | None, courses: Sequence[Course]) -> int | None:
-    if epoch_size is not None:
-        check_count("epoch_size", epoch_size, low=1)
-        return epoch_size
-    for course in courses:
-        if course.spec.counts_epochs:
-            raise OptionError(
-                f"epoch_size=None is illegal: {course.spec} counts epochs; give the number of samples in one epoch, a"
-                " whole number >= 1"
-            )
-    return None
+def _counting(groups: Iterable[Group]) -> Iterator[str]:
+    """The specs that count epochs."""
+    return (str(group.spec) for group in groups if group.spec.counts_epochs)
 
 
 def _scale_of(optimizer: object) -> float:
@@ -378,8 +363,8 @@ def _scale_of(optimizer: object) -> float:
     return float(scale) if isinstance(scale, Tensor) else 1.0
 
 
-def _is_priced(course: Course) -> bool:
-    return isinstance(course.spec, RateSpec)
+def _is_priced(group: Group) -> bool:
+    return isinstance(group.spec, RateSpec)
 
 
 def _facts(weight: QuantizedWeight) -> WeightFacts:

@@ -4,7 +4,7 @@ A latent is what an optimizer moves; the weight is computed from it and is alway
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,29 @@ _TRIED = 40
 
 class Rule(Protocol):
     """See the module. Steps are float32 and > 0, of a shape that broadcasts to the weight's."""
+
+    @property
+    def largest(self) -> int:
+        """The largest integer; 0: any, and the latent is in units of the step."""
+        ...
+
+    @property
+    def image(self) -> Image | None:
+        """What the columns of the weight come from, where that is known."""
+        ...
+
+    @property
+    def prices(self) -> Prices | None:
+        """Of a matrix or kernel, if bits have a price."""
+        ...
+
+    def prices_of(self, integers: Tensor) -> Prices | None:
+        """The prices of these integers; None for a vector, and where bits have none."""
+        ...
+
+    def take_prices(self, prices: Prices | None) -> None:
+        """Go on with these."""
+        ...
 
     def first_step(self, weight: Tensor) -> Tensor:
         """The step to begin with."""
@@ -50,19 +73,16 @@ class Price:
     only_growth: bool
 
 
-def exact(dtype: torch.dtype) -> torch.dtype:
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     """The type in which steps are multiplied and divided: 16 bits are too few."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 @dataclass(eq=False, kw_only=True)
 class RateRule:
-    """The latent is in units of the step, and bits have a price.
+    """The latent is in units of the step, and bits have a price."""
 
-    Attributes:
-        image: what the columns of the weight come from, where that is known.
-        prices: of a matrix or kernel; None for a vector.
-    """
+    largest: ClassVar[int] = 0
 
     image: Image | None
     prices: Prices | None = None
@@ -74,7 +94,7 @@ class RateRule:
 
     def latent_of(self, weight: Tensor, step: Tensor) -> Tensor:
         """See `Rule`."""
-        return (weight.to(exact(weight.dtype)) / step).to(weight.dtype)
+        return (weight.to(wide_dtype(weight.dtype)) / step).to(weight.dtype)
 
     def integers_of(self, latent: Tensor, step: Tensor) -> Tensor:  # noqa: ARG002 - the form of a rule
         """See `Rule`."""
@@ -83,25 +103,27 @@ class RateRule:
     def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: Price) -> tuple[Tensor, Tensor]:
         """See `Rule`."""
         scaled = gradient * step.to(gradient.dtype)
-        of_step = (scaled.to(exact(scaled.dtype)) * self.integers_of(latent, step)).sum().float()
+        of_step = (scaled.to(wide_dtype(scaled.dtype)) * self.integers_of(latent, step)).sum().float()
         if price.lam:
             slope = vector_slope if self.prices is None else self.prices.slope
             scaled.add_(slope(latent, only_growth=price.only_growth), alpha=price.lam)
         return scaled, of_step
 
-    def look_again(self, latent: Tensor, step: Tensor) -> None:
-        """Take the prices of the integers of now."""
-        if latent.ndim > 1:
-            self.prices = Prices.of(self.integers_of(latent, step), self.image)
+    def prices_of(self, integers: Tensor) -> Prices | None:
+        """See `Rule`."""
+        return Prices.of(integers, self.image) if integers.ndim > 1 else None
+
+    def take_prices(self, prices: Prices | None) -> None:
+        """See `Rule`."""
+        self.prices = prices
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class IntRule:
-    """The latent is in units of the weight, and integers are limited; the gradient goes straight through.
+    """The latent is in units of the weight, and integers are limited; the gradient goes straight through."""
 
-    Attributes:
-        largest: integer.
-    """
+    image: ClassVar[None] = None
+    prices: ClassVar[None] = None
 
     largest: int
 
@@ -122,18 +144,24 @@ class IntRule:
 
     def integers_of(self, latent: Tensor, step: Tensor) -> Tensor:
         """See `Rule`."""
-        scaled = latent.to(exact(latent.dtype)) / step
+        scaled = latent.to(wide_dtype(latent.dtype)) / step
         return scaled.round_().clamp_(-self.largest, self.largest).add_(0.0).to(latent.dtype)
 
     def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: Price) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """See `Rule`: where an integer is at its limit, the step has the gradient and the latent none."""
-        scaled = latent.to(exact(latent.dtype)) / step
+        scaled = latent.to(wide_dtype(latent.dtype)) / step
         inside = scaled.abs() < self.largest + 0.5
         integers = self.integers_of(latent, step)
         of_step = gradient.to(scaled.dtype) * torch.where(inside, integers - scaled, integers)
         along = tuple(range(1, latent.ndim)) if latent.ndim > 1 else tuple(range(latent.ndim))
         of_step = (of_step.sum(along, keepdim=latent.ndim > 1) if along else of_step) * step
         return torch.where(inside, gradient, 0.0), of_step.float()
+
+    def prices_of(self, integers: Tensor) -> None:
+        """See `Rule`."""
+
+    def take_prices(self, prices: Prices | None) -> None:
+        """See `Rule`."""
 
     def _errors(self, rows: Tensor, step: Tensor) -> Tensor:
         rounded = (rows / step).round_().clamp_(-self.largest, self.largest) * step

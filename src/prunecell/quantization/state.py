@@ -2,8 +2,8 @@
 
 version     of this form
 samples, steps    of the clock: seen, made
-courses     one a spec: spec (its fields), lam, looked, first_bytes, excess
-weights     name -> course (its number), latent, log_step, fixed, prices (rows, columns, kernels and numbers, or
+groups     one a spec: spec (its fields), lam, priced_at, first_bytes, excess
+weights     name -> group (its number), latent, log_step, fixed, prices (rows, columns, kernels and numbers, or
             None where there are none)
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunecell.described import differences, same
 from prunecell.errors import StateError
 from prunecell.kinds import (
     COUNT,
@@ -29,19 +30,17 @@ from prunecell.kinds import (
     check_version,
     optional,
 )
-from prunecell.pruning.state import differences, same
-from prunecell.quantization.course import Course
+from prunecell.quantization.group import Group
 from prunecell.quantization.prices import Prices
-from prunecell.quantization.rules import RateRule
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.schedules import Clock
 
 _VERSION = 1
 _STATE_OF = "the quantizer's state"
-_STATE = {"version": COUNT, "samples": COUNT, "steps": COUNT, "courses": LIST, "weights": MAPPING}
-_COURSE = {"spec": MAPPING, "lam": SPAN, "looked": optional(SHARE), "first_bytes": COUNT, "excess": NUMBER}
+_STATE = {"version": COUNT, "samples": COUNT, "steps": COUNT, "groups": LIST, "weights": MAPPING}
+_GROUP = {"spec": MAPPING, "lam": SPAN, "priced_at": optional(SHARE), "first_bytes": COUNT, "excess": NUMBER}
 _ENTRY = {
-    "course": COUNT,
+    "group": COUNT,
     "latent": TENSOR,
     "log_step": TENSOR,
     "fixed": FLAG,
@@ -57,53 +56,51 @@ _PRICES = {
 }
 
 
-def state_of(clock: Clock, courses: Sequence[Course]) -> dict[str, Any]:
+def state_of(clock: Clock, groups: Sequence[Group]) -> dict[str, Any]:
     """The state, as numbers, text and tensors."""
     return {
         "version": _VERSION,
         "samples": clock.samples,
         "steps": clock.steps,
-        "courses": [
-            {"spec": course.spec.to_data()} | {name: getattr(course, name) for name in _COURSE if name != "spec"}
-            for course in courses
+        "groups": [
+            {"spec": group.spec.to_data()} | {name: getattr(group, name) for name in _GROUP if name != "spec"}
+            for group in groups
         ],
         "weights": {
             weight.name: {
-                "course": number,
+                "group": number,
                 "latent": weight.latent.clone(),
                 "log_step": weight.log_step.detach().clone(),
                 "fixed": weight.fixed,
                 "prices": _prices_of(weight),
             }
-            for number, course in enumerate(courses)
-            for weight in course.weights
+            for number, group in enumerate(groups)
+            for weight in group.weights
         },
     }
 
 
-def take_state(state: Mapping[str, Any], courses: Sequence[Course]) -> None:
-    """Give courses and weights what `state_of` wrote.
+def take_state(state: Mapping[str, Any], groups: Sequence[Group]) -> None:
+    """Give groups and weights what `state_of` wrote.
 
     Raises:
         StateError: it is no state of this version, not whole, or was made under another plan or for another model;
             nothing was changed.
     """
-    _check(state, courses)
-    for course, saved in zip(courses, state["courses"], strict=True):
-        for name in _COURSE.keys() - {"spec"}:
-            setattr(course, name, saved[name])
-        for weight in course.weights:
+    _check(state, groups)
+    for group, saved in zip(groups, state["groups"], strict=True):
+        for name in _GROUP.keys() - {"spec"}:
+            setattr(group, name, saved[name])
+        for weight in group.weights:
             entry, device = state["weights"][weight.name], weight.parameter.device
             weight.latent = _copied(entry["latent"], device)
             weight.log_step.data.copy_(entry["log_step"])
             weight.fixed = entry["fixed"]
-            if isinstance(weight.rule, RateRule):
-                weight.rule.prices = _made(entry["prices"], device)
+            weight.rule.take_prices(_made(entry["prices"], device))
 
 
 def _prices_of(weight: QuantizedWeight) -> dict[str, Any] | None:
-    prices = weight.rule.prices if isinstance(weight.rule, RateRule) else None
-    if prices is None:
+    if (prices := weight.rule.prices) is None:
         return None
     values = {field.name: getattr(prices, field.name) for field in fields(prices)}
     return {name: value.clone() if isinstance(value, Tensor) else value for name, value in values.items()}
@@ -122,35 +119,34 @@ def _copied(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.detach().to(device, copy=True).contiguous()  # compiled passes read it
 
 
-def _check(state: object, courses: Sequence[Course]) -> None:
+def _check(state: object, groups: Sequence[Group]) -> None:
     check_version(state, _VERSION, _STATE_OF)
-    fields_of = check_fields(state, _STATE, _STATE_OF)
-    if fields_of["samples"] < fields_of["steps"]:
-        raise StateError(f"steps={fields_of['steps']} of {_STATE_OF} is illegal: only {fields_of['samples']} samples")
-    saved = fields_of["weights"]
-    check_names(saved, (weight.name for course in courses for weight in course.weights), _STATE_OF)
-    if len(fields_of["courses"]) != len(courses):
-        raise StateError(f"{_STATE_OF} has {len(fields_of['courses'])} specs, not {len(courses)}")
-    for number, (course, then) in enumerate(zip(courses, fields_of["courses"], strict=True)):
-        spec = check_fields(then, _COURSE, f"spec {number} in {_STATE_OF}")["spec"]
-        if not same(spec, now := course.spec.to_data()):
+    whole = check_fields(state, _STATE, _STATE_OF)
+    if whole["samples"] < whole["steps"]:
+        raise StateError(f"steps={whole['steps']} of {_STATE_OF} is illegal: only {whole['samples']} samples")
+    saved = whole["weights"]
+    check_names(saved, (weight.name for group in groups for weight in group.weights), _STATE_OF)
+    if len(whole["groups"]) != len(groups):
+        raise StateError(f"{_STATE_OF} has {len(whole['groups'])} specs, not {len(groups)}")
+    for number, (group, then) in enumerate(zip(groups, whole["groups"], strict=True)):
+        spec = check_fields(then, _GROUP, f"spec {number} in {_STATE_OF}")["spec"]
+        if not same(spec, now := group.spec.to_data()):
             raise StateError(f"{_STATE_OF} was made under another spec: {differences(spec, now)}")
-        for weight in course.weights:
+        for weight in group.weights:
             _check_entry(weight, saved[weight.name], number)
 
 
 def _check_entry(weight: QuantizedWeight, entry: object, number: int) -> None:
     what = f"{weight.name} in {_STATE_OF}"
-    fields_of = check_fields(entry, _ENTRY, what)
-    if fields_of["course"] != number:
+    saved_fields = check_fields(entry, _ENTRY, what)
+    if saved_fields["group"] != number:
         raise StateError(f"{weight.name}: the state was made under another plan")
     own = {"latent": weight.latent, "log_step": weight.log_step}
-    wanted = None
-    if isinstance(weight.rule, RateRule) and weight.latent.ndim > 1:
-        wanted = Prices.of(weight.integers, weight.image)
+    wanted = weight.rule.prices_of(weight.integers)
+    if wanted is not None:
         own |= {"rows": wanted.rows, "columns": wanted.columns}
         own |= {} if wanted.kernels is None else {"kernels": wanted.kernels}
-    given = dict(fields_of)
+    given = dict(saved_fields)
     if (wanted is None) != (given["prices"] is None):
         raise StateError(f"prices={'None' if given['prices'] is None else 'some'} of {what} is illegal")
     if wanted is not None:

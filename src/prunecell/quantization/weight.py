@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from prunecell.errors import StateError
 from prunecell.quantization.passes import Pass
-from prunecell.quantization.prices import Image
-from prunecell.quantization.rules import Price, RateRule, Rule
+from prunecell.quantization.rules import Price, Rule
 from prunecell.quantization.sizes import ENTRY, n_bytes_of
 from prunecell.quantization.specs import QuantizationSpec
 
@@ -119,11 +118,6 @@ class QuantizedWeight:
         return Pass(weight=self.parameter.data, latent=self.latent, step=self.step, rule=self.rule, fixed=self.fixed)
 
     @property
-    def image(self) -> Image | None:
-        """See `RateRule`."""
-        return self.rule.image if isinstance(self.rule, RateRule) else None
-
-    @property
     def n_bytes(self) -> int:
         """What it takes in an archive, about."""
         return self.n_bytes_of(self.latent)
@@ -131,16 +125,15 @@ class QuantizedWeight:
     def n_bytes_of(self, latent: Tensor) -> int:
         """The same, if it had these latents."""
         steps = 4 * (self.step.numel() - 1)  # one is counted in the entry
-        return ENTRY + steps + n_bytes_of(self.rule.integers_of(latent, self.step), self.image)
+        return ENTRY + steps + n_bytes_of(self.rule.integers_of(latent, self.step), self.rule.image)
 
     def cut(self, smallest: float) -> Tensor:
         """The latents, with 0 for those of a magnitude below this."""
         return self.latent.masked_fill(self.latent.abs() < smallest, 0.0)
 
-    def look_again(self) -> None:
+    def update_prices(self) -> None:
         """Take the prices of the integers of now."""
-        if isinstance(self.rule, RateRule):
-            self.rule.look_again(self.latent, self.step)
+        self.rule.take_prices(self.rule.prices_of(self.integers))
 
     def fix_zeros_(self, dead: Tensor | None) -> None:
         """What is zero now stays zero, and what is dead (bool, of the weight's shape) becomes so."""

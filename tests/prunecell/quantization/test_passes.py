@@ -37,7 +37,7 @@ def made(shape, rule, *, fixed, dtype=torch.float32):
     passed = Pass(weight=weight.clone(), latent=latent, step=step, rule=rule, fixed=fixed)
     passed.write_()
     if isinstance(rule, RateRule):
-        rule.look_again(latent.clamp(-9, 9), step)
+        rule.take_prices(rule.prices_of(rule.integers_of(latent.clamp(-9, 9), step)))
     return passed, torch.randn(shape).to(dtype)
 
 

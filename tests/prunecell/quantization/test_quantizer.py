@@ -107,7 +107,7 @@ def test_a_latent_moves_by_the_gradient_of_its_loss_and_of_its_bits(frozen):
         net.zero_grad()
         net(torch.randn(30, 20).double()).square().mean().backward()
         latent, log_step = weight.latent.clone(), weight.log_step.detach().clone()
-        price = quantizer._courses[0].price(quantizer._clock)
+        price = quantizer._groups[0].price(quantizer._clock)
         assert price.lam == pytest.approx(0.01 * min(1, n / 4))
         inner, of_step = slow_step(
             net.weight, latent, log_step, lambda x, w=weight: w.rule.prices.slope(x, only_growth=w.fixed), price.lam
