@@ -209,12 +209,11 @@ def _shrink(
     rate = experiment.network.rate
     if rate is None:
         raise AssertionError("the file asks for no integers")
-    provider = experiment.provider
-    small = shrinking(model, rate, epoch_size=provider.epoch_size, batch_size=provider.batch_size)
+    small = shrinking(model, rate, experiment.provider)
     task = _task(experiment, model)
     task.optimizer, task.scheduler, task.keeper = small.optimizer, small.scheduler, small.quantizer
     progress = _fit(task, experiment, rate.epochs, checkpoint, console)
-    return small.quantizer.finalize(), progress
+    return small.finish(), progress
 
 
 def _fit(

@@ -5,7 +5,6 @@ legal, how a model is made, and the same as text to paste. To add one, write suc
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -16,8 +15,7 @@ from torch.optim import Adam
 from prunecell.codecs.encode import Scaled
 from prunecell.codecs.modes import ValueMode, is_weight, value_mode
 from prunecell.described import shown
-from prunecell.errors import OptionError
-from prunecell.graph.units import remove_dead_, sort_units_
+from prunecell.graph.units import tidied_
 from prunecell.plan import Plan
 from prunecell.pruning import Pruner
 from prunecell.quantization import Quantizer, RateSpec
@@ -74,14 +72,6 @@ class Compact:
         if is_weight(tensor) or not tensor.is_floating_point():
             return value_mode(self.weights)(name, tensor)
         return tensor.detach().to(torch.bfloat16).to(tensor.dtype)
-
-
-def tidied_(model: nn.Module) -> nn.Module:
-    """The model with dead units at zero and hidden units sorted, as far as that can be proved to change no output."""
-    with suppress(OptionError):  # torch.fx cannot trace it
-        remove_dead_(model)
-        sort_units_(model)
-    return model
 
 
 @dataclass(frozen=True, kw_only=True)
