@@ -1,5 +1,6 @@
 """Activations: what a cell applies to its output. Callables on torch tensors with N2D2's parameters."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NoReturn
@@ -24,9 +25,9 @@ class ActivationFunction(Declared, shared=True):
 
     REFUSED: ClassVar[Mapping[str, str]] = REFUSED
 
+    @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """Elementwise; any shape."""
-        raise NotImplementedError
 
     def has_quantizer(self) -> bool:
         """Whether outputs are quantized: never."""

@@ -1,5 +1,6 @@
 """Calls with wrong arguments: classes and functions refuse them by name, and say how they are called."""
 
+import abc
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache, wraps
@@ -20,12 +21,15 @@ class CheckedCall(type):
     """The type of classes that refuse, by name, arguments that are unknown, missing, too many, or given twice.
 
     A class may have REFUSED: parameters of N2D2's, each with what to use instead. `class Solver(Declared, shared=True)`
-    is what others share: it is there for `isinstance`, and cannot be made.
+    is what others share: it is there for `isinstance`, and cannot be made. Who inherits it must define what it marks by
+    `abc.abstractmethod`. It is no ABC, because `isinstance` of those asks subclasses too, and `cells.Cell` says yes to
+    containers.
 
     Raises:
         UndefinedParameterError: there is no such parameter; the nearest is offered.
         RefusedParameter: a parameter is in REFUSED.
-        WrongInputType: arguments are missing, too many or given twice; or the class is what others share.
+        WrongInputType: arguments are missing, too many or given twice; or the class is what others share, or lacks one
+            of their abstract methods.
 
     >>> class Fc(metaclass=CheckedCall):
     ...     def __init__(self, nb_inputs, nb_outputs, nb_input_cells=1, **config): ...
@@ -35,12 +39,15 @@ class CheckedCall(type):
     """
 
     _shared: bool
+    __abstractmethods__: frozenset[str]
 
     def __new__(  # noqa: D102 - of a class statement
         mcs, name: str, bases: tuple[type, ...], members: dict[str, Any], *, shared: bool = False, **keywords: object
     ) -> "CheckedCall":
         made = super().__new__(mcs, name, bases, members, **keywords)
         made._shared = shared
+        made.__abstractmethods__ = frozenset()
+        abc.update_abstractmethods(made)  # type: ignore[arg-type] # any class
         return made
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of any class
@@ -49,6 +56,9 @@ class CheckedCall(type):
             kinds = sorted(kind.__name__ for kind in _made_of(cls))
             which = f"one of {some(kinds)}" if kinds[1:] else f"a {kinds[0]}"
             raise WrongInputType(f"{cls.__name__} is what others share, and cannot be made: make {which}")
+        if cls.__abstractmethods__:
+            lacks = ", ".join(sorted(cls.__abstractmethods__))
+            raise WrongInputType(f"{cls.__name__} cannot be made: it must define {lacks}")
         _check(cls.__name__, signature_of(cls), args, kwargs, getattr(cls, "REFUSED", {}))
         return super().__call__(*args, **kwargs)
 

@@ -3,6 +3,7 @@
 fan-in: connections into one output; fan-out: connections out of one input channel, kernel included.
 """
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
@@ -27,9 +28,9 @@ def _fan(weight: Tensor, norm: str) -> float:
 class Filler(Declared, shared=True):
     """What the fillers share: `isinstance(x, Filler)`. Never instantiated itself."""
 
+    @abstractmethod
     def __call__(self, weight: Tensor) -> None:
         """Fill `weight` in place."""
-        raise NotImplementedError
 
 
 class Constant(Filler):

@@ -94,7 +94,7 @@ def run(  # noqa: PLR0913 - options of a command
         bool, typer.Option("--lenient", metavar="", help="Warn of unknown keys instead of refusing them.")
     ] = False,
 ) -> None:
-    """Train a network with pruning, write the small file, load it back and report."""
+    """Train a network, pruned or as integers, as its file says; write the small file, load it back and report."""
     import torch  # noqa: PLC0415 - it takes a second, which `--help` must not
 
     from n2d2.experiment.experiment import read  # noqa: PLC0415 - only `run` knows n2d2, and only if asked

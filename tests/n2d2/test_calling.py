@@ -106,6 +106,22 @@ def test_what_others_share_cannot_be_made(kind):
         kind()
 
 
+@pytest.mark.parametrize("kind", [one for one in SHARED if one.__abstractmethods__], ids=lambda kind: kind.__name__)
+def test_what_others_share_may_demand_methods(kind):
+    lacking = type(kind)("Lacking", (kind,), {})
+    with pytest.raises(
+        WrongInputType, match=f"^Lacking cannot be made: it must define {', '.join(sorted(kind.__abstractmethods__))}$"
+    ):
+        lacking()
+    whole = type(kind)("Whole", (kind,), dict.fromkeys(kind.__abstractmethods__, lambda *_: None))
+    assert not whole.__abstractmethods__
+
+
+def test_every_class_that_can_be_made_has_what_others_demand():
+    assert [one for one in EVERY if one.__abstractmethods__] != []
+    assert [one for one in EVERY if one.__abstractmethods__ and not one._shared] == []
+
+
 def test_a_warning_names_the_line_outside_of_the_package():
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

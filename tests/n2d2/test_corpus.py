@@ -1,5 +1,6 @@
 """The networks of examples/, in the style of N2D2's model zoo: as published, and through the whole life of a model."""
 
+import copy
 import re
 import runpy
 import shutil
@@ -10,11 +11,13 @@ import torch
 
 import prunecell as pc
 from n2d2 import ini
-from n2d2.cells import Conv, Fc
+from n2d2.cells import Conv, Dropout, Fc
 from n2d2.experiment.experiment import Experiment, build
 from n2d2.solver import build_optimizer
 from n2d2.summary import summarize
 from prunecell.archive import load, save
+from prunecell.graph import chains_of
+from prunecell.graph.units import remove_dead_, sort_units_
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PUBLISHED = {  # parameters that exist; multiplications of one stimulus; Conv and Fc cells
@@ -89,6 +92,68 @@ def test_so_does_a_network_that_comes_from_an_onnx_file(tmp_path):
     onnx.save(runpy.run_path(str(EXAMPLES / "n2d2" / "make_onnx.py"))["network"](), tmp_path / "digits.onnx")
     shutil.copy(EXAMPLES / "n2d2" / "onnx.ini", tmp_path)
     lived(build(ini.read(tmp_path / "onnx.ini")), tmp_path)
+
+
+# ---- hidden units ----
+
+HIDDEN = {
+    "lenet.ini": 2,  # conv1 and conv2 are connected by a table, which would not move along
+    "n2d2/cifar10.ini": 6,
+    "n2d2/resnet18.ini": 8,  # within its blocks
+    "n2d2/mobilenet_v1.ini": 1,  # all others are read by groups
+    "n2d2/mobilenet_v2.ini": 3,
+    "n2d2/vgg16.ini": 15,
+    "n2d2/squeezenet_v1.0.ini": 9,
+    "n2d2/squeezenet_v1.1.ini": 9,
+}
+"""Network -> how many of its layers have units that are known to go alone."""
+
+
+@torch.no_grad()
+def outputs(model, x, *, training):
+    """Of a copy without dropout."""
+    model = copy.deepcopy(model).train(training)
+    for cell in model:
+        if isinstance(cell, Dropout):
+            cell.dropout = 0.0
+    return model(x)
+
+
+def tidied(network: Experiment, n_hidden: int) -> None:
+    """Units that are dead go and others change places: no output changes. To look for them changes nothing."""
+    torch.manual_seed(0)
+    model = network.model.double()  # in deep networks the statistics of a small batch make much of float32's rounding
+    x = torch.rand(4, *network.provider.shape()[1:], dtype=torch.double)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data[torch.rand(len(parameter)) < 0.3] = 0.0
+            parameter.data *= torch.rand(parameter.shape) < 0.7
+        else:
+            parameter.data.uniform_(-1, 1)
+    before = copy.deepcopy(model.state_dict())
+    chains = chains_of(model, x)
+    assert len(chains.layers) == n_hidden
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    wanted = [outputs(model, x, training=training) for training in (False, True)]
+    assert remove_dead_(model, example=x)
+    assert torch.equal(outputs(model, x, training=False), wanted[0])
+    assert sort_units_(model, example=x)
+    for training in (False, True):
+        torch.testing.assert_close(outputs(model, x, training=training), wanted[training])
+    connected = [cell for cell in model if getattr(cell, "connections", None) is not None]
+    assert not any(cell.weight[~cell.connections].any() for cell in connected)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_hidden_units_are_found_and_may_change_places(name):
+    tidied(network_of(name, size=64 if "squeezenet" in name else 32), HIDDEN[name])
+
+
+def test_so_they_are_in_a_network_that_comes_from_an_onnx_file(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
+    onnx.save(runpy.run_path(str(EXAMPLES / "n2d2" / "make_onnx.py"))["network"](), tmp_path / "digits.onnx")
+    shutil.copy(EXAMPLES / "n2d2" / "onnx.ini", tmp_path)
+    tidied(build(ini.read(tmp_path / "onnx.ini")), 3)
 
 
 def test_thresholds_of_single_cells_hold():

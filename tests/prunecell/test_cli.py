@@ -143,30 +143,113 @@ cli.main()
         live.kill()
 
 
+DENSE = INI.partition("QWeight=")[0]
+RATE = "[prunecell.Rate]\nLambda=1e-4\nEpochs=3\n"
+STAGES = {
+    "pruned": (INI, ["dense", "pruned"]),
+    "pruned, then integers": (INI + RATE, ["dense", "pruned", "integers"]),
+    "integers": (DENSE + RATE, ["dense", "integers"]),
+}
+"""What a file asks for -> the file, and the stages of a run."""
+EPOCHS = {"dense": "epochs_dense", "pruned": "epochs", "integers": "epochs_integers"}
+"""Stage -> where its epochs are among the numbers."""
+
+every_file = pytest.mark.parametrize(("ini", "stages"), STAGES.values(), ids=STAGES)
+
+
 @pytest.mark.usefixtures("workplace")
-def test_a_run_whose_network_becomes_integers(command):
-    Path("net.ini").write_text(INI + "[prunecell.Rate]\nLambda=1e-4\nEpochs=3\n")
-    words = ["run", "net.ini", "--no-reference", "--out", "out"]
-    out = command(*words, "--epochs", "3")
-    assert "net: integers under the price of their bits" in out
+@every_file
+def test_a_run_has_the_stages_that_its_file_asks_for_and_tells_of_no_others(command, monkeypatch, ini, stages):
+    Path("net.ini").write_text(ini)
+    drawn = {}
+    monkeypatch.setattr("n2d2.experiment.run.draw_run", lambda _, **what: drawn.update(what))
+    out = command("run", "net.ini", "--epochs", "3", "--out", "out")
+    assert re.findall(r" net: (\w+)", out) == stages
+    assert {path.stem for path in Path("out").glob("*.checkpoint")} == set(stages)
+    assert set(re.findall(r"test accuracy, (dense|pruned|integers)", out)) == set(stages)
+    assert re.findall(r"bytes, gzip of the (integers|pruned one|dense one)", out)[-1].startswith(stages[-1])
     result = json.loads(Path("out/report.json").read_text())
-    assert result["accuracy"] > 0.5 < result["pruned"]["accuracy"]
-    assert 0 < result["sizes"]["stored"] * 4 < result["pruned"]["stored"]
+    assert {stage: len(result[key]) for stage, key in EPOCHS.items()} == {
+        stage: 3 if stage in stages else 0 for stage in EPOCHS
+    }
+    assert (result["pruned"] is not None) == (len(stages) == 3)
+    assert min(result["accuracy"], result["accuracy_dense"]) > 0.5
     assert Path("out/net.pcell").stat().st_size == result["sizes"]["stored"]
+    if "integers" in stages:
+        before = result["pruned"]["stored"] if result["pruned"] else result["sizes"]["dense"]
+        assert 0 < result["sizes"]["stored"] * 4 < before
+    n_epochs = 3 * len([stage for stage in stages if stage != "dense" or "pruned" not in stages])
+    assert drawn["n_epochs"] == n_epochs
+    ends = {label.removeprefix("validation, "): points[-1][0] for label, points in drawn["accuracies"].items()}
+    assert ends == {stage: n_epochs if stage == "integers" else 3 for stage in stages}
+    times = [time for time, _ in drawn["sparsity"]]
+    assert times == sorted(times)
+    assert (times[0] == 0) == ("pruned" in stages)
+    assert drawn["sparsity"][-1][1] == pytest.approx(result["report"]["sparsity"])
+
+
+@pytest.mark.usefixtures("workplace")
+@every_file
+def test_a_run_that_goes_on_ends_as_one_that_begins_anew(command, ini, stages):
+    Path("net.ini").write_text(ini)
+    words = ["run", "net.ini", "--out", "out", *(["--no-reference"] if "pruned" in stages else [])]
+    command(*words, "--epochs", "3")
     command(*words, "--epochs", "4", "--resume")
     went_on = Path("out/net.pcell").read_bytes()
     command(*words, "--epochs", "4", "--force")
     assert Path("out/net.pcell").read_bytes() == went_on
 
 
+@pytest.mark.usefixtures("workplace")
+def test_a_run_of_which_nothing_would_become_small_is_refused(refusal):
+    Path("net.ini").write_text(DENSE)
+    told = refusal("run", "net.ini")
+    assert "error: net.ini: nothing is pruned: no section has QWeight=Prune" in told
+    assert "nothing becomes integers: there is no section [prunecell.Rate]" in told
+    assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.filterwarnings("default")
+def test_a_dense_network_that_becomes_integers_cannot_be_left_out(capsys, monkeypatch):
+    Path("net.ini").write_text(DENSE + RATE)
+    out, err = call(capsys, monkeypatch, "run", "net.ini", "--epochs", "1", "--no-reference")
+    assert "warning: the dense network is trained all the same, because integers are made of it" in err
+    assert "test accuracy, dense network" in out
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_run_by_force_leaves_no_state_of_a_stage_that_its_file_no_longer_asks_for(command):
+    Path("net.ini").write_text(INI + RATE)
+    command("run", "net.ini", "--epochs", "1", "--out", "out")
+    Path("net.ini").write_text(INI)
+    command("run", "net.ini", "--epochs", "1", "--out", "out", "--no-reference", "--force")
+    assert [path.stem for path in Path("out").glob("*.checkpoint")] == ["pruned"]
+
+
 @pytest.mark.usefixtures("workplace", "ctrl_c")
-def test_after_ctrl_c_it_says_how_to_go_on(command, capsys, monkeypatch):
-    command("run", "net.ini", "--epochs", "2", "--out", "whole")
+@pytest.mark.parametrize(
+    ("ini", "n_th"),
+    [(ini, n_th) for ini, stages in STAGES.values() for n_th in range(1, len(stages) + 1)],
+    ids=[f"{asked}: in {stage}" for asked, (_, stages) in STAGES.items() for stage in stages],
+)
+def test_after_ctrl_c_it_says_how_to_go_on_to_the_same_end(command, capsys, monkeypatch, ini, n_th):
+    Path("net.ini").write_text(ini)
+    command("run", "net.ini", "--epochs", "3", "--out", "whole")
+    words = ["run", "net.ini", "--epochs", "3", "--out", "a folder"]
+    validate, seen = fitting.evaluate, 0
+
+    def interrupting(*arguments):
+        nonlocal seen
+        seen += 1
+        if seen == 3 * n_th - 1:  # in the second epoch of the stage
+            os.kill(os.getpid(), signal.SIGINT)
+        return validate(*arguments)
+
     with monkeypatch.context() as context:
-        context.setattr(fitting, "evaluate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-        words = ["run", "net.ini", "--epochs", "2", "--out", "a folder"]
+        context.setattr(fitting, "evaluate", interrupting)
         out, err = call(capsys, context, *words, status=130)
-    assert err == "interrupted; to go on: prunecell run net.ini --epochs 2 --out 'a folder' --resume\n"
+    assert err == "interrupted; to go on: prunecell run net.ini --epochs 3 --out 'a folder' --resume\n"
     assert "Traceback" not in out
     command(*words, "--resume")
     assert Path("a folder/net.pcell").read_bytes() == Path("whole/net.pcell").read_bytes()

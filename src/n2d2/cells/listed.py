@@ -1,5 +1,6 @@
 """Weights and biases as N2D2 hands them out: lists of tensors, one for each output (and channel)."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from n2d2.tensor import Tensor
 
 
-class Listed(Tensor):
+class Listed(Tensor, shared=True):
     """A tensor whose length, items and iteration are those of a list over its outputs. Never made itself."""
 
+    @abstractmethod
     def _part(self, output: int) -> Any:  # noqa: ANN401 - a Tensor, or a list of them
-        raise NotImplementedError
+        """What belongs to an output."""
 
     def __len__(self) -> int:
         return len(self.values)

@@ -209,7 +209,8 @@ class Softmax(Cell):
 
     def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401
         """Propagate; what was through a Softmax with loss already stays as it is."""
-        done = self.options["with_loss"] and getattr(next(iter(inputs), None), "logits", None) is not None
+        given = next(iter(inputs), None)
+        done = self.options["with_loss"] and isinstance(given, N2D2Tensor) and given.logits is not None
         return inputs[0] if done else super().__call__(*inputs)
 
     def wrap(self, values: Tensor, trace: Trace) -> N2D2Tensor:
@@ -229,7 +230,7 @@ class Softmax(Cell):
         size = self.options["group_size"]
         if size and x.shape[1] % size:
             raise WrongValue(f"group_size={size} of {self.name!r} is illegal: it must divide the {x.shape[1]} channels")
-        return x.reshape(len(x), -1, size, *x.shape[2:]).softmax(2).reshape(x.shape) if size else x.softmax(1)
+        return x.reshape(x.shape[0], -1, size, *x.shape[2:]).softmax(2).reshape(x.shape) if size else x.softmax(1)
 
 
 def _check_numbers(name: str, value: object) -> None:
@@ -283,7 +284,7 @@ class ElemWise(Cell):
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, ...) of one shape each, unchanged in shape."""
         n_dims = max(x.dim() for x in inputs)
-        alike = [x.reshape(*x.shape, *(1,) * (n_dims - x.dim())) for x in inputs]
+        alike = [x if x.dim() == n_dims else x.reshape(*x.shape, *(1,) * (n_dims - x.dim())) for x in inputs]
         pairs = zip(alike, self._each("weights", 1.0, inputs), self._each("shifts", 0.0, inputs), strict=True)
         result = OPERATIONS[self.options["operation"]](list(pairs))
         return self.activated(result if self.options["back_propagate"] else result.detach())
@@ -348,7 +349,7 @@ class Reshape(Cell):
     def forward(self, *inputs: Tensor) -> Tensor:
         """(batch, ...) -> (batch, *dims reversed)."""
         x = self.joined(inputs)
-        return self.activated(x.reshape(len(x), *self.fixed["dims"][2::-1]))
+        return self.activated(x.reshape(x.shape[0], *self.fixed["dims"][2::-1]))
 
 
 class Transpose(Cell):

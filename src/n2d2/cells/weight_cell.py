@@ -1,5 +1,6 @@
 """WeightCell: what cells with weights share. Each holds one torch layer, `cell.layer`, whose parameters are its own."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -70,9 +71,9 @@ class WeightCell(Trainable, Cell, shared=True):
         self.refill_bias()
         self.quantizer = quantizer
 
+    @abstractmethod
     def make_layer(self) -> nn.Module:
         """The torch layer that `fixed` and `options` ask for."""
-        raise NotImplementedError
 
     @property
     def weight(self) -> nn.Parameter:

@@ -81,8 +81,9 @@ class _Kernels(WeightCell, shared=True):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(batch, nb_inputs, *sizes) -> (batch, nb_outputs, *sizes); vectors are maps of one point."""
         x = self.joined(inputs)
-        n_missing = self.weight.dim() - x.dim() if x.dim() == 2 else 0  # noqa: PLR2004 - (batch, channels)
-        return self.activated(self.layer(x[(..., *(None,) * n_missing)]))
+        if x.dim() == 2:  # noqa: PLR2004 - (batch, channels)
+            x = x[(..., *(None,) * len(self.fixed["kernel_dims"]))]
+        return self.activated(self.layer(x))
 
 
 class Conv(_Kernels):
@@ -286,12 +287,12 @@ class BatchNorm2d(Trainable, Cell):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(batch, channels) or (batch, channels, y, x), unchanged in shape."""
         x = self.joined(inputs)
-        maps, layer = x.reshape(*x.shape, *(1,) * (4 - x.dim())), self.layer
-        if layer.momentum == 0 or (self.training and maps[:, :1].numel() == 1):
+        maps, layer = x if x.dim() == 4 else x.reshape(*x.shape, *(1,) * (4 - x.dim())), self.layer  # noqa: PLR2004
+        if layer.momentum == 0 or (self.training and maps.numel() == maps.shape[1]):
             made = F.batch_norm(maps, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
         else:
             made = layer(maps)
-        return self.activated(made.reshape(x.shape))
+        return self.activated(made if maps is x else made.reshape(x.shape))
 
 
 def dims(name: str, value: object, n_dims: int, *, low: int) -> list[int]:

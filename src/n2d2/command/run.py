@@ -175,6 +175,7 @@ def shrink_afterwards(session: Session) -> None:
     if small is None or rate is None:
         raise AssertionError("the file asks for no integers")
     train(session, "integers", rate.epochs * size, epochs_before=epochs_before(session.options, size), small=small)
+    small.finish()
     session.save_weights(INTEGERS)
     session.say(f"written: {INTEGERS}/, to be read by -w {INTEGERS}")
 

@@ -101,11 +101,11 @@ class Session:
 
     def shrink(self) -> Shrinking | None:
         """End the pruning, and make integers of the network, if its `[prunecell.Rate]` asks for them."""
-        rate, provider = self.network.rate, self.network.provider
+        rate = self.network.rate
         if rate is not None:
             if self.pruner is not None:
                 self.pruner.finalize()
-            self.small = shrinking(self.model, rate, epoch_size=provider.epoch_size, batch_size=provider.batch_size)
+            self.small = shrinking(self.model, rate, self.network.provider)
         return self.small
 
     def _begun(self, masks: Mapping[str, Tensor]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The published sets that come divided into training and test images."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -97,8 +98,9 @@ class PublishedSet(Database, shared=True):
     def _open(self) -> Stimuli:
         return self._divide(self._read(self.data_path))
 
+    @abstractmethod
     def _read(self, folder: Folder, /) -> Divided:
-        raise NotImplementedError
+        """The set that lies in a folder, or where it is looked for."""
 
     def _divide(self, found: Divided) -> Stimuli:
         labels = torch.cat((found.train_labels, found.test_labels))
@@ -181,7 +183,7 @@ class FashionMNIST(PublishedSet):
 
 
 @dataclass(eq=False, repr=False)
-class _CIFAR(PublishedSet):
+class _CIFAR(PublishedSet, shared=True):
     """What the two sets share. As in N2D2, labels are numbered in the order in which the training images show them.
 
     Their names are read from the published file of names; without it they are the published numbers.

@@ -50,12 +50,12 @@ class Result:
     """What a run found.
 
     Attributes:
-        accuracy: on the test set, of the network in the file: the pruned one, or what became of it as integers;
-            accuracy_runtime: of the sparse runtime that was loaded from the file; accuracy_dense: of the same network,
-            trained alike without pruning, if it was asked for.
+        accuracy: on the test set, of the network in the file: the pruned one, or the integers; accuracy_runtime: of the
+            sparse runtime that was loaded from the file; accuracy_dense: of the dense network, if it was trained.
         seconds_dense, seconds_runtime: one pass over the test set, one thread.
-        epochs, epochs_dense: of the pruned and of the dense network. epochs_integers: of what became of the pruned one.
-        pruned: what was known before the network went on as integers; None where it did not.
+        epochs, epochs_dense, epochs_integers: of the pruned network, the dense one, and the integers; none of what was
+            not trained. Integers are made of the pruned network, and of the dense one where nothing is pruned.
+        pruned: what was known of a pruned network before it went on as integers; None where none did.
     """
 
     report: Report
@@ -92,11 +92,12 @@ def print_result(result: Result, archive: Path, console: Console) -> None:
 def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:
     """Titles and values; what was not found out has no line."""
     sizes, before = result.sizes, result.pruned
-    small = "the pruned one" if before is None else "the integers"
+    is_integers = bool(result.epochs_integers)
+    accuracy_pruned = before.accuracy if before else None if is_integers else result.accuracy
     lines = [
         ("test accuracy, dense network", result.accuracy_dense, "{:.2%}"),
-        ("test accuracy, pruned", result.accuracy if before is None else before.accuracy, "{:.2%}"),
-        ("test accuracy, integers", before and result.accuracy, "{:.2%}"),
+        ("test accuracy, pruned", accuracy_pruned, "{:.2%}"),
+        ("test accuracy, integers", result.accuracy if is_integers else None, "{:.2%}"),
         ("test accuracy, file loaded into the sparse runtime", result.accuracy_runtime, "{:.2%}"),
         (
             "seconds for the test set, dense / sparse",
@@ -105,7 +106,7 @@ def _lines(result: Result, archive: Path) -> list[tuple[str, str]]:
         ),
         ("bytes, dense state_dict as torch writes it", sizes.dense, "{:,}"),
         ("bytes, gzip of the dense one", sizes.dense_gzip, "{:,}"),
-        (f"bytes, gzip of {small}", sizes.pruned_gzip, "{:,}"),
+        (f"bytes, gzip of {'the integers' if is_integers else 'the pruned one'}", sizes.pruned_gzip, "{:,}"),
         ("bytes, archive of the pruned one", before and before.stored, "{:,}"),
         (f"bytes, {visible(archive.name)}", sizes.stored, "{:,}"),
         ("smaller than the dense state_dict", sizes.dense / sizes.stored, "{:.1f} x"),

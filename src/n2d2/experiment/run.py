@@ -1,9 +1,10 @@
-"""What `prunecell run` does: train densely, train with pruning, write the small file, load it back, report."""
+"""What `prunecell run` does: train densely, with pruning, as integers; write the small file, load it back, report."""
 
+import copy
 import gzip
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from n2d2.experiment.result import FACTS, PICTURE, Pruned, Result, Sizes, print_
 from n2d2.experiment.shrinking import shrinking
 from n2d2.experiment.storing import Stored, checkpoint_bytes, store
 from n2d2.ini import IniError
+from n2d2.network.rate import SECTION
 from prunecell.disk.atomic import replacing
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
@@ -33,6 +35,9 @@ from prunecell.sparse.convert import compact_
 from prunecell.training.checkpoint import Checkpoint
 from prunecell.training.fitting import Task, evaluate
 from prunecell.training.progress import Epoch, Progress
+
+STAGES = ("dense", "pruned", "integers")
+"""The trainings of a run, each with a checkpoint of its name; a file may ask for some of them only."""
 
 
 def run(
@@ -50,96 +55,111 @@ def run(
         experiment: what is learned.
         folder: gets `NAME.pcell`, `report.json`, the checkpoints, and, where matplotlib is installed, `run.png`.
         epochs: >= 1.
-        reference: whether the dense network is trained too, for comparison.
+        reference: whether the dense network is trained too, for comparison. Where nothing is pruned it always is,
+            because integers are made of it; a warning says so.
         resume: go on from the checkpoints in `folder`.
         force: begin anew over a run that is in `folder`; its checkpoints are removed first.
 
     Raises:
-        IniError: nothing in the file is pruned.
+        IniError: nothing in the file is pruned, and nothing becomes integers.
         OptionError: a run is in the folder, and neither `resume` nor `force` is given; another run works in it; or a
             checkpoint has more epochs than are asked for.
         FormatError: what was read back is not what was written, or a checkpoint is of another run.
         DivergedError: the loss is NaN or infinite.
         KeyboardInterrupt: Ctrl-C; the checkpoints have all that was learned.
     """
-    if not any(experiment.plan.values()):
-        file = experiment.network.document.file
-        raise IniError(f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity")
+    stages = _stages(experiment, reference=reference)
     if not folder.exists():
         folder.mkdir(parents=True)
     check_folder(folder)
     with alone_in(folder):
-        check_room(folder, _bytes_to_write(experiment, folder, reference=reference))
-        stages = ("dense", "pruned", *(["integers"] if experiment.network.rate else []))
-        checkpoints = {name: Checkpoint(path=folder / f"{name}.checkpoint") for name in stages}
+        check_room(folder, _bytes_to_write(experiment, folder, stages))
         console = Console()
-        _prepare(experiment, folder, checkpoints, console, resume=resume, force=force)
-        return _run(experiment, folder, checkpoints, console, epochs=epochs, reference=reference)
+        _prepare(experiment, folder, console, resume=resume, force=force)
+        checkpoints = {stage: Checkpoint(path=_path(folder, stage)) for stage in stages}
+        return _run(experiment, folder, checkpoints, console, epochs=epochs)
+
+
+def _stages(experiment: Experiment, *, reference: bool) -> list[str]:
+    """Those of STAGES that are wanted."""
+    prunes, shrinks = any(experiment.plan.values()), experiment.network.rate is not None
+    if not (prunes or shrinks):
+        file = experiment.network.document.file
+        raise IniError(
+            f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity;"
+            f" and nothing becomes integers: there is no section [{SECTION}]"
+        )
+    if not (prunes or reference):
+        warnings.warn("the dense network is trained all the same, because integers are made of it", stacklevel=3)
+    wanted = {"dense": reference or not prunes, "pruned": prunes, "integers": shrinks}
+    return [stage for stage in STAGES if wanted[stage]]
+
+
+def _path(folder: Path, stage: str) -> Path:
+    return folder / f"{stage}.checkpoint"
 
 
 def _run(
-    experiment: Experiment,
-    folder: Path,
-    checkpoints: Mapping[str, Checkpoint],
-    console: Console,
-    *,
-    epochs: int,
-    reference: bool,
+    experiment: Experiment, folder: Path, checkpoints: Mapping[str, Checkpoint], console: Console, *, epochs: int
 ) -> Result:
-    """What `run` does, alone in the folder."""
-    dense, dense_epochs = None, list[Epoch]()
-    if reference:
+    """What `run` does, alone in the folder: a stage for each checkpoint."""
+    archive, following = folder / f"{experiment.name}.pcell", checkpoints.get("integers")
+    progress = {stage: Progress() for stage in STAGES}  # what is not wanted learns nothing
+    dense = experiment.fresh() if "dense" in checkpoints else None
+    if dense is not None:
         console.rule(Text(f"{visible(experiment.name)}: dense"))
-        task = _task(experiment, experiment.fresh())
-        dense, dense_epochs = task.model, _fit(task, experiment, epochs, checkpoints["dense"], console).epochs
-    console.rule(Text(f"{visible(experiment.name)}: pruned"))
-    model = experiment.fresh()
-    task = _task(experiment, model)
-    task.keeper = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=experiment.provider.epoch_size)
-    following = checkpoints.get("integers")
-    progress = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
-    report, archive = task.keeper.finalize(), folder / f"{experiment.name}.pcell"
-    pruned, shrunk = None, Progress()
+        after = None if "pruned" in checkpoints else following
+        task = _task(experiment, dense)
+        progress["dense"] = _fit(task, experiment, epochs, checkpoints["dense"], console, following=after)
+    model = experiment.fresh() if dense is None or "pruned" in checkpoints else copy.deepcopy(dense)
+    pruned = None
+    if "pruned" in checkpoints:
+        console.rule(Text(f"{visible(experiment.name)}: pruned"))
+        task, size = _task(experiment, model), experiment.provider.epoch_size
+        task.keeper = pruner = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=size)
+        progress["pruned"] = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
+        report = pruner.finalize()
+        if following is not None:
+            pruned = Pruned(
+                accuracy=evaluate(model, experiment.stimuli("Test")),
+                sparsity=report.sparsity,
+                stored=store(model, archive).n_bytes,
+            )
     if following is not None:
         console.rule(Text(f"{visible(experiment.name)}: integers under the price of their bits"))
-        pruned = Pruned(
-            accuracy=evaluate(task.model, experiment.stimuli("Test")),
-            sparsity=report.sparsity,
-            stored=store(task.model, archive).n_bytes,
-        )
-        report, shrunk = _shrink(model, experiment, following, console)
-    stored = store(task.model, archive)
-    tests = _tested(experiment, task.model, stored)
+        report, progress["integers"] = _shrink(model, experiment, following, console)
+    stored = store(model, archive)
+    tests = _tested(experiment, model, stored)
     result = Result(
         report=stored.entered(report),
-        sizes=_sizes(task.model, dense, stored),
+        sizes=_sizes(model, dense, stored),
         accuracy=tests["dense"][0],
         accuracy_runtime=tests["sparse"][0],
         seconds_dense=tests["dense"][1],
         seconds_runtime=tests["sparse"][1],
         accuracy_dense=None if dense is None else evaluate(dense, experiment.stimuli("Test")),
-        epochs=progress.epochs,
-        epochs_dense=dense_epochs,
-        epochs_integers=shrunk.epochs,
+        epochs=progress["pruned"].epochs,
+        epochs_dense=progress["dense"].epochs,
+        epochs_integers=progress["integers"].epochs,
         pruned=pruned,
     )
-    _draw(folder / PICTURE, experiment, [*progress.sparsity, *_after(progress, shrunk)], result)
+    learned = progress["pruned" if "pruned" in checkpoints else "dense"]
+    _draw(folder / PICTURE, experiment, [*learned.sparsity, *_after(learned, progress["integers"])], result)
     with replacing(folder / FACTS) as written:
         written.write(result.to_json().encode())
     print_result(result, stored.path, console)
     return result
 
 
-def _bytes_to_write(experiment: Experiment, folder: Path, *, reference: bool) -> int:
+def _bytes_to_write(experiment: Experiment, folder: Path, stages: Sequence[str]) -> int:
     """Of the checkpoints, by a low estimate; those that are there are replaced, or removed first."""
-    wanted = checkpoint_bytes(experiment.optimizer(experiment.model)) * (2 if reference else 1)
+    wanted = checkpoint_bytes(experiment.optimizer(experiment.model)) * len(stages)
     return wanted - sum(path.stat().st_size for path in folder.glob("*.checkpoint"))
 
 
 def _prepare(
     experiment: Experiment,
     folder: Path,
-    checkpoints: Mapping[str, Checkpoint],
     console: Console,
     *,
     resume: bool,
@@ -150,7 +170,7 @@ def _prepare(
     Raises:
         OptionError: a run is in it, and neither `resume` nor `force` is given.
     """
-    paths = [one.path for one in checkpoints.values()]
+    paths = [_path(folder, stage) for stage in STAGES]
     results = (folder / f"{experiment.name}.pcell", folder / PICTURE, folder / FACTS)
     there = [path for path in (*paths, *results) if path.exists()]
     if there and not (resume or force):
@@ -185,16 +205,15 @@ def _task(experiment: Experiment, model: DeepNetCell) -> Task:
 def _shrink(
     model: DeepNetCell, experiment: Experiment, checkpoint: Checkpoint, console: Console
 ) -> tuple[Report, Progress]:
-    """Make integers of the network that was pruned, and learn them, as its `[prunecell.Rate]` asks for."""
+    """Make integers of the network that was learned, and learn them, as its `[prunecell.Rate]` asks for."""
     rate = experiment.network.rate
     if rate is None:
         raise AssertionError("the file asks for no integers")
-    provider = experiment.provider
-    small = shrinking(model, rate, epoch_size=provider.epoch_size, batch_size=provider.batch_size)
+    small = shrinking(model, rate, experiment.provider)
     task = _task(experiment, model)
     task.optimizer, task.scheduler, task.keeper = small.optimizer, small.scheduler, small.quantizer
     progress = _fit(task, experiment, rate.epochs, checkpoint, console)
-    return small.quantizer.finalize(), progress
+    return small.finish(), progress
 
 
 def _fit(
@@ -277,9 +296,9 @@ def _after(before: Progress, progress: Progress) -> list[tuple[int, float]]:
 
 
 def _draw(path: Path, experiment: Experiment, sparsity: list[tuple[int, float]], result: Result) -> None:
-    size, n_pruned = experiment.provider.epoch_size, len(result.epochs)
-    integers = [replace(epoch, number=n_pruned + epoch.number) for epoch in result.epochs_integers]
-    runs = {"dense": result.epochs_dense, "pruned": result.epochs, **({"integers": integers} if integers else {})}
+    size, n_learned = experiment.provider.epoch_size, len(result.epochs or result.epochs_dense)
+    integers = [replace(epoch, number=n_learned + epoch.number) for epoch in result.epochs_integers]
+    runs = {"dense": result.epochs_dense, "pruned": result.epochs, "integers": integers}
     draw_run(
         path,
         title=f"{experiment.name}: {result.report.sparsity:.1%} sparse, test accuracy {result.accuracy:.2%}",
@@ -287,6 +306,7 @@ def _draw(path: Path, experiment: Experiment, sparsity: list[tuple[int, float]],
         accuracies={
             f"validation, {name}": [(one.number, one.accuracy) for one in epochs if one.accuracy is not None]
             for name, epochs in runs.items()
+            if epochs or name == "dense"  # the first place is that of what is compared with
         },
-        n_epochs=n_pruned + len(integers),
+        n_epochs=n_learned + len(integers),
     )

@@ -1,6 +1,7 @@
 """What all transformations share, and several in one."""
 
 import functools
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
@@ -47,8 +48,9 @@ class Transformation(Checked, shared=True):
     def __repr__(self) -> str:
         return printed(self)
 
-    def _apply(self, _: Tensor, __: Generator | None, /) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _apply(self, x: Tensor, generator: Generator | None, /) -> Tensor:
+        """Transform a batch."""
 
 
 def _check_list(name: str, value: object) -> None:

@@ -9,7 +9,7 @@ folding     BatchNorm folded into the layer before
 
 from prunecell.graph.chains import Chains, HiddenLayer, Reading, Step, chains_of
 from prunecell.graph.folding import fold_batchnorm_
-from prunecell.graph.units import remove_dead_, sort_units_
+from prunecell.graph.units import remove_dead_, sort_units_, tidied_
 
 __all__ = [
     "Chains",
@@ -20,4 +20,5 @@ __all__ = [
     "fold_batchnorm_",
     "remove_dead_",
     "sort_units_",
+    "tidied_",
 ]

@@ -49,7 +49,7 @@ VIEW: set[object] = {"view", "reshape", torch.reshape}
 def is_size(node: fx.Node) -> bool:
     """Whether a node gives the shape of a tensor, or numbers of it."""
     if node.op == "call_method":
-        return node.target in {"size", "dim"}
+        return node.target in {"size", "dim", "numel"}
     return node.op == "call_function" and node.target is getattr and node.args[1] in {"shape", "ndim"}
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from prunecell.errors import OptionError, OptionTypeError, quoted, typed
+from prunecell.graph.answers import Answers
 from prunecell.names import unwrapped
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -51,6 +52,8 @@ class Graph:
             return f"is a {type(module).__name__}"
         if self._calls[id(module)] > 1:
             return "is called more than once"
+        if isinstance(module, LAYERS) and (beside := next(iter(module._buffers), None)):  # noqa: SLF001 - its own
+            return f"has {beside!r} beside its weight"
         if any(self._uses[id(parameter)] > 1 for parameter in module.parameters()):
             return "shares a parameter with another place"
         return "has hooks, or a forward of its own" if is_changed(module) else ""
@@ -61,7 +64,8 @@ def graphs_of(model: nn.Module, example: Example = None) -> tuple[Graph, Graph]:
 
     Args:
         model: nothing in it is changed.
-        example: inputs, with which the model is run once each in evaluation for the shapes.
+        example: inputs, with which the model is run once each in evaluation for the shapes. Where its forward asks for
+            a shape, to decide by it, it gets that of the example.
 
     Raises:
         OptionError: torch.fx cannot trace the model, and the message names the module; or the example does not fit it.
@@ -84,12 +88,14 @@ def graphs_of(model: nn.Module, example: Example = None) -> tuple[Graph, Graph]:
 
 
 class _Tracer(fx.Tracer):
-    """Torch's, which also knows where it is."""
+    """Torch's, which also knows where it is, and the shapes of an example."""
 
-    def __init__(self, n_inputs: int) -> None:
+    def __init__(self, example: Example) -> None:
         super().__init__()
         self.place: list[str] = []
-        self._n_inputs = n_inputs
+        self._inputs = example if isinstance(example, tuple) else (example,)
+        self._answers: Answers | None = None
+        self._is_answering = False
 
     def create_args_for_root(
         self,
@@ -102,21 +108,43 @@ class _Tracer(fx.Tracer):
         function = inspect.unwrap(root_fn)
         n_positional = function.__code__.co_argcount
         n_needed = n_positional - len(function.__defaults__ or ())
-        n_given = max(n_needed, min(self._n_inputs + 1, n_positional))  # and the model itself
+        n_given = max(n_needed, min(len(self._inputs) + 1, n_positional))  # and the model itself
         return function, list(arguments)[:n_given]
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:  # noqa: ANN401 - as torch has it
         """See `fx.Tracer`. The place is not left if an error passes, because the error is there."""
+        if self._is_answering:
+            return forward(*args, **kwargs)
         self.place.append(f"{self.path_of_module(m)!r} ({type(m).__name__})")
         result = super().call_module(m, forward, args, kwargs)
         self.place.pop()
         return result
 
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:  # noqa: ANN401
+        """See `fx.Tracer`."""
+        return attr_val if self._is_answering else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """See `fx.Tracer`. What follows from shapes is decided by the example."""
+        answer = self._answer(obj.node)
+        return super().to_bool(obj) if isinstance(answer, Tensor | None) else bool(answer)
+
+    def _answer(self, node: fx.Node) -> Any:  # noqa: ANN401
+        """What a node gives for the example; None without one."""
+        if self._inputs == (None,):
+            return None
+        self._answers = self._answers or Answers(self.root, self.graph, self._inputs)
+        self._is_answering = True
+        try:
+            return self._answers.value(node)
+        finally:
+            self._is_answering = False
+
 
 def _traced(model: nn.Module, example: Example) -> fx.Graph:
-    tracer = _Tracer(len(example) if isinstance(example, tuple) else 1)
+    tracer = _Tracer(example)
     try:
         return tracer.trace(model)
     except Exception as error:  # noqa: BLE001 - the model's own code, which meets no tensor here

@@ -5,12 +5,14 @@ may stand in any order, and an archive is 2 to 4 % smaller where they are sorted
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunecell.errors import OptionError
 from prunecell.graph.chains import Chains, HiddenLayer, Reading, chains_of
 from prunecell.graph.tracing import Example, check_unwatched
 from prunecell.names import unwrapped
@@ -109,6 +111,19 @@ def sort_units_(model: nn.Module, *, example: Example = None) -> dict[str, Tenso
     for layer in moved:
         _move_(layer, orders[layer.name])
     return orders
+
+
+def tidied_(model: nn.Module, *, example: Example = None) -> nn.Module:
+    """The model with dead units at zero and hidden units sorted, as far as that can be proved to change no output.
+
+    Args:
+        model: changed in place; left as it is where torch.fx cannot trace it.
+        example: see `chains_of`.
+    """
+    with suppress(OptionError):
+        remove_dead_(model, example=example)
+        sort_units_(model, example=example)
+    return model
 
 
 def _move_(layer: HiddenLayer, order: Tensor) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 from torch.nn import functional as F
 
 from prunecell.described import shown
-from prunecell.errors import OptionError
-from prunecell.graph import chains_of
 from prunecell.plan import Plan
 from prunecell.plan.spec import PruneSpec
 from prunecell.tuning.bench import Bench
@@ -103,12 +101,3 @@ for epoch in range({bench.epochs}):
         optimizer.step()
         slower.step()
         {keeper}.step(len(labels))"""
-
-
-def tidying(bench: Bench) -> tuple[str, str]:
-    """The import and the lines by which dead units go and others are sorted; empty where no graph can be traced."""
-    try:
-        chains_of(bench.model)
-    except OptionError:
-        return "", ""
-    return "from prunecell.graph import remove_dead_, sort_units_", "remove_dead_(model)\nsort_units_(model)"

@@ -5,7 +5,6 @@ legal, how a model is made, and the same as text to paste. To add one, write suc
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -16,8 +15,7 @@ from torch.optim import Adam
 from prunecell.codecs.encode import Scaled
 from prunecell.codecs.modes import ValueMode, is_weight, value_mode
 from prunecell.described import shown
-from prunecell.errors import OptionError
-from prunecell.graph import remove_dead_, sort_units_
+from prunecell.graph import tidied_
 from prunecell.plan import Plan
 from prunecell.pruning import Pruner
 from prunecell.quantization import Quantizer, RateSpec
@@ -26,10 +24,11 @@ from prunecell.sharing import share_
 from prunecell.structured import RemoveSpec, remove_
 from prunecell.tuning.bench import Bench, Run
 from prunecell.tuning.defaults import plan_of
-from prunecell.tuning.pasted import as_text, loop, program, tidying
+from prunecell.tuning.pasted import as_text, loop, program
 from prunecell.tuning.trials import Trial, best_of
 
 _COMPACT = "from prunecell.tuning.strategies import Compact"
+_TIDY = "from prunecell.graph import tidied_"
 _GIVEN = "make_optimizer(model.parameters())  # the optimizer that tune was given"
 
 
@@ -79,14 +78,6 @@ class Compact:
         return tensor.detach().to(torch.bfloat16).to(tensor.dtype)
 
 
-def tidied_(model: nn.Module) -> nn.Module:
-    """The model with dead units at zero and hidden units sorted, as far as that can be proved to change no output."""
-    with suppress(OptionError):  # torch.fx cannot trace it
-        remove_dead_(model)
-        sort_units_(model)
-    return model
-
-
 @dataclass(frozen=True, kw_only=True)
 class OneShot:
     """Prune at once, without training, and save with shared values.
@@ -117,10 +108,9 @@ class OneShot:
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
-        needed, tidy = tidying(bench)
         plan = as_text(self._plan(bench, knob))
         prune = "pc.Pruner(model, plan).finalize()"
-        return program(f"{_COMPACT}\n{needed}", plan, prune, tidy, values=Compact(weights=self.values))
+        return program(f"{_COMPACT}\n{_TIDY}", plan, prune, "tidied_(model)", values=Compact(weights=self.values))
 
     @staticmethod
     def _plan(bench: Bench, knob: float) -> Plan:
@@ -178,19 +168,18 @@ class PruneAndShare:
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
-        needed, tidy = tidying(bench)
         epochs, share = self._epochs(bench), f"sharing = pc.share_(model, bits={self.bits}, optimizer=optimizer)"
         is_last = epochs == bench.epochs  # then nothing is trained after it
         make = f"torch.optim.Adam(model.parameters(), lr={bench.lr:g})" if bench.lr else _GIVEN
         return program(
-            f"{_COMPACT}\n{needed}",
+            f"{_COMPACT}\n{_TIDY}",
             as_text(self._plan(bench, knob)),
             f"optimizer = {make}",
             "pruner = pc.Pruner(model, plan, optimizer=optimizer)",
             loop(bench, "pruner", between="" if is_last else f"    if epoch == {epochs}:\n        {share}\n"),
             share if is_last else "",
             "sharing.finalize()\npruner.finalize()",
-            tidy,
+            "tidied_(model)",
             values=Compact(weights=f"codebook{self.bits}"),
         )
 
@@ -238,17 +227,16 @@ class Rate:
     @staticmethod
     def recipe_after(bench: Bench, knob: float, needed: str = "", *before: str) -> str:
         """The recipe, with something done to the dense model before."""
-        tidy_needed, tidy = tidying(bench)
         n_steps = f"{bench.epochs} * len(train)"
         return program(
-            f"{needed}\n{tidy_needed}",
+            f"{needed}\n{_TIDY}",
             *before,
             f"quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps={n_steps}))",
             f"optimizer = torch.optim.Adam(quantizer.param_groups(lr={bench.lr or _LR:g}))",
             "quantizer.attach(optimizer)",
             loop(bench, "quantizer"),
             "quantizer.finalize()",
-            tidy,
+            "tidied_(model)",
         )
 
 

@@ -459,15 +459,30 @@ def test_runs_that_are_killed_inside_their_training_come_to_the_same_bytes():
 INTEGERS = "\n[prunecell.Rate]\nLambda=1e-4\nEpochs=3\n"
 
 
+every_rate_file = pytest.mark.parametrize("ini", ["net.ini", "dense.ini"], ids=["pruned", "dense"])
+
+
 @pytest.mark.usefixtures("workplace")
-def test_a_network_becomes_integers_after_its_pruning(capsys):
-    Path("rate.ini").write_text(Path("net.ini").read_text() + INTEGERS)
-    run(capsys, *LEARN)
+@pytest.mark.parametrize("rate", ["", INTEGERS], ids=["no integers", "integers"])
+@every_rate_file
+def test_a_run_has_the_trainings_that_its_file_asks_for(capsys, ini, rate):
+    Path("rate.ini").write_text(Path(ini).read_text() + rate)
     out = run(capsys, "rate.ini", *LEARN[1:], "-test")
-    assert "softmax.Target: test success" in out
-    assert "integers: 960 samples" in out
+    assert ("integers: 960 samples" in out) == ("before it became integers" in out) == bool(rate)
+    assert ("Gradual" in out) == (ini == "net.ini")
+    assert bool(list(Path("weights").glob("*_masks.syntxt"))) == (ini == "net.ini")
+    assert Path("weights_integers").exists() == Path("rate.integers.checkpoint").exists() == bool(rate)
     assert success(out) > 80
-    assert Path("rate.pcell").stat().st_size * 4 < Path("net.pcell").stat().st_size
+
+
+@pytest.mark.usefixtures("workplace")
+@every_rate_file
+def test_a_network_that_was_learned_becomes_integers(capsys, ini):
+    Path("rate.ini").write_text(Path(ini).read_text() + INTEGERS)
+    run(capsys, ini, *LEARN[1:])
+    out = run(capsys, "rate.ini", *LEARN[1:], "-test")
+    assert success(out) > 80
+    assert Path("rate.pcell").stat().st_size * 4 < Path(ini).with_suffix(".pcell").stat().st_size
     for name, tensor in prunecell.archive.load("rate.pcell").items():
         if tensor.is_floating_point() and "bn" not in name:
             assert len(tensor.abs().unique()) < 60
@@ -475,10 +490,11 @@ def test_a_network_becomes_integers_after_its_pruning(capsys):
     assert not list(Path("weights_integers").glob("*_masks.syntxt"))
 
 
-@pytest.mark.parametrize("step", [3, 45, 62], ids=["while it is pruned", "among integers", "near the end"])
+@pytest.mark.parametrize("step", [3, 45, 62], ids=["while it learns", "among integers", "near the end"])
+@every_rate_file
 @pytest.mark.usefixtures("workplace", "ctrl_c")
-def test_integers_that_were_interrupted_come_to_the_same_bytes(capsys, monkeypatch, step):
-    Path("net.ini").write_text(Path("net.ini").read_text() + INTEGERS)
+def test_integers_that_were_interrupted_come_to_the_same_bytes(capsys, monkeypatch, ini, step):
+    Path("net.ini").write_text(Path(ini).read_text() + INTEGERS)
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
         fail(capsys, *LEARN, status=130)
@@ -489,8 +505,9 @@ def test_integers_that_were_interrupted_come_to_the_same_bytes(capsys, monkeypat
 
 
 @pytest.mark.usefixtures("workplace")
-def test_integers_begin_anew_where_the_learning_goes_on(capsys):
-    Path("net.ini").write_text(Path("net.ini").read_text() + INTEGERS)
+@every_rate_file
+def test_integers_begin_anew_where_the_learning_goes_on(capsys, ini):
+    Path("net.ini").write_text(Path(ini).read_text() + INTEGERS)
     run(capsys, "net.ini", "-learn-epoch", "2")
     run(capsys, "net.ini", "-learn-epoch", "3", "-resume")
     went_on = contents("weights_integers")

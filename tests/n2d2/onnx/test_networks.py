@@ -21,6 +21,7 @@ from n2d2.error_handler import WrongValue
 from n2d2.experiment.experiment import build
 from n2d2.summary import summarize
 from prunecell.export import to_onnx
+from prunecell.graph.units import tidied_
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
 
@@ -252,6 +253,20 @@ def test_the_weights_of_operators_have_solvers(files):
     y.values.square().sum().backward()
     y.update()
     assert [name for name, tensor in net.state_dict().items() if torch.equal(before[name], tensor)] == []
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_tidying_changes_no_output(files, name):
+    """Whether the graph of its operators can be followed or not."""
+    net, x = loaded(files[name][0]).eval(), data(name)
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        if parameter.ndim > 1:
+            parameter.data[torch.rand(len(parameter)) < 0.3] = 0.0
+            parameter.data *= torch.rand(parameter.shape) < 0.7
+    with torch.no_grad():
+        wanted = net(x)
+        torch.testing.assert_close(tidied_(net, example=x)(x), wanted)
 
 
 @pytest.mark.parametrize("name", NETS)

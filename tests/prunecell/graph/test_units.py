@@ -308,6 +308,12 @@ def _hooked():
     return model
 
 
+def _masked():
+    model = Around(lambda m, x: m.second(m.first(x)))
+    model.second.register_buffer("connections", torch.ones(2, 6))
+    return model
+
+
 def _replaced():
     model = Around(lambda m, x: m.second(m.first(x)))
     model.second.forward = lambda x: x[..., :2]
@@ -334,6 +340,7 @@ LEFT = {
     "tied": (_tied(), "it shares a parameter with another place"),
     "hooked": (_hooked(), "it has hooks, or a forward of its own"),
     "replaced forward": (_replaced(), "'second', which reads them, has hooks, or a forward of its own"),
+    "a buffer of its own": (_masked(), "'second', which reads them, has 'connections' beside its weight"),
     "in place": (
         Around(lambda m, x: (F.relu(y := m.first(x), inplace=True), m.second(y))[1]),
         "'relu' changes them in place, and others read them too",
@@ -404,6 +411,49 @@ def test_an_example_shows_that_a_view_flattens():
     assert chains_of(merged, torch.zeros(5, 1, 4, 4)).layers == ()
     with pytest.raises(OptionError, match="example does not fit the model"):
         sort_units_(model, example=torch.zeros(5, 2, 4, 4))
+
+
+class Asking(nn.Module):
+    """A model that asks for shapes, behind modules that torch.fx does not look into."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Conv2d(2, 6, 1), nn.BatchNorm2d(6), nn.Linear(6, 2)
+        self.attention = nn.MultiheadAttention(2, 1, batch_first=True)
+
+    def forward(self, x):
+        if x.ndim == 3:
+            x = self.attention(x, x, x)[0][:, 0]
+        if x.dim() == 2:
+            x = x[..., None, None]
+        x = self.norm(self.first(x))
+        if x.shape[-1] > 1 and not x.numel() % 2:
+            x = F.adaptive_max_pool2d(x.relu(), 1)
+        return self.second(x.flatten(1))
+
+
+def test_an_example_decides_what_hangs_on_shapes_and_nothing_is_computed():
+    model = Asking()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random_before = torch.get_rng_state()
+    with pytest.raises(OptionError, match="cannot be followed through the model"):
+        chains_of(model)
+    for shape, steps in (
+        ((3, 2), ["norm"]),
+        ((3, 5, 2), ["norm"]),
+        ((3, 2, 4, 4), ["norm", "relu", "adaptive_max_pool2d"]),
+    ):
+        (layer,) = chains_of(model, torch.zeros(shape)).layers
+        assert [step.name for step in layer.readings[0].steps] == steps
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random_before)
+
+
+def test_what_hangs_on_numbers_is_refused_with_an_example_too():
+    for number in (lambda _, x: x.sum(), lambda _, x: x.sum().item(), lambda m, _: m.first.weight.sum()):
+        model = Around(lambda m, x, number=number: m.second(m.first(x)) if number(m, x) > 0 else x)
+        with pytest.raises(OptionError, match="cannot be followed through the model"):
+            chains_of(model, torch.ones(3, 4))
 
 
 def test_what_cannot_be_traced_is_refused_by_its_place():

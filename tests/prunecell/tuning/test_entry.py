@@ -203,28 +203,6 @@ def test_a_recipe_makes_what_its_trial_made(trained, data, strategy, given, epoc
     assert n_bytes == trial.n_bytes if not strategy.trains else 0.8 * trial.n_bytes < n_bytes < 1.25 * trial.n_bytes
 
 
-def test_the_recipe_of_a_model_that_cannot_be_traced_sorts_nothing(data, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    model = Branching()
-    monkeypatch.setattr(Search, "_choose", only_first)
-    found = pc.tune(model, **data, max_drop=90, epochs=1, folder="search", strategies=[Rate()], watch=None)
-    recipe = found.trials[1].recipe
-    assert "sort_units_" not in recipe
-    exec(recipe, {"model": copy.deepcopy(model), "train": data["train"]})  # noqa: S102
-    assert Path("small.pcell").exists()
-
-
-class Branching(nn.Sequential):
-    """A model whose way depends on its input."""
-
-    def __init__(self):
-        super().__init__(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 4))
-
-    def forward(self, x):
-        return super().forward(x if x.sum() > 0 else x + 1e-9)
-
-
 def test_the_folder_holds_the_log_and_a_file_for_each_trial(found):
     files = {trial.file for trial in found.trials if trial.file}
     assert {path.name for path in found.path.parent.iterdir()} == {"best.pcell", "trials.jsonl", *files}

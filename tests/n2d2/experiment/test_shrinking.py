@@ -1,0 +1,48 @@
+"""The integers of `[prunecell.Rate]`, at their end: hidden units are tidied, and nothing else changes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import prunecell.archive
+from n2d2.cli import main
+from n2d2.experiment.experiment import read
+from n2d2.experiment.run import run
+from prunecell.graph import chains_of
+from prunecell.graph.units import dead_units, sort_units_
+
+
+def by_prunecell():
+    run(read("rate.ini"), Path("out"), epochs=2)
+    return Path("out/integers.checkpoint"), Path("out/rate.pcell")
+
+
+def by_n2d2():
+    main(["rate.ini", "-learn-epoch", "2"])
+    return Path("rate.integers.checkpoint"), Path("rate.pcell")
+
+
+def holding(state):
+    """The network with these weights, and its images."""
+    experiment = read("rate.ini")
+    experiment.model.load_state_dict(state)
+    images = torch.cat([images for images, _ in experiment.stimuli("Test")])
+    return experiment.model.eval(), images
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("ini", ["net.ini", "dense.ini"])
+@pytest.mark.parametrize("command", [by_prunecell, by_n2d2])
+def test_both_commands_sort_the_units_and_clear_the_dead_ones(command, ini):
+    text = Path(ini).read_text() + "[prunecell.Rate]\nLambda=1e-3\nEpochs=3\n"
+    Path("rate.ini").write_text(text.replace("NbOutputs=4", "NbOutputs=12"))
+    checkpoint, archive = command()
+    learned, images = holding(torch.load(checkpoint, weights_only=True)["model"])
+    stored, _ = holding(prunecell.archive.load(archive))
+    assert [layer.name for layer in chains_of(stored, images).layers] == ["conv1.layer"]
+    torch.testing.assert_close(stored(images), learned(images))
+    assert sort_units_(stored, example=images) == {}
+    values = dict(stored.named_parameters())
+    assert not any(values[name][where].any() for name, where in dead_units(stored, example=images).items())
+    assert sort_units_(learned, example=images) != {}
