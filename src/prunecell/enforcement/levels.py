@@ -70,6 +70,12 @@ def parameters_of(optimizer: object) -> set[int]:
     return {parameter for level in levels for parameter in _own_parameters(level)}
 
 
+def maximized_by(optimizer: object) -> set[int]:
+    """The ids of those parameters whose loss an optimizer, or one that it wraps, makes larger (maximize=True)."""
+    levels = [optimizer] if _groups_of(optimizer) else levels_of(optimizer)
+    return {id(p) for level in levels for group in _groups_of(level) if group.get("maximize") for p in group["params"]}
+
+
 def _own_parameters(value: object) -> set[int]:
     return {id(p) for group in _groups_of(value) for p in group["params"]}
 

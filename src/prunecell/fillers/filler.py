@@ -24,6 +24,7 @@ class Traits:
         n_gradients: of how many steps before an update it needs the gradients, each by itself.
         needs_at_first: whether it needs that for its first filling too, which otherwise comes at once.
         revives: whether it looks at pruned weights again and may revive some, so their hidden values are kept.
+        grows: whether it lets pruned weights come back, at zero.
         n_absent: how many weights it masks that do not exist in the network (missing connections): they do not count.
     """
 
@@ -31,6 +32,7 @@ class Traits:
     n_gradients: int = 0
     needs_at_first: bool = True
     revives: bool = False
+    grows: bool = False
     n_absent: int = 0
 
 

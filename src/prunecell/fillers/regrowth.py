@@ -36,6 +36,7 @@ class SET:
     """
 
     fraction: float = 0.3
+    traits: ClassVar[Traits] = Traits(grows=True)
 
     def __post_init__(self) -> None:
         check_number("fraction", self.fraction, low=0, high=1)
@@ -62,7 +63,7 @@ class RigL:
     """
 
     fraction: float = 0.3
-    traits: ClassVar[Traits] = Traits(needs=Needs.GRADIENT, needs_at_first=False)
+    traits: ClassVar[Traits] = Traits(needs=Needs.GRADIENT, needs_at_first=False, grows=True)
 
     def __post_init__(self) -> None:
         check_number("fraction", self.fraction, low=0, high=1)

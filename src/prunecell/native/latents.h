@@ -14,7 +14,7 @@ struct Latents {
     const float *rows, *columns, *kernels;
     double* sums;             // one a row: receives the gradient of the step's logarithm
     int64_t n_rows, n_inputs, n_positions;
-    float lam, low, high, growth;  // what a bit costs; see prices.py
+    float lam, low, high, growth;  // what a bit costs, < 0 where a loss is made larger; see prices.py
     float largest;            // integer; 0: any, and the latent is in units of the step
     int32_t one_step, only_growth, fixed;
 };
@@ -137,7 +137,7 @@ static void enter_rows(const Latents& t, int64_t begin_row, int64_t end_row) {
                     if (priced) {
                         const Floats growth = t.rows ? all(t.growth) : all(t.growth) / size;
                         const Floats bits = pick(size >= all(1.0f), growth, load_some(price + c, m));
-                        g += pick(l == Floats{}, Floats{}, with_sign_of(all(t.lam) * bits, l));
+                        g += pick(l == Floats{}, Floats{}, all(t.lam) * with_sign_of(bits, l));
                     }
                 } else {
                     const Ints inside = size < all(t.largest + 0.5f);

@@ -104,6 +104,8 @@ def why_impossible(parameter: Tensor) -> str:
     """Why a parameter cannot be pruned; empty if it can."""
     if isinstance(parameter, UninitializedParameter):
         return "not initialized yet: run the lazy module once"
+    if type(parameter.data).__name__ == "DTensor":  # its module takes long to import
+        return "sharded over processes (a DTensor, as FSDP2 makes it), which is not supported yet"
     if parameter.is_meta:
         return "on the meta device: it has no values"
     if not parameter.is_floating_point():

@@ -1,8 +1,15 @@
 """Group: the weights under one spec as time goes by: what a bit costs now, and when the zeros are fixed."""
 
 import math
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from prunecell.errors import OptionError
+from prunecell.graph import Chains
+from prunecell.graph.units import dead_units
 from prunecell.quantization.rules import Price
 from prunecell.quantization.specs import FREEZE, RAMP, QuantizationSpec, RateSpec
 from prunecell.quantization.weight import QuantizedWeight
@@ -14,7 +21,7 @@ _EVERY = 100
 _SHARE = 0.05
 _FIRST_LAM = 3e-6
 _HALVINGS = 12
-_ROOM = 0.99
+_ROOM = 0.98
 """Part of the wanted bytes that is filled when zeros are fixed: the rest still moves a little."""
 _PROPORTIONAL_GAIN, _INTEGRAL_GAIN = 1.5, 8.0
 """By which the logarithm of the price follows that of a size that is too large; the second per whole training."""
@@ -75,14 +82,15 @@ class Group:
             return
         for weight in self.weights:
             weight.take_changes_()
-        if self.spec.target_bytes is not None:
-            wanted = max(self.spec.target_bytes - whole.bytes_beside(self.weights), 1.0)
+        chains = whole.chains() if is_time else None
+        if self.spec.target_bytes is not None and not self.is_fixed:
+            wanted = self.spec.target_bytes - whole.bytes_beside(self.weights)
             if is_time:
-                self._cut_to(_ROOM * wanted)
-            elif not self.is_fixed:
+                self._cut_to(wanted, chains)
+            elif wanted > 0:  # else the rest of the model is to become smaller yet, under a Pruner, say
                 self._steer_lam(wanted, done)
         if is_time:
-            dead = whole.dead_units()
+            dead = self._dead_below(0.0, chains)
             for weight in self.weights:
                 weight.fix_zeros_(dead.get(weight.name))
         for weight in self.weights:
@@ -103,17 +111,55 @@ class Group:
         self.lam *= math.exp(max(min(change, 1.0), -1.0))
         self.excess = excess
 
-    def _cut_to(self, wanted: float) -> None:
-        """Zero the smallest latents, in units of their steps, until the weights take no more bytes than is wanted."""
-        low, high = 0.0, max(float(weight.latent.abs().max()) for weight in self.weights)
-        if self._bytes_without(low) <= wanted:
+    def _cut_to(self, wanted: float, chains: Chains | None) -> None:
+        """Zero the smallest latents, in units of their steps, until the weights take no more bytes than is wanted.
+
+        Warns:
+            RuntimeWarning: not one weight could stay. All stay as they are then.
+        """
+        low, high = 0.0, 2 * max(float(weight.latent.abs().max()) for weight in self.weights)
+        if self._bytes_without(low, chains) <= _ROOM * wanted:
             return
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._bytes_without(middle) <= wanted else (middle, high)
+            low, high = (low, middle) if self._bytes_without(middle, chains) <= _ROOM * wanted else (middle, high)
+        if not any(bool(weight.cut(high).any()) for weight in self.weights):
+            warnings.warn(
+                f"the wanted size is out of reach: {max(wanted, 0):,.0f} bytes are left for weights that take"
+                f" {self.n_bytes:,}; they stay as the price has left them",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+            return
         for weight in self.weights:
             weight.latent = weight.cut(high)
             weight.write_()
 
-    def _bytes_without(self, smallest: float) -> int:
-        return sum(weight.n_bytes_of(weight.cut(smallest)) for weight in self.weights)
+    def _bytes_without(self, smallest: float, chains: Chains | None) -> int:
+        dead = self._dead_below(smallest, chains)
+        return sum(weight.n_bytes_of(weight.cut(smallest, dead.get(weight.name))) for weight in self.weights)
+
+    def _dead_below(self, smallest: float, chains: Chains | None) -> Mapping[str, Tensor]:
+        """What belongs to units that are dead once latents below that are zero, where the model can be traced."""
+        if chains is None:
+            return {}
+        return dead_units(chains, values={w.name: w.rule.integers_of(w.cut(smallest), w.step) for w in self.weights})
+
+
+def check_targets(groups: Sequence[Group], whole: Whole) -> None:
+    """Refuse sizes that cannot be met.
+
+    Raises:
+        OptionError: two specs have one, or all else in the model takes more. What a Pruner holds does not count,
+            because it may become smaller.
+    """
+    aiming = [group for group in groups if isinstance(group.spec, RateSpec) and group.spec.target_bytes is not None]
+    if len(aiming) > 1:
+        raise OptionError("two specs have target_bytes, which is the size of the whole model: give it to one of them")
+    for group in aiming:
+        beside = whole.bytes_beside(group.weights, without_pruned=True)
+        if beside >= group.spec.target_bytes:  # type: ignore[union-attr, operator] # see above
+            raise OptionError(
+                f"target_bytes={group.spec.target_bytes} is illegal: all else in the model takes about {beside:,} bytes"  # type: ignore[union-attr]
+                " already"
+            )

@@ -6,6 +6,7 @@ the rounded weight and the user's gradient stand there again.
 """
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,14 +19,14 @@ from torch.optim import Optimizer
 from prunecell.described import shown
 from prunecell.enforcement.holds import Holds
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
-from prunecell.enforcement.levels import parameters_of
+from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest
 from prunecell.plan import Key, Target, Use, resolve
 from prunecell.plan.candidates import Candidate
 from prunecell.plan.prunable import why_not
 from prunecell.quantization.beside import Beside
-from prunecell.quantization.group import Group
+from prunecell.quantization.group import Group, check_targets
 from prunecell.quantization.images import images_of
 from prunecell.quantization.prices import Image
 from prunecell.quantization.rules import IntRule, RateRule
@@ -40,6 +41,8 @@ QuantizationPlan = Mapping[Key, QuantizationSpec | None]
 
 LATENTS_LR, STEPS_LR = 0.03, 2e-3
 """Learning rates for Adam: of latents in units of their step, and of the logarithms of steps."""
+_PATIENCE = 100
+"""Steps of optimizers after which a warning says that the clock does not go on."""
 _TINY = 1e-10
 """Adam's eps, because gradients are as small as the price of a bit."""
 _BESIDE_MATRICES = ("an embedding", "a bias")
@@ -88,10 +91,13 @@ class Quantizer:
         self._weights = {target.name: _weight(target, images.get(target.name)) for target in targets}
         self._groups = _groups_of(self._weights.values())
         self._whole = Whole(model, [*self._weights.values()])
+        check_targets(self._groups, self._whole)
         self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._groups)))
         self._beside = Beside(self._held)
         self._holds = Holds()
         self._model, self._finalized = model, False
+        self._depth = 0  # of steps: of a wrapper, and of what it wraps
+        self._n_without = 0  # steps of optimizers since the clock went on
         self._watches = Watches("quantized weights")
         if optimizer is not None:
             self.attach(optimizer)
@@ -152,10 +158,14 @@ class Quantizer:
         """Advance the clock by one optimizer step over `n_samples` >= 1 samples.
 
         Raises:
-            StateError: this quantizer was finalized, or a weight is no longer the model's.
+            StateError: this quantizer was finalized, or a weight is no longer the model's; or weights have gradients,
+                but no optimizer was attached.
         """
         self._check_active()
         check_count("n_samples", n_samples, low=1)
+        if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
+            raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
+        self._n_without = 0
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
         self._clock = self._clock.advanced(int(n_samples))
@@ -249,35 +259,59 @@ class Quantizer:
     @torch.no_grad()
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
-        held = parameters_of(optimizer)
-        for group in self._groups:
-            price = group.price(self._clock)
-            for weight in group.weights:
-                latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
-                if latent or log_step:
-                    weight.enter_(price, _scale_of(optimizer), latent=latent, log_step=log_step)
+        self._depth += 1
+        self._n_without += 1
+        if self._n_without == _PATIENCE:
+            warnings.warn(
+                f"{_PATIENCE} steps of an optimizer have ended without Quantizer.step(n_samples): call it after each,"
+                " or no price grows and no zero is fixed",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._enter(optimizer)
 
     @torch.no_grad()
     def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
-        """Round what the optimizer has made, and put the gradients back."""
-        held = parameters_of(optimizer)
-        for weight in self._weights.values():
-            latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
-            if latent or log_step:
-                weight.leave_(log_step=log_step)
+        """Round what the optimizer has made, and put the gradients back.
+
+        Where one wraps another, this is when the outermost has ended: ZeroRedundancyOptimizer sends around what the
+        inner one has made, and others must get latents.
+        """
+        self._depth = max(self._depth - 1, 0)
+        if not self._depth:
+            self._leave(optimizer)
 
     def around_closure(self, optimizer: Any, closure: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ANN401
         """A closure that evaluates the rounded model, though the optimizer that calls it works on latents."""
 
         @functools.wraps(closure)
         def evaluate(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            self.after_step(optimizer)
+            with torch.no_grad():
+                self._leave(optimizer)
             with torch.enable_grad():
                 loss = closure(*args, **kwargs)
-            self.before_step(optimizer)
+            with torch.no_grad():
+                self._enter(optimizer)
             return loss
 
         return evaluate
+
+    def _enter(self, optimizer: object) -> None:
+        held, maximized = parameters_of(optimizer), maximized_by(optimizer)
+        for group in self._groups:
+            price = group.price(self._clock)
+            for weight in group.weights:
+                latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
+                if latent or log_step:
+                    sign = -1 if id(weight.parameter) in maximized else 1
+                    weight.enter_(price, sign * _scale_of(optimizer), latent=latent, log_step=log_step)
+
+    def _leave(self, optimizer: object) -> None:
+        held = parameters_of(optimizer)
+        for weight in self._weights.values():
+            latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
+            if latent or log_step:
+                weight.leave_(log_step=log_step)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -314,6 +348,8 @@ def _why_not(candidate: Candidate, spec: QuantizationSpec) -> str:
         return candidate.reason
     if candidate.normed is not None:
         return "under a norm that its layer divides by, which must not become zero"
+    if not candidate.parameter.requires_grad:
+        return "frozen: what is not learned can only be rounded"
     reason = why_not(candidate.parameter, candidate.places)
     return "" if reason in _BESIDE_MATRICES else candidate.reason
 

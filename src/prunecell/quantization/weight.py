@@ -71,7 +71,8 @@ class QuantizedWeight:
 
         Args:
             price: of bits.
-            scale: by which the gradient is too large, because the optimizer will divide it.
+            scale: by which the gradient is too large, because the optimizer will divide it; negative where it makes
+                the loss larger.
             latent: whether the optimizer holds the parameter.
             log_step: whether it holds the logarithm of the step.
 
@@ -127,9 +128,10 @@ class QuantizedWeight:
         steps = 4 * (self.step.numel() - 1)  # one is counted in the entry
         return ENTRY + steps + n_bytes_of(self.rule.integers_of(latent, self.step), self.rule.image)
 
-    def cut(self, smallest: float) -> Tensor:
-        """The latents, with 0 for those of a magnitude below this."""
-        return self.latent.masked_fill(self.latent.abs() < smallest, 0.0)
+    def cut(self, smallest: float, dead: Tensor | None = None) -> Tensor:
+        """The latents, with 0 for those of a magnitude below this, and for what is dead (bool, of their shape)."""
+        small = self.latent.abs() < smallest
+        return self.latent.masked_fill(small if dead is None else small | dead, 0.0)
 
     def update_prices(self) -> None:
         """Take the prices of the integers of now."""

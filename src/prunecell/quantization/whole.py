@@ -1,16 +1,19 @@
 """Whole: what the weights under one spec are part of: the size of all in an archive, dead units."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
+from prunecell.codecs.encode import encode
 from prunecell.errors import OptionError
-from prunecell.graph.units import dead_units
+from prunecell.graph import Chains, chains_of
+from prunecell.pruning.hooks import pruned_by
 from prunecell.quantization.sizes import ENTRY
 from prunecell.quantization.weight import QuantizedWeight
 
-_HEADER = 20
+_HEADER = 32
 """Bytes of an archive beside its tensors, about."""
 
 
@@ -21,19 +24,29 @@ class Whole:
     model: nn.Module
     weights: Sequence[QuantizedWeight]
 
-    def bytes_beside(self, weights: Iterable[QuantizedWeight]) -> int:
-        """What an archive has beside some of the weights, about: the others, and as it is what is not quantized."""
-        quantized = {id(weight.parameter) for weight in self.weights}
-        tensors = {id(t): t for t in (*self.model.parameters(), *self.model.buffers())}
-        plain = [t for key, t in tensors.items() if key not in quantized]
-        own = {id(weight) for weight in weights}
-        others = [weight for weight in self.weights if id(weight) not in own]
-        n_plain = sum(ENTRY + t.numel() * t.element_size() for t in plain)
-        return _HEADER + n_plain + sum(weight.n_bytes for weight in others)
+    def bytes_beside(self, weights: Iterable[QuantizedWeight], *, without_pruned: bool = False) -> int:
+        """What an archive has beside some of the weights, about: a header, the others, and all that is not quantized.
 
-    def dead_units(self) -> Mapping[str, Tensor]:
-        """What belongs to hidden units that are dead, where the model can be traced; see `units.dead_units`."""
+        Args:
+            weights: that do not count.
+            without_pruned: whether what is not quantized, but held by a Pruner, does not count either.
+        """
+        own, quantized = {id(weight) for weight in weights}, {id(weight.parameter) for weight in self.weights}
+        others = sum(weight.n_bytes for weight in self.weights if id(weight) not in own)
+        stored = [t for t in self.model.state_dict(keep_vars=True).values() if isinstance(t, Tensor)]
+        rest = [t for t in stored if id(t) not in quantized and not (without_pruned and pruned_by(t))]
+        once = {id(tensor): tensor for tensor in rest}.values()  # tied ones have a name each
+        return _HEADER + others + ENTRY * len(rest) + sum(_bytes_of(tensor) for tensor in once)
+
+    def chains(self) -> Chains | None:
+        """The model's hidden units as they are connected now; None where it cannot be traced."""
         try:
-            return dead_units(self.model)
+            return chains_of(self.model)
         except OptionError:
-            return {}
+            return None
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    if tensor.is_meta or tensor.layout != torch.strided:
+        return tensor.numel() * tensor.element_size()
+    return encode(tensor.detach()).record.n_bytes

@@ -11,9 +11,12 @@ from torch import nn
 from prunecell import Cubic, IntSpec, Lowest, Pruner, PruneSpec, Quantizer, RateSpec, Static
 from prunecell.criteria import taylor
 from prunecell.errors import OptionError, StateError
+from prunecell.fillers import SET, RigL
+from prunecell.schedules import Moving
 
 RATE = RateSpec(lam=1e-6, steps=20)
 REVIVES = PruneSpec(schedule=Cubic(sparsity=0.5, steps=9), filler=Lowest(revives=True))
+COME_BACK = [REVIVES, *(PruneSpec(schedule=Moving(sparsity=0.5, every=3, steps=9), filler=f()) for f in (SET, RigL))]
 TAYLOR = PruneSpec(schedule=Cubic(sparsity=0.5, steps=9), filler=Lowest(criterion=taylor))
 
 
@@ -31,14 +34,15 @@ def test_a_weight_has_one_quantizer_that_is_in_use(mlp):
     Quantizer(mlp.model, RATE)
 
 
-def test_a_pruner_whose_weights_may_revive_is_refused_before_and_after(mlp):
-    pruner = Pruner(mlp.model, REVIVES)
-    with pytest.raises(OptionError, match="held by a Pruner whose pruned weights may revive"):
+@pytest.mark.parametrize("spec", COME_BACK, ids=repr)
+def test_a_pruner_whose_weights_may_come_back_is_refused_before_and_after(mlp, spec):
+    pruner = Pruner(mlp.model, spec)
+    with pytest.raises(OptionError, match="held by a Pruner whose pruned weights may come back"):
         Quantizer(mlp.model, RATE)
     pruner.finalize()
     quantizer = Quantizer(mlp.model, RATE)
-    for spec in REVIVES, TAYLOR:
-        later = Pruner(mlp.model, spec)
+    for other in spec, TAYLOR:
+        later = Pruner(mlp.model, other)
         with pytest.raises(StateError, match=r"the Pruner of '0\.weight' was made after the Quantizer"):
             quantizer.step(1)
         later.finalize()

@@ -87,7 +87,7 @@ def enter_slowly(passed, gradient, price):
 def test_before_a_step(level, shape, rule):  # noqa: ARG001 - which kernels run
     for fixed, price in itertools.product(
         (False, True),
-        (Price(lam=0.0, only_growth=False), Price(lam=0.1, only_growth=False), Price(lam=0.1, only_growth=True)),
+        [Price(lam=lam, only_growth=only) for lam in (0.0, 0.1, -0.1) for only in (False, True)],
     ):
         passed, gradient = made(shape, RULES[rule](), fixed=fixed)
         latent, kept = passed.latent.clone(), gradient.clone()

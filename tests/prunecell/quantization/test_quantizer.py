@@ -396,12 +396,59 @@ def test_tied_weights_are_one():
 
 
 def test_frozen_weights_and_others_without_a_gradient_rest(mlp):
-    mlp.model[0].weight.requires_grad = False
     quantizer, solver = begun(mlp.model, RateSpec(lam=0.1, steps=20))
+    mlp.model[0].weight.requires_grad = False
     before = mlp.model[0].weight.detach().clone(), quantizer._weights["0.weight"].latent.clone()
     mlp.train(solver, quantizer, steps=10)
     assert torch.equal(mlp.model[0].weight, before[0])
     assert torch.equal(quantizer._weights["0.weight"].latent, before[1])
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adam, fused"])
+def test_bits_have_their_price_whatever_is_made_of_the_loss(mlp, optimizer, maximize):
+    """The same steps, to the bit, whether the loss is made smaller or its negative larger."""
+    trained = []
+    for sign in (1, -1) if maximize else (1, 1):
+        model = copy.deepcopy(mlp.model)
+        quantizer = Quantizer(model, RateSpec(lam=1e-2, steps=30))
+        solver = OPTIMIZERS[optimizer](quantizer.param_groups(lr=1e-3))
+        for group in solver.param_groups:
+            group["maximize"] = sign < 0
+        quantizer.attach(solver)
+        for _ in range(30):
+            solver.zero_grad()
+            (sign * nn.functional.cross_entropy(model(mlp.x), mlp.y)).backward()
+            solver.step()
+            quantizer.step(16)
+        trained.append(model.state_dict())
+    assert quantizer.sparsity > 0.1
+    assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+
+
+def test_steps_that_nobody_rounds_are_refused(mlp):
+    quantizer = Quantizer(mlp.model, RateSpec(lam=1e-6, steps=20))
+    mlp.loss().backward()
+    with pytest.raises(StateError, match=r"no optimizer is attached to this Quantizer, .*: attach\(\) it"):
+        quantizer.step(16)
+
+
+def test_a_clock_that_stands_still_is_told_once(mlp):
+    quantizer, solver = begun(mlp.model, RateSpec(lam=1e-6, steps=20))
+    with pytest.warns(RuntimeWarning, match=r"100 steps of an optimizer have ended without Quantizer\.step") as caught:
+        mlp.train(solver, steps=250)
+    assert len(caught) == 1
+    quantizer.step(16)
+
+
+def test_frozen_weights_are_left_alone_unless_they_are_named(mlp):
+    mlp.model[0].weight.requires_grad = False
+    spec = RateSpec(lam=1e-6, steps=20)
+    quantizer = Quantizer(mlp.model, spec)
+    assert "0.weight" not in quantizer.integers
+    assert ("0.weight", "frozen: what is not learned can only be rounded") in quantizer.report().skipped
+    quantizer.finalize()
+    assert "0.weight" in Quantizer(mlp.model, {"0.weight": spec}).integers
 
 
 def test_what_is_quantized_by_default():
