@@ -27,6 +27,7 @@ _TRIED = (  # what the smallest one may be, and the largest one then
 )
 _ANY = np.arange(1, _SMALL + 1)[:, None]
 _GLANCE = 8  # floats of a row that are looked at first
+_FEW = 1 << 12  # floats that are looked at without a glance
 _AT_ONCE = 1 << 16  # floats that are looked at at once, so that they stay in the cache
 _SLACK = 1e-13  # of rounding in float64
 _TWICE_ROUNDED = 2.0**-24  # by which a product in float32 may lie beside that of which a narrower float is the nearest
@@ -171,13 +172,6 @@ class _Ways:
     begin: Numbers
     end: Numbers
 
-    @classmethod
-    def together(cls, parts: "list[_Ways]") -> "_Ways":
-        """One after the other."""
-        nothing = _Ways(np.empty(0, np.int64), np.empty(0), np.empty(0))
-        all_parts = [nothing, *parts]
-        return cls(*(np.concatenate([getattr(part, name) for part in all_parts]) for name in ("rows", "begin", "end")))
-
     def some(self, which: Numbers | slice) -> "_Ways":
         """Some of them."""
         return _Ways(self.rows[which], self.begin[which], self.end[which])
@@ -209,42 +203,41 @@ class _Floats:
         slack = _SLACK if kind.name == "float32" else _SLACK + _TWICE_ROUNDED
         self._low = (self._values + _numbers(words - 1, kind)) * ((1 - slack) / 2)
         self._high = (self._values + above) * ((1 + slack) / 2)
+        self._least = self._low.min(1), self._high.min(1)
+        self._most = self._low.max(1)
+        self._is_found = np.zeros(len(words), bool)
         self.steps, self.numbers = np.zeros(len(words), np.float32), np.zeros(words.shape, np.float32)
 
     def find(self) -> bool:
         """Find the steps; tell whether there is one for every row."""
-        left = np.arange(len(self._words))
         for tried, largest in _TRIED:
+            left = np.flatnonzero(~self._is_found)
             at_once = max(1, _AT_ONCE // len(tried) // min(_GLANCE, self._words.shape[1]))
-            missing = [self._find_some(left[i : i + at_once], tried, largest) for i in range(0, len(left), at_once)]
-            left = np.concatenate(missing)
-            if not len(left):
-                break
-        return not len(left)
+            for i in range(0, len(left), at_once):
+                self._find_some(left[i : i + at_once], np.array(tried), largest)
+            if self._is_found.all():
+                return True
+        return False
 
-    def _first(self, rows: Numbers, tried: range) -> "_Ways":
-        """The steps that the smallest float of each row leaves, for each number that it may be, the smallest first."""
-        least = np.array(tried)
-        low, high = self._low[rows].min(1, keepdims=True), self._high[rows].min(1, keepdims=True)
-        return _Ways(np.repeat(rows, len(least)), (low / least).reshape(-1), (high / least).reshape(-1))
-
-    def _find_some(self, rows: Numbers, tried: range, largest: int) -> Numbers:
-        """Find the steps of some rows; the rows that have none."""
-        ways = self._first(rows, tried)
-        ways.begin = np.maximum(ways.begin, self._low.max(1)[ways.rows] / largest)
-        ways = self._narrowed(ways.some(ways.begin <= ways.end), _GLANCE)
-        at_once = max(1, _AT_ONCE // self._words.shape[1])
-        starts = range(0, len(ways.rows), at_once)
-        ways = _Ways.together([self._narrowed(ways.some(slice(i, i + at_once))) for i in starts])
-        missing = rows
-        while len(ways.rows) and len(missing):
-            which, first = np.unique(ways.rows, return_index=True)
-            middle = (ways.begin[first] + ways.end[first]) / 2
-            missing = np.setdiff1d(missing, which[self._take(which, middle)])
-            is_left = np.isin(ways.rows, missing)
-            is_left[first] = False
-            ways = ways.some(is_left)
-        return missing
+    def _find_some(self, rows: Numbers, tried: Numbers, largest: int) -> None:
+        """Find the steps of some rows, for numbers that the smallest float of each may be, the smallest first."""
+        low, high = (np.divide.outer(of[rows], tried).reshape(-1) for of in self._least)
+        of_row = np.repeat(rows, len(tried))
+        low = np.maximum(low, self._most[of_row] / largest)
+        ways = _Ways(of_row, low, high).some(low <= high)
+        n_columns = self._words.shape[1]
+        if len(ways.rows) * n_columns > _FEW:
+            ways = self._narrowed(ways, _GLANCE)
+        at_once = max(1, _AT_ONCE // n_columns)
+        for i in range(0, len(ways.rows), at_once):
+            some = ways.some(slice(i, i + at_once))
+            some = self._narrowed(some.some(~self._is_found[some.rows]))
+            while len(some.rows):
+                first = np.flatnonzero(np.diff(some.rows, prepend=-1))
+                self._take(some.rows[first], (some.begin[first] + some.end[first]) / 2)
+                is_left = ~self._is_found[some.rows]
+                is_left[first] = False
+                some = some.some(is_left)
 
     def _narrowed(self, ways: "_Ways", n_columns: int | None = None) -> "_Ways":
         """Narrow intervals of steps by the first floats of their rows; those in which nothing can be are left out."""
@@ -253,34 +246,36 @@ class _Floats:
             low, high = self._low[ways.rows, :n_columns], self._high[ways.rows, :n_columns]
             least, most = np.ceil(low / ways.end[:, None]), np.floor(high / ways.begin[:, None])
             is_sure = least == most
-            narrow = _Ways(
-                ways.rows,
-                np.maximum(ways.begin, (low / least).max(1, where=is_sure, initial=0)),
-                np.minimum(ways.end, (high / least).min(1, where=is_sure, initial=np.inf)),
-            )
+            if is_sure.all():
+                begin, end = (low / least).max(1), (high / least).min(1)
+            else:
+                begin = (low / least).max(1, where=is_sure, initial=0)
+                end = (high / least).min(1, where=is_sure, initial=np.inf)
+            narrow = _Ways(ways.rows, np.maximum(ways.begin, begin), np.minimum(ways.end, end))
             alive = (least <= most).all(1) & (narrow.begin <= narrow.end)
-            is_narrower = (narrow.begin > ways.begin) | (narrow.end < ways.end)
-            is_open = bool((is_narrower & ~is_sure.all(1) & alive).any())
+            is_doubtful = alive & ~is_sure.all(1)
+            is_open = bool((is_doubtful & ((narrow.begin > ways.begin) | (narrow.end < ways.end))).any())
             ways = narrow.some(alive)
-            if not is_open and len(ways.rows):
+            if not is_open and is_doubtful.any():
                 fork = _Fork.at_first_doubt(low[alive], high[alive], least[alive], most[alive])
                 if is_open := fork.has_ways:
                     ways = ways.forked(fork)
         return ways
 
-    def _take(self, rows: Numbers, middle: Numbers) -> Numbers:
-        """Take the steps that are right, of rows and the middles of their intervals; which of the rows have one."""
-        step = middle.astype(np.float32)
-        down, up = (np.nextafter(step, np.float32(to)) for to in (0, np.inf))
-        is_found = np.zeros(len(rows), bool)
-        for near in (step, down, up, np.nextafter(down, np.float32(0)), np.nextafter(up, np.float32(np.inf))):
-            at = np.flatnonzero(~is_found & np.isfinite(near) & (near > 0))
+    def _take(self, rows: Numbers, middle: Numbers) -> None:
+        """Take the steps that are right, of rows and the middles of their intervals."""
+        middle = middle.astype(np.float32)
+        for n_away in (0, -1, 1, -2, 2):  # floats from the middle
+            near = middle
+            for _ in range(abs(n_away)):
+                near = np.nextafter(near, np.float32(np.inf if n_away > 0 else 0))
+            at = np.flatnonzero(~self._is_found[rows] & np.isfinite(near) & (near > 0))
             if not len(at):
                 continue
-            tried, chosen = near[at], rows[at]
-            numbers = np.rint(self._values[chosen] / tried[:, None]).astype(np.float32)
-            products = torch.from_numpy(numbers * tried[:, None]).to(self._kind.torch)
+            step, chosen = near[at], rows[at]
+            numbers = np.rint(self._values[chosen] / step[:, None]).astype(np.float32)
+            products = torch.from_numpy(numbers * step[:, None]).to(self._kind.torch)
             is_right = (words_of(products).reshape(numbers.shape) == self._words[chosen]).all(1)
-            is_found[at] = is_right
-            self.steps[chosen[is_right]], self.numbers[chosen[is_right]] = tried[is_right], numbers[is_right]
-        return is_found
+            right = chosen[is_right]
+            self._is_found[right] = True
+            self.steps[right], self.numbers[right] = step[is_right], numbers[is_right]
