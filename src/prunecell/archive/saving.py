@@ -139,7 +139,8 @@ def write(
     path = check_path("path", path)
     check_ending(path, ARCHIVE)
     user = _user_metadata(metadata)
-    rows: dict[str, Numbers] = {}  # which live, of the tensors that are stored as integers
+    rows: dict[str, Numbers] = {}  # which live, of the last tensor of each number of rows that is stored as integers
+    last: dict[int, str] = {}
     with writing(path, user) as draft:
         for name, item in items:
             if name in draft.entries:
@@ -159,7 +160,8 @@ def write(
                 continue
             draft.append(name, encoded.record, encoded.blob)
             if encoded.rows is not None:
-                rows[name] = encoded.rows
+                rows.pop(last.get(len(encoded.rows), name), None)
+                rows[name], last[len(encoded.rows)] = encoded.rows, name
 
 
 def _more_bytes(record: Record | IntegerRecord) -> int:

@@ -101,25 +101,65 @@ def open_reader(coder: str, source: Source, dtype: np.dtype[Any], count: int) ->
     return CODERS[coder].open(source, dtype, count)
 
 
-def encoded_size(setting: Setting, numbers: Numbers) -> int:
-    """Count the bytes that a setting makes of these numbers."""
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The best setting for some numbers.
+
+    Attributes:
+        n_bytes: that it makes of them, about.
+        written: these bytes, where the numbers are few.
+    """
+
+    setting: Setting
+    n_bytes: int
+    written: list[bytes] | None
+
+
+def encoded(setting: Setting, numbers: Numbers) -> list[bytes]:
+    """Return what a setting makes of these numbers."""
     writer = setting.writer()
     writer.write(numbers)
-    return sum(map(len, writer.finish()))
+    return writer.finish()
 
 
-def choose_setting(numbers: Numbers) -> tuple[Setting, int]:
-    """Return the best setting for `numbers` and the bytes that it makes of them, about."""
+def encoded_size(setting: Setting, numbers: Numbers) -> int:
+    """Count the bytes that a setting makes of these numbers."""
+    return numbers.nbytes if setting is RAW else sum(map(len, encoded(setting, numbers)))
+
+
+def choose_setting(numbers: Numbers) -> Choice:
+    """Find the best setting for numbers."""
     coders = [coder for coder in CODERS.values() if coder.codes(numbers.dtype.itemsize)]
     settings = [setting for coder in coders for setting in coder.settings]
     if not len(numbers):
-        return settings[0], 0
+        return Choice(setting=settings[0], n_bytes=0, written=encoded(settings[0], numbers))
+    if len(numbers) <= _GLANCE:
+        return _choose_for_few(numbers, settings)
     best, size = RAW, numbers.nbytes
     for setting in settings:
         tried = _glance(setting, numbers, best, size) if setting.is_search else encoded_size(setting, numbers)
         if tried < setting.worth * size:
             best, size = setting, tried
-    return best, size
+    return Choice(setting=best, n_bytes=size, written=None)
+
+
+def _choose_for_few(numbers: Numbers, settings: list[Setting]) -> Choice:
+    best, size, written = RAW, numbers.nbytes, [numbers.tobytes()]
+    for setting in settings:
+        if setting.is_search and numbers.itemsize == 1 and not _repeats(numbers):
+            continue
+        tried = encoded(setting, numbers)
+        n_bytes = sum(map(len, tried))
+        if n_bytes < setting.worth * size:
+            best, size, written = setting, n_bytes, tried
+    return Choice(setting=best, n_bytes=size, written=written)
+
+
+def _repeats(numbers: Numbers) -> bool:
+    """Tell whether three bytes ever stand there twice: deflate finds no less, and then its search finds nothing."""
+    wide = numbers.astype(np.uint32)
+    triples = np.sort(wide[:-2] << 16 | wide[1:-1] << 8 | wide[2:])
+    return bool((triples[1:] == triples[:-1]).any())
 
 
 def _glance(setting: Setting, numbers: Numbers, best: Setting, size: int) -> int:

@@ -1,14 +1,14 @@
 """One tensor -> its record and its blob, in the forms that are smallest."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.codecs.coders import RAW, Setting, choose_setting
+from prunecell.codecs.coders import RAW, Choice, Setting, choose_setting
 from prunecell.codecs.dtypes import (
     ELEMENT_TYPES,
     ElementType,
@@ -18,15 +18,18 @@ from prunecell.codecs.dtypes import (
     words_to_store,
 )
 from prunecell.codecs.encode_integers import encode_integers
-from prunecell.codecs.integers import integers_in, scaled_integers
+from prunecell.codecs.integers import Integers, book_in, few_of, integers_in, may_have_book, scaled_integers
 from prunecell.codecs.narrowing import chunks_of, narrowed
-from prunecell.codecs.positions import POSITION_FORMS
+from prunecell.codecs.positions import CHUNK, POSITION_FORMS
 from prunecell.codecs.records import IntegerRecord, Record, StreamFacts
 from prunecell.codecs.values import VALUE_FORMS, ValueForm, distinct
 
 _SAMPLE = 1 << 18  # words of a sample on which forms are tried; a sample with few kept words is larger
 _SAMPLE_KEPT = 1 << 17  # kept words that a sample should have, because with fewer the tables of a coder weigh too much
-_WORTH = 0.98  # integers under contexts are chosen if they take at most this part of the other forms: they are slower
+_WORTH = 0.98  # integers under contexts are chosen if they take at most this part of the other forms: they are slow
+_WORTH_OF_FEW = 1.0  # the same of up to _SLOW words, beside bytes with steps
+_SLOW = 1 << 16
+_NEAR = 1.02  # floats are written beside their integers if a sample of them takes less than this part of those
 _WINDOWS = 16  # runs of words, spread over a large tensor, that its sample is made of
 
 
@@ -74,21 +77,41 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True)
 class _Values:
-    """A chosen form of values: its name, the settings of its streams, and the bytes that it makes of the sample."""
+    """A form of values, how its streams are written, and the bytes that it makes of the sample."""
 
     name: str
     form: ValueForm
-    settings: tuple[Setting, ...]
+    streams: tuple[Choice, ...]
     n_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Positions:
-    """A chosen form of positions: its name, the setting of its stream, and the bytes that it makes of the sample."""
+    """A form of positions, and how its stream is written."""
 
     name: str
-    setting: Setting
-    n_bytes: int
+    stream: Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Forms:
+    """The forms of words.
+
+    Attributes:
+        positions: None if all words are kept.
+        n_bytes: of all words, about.
+        n_kept: words of the sample.
+    """
+
+    positions: _Positions | None
+    values: _Values
+    n_bytes: float
+    n_kept: int
+
+    @property
+    def streams(self) -> tuple[Choice, ...]:
+        """How the streams are written."""
+        return self.values.streams if self.positions is None else (self.positions.stream, *self.values.streams)
 
 
 def encode(
@@ -101,22 +124,62 @@ def encode(
         backend: a name in `BACKENDS`.
         before: the `rows` of tensors before it in the file, by their names. One that seems to feed it becomes `above`.
     """
+    kind, few = element_type(tensor.dtype), None
     if isinstance(tensor, Scaled):
-        shape, kind = tuple(tensor.integers.shape), element_type(tensor.dtype)
-        words = words_of(tensor.integers)
-        steps = words_of(tensor.scales)
+        shape, words, steps = tuple(tensor.integers.shape), words_of(tensor.integers), words_of(tensor.scales)
         encoded = encode_words(words, kind, shape, backend, stored=ELEMENT_TYPES["int8"], scales=steps)
-        ways = iter([scaled_integers(words.view("i1"), "steps", steps.view("<f4"))])
+        found: Integers | None = scaled_integers(words.view("i1"), "steps", steps.view("<f4"))
+        limit = _worth(encoded)
     else:
-        shape, kind, words = tuple(tensor.shape), element_type(tensor.dtype), words_to_store(tensor)
-        encoded = encode_words(words, kind, shape, backend)
-        ways = integers_in(words, kind, shape)
-    for found in ways if encoded.record.count else ():
-        smaller = encode_integers(found, kind, shape, before, int(encoded.record.n_bytes * _WORTH))
-        if smaller is not None:
-            record, blob, rows = smaller
-            encoded = Encoded(record=record, blob=blob, rows=rows)
+        shape, words = tuple(tensor.shape), words_to_store(tensor)
+        few = few_of(words) if kind.is_float and words.any() else None
+        found = integers_in(words, few, kind, shape) if words.any() else None
+        encoded, limit = _in_streams(words, found, kind, shape, backend)
+    if not encoded.record.count:
+        return encoded
+    if found is not None and (smaller := encode_integers(found, kind, shape, before, limit)) is not None:
+        encoded = _with_rows(*smaller)
+        limit = _worth(encoded)
+    if may_have_book(words, found) and (book := book_in(words, few, kind, limit)) is not None:
+        smaller = encode_integers(book, kind, shape, before, limit)
+        encoded = encoded if smaller is None else _with_rows(*smaller)
     return encoded
+
+
+def _with_rows(record: IntegerRecord, blob: list[bytes], rows: Numbers) -> Encoded:
+    return Encoded(record=record, blob=blob, rows=rows)
+
+
+def _worth(encoded: Encoded) -> int:
+    """The bytes that integers under contexts must stay below to be chosen instead."""
+    return int(encoded.record.n_bytes * _WORTH)
+
+
+def _in_streams(
+    words: Numbers, found: Integers | None, kind: ElementType, shape: tuple[int, ...], backend: str
+) -> tuple[Encoded, int]:
+    """Encode words as they are or, where they are found to be small integers with steps, as those.
+
+    Returns:
+        (the smaller one; the bytes that integers under contexts must stay below to be chosen instead)
+    """
+    is_scaled = found is not None and found.meaning in ("step", "steps") and found.stored.name == "int8"
+    if found is None or not is_scaled or not shape or 4 * shape[0] >= words.nbytes:
+        encoded = encode_words(words, kind, shape, backend)
+        return encoded, _worth(encoded)
+    scaled = encode_words(
+        words_of(torch.from_numpy(found.numbers).to(torch.int8)),
+        *(kind, shape, backend),
+        stored=found.stored,
+        scales=np.ascontiguousarray(np.broadcast_to(found.prefix, shape[:1])),
+    )
+    words, stored = narrowed(words, kind)
+    forms = _choose(words, stored, BACKENDS[backend])
+    if forms.n_bytes < _NEAR * scaled.record.n_bytes:
+        floats = _encoded(words, kind, shape, stored, forms, None)
+        if floats.record.n_bytes <= scaled.record.n_bytes:
+            return floats, _worth(floats)
+    return scaled, _worth(scaled) if len(words) > _SLOW else int(scaled.record.n_bytes * _WORTH_OF_FEW)
 
 
 def encode_words(
@@ -129,23 +192,32 @@ def encode_words(
     scales: Numbers | None = None,
 ) -> Encoded:
     """Encode words in the smallest forms of positions and values."""
-    record = Record(kind=kind, shape=shape, stored=kind, positions="none", values="none", count=0, streams=())
     if not words.any():
+        record = Record(kind=kind, shape=shape, stored=kind, positions="none", values="none", count=0, streams=())
         return Encoded(record=record, blob=[])
     if stored is None:
         words, stored = narrowed(words, kind)
-    positions, values = _choose(words, stored, BACKENDS[backend])
-    count, streams = _write(words, positions, values)
-    before = [
-        numbers for numbers in (scales, values.form.book if values.form.has_book else None) if numbers is not None
-    ]
-    at = 0 if positions is None else 1
-    streams[at:at] = [(RAW, [numbers.tobytes()]) for numbers in before]
-    record = replace(
-        record,
+    return _encoded(words, kind, shape, stored, _choose(words, stored, BACKENDS[backend]), scales)
+
+
+def _encoded(
+    words: Numbers,
+    kind: ElementType,
+    shape: tuple[int, ...],
+    stored: ElementType,
+    forms: _Forms,
+    scales: Numbers | None,
+) -> Encoded:
+    count, streams = _write(words, forms)
+    books = (scales, forms.values.form.book if forms.values.form.has_book else None)
+    at = 0 if forms.positions is None else 1
+    streams[at:at] = [(RAW, [numbers.tobytes()]) for numbers in books if numbers is not None]
+    record = Record(
+        kind=kind,
+        shape=shape,
         stored=stored,
-        positions="all" if positions is None else positions.name,
-        values=values.name,
+        positions="all" if forms.positions is None else forms.positions.name,
+        values=forms.values.name,
         count=count,
         streams=tuple(StreamFacts(coder=s.coder, n_bytes=sum(map(len, written))) for s, written in streams),
     )
@@ -161,56 +233,69 @@ def _sample(words: Numbers, total: int) -> Numbers:
     return np.concatenate([words[start : start + size] for start in starts])
 
 
-def _choose(words: Numbers, stored: ElementType, backend: Backend) -> tuple[_Positions | None, _Values]:
-    """Try every form on a sample; return the smallest ones, with None for positions if all words are to be kept."""
+def _choose(words: Numbers, stored: ElementType, backend: Backend) -> _Forms:
+    """Try every form on a sample that may be the smallest."""
     sample = _sample(words, _SAMPLE)
-    book = None if stored.itemsize == 1 or distinct(sample) is None else distinct(words)
+    book = None if stored.itemsize == 1 else distinct(sample)
+    if book is not None and len(sample) < len(words):
+        book = distinct(words)
     dense = _best_values(sample, stored, backend, book)
-    n_kept = np.count_nonzero(sample)
+    n_kept = int(np.count_nonzero(sample))
     if n_kept == len(sample):
-        return None, dense
+        return _forms(None, dense, n_kept, len(words) / len(sample))
     price = dense.n_bytes / len(sample)
+    forms = _forms(None, dense, len(sample), len(words) / len(sample))
     if n_kept < _SAMPLE_KEPT:
-        sample = _sample(words, _SAMPLE * _SAMPLE_KEPT // (int(n_kept) + 1))
-    positions = np.flatnonzero(sample != 0)
-    sparse = _best_values(sample[positions], stored, backend, None if book is None else book[book != 0])
-    where = [_try_positions(name, positions, len(sample)) for name in backend.positions]
-    best = min(where, key=lambda tried: tried.n_bytes)
-    return (best, sparse) if best.n_bytes + sparse.n_bytes < price * len(sample) else (None, dense)
+        sample = _sample(words, _SAMPLE * _SAMPLE_KEPT // (n_kept + 1))
+    at = np.flatnonzero(sample != 0)
+    values = _best_values(sample[at], stored, backend, None if book is None else book[book != 0])
+    tried = [
+        _Positions(name=name, stream=choose_setting(POSITION_FORMS[name].writer().numbers(at, len(sample))))
+        for name in backend.positions
+    ]
+    positions = min(tried, key=lambda tried: tried.stream.n_bytes)
+    if positions.stream.n_bytes + values.n_bytes < price * len(sample):
+        return _forms(positions, values, len(at), len(words) / len(sample))
+    return forms
+
+
+def _forms(positions: _Positions | None, values: _Values, n_kept: int, times: float) -> _Forms:
+    """Scale what was found on a sample up to all words, which are so many times as many."""
+    book = values.form.book.nbytes
+    n_bytes = book + times * (values.n_bytes - book + (positions.stream.n_bytes if positions else 0))
+    return _Forms(positions=positions, values=values, n_bytes=n_bytes, n_kept=n_kept)
 
 
 def _best_values(words: Numbers, stored: ElementType, backend: Backend, book: Numbers | None) -> _Values:
-    tried = [_try_values(name, form, words) for name, form in _forms(stored, backend, book)]
-    return min(tried, key=lambda values: values.n_bytes)
-
-
-def _forms(stored: ElementType, backend: Backend, book: Numbers | None) -> Iterator[tuple[str, ValueForm]]:
-    """Make the forms that are tried; one that needs a book is tried only if there is one."""
+    """Try the forms of values; one with a book only if there is one, which takes less than the best form before it."""
+    best: _Values | None = None
     for name in backend.values:
         form = VALUE_FORMS[name]
         if not form.has_book:
-            yield name, form(kind=stored)
-        elif book is not None:
-            yield name, form(kind=stored, book=book)
+            tried = _try_values(name, form(kind=stored), words)
+        elif book is not None and (best is None or book.nbytes < best.n_bytes):
+            tried = _try_values(name, form(kind=stored, book=book), words)
+        else:
+            continue
+        best = tried if best is None or tried.n_bytes < best.n_bytes else best
+    if best is None:
+        raise AssertionError("every backend has a form without a book")
+    return best
 
 
 def _try_values(name: str, form: ValueForm, words: Numbers) -> _Values:
-    chosen = [choose_setting(numbers) for numbers in form.split(words)]
-    n_bytes = form.book.nbytes + sum(size for _, size in chosen)
-    return _Values(name=name, form=form, settings=tuple(setting for setting, _ in chosen), n_bytes=n_bytes)
+    streams = tuple(choose_setting(numbers) for numbers in form.split(words))
+    n_bytes = form.book.nbytes + sum(stream.n_bytes for stream in streams)
+    return _Values(name=name, form=form, streams=streams, n_bytes=n_bytes)
 
 
-def _try_positions(name: str, positions: Numbers, size: int) -> _Positions:
-    setting, n_bytes = choose_setting(POSITION_FORMS[name].writer().numbers(positions, size))
-    return _Positions(name=name, setting=setting, n_bytes=n_bytes)
-
-
-def _write(
-    words: Numbers, positions: _Positions | None, values: _Values
-) -> tuple[int, list[tuple[Setting, list[bytes]]]]:
+def _write(words: Numbers, forms: _Forms) -> tuple[int, list[tuple[Setting, list[bytes]]]]:
     """Write all words in the chosen forms; return how many are kept, and the streams."""
-    where = None if positions is None else POSITION_FORMS[positions.name].writer()
-    settings = values.settings if positions is None else (positions.setting, *values.settings)
+    written = [(stream.setting, stream.written) for stream in forms.streams if stream.written is not None]
+    if len(words) <= CHUNK and len(written) == len(forms.streams):
+        return forms.n_kept, written  # the sample was all, and small
+    where = None if forms.positions is None else POSITION_FORMS[forms.positions.name].writer()
+    settings = [stream.setting for stream in forms.streams]
     writers = [setting.writer() for setting in settings]
     count = 0
     for chunk in chunks_of(words):
@@ -219,6 +304,6 @@ def _write(
             at = np.flatnonzero(chunk != 0)
             streams, kept = [where.numbers(at, len(chunk))], chunk[at]
         count += len(kept)
-        for writer, numbers in zip(writers, streams + values.form.split(kept), strict=True):
+        for writer, numbers in zip(writers, streams + forms.values.form.split(kept), strict=True):
             writer.write(numbers)
     return count, [(setting, writer.finish()) for setting, writer in zip(settings, writers, strict=True)]

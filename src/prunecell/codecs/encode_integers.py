@@ -10,7 +10,8 @@ from prunecell.codecs.dtypes import ElementType, Numbers
 from prunecell.codecs.integers import Integers
 from prunecell.codecs.records import IntegerRecord
 
-_TRIED = 1 << 20  # numbers on which is tried what a larger tensor would take
+_TRIED = 1 << 20  # numbers on which is tried what a tensor four times as large would take
+_TRIED_KEPT = 1 << 18  # of which so many should not be zero, because those take the time
 
 
 def encode_integers(
@@ -78,13 +79,23 @@ def _sides(shape: tuple[int, ...], above: Numbers) -> Iterator[int]:
             yield side
 
 
+def _some_rows(numbers: Numbers, shape: tuple[int, ...]) -> Numbers | None:
+    """Rows of a large tensor on which is tried what it takes."""
+    if len(shape) < 2:  # noqa: PLR2004 - a vector is one row
+        return None
+    part = min(_TRIED / len(numbers), _TRIED_KEPT / np.count_nonzero(numbers))
+    if part > 1 / 4:
+        return None
+    chosen = np.linspace(0, shape[0] - 1, max(1, int(part * shape[0]))).astype(np.int64)
+    some: Numbers = numbers.reshape(shape[0], -1)[chosen]
+    return some if some.any() else None
+
+
 def _best_side(numbers: Numbers, shape: tuple[int, ...], above: Numbers, limit: int) -> int | None:
     """Return the side of the smallest stream; None where even that is too large, as a part of a large tensor tells."""
     sides, part = [*_sides(shape, above)], shape
-    if len(numbers) > _TRIED and len(shape) > 1 and shape[0] > 1:
-        n_rows = min(shape[0], max(1, _TRIED // (len(numbers) // shape[0])))
-        chosen = np.linspace(0, shape[0] - 1, n_rows).astype(np.int64)
-        numbers, part = numbers.reshape(shape[0], -1)[chosen].reshape(-1), (n_rows, *shape[1:])
+    if (some := _some_rows(numbers, shape)) is not None:
+        numbers, part = some.reshape(-1), (len(some), *shape[1:])
     elif len(sides) == 1:
         return 0
     sizes = {side: len(write_contexts(numbers, _grid(part, side), above) or numbers.tobytes()) for side in sides}

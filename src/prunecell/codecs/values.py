@@ -3,6 +3,7 @@
 A form splits words into streams of numbers and joins them again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -13,6 +14,8 @@ from prunecell.codecs.words import join_bytes
 from prunecell.errors import FormatError
 
 MAX_BOOK = 256  # words in a codebook: an index is a byte
+_TABLE = 1 << 16  # a table in which words are looked up; fewer words are searched for one by one
+_ODD = tuple(0x9E3779B97F4A7C15 * odd for odd in range(1, 64, 2))  # factors that mix the bits of words
 _BYTE: np.dtype[Any] = np.dtype("u1")
 
 
@@ -116,11 +119,7 @@ class Codebook:
 
     def split(self, words: Numbers) -> list[Numbers]:
         """Turn words into indices."""
-        if self.book.itemsize > 2:  # noqa: PLR2004 - a table of all words of two bytes is small
-            return [np.searchsorted(self.book, words).astype(_BYTE)]
-        index = np.zeros(1 << 16, _BYTE)
-        index[self.book] = np.arange(len(self.book), dtype=_BYTE)
-        return [index[words]]
+        return [places_in(self.book, words).astype(_BYTE)]
 
     def join(self, streams: list[Numbers]) -> Numbers:
         """Turn indices back into words."""
@@ -159,3 +158,37 @@ def distinct(words: Numbers) -> Numbers | None:
         if len(book) > MAX_BOOK:
             return None
     return book
+
+
+def places_in(book: Numbers, words: Numbers) -> Numbers:
+    """Find the place of each word in a sorted book, which has all of them.
+
+    >>> places_in(np.array([3, 7], np.uint32), np.array([7, 3, 7], np.uint32)).tolist()
+    [1, 0, 1]
+    """
+    if len(words) < _TABLE:
+        return np.searchsorted(book, words)
+    hashed = _hash_of(book)
+    if hashed is None:
+        return np.searchsorted(book, words)
+    table = np.zeros(_TABLE, np.min_scalar_type(len(book)))
+    table[hashed(book)] = np.arange(len(book))
+    found: Numbers = table[hashed(words)]
+    return found
+
+
+def _hash_of(book: Numbers) -> Callable[[Numbers], Numbers] | None:
+    """Find a function to 16 bits that takes no two words of a book to one; None if it has none among a few."""
+    if book.itemsize <= 2:  # noqa: PLR2004 - bytes
+        return lambda words: words
+    shift = book.dtype.type(8 * book.itemsize - 16)
+    for odd in _ODD:
+        factor = book.dtype.type(odd & (1 << 8 * book.itemsize) - 1)
+
+        def hashed(words: Numbers, factor: np.unsignedinteger[Any] = factor) -> Numbers:
+            product: Numbers = words * factor >> shift
+            return product
+
+        if len(np.unique(hashed(book))) == len(book):
+            return hashed
+    return None

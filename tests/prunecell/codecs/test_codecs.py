@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prunecell.archive.listing import pack_entries, unpack_entries
-from prunecell.codecs.coders import CODERS, RAW, Coder, Setting, choose_setting, encoded_size, open_reader
+from prunecell.codecs.coders import CODERS, RAW, Coder, Setting, choose_setting, encoded, encoded_size, open_reader
 from prunecell.codecs.decode import decode, open_blob
 from prunecell.codecs.dtypes import ELEMENT_TYPES, element_type, words_of
 from prunecell.codecs.encode import BACKENDS, Backend, encode
@@ -328,8 +328,9 @@ def test_streams_are_read_back_in_any_portions(setting, dtype, count):
 @given(st.binary(max_size=3000))
 def test_the_chosen_coder_makes_no_more_than_raw(data):
     numbers = np.frombuffer(data, np.uint8)
-    setting, _ = choose_setting(numbers)
-    assert encoded_size(setting, numbers) <= max(len(data), 2)  # 2: deflate of nothing
+    choice = choose_setting(numbers)
+    assert encoded_size(choice.setting, numbers) <= max(len(data), 2)  # 2: deflate of nothing
+    assert choice.written == encoded(choice.setting, numbers)
 
 
 def test_pcodec_is_asked_for_by_name_when_it_is_missing(monkeypatch):

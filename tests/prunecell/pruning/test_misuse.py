@@ -203,6 +203,20 @@ for _ in range(8):
     parallel(torch.randn(4, 8)).square().mean().backward()
     solver.step()
     pruner.step(8)
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from prunecell import Quantizer, RateSpec
+torch.manual_seed(0)
+rounded = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+parallel = nn.parallel.DistributedDataParallel(rounded)
+quantizer = Quantizer(parallel, RateSpec(lam=1e-3, steps=12))
+solver = ZeroRedundancyOptimizer(quantizer.param_groups(lr=0.01), optimizer_class=torch.optim.Adam)
+quantizer.attach(solver)
+torch.manual_seed(rank)
+for _ in range(12):
+    solver.zero_grad()
+    parallel(torch.randn(4, 8)).square().mean().backward()
+    solver.step()
+    quantizer.step(8)
 from prunecell import Lowest, Static
 from prunecell.criteria import taylor
 try:
@@ -210,7 +224,8 @@ try:
     refused = ""
 except ValueError as error:
     refused = str(error)
-torch.save({"model": model.state_dict(), "masks": pruner.masks, "refused": refused}, f"{folder}/{rank}.pt")
+made = {"model": model.state_dict(), "masks": pruner.masks, "rounded": rounded.state_dict(), "integers": quantizer.integers}
+torch.save({**made, "refused": refused}, f"{folder}/{rank}.pt")
 torch.distributed.destroy_process_group()
 if other:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
@@ -221,8 +236,11 @@ def test_processes_that_train_together_agree(tmp_path):
     subprocess.run([sys.executable, "-c", PROCESSES, str(tmp_path)], check=True, timeout=120)
     one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert "which every process has of its own samples only" in one["refused"]
-    for kind in ("model", "masks"):
+    for kind in ("model", "masks", "rounded", "integers"):
         assert all(torch.equal(value, two[kind][name]) for name, value in one[kind].items())
+    for name, integers in one["integers"].items():
+        assert torch.equal(integers, integers.round())
+        assert torch.equal(integers == 0, one["rounded"][name] == 0)
     for name, mask in one["masks"].items():
         assert int(mask.sum()) == mask.numel() // 4
         assert not one["model"][name][~mask].any()
