@@ -224,7 +224,8 @@ try:
     refused = ""
 except ValueError as error:
     refused = str(error)
-made = {"model": model.state_dict(), "masks": pruner.masks, "rounded": rounded.state_dict(), "integers": quantizer.integers}
+made = {"model": model.state_dict(), "masks": pruner.masks}
+made |= {"rounded": rounded.state_dict(), "integers": quantizer.integers}
 torch.save({**made, "refused": refused}, f"{folder}/{rank}.pt")
 torch.distributed.destroy_process_group()
 if other:
