@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from n2d2.experiment.experiment import read
 from prunecell import Pruner
 from prunecell.data import mnist
-from prunecell.training.fitting import Batches, Task, fit
+from prunecell.training.accuracy import Batches
+from prunecell.training.fitting import Task, fit
 
 JOB = read(Path(__file__).parents[1] / "examples" / "lenet.ini")
 

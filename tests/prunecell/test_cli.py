@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 import prunecell
+from n2d2.experiment.experiment import Experiment
 from prunecell import cli
 from prunecell.files.formats import WRITERS
-from prunecell.training import fitting
 
 INI = """
 [database]
@@ -237,17 +237,17 @@ def test_after_ctrl_c_it_says_how_to_go_on_to_the_same_end(command, capsys, monk
     Path("net.ini").write_text(ini)
     command("run", "net.ini", "--epochs", "3", "--out", "whole")
     words = ["run", "net.ini", "--epochs", "3", "--out", "a folder"]
-    validate, seen = fitting.evaluate, 0
+    stimuli, seen = Experiment.stimuli, 0
 
-    def interrupting(*arguments):
+    def interrupting(experiment, partition):
         nonlocal seen
-        seen += 1
-        if seen == 3 * n_th - 1:  # in the second epoch of the stage
+        seen += partition == "Validation"
+        if seen == 3 * n_th - 1 and partition == "Validation":  # in the second epoch of the stage
             os.kill(os.getpid(), signal.SIGINT)
-        return validate(*arguments)
+        return stimuli(experiment, partition)
 
     with monkeypatch.context() as context:
-        context.setattr(fitting, "evaluate", interrupting)
+        context.setattr(Experiment, "stimuli", interrupting)
         out, err = call(capsys, context, *words, status=130)
     assert err == "interrupted; to go on: prunecell run net.ini --epochs 3 --out 'a folder' --resume\n"
     assert "Traceback" not in out

@@ -28,8 +28,9 @@ from n2d2.quantizer import PruneCell
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
 from prunecell.errors import DataError
+from prunecell.training.accuracy import Batches
 from prunecell.training.checkpoint import Checkpoint
-from prunecell.training.fitting import Batches, Task
+from prunecell.training.fitting import Task
 from prunecell.training.progress import Progress
 
 NO_WEIGHTS = Path("/dev/null")

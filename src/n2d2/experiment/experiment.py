@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from n2d2 import ini
 from n2d2.cells.deepnet_cell import DeepNetCell
@@ -18,7 +18,7 @@ from n2d2.solver import SolverOptimizer, build_optimizer
 from prunecell.errors import StateError
 from prunecell.kinds import COUNT, TEXT, check_fields
 from prunecell.plan import Plan
-from prunecell.training.fitting import Batches
+from prunecell.training.accuracy import Batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,10 @@ class Experiment:
     def stimuli(self, partition: str) -> Batches:
         """The batches of a partition, in its order."""
         return self.provider.batches(partition, shuffle=False)
+
+    def tested(self, model: nn.Module) -> float:
+        """The accuracy of a model on the test stimuli."""
+        return self.network.accuracy(model, self.stimuli("Test"))
 
 
 def build(document: Document, *, data_path: str | Path | None = None, seed: int = 0) -> Experiment:

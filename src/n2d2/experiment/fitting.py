@@ -54,7 +54,7 @@ def fit_shown(
         def watched(progress: Progress) -> None:
             check()
             watch(progress)
-            if len(progress.epochs) == epochs:
+            if bar.disable or len(progress.epochs) == epochs:
                 return  # the bar stays full until it is taken away
             epoch = f"epoch {len(progress.epochs) + 1}/{epochs}"
             if epoch != bar.tasks[0].description:
@@ -64,7 +64,7 @@ def fit_shown(
                 completed=progress.samples,
                 description=epoch,
                 loss=f"{progress.loss_sum / progress.samples:.4f}" if progress.samples else "-",
-                sparsity="" if task.keeper is None else f"  sparsity {task.keeper.sparsity:.2%}",
+                sparsity=f"  sparsity {progress.sparsity[-1][1]:.1%}" if progress.sparsity else "",  # as noted last
             )
 
         return fit(task, epochs, checkpoint=checkpoint, watch=watched)

@@ -33,7 +33,7 @@ from prunecell.report.picture import draw_run
 from prunecell.report.terminal import say, visible
 from prunecell.sparse.convert import compact_
 from prunecell.training.checkpoint import Checkpoint
-from prunecell.training.fitting import Task, evaluate
+from prunecell.training.fitting import Task
 from prunecell.training.progress import Epoch, Progress
 
 STAGES = ("dense", "pruned", "integers")
@@ -121,7 +121,7 @@ def _run(
         report = pruner.finalize()
         if following is not None:
             pruned = Pruned(
-                accuracy=evaluate(model, experiment.stimuli("Test")),
+                accuracy=experiment.tested(model),
                 sparsity=report.sparsity,
                 stored=store(model, archive).n_bytes,
             )
@@ -137,7 +137,7 @@ def _run(
         accuracy_runtime=tests["sparse"][0],
         seconds_dense=tests["dense"][1],
         seconds_runtime=tests["sparse"][1],
-        accuracy_dense=None if dense is None else evaluate(dense, experiment.stimuli("Test")),
+        accuracy_dense=None if dense is None else experiment.tested(dense),
         epochs=progress["pruned"].epochs,
         epochs_dense=progress["dense"].epochs,
         epochs_integers=progress["integers"].epochs,
@@ -198,6 +198,7 @@ def _task(experiment: Experiment, model: DeepNetCell) -> Task:
         train=experiment.train,
         validation=(lambda: experiment.stimuli("Validation")) if validated else None,
         loss=experiment.network.loss,
+        metric=experiment.network.accuracy,
         beside={"setting": experiment.setting},
     )
 
@@ -261,11 +262,11 @@ def _line(epoch: Epoch, *, pruned: bool) -> str:
 
 def _tested(experiment: Experiment, model: nn.Module, stored: Stored) -> dict[str, tuple[float, float]]:
     """Accuracy and seconds over the test set: of the model, and of the file loaded into the sparse runtime."""
-    found = {"dense": _timed(lambda: evaluate(model, experiment.stimuli("Test")))}
+    found = {"dense": _timed(lambda: experiment.tested(model))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingSparseWarning)  # the times that are printed show it
         small = compact_(experiment.fresh(), stored.path)
-    found["sparse"] = _timed(lambda: evaluate(small, experiment.stimuli("Test")))
+    found["sparse"] = _timed(lambda: experiment.tested(small))
     return found
 
 

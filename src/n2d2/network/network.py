@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from n2d2.cells.naming import weight_name
 from n2d2.ini import Document, IniError, IniWarning
@@ -25,9 +25,11 @@ from n2d2.network.targets import Scores, learned_cells, read_targets
 from n2d2.provider import DataProvider
 from n2d2.pruning import of_cell
 from n2d2.quantizer import PruneCell
+from n2d2.tally import check_batch, of_classes
 from n2d2.target import IGNORED, Score, squared_error
 from prunecell.plan import Key, Plan
 from prunecell.plan.spec import PruneSpec
+from prunecell.training.accuracy import Batches
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Answers = Tensor | list[Tensor]
@@ -95,6 +97,23 @@ class Network:
         scores = made if isinstance(made, list) else [made]
         losses = (self._loss_of(cell)(one, labels) for cell, one in zip(self.measured, scores, strict=True))
         return reduce(torch.add, losses)
+
+    @torch.no_grad()
+    def accuracy(self, model: nn.Module, batches: Batches) -> float:
+        """The fraction of the stimuli with a label that the first target finds right, as `prunecell`'s metrics.
+
+        The model, a copy of the network's or its sparse twin, is left in evaluation mode.
+        """
+        model.eval()
+        right = n = 0
+        for images, labels in batches:
+            target, made = self.answers(model(images))[0]
+            scores = made.flatten(1)
+            check_batch(target.name, scores, labels)
+            best = of_classes(scores, target.options.binary_threshold).argmax(1)
+            right += int((best == labels).sum())  # no class is IGNORED
+            n += int((labels != IGNORED).sum())
+        return right / max(n, 1)
 
     def _loss_of(self, cell: str) -> Loss:
         if self.graph.cells[cell].options.get("with_loss"):

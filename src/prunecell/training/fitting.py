@@ -1,4 +1,4 @@
-"""fit() and evaluate(): one training loop that reads from top to bottom and can be killed anywhere.
+"""fit(): one training loop that reads from top to bottom and can be killed anywhere.
 
 Everything that training depends on is in the checkpoint or a pure function of the epoch, so a run that was killed and
 resumed ends with the same bits as one that was not (one thread, CPU).
@@ -6,7 +6,7 @@ resumed ends with the same bits as one that was not (one thread, CPU).
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -20,11 +20,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from prunecell.choices import by_name
 from prunecell.errors import DivergedError, check_count
 from prunecell.report.facts import Report, WeightFacts
+from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.training.checkpoint import Checkpoint
 from prunecell.training.progress import Epoch, Progress
 
-Batches = Iterable[tuple[Tensor, Tensor]]
-"""(inputs, labels): inputs (n, ...), labels int64 (n,)."""
+NOTED_EVERY = 10
+"""Steps from one look at the sparsity to the next, because a Quantizer's goes over all weights."""
+
+NOTED_CHANGE = 0.001
+"""A smaller change of the sparsity within an epoch is noted at its end only."""
 
 
 class Keeper(Protocol):
@@ -58,11 +62,12 @@ class Task:
     """What is trained, and on what.
 
     Attributes:
-        model: gives scores, (n, classes).
+        model: gives what the loss takes, and the metric.
         optimizer: of its parameters.
         train: epoch number (from 0) -> its batches: the same batches whenever it is asked for the same epoch.
         validation: -> the batches on which each epoch ends; None: none.
-        loss: (scores, labels) -> a scalar.
+        loss: (outputs, labels) -> a scalar.
+        metric: (model, batches) -> a number, measured on the validation batches; see `evaluate`.
         keeper: a Pruner or a Quantizer of the model, attached to the optimizer; None trains densely.
         scheduler: of the optimizer's learning rates, which is stepped after every step of the optimizer.
         beside: name -> what else has a state_dict and belongs to the run: a log, say.
@@ -73,6 +78,7 @@ class Task:
     train: Callable[[int], Batches]
     validation: Callable[[], Batches] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    metric: Metric = evaluate
     keeper: Keeper | None = None
     scheduler: LRScheduler | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)
@@ -103,14 +109,16 @@ def fit(
         The progress at the end.
 
     Raises:
+        OptionError, OptionTypeError: the metric is accuracy, and the first validation batch is not of a classifier.
         DivergedError: the loss is NaN or infinite; the checkpoint is of before.
     """
     check_count("epochs", epochs)
     progress = Progress()
     parts = task.parts() | {"progress": progress}
-    if checkpoint is not None:
-        checkpoint.load(parts)
-    if task.keeper is not None:
+    resumed = checkpoint is not None and checkpoint.load(parts)
+    if epochs and not resumed:
+        _check_validation(task)
+    if task.keeper is not None and not progress.sparsity:
         progress.note_sparsity(task.keeper.sparsity)
     while len(progress.epochs) < epochs:
         _finish_epoch(task, progress, checkpoint, parts, watch)
@@ -119,6 +127,17 @@ def fit(
         if watch is not None:
             watch(progress)
     return progress
+
+
+def _check_validation(task: Task) -> None:
+    """Try the first validation batch, because an epoch would be lost where accuracy does not fit it."""
+    if task.validation is None or task.metric is not evaluate:
+        return
+    random = torch.get_rng_state()
+    try:
+        evaluate(task.model, islice(task.validation(), 1))
+    finally:
+        torch.set_rng_state(random)
 
 
 def _finish_epoch(
@@ -149,18 +168,22 @@ def _finish_epoch(
         progress.seconds = time.perf_counter() - started
         if task.keeper is not None:
             task.keeper.step(len(labels))
-            progress.note_sparsity(task.keeper.sparsity)
+            if progress.steps % NOTED_EVERY == 0:
+                progress.note_sparsity(task.keeper.sparsity, least=NOTED_CHANGE)
         if watch is not None:
             watch(progress)
         if checkpoint is not None and checkpoint.due:
             checkpoint.save(parts)
-    accuracy = None if task.validation is None else evaluate(task.model, task.validation())
+    accuracy = None if task.validation is None else float(task.metric(task.model, task.validation()))
+    sparsity = 0.0 if task.keeper is None else task.keeper.sparsity
+    if task.keeper is not None:
+        progress.note_sparsity(sparsity)
     progress.epochs.append(
         Epoch(
             number=len(progress.epochs) + 1,
             loss=progress.loss_sum / max(progress.samples, 1),
             accuracy=accuracy,
-            sparsity=0.0 if task.keeper is None else task.keeper.sparsity,
+            sparsity=sparsity,
             target_sparsity=0.0 if task.keeper is None else _asked_for(task.keeper.report().weights),
             seconds=time.perf_counter() - started,
         )
@@ -171,22 +194,3 @@ def _finish_epoch(
 
 def _asked_for(weights: Sequence[WeightFacts]) -> float:
     return sum(w.target_sparsity * w.n_weights for w in weights) / max(sum(w.n_weights for w in weights), 1)
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, batches: Batches) -> float:
-    """The fraction of the samples whose highest score is at the label; the model is left in evaluation mode.
-
-    Of a model that returns a list of outputs, the first is taken.
-
-    >>> evaluate(nn.Identity(), [(torch.eye(4), torch.tensor([0, 1, 2, 0]))])
-    0.75
-    """
-    model.eval()
-    right = n = 0
-    for inputs, labels in batches:
-        made = model(inputs)
-        scores = made[0] if isinstance(made, list | tuple) else made
-        right += int((scores.flatten(1).argmax(1) == labels).sum())  # (n, classes, 1, 1) too
-        n += len(labels)
-    return right / max(n, 1)

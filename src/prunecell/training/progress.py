@@ -1,10 +1,11 @@
 """Progress: where a run is, and the facts of its epochs."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prunecell.errors import StateError
-from prunecell.kinds import COUNT, LIST, NUMBER, SHARE, SPAN, check_fields, optional
+from prunecell.kinds import COUNT, LIST, NUMBER, REAL, SHARE, SPAN, check_fields, optional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,7 @@ class Epoch:
     Attributes:
         number: from 1.
         loss: the mean over its training samples.
-        accuracy: on the validation samples, in [0, 1]; None without any.
+        accuracy: on the validation samples, in [0, 1], or what the task's metric gave; None without any.
         sparsity: of the prunable weights, at its end; target_sparsity: what their schedules asked for by then, as a
             mean over all these weights.
         seconds: wall clock, validation included.
@@ -31,7 +32,7 @@ class Epoch:
 _EPOCH = {
     "number": COUNT,
     "loss": NUMBER,
-    "accuracy": optional(SHARE),
+    "accuracy": optional(REAL),
     "sparsity": SHARE,
     "target_sparsity": SHARE,
     "seconds": SPAN,
@@ -55,7 +56,8 @@ class Progress:
     Attributes:
         epochs: the facts of those that ended.
         steps, samples, loss_sum, seconds: of the one that runs.
-        sparsity: (samples seen since the beginning, sparsity) at each change.
+        sparsity: (samples seen since the beginning, sparsity): at the beginning, within an epoch where it has changed
+            by 0.001 at least, and at the end of each epoch that changed it.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -85,7 +87,8 @@ class Progress:
             check_fields(dict(zip(_CHANGE, change, strict=True)), _CHANGE, "a change of sparsity")
         vars(self).update(state, epochs=epochs, sparsity=changes)
 
-    def note_sparsity(self, sparsity: float) -> None:
-        """Remember a change of sparsity."""
-        if not self.sparsity or self.sparsity[-1][1] != sparsity:
+    def note_sparsity(self, sparsity: float, *, least: float = 0.0) -> None:
+        """Remember a change of sparsity, if it is one, and at least so large."""
+        change = abs(sparsity - self.sparsity[-1][1]) if self.sparsity else math.inf
+        if change and change >= least:
             self.sparsity.append((self.total_samples, sparsity))

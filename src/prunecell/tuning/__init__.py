@@ -7,6 +7,7 @@ bisection   of a strategy's knob
 bench       what trials share, and the training of one
 trials      what was tried, in a log
 quality     what is good enough, and who judges
+telling     whether data is the same as before
 loaders     the data, in the same order whenever it is asked for
 layers      sensitivity(): which layers bear pruning
 defaults    a plan and a learning rate to begin with

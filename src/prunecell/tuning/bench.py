@@ -71,6 +71,11 @@ class Bench:
         return self.epochs * self.train.n_batches
 
     @property
+    def n_steps_told(self) -> str:
+        """The same as Python text, for a loader called `train`."""
+        return f"{self.epochs} * {'len(train)' if self.train.is_sized else self.train.n_batches}"
+
+    @property
     def n_weights(self) -> int:
         """Numbers in all parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())

@@ -1,6 +1,8 @@
 """tune(): the smallest file of a model that is good enough, found by trying."""
 
 import math
+import os
+import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -12,11 +14,11 @@ from torch.nn import functional as F
 from prunecell.described import shown
 from prunecell.disk.claim import alone_in
 from prunecell.disk.targets import check_folder
-from prunecell.errors import OptionError, OptionTypeError, check_count, check_number, check_path, typed
-from prunecell.training.fitting import Batches, evaluate
+from prunecell.errors import OptionError, OptionTypeError, check_count, check_number, check_path, quoted, some, typed
+from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.tuning.bench import MakeOptimizer
 from prunecell.tuning.loaders import Stream, check_loader, split
-from prunecell.tuning.quality import Allowance, Judge, Loss, Metric
+from prunecell.tuning.quality import Allowance, Judge, Loss
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.search import Search
 from prunecell.tuning.strategies import STRATEGIES, Strategy
@@ -33,7 +35,7 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     epochs: int | None = None,
     folder: str | Path = "runs/tune",
     loss: Loss = F.cross_entropy,
-    metric: Metric = evaluate,
+    metric: Metric | None = None,
     optimizer: MakeOptimizer | None = None,
     strategies: Sequence[Strategy] = STRATEGIES,
     seed: int = 0,
@@ -56,22 +58,24 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
         validation: the same; the model must never have learned from it, or its drop will seem larger than it is. None:
             a tenth of the training data is held out, with that flaw.
         max_drop: >= 0, what the metric may lose, in points: 0.3 for 99.0 % to 98.7 %. Either this or
-        max_rise: >= 0, what the validation loss may rise, relative: 0.05 for 5 %.
+        max_rise: >= 0, what the validation loss may rise, relative: 0.05 for 5 %; the loss must be above zero.
         minutes: > 0, wall clock; None: until the search has ended.
         epochs: >= 1, of each trial that trains; None: as many as fit the minutes, at most 20, and 10 without minutes.
         folder: where everything is written; it is made.
         loss: (outputs, labels) -> a scalar, the mean over the samples.
-        metric: (model, batches) -> a number, higher is better; accuracy as a fraction by default.
+        metric: (model, batches) -> a number, higher is better; None: accuracy as a fraction, see `evaluate`, which
+            refuses what is not of a classifier. It is for max_drop alone.
         optimizer: parameters, or groups of them -> their optimizer; None: Adam, at a learning rate that is tried out.
         strategies: what is tried, in this order; see `prunecell.tuning.strategies`.
         seed: >= 0, of everything random.
         watch: called with each line that tells what happens; None: nobody.
 
     Raises:
-        OptionError: a setting is illegal, or the folder holds another search, or another run works in it.
+        OptionError: a setting is illegal, or the folder holds another search, one of other data too, or another run
+            works in it; no accuracy can be measured on the validation data, and no metric is given.
         OptionTypeError: a setting is of the wrong type, or a loader gives no pairs of tensors.
         PlanError: the model has nothing to prune.
-        FormatError: the folder's log is damaged.
+        FormatError: the folder's log is damaged, or its best file is.
 
     >>> import tempfile
     >>> net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4))
@@ -84,6 +88,9 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     if not isinstance(model, nn.Module):
         raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
     allowance = Allowance(max_drop=max_drop, max_rise=max_rise)
+    if metric is not None and max_rise is not None:
+        raise OptionError("metric= is illegal with max_rise=, which is of the loss: give max_drop=, or no metric")
+    _check_functions(loss=loss, metric=metric, optimizer=optimizer, watch=watch)
     check_loader("train", train)
     if validation is None:
         train, validation = split(train)
@@ -93,34 +100,53 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     if epochs is not None:
         check_count("epochs", epochs, low=1)
     check_count("seed", seed)
-    _check_strategies(strategies)
+    _check_strategies(strategies, model)
     folder = check_path("folder", folder)
+    _check_place(folder)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     held_out = Stream(loader=validation, seed=seed, device=device)
-    search = Search(
-        model=deepcopy(model).eval(),
-        train=Stream(loader=train, seed=seed + 1, device=device),
-        judge=Judge(validation=lambda: held_out.epoch(0), allowance=allowance, metric=metric, loss=loss),
-        loss=loss,
-        seconds=math.inf if minutes is None else 60 * minutes,
-        epochs=epochs,
-        folder=folder,
-        optimizer=optimizer,
-        strategies=strategies,
-        seed=seed,
-        watch=watch or _nobody,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    check_folder(folder)
+    judge = Judge(validation=lambda: held_out.epoch(0), allowance=allowance, metric=metric or evaluate, loss=loss)
+    begun, dense = time.monotonic(), deepcopy(model).eval()
     random = torch.get_rng_state()
     try:
+        search = Search(
+            model=dense,
+            train=Stream(loader=train, seed=seed + 1, device=device),
+            validation=validation,
+            judge=judge,
+            loss=loss,
+            seconds=math.inf if minutes is None else 60 * minutes,
+            epochs=epochs,
+            folder=folder,
+            optimizer=optimizer,
+            strategies=strategies,
+            seed=seed,
+            watch=watch or _nobody,
+            dense=judge.of_dense(dense),
+            begun=begun,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
             return search.run()
     finally:
         torch.set_rng_state(random)
 
 
-def _check_strategies(strategies: object) -> None:
+def _check_functions(*, loss: object, **others: object) -> None:
+    for name, value in {"loss": loss, **{name: other for name, other in others.items() if other is not None}}.items():
+        if not callable(value):
+            raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a function, not {typed(value)}")
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse a folder that cannot be made, before any work is done."""
+    there = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), Path())
+    if not there.is_dir():
+        raise OptionError(f"folder={str(folder)!r} is illegal: {there} is there already, and no folder")
+    check_folder(there)
+
+
+def _check_strategies(strategies: object, model: nn.Module) -> None:
     if not isinstance(strategies, Sequence) or not strategies or isinstance(strategies, str):
         raise OptionTypeError(f"strategies is {typed(strategies)}: it must be a list of strategies, as {STRATEGIES!r}")
     for strategy in strategies:
@@ -128,6 +154,12 @@ def _check_strategies(strategies: object) -> None:
             raise OptionTypeError(f"strategies holds {strategy!r}: it must be a list of strategies, as {STRATEGIES!r}")
         if strategies.count(strategy) > 1:
             raise OptionError(f"strategies holds {shown(strategy)} twice")
+    trained = [shown(strategy) for strategy in strategies if strategy.trains]
+    if trained and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise OptionError(
+            f"model has no parameter that requires a gradient, and {some(trained)} would train it: call"
+            " model.requires_grad_(), or give strategies that do not train, as [OneShot()]"
+        )
 
 
 def _nobody(line: str) -> None:

@@ -20,7 +20,7 @@ from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner
 from prunecell.report.picture import can_draw, new_figure
 from prunecell.schedules import Schedule, Static
-from prunecell.training.fitting import Batches
+from prunecell.training.accuracy import Batches
 from prunecell.tuning.loaders import check_loader
 from prunecell.tuning.quality import Loss, mean_loss
 

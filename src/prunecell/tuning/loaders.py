@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 from prunecell.errors import OptionError, OptionTypeError, typed
-from prunecell.training.fitting import Batches
+from prunecell.training.accuracy import Batches
 
 HELD_OUT = 10
 """One sample, or one batch, of so many is held out for validation where no validation data is given."""
@@ -42,7 +43,7 @@ class Stream:
             outside = torch.get_rng_state()
             torch.set_rng_state(own)
             try:
-                batches = batches or iter(self.loader)
+                batches = iter(self.loader) if batches is None else batches  # a DataLoader's may have no truth
                 inputs, labels = next(batches)
             except StopIteration:
                 return
@@ -52,9 +53,18 @@ class Stream:
             yield inputs.to(self.device), labels.to(self.device)
 
     @property
+    def is_sized(self) -> bool:
+        """Whether len() of the loader tells its batches; that of an IterableDataset is a guess, where it has one."""
+        streamed = isinstance(self.loader, DataLoader) and isinstance(self.loader.dataset, IterableDataset)
+        try:
+            return not streamed and len(self.loader) >= 0  # type: ignore[arg-type] # asked just now
+        except (TypeError, NotImplementedError):  # of a sampler without a length
+            return False
+
+    @cached_property
     def n_batches(self) -> int:
-        """The batches of one epoch."""
-        return len(self.loader) if isinstance(self.loader, Sized) else sum(1 for _ in self.loader)
+        """The batches of one epoch, counted by going through it where the loader does not know."""
+        return len(self.loader) if self.is_sized else sum(1 for _ in self.epoch(0))  # type: ignore[arg-type]
 
 
 def check_loader(name: str, loader: object) -> None:

@@ -16,7 +16,7 @@ NEEDED, BESIDE, VALUES = ("model", "train"), ("validation",), ("loss", "metric",
 
 
 def of_file(path: Path) -> dict[str, Any]:
-    """Run a Python file and return what it defines for a search: arguments of `tune`, by name.
+    """Run a Python file and return what it defines for a search: arguments of `tune`, by name, but for those of None.
 
     What it calls `model`, `train` and `validation` may be the thing itself, or a function without arguments that
     returns it. The file may import what lies beside it, as under `python FILE`. Code under `if __name__ == "__main__"`
@@ -43,7 +43,7 @@ def of_file(path: Path) -> dict[str, Any]:
 
 
 def _values(defined: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: defined[name] for name in VALUES if name in defined}
+    return {name: defined[name] for name in VALUES if defined.get(name) is not None}
 
 
 def _made(name: str, value: object, path: Path) -> object:

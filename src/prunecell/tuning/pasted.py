@@ -92,7 +92,7 @@ def loop(bench: Bench, keeper: str, *, between: str = "") -> str:
     loss = "torch.nn.functional.cross_entropy" if is_default else "loss"
     told = "" if is_default else "# loss: the one that tune was given\n"
     return f"""\
-{told}slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {bench.epochs} * len(train))
+{told}slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {bench.n_steps_told})
 model.train()
 for epoch in range({bench.epochs}):
 {between}    for inputs, labels in train:

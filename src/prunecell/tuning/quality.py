@@ -1,5 +1,6 @@
 """What a model may lose: its quality on the validation data, and the least that is enough."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,13 +9,10 @@ from torch import Tensor, nn
 
 from prunecell.choices import by_name
 from prunecell.errors import OptionError, OptionTypeError, check_number, typed
-from prunecell.training.fitting import Batches, evaluate
+from prunecell.training.accuracy import Batches, Metric, evaluate
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs, labels) -> a scalar, the mean over the samples."""
-
-Metric = Callable[[nn.Module, Batches], float]
-"""(model, batches) -> a number, higher is better: accuracy as a fraction, say."""
 
 _LEAST_SLACK = 0.002
 _ROUNDING = 1e-9  # so that 97.5 % is 2 points below 99.5 %
@@ -27,7 +25,8 @@ class Allowance:
 
     Attributes:
         max_drop: >= 0, in points: hundredths of the metric, such as 0.3 for 99.0 % to 98.7 %.
-        max_rise: >= 0, of the loss, relative: 0.05 for 5 %.
+        max_rise: >= 0, of the loss, relative: 0.05 for 5 %. The loss must be above zero then: what is 5 % of a negative
+            one depends on where its zero lies, as that of a likelihood on the units of the data.
     """
 
     max_drop: float | None = None
@@ -44,9 +43,18 @@ class Allowance:
             check_number(name, value, low=0)
 
     def least(self, dense: float) -> float:
-        """The least quality that is enough, from that of the dense model."""
+        """The least quality that is enough, from that of the dense model.
+
+        Raises:
+            OptionError: it is the loss that may rise, and that is not above zero.
+        """
         if self.max_drop is not None:
             return dense - self.max_drop / 100 - _ROUNDING
+        if dense >= 0:
+            raise OptionError(
+                f"max_rise={self.max_rise!r} is relative, and the dense model's loss is {-dense:g}, which is not above"
+                " zero: give metric=, and max_drop= in hundredths of it"
+            )
         return dense * (1 + (self.max_rise or 0)) - _ROUNDING  # a quality that is a loss is negative
 
 
@@ -82,6 +90,18 @@ class Judge:
         except (TypeError, ValueError):
             raise OptionTypeError(f"metric gave {typed(value)}: it must give a number, higher is better") from None
 
+    def of_dense(self, model: nn.Module) -> float:
+        """The quality of the dense model, with which all others are compared.
+
+        Raises:
+            OptionTypeError, OptionError: as `__call__` and `Allowance.least`, or it is no finite number.
+        """
+        dense = self(model)
+        if not math.isfinite(dense):
+            raise OptionError(f"the dense model's quality is {dense}: nothing can be compared with it")
+        self.allowance.least(dense)
+        return dense
+
     def told(self, quality: float) -> str:
         """A quality as people write it."""
         if self.allowance.max_drop is None:
@@ -93,13 +113,20 @@ class Judge:
 def mean_loss(model: nn.Module, batches: Batches, loss: Loss) -> float:
     """The mean loss over the samples; the model is left in evaluation mode.
 
+    Raises:
+        OptionTypeError: the loss gives no scalar.
+
     >>> mean_loss(nn.Identity(), [(torch.ones(4), torch.zeros(4))], nn.functional.mse_loss)
     1.0
     """
     model.eval()
     total, n = 0.0, 0
     for inputs, labels in batches:
-        total += float(loss(model(inputs), labels)) * len(labels)
+        value = loss(model(inputs), labels)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+            raise OptionTypeError(f"loss gave {typed(value)}{shape}: it must give a scalar tensor, the mean of a batch")
+        total += float(value) * len(labels)
         n += len(labels)
     return total / max(n, 1)
 

@@ -16,13 +16,11 @@ from torch import nn
 from prunecell.archive import save
 from prunecell.described import described, shown
 from prunecell.disk.atomic import replacing
-from prunecell.errors import (
-    DivergedError,
-    OptionError,
-    PlanError,
-)
+from prunecell.errors import DivergedError, FormatError, OptionError, PlanError, some
 from prunecell.files.torch_file import torch_bytes
+from prunecell.plan.candidates import candidates
 from prunecell.structured.resizing import load_model
+from prunecell.training.accuracy import Batches
 from prunecell.tuning.bench import Bench, Hopeless, MakeOptimizer, OutOfTime, Run, adam
 from prunecell.tuning.bisection import next_knob
 from prunecell.tuning.curve import draw_curve
@@ -31,8 +29,9 @@ from prunecell.tuning.layers import Sensitivity, sensitivity
 from prunecell.tuning.loaders import Stream, some_batches
 from prunecell.tuning.quality import Judge, Loss
 from prunecell.tuning.result import Tuned
-from prunecell.tuning.strategies import Strategy
-from prunecell.tuning.trials import Log, Trial, best_of
+from prunecell.tuning.strategies import Rate, Strategy, Structured
+from prunecell.tuning.telling import data_told
+from prunecell.tuning.trials import Log, Trial, best_of, file_of
 
 BEST, CURVE, LAYERS = "best.pcell", "curve.png", "sensitivity.png"
 """The files in a search's folder, beside its log, an archive for each trial, and the checkpoint of one that runs."""
@@ -42,6 +41,7 @@ _MOST_EPOCHS = 20
 _TRIALS = 5  # that train, and should find time
 _SAMPLES = 1000  # by which the layers' sensitivity is measured
 _DRAW_EVERY = 10.0  # seconds
+_SAME = 0.005  # relative: other threads or devices move a sample or two over an edge
 _PROBED = 0.9  # the sparsity at which learning rates are tried out
 
 
@@ -50,12 +50,15 @@ class Search:
     """One call of `tune`: its arguments, checked, and where it is.
 
     Attributes:
+        dense: the quality of the model.
+        begun: when the call began, as `time.monotonic` counts.
         left_out: strategies that do not fit the model.
         draw_at: when the curve is drawn again.
     """
 
     model: nn.Module
     train: Stream
+    validation: Batches
     judge: Judge
     loss: Loss
     seconds: float
@@ -65,20 +68,28 @@ class Search:
     strategies: Sequence[Strategy]
     seed: int
     watch: Callable[[str], None]
+    dense: float
+    begun: float
     left_out: list[Strategy] = field(default_factory=list)
     draw_at: float = field(default_factory=lambda: time.monotonic() + _DRAW_EVERY)
 
     def run(self) -> Tuned:
-        """All of it, from the beginning or from where the folder's log ends."""
+        """All of it, from the beginning or from where the folder's log ends.
+
+        Raises:
+            OptionError: the folder holds another search.
+            FormatError: its log is damaged, or the file of the best trial is.
+        """
         log = Log(self.folder, self._settings())
+        spent = sum(t.seconds for t in log.trials) + log.facts.get("seconds", 0)
+        deadline = self.begun + self.seconds - spent
+        self._check_held(log)
         self._prepare(log)
         bench = self._bench(log)
         if not log.trials:
             log.add_trial(self._dense_trial(log))
         for trial in log.trials:
             self.watch(self._line(trial, log))
-        spent = sum(t.seconds for t in log.trials) + log.facts["seconds"]
-        deadline = time.monotonic() + self.seconds - spent
         while (choice := self._choose(bench, log, deadline)) is not None:
             try:
                 trial = self._try(*choice, bench, log, deadline)
@@ -101,6 +112,8 @@ class Search:
         allowance = self.judge.allowance
         return {
             "model": _digest(self.model),
+            "train": data_told(self.train.loader),
+            "validation": data_told(self.validation),
             "max_drop": allowance.max_drop,
             "max_rise": allowance.max_rise,
             "epochs": self.epochs,
@@ -111,29 +124,55 @@ class Search:
             "strategies": [described(strategy) for strategy in self.strategies],
         }
 
+    def _check_held(self, log: Log) -> None:
+        """Refuse a search whose dense model was of another quality, and one whose best file is gone."""
+        if not log.facts:
+            return
+        if not math.isclose(log.facts["dense"], self.dense, rel_tol=_SAME, abs_tol=_SAME / 1000):
+            raise OptionError(
+                f"the folder {self.folder} holds a search in which the dense model had"
+                f" {self.judge.told(log.facts['dense'])}, not {self.judge.told(self.dense)}: its validation data, the"
+                " metric or the model's own code is another now: give another folder, or the same, to go on"
+            )
+        if log.trials:
+            best = best_of(log.trials)
+            path = self.folder / best.file
+            if not path.is_file() or path.stat().st_size != best.n_bytes:
+                raise FormatError(
+                    f"{path}, the best file of the search, is not there, or not the one of {best.n_bytes:,} bytes that"
+                    f" {log.path} tells of: put it back, or use another folder"
+                )
+
     def _prepare(self, log: Log) -> None:
         """Find out what trials build on, once."""
-        if "seconds" in log.facts:
+        if log.facts:
             return
-        started = time.monotonic()
-        dense = self.judge(self.model)
-        if not math.isfinite(dense):
-            raise OptionError(f"the dense model's quality is {dense}: nothing can be compared with it")
+        self._tell_of_norms()
         found = sensitivity(self.model, some_batches(self.judge.validation(), _SAMPLES), loss=self.loss)
         found.draw(self.folder / LAYERS)
         self.watch(str(found))
         rate, step_seconds = self._tried_out()
-        epochs = self.epochs or self._fitting_epochs(time.monotonic() - started, step_seconds)
+        epochs = self.epochs or self._fitting_epochs(time.monotonic() - self.begun, step_seconds)
         log.add_facts(
             {
-                "dense": dense,
+                "dense": self.dense,
                 "dense_bytes": len(torch_bytes(self.model)),
                 "sensitivity": vars(found),
                 "lr": rate,
                 "epochs": epochs,
-                "seconds": time.monotonic() - started,
+                "seconds": time.monotonic() - self.begun,
             }
         )
+
+    def _tell_of_norms(self) -> None:
+        """Say which weights `Rate` must leave as they are, because their layer divides by their norm."""
+        normed = [one.name for one in candidates(self.model) if one.normed is not None]
+        if normed and any(isinstance(strategy, Rate | Structured) for strategy in self.strategies):
+            self.watch(
+                f"{some(normed)}: no integers are made of a weight whose layer divides by its norm, so the files are"
+                " larger; they get smaller if the norm is removed first (torch.nn.utils.parametrize"
+                ".remove_parametrizations, or torch.nn.utils.remove_weight_norm)"
+            )
 
     def _tried_out(self) -> tuple[float, float]:
         """The learning rate, 0 for an optimizer that was given, and the seconds that a step takes."""
@@ -193,7 +232,7 @@ class Search:
     def _try(self, strategy: Strategy, knob: float, bench: Bench, log: Log, deadline: float) -> Trial:
         """Make a model, write its file, read it back and judge it."""
         number = len(log.trials)
-        path = self.folder / f"trial-{number:03}.pcell"
+        path = self.folder / file_of(number)
         what = zlib.crc32(f"{shown(strategy)} {knob!r}".encode())  # a longer search may give it another number
         stem = self.folder / f"training-{what:08x}"
         started = time.monotonic()
@@ -231,7 +270,7 @@ class Search:
 
     def _dense_trial(self, log: Log) -> Trial:
         """The model as it is, without any loss: what is found where nothing else is good enough."""
-        path = self.folder / "trial-000.pcell"
+        path = self.folder / file_of(0)
         save(self.model, path)
         return Trial(
             number=0,

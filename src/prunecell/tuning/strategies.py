@@ -227,11 +227,10 @@ class Rate:
     @staticmethod
     def recipe_after(bench: Bench, knob: float, needed: str = "", *before: str) -> str:
         """The recipe, with something done to the dense model before."""
-        n_steps = f"{bench.epochs} * len(train)"
         return program(
             f"{needed}\n{_TIDY}",
             *before,
-            f"quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps={n_steps}))",
+            f"quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps={bench.n_steps_told}))",
             f"optimizer = torch.optim.Adam(quantizer.param_groups(lr={bench.lr or _LR:g}))",
             "quantizer.attach(optimizer)",
             loop(bench, "quantizer"),

@@ -8,7 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from prunecell.errors import FormatError, OptionError, StateError, quoted
-from prunecell.kinds import COUNT, FLAG, NUMBER, REAL, SPAN, TEXT, check_fields, optional
+from prunecell.kinds import (
+    COUNT,
+    FLAG,
+    LIST,
+    MAPPING,
+    NUMBER,
+    POSITIVE,
+    REAL,
+    SHARE,
+    SPAN,
+    TEXT,
+    check_fields,
+    optional,
+)
 
 LOG = "trials.jsonl"
 """The file in a search's folder: its settings, what was found out beforehand, then a line for each trial."""
@@ -58,6 +71,26 @@ _TRIAL = {
 }
 
 
+_FACTS = {
+    "dense": NUMBER,
+    "dense_bytes": POSITIVE,
+    "sensitivity": MAPPING,
+    "lr": SPAN,
+    "epochs": POSITIVE,
+    "seconds": SPAN,
+}
+_SENSITIVITY = {"loss": REAL, "sparsities": LIST, "n_weights": MAPPING, "losses": MAPPING}
+
+
+def file_of(number: int) -> str:
+    """The name of a trial's file in the folder.
+
+    >>> file_of(7)
+    'trial-007.pcell'
+    """
+    return f"trial-{number:03}.pcell"
+
+
 def pareto(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     """Those that no other beats in bytes without losing quality, the smallest file first.
 
@@ -86,7 +119,8 @@ def best_of(trials: Sequence[Trial]) -> Trial:
 class Log:
     """The settings, facts and trials of a search, as lines of a file that grows.
 
-    A line is on the disk when it has been added. The last line of a search that was killed may be half of one, which is
+    A line is on the disk when it has been added; the settings are with the facts, so that a search that fails before
+    has no claim to the folder. The last line of a search that was killed may be half of one, which is
     dropped.
     """
 
@@ -100,9 +134,10 @@ class Log:
         self.path = folder / LOG
         self.facts: dict[str, Any] = {}
         self.trials: list[Trial] = []
+        self._settings: Mapping[str, Any] | None = None
         lines = self._read()
         if not lines:
-            self._add({"settings": settings})
+            self._settings = settings
             return
         held = lines[0].get("settings")
         if not isinstance(held, dict):
@@ -112,8 +147,10 @@ class Log:
             self._take(line, number)
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
-        """Keep what was found out before the first trial."""
-        self.facts = {**self.facts, **facts}
+        """Keep what was found out before the first trial, once."""
+        self.facts = {**facts}
+        if self._settings is not None:
+            self._add({"settings": self._settings})
         self._add({"facts": facts})
 
     def add_trial(self, trial: Trial) -> None:
@@ -122,16 +159,13 @@ class Log:
         self._add({"trial": asdict(trial)})
 
     def _take(self, line: Mapping[str, Any], number: int) -> None:
-        if isinstance(line.get("facts"), dict):
-            self.facts |= line["facts"]
-            return
         try:
-            trial = Trial(**check_fields(line.get("trial"), _TRIAL, f"the trial in line {number}"))
+            if not self.facts:
+                self.facts = _checked_facts(line.get("facts"), f"the facts in line {number}")
+            else:
+                self.trials.append(_checked_trial(line.get("trial"), f"the trial in line {number}", len(self.trials)))
         except StateError as error:
             raise FormatError(f"{self.path} is damaged: {error}: use another folder") from None
-        if trial.number != len(self.trials):
-            raise FormatError(f"{self.path} is damaged: trial {trial.number} stands in place {len(self.trials)}")
-        self.trials.append(trial)
 
     def _read(self) -> list[dict[str, Any]]:
         """All whole lines; half a line at the end is cut off."""
@@ -154,6 +188,33 @@ class Log:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _checked_facts(data: object, what: str) -> dict[str, Any]:
+    facts = check_fields(data, _FACTS, what)
+    layers = check_fields(facts["sensitivity"], _SENSITIVITY, f"the sensitivity of {what}")
+    n, sizes, losses = len(layers["sparsities"]), layers["n_weights"], layers["losses"]
+    whole = (
+        n
+        and sizes
+        and sizes.keys() == losses.keys()
+        and all(LIST.fits(row) and len(row) == n for row in losses.values())
+    )
+    numbers = whole and all(map(SHARE.fits, layers["sparsities"])) and all(map(COUNT.fits, sizes.values()))
+    if not numbers or not all(REAL.fits(loss) for row in losses.values() for loss in row):
+        raise StateError(f"the sensitivity of {what} is none: it must have a loss for each weight and sparsity")
+    return {**facts}
+
+
+def _checked_trial(data: object, what: str, number: int) -> Trial:
+    trial = Trial(**check_fields(data, _TRIAL, what))
+    if trial.number != number:
+        raise StateError(f"{what} is trial {trial.number}, and stands in place {number}")
+    if trial.file != ("" if trial.n_bytes is None else file_of(number)):
+        raise StateError(f"file={quoted(trial.file)} of {what} is none that a search writes")
+    if not (trial.passed or number) or (trial.passed and not trial.file):
+        raise StateError(f"passed={trial.passed} of {what} cannot be")
+    return trial
 
 
 def _check_same(held: Mapping[str, Any], given: Mapping[str, Any], folder: Path) -> None:

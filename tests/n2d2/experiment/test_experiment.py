@@ -17,7 +17,8 @@ from n2d2.experiment.experiment import build, read
 from n2d2.experiment.run import run
 from prunecell.data.sets import MNIST_MD5
 from prunecell.errors import DataError
-from prunecell.training.fitting import Task, evaluate, fit
+from prunecell.training.accuracy import evaluate
+from prunecell.training.fitting import Task, fit
 
 DOCUMENTED = """\
 [conv1]

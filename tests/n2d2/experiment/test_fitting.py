@@ -12,6 +12,7 @@ from torch import nn
 
 from n2d2.experiment import fitting
 from n2d2.experiment.fitting import fit_shown, saved_on_interrupt
+from prunecell.report import Report
 from prunecell.training.checkpoint import Checkpoint
 from prunecell.training.fitting import Task
 
@@ -94,3 +95,32 @@ def test_the_progress_bar_counts_each_epoch_anew(checkpoint, monkeypatch):
     epochs = [[(f"epoch {n}/2", done, done == 12, "a number") for done in (4, 8, 12)] for n in (1, 2)]
     assert trained(2) == [("beginning", 0, False, "-"), *epochs[0], ("epoch 2/2", 0, False, "-"), *epochs[1]]
     assert trained(3)[:2] == [("beginning", 0, False, "-"), ("epoch 3/3", 4, False, "a number")]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_bar_asks_no_keeper(checkpoint, shown):
+    class Keeper:
+        asked = 0
+
+        @property
+        def sparsity(self):
+            self.asked += 1
+            return 0.25
+
+        def step(self, _n_samples):
+            pass
+
+        def report(self):
+            return Report(weights=(), n_parameters=0)
+
+        def state_dict(self):
+            return {}
+
+    model, keeper = nn.Linear(2, 2), Keeper()
+    batches = [(torch.ones(4, 2), torch.zeros(4, dtype=torch.int64))] * 8
+    task = Task(model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), train=lambda _: batches, keeper=keeper)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=shown, width=120)
+    fit_shown(task, 2, checkpoint=checkpoint, epoch_size=32, console=console, watch=lambda _: None)
+    assert keeper.asked == 3  # the training's own: at the beginning and at the ends
+    assert ("sparsity 25.0%" in out.getvalue()) == shown

@@ -12,7 +12,7 @@ from n2d2.experiment.experiment import build
 from n2d2.ini import IniWarning
 from n2d2.network.network import read_network
 from n2d2.network.refused import REFUSED_CELLS, REFUSED_TARGET_KEYS, REFUSED_TARGETS
-from prunecell.training.fitting import evaluate
+from prunecell.training.accuracy import evaluate
 
 HEAD = """
 [database]
@@ -121,6 +121,28 @@ def test_several_cells_learn_together():
     first = model(images)[0].argmax(1)
     assert evaluate(model, [(images, first)]) == 1
     network.check_labels()
+
+
+ONE = "[one]\nInput=conv\nType=Fc\nNbOutputs=1\n[one.Target]\nBinaryThreshold=0.1"
+
+
+@pytest.mark.parametrize(
+    ("targets", "n_classes"), [("[softmax.Target]", 10), (f"[softmax.Target]\n{AUX}", 10), (ONE, 2)]
+)
+@pytest.mark.usefixtures("workplace")
+def test_accuracy_is_what_the_first_target_counts(targets, n_classes):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        experiment = build(ini.parse(f"{HEAD}\n{targets}"))
+    network, model = experiment.network, experiment.model
+    labels = torch.arange(40) % (n_classes + 1) - 1  # some have none
+    batches = [(torch.rand(20, 1, 8, 8), part) for part in labels.split(20)]
+    found = network.accuracy(model, batches)
+    for images, part in batches:
+        target, scores = network.answers(model(images))[0]
+        target.count(scores, part)
+    assert found == target.get_average_success()
+    assert 0 < found < 1
 
 
 @pytest.mark.usefixtures("workplace")

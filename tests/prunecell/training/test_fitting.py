@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from prunecell import Gradual, IterNonStruct, Pruner, PruneSpec
-from prunecell.errors import FormatError, OptionError, StateError
+from prunecell.errors import FormatError, OptionError, OptionTypeError, StateError
 from prunecell.training.checkpoint import Checkpoint
-from prunecell.training.fitting import Task, evaluate, fit
+from prunecell.training.fitting import Task, fit
 from prunecell.training.progress import Progress
 
 SPEC = PruneSpec(filler=IterNonStruct(), schedule=Gradual(sparsity=0.8, start=0.2, gamma=0.1, every_samples=24))
@@ -48,7 +48,7 @@ def test_it_learns_and_prunes():
     assert progress.epochs[-1].target_sparsity == 0.8
     assert progress.total_samples == 12 * 48
     sparsities = [sparsity for _, sparsity in progress.sparsity]
-    assert len(sparsities) == len(set(sparsities)) > 5
+    assert sparsities == [0.2, 0.4, 0.6, 0.8]
 
 
 def test_a_dense_run_reports_no_sparsity():
@@ -121,7 +121,7 @@ def _state():
         (lambda s: s.pop("seconds"), "the progress lacks seconds"),
         (lambda s: s.update(epochs=3), "epochs=3 of the progress"),
         (lambda s: s.update(epochs=[3]), "epoch 1 is an int"),
-        (lambda s: s["epochs"][0].update(accuracy=2), "accuracy=2 of epoch 1"),
+        (lambda s: s["epochs"][0].update(accuracy="x"), "accuracy='x' of epoch 1"),
         (lambda s: s["epochs"][0].pop("loss"), "epoch 1 lacks loss"),
         (lambda s: s["epochs"][0].update(unknown=3), "epoch 1 .*unknown"),
         (lambda s: s.update(sparsity=[1]), "must be pairs of samples and sparsity"),
@@ -161,8 +161,72 @@ def test_no_epochs_is_legal_and_fewer_is_not():
         fit(task(), -1)
 
 
-def test_evaluating_nothing_is_zero():
-    assert evaluate(nn.Identity(), []) == 0
+class Counted:
+    """A keeper whose sparsity goes up by a little each step, and that counts who asks."""
+
+    def __init__(self, each):
+        self.each, self.steps, self.asked = each, 0, 0
+
+    @property
+    def sparsity(self):
+        self.asked += 1
+        return self.each * self.steps
+
+    def step(self, _n_samples):
+        self.steps += 1
+
+    def report(self):
+        return Pruner(nn.Linear(2, 2), SPEC).report()
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, _state):
+        pass
+
+
+@pytest.mark.parametrize("each", [0.0, 1e-6, 4e-5, 2e-4, 2e-3])
+def test_the_sparsity_is_asked_for_and_noted_seldom(each):
+    trained = task(pruned=False)
+    one = trained.train(0)
+    batches = [next(one)] * 36
+    trained.train, trained.keeper = lambda _: batches, Counted(each)
+    progress = fit(trained, 3)
+    assert trained.keeper.asked == 1 + 3 * (36 // 10 + 1)
+    by_samples = dict(progress.sparsity)
+    assert len(by_samples) == len(progress.sparsity) <= 1 + 3 * 4
+    values = [*by_samples.values()]
+    assert len(values) == len(set(values))
+    if each:
+        assert [by_samples[8 * 36 * n] for n in (1, 2, 3)] == [epoch.sparsity for epoch in progress.epochs]
+    within = [sparsity for samples, sparsity in progress.sparsity if samples % (8 * 36)]
+    assert bool(within) == (36 * each >= 0.001)
+
+
+def squared(model, batches):
+    model.eval()
+    with torch.no_grad():
+        return -sum(float((model(x) - y).square().mean()) for x, y in batches)
+
+
+def test_another_metric_is_written_down_and_resumed(tmp_path):
+    trained = task()
+    trained.metric = squared
+    trained.validation = lambda: [(x, torch.zeros(8, 3)) for x, _ in trained.train(1000)]
+    fit(trained, 2, checkpoint=Checkpoint(path=tmp_path / "run"))
+    again = fit(trained, 3, checkpoint=Checkpoint(path=tmp_path / "run"))
+    assert [epoch.accuracy < 0 for epoch in again.epochs] == [True] * 3
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(8, 3), torch.zeros(8, 1), torch.zeros(7, dtype=torch.int64)])
+def test_labels_of_no_classifier_are_told_before_anything_is_learned(labels):
+    trained, state = task(), torch.get_rng_state()
+    trained.validation = lambda: [(torch.randn(8, 10), labels)]
+    before = copy.deepcopy(trained.model.state_dict())
+    with pytest.raises((OptionError, OptionTypeError), match="accuracy is of integer labels"):
+        fit(trained, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[key], value) for key, value in trained.model.state_dict().items())
 
 
 def test_what_is_beside_is_part_of_the_state(tmp_path):

@@ -14,7 +14,7 @@ from torch import nn
 
 import prunecell as pc
 from prunecell.described import shown
-from prunecell.errors import DivergedError, OptionError, OptionTypeError, PlanError
+from prunecell.errors import DivergedError, FormatError, OptionError, OptionTypeError, PlanError
 from prunecell.tuning import STRATEGIES
 from prunecell.tuning.quality import mean_loss
 from prunecell.tuning.search import Search
@@ -317,6 +317,42 @@ WRONG = {
     "model": ({"model": 3}, "model is an int"),
     "a metric without a number": ({"metric": lambda *_: "good"}, "metric gave a str"),
     "a metric that is NaN": ({"metric": lambda *_: math.nan}, "the dense model's quality is nan"),
+    "a metric that is none": ({"metric": "accuracy"}, "metric='accuracy' is illegal: it must be a function, not a str"),
+    "loss": ({"loss": None}, "loss=None is illegal: it must be a function"),
+    "optimizer": ({"optimizer": 0.1}, r"optimizer=0\.1 is illegal: it must be a function"),
+    "watch": ({"watch": "print"}, "watch='print' is illegal"),
+    "a metric beside a loss": (
+        {"max_drop": None, "max_rise": 0.1, "metric": pc.evaluate},
+        "metric= is illegal with max_rise=, which is of the loss",
+    ),
+    "labels that are floats": (
+        {"validation": [(torch.randn(4, 12), torch.ones(4, 1))]},
+        r"the labels are of torch\.float32: .*give a metric= of yours .*max_rise=",
+    ),
+    "labels of one class": (
+        {"model": nn.Linear(12, 1), "validation": [(torch.randn(4, 12), torch.ones(4, dtype=torch.int64))]},
+        r"scores of shape \(4, 1\) are of 1 class",
+    ),
+    "labels of another shape": (
+        {"validation": [(torch.randn(4, 12), torch.ones(4, 4, dtype=torch.int64))]},
+        r"scores of shape \(4, 4\) do not fit labels of shape \(4, 4\)",
+    ),
+    "a loss below zero": (
+        {"max_drop": None, "max_rise": 0.1, "loss": lambda x, y: nn.functional.cross_entropy(x, y) - 9},
+        r"max_rise=0\.1 is relative, and the dense model's loss is -8\..*, which is not above zero: give metric=",
+    ),
+    "a loss of zero": (
+        {"max_drop": None, "max_rise": 0.1, "loss": lambda x, _: 0 * x.mean()},
+        "the dense model's loss is 0, which is not above zero",
+    ),
+    "a loss for each sample": (
+        {"max_drop": None, "max_rise": 0.1, "loss": nn.CrossEntropyLoss(reduction="none")},
+        r"loss gave a Tensor of shape \(32,\): it must give a scalar",
+    ),
+    "nothing to train": (
+        {"model": nn.Linear(12, 4).requires_grad_(False)},  # noqa: FBT003 - torch's
+        r"no parameter that requires a gradient, and Rate\(\), Structured\(\), PruneAndShare\(\) would train it",
+    ),
 }
 
 
@@ -326,8 +362,106 @@ def test_what_is_wrong_is_told_before_anything_is_written(trained, data, tmp_pat
     arguments = {"model": trained, **data, "max_drop": 1, "folder": tmp_path / "new", **QUICK} | arguments
     with pytest.raises((OptionError, OptionTypeError), match=message):
         pc.tune(arguments.pop("model"), **arguments)
-    if "metric" not in arguments:
-        assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("where", ["file", "file/in/it", "link"])
+def test_a_folder_that_cannot_be_is_told_before_anything_is_measured(trained, data, tmp_path, where):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OptionError, match=r"folder='.*' is illegal: .*(file|link) is there already, and no folder"):
+        pc.tune(trained, **data, max_drop=1, folder=tmp_path / where, metric=lambda *_: 1 / 0, **QUICK)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_frozen_model_is_pruned_by_what_does_not_train(trained, data, tmp_path):
+    frozen = copy.deepcopy(trained).requires_grad_(False)  # noqa: FBT003
+    assert pc.tune(frozen, **data, max_drop=5, folder=tmp_path, strategies=[OneShot()], **QUICK).best.number
+
+
+def test_a_search_that_failed_before_its_first_trial_has_no_claim_to_the_folder(trained, data, tmp_path):
+    with pytest.raises(OptionTypeError, match="loss gave a Tensor"):
+        pc.tune(trained, **data, max_drop=1, folder=tmp_path, loss=nn.CrossEntropyLoss(reduction="none"), **QUICK)
+    assert pc.tune(trained, **data, max_drop=1, folder=tmp_path, strategies=[OneShot()], **QUICK).trials
+
+
+def turned(batches, **how):
+    return [(inputs * how.get("by", 1), (labels + how.get("up", 0)) % 4) for inputs, labels in batches]
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+@pytest.mark.parametrize("how", [{"by": 2}, {"up": 1}], ids=str)
+def test_other_data_is_another_search(trained, data, found, name, how):
+    other = {**data, name: turned(data[name], **how)}
+    with pytest.raises(OptionError, match=f"holds a search with {name}='batches: .*, not .*: give another folder"):
+        pc.tune(trained, **other, max_drop=2, folder=found.path.parent, **QUICK)
+
+
+class Passes:
+    """A loader that can only be gone through."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def test_data_that_cannot_be_looked_at_is_known_by_the_dense_model(trained, data, tmp_path):
+    settings = {"train": data["train"], "max_drop": 2, "folder": tmp_path, "strategies": [OneShot()], **QUICK}
+    first = pc.tune(trained, validation=Passes(data["validation"]), **settings)
+    with pytest.raises(
+        OptionError, match=r"the dense model had \d+\.\d+%, not \d\.\d+%: its validation data, the metric"
+    ):
+        pc.tune(trained, validation=Passes(turned(data["validation"], up=1)), **settings)
+    assert facts(pc.tune(trained, validation=Passes(data["validation"]), **settings)) == facts(first)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_a_best_file_that_is_gone_is_told(trained, data, tmp_path, damage):
+    settings = {**data, "max_drop": 2, "folder": tmp_path, "strategies": [OneShot()], **QUICK}
+    found = pc.tune(trained, **settings)
+    damage(tmp_path / found.best.file)
+    with pytest.raises(FormatError, match=rf"{found.best.file}, the best file of the search, is not there, or not"):
+        pc.tune(trained, **settings)
+
+
+class Samples(torch.utils.data.IterableDataset):
+    """Samples without a number."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        for inputs, labels in self.batches:
+            yield from zip(inputs, labels, strict=True)
+
+
+@pytest.mark.parametrize("strategy", [Rate(), PruneAndShare()], ids=repr)
+def test_a_stream_is_counted_by_going_through_it(trained, data, strategy, tmp_path, monkeypatch):
+    monkeypatch.setattr(Search, "_choose", only_first)
+    monkeypatch.chdir(tmp_path)
+    loader = torch.utils.data.DataLoader(Samples(data["train"]), 32)
+    settings = {"max_drop": 90, "folder": tmp_path / "tune", "strategies": [strategy], **QUICK}
+    trial = pc.tune(trained, train=loader, validation=data["validation"], **settings).trials[1]
+    listed = pc.tune(trained, **data, **settings | {"folder": tmp_path / "list"}).trials[1]
+    assert trial.n_bytes == listed.n_bytes
+    exec(trial.recipe, {"model": copy.deepcopy(trained), "train": loader})  # noqa: S102 - our own words
+    assert Path("small.pcell").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*is pruned, not:RuntimeWarning")
+def test_a_weight_under_a_norm_is_hinted_at(data, tmp_path):
+    torch.manual_seed(0)
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(12, 64))
+    model, lines = nn.Sequential(normed, nn.ReLU(), nn.Linear(64, 4)), []
+    settings = {**data, "max_drop": 90, "minutes": 1e-6, "epochs": 1, "watch": lines.append}
+    pc.tune(model, **settings, folder=tmp_path / "one", strategies=[Rate()])
+    assert any(line.startswith("0.weight.original1: no integers are made of") for line in lines)
+    lines.clear()
+    nn.utils.parametrize.remove_parametrizations(normed, "weight")
+    pc.tune(model, **settings, folder=tmp_path / "two", strategies=[Rate()])
+    assert not any("no integers" in line for line in lines)
 
 
 def test_a_folder_has_one_search(trained, data, found):

@@ -9,7 +9,7 @@ from torch import nn
 
 from prunecell import Cubic, Pruner, PruneSpec, Static, sensitivity
 from prunecell.errors import OptionError, OptionTypeError, PlanError
-from prunecell.training.fitting import evaluate
+from prunecell.training.accuracy import evaluate
 from prunecell.tuning.layers import LADDER
 
 

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from prunecell.errors import OptionError, OptionTypeError
 from prunecell.tuning.loaders import Stream, check_loader, some_batches, split
@@ -21,11 +21,35 @@ class Noisy(TensorDataset):
         return inputs + torch.randn(2), labels
 
 
+class Samples(IterableDataset):
+    """A data set without a length."""
+
+    def __iter__(self):
+        yield from DATA
+
+
+class Guessing(Samples):
+    """One with a length that is wrong."""
+
+    def __len__(self):
+        return 5000
+
+
+class Passes:
+    """A loader that can only be gone through."""
+
+    def __iter__(self):
+        yield from zip(*(part.split(9) for part in DATA.tensors), strict=True)
+
+
 LOADERS = {
     "list": [(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))] * 3,
     "in order": DataLoader(DATA, 8),
     "shuffled": DataLoader(DATA, 8, shuffle=True),
     "augmented": DataLoader(Noisy(*DATA.tensors), 8, shuffle=True),
+    "stream": DataLoader(Samples(), 8),
+    "stream with a guess": DataLoader(Guessing(), 8),
+    "pass": Passes(),
 }
 
 
@@ -38,6 +62,7 @@ def test_an_epoch_has_the_same_batches_whatever_was_drawn_outside(name):
     stream = Stream(loader=LOADERS[name], seed=3, device=CPU)
     first = [*stream.epoch(2)]
     assert len(first) == stream.n_batches
+    assert not stream.is_sized or len(first) == len(stream.loader)
     torch.manual_seed(123)
     again = []
     for batch in stream.epoch(2):

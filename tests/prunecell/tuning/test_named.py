@@ -80,6 +80,9 @@ def test_names_may_be_things_or_functions_without_arguments():
     assert isinstance(found["model"], torch.nn.Linear)
     assert len(found["train"]) == 5
     assert found["loss"](0, 0) == 1
+    Path("nothing.py").write_text(f"{FILE}\nvalidation = loss = metric = optimizer = strategies = None\n")
+    assert of_file(Path("nothing.py"))["validation"] is None
+    assert not {"loss", "metric", "optimizer", "strategies"} & of_file(Path("nothing.py")).keys()
 
 
 @pytest.mark.parametrize(
