@@ -19,6 +19,26 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+def _manual_seed(seed):
+    """torch's own also keeps the stack for GPUs that may come: a millisecond, and tests seed thousands of times."""
+    return torch.default_generator.manual_seed(int(seed))
+
+
+if not torch.accelerator.is_available():
+    torch.manual_seed = torch.random.manual_seed = _manual_seed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is there before the first test (modules, and all tests) is never garbage: nobody looks through it again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items):
     """Names of tests are the same in every process, or several cannot share them out."""
     unlike = [item.nodeid for item in items if " at 0x" in item.nodeid]
