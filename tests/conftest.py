@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import math
 import signal
 
@@ -44,6 +45,27 @@ def pytest_collection_modifyitems(items):
     unlike = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if unlike:
         raise pytest.UsageError(f"names of {len(unlike)} tests hold an address, the first is {unlike[0]}")
+
+
+@pytest.fixture
+def for_every():
+    """Tries a law on every combination of values, and tells all that break it.
+
+    A test for each would be the same, where the law takes less than the two milliseconds that a test costs.
+    """
+
+    def tried(law, *values):
+        broken = []
+        for case in itertools.product(*values):
+            try:
+                law(*case)
+            except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever it is, it is told
+                error.add_note(f"with {case}")
+                broken.append(error)
+        if broken:
+            raise BaseExceptionGroup("the law is broken", broken)
+
+    return tried
 
 
 @pytest.fixture
