@@ -22,9 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
+import torch._dynamo  # as optimizers do, and the command imports the next: no child shall have to do it
 
-import n2d2.experiment.run  # noqa: F401 - so that no child has to import it
+import n2d2.experiment.run
+import n2d2.target
+import prunecell.report.picture
 from n2d2.cli import main as main_of_n2d2
 from prunecell.cli import app
 from prunecell.training.checkpoint import Checkpoint
@@ -207,7 +209,8 @@ def main() -> None:
     words = [int(word) for word in sys.argv[1:3]]
     kills, seed = [*words, *(10, 0)[len(words) :]]
     torch.set_num_threads(1)
-    Figure.savefig = lambda *_, **__: None  # type: ignore[method-assign] # pictures take longer than all the learning
+    for drawing in (n2d2.target, prunecell.report.picture):
+        vars(drawing)["can_draw"] = lambda: False  # pictures take longer than all the learning
     init: Any = Checkpoint.__init__
     init.__wrapped__.__kwdefaults__["every_seconds"] = 0.02
     for command in COMMANDS:

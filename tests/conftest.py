@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import math
 import signal
 
@@ -19,11 +20,52 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+def _manual_seed(seed):
+    """torch's own also keeps the stack for GPUs that may come: a millisecond, and tests seed thousands of times."""
+    return torch.default_generator.manual_seed(int(seed))
+
+
+if not torch.accelerator.is_available():
+    torch.manual_seed = torch.random.manual_seed = _manual_seed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is there before the first test (modules, and all tests) is never garbage: nobody looks through it again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items):
     """Names of tests are the same in every process, or several cannot share them out."""
     unlike = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if unlike:
         raise pytest.UsageError(f"names of {len(unlike)} tests hold an address, the first is {unlike[0]}")
+
+
+@pytest.fixture
+def for_every():
+    """Tries a law on every combination of values, and tells all that break it.
+
+    A test for each would be the same, where the law takes less than the two milliseconds that a test costs.
+    """
+
+    def tried(law, *values):
+        broken = []
+        for case in itertools.product(*values):
+            try:
+                law(*case)
+            except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever it is, it is told
+                error.add_note(f"with {case}")
+                broken.append(error)
+        if broken:
+            raise BaseExceptionGroup("the law is broken", broken)
+
+    return tried
 
 
 @pytest.fixture

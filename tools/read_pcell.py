@@ -131,7 +131,7 @@ def read(path: str, limit_bytes: int = 1 << 36) -> dict[str, Any]:
         mark, packed = file.read(4), file.read(varint(file))
         is_right = mark == b"\xf0pc\x02" and zlib.crc32(data[: file.tell()]) == int.from_bytes(file.read(4), "little")
         listed = BytesIO(zlib.decompressobj(-15, WORDS.encode()).decompress(packed, max(len(data), 1 << 24)))
-        names = [listed.readline()[:-1].decode() for _ in range(min(varint(listed), 1 << 24))]
+        names = [listed.readline()[:-1].decode() for _ in range(min(varint(listed), len(listed.getvalue())))]
         for how in (listed.read(1)[0] for _ in names):
             tensors.append(Tensor(how, kind, listed, tensors) if how else tensors[-varint(listed)])
             kind = tensors[-1].kind if how else kind

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import takewhile
 
 from prunecell.errors import PrunecellError, nearest
@@ -79,7 +80,11 @@ def hint(name: str, known: Iterable[str]) -> str:
     >>> hint("Strid", ["Stride", "Padding"])
     "; did you mean 'Stride'? Legal: Padding, Stride"
     """
-    names, name = list(known)[:MAX_COMPARED], name[:MAX_SHOWN]
+    return _hint(name[:MAX_SHOWN], tuple(known)[:MAX_COMPARED])
+
+
+@lru_cache  # hasattr asks thousands of cells for the same few attributes, and throws the message away
+def _hint(name: str, names: tuple[str, ...]) -> str:
     if len(names) <= MAX_LISTED:
         return nearest(name, names) if names else ""
     close = get_close_matches(name, names, n=1)

@@ -52,26 +52,30 @@ def test_ties_go_by_index():
     assert pruned(weight, 3).tolist() == [False, False, False, True]
 
 
-def _some(kind, n):
-    normal = torch.randn(n, generator=torch.Generator().manual_seed(n))
-    return {
-        "normal": normal,
-        "half of it zero": normal * (torch.arange(n) % 2),
-        "few values": (normal * 2).round(),
-        "all the same": torch.full((n,), 0.5),
-        "all zero": torch.zeros(n),
-        "with NaN and inf": normal.where(torch.arange(n) % 3 > 0, math.nan).where(torch.arange(n) % 3 > 1, math.inf),
-        "sorted": normal.sort().values,
-    }[kind]
+def _normal(n):
+    return torch.randn(n, generator=torch.Generator().manual_seed(n))
 
 
-KINDS = ["normal", "half of it zero", "few values", "all the same", "all zero", "with NaN and inf", "sorted"]
+def _not_finite(n):
+    at = torch.arange(n) % 3
+    return _normal(n).where(at > 0, math.nan).where(at > 1, math.inf)
+
+
+KINDS = {
+    "normal": _normal,
+    "half of it zero": lambda n: _normal(n) * (torch.arange(n) % 2),
+    "few values": lambda n: (_normal(n) * 2).round(),
+    "all the same": lambda n: torch.full((n,), 0.5),
+    "all zero": torch.zeros,
+    "with NaN and inf": _not_finite,
+    "sorted": lambda n: _normal(n).sort().values,
+}
 
 
 @functools.cache
 def _sorted(kind, n, dtype):
     """The same at every level, and sorting takes longer than selecting."""
-    weight = _some(kind, n).to(dtype)
+    weight = KINDS[kind](n).to(dtype)
     return weight, keys(weight).sort(stable=True)
 
 
@@ -90,7 +94,7 @@ def test_large_tensors_select_as_a_sort_would(kind, dtype):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_several_tensors_share_the_m_smallest(kind):
-    parts = [_some(kind, n) * scale for n, scale in ((70_000, 1), (3, 1), (0, 1), (90_001, 3), (1, 0))]
+    parts = [KINDS[kind](n) * scale for n, scale in ((70_000, 1), (3, 1), (0, 1), (90_001, 3), (1, 0))]
     every = torch.cat([keys(part) for part in parts])
     for m in (1, 1000, 100_000, len(every)):
         assert select.smallest([Magnitudes(p) for p in parts], m) == expected_cut(every, m)
@@ -109,7 +113,7 @@ def test_a_sample_that_misleads_costs_time_only(monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_learned_before_spares_a_pass_and_changes_nothing(kind, monkeypatch):
-    parts = [_some(kind, n) for n in (70_000, 90_001)]
+    parts = [KINDS[kind](n) for n in (70_000, 90_001)]
     known = [Magnitudes(part) for part in parts]
     shares = select.shares(known, 120_000)
     for part, weight, m in zip(parts, known, shares, strict=True):

@@ -20,10 +20,11 @@ def rotated_left(words):
     return (words << 1 | top).astype(words.dtype)
 
 
-@pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize("n", LENGTHS)
-@pytest.mark.parametrize("sign_below", [False, True])
-def test_bytes_make_the_words_that_they_were_taken_from(word, n, sign_below):
+def test_bytes_make_the_words_that_they_were_taken_from(for_every):
+    for_every(made_of_bytes, WORDS, LENGTHS, [False, True])
+
+
+def made_of_bytes(word, n, sign_below):
     words = random_words(word, n)
     rows = (rotated_left(words) if sign_below else words).view(np.uint8).reshape(n, word.itemsize)
     planes = [rows[:, j].copy() for j in range(word.itemsize)]
@@ -32,9 +33,11 @@ def test_bytes_make_the_words_that_they_were_taken_from(word, n, sign_below):
     assert np.array_equal(joined, words)
 
 
-@pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize("n", LENGTHS)
-def test_words_are_written_where_they_belong_and_nowhere_else(word, n):
+def test_words_are_written_where_they_belong_and_nowhere_else(for_every):
+    for_every(written, WORDS, LENGTHS)
+
+
+def written(word, n):
     kept = random_words(word, n)
     positions = np.sort(np.random.default_rng(1).permutation(3 * n + 5)[:n])
     words = np.full(3 * n + 5, 77, word)

@@ -183,6 +183,7 @@ PROCESSES = """
 import os
 import sys
 import torch
+import torch._dynamo  # as optimizers do
 from torch import nn
 from prunecell import Cubic, Lowest, Pruner, PruneSpec, Random
 

@@ -1,6 +1,7 @@
 """sparse_linear gives what a dense product gives, at every level, in every format and layout."""
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -31,9 +32,12 @@ def with_features_first(x):
 
 
 @pytest.mark.usefixtures("level")
-@pytest.mark.parametrize("n_samples", EDGES)
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_number_of_samples_in_every_layout(n_samples, name):
+def test_every_number_of_samples_in_every_layout(for_every):
+    for_every(sampled, EDGES, FORMATS)
+
+
+def sampled(n_samples, name):
+    torch.manual_seed(0)
     weight, bias, x = sparse(37, 50), torch.randn(37), torch.randn(n_samples, 50)
     parts = compress(weight, format=name).parts
     expected = F.linear(x, weight, bias)
@@ -45,10 +49,13 @@ def test_every_number_of_samples_in_every_layout(n_samples, name):
 
 
 @pytest.mark.usefixtures("level")
-@pytest.mark.parametrize("n_columns", [0, *EDGES, 700])
-@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("values", VALUES)
-def test_every_number_of_columns_and_kind_of_values(n_columns, name, values):
+def test_every_number_of_columns_and_kind_of_values(values, for_every):
+    for_every(functools.partial(with_columns, values), [0, *EDGES, 700], FORMATS)
+
+
+def with_columns(values, n_columns, name):
+    torch.manual_seed(0)
     matrix = compress(sparse(9, n_columns), format=name, values=values)
     for n_samples in (1, 5):
         x = torch.randn(n_samples, n_columns)
