@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from prunecell.errors import OptionError
+
 METADATA = "__metadata__"
 """What a safetensors header has beside the names of its tensors."""
 
@@ -68,6 +70,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if child is not None and _is_wrapped(model, name):
             return unwrapped(child)
     return model
+
+
+def check_undistributed(model: nn.Module, verb: str) -> None:
+    """Refuse other parameters for a model that is wrapped for several processes, whose reducer holds the old ones.
+
+    Raises:
+        OptionError: it, or a part of it, is a DistributedDataParallel.
+    """
+    if any(isinstance(part, DistributedDataParallel) for part in model.modules()):
+        raise OptionError(
+            f"the model cannot be {verb} through DistributedDataParallel, which waits for gradients of the parameters"
+            " that it was made with: change the model inside, alike in every process, and wrap it again afterwards"
+        )
 
 
 def _walk(module: nn.Module, path: str, plain: str) -> Iterator[tuple[str, str]]:

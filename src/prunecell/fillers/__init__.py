@@ -14,8 +14,10 @@ from collections.abc import Callable
 
 from prunecell.fillers.as_n2d2 import IterNonStruct, Random, float32_count, keep_all
 from prunecell.fillers.filler import (
+    Bounded,
     Described,
     Filler,
+    Grouping,
     Ranks,
     Traits,
     exact_count,
@@ -30,8 +32,10 @@ from prunecell.fillers.regrowth import SET, RigL
 __all__ = [
     "FILLERS",
     "SET",
+    "Bounded",
     "Described",
     "Filler",
+    "Grouping",
     "IterNonStruct",
     "KeepZeros",
     "Lowest",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from prunecell.bits import select
@@ -52,6 +53,24 @@ class Ranks(Protocol):
 
     def rank(self, evidence: Evidence) -> Ranking:
         """The order in which it prunes."""
+        ...
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """A filler whose weights live and die together in groups."""
+
+    def group_size(self, shape: torch.Size) -> int:
+        """How many weights of a tensor of that shape are in a group; an OptionError where it cannot be grouped."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A filler that cannot prune any number of weights."""
+
+    def most(self, name: str, shape: torch.Size) -> int:
+        """How many weights of a tensor it can prune at most; an OptionError where it can prune none so."""
         ...
 
 

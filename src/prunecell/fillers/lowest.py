@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from prunecell.bits.mask import Mask
@@ -65,6 +66,11 @@ class Lowest:
         except OptionError as error:
             raise OptionError(f"{evidence.name}: {error}") from None
         return Ranking(keys=groups, group_size=evidence.weight.numel() // max(groups.shape.numel(), 1))
+
+    def group_size(self, shape: torch.Size) -> int:
+        """See `Grouping`."""
+        groups = self.granularity.group(Scores(torch.empty(shape, device="meta"))).shape.numel()
+        return shape.numel() // max(groups, 1)
 
     def __call__(self, evidence: Evidence, sparsity: float) -> Mask:
         """Fill one mask; see the class."""

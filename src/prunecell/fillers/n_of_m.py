@@ -85,9 +85,12 @@ class NofM:
             )
         return prune_smallest(keys, count)
 
-    def _may_go(self, keys: Tensor, name: str) -> Tensor:
-        """True at the m - n lowest of each m neighbours."""
-        shape = keys.shape
+    def most(self, name: str, shape: torch.Size) -> int:
+        """See `Bounded`."""
+        self._check(name, shape)
+        return shape.numel() // self.m * (self.m - self.n)
+
+    def _check(self, name: str, shape: torch.Size) -> None:
         if self.dim >= len(shape):
             raise OptionError(f"dim={self.dim} is illegal for {name} of shape {tuple(shape)}")
         if shape[self.dim] % self.m:
@@ -95,6 +98,11 @@ class NofM:
                 f"{self.n} of {self.m} is illegal for {name} of shape {tuple(shape)}: {self.m} does not divide"
                 f" {shape[self.dim]}, its size in dimension {self.dim}"
             )
+
+    def _may_go(self, keys: Tensor, name: str) -> Tensor:
+        """True at the m - n lowest of each m neighbours."""
+        shape = keys.shape
+        self._check(name, shape)
         neighbours = keys.reshape(*shape[: self.dim], -1, self.m, *shape[self.dim + 1 :])
         lowest = neighbours.argsort(stable=True, dim=self.dim + 1).narrow(self.dim + 1, 0, self.m - self.n)
         may_go = torch.zeros_like(neighbours, dtype=torch.bool)

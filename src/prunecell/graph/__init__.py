@@ -2,6 +2,8 @@
 
 tracing     a model as torch.fx traces it
 operations  what an operation does to the units that pass it
+forms       how many dimensions tensors have, and which one the units are
+unchanged   what a model's code does while it is traced, undone
 chains      the hidden units: who computes them, and who alone reads them
 units       dead units removed, others sorted
 folding     BatchNorm folded into the layer before

@@ -9,28 +9,32 @@ The first dimension of the model's inputs is taken for the batch.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
+from prunecell.graph.forms import CONVOLUTIONS, LAYERS, NORMS, TRANSPOSED, norm_axis, unit_axis
 from prunecell.graph.operations import (
+    COPIES,
     ELEMENTWISE,
     FLATTEN,
     KEEP_ZERO,
     MEAN,
     POOLS,
     VIEW,
+    averaged,
     called,
+    flattened,
     function_of,
-    gives_indices,
     is_batch_of,
     is_in_place,
     is_size,
-    listed,
+    viewed,
     what_of,
 )
-from prunecell.graph.tracing import CONVOLUTIONS, LAYERS, NORMS, TRANSPOSED, Example, Graph, graphs_of, is_changed
+from prunecell.graph.tracing import Example, Graph, graphs_of, is_changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,21 +125,18 @@ class _Way:
     Attributes:
         node: the last one.
         layer: where it began.
+        axis: the dimension that the units are now, from the end.
         steps: that were met.
-        flat: whether the positions of a convolution's channels became columns.
+        spread: whether positions of a convolution's channels became columns.
         shared: whether others read what one of the nodes gives.
     """
 
     node: fx.Node
     layer: nn.Module
+    axis: int
     steps: tuple[Step, ...] = ()
-    flat: bool = False
+    spread: bool = False
     shared: bool = False
-
-    @property
-    def has_positions(self) -> bool:
-        """Whether the units are channels, in the dimension after the batch; else they are the last dimension."""
-        return isinstance(self.layer, CONVOLUTIONS) and not self.flat
 
     @property
     def n_units(self) -> int:
@@ -156,9 +157,10 @@ def chains_of(model: nn.Module, example: Example = None) -> Chains:
 
     Args:
         model: nothing in it is changed.
-        example: inputs of the model, by which `x.view(-1, 800)` is seen to flatten; the model is run with them. Not
-            needed where it says `x.flatten(1)` or `x.view(x.size(0), -1)`. What has a default in the model's forward
-            is left at that, unless the example gives it.
+        example: inputs of the model, by which `x.view(-1, 800)` is seen to flatten, and a BatchNorm1d behind a linear
+            layer to normalize features; the model is run with them. Not needed where it says `x.flatten(1)` or
+            `x.view(x.size(0), -1)`. What has a default in the model's forward is left at that, unless the example gives
+            it.
 
     Raises:
         OptionError: torch.fx cannot trace the model, and the message names the module; or the example does not fit it.
@@ -213,7 +215,7 @@ class _Followed:
         module = self._graph.modules[name]
         try:
             self._check(module, "it")
-            readings = tuple(self._readings(_Way(node, module)))
+            readings = tuple(self._readings(_Way(node, module, unit_axis(module))))
             if not readings:
                 raise _UnknownError("nothing reads them")  # noqa: TRY301 - one place takes all reasons
         except _UnknownError as why:
@@ -232,14 +234,18 @@ class _Followed:
     def _readings(self, way: "_Way") -> Iterator[Reading]:
         """All ways on."""
         users = [user for user in way.node.users if not is_size(user)]
+        if way.node in self._graph.kept:
+            raise _UnknownError("the model keeps them in an attribute")
+        way = replace(way, shared=way.shared or len(users) > 1)
         for user in users:
             if user.op == "output":
                 raise _UnknownError("the model returns them")
             module = self._graph.module_of(user)
-            shared = way.shared or len(users) > 1
-            if self._flattens(user, module, way):
-                mean = (Step("keeps zero", "mean", None, abs),) if what_of(user, module) in MEAN else ()
-                yield from self._readings(_Way(user, way.layer, (*way.steps, *mean), flat=True, shared=shared))
+            if module is not None and not isinstance(module, LAYERS) and is_changed(module):
+                raise _UnknownError(f"{called(user)!r} has hooks, or a forward of its own")
+            moved = self._moved(user, module, way)
+            if moved is not None:
+                yield from self._readings(replace(moved, node=user))
                 continue
             others = (*user.args[1:], *user.kwargs.values())
             if user.all_input_nodes != [way.node] or user.args[:1] != (way.node,) or way.node in others:
@@ -247,54 +253,87 @@ class _Followed:
             if isinstance(module, LAYERS):
                 yield self._reading(str(user.target), way)
                 continue
-            if shared and is_in_place(user, module):
+            if way.shared and is_in_place(user, module):
                 raise _UnknownError(f"{called(user)!r} changes them in place, and others read them too")
-            steps = (*way.steps, self._step(user, module, way))
-            yield from self._readings(_Way(user, way.layer, steps, flat=way.flat, shared=shared))
+            yield from self._readings(replace(way, node=user, steps=(*way.steps, self._step(user, module, way))))
 
     def _reading(self, name: str, way: "_Way") -> Reading:
         reader: Any = self._graph.modules[name]
         self._check(reader, f"{name!r}, which reads them,")
-        reads_columns = isinstance(reader, nn.Linear)
-        if reads_columns == way.has_positions:
+        if unit_axis(reader) != way.axis:
             raise _UnknownError(f"{name!r} reads them along another dimension")
-        n_inputs = reader.in_features if reads_columns else reader.in_channels
-        spreads = way.flat and isinstance(way.layer, CONVOLUTIONS)
-        if n_inputs % way.n_units or (n_inputs != way.n_units and not spreads):
+        n_inputs = reader.in_features if isinstance(reader, nn.Linear) else reader.in_channels
+        if n_inputs % way.n_units or (n_inputs != way.n_units and not way.spread):
             raise _UnknownError(f"{name!r} has {n_inputs} inputs for {way.n_units} units")
         return Reading(name, reader, way.steps, n_inputs // way.n_units)
 
     def _step(self, node: fx.Node, module: nn.Module | None, way: "_Way") -> Step:
         what, name = what_of(node, module), called(node)
-        if module is not None and is_changed(module):
-            raise _UnknownError(f"{name!r} has hooks, or a forward of its own")
         compute = module if module is not None else function_of(node)
         if what in ELEMENTWISE:
             return Step("elementwise", name, None, compute)
-        if what in KEEP_ZERO or (what in POOLS and way.has_positions and not gives_indices(node, module)):
+        if what in COPIES:
+            return Step("elementwise", name, None, Tensor.clone)
+        if what in KEEP_ZERO or POOLS.get(what, -way.axis) < -way.axis:
             return Step("keeps zero", name, None, compute)
         if module is not None and what in NORMS and module.num_features == way.n_units:
             self._check(module, repr(name))
-            return Step("norm", name, module, compute)
+            axis = norm_axis(module, self._graph.forms[way.node].n_dims)
+            if axis is None:
+                raise _UnknownError(f"which dimension {name!r} normalizes is not known: give an example")
+            if axis == way.axis:
+                return Step("norm", name, module, compute)
+            raise _UnknownError(f"{name!r} normalizes another dimension")
         raise _UnknownError(f"they pass {name!r}{'' if module is None else f', a {type(module).__name__}'}")
 
-    def _flattens(self, node: fx.Node, module: nn.Module | None, way: "_Way") -> bool:
-        """Whether a node makes a vector of what it takes, (batch, channels, positions ...) -> (batch, columns)."""
-        what, rest = what_of(node, module), (*node.args[1:], *node.kwargs.values())
+    def _moved(self, node: fx.Node, module: nn.Module | None, way: "_Way") -> "_Way | None":
+        """The way behind an operation that changes which dimension the units are; None if it is no such."""
+        what = what_of(node, module)
         if node.args[:1] != (way.node,):
-            return False
+            return None
         if what in FLATTEN:
-            return ((module.start_dim, module.end_dim) if isinstance(module, nn.Flatten) else rest) in {(1,), (1, -1)}
-        if what in MEAN:
-            n_dims = len(way.layer.kernel_size) + 2 if way.has_positions else 0  # type: ignore[arg-type]
-            positions, dims = set(range(2, n_dims)), listed(rest)
-            return bool(positions) and all(type(d) is int for d in dims) and {d % n_dims for d in dims} == positions
-        return what in VIEW and self._is_flat(node, way.node)
+            return self._flattened(way, flattened(node, module), called(node))
+        if what in VIEW and self._is_flat(node, way.node):
+            return self._flattened(way, (1, -1), called(node))
+        return self._averaged(way, averaged(node), called(node)) if what in MEAN else None
+
+    def _flattened(self, way: "_Way", span: tuple[int, int] | None, name: str) -> "_Way":
+        """Behind a flattening of dimensions, the first and the last of which are given."""
+        if span is None:
+            raise _UnknownError(f"they pass {name!r}")
+        if way.axis == -1:  # columns of other dimensions before them would be more inputs than units
+            return way
+        n, units = self._place(way, name)
+        start, end = span[0] % n, span[1] % n
+        if start == units and end == n - 1:
+            return replace(way, axis=-1, spread=True)
+        if start <= units <= end:
+            raise _UnknownError(f"they pass {name!r}")
+        return replace(way, axis=way.axis + (end - start if start > units else 0))
+
+    def _averaged(self, way: "_Way", mean: tuple[tuple[int, ...], bool] | None, name: str) -> "_Way":
+        """Behind a mean over dimensions."""
+        if mean is None:
+            raise _UnknownError(f"they pass {name!r}")
+        n, units = self._place(way, name)
+        dims = {d % n for d in mean[0]}
+        if units in dims:
+            raise _UnknownError(f"they pass {name!r}")
+        gone = 0 if mean[1] else sum(d > units for d in dims)
+        return replace(way, axis=way.axis + gone, steps=(*way.steps, Step("keeps zero", name, None, abs)))
+
+    def _place(self, way: "_Way", name: str) -> tuple[int, int]:
+        """How many dimensions there are, and which one the units are, from the front."""
+        n = self._graph.forms[way.node].n_dims
+        if n is None:
+            raise _UnknownError(f"which dimensions {name!r} takes is not known: give an example")
+        return n, n + way.axis
 
     def _is_flat(self, view: fx.Node, node: fx.Node) -> bool:
         """Whether a view of a node has the same batch, and one dimension beside it."""
         if view in self._graph.shapes:
             before, after = self._graph.shapes[node], self._graph.shapes[view]
-            return len(after) == 2 and after[0] == before[0]  # noqa: PLR2004 - (batch, columns)
-        sizes = listed(view.args[1:])
+            is_sized = not any(isinstance(a, torch.dtype) for a in (*view.args, *view.kwargs.values()))
+            return is_sized and len(after) == 2 and after[0] == before[0]  # noqa: PLR2004 - (batch, columns)
+        sizes = viewed(view) or ()
         return len(sizes) == 2 and sizes[1] == -1 and is_batch_of(sizes[0], node)  # noqa: PLR2004

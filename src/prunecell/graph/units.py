@@ -95,7 +95,8 @@ def sort_units_(model: nn.Module, *, example: Example = None) -> dict[str, Tenso
         entry.
 
     Raises:
-        OptionError: torch.fx cannot trace the model, or a weight is watched by a live Pruner. Nothing was changed.
+        OptionError: torch.fx cannot trace the model, or a Pruner, Quantizer or Sharing that is in use
+            watches a weight. Nothing was changed.
     """
     chains = chains_of(model, example)
     orders = {}

@@ -24,6 +24,7 @@ from prunecell.pruning.calibration import Batches, Calibration, Loss, rounds_of
 from prunecell.pruning.group import fill, groups_of
 from prunecell.pruning.hooks import Enforcement
 from prunecell.pruning.normed import n_starved
+from prunecell.pruning.reach import check_end
 from prunecell.pruning.state import SUMS, check_state, state_of
 from prunecell.pruning.weight import REST_EVERY, PrunedWeight
 from prunecell.report.facts import Report, WeightFacts
@@ -41,7 +42,8 @@ class Pruner:
 
     Raises:
         PlanError: the plan does not fit the model.
-        OptionError: a schedule counts epochs and `epoch_size` is missing; or another pruner that is in use holds one of
+        OptionError: a schedule counts epochs and `epoch_size` is missing; its last sparsity is more than allocation or
+            filler can give; or another pruner that is in use holds one of
             the weights: it exists and was not finalized. Whatever is raised, nothing was changed.
 
     >>> from prunecell import Cubic
@@ -69,6 +71,8 @@ class Pruner:
         self._weights = {target.name: _weight(target, model) for target in targets}
         specs = [plan] if isinstance(plan, PruneSpec) else [spec for spec in plan.values() if spec is not None]
         self._groups = groups_of(self._weights.values(), specs)
+        for group in self._groups:
+            check_end(group.spec, {weight.name: weight.parameter.shape for weight in group.weights})
         self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._weights.values())))
         self._n_samples: int | None = None  # of the last step; as many are expected in the next
         self._model, self._finalized = model, False

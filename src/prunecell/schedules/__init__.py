@@ -13,6 +13,7 @@ moving   Moving
 
 from prunecell.schedules.clock import (
     Clock,
+    Ending,
     Progressing,
     Schedule,
     Timed,
@@ -31,6 +32,7 @@ __all__ = [
     "SCHEDULES",
     "Clock",
     "Cubic",
+    "Ending",
     "Exponential",
     "Gradual",
     "Iterative",

@@ -73,6 +73,16 @@ class Progressing(Protocol):
         ...
 
 
+@runtime_checkable
+class Ending(Protocol):
+    """A schedule whose last sparsity is known from the beginning."""
+
+    @property
+    def last(self) -> float:
+        """The sparsity that it comes to, and stays at."""
+        ...
+
+
 def moves(schedule: Schedule) -> bool:
     """Whether masks are filled more than once; a plain function is believed to want it."""
     return schedule.moves if isinstance(schedule, Timed) else True

@@ -52,6 +52,11 @@ class Span(ABC):
         return self.epochs is not None
 
     @property
+    def last(self) -> float:
+        """See `Ending`."""
+        return float(self.sparsity)
+
+    @property
     def length(self) -> float:
         """In its unit."""
         return next(float(length) for length in (self.epochs, self.steps, self.samples) if length is not None)

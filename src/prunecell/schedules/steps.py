@@ -31,6 +31,11 @@ class Static:
     def __post_init__(self) -> None:
         check_number("sparsity", self.sparsity, low=0, high=1)
 
+    @property
+    def last(self) -> float:
+        """See `Ending`."""
+        return float(self.sparsity)
+
     def __call__(self, clock: Clock) -> float:  # noqa: ARG002 - the form of a schedule
         """The sparsity at any time."""
         return float(self.sparsity)
@@ -83,6 +88,13 @@ class Gradual:
     def counts_epochs(self) -> bool:
         """See `Timed`: an update is due once per epoch."""
         return self.every_samples is None
+
+    @property
+    def last(self) -> float:
+        """See `Ending`."""
+        if self.float32:
+            return _float32_steps(self.start, self.gamma, self.sparsity)[-1]
+        return float(max(self.start, self.sparsity))
 
     def n_updates(self, clock: Clock) -> int:
         """How many updates have been due until now, also those that came after the last sparsity was reached."""

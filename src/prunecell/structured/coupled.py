@@ -7,14 +7,17 @@ the model that it is of, so here it is of a copy.
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunecell.errors import OptionError, quoted
 from prunecell.graph.tracing import Example
@@ -69,7 +72,7 @@ class Twin:
     def __init__(self, model: nn.Module, example: Example) -> None:
         pruning = _torch_pruning()
         inputs = example if isinstance(example, tuple) else (example,)
-        self._model = copy.deepcopy(model).eval()
+        self._model = copied(model).eval()
         self._model.zero_grad()
         self._names = {module: name for name, module in self._model.named_modules()}
         for parameter in self._model.parameters():
@@ -180,10 +183,12 @@ class Twin:
                 self.groups.append(self._coupled(root, group))
             except _KeptError as why:
                 self.left[root] = str(why)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 self.left[root] = f"torch-pruning cannot follow them: {type(error).__name__}: {quoted(str(error), 100)}"
 
     def _coupled(self, root: str, group: Any) -> Coupled:  # noqa: ANN401
+        if any(index is None for item in group for index in (*item.idxs, *item.root_idxs)):
+            raise _KeptError("which of them go together is not known")
         if any(item.dep.target.grad_fn in self._ends and not self._reads(item) for item in group):
             raise _KeptError("the model returns them")
         others = [item.dep.target.module for item in group]
@@ -284,27 +289,72 @@ class Twin:
         return n_heads
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model.
+
+    Raises:
+        OptionError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        hint = (
+            " (torch.nn.utils.weight_norm and spectral_norm compute a weight that no copy takes; those of"
+            " torch.nn.utils.parametrizations can be copied)"
+            if any(isinstance(value, Tensor) for part in model.modules() for value in vars(part).values())
+            else ""
+        )
+        raise OptionError(f"the model cannot be copied{hint}: {quoted(str(error), 200)}") from error
+
+
 def tensors_in(outputs: object) -> Iterator[Tensor]:
-    """The tensors in what a model returns."""
-    if isinstance(outputs, Tensor):
-        yield outputs
-    elif isinstance(outputs, Mapping):
-        yield from tensors_in(tuple(outputs.values()))
-    elif isinstance(outputs, tuple | list):
-        for part in outputs:
-            yield from tensors_in(part)
+    """The tensors in what a model returns, in attributes of objects too."""
+    waiting, met = [outputs], dict[int, object]()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Tensor):
+            yield part
+        elif id(part) not in met:
+            met[id(part)] = part  # held, so that no other object gets its id
+            waiting += reversed(_parts(part))
 
 
-def shapes_of(model: nn.Module, inputs: tuple[Any, ...], called: str = "the model") -> list[torch.Size]:
-    """The shapes of what a model returns in evaluation.
+def _parts(of: object) -> list[object]:
+    """What an object consists of, as far as that can be seen."""
+    if isinstance(of, Mapping):
+        return [*of.values()]
+    if isinstance(of, Sequence | AbstractSet):
+        return [] if isinstance(of, str | bytes | range) else [*of]
+    if isinstance(of, type | ModuleType | FunctionType):
+        return []
+    slots = [name for kind in type(of).__mro__ for name in getattr(kind, "__slots__", ())]
+    return [*getattr(of, "__dict__", {}).values(), *(getattr(of, name, None) for name in slots)]
+
+
+def shapes_of(
+    model: nn.Module, inputs: tuple[Any, ...], called: str = "the model", *, training: bool = False
+) -> list[torch.Size]:
+    """The shapes of what a model returns; in training a BatchNorm stays in evaluation, because it wants a batch.
 
     Raises:
         OptionError: it cannot be run; the message calls it as told.
     """
+    for part in model.train(training).modules():
+        if isinstance(part, _BatchNorm):
+            part.eval()
     try:
-        return [tensor.shape for tensor in tensors_in(model.eval()(*inputs))]
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise OptionError(f"{called} cannot be run with example: {quoted(str(error), 300)}") from None
+        return [tensor.shape for tensor in tensors_in(model(*inputs))]
+    except Exception as error:  # the model's own code
+        when = " in training" if training else ""
+        raise OptionError(f"{called} cannot be run with example{when}: {quoted(str(error), 300)}") from error
+
+
+@contextmanager
+def unrandom(model: nn.Module) -> Iterator[None]:
+    """Leave the random numbers as they are, of the CPU and of the devices that a model is on."""
+    devices = {tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(devices)):
+        yield
 
 
 @contextmanager

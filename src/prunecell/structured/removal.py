@@ -1,6 +1,5 @@
 """remove_: units chosen by a criterion, and removed from all layers that have them."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,13 +15,14 @@ from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers import Traits, exact_count
 from prunecell.graph.tracing import Example, check_unwatched
-from prunecell.names import unwrapped
+from prunecell.graph.unchanged import overlapping
+from prunecell.names import check_undistributed, unwrapped
 from prunecell.plan.resolve import Key
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner
 from prunecell.pruning.calibration import Batches, Loss
 from prunecell.schedules import Static
-from prunecell.structured.coupled import Twin, shapes_of
+from prunecell.structured.coupled import Twin, copied, shapes_of, unrandom
 from prunecell.structured.optimizers import carry_over_, check_optimizer
 from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
@@ -53,7 +53,8 @@ def remove_(
     Args:
         model: changed in place. What becomes smaller becomes a new Parameter, without gradient.
         plan: one spec, or as in a `Pruner`'s plan, from names and patterns to one spec, or None: units of these stay.
-        example: a tensor, or the tuple of all inputs: what the model is run with. Nothing is learned from it.
+        example: a tensor, or the tuple of all inputs: what the model is run with, in training too. Nothing is learned
+            from it, and statistics and random numbers stay as they are.
         optimizer: goes on with the new parameters, and with the moments of what stays.
         batches: for a criterion that needs more than weights; see `Pruner.calibrate`.
         loss: with batches.
@@ -62,8 +63,9 @@ def remove_(
         What became smaller, and what was left, and why.
 
     Raises:
-        OptionError: nothing can be removed, the goal cannot be reached, a live Pruner watches a weight, or the smaller
-            model cannot be run. Nothing was changed.
+        OptionError: nothing can be removed; the goal cannot be reached; a Pruner, Quantizer or Sharing that is in use
+            watches a weight; the model is wrapped for training by several processes; or the smaller model cannot be
+            run, in evaluation or in training. Nothing was changed.
         StateError: a layer cannot become smaller. Nothing was changed.
         PlanError: the plan does not fit the model.
 
@@ -72,6 +74,7 @@ def remove_(
     >>> net[0], removal.flops
     (Linear(in_features=8, out_features=10, bias=True), (400, 200))
     """
+    check_undistributed(model, "made smaller")
     model, spec, plan = unwrapped(model), *_only_spec(plan)
     twin = Twin(model, example)
     scores = _scores(model, plan, spec.criterion, batches, loss)
@@ -228,12 +231,25 @@ def _check(model: nn.Module, kept: Mapping[str, Tensor], example: Example, optim
     if optimizer is not None:
         check_optimizer(optimizer, changing)
     inputs = example if isinstance(example, tuple) else (example,)
-    small = copy.deepcopy(model)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        before = shapes_of(small, inputs)
+    shared = overlapping({id(tensor): tensor for tensor in tensors.values()}.values())
+    if both := [name for name in kept if id(tensors[name]) in shared]:
+        raise OptionError(f"{some(both)} lies in memory that another tensor has too, which would not follow")
+    with torch.no_grad(), unrandom(model):
+        large = copied(model)
+        before = [shapes_of(large, inputs, training=training) for training in (True, False)]
+        del large
+        small = copied(model)
         _shrink_(small, kept, None)
-        if shapes_of(small, inputs, "the smaller model, because a size is written in the model's code,") != before:
-            raise OptionError("the smaller model returns other shapes than the model: leave its last layers alone")
+        held = {name: tensor.shape for name, tensor in tensors_of(small).items()}
+        in_evaluation = shapes_of(small, inputs, "the smaller model, because a size is written in the model's code,")
+        called = "the smaller model, because something reads its units in training only,"
+        after = [shapes_of(small, inputs, called, training=True), in_evaluation]
+    if after != before:
+        raise OptionError("the smaller model returns other shapes than the model: leave its last layers alone")
+    if changed := [name for name, tensor in tensors_of(small).items() if tensor.shape != held.get(name)]:
+        raise OptionError(
+            f"{some(changed)} of the smaller model has another shape once it has run: it is of units, too"
+        )
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from prunecell.archive import LIMIT_BYTES, load
 from prunecell.errors import OptionTypeError, StateError, some, typed
 from prunecell.graph.tracing import check_unwatched
 from prunecell.kinds import check_names
-from prunecell.names import plain_names
+from prunecell.names import check_undistributed, plain_names
 
 Shapes = Mapping[str, torch.Size]
 """Name of a tensor in its layer -> its shape."""
@@ -51,7 +51,8 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
         FormatError: the file is damaged, hostile or no archive.
         StateError: it has other tensors than the model, or shapes that no smaller layers have; or the model is on the
             meta device. Nothing was changed.
-        OptionError: a weight that would become smaller is watched by a live Pruner. Nothing was changed.
+        OptionError: a weight that would become smaller is watched by a Pruner, Quantizer or Sharing that is in use; or
+            the model is wrapped for training by several processes. Nothing was changed.
         OptionTypeError: it is no module.
 
     >>> import tempfile
@@ -86,7 +87,8 @@ def resize_(model: nn.Module, shapes: Shapes) -> None:
 
     Raises:
         StateError: a layer cannot have these shapes; the message names all such. Nothing was changed.
-        OptionError: a live Pruner watches one of them. Nothing was changed.
+        OptionError: a Pruner, Quantizer or Sharing that is in use watches one of them; or the model is wrapped for
+            training by several processes. Nothing was changed.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     changed: dict[str, dict[str, torch.Size]] = {}
@@ -104,6 +106,8 @@ def resize_(model: nn.Module, shapes: Shapes) -> None:
             wrong.append(f"{path or type(module).__name__}: {why}")
     if wrong:
         raise StateError(f"the shapes cannot be those of a smaller {type(model).__name__}: {some(wrong, between='; ')}")
+    if changed:
+        check_undistributed(model, "made smaller")
     made: dict[int, Tensor] = {}
     for path, leaves in changed.items():
         for leaf, shape in leaves.items():

@@ -32,8 +32,8 @@ HOLDERS = {
     "sharing": lambda model: share_(model, bits=4, optimizer=optimizer_of(model)),
 }
 MOVERS = {
-    "sort": sort_units_,
-    "fold": fold_batchnorm_,
+    "sort": lambda model: sort_units_(model, example=torch.zeros(2, 8)),
+    "fold": lambda model: fold_batchnorm_(model, example=torch.zeros(2, 8)),
     "remove": lambda model: remove_(model, RemoveSpec(sparsity=0.5), torch.zeros(2, 8)),
     "load": lambda model: load_model("small.pcell", model),
 }

@@ -38,6 +38,13 @@ FOLDED = {
     "groups": (nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6), nn.Conv2d(6, 2, 1)), 1),
     "transposed": (nn.Sequential(nn.ConvTranspose2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)), 1),
     "linear": (nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.BatchNorm1d(5), nn.Linear(5, 5)), 1),
+    "linear without numbers of its own": (
+        nn.Sequential(
+            *(nn.Flatten(), nn.Linear(192, 5), nn.BatchNorm1d(5), nn.Linear(5, 4), nn.BatchNorm1d(4, affine=False)),
+        ),
+        2,
+    ),
+    "along time": (nn.Sequential(nn.Flatten(2), nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)), 1),
     "residual": (Residual(), 2),
 }
 
@@ -106,6 +113,18 @@ LEFT = {
         "the transposed convolution before it has groups",
     ),
     "hooked": (_hooked(), "'0' before it has hooks, or a forward of its own"),
+    "of unknown dimensions": (
+        nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)),
+        "which dimension it normalizes is not known: give an example",
+    ),
+    "over channels": (
+        nn.Sequential(nn.Linear(4, 4), nn.BatchNorm2d(4)),
+        "it normalizes another dimension than that of the outputs",
+    ),
+    "over the height": (
+        nn.Sequential(nn.Flatten(0, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm1d(4)),
+        "which dimension it normalizes is not known: give an example",
+    ),
     "over time": (nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(5)), "it has 5 numbers for 6 outputs"),
 }
 
@@ -118,6 +137,29 @@ def test_what_cannot_be_folded_is_left_with_its_reason(case):
     assert folding.folded == {}
     assert next(iter(folding.left.values())).startswith(reason)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_an_example_tells_which_dimension_is_normalized():
+    for shape, n_folded in (((7, 6), 1), ((7, 6, 6), 0)):
+        model = with_numbers(nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6)))
+        x = torch.randn(shape)
+        before = model(x)
+        assert len(fold_batchnorm_(model, example=x).folded) == n_folded
+        torch.testing.assert_close(model(x), before)
+
+
+def test_parameters_are_not_replaced_behind_the_back_of_processes(tmp_path):
+    store = f"file://{tmp_path / 'store'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        for given in (wrapped, nn.Sequential(wrapped)):
+            with pytest.raises(OptionError, match="cannot be folded through DistributedDataParallel"):
+                fold_batchnorm_(given)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert fold_batchnorm_(model).folded
 
 
 def test_a_wrapped_model_is_folded_inside():

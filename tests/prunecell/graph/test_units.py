@@ -2,6 +2,7 @@
 
 import copy
 import random
+import types
 
 import pytest
 import torch
@@ -246,7 +247,7 @@ def test_behind_a_batchnorm_a_unit_must_be_zero_in_training_and_in_evaluation(we
     model[0].weight.data.zero_()
     for vector, value in ((model[1].weight, weight), (model[1].bias, bias), (model[1].running_mean, mean)):
         vector.data.fill_(value)
-    assert bool(dead_units(model)) == is_dead
+    assert bool(dead_units(model, example=torch.zeros(3, 2))) == is_dead
 
 
 def test_death_spreads_in_both_directions():
@@ -320,6 +321,31 @@ def _replaced():
     return model
 
 
+def _one_memory():
+    model = Around(lambda m, x: m.second(m.first(x)), second=nn.Linear(6, 4))
+    model.second.weight.data = model.first.weight.data.t()
+    return model
+
+
+def _of_parameters(m, x):
+    return m.second(m.first(x)) + sum(p.cumsum(0).sum() for p in m.parameters())
+
+
+def _of_statistics(m, x):
+    return m.second(m.norm(m.first(x))) + m.norm.running_mean.cumsum(0).sum()
+
+
+def _normed(forward, norm):
+    model = Around(forward)
+    model.norm = norm
+    return model
+
+
+def _shown(m, x):
+    m.shown = {"hidden": [m.first(x)]}
+    return m.second(m.shown["hidden"][0])
+
+
 LEFT = {
     "returned too": (Around(lambda m, x: (m.second(y := m.first(x)), y)), "the model returns them"),
     "residual": (Around(lambda m, x: m.second(torch.relu(y := m.first(x)) + y)), "they meet other numbers in 'add'"),
@@ -361,6 +387,45 @@ LEFT = {
         nn.Sequential(nn.Linear(4, 6), nn.Flatten(), nn.Linear(18, 2)),
         "'2' has 18 inputs for 6 units",
     ),
+    "normalized over what is not known": (
+        nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)),
+        "which dimension '1' normalizes is not known: give an example",
+    ),
+    "normalized over time": (
+        nn.Sequential(nn.Flatten(2), nn.Linear(4, 6), nn.BatchNorm2d(6), nn.Linear(6, 2)),
+        "'2' normalizes another dimension",
+    ),
+    "channels flattened with the batch": (
+        Around(lambda m, x: m.second(m.first(x).flatten(end_dim=1)), nn.Conv2d(4, 6, 1)),
+        "they pass 'flatten'",
+    ),
+    "flattened by what is not known": (
+        Around(lambda m, x: m.second(m.first(x[0]).flatten(1)), nn.Conv2d(4, 6, 1)),
+        "which dimensions 'flatten' takes is not known: give an example",
+    ),
+    "averaged by another word": (
+        Around(lambda m, x: m.second(m.first(x).mean(axis=(2, 3))), nn.Conv2d(4, 6, 1)),
+        "they pass 'mean'",
+    ),
+    "channels averaged": (
+        Around(lambda m, x: m.second(m.first(x).mean(1, keepdim=True)), nn.Conv2d(4, 6, 1)),
+        "they pass 'mean'",
+    ),
+    "pooled with the channels": (
+        nn.Sequential(nn.Conv1d(4, 6, 1), nn.MaxPool2d(1), nn.Conv1d(6, 2, 1)),
+        "they pass '1', a MaxPool2d",
+    ),
+    "read as positions": (
+        nn.Sequential(nn.Conv1d(4, 6, 1), nn.Conv2d(6, 2, 1)),
+        "'1' reads them along another dimension",
+    ),
+    "one memory": (_one_memory(), "it shares a parameter with another place"),
+    "what the parameters are": (Around(_of_parameters), "it shares a parameter with another place"),
+    "what the statistics are": (
+        _normed(_of_statistics, nn.BatchNorm1d(6)),
+        "'norm' shares a parameter with another place",
+    ),
+    "shown": (Around(_shown), "the model keeps them in an attribute"),
     "parametrized": (
         nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)), nn.Linear(6, 2)),
         "it is a ParametrizedLinear",
@@ -387,6 +452,51 @@ def test_another_reader_in_training_is_seen():
         model = Around(forward).train(training)
         assert chains_of(model).left["first"] == "they pass 'sum'"
         assert model.training == model.first.training == training
+
+
+def test_hooks_and_a_forward_of_its_own_are_followed_in_the_model_too():
+    def other(self, x):
+        y = self.first(x)
+        return self.second(y) + y.sum()
+
+    replaced = Around(lambda m, x: m.second(m.first(x)))
+    replaced.forward = types.MethodType(other, replaced)
+    assert chains_of(replaced).left["first"] == "they pass 'sum'"
+    lone = Around(lambda m, x: m.second(m.first(x)))
+    lone.forward = lambda x: other(lone, x)
+    assert chains_of(lone).left["first"] == "they pass 'sum'"
+    hooked = Around(lambda m, x: m.second(m.first(x)))
+    hooked.register_forward_hook(lambda m, _, y: y + m.first.weight.sum())
+    assert chains_of(hooked).left["first"] == "it shares a parameter with another place"
+    hooked = Around(lambda m, x: m.second(m.first(x)))
+    hooked.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2,))
+    assert len(chains_of(hooked).layers) == 1
+
+
+def test_what_the_models_code_does_while_it_is_followed_is_undone():
+    def forward(m, x):
+        m.calls.add_(1)
+        m.n_calls += 1
+        m.seen.append(y := m.first(x))
+        m.last = y
+        return m.second(y) + torch.ones(2) + torch.rand(2)
+
+    model = Around(forward)
+    model.register_buffer("calls", torch.zeros(()))
+    model.n_calls, model.seen = 0, []
+    attributes, random_before = dict(vars(model)), torch.get_rng_state()
+    for example in (None, torch.zeros(3, 4)):
+        chains_of(model, example)
+        assert vars(model) == attributes
+        assert model.seen == []
+        assert int(model.calls) == 0
+        assert torch.equal(torch.get_rng_state(), random_before)
+
+
+def test_an_example_stays_as_it_is():
+    x = -torch.ones(3, 4)
+    chains_of(Around(lambda m, x: m.second(m.first(x.relu_()))), x)
+    assert torch.equal(x, -torch.ones(3, 4))
 
 
 def test_a_forward_may_take_more_than_it_is_given():

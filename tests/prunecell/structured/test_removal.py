@@ -2,6 +2,8 @@
 
 import copy
 import sys
+import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -342,7 +344,89 @@ def _parametrized():
     return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), nn.Linear(5, 2))
 
 
+class InTraining(nn.Module):
+    """A model that does something more in training, where its units are of a size that does not follow."""
+
+    def __init__(self, more):
+        super().__init__()
+        self.norm, self.a, self.b = nn.BatchNorm1d(64), nn.Linear(64, 16), nn.Linear(16, 4)
+        self.head, self.noise, self.more = nn.Linear(16, 2), nn.Parameter(torch.zeros(16)), more
+        self.register_buffer("mean", torch.zeros(16))
+
+    def forward(self, x):
+        x = torch.relu(self.a(self.norm(x.flatten(1))))
+        return self.more(self, F.dropout(x, training=self.training)) if self.training else self.b(x)
+
+
+def _head(m, x):
+    return m.b(x), m.head(x)
+
+
+def _noise(m, x):
+    return m.b(x + m.noise)
+
+
+def _mean(m, x):
+    m.mean = 0.9 * m.mean + 0.1 * x.detach().mean(0)
+    return m.b(x)
+
+
+def _kept_mean(m, x):
+    m.mean = x.detach().mean(0)
+    return m.b(x)
+
+
+def _targets(m, x):
+    assert m.targets is not None, "training needs targets"
+    return m.b(x)
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: object = None
+
+
+class Holder:
+    def __init__(self, hidden):
+        self.hidden, self.itself = hidden, self
+
+
+class Slotted:
+    __slots__ = ("hidden", "other")
+
+    def __init__(self, hidden):
+        self.hidden = hidden
+
+
+class Returning(nn.Module):
+    """A model that returns its hidden units in something."""
+
+    def __init__(self, shown):
+        super().__init__()
+        self.a, self.b, self.c, self.shown = nn.Linear(64, 8), nn.Linear(8, 8), nn.Linear(8, 2), shown
+
+    def forward(self, x):
+        hidden = self.a(x.flatten(1)).relu()
+        return self.shown(self.c(self.b(hidden).relu()), hidden)
+
+
+def _with_weight_norm():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = nn.Sequential(nn.Flatten(), nn.utils.weight_norm(nn.Linear(64, 5)), nn.ReLU(), nn.Linear(5, 2))
+    model(X)
+    return model
+
+
+def _one_memory():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 2))
+    model[3].weight.data = model[1].weight.data.t()
+    return model
+
+
 HALF = RemoveSpec(sparsity=0.5)
+IN_TRAINING = "because something reads its units in training only, cannot be run with example in training"
 REFUSED = {
     "a written size": (Fixed, HALF, OptionError, "the smaller model, because a size .* cannot be run"),
     "tied": (Tied, HALF, OptionError, "a: the model computes something else when they change places"),
@@ -356,6 +440,23 @@ REFUSED = {
     "all is left alone": (mlp, {"1.*": None, "3.*": None, "5.*": HALF}, OptionError, "no unit of Sequential can be"),
     "a key of nothing": (mlp, {"9.*": HALF}, PlanError, "plan key '9.*' fits no parameter"),
     "two specs": (mlp, {"1.*": HALF, "*": RemoveSpec(flops=0.5)}, OptionError, "the plan has 2 specs"),
+    "another head in training": (lambda: InTraining(_head), HALF, OptionError, IN_TRAINING),
+    "a parameter in training": (lambda: InTraining(_noise), HALF, OptionError, IN_TRAINING),
+    "a buffer in training": (lambda: InTraining(_mean), HALF, OptionError, IN_TRAINING),
+    "a buffer of units": (lambda: InTraining(_kept_mean), HALF, OptionError, "mean of the smaller model has another"),
+    "no training": (
+        lambda: InTraining(_targets),
+        HALF,
+        OptionError,
+        "the model cannot be run with example in training",
+    ),
+    "old weight norm": (
+        _with_weight_norm,
+        HALF,
+        OptionError,
+        r"the model cannot be copied \(torch\.nn\.utils\.weight_norm",
+    ),
+    "one memory": (_one_memory, HALF, OptionError, "3.weight lies in memory that another tensor has too"),
     "no spec": (mlp, {"*": PruneSpec(schedule=Static(sparsity=0.5))}, OptionTypeError, "plan is a dict"),
 }
 
@@ -364,12 +465,85 @@ REFUSED = {
 def test_what_is_refused_changes_nothing(case):
     make, plan, error, message = REFUSED[case]
     model = make()
-    before = copy.deepcopy(model)
+    before, random_before = make(), torch.get_rng_state()
+    before.load_state_dict(model.state_dict())
     with pytest.raises(error, match=message):
         remove_(model, plan, X)
     assert same(model, before)
+    assert torch.equal(torch.get_rng_state(), random_before)
     assert repr(model) == repr(before)
     assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
+
+
+def test_running_in_training_leaves_statistics_and_random_numbers():
+    model = InTraining(lambda m, x: m.b(x)).train()
+    before, random_before = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    assert remove_(model, HALF, X[:1]).units == {"a": (16, 8)}
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("norm"))
+    assert torch.equal(torch.get_rng_state(), random_before)
+    assert model.training
+    assert model.norm.training
+
+
+RETURNED = {
+    "tuple": lambda y, h: (y, [h]),
+    "mapping": lambda y, h: {"y": y, "h": {"h": h}},
+    "dataclass": Output,
+    "object": lambda y, h: (y, Holder([h])),
+    "object in a dataclass": lambda y, h: Output(y, Holder(h)),
+    "object with slots": lambda y, h: (y, Slotted(h)),
+    "numbers beside": lambda y, h: (y, Output(h, "text"), 3, None, 0.5, torch.float32),
+}
+
+
+@pytest.mark.parametrize("case", RETURNED)
+def test_what_is_returned_in_something_stays(case):
+    model = Returning(RETURNED[case])
+    removal = remove_(model, HALF, X)
+    assert removal.units == {"b": (8, 4)}
+    assert removal.left["a"] == "the model returns them"
+
+
+class Shared(nn.Module):
+    """An attention in which two heads of queries read the same keys and values, and a layer beside."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads, self.first = 4, nn.Linear(8, 16)
+        self.q, self.k, self.v, self.out = nn.Linear(16, 16), nn.Linear(16, 8), nn.Linear(16, 8), nn.Linear(16, 2)
+
+    def forward(self, x):
+        x = self.first(x.squeeze(1))
+        q, k, v = (part(x).unflatten(-1, (-1, 4)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        k, v = (part.repeat_interleave(2, 1) for part in (k, v))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+def test_heads_that_share_keys_are_left_and_the_rest_goes():
+    removal = remove_(Shared(), HALF, X)
+    assert removal.units == {"first": (16, 8)}
+    assert removal.left["q"] == "which of them go together is not known"
+    assert {"k", "v"} <= removal.left.keys()
+
+
+def test_parameters_are_not_replaced_behind_the_back_of_processes(tmp_path):
+    store = f"file://{tmp_path / 'store'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        small = mlp()
+        remove_(small, HALF, X)
+        save(small, tmp_path / "small.pcell")
+        wrapped = nn.parallel.DistributedDataParallel(mlp())
+        before = copy.deepcopy(wrapped.state_dict())
+        for act in (lambda: remove_(wrapped, HALF, X), lambda: load_model(tmp_path / "small.pcell", wrapped)):
+            with pytest.raises(OptionError, match="cannot be made smaller through DistributedDataParallel"):
+                act()
+        assert all(torch.equal(value, before[name]) for name, value in wrapped.state_dict().items())
+        save(wrapped, tmp_path / "same.pcell")
+        load_model(tmp_path / "same.pcell", wrapped)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_an_example_that_does_not_fit_is_refused():
