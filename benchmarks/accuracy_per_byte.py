@@ -28,7 +28,7 @@ import prunecell as pc
 from prunecell.allocation import Allocation
 from prunecell.disk.atomic import replacing
 from prunecell.graph import fold_batchnorm_, remove_dead_, sort_units_
-from prunecell.report.picture import can_draw, new_figure
+from prunecell.report.picture import can_draw, new_figure, plain_ticks
 
 DENSE_EPOCHS = {"lenet-300-100": 3, "lenet-5": 2, "resnet-20": 4}
 DENSE_RATE, RATE = 2e-3, 1e-3  # Adam's, of the dense start and of pruning
@@ -194,8 +194,11 @@ def draw(path: Path, title: str, curves: dict[str, list[tuple[float, float]]]) -
     figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
     for (method, points_of_curve), style in zip(curves.items(), (":s", "--^", "-o"), strict=False):
-        axes.plot(*zip(*sorted(points_of_curve), strict=True), style, label=method)
-    axes.set(xscale="log", xlabel="bytes of the file", ylabel="error", title=title)
+        axes.plot(
+            *zip(*sorted((size, 100 * error) for size, error in points_of_curve), strict=True), style, label=method
+        )
+    axes.set(xscale="log", xlabel="bytes of the file", ylabel="test error, %", title=title)
+    plain_ticks(axes.xaxis)
     axes.legend()
     figure.savefig(path, dpi=130)
 

@@ -97,7 +97,7 @@ def check_data(session: Session) -> None:
 def read_weights(session: Session) -> None:
     """Read the folder that `-w` names, or that an earlier learning wrote; the weights are pruned, if they are to be."""
     options, cells = session.options, session.model.get_cells().values()
-    folder = options.w or written_before(options)
+    folder = options.w or written_before(session)
     if folder in (None, NO_WEIGHTS):
         return
 
@@ -121,11 +121,13 @@ def read_weights(session: Session) -> None:
     session.pruner.set_masks({names[cell]: mask for cell, mask in masks.items() if cell in session.masks})
 
 
-def written_before(options: Options) -> Path | None:
-    """The folder of weights for a run that learns nothing itself."""
+def written_before(session: Session) -> Path | None:
+    """The folder of weights for a run that learns nothing itself: the integers, where the file asks for them."""
+    options = session.options
     if options.learns or options.restores:
         return None
-    found = [folder for folder in (BEST, WEIGHTS) if folder.is_dir()]
+    last: tuple[Path, ...] = (INTEGERS,) if session.network.rate is not None and not options.prunes else ()
+    found = [folder for folder in (*last, BEST, WEIGHTS) if folder.is_dir()]
     if not found:
         raise DataError(
             f"there is no {BEST} or {WEIGHTS} here: learn first, or give the folder by -w"

@@ -34,6 +34,15 @@ def new_figure(width: float, height: float) -> Any:  # noqa: ANN401 - matplotlib
     return figure
 
 
+def plain_ticks(axis: Any) -> None:  # noqa: ANN401 - matplotlib has no types
+    """Let a logarithmic axis have ticks at 1, 2, 5, 10, ..., written as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - as above
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[str, Points], n_epochs: float) -> None:
     """Draw it into a PNG file, if `can_draw`.
 

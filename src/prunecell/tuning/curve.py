@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prunecell.disk.atomic import replacing
-from prunecell.report.picture import can_draw, new_figure
+from prunecell.report.picture import can_draw, new_figure, plain_ticks
 from prunecell.tuning.trials import Trial, pareto
 
 _MARKERS = "osD^vP*X<>"
@@ -35,7 +35,8 @@ def draw_curve(path: Path, trials: Sequence[Trial], *, least: float, label: str,
     axes.plot(*zip(*front, strict=True), color="tab:gray", linewidth=1, drawstyle="steps-post", zorder=0)
     axes.axhline(least, color="tab:red", linestyle="--", linewidth=1, label="enough")
     spread = max((t.quality for t in drawn), default=least) - least
-    axes.set_ylim(bottom=max(min(t.quality for t in drawn), least - 6 * max(spread, 1e-6)))
+    margin = 0.3 * max(spread, 1e-6)  # so that no point is cut
+    axes.set_ylim(bottom=max(min(t.quality for t in drawn) - margin, least - 6 * max(spread, 1e-6)))
     axes.set(xscale="log", xlabel="bytes of the file", ylabel=label)
 
     def times(n: Any) -> Any:  # noqa: ANN401 - numpy's, and its own inverse
@@ -43,6 +44,8 @@ def draw_curve(path: Path, trials: Sequence[Trial], *, least: float, label: str,
 
     upper = axes.secondary_xaxis("top", functions=(times, times))
     upper.set_xlabel("times smaller than the dense state_dict")
+    plain_ticks(axes.xaxis)
+    plain_ticks(upper.xaxis)
     axes.legend(loc="lower right")
     with replacing(path, sync=False) as file:
         figure.savefig(file, format="png", dpi=120)
