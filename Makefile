@@ -9,7 +9,7 @@ run: .venv/installed  ## the main job: MNIST, LeNet, gradual pruning, the small 
 	$(BIN)/prunecell run examples/lenet.ini --out runs/lenet
 
 test: .venv/installed-dev  ## all tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: .venv/installed-dev  ## lint and types
 	$(BIN)/ruff format --check .
