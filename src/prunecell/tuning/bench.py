@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -74,6 +74,12 @@ class Bench:
     def n_steps_told(self) -> str:
         """The same as Python text, for a loader called `train`."""
         return f"{self.epochs} * {'len(train)' if self.train.is_sized else self.train.n_batches}"
+
+    @property
+    def example(self) -> Tensor:
+        """One input of the model, (1, ...)."""
+        inputs, _ = next(iter(self.train.epoch(0)))
+        return inputs[:1]
 
     @property
     def n_weights(self) -> int:

@@ -94,6 +94,7 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     check_loader("train", train)
     if validation is None:
         train, validation = split(train)
+        (watch or _nobody)("no validation data was given: a tenth of the training data is held out")
     check_loader("validation", validation)
     if minutes is not None:
         check_number("minutes", minutes, low=0, open_low=True)

@@ -90,7 +90,8 @@ def loop(bench: Bench, keeper: str, *, between: str = "") -> str:
     """
     is_default = bench.loss is F.cross_entropy
     loss = "torch.nn.functional.cross_entropy" if is_default else "loss"
-    told = "" if is_default else "# loss: the one that tune was given\n"
+    told = "# The batches come in another order than in the trial, so the file is another one: judge it, too.\n"
+    told += "" if is_default else "# loss: the one that tune was given.\n"
     return f"""\
 {told}slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {bench.n_steps_told})
 model.train()

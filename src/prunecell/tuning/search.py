@@ -54,6 +54,7 @@ class Search:
         begun: when the call began, as `time.monotonic` counts.
         left_out: strategies that do not fit the model.
         draw_at: when the curve is drawn again.
+        is_late: whether a trial was left out because the time that is left is too short.
     """
 
     model: nn.Module
@@ -71,6 +72,7 @@ class Search:
     dense: float
     begun: float
     left_out: list[Strategy] = field(default_factory=list)
+    is_late: bool = False
     draw_at: float = field(default_factory=lambda: time.monotonic() + _DRAW_EVERY)
 
     def run(self) -> Tuned:
@@ -88,6 +90,8 @@ class Search:
         bench = self._bench(log)
         if not log.trials:
             log.add_trial(self._dense_trial(log))
+        self.watch(f"good enough: {self.judge.told(bench.least)} or better; dense {self.judge.told(bench.dense)}")
+        self.watch(f"  # {'strategy':<15} {'knob':<9} {'file':>17} {'smaller':>8}  quality  seconds")
         for trial in log.trials:
             self.watch(self._line(trial, log))
         while (choice := self._choose(bench, log, deadline)) is not None:
@@ -104,6 +108,9 @@ class Search:
             self.watch(self._line(trial, log))
             if time.monotonic() > self.draw_at:
                 self._draw(log)
+        else:
+            has_time = not self.is_late and time.monotonic() <= deadline
+            self.watch("all strategies have ended" if has_time else "the time is up; with more minutes it goes on")
         self._draw(log)
         return self._result(log)
 
@@ -213,14 +220,16 @@ class Search:
         What needs no training comes first, because it costs nothing. A strategy that failed with a file no smaller than
         the best one is given up: what passes would be larger still.
         """
-        open_ones, best = [], best_of(log.trials).n_bytes or 0
+        open_ones, best, self.is_late = [], best_of(log.trials).n_bytes or 0, False
         for place, strategy in enumerate(self.strategies):
             tried = [t for t in log.trials if t.strategy == shown(strategy)]
             if strategy in self.left_out or any(not t.passed and (t.n_bytes or 0) >= best for t in tried):
                 continue
             knob = next_knob([(t.knob, t.passed) for t in tried], strategy.first(bench, log.trials), strategy.factor)
             late = strategy.trains and tried and time.monotonic() + max(t.seconds for t in tried) > deadline
-            if knob is not None and strategy.low <= knob <= strategy.high and not late:
+            is_legal = knob is not None and strategy.low <= knob <= strategy.high
+            self.is_late |= bool(is_legal and late)
+            if knob is not None and is_legal and not late:
                 smallest = min((t.n_bytes for t in tried if t.passed and t.n_bytes), default=None)
                 turn = 0 if not strategy.trains else 1 if smallest else 2 if not tried else 3
                 open_ones.append(((turn, smallest or 0, place), strategy, knob))
@@ -315,7 +324,8 @@ class Search:
             least=self._bench(log).least,
             sensitivity=_sensitivity_of(log.facts["sensitivity"]),
         )
-        self.watch(str(found))
+        told = self.judge.told
+        self.watch(f"{found}: {told(found.best.quality)}, dense {told(log.facts['dense'])}")
         return found
 
 

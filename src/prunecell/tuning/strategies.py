@@ -29,6 +29,7 @@ from prunecell.tuning.trials import Trial, best_of
 
 _COMPACT = "from prunecell.tuning.strategies import Compact"
 _TIDY = "from prunecell.graph import tidied_"
+_TIDIED = "inputs, _ = next(iter(train))\ntidied_(model, example=inputs[:1])"
 _GIVEN = "make_optimizer(model.parameters())  # the optimizer that tune was given"
 
 
@@ -104,13 +105,13 @@ class OneShot:
     def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
         """See `Strategy`."""
         Pruner(run.model, self._plan(run.bench, knob)).finalize()
-        return tidied_(run.model), Compact(weights=self.values)
+        return tidied_(run.model, example=run.bench.example), Compact(weights=self.values)
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
         plan = as_text(self._plan(bench, knob))
         prune = "pc.Pruner(model, plan).finalize()"
-        return program(f"{_COMPACT}\n{_TIDY}", plan, prune, "tidied_(model)", values=Compact(weights=self.values))
+        return program(f"{_COMPACT}\n{_TIDY}", plan, prune, _TIDIED, values=Compact(weights=self.values))
 
     @staticmethod
     def _plan(bench: Bench, knob: float) -> Plan:
@@ -164,7 +165,7 @@ class PruneAndShare:
         run.train(optimizer, run.bench.epochs - before, keeper=pruner, beside={"sharing": sharing})
         sharing.finalize()
         pruner.finalize()
-        return tidied_(run.model), Compact(weights=f"codebook{self.bits}")
+        return tidied_(run.model, example=run.bench.example), Compact(weights=f"codebook{self.bits}")
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
@@ -179,7 +180,7 @@ class PruneAndShare:
             loop(bench, "pruner", between="" if is_last else f"    if epoch == {epochs}:\n        {share}\n"),
             share if is_last else "",
             "sharing.finalize()\npruner.finalize()",
-            "tidied_(model)",
+            _TIDIED,
             values=Compact(weights=f"codebook{self.bits}"),
         )
 
@@ -218,7 +219,7 @@ class Rate:
         quantizer.attach(optimizer)
         run.train(optimizer, run.bench.epochs, keeper=quantizer)
         quantizer.finalize()
-        return tidied_(run.model), "exact"
+        return tidied_(run.model, example=run.bench.example), "exact"
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
@@ -235,7 +236,7 @@ class Rate:
             "quantizer.attach(optimizer)",
             loop(bench, "quantizer"),
             "quantizer.finalize()",
-            "tidied_(model)",
+            _TIDIED,
         )
 
 
@@ -268,8 +269,7 @@ class Structured:
 
     def make(self, run: Run, knob: float) -> tuple[nn.Module, str | ValueMode]:
         """See `Strategy`."""
-        inputs, _ = next(run.bench.train.epoch(0))
-        remove_(run.model, RemoveSpec(flops=self.flops), inputs[:1])
+        remove_(run.model, RemoveSpec(flops=self.flops), run.bench.example)
         return Rate().make(run, knob)
 
     def recipe(self, bench: Bench, knob: float) -> str:
