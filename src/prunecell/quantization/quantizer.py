@@ -260,8 +260,8 @@ class Quantizer:
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
         self._depth += 1
-        self._n_without += 1
-        if self._n_without == _PATIENCE:
+        self._n_without += self._depth == 1
+        if self._n_without == _PATIENCE and self._depth == 1:
             warnings.warn(
                 f"{_PATIENCE} steps of an optimizer have ended without Quantizer.step(n_samples): call it after each,"
                 " or no price grows and no zero is fixed",
@@ -297,14 +297,14 @@ class Quantizer:
         return evaluate
 
     def _enter(self, optimizer: object) -> None:
-        held, maximized = parameters_of(optimizer), maximized_by(optimizer)
+        held, maximized, scale = parameters_of(optimizer), maximized_by(optimizer), _scale_of(optimizer)
         for group in self._groups:
             price = group.price(self._clock)
             for weight in group.weights:
                 latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
                 if latent or log_step:
-                    sign = -1 if id(weight.parameter) in maximized else 1
-                    weight.enter_(price, sign * _scale_of(optimizer), latent=latent, log_step=log_step)
+                    signed = -scale if id(weight.parameter) in maximized else scale
+                    weight.enter_(price, signed, latent=latent, log_step=log_step)
 
     def _leave(self, optimizer: object) -> None:
         held = parameters_of(optimizer)
@@ -314,7 +314,7 @@ class Quantizer:
                 weight.leave_(log_step=log_step)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update(state, _depth=0)  # a copy that a closure makes, within a step, is in none
         if not self._finalized:
             self._watches.begin_again(self, self._parameters)
             self._holds.begin_again(self, self._held.values())

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Bench:
         """The same as Python text, for a loader called `train`."""
         return f"{self.epochs} * {'len(train)' if self.train.is_sized else self.train.n_batches}"
 
-    @property
+    @cached_property
     def example(self) -> Tensor:
         """One input of the model, (1, ...)."""
         inputs, _ = next(iter(self.train.epoch(0)))

@@ -425,6 +425,75 @@ def test_bits_have_their_price_whatever_is_made_of_the_loss(mlp, optimizer, maxi
     assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
 
 
+class Wrapper(torch.optim.Optimizer):
+    """An optimizer that goes on after the one that it wraps, or fails there."""
+
+    def __init__(self, inner, after):
+        self.inner, self.after = inner, after
+        super().__init__(inner.param_groups, {})
+
+    def step(self, closure=None):
+        result = self.inner.step(closure)
+        self.after(self)
+        return result
+
+
+def pulled(wrapper):
+    """Slow weights, as Lookahead has them."""
+    for group in wrapper.param_groups:
+        for parameter in group["params"]:
+            parameter.data.mul_(0.99)
+
+
+def failing(_wrapper):
+    raise RuntimeError("after the inner step")
+
+
+def test_a_wrapper_that_goes_on_moves_latents(mlp):
+    quantizer = Quantizer(mlp.model, RateSpec(lam=1e-6, steps=20))
+    solver = Wrapper(torch.optim.Adam(quantizer.param_groups(lr=1e-3)), pulled)
+    quantizer.attach(solver)
+    for _ in range(10):
+        mlp.train(solver, quantizer, steps=1)
+        assert_quantized(quantizer, mlp.model)
+    assert any((latent.latent != latent.integers).any() for latent in quantizer._weights.values())
+
+
+def test_a_wrapper_that_fails_leaves_rounded_weights_and_goes_on(mlp):
+    quantizer = Quantizer(mlp.model, RateSpec(lam=1e-6, steps=20))
+    solver = Wrapper(torch.optim.Adam(quantizer.param_groups(lr=1e-3)), failing)
+    quantizer.attach(solver)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="after the inner step"):
+            mlp.train(solver, steps=1)
+        assert_quantized(quantizer, mlp.model)
+        quantizer.step(16)
+    solver.after = pulled
+    mlp.train(solver, quantizer, steps=2)
+    assert_quantized(quantizer, mlp.model)
+
+
+def test_a_copy_that_a_closure_makes_goes_on(mlp):
+    quantizer = Quantizer(mlp.model, RateSpec(lam=1e-6, steps=20))
+    solver = torch.optim.LBFGS(mlp.model.parameters(), lr=1e-3, max_iter=2)
+    quantizer.attach(solver)
+    copies = []
+
+    def closure():
+        solver.zero_grad()
+        loss = mlp.loss()
+        loss.backward()
+        if not copies:
+            copies.append(copy.deepcopy((mlp.model, quantizer, torch.optim.SGD(mlp.model.parameters(), lr=0.1))))
+        return loss
+
+    solver.step(closure)
+    model, copied, plain = copies[0]
+    copied.attach(plain)
+    mlp.train(plain, copied, steps=3, model=model)
+    assert_quantized(copied, model)
+
+
 def test_steps_that_nobody_rounds_are_refused(mlp):
     quantizer = Quantizer(mlp.model, RateSpec(lam=1e-6, steps=20))
     mlp.loss().backward()
