@@ -67,6 +67,11 @@ INLINE uint64_t settled(uint64_t value) {
     return value;
 }
 
+INLINE const char* settled(const char* at) {
+    asm("" : "+r"(at));
+    return at;
+}
+
 template <class Vector>
 INLINE Vector settled(Vector value) {
 #if defined(__x86_64__)
@@ -158,8 +163,20 @@ Vector shuffled(Vector values, const int8_t*) {
 }
 #endif
 
+// The first n lanes of a vector to memory.
+INLINE void store_first(float* to, Floats value, int n) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), same_bits<__m512>(value));
+#else
+    float lanes[LANES];
+    store(lanes, value);
+    for (int i = 0; i < n; i++) to[i] = lanes[i];
+#endif
+}
+
 // With AVX-512 these are instructions. HAS_GATHER says so, because elsewhere there are better ways than their twins.
 //   gather           x[at[0]], x[at[1]], ...; 0 in lanes where `at` is n or more, which read nothing
+//   gather_for       x[at[0]], x[at[1]], ...; 0 in lanes whose factor is 0, which read nothing
 //   expand_lanes     the next of `values` in every lane whose bit is set, 0 elsewhere
 //   running_sum      v[0], v[0] + v[1], v[0] + v[1] + v[2], ...
 //   last_everywhere  the last lane of v in every lane
@@ -172,6 +189,11 @@ INLINE Floats gather(const float* x, Words at, uint32_t n) {
     __m512i offsets = same_bits<__m512i>(at);
     __mmask16 inside = _mm512_cmplt_epu32_mask(offsets, _mm512_set1_epi32(static_cast<int32_t>(n)));
     return same_bits<Floats>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), inside, offsets, x, sizeof(float)));
+}
+
+INLINE Floats gather_for(Floats factor, const float* x, Words at) {
+    __mmask16 counts = _mm512_cmp_ps_mask(same_bits<__m512>(factor), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    return same_bits<Floats>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), counts, same_bits<__m512i>(at), x, 4));
 }
 
 INLINE Floats expand_lanes(uint32_t bits, Floats values) {
@@ -209,6 +231,12 @@ constexpr bool HAS_GATHER = false;
 INLINE Floats gather(const float* x, Words at, uint32_t n) {
     Floats values{};
     for (int i = 0; i < LANES; i++) values[i] = at[i] < n ? x[at[i]] : 0.0f;
+    return values;
+}
+
+INLINE Floats gather_for(Floats factor, const float* x, Words at) {
+    Floats values{};
+    for (int i = 0; i < LANES; i++) values[i] = factor[i] == 0 ? 0.0f : x[at[i]];
     return values;
 }
 

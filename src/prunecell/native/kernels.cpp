@@ -27,6 +27,8 @@
 #include "formats/formats.h"
 #include "latents.h"
 #include "linear.h"
+#include "packed/linear.h"
+#include "packed/sliced.h"
 #include "masks/pruned.h"
 #include "masks/selection.h"
 #include "words.h"

@@ -31,6 +31,8 @@ INLINE void copy_once(const T* from, int64_t n, T* to) {
     asm volatile("" : : : "memory");  // else the compiler may read `from` again in place of the copy
 }
 
+INLINE void prefetch(const void* at) { __builtin_prefetch(at); }
+
 // Fetches all cache lines of [from, end) ahead of their use.
 template <class T>
 INLINE void prefetch_all(const T* from, const T* end) {

@@ -1,0 +1,103 @@
+// A block times the panel of its columns.
+#pragma once
+
+#include "../epilogue.h"
+#include "blocked.h"
+
+// The vectors of positions that a product can keep in registers: an entry's value and a panel's address need two more.
+constexpr int MOST_VECTORS = LANES > 4 ? 14 : 8;
+
+// Where the finished sums of a row block go: vector v of row r to at + r * row_stride + places[v]. Of the last vector
+// only the first n_last lanes are there.
+struct Target {
+    float* at;
+    int64_t row_stride;
+    const int32_t* places;
+    int n_last;
+};
+
+// What a row block does with one block.
+struct Step {
+    const char* panel;
+    float* sums;  // [row][VECTORS], where one block leaves them for the next
+    int32_t first_row;
+    bool is_first, is_last;
+};
+
+// Adds the products of the entries of ROWS rows, of which each has n.
+template <int VECTORS, int ROWS>
+INLINE void add_rows(const char* panel, const uint16_t* offset, const float* value, int n, Floats (&sums)[ROWS][VECTORS]) {
+    for (int k = 0; k < n; k++)
+        for (int r = 0; r < ROWS; r++) {
+            const char* inputs = settled(panel + offset[r * n + k]);
+            const Floats factor = all(value[r * n + k]);
+            for (int v = 0; v < VECTORS; v++)
+                sums[r][v] += factor * load<Floats>(inputs + v * sizeof(Floats));
+        }
+}
+
+template <int VECTORS>
+INLINE void finish_row(const Floats (&sums)[VECTORS], int32_t row, const Step& step, const Epilogue& then,
+                       const Target& target) {
+    const float scale = then.scale(step.first_row + row), bias = then.bias(step.first_row + row);
+    float* to = target.at + row * target.row_stride;
+    for (int v = 0; v < VECTORS; v++) {
+        const Floats y = finish(sums[v], scale, bias, then.relu);
+        if (v + 1 < VECTORS || target.n_last == LANES)
+            store(to + target.places[v], y);
+        else
+            store_first(to + target.places[v], y, target.n_last);
+    }
+}
+
+template <int VECTORS, int ROWS>
+INLINE void rows_product(const uint16_t* row, const uint16_t* offset, const float* value, int n, const Step& step,
+                         const Epilogue& then, const Target& target) {
+    Floats sums[ROWS][VECTORS] = {};
+    if (!step.is_first)
+        for (int r = 0; r < ROWS; r++)
+            for (int v = 0; v < VECTORS; v++)
+                sums[r][v] = load<Floats>(step.sums + (row[r] * VECTORS + v) * LANES);
+    if (VECTORS <= 4 && !step.is_first) {
+        const float* next = step.sums + row[ROWS] * VECTORS * LANES;
+        prefetch_all(next, next + VECTORS * LANES);
+    }
+    add_rows<VECTORS, ROWS>(step.panel, offset, value, n, sums);
+    for (int r = 0; r < ROWS; r++)
+        if (step.is_last)
+            finish_row<VECTORS>(sums[r], row[r], step, then, target);
+        else
+            for (int v = 0; v < VECTORS; v++) store(step.sums + (row[r] * VECTORS + v) * LANES, sums[r][v]);
+}
+
+template <int VECTORS>
+APART static void block_product(const Block& block, const Step& step, const Epilogue& then, const Target& target) {
+    // Few vectors are few chains of additions, which wait for each other: then several rows go side by side.
+    constexpr int ROWS = VECTORS == 1 ? 4 : VECTORS < 4 ? 2 : 1;
+    const uint16_t *row = block.rows, *offset = block.offsets;
+    const float* value = block.values;
+    for (const Run* run = block.runs; run < block.end; run++) {
+        const int n = run->n_entries;
+        int n_rows = run->n_rows;
+        if (n == 0 && !step.is_first && !step.is_last) {
+            row += n_rows;
+            continue;
+        }
+        prefetch(value + 1024), prefetch(offset + 1024);
+        for (; n_rows >= ROWS; n_rows -= ROWS, row += ROWS, offset += ROWS * n, value += ROWS * n)
+            rows_product<VECTORS, ROWS>(row, offset, value, n, step, then, target);
+        for (; n_rows > 0; n_rows--, row++, offset += n, value += n)
+            rows_product<VECTORS, 1>(row, offset, value, n, step, then, target);
+    }
+}
+
+using BlockProduct = void (*)(const Block&, const Step&, const Epilogue&, const Target&);
+
+// The product for so many vectors, 1 to MOST_VECTORS.
+template <int VECTORS = MOST_VECTORS>
+static BlockProduct block_product_of(int n_vectors) {
+    if constexpr (VECTORS > 1)
+        if (n_vectors < VECTORS) return block_product_of<VECTORS - 1>(n_vectors);
+    return block_product<VECTORS>;
+}
+
