@@ -147,7 +147,7 @@ class HandingOver(SparseLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """As its nn.Sequential has it computed."""
-        return self.computed(x, feature_major=True)
+        return self.computed(x)
 
 
 def sparse_of(layer: nn.Module, *, alone: bool) -> nn.Module:

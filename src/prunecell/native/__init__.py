@@ -2,17 +2,20 @@
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
 from prunecell.native.sources import SOURCE
-from prunecell.native.structs import Geometry, Grid, Latents, Matrix
+from prunecell.native.structs import Chain, Geometry, Grid, Latents, Link, Matrix, Packed
 from prunecell.native.threads import in_parallel, n_threads
 
 __all__ = [
     "ENVIRONMENT",
     "LEVELS",
     "SOURCE",
+    "Chain",
     "Geometry",
     "Grid",
     "Latents",
+    "Link",
     "Matrix",
+    "Packed",
     "cpu_level",
     "in_parallel",
     "library",

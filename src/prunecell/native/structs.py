@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -28,6 +29,42 @@ class Matrix(Argument):
         ("format", ctypes.c_int32),
         ("value_type", ctypes.c_int32),
     )
+
+
+class Packed(Argument):
+    """A packed form of a matrix: the fields of `Packed` in packed/memory.h, in its order."""
+
+    _fields_ = (
+        ("at", ctypes.c_void_p),
+        ("n_bytes", ctypes.c_int64),
+        ("n_parts", ctypes.c_int64),
+        ("tile", ctypes.c_int64),
+    )
+
+
+class Link(Argument):
+    """A layer of a chain: the fields of `Link` in packed/chain.h, in its order."""
+
+    _fields_ = (
+        ("form", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("n_columns", ctypes.c_int32),
+        ("n_rows", ctypes.c_int32),
+        ("relu", ctypes.c_int32),
+    )
+
+
+class Chain(Argument):
+    """Layers one after the other: the fields of `Chain` in packed/chain.h, in its order."""
+
+    _fields_ = (("links", ctypes.POINTER(Link)), ("n_links", ctypes.c_int64))
+
+    @classmethod
+    def of(cls, links: Sequence[Link]) -> "Chain":
+        """The chain of these layers, which it copies."""
+        array = (Link * len(links))(*links)
+        return cls(array, len(links))
 
 
 class Geometry(Argument):
@@ -91,6 +128,27 @@ SIGNATURES: dict[str, list[Any]] = {
         *[_ADDRESS, _ADDRESS, _FLAG, _ADDRESS],
         *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW],
     ],
+    "pc_block_linear": [_ADDRESS, _ROW, _ADDRESS],
+    "pc_panel": [_ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ROW, _ROW],
+    "pc_blocked_tile": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _COUNT],
+        *[_ADDRESS, _COUNT, _COUNT, _ROW, _ROW],
+    ],
+    "pc_chain_of_few": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
+    "pc_chain_of_many": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _COUNT, _COUNT],
+    "pc_blocked_tiles": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _COUNT],
+        *[_ADDRESS, _COUNT, _COUNT, _COUNT, _COUNT],
+    ],
+    "pc_slice": [_ADDRESS, _ADDRESS],
+    "pc_sliced_part": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _COUNT],
+        *[_ADDRESS, _COUNT, _COUNT, _COUNT, _COUNT],
+    ],
+    "pc_release": [_ADDRESS],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
     "pc_take_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
     "pc_put_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],

@@ -4,6 +4,8 @@ The operators get a matrix as its parts, from wherever it came: a layer, an expo
 them may have changed since anybody looked, in ways that nobody sees: through `.data`, numpy or inference mode, or by
 another thread. So a kernel bounds what it reads itself, and reports damage (`native/matrix.h`). What it relies on are
 the sizes of the arrays, which are checked here.
+
+Of a matrix whose format is packed the kernels read a copy instead (`packed.py`).
 """
 
 import ctypes
@@ -18,9 +20,11 @@ from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.formats.format import Format
 from prunecell.sparse.inputs import check_bias
-from prunecell.sparse.matrix import as_argument, damage, has_its_memory, matrix_on
+from prunecell.sparse.matrix import N_TENSORS, as_argument, damage, has_its_memory, matrix_on
 
 MOST_KNOWN = 4096  # matrices, of some hundred bytes each
+
+_Seen = tuple[object, ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -31,6 +35,8 @@ class Checked:
         address: of the `native.Matrix`; valid as long as this object lives.
         bias: its address.
         argument: that matrix.
+        scales: of its rows, where the values are scaled.
+        key: all that tells that the matrix is still this one; None where kernels read it as it is stored.
     """
 
     address: int
@@ -40,6 +46,8 @@ class Checked:
     format: Format
     bias: int | None
     argument: native.Matrix
+    scales: int | None
+    key: _Seen | None
 
     def error(self, outcome: int, *, of: str) -> Exception:
         """What to raise where a kernel did not return 0; `of` is what it had no memory for, if that is it."""
@@ -52,7 +60,8 @@ Memory = list[torch.UntypedStorage]
 """Of a matrix and its bias."""
 
 # What was checked, by all that tells that the check still holds.
-_known: dict[tuple[object, ...], Checked] = {}
+_known: dict[_Seen, Checked] = {}
+
 
 
 def checked(
@@ -79,8 +88,8 @@ def checked(
     if known is not None:
         return known, memory
     now = tuple(None if t is None else t.detach() for t in tensors)  # nobody can give these other memory
-    found = _looked_at(*now[:4], n_columns, format, bias=now[4])
     seen, memory = _seen(tensors, now, n_columns, format)
+    found = _looked_at(*now[:N_TENSORS], n_columns, format, bias=now[N_TENSORS], seen=seen)
     if len(_known) >= MOST_KNOWN:
         _known.clear()
     _known[seen] = found
@@ -92,7 +101,7 @@ def _seen(
     tensors: Sequence[Tensor | None],
     n_columns: int,
     format: str,  # noqa: A002
-) -> tuple[tuple[object, ...], Memory]:
+) -> tuple[_Seen, Memory]:
     """All that tells that a check still holds, and the memory of the tensors.
 
     It is made in every call, so it takes as little time as it can. Where a tensor lies, its length and its storage's
@@ -113,11 +122,11 @@ def _seen(
         storage = tensor.untyped_storage()
         memory.append(storage)
         place = storage.data_ptr(), storage.nbytes(), tensor.storage_offset(), tensor.numel()
-        seen += (id(item), tensor.dtype, *place)
+        seen.append((id(item), tensor.dtype, *place))
     return tuple(seen), memory
 
 
-def _looked_at(*parts: Any, bias: Tensor | None) -> Checked:  # noqa: ANN401 - see Parts
+def _looked_at(*parts: Any, bias: Tensor | None, seen: _Seen) -> Checked:  # noqa: ANN401 - see Parts
     matrix = matrix_on(torch.device("cpu"), *parts)
     argument = as_argument(matrix)
     return Checked(
@@ -128,6 +137,8 @@ def _looked_at(*parts: Any, bias: Tensor | None) -> Checked:  # noqa: ANN401 - s
         format=matrix.format,
         bias=_address_of_bias(bias, matrix.n_rows),
         argument=argument,
+        scales=argument.scales,
+        key=seen[:-1] if matrix.format.is_packed and matrix.n_rows and matrix.n_columns else None,
     )
 
 

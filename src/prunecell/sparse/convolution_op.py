@@ -26,8 +26,8 @@ from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.inputs import check_operands
-from prunecell.sparse.linear_op import ENOUGH_WORK
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, Compressed, decompress, matrix_of, matrix_on
+from prunecell.sparse.multiply import ENOUGH_WORK
 from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 AXES = 3

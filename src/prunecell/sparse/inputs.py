@@ -27,7 +27,7 @@ def result_dtype(x: object, dtype: torch.dtype) -> torch.dtype:
     if not isinstance(x, Tensor):
         raise OptionTypeError(f"x must be a tensor, not {typed(x)}")
     given = x.dtype
-    if _may_autocast() and given in REAL and _NOT_UNDER_AUTOCAST not in {given, dtype}:
+    if may_autocast() and given in REAL and _NOT_UNDER_AUTOCAST not in {given, dtype}:
         return _autocast_dtype(x) or _the_same(given, dtype)
     return _the_same(given, dtype)
 
@@ -39,7 +39,7 @@ def _the_same(given: torch.dtype, dtype: torch.dtype) -> torch.dtype:
 
 
 # Whether autocast is on for any device. Torch has no public name for it; where a version lacks it, the device is asked.
-_may_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)  # noqa: SLF001
+may_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)  # noqa: SLF001
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:

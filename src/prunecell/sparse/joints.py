@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules import module as nn_module
 from torch.overrides import has_torch_function_unary
 
+from prunecell.sparse.chain import chained
 from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
 from prunecell.sparse.plain import is_replaced, why_replaced
 from prunecell.sparse.registry import has_modes
@@ -68,9 +69,9 @@ def _computes_otherwise(x: object) -> bool:
 class SparseSequential(nn.Sequential):
     """An nn.Sequential in which some layers are sparse.
 
-    A ReLU is done within the sparse layer before it, and one sparse linear layer hands its outputs to the next features
-    first, so that nothing is copied. What is hooked, wrapped or compiled on its own is called as any module is, and all
-    are where a program or a mode of torch changes what torch computes.
+    A ReLU is done within the sparse layer before it, and sparse linear layers one after the other are one call of the
+    kernels. What is hooked, wrapped or compiled on its own is called as any module is, and all are where a program or
+    a mode of torch changes what torch computes.
     """
 
     def forward(self, input: Any) -> Any:  # noqa: A002, ANN401 - as nn.Sequential has it
@@ -85,14 +86,26 @@ class SparseSequential(nn.Sequential):
             module: Any = modules[n_done]
             kind = None if _computes_otherwise(x) else kinds[n_done]
             relu = kind in _SPARSE and kinds[n_done + 1] is nn.ReLU
-            if kind is SparseLinear:
-                x = module.computed(x, relu=relu, feature_major=kinds[n_done + 1 + relu] is SparseLinear)
-            elif kind is SparseConvolution:
-                x = module.computed(x, relu=relu)
-            else:
-                x = module(x)
+            if kind is SparseLinear and kinds[n_done + 1 + relu] is SparseLinear:
+                layers, relus = _linear_layers(modules, kinds, n_done)
+                if (y := chained(layers, relus, x)) is not None:
+                    x, n_done = y, n_done + len(layers) + sum(relus)
+                    continue
+            x = module.computed(x, relu=relu) if kind in _SPARSE else module(x)
             n_done += 1 + relu
         return x
+
+
+def _linear_layers(
+    modules: list[Any], kinds: list[type[nn.Module] | None], begin: int
+) -> tuple[tuple[SparseLinear, ...], tuple[bool, ...]]:
+    """The sparse linear layers from `begin` on, with nothing but ReLUs between them, and whether one comes after each."""
+    layers, relus = [], []
+    while kinds[begin] is SparseLinear:
+        layers.append(modules[begin])
+        relus.append(kinds[begin + 1] is nn.ReLU)
+        begin += 1 + relus[-1]
+    return tuple(layers), tuple(relus)
 
 
 _SPARSE = {SparseLinear, SparseConvolution}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prunecell.errors import OptionError, StateError
+from prunecell.sparse.chain import Chain, chained
 from prunecell.sparse.convolution_op import sparse_convolution
 from prunecell.sparse.dense_weight import DenseWeight, dense_matrix, refuse_to_set
 from prunecell.sparse.formats import FORMATS
@@ -61,7 +62,7 @@ class SparseMatrix(nn.Module):
         self.weight_shape = torch.Size(weight_shape)
         self.dtype = torch.float32
         for name in _PARTS:
-            self.register_buffer(name, getattr(matrix, name))
+            self.register_buffer(name, _counted(getattr(matrix, name)))
         self.format = matrix.format
         self.register_buffer("format_code", torch.tensor(matrix.format.code, dtype=torch.uint8))
 
@@ -118,7 +119,7 @@ class SparseMatrix(nn.Module):
         for name, part in given.items():
             if not (isinstance(part, Tensor) or (part is None and name == "scales")):
                 raise StateError(f"{prefix}starts, indices, values and scales must be tensors")
-            parts[name] = None if part is None else part.detach().to(self.starts.device, copy=True)
+            parts[name] = None if part is None else _counted(part.detach().to(self.starts.device, copy=True))
         n_rows, n_given = len(self.starts) - 1, parts["starts"].numel() - 1
         if n_given != n_rows:
             raise StateError(f"{prefix}starts are of {n_given} rows, the layer has {n_rows}")
@@ -184,6 +185,14 @@ def _format_of(code: object, otherwise: Format) -> Format:
     return known[int(code)]
 
 
+def _counted(part: Tensor | None) -> Tensor | None:
+    """A part whose changes torch counts, which it does not for one that was made under inference mode."""
+    if part is None or not part.is_inference():
+        return part
+    with torch.inference_mode(mode=False):
+        return part.clone()
+
+
 def _in_float32(x: Tensor) -> Tensor:
     return x if x.dtype is torch.float32 else x.float()
 
@@ -200,33 +209,38 @@ class SparseLinear(SparseMatrix):
 
     bias: nn.Parameter | None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: without the chains, which are made anew."""
+        return {**super().__getstate__(), "_chains": {}}
+
     def __init__(self, matrix: Compressed, bias: Tensor | None) -> None:
         super().__init__(matrix, (matrix.n_rows, matrix.n_columns))
         self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
+        self._chains: dict[int, Chain] = {}
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), of the dtype of x; computed in float32."""
         return self.computed(x)
 
-    def computed(self, x: Tensor, *, relu: bool = False, feature_major: bool = False) -> Tensor:
+    def computed(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """The same, joined with what comes after the layer.
 
         Args:
             x: as for `forward`.
             relu: take max(0, .) of the result.
-            feature_major: let the result lie features first in memory, as the next sparse layer reads it without a
-                copy. Its shape is the same.
 
         Raises:
             OptionError: x has another dtype, device or number of features than the layer.
         """
+        if (y := chained((self,), (relu,), x)) is not None:
+            return y
         dtype = result_dtype(x, self.dtype)
         if x.ndim != 2:  # noqa: PLR2004 - samples, features
             check_features(x, self.n_columns)
             flat = x.unsqueeze(0) if x.ndim == 1 else x.flatten(0, -2)
-            return self.computed(flat, relu=relu, feature_major=feature_major).reshape(*x.shape[:-1], self.out_features)
-        y = sparse_linear(_in_float32(x), *self.parts, self._parameters["bias"], relu, feature_major)
+            return self.computed(flat, relu=relu).reshape(*x.shape[:-1], self.out_features)
+        y = sparse_linear(_in_float32(x), *self.parts, self._parameters["bias"], relu)
         return y if dtype is torch.float32 else y.to(dtype)
 
 

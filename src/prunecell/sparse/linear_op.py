@@ -4,7 +4,6 @@
     the matrix     its parts (matrix.py)
     bias           float32 (n_rows,) or None
     relu           whether max(0, .) is taken of the result
-    feature_major  whether y.t() is contiguous, which the next sparse layer reads without a copy, or y is
 
 It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile and torch.export too. The gradients for
 x and the bias are the twin's.
@@ -21,23 +20,18 @@ from prunecell.errors import OptionError
 from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.inputs import check_features, check_operands
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of, matrix_on
+from prunecell.sparse.multiply import multiply
+from prunecell.sparse.packed import forms_of
 from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
-ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
-
 # In what follows `rest` is the operator's arguments after the first: the parts of the matrix, then the others.
-
-
-def _empty_output(x: Tensor, n_rows: int, *, feature_major: bool) -> Tensor:
-    n_samples = x.shape[0]
-    return x.new_empty(n_rows, n_samples).t() if feature_major else x.new_empty(n_samples, n_rows)
 
 
 def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     library = native.library()
     if library is None:
         return linear_twin(x, *rest)
-    starts, indices, values, scales, n_columns, format_name, bias, relu, feature_major = rest
+    starts, indices, values, scales, n_columns, format_name, bias, relu = rest
     x = x.detach()  # an alias, which keeps the memory of now
     matrix, _memory = checked(starts, indices, values, scales, n_columns, format_name, bias)
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
@@ -50,20 +44,12 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
         strides = n_columns, 1
     elif n_bytes < 4 * (x.storage_offset() + n_samples * n_columns):
         check_memory(x, "x")
-    y = _empty_output(x, n_rows, feature_major=feature_major)
-    if not n_samples:
+    y = x.new_empty(n_samples, n_rows)
+    if not n_samples or not n_rows:
         return y
-    from_x = x.data_ptr(), strides[1], strides[0], n_samples
-    to_y = (y.data_ptr(), n_samples, 1) if feature_major else (y.data_ptr(), 1, n_rows)
-
-    def compute(r0: int, r1: int) -> None:
-        if outcome := library.pc_linear(matrix.address, matrix.bias, relu, *from_x, *to_y, r0, r1):
-            raise matrix.error(outcome, of="multiply by a sparse matrix")
-
-    if matrix.n_entries * (n_samples + 15) // 16 > ENOUGH_WORK:
-        native.in_parallel(compute, n_rows, n_threads=native.n_threads())
-    else:
-        compute(0, n_rows)
+    forms = forms_of(matrix, (starts, indices, values, scales), library)
+    from_x, to_y = (x.data_ptr(), strides[1], strides[0]), (y.data_ptr(), 1, n_rows)
+    multiply(library, matrix, forms, from_x, to_y, n_samples, relu=relu)
     return y
 
 
@@ -77,8 +63,8 @@ def _check(x: Tensor, *rest: Any) -> None:  # noqa: ANN401 - see above
 def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     """The same in plain torch: some rows of the matrix at a time are made dense."""
     _check(x, *rest)
-    matrix, (bias, relu, feature_major) = matrix_on(x.device, *rest[:N_PARTS]), rest[N_PARTS:]
-    y = _empty_output(x, matrix.n_rows, feature_major=feature_major)
+    matrix, (bias, relu) = matrix_on(x.device, *rest[:N_PARTS]), rest[N_PARTS:]
+    y = x.new_empty(x.shape[0], matrix.n_rows)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
         end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
         y[:, begin:end] = x @ dense_rows(matrix, begin, end).t()
@@ -88,14 +74,14 @@ def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 
 def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
-    bias, relu, _ = rest[N_PARTS:]
+    bias, relu = rest[N_PARTS:]
     y = F.linear(x, constant(lambda: decompress(matrix_of(*rest[:N_PARTS]))), bias)
     return y.relu() if relu else y
 
 
 def _fake(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     _check(x, *rest)
-    return _empty_output(x, rest[0].shape[0] - 1, feature_major=rest[-1])
+    return x.new_empty(x.shape[0], rest[0].shape[0] - 1)
 
 
 def _check_gradient(gradient: Tensor, *parts: Any) -> None:  # noqa: ANN401 - see above
@@ -121,7 +107,7 @@ def _gradient_fake(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - s
 
 
 sparse_linear = register(
-    f"sparse_linear(Tensor x, {MATRIX}, Tensor? bias, bool relu, bool feature_major) -> Tensor",
+    f"sparse_linear(Tensor x, {MATRIX}, Tensor? bias, bool relu) -> Tensor",
     twin=linear_twin,
     fake=_fake,
     compiled=_on_cpu,
@@ -136,7 +122,7 @@ _input_gradient = register(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
-    _, starts, indices, values, scales, ctx.n_columns, ctx.format, _, ctx.relu, _ = inputs
+    _, starts, indices, values, scales, ctx.n_columns, ctx.format, _, ctx.relu = inputs
     ctx.save_for_backward(starts, indices, values, scales, output if ctx.relu else None)
 
 
@@ -149,7 +135,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
         _input_gradient(gradient, *parts, ctx.n_columns, ctx.format) if of_x else None,
         *[None] * N_PARTS,
         gradient.sum(0) if of_bias else None,
-        *[None] * 2,
+        None,
     )
 
 

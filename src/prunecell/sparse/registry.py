@@ -48,7 +48,7 @@ def register(
         return operator
 
     def call(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - the schema says what
-        if _is_plain(x, rest[VALUES], rest[N_PARTS]):
+        if is_plain(x, rest[VALUES], rest[N_PARTS]):
             return compiled(x, *rest)
         if in_onnx is not None and torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():  # type: ignore[attr-defined, no-untyped-call]
             return in_onnx(x, *rest)
@@ -82,7 +82,7 @@ def has_modes() -> bool:
     return bool(_n_dispatch_modes() or _n_function_modes())
 
 
-def _is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
+def is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
     """Whether nobody has to see the operator: no compiler or tracer, no gradient, no mode, no other device.
 
     Then only the result counts, and torch's way to an operator in Python would take longer than a small product.

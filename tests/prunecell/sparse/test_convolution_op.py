@@ -11,8 +11,8 @@ from prunecell.sparse.compress import compress
 from prunecell.sparse.convolution_op import CONVOLUTIONS, sparse_convolution
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseConvolution
-from prunecell.sparse.linear_op import ENOUGH_WORK
 from prunecell.sparse.matrix import decompress, matrix_of
+from prunecell.sparse.multiply import ENOUGH_WORK
 from prunecell.sparse.values import VALUES
 
 # in, out, kernel, stride, padding, dilation, groups, samples, size

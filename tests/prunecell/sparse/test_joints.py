@@ -8,7 +8,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prunecell.sparse import joints as joints_module
 from prunecell.sparse import layers
+from prunecell.sparse.chain import Chain
 from prunecell.sparse.convert import compact_
 from prunecell.sparse.joints import SparseSequential, SparseTransformerEncoder, join_
 
@@ -32,7 +34,7 @@ def mlp():
 
 
 def joints(call, *inputs):
-    """With which options the operators are called: (relu, feature_major) of a linear one, (relu,) of a convolution."""
+    """With which options the operators are called: (relu,) of each."""
     seen = []
 
     def noting(operator):
@@ -45,20 +47,36 @@ def joints(call, *inputs):
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         for name in ("sparse_linear", "sparse_convolution"):
             patch.setattr(layers, name, noting(getattr(layers, name)))
+        for module in (layers, joints_module):  # chains call no operators
+            patch.setattr(module, "chained", lambda *_: None)
         call(*inputs)
     return seen
 
 
-def test_relu_is_done_in_the_layer_and_activations_stay_feature_major():
+def test_relu_is_done_in_the_layer():
     model, x = compact_(thinned(mlp())), torch.randn(5, 16)
-    assert joints(model, x) == [(True, True), (False, True), (True, False)]
-    assert joints(model[:2], x) == [(True, False)]
-    assert joints(model[0], x) == joints(model[:1], x) == [(False, False)]
+    assert joints(model, x) == [(True,), (False,), (True,)]
+    assert joints(model[:2], x) == [(True,)]
+    assert joints(model[0], x) == joints(model[:1], x) == [(False,)]
     assert [type(layer) for layer in model if "Sparse" not in type(layer).__name__] == [nn.ReLU, nn.ReLU]
     assert "(1): ReLU()" in repr(model)
     assert model(x).is_contiguous()
     convolutions = compact_(thinned(nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.GELU())))
     assert joints(convolutions, torch.randn(2, 8, 9, 9)) == [(True,), (False,)]
+
+
+@pytest.mark.parametrize("n_samples", [1, 3, 5, 70])
+def test_linear_layers_one_after_the_other_are_one_call(n_samples, monkeypatch):
+    dense = thinned(nn.Sequential(nn.ReLU(), *mlp(), nn.Tanh(), nn.Linear(8, 40), nn.ReLU(), nn.Linear(40, 3)))
+    model, x, calls = compact_(copy.deepcopy(dense)), torch.randn(n_samples, 16), []
+    monkeypatch.setattr(Chain, "__call__", lambda chain, x, run=Chain.__call__: calls.append(chain) or run(chain, x))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), dense(x))
+        alone = x
+        for layer in model:
+            alone = layer(alone)
+        torch.testing.assert_close(model(x), alone, atol=0, rtol=0)
+    assert len(calls) == 2 + 5 + 2
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -96,7 +114,7 @@ def test_what_is_changed_later_is_joined_no_more(change):
     torch._dynamo.reset()
     dense, x = thinned(mlp()), torch.randn(5, 16)
     expected = dense(x)
-    for place, left in ((0, (False, False)), (1, (False, False)), (2, (True, False))):
+    for place, left in ((0, (False,)), (1, (False,)), (2, (True,))):
         model = compact_(copy.deepcopy(dense))
         change(model[place])
         if change is not compiled_alone:  # a dispatch mode and a compiler do not go together
@@ -109,11 +127,11 @@ def test_hooks_come_and_go():
     before = joints(model, x)
     for layer in model:
         hook = hooked(layer)
-        assert joints(model, x) != before or layer is model[3]
+        assert joints(model, x) != before or layer in {model[2], model[3]}
         hook.remove()
         assert joints(model, x) == before
     hook = nn.modules.module.register_module_forward_hook(lambda *_: None)
-    assert joints(model, x) == [(False, False)] * 3
+    assert joints(model, x) == [(False,)] * 3
     hook.remove()
     assert joints(model, x) == before
 
@@ -121,7 +139,7 @@ def test_hooks_come_and_go():
 def test_without_torchs_private_name_nothing_is_joined(monkeypatch):
     monkeypatch.setattr("prunecell.sparse.joints._has_global_hooks", lambda: True)
     model, x = compact_(thinned(mlp())), torch.randn(5, 16)
-    assert joints(model, x) == [(False, False)] * 3
+    assert joints(model, x) == [(False,)] * 3
 
 
 class Own(nn.Sequential):

@@ -17,7 +17,7 @@ def calls():
     linear = compress(torch.randn(6, 8) * (torch.rand(6, 8) < 0.5), values="int8").parts
     kernels = compress(torch.randn(6, 2, 3, 3), values="int8").parts
     return {
-        "sparse_linear": (torch.randn(5, 8), *linear, torch.randn(6), False, False),
+        "sparse_linear": (torch.randn(5, 8), *linear, torch.randn(6), False),
         "sparse_linear_input_gradient": (torch.randn(5, 6), *linear),
         "sparse_convolution": (torch.randn(2, 4, 7, 7), *kernels, torch.randn(6), *KERNEL, False),
         "sparse_convolution_input_gradient": (torch.randn(2, 6, 7, 7), [2, 4, 7, 7], *kernels, *KERNEL),

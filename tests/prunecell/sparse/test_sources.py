@@ -71,9 +71,9 @@ def test_masks_by_multiplication_leave_negative_zeros_and_become_sparse_all_the_
 
 @pytest.mark.parametrize("name", ["_n_dispatch_modes", "_n_function_modes", "_transform", "_tracing"])
 def test_without_torchs_private_names_every_call_takes_torchs_own_way(name, monkeypatch):
-    assert registry._is_plain(torch.ones(1), torch.ones(1), None)
+    assert registry.is_plain(torch.ones(1), torch.ones(1), None)
     monkeypatch.setattr(registry, name, registry._always)
-    assert not registry._is_plain(torch.ones(1), torch.ones(1), None)
+    assert not registry.is_plain(torch.ones(1), torch.ones(1), None)
     model, x = net(), torch.randn(2, 300)
     expected = model[0](x)
     torch.testing.assert_close(compact_(model)[0](x), expected, atol=1e-4, rtol=1e-4)

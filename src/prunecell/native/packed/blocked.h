@@ -22,13 +22,14 @@ struct Block {
 };
 
 struct Blocked {
-    int32_t n_rows, group_rows, block_rows, block_columns, row_blocks_of_a_group, n_row_blocks, n_column_blocks;
+    int32_t n_rows, n_columns, group_rows, block_rows, block_columns, row_blocks_of_a_group, n_row_blocks, n_column_blocks;
     int64_t n_entries;
     Block* blocks;  // [row block][column block]
 
     // Row blocks do not cross the groups of a convolution, as these read different channels.
     Blocked(const Matrix& m, int32_t rows_of_a_group, int32_t most_rows, int32_t columns)
         : n_rows(m.n_rows),
+          n_columns(m.n_columns),
           group_rows(rows_of_a_group),
           block_rows(smaller(most_rows, rows_of_a_group)),
           block_columns(columns),
@@ -142,7 +143,7 @@ static int32_t pack_blocked(const Matrix& m, int32_t group_rows, int32_t block_r
         pack_row_block(form, decoded, r0, r1, offsets, pieces.at, places.at, arena, blocks);
         return int32_t{DONE};
     });
-    *packed = {arena.at, arena.n_bytes};
+    *packed = {arena.at, arena.n_bytes, form.n_row_blocks, USUAL_BLOCK};
     if (outcome) free(arena.at), *packed = {};
     return outcome;
 }

@@ -108,7 +108,7 @@ EXPORT int32_t pc_slice(const Matrix* matrix, Packed* packed) {
         fill_slices(decoded, form, m.n_columns, static_cast<int32_t*>(places), values);
     else
         fill_slices(decoded, form, static_cast<uint16_t>(m.n_columns), static_cast<uint16_t*>(places), values);
-    *packed = {arena.at, arena.n_bytes};
+    *packed = {arena.at, arena.n_bytes, form.n_steps + 1, 1};
     return DONE;
 }
 
@@ -171,35 +171,57 @@ static void slices_product(int n_samples, const Sliced& m, const Samples& x, con
     slices_product<SAMPLES, Place>(m, x, then, y, slice0, slice1);
 }
 
-// y = x W^T + bias, then max(0, .) where asked, for 1 to MOST_SAMPLES samples and the slices that begin in the steps
-// [step0, step1), of which there is one more behind the last. Returns an Outcome.
-EXPORT int32_t pc_sliced_linear(const Sliced* m, const float* scales, const float* bias, int32_t relu, const float* x,
-                                int64_t x_feature_stride, int64_t x_sample_stride, int64_t n_samples, float* y,
-                                int64_t y_feature_stride, int64_t y_sample_stride, int64_t step0, int64_t step1) {
-    const Epilogue then{scales, bias, relu != 0};
-    const bool is_copied = !HAS_GATHER || (n_samples > 1 && x_feature_stride != 1);
-    const int64_t stride = is_copied ? int64_t{m->n_columns} + 1 : x_sample_stride;
-    const Scratch<float> copy(is_copied ? n_samples * stride : 0);
-    if (!copy.at) return NO_MEMORY;
-    if (is_copied)
+// The first slice that begins at a step or later.
+static int32_t slice_from(const Sliced& m, int64_t step) {
+    int32_t low = 0, high = m.n_slices;
+    while (low < high) {
+        const int32_t middle = low + (high - low) / 2;
+        if (m.first_steps[middle] < step) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+// Samples as the product reads them: features side by side, and a zero behind them where it reads that.
+struct SamplesOf {
+    Scratch<float> copy;
+    Samples samples;
+
+    SamplesOf(const Activations& x, int64_t n_features, int64_t n_samples)
+        : copy(is_ready(x, n_samples) ? 0 : n_samples * (n_features + 1)),
+          samples{x.at, x.sample_stride} {
+        if (!copy.at || is_ready(x, n_samples)) return;
+        samples = {copy.at, n_features + 1};
         for (int64_t s = 0; s < n_samples; s++) {
-            for (int32_t f = 0; f < m->n_columns; f++) copy.at[s * stride + f] = x[s * x_sample_stride + f * x_feature_stride];
-            copy.at[s * stride + m->n_columns] = 0;
+            float* to = copy.at + s * (n_features + 1);
+            for (int64_t f = 0; f < n_features; f++) to[f] = x.at[s * x.sample_stride + f * x.feature_stride];
+            to[n_features] = 0;
         }
-    auto slice_from = [&](int64_t step) {  // the first slice that begins there or later
-        int32_t low = 0, high = m->n_slices;
-        while (low < high) {
-            const int32_t middle = low + (high - low) / 2;
-            if (m->first_steps[middle] < step) low = middle + 1;
-            else high = middle;
-        }
-        return low;
-    };
-    const int32_t slice0 = step0 <= 0 ? 0 : slice_from(step0), slice1 = step1 > m->n_steps ? m->n_slices : slice_from(step1);
-    const Samples samples{is_copied ? copy.at : x, stride};
-    const Activations to{y, y_feature_stride, y_sample_stride};
-    if constexpr (HAS_GATHER) slices_product<uint8_t>(n_samples, *m, samples, then, to, slice0, slice1);
-    else if (m->wide) slices_product<int32_t>(n_samples, *m, samples, then, to, slice0, slice1);
-    else slices_product<uint16_t>(n_samples, *m, samples, then, to, slice0, slice1);
+    }
+
+    static bool is_ready(const Activations& x, int64_t n_samples) {
+        return HAS_GATHER && (n_samples == 1 || x.feature_stride == 1);
+    }
+};
+
+// y = x W^T + bias, then max(0, .) where asked, for 1 to MOST_SAMPLES samples and the slices that begin in the steps
+// [step0, step1); those of the last slices may be n_steps.
+static void sliced_product(const Sliced& m, const Epilogue& then, const Samples& x, int64_t n_samples,
+                           const Activations& y, int64_t step0, int64_t step1) {
+    const int32_t slice0 = step0 <= 0 ? 0 : slice_from(m, step0);
+    const int32_t slice1 = step1 > m.n_steps ? m.n_slices : slice_from(m, step1);
+    if constexpr (HAS_GATHER) slices_product<uint8_t>(n_samples, m, x, then, y, slice0, slice1);
+    else if (m.wide) slices_product<int32_t>(n_samples, m, x, then, y, slice0, slice1);
+    else slices_product<uint16_t>(n_samples, m, x, then, y, slice0, slice1);
+}
+
+// For threads that share a product. Returns an Outcome.
+EXPORT int32_t pc_sliced_part(const Sliced* m, const float* scales, const float* bias, int32_t relu, float* x,
+                              int64_t x_feature_stride, int64_t x_sample_stride, int64_t n_samples, float* y,
+                              int64_t y_feature_stride, int64_t y_sample_stride, int64_t step0, int64_t step1) {
+    const SamplesOf of({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples);
+    if (!of.copy.at) return NO_MEMORY;
+    sliced_product(*m, {scales, bias, relu != 0}, of.samples, n_samples, {y, y_feature_stride, y_sample_stride}, step0,
+                   step1);
     return DONE;
 }

@@ -1,6 +1,7 @@
 """The formats of a sparse matrix: how its `indices` tell where the entries are. One object a format.
 
-    columns16   the column of every entry, 2 bytes. At most 65,536 columns. The fastest to read.
+    columns16   the column of every entry, 2 bytes. At most 65,536 columns. The fastest: the kernels read a copy of it
+                that is packed as they like it best.
     gaps8       how many columns were skipped since the entry before, 1 byte; entries of value 0 bridge longer gaps.
                 The smallest from about 87 % sparsity on.
     bitmask     one bit for every column of the row. The smallest below.

@@ -16,6 +16,7 @@ class Bitmask:
     code: int = 2
     index_dtype: torch.dtype = torch.uint8
     max_columns: int | None = None
+    is_packed: bool = False
     rule: str = "the mask of a row must have as many bits as the row has values, and none beyond the number of columns"
 
     def index_shape(self, n_rows: int, n_columns: int, n_entries: int) -> tuple[int, ...]:  # noqa: ARG002, D102

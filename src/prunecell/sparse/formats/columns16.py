@@ -16,6 +16,7 @@ class Columns16:
     code: int = 0
     index_dtype: torch.dtype = torch.uint16
     max_columns: int | None = 1 << 16
+    is_packed: bool = True
     rule: str = "the columns of a row must ascend and be smaller than the number of columns"
 
     def index_shape(self, n_rows: int, n_columns: int, n_entries: int) -> tuple[int, ...]:  # noqa: ARG002, D102

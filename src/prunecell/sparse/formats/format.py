@@ -86,6 +86,11 @@ class Format(Protocol):
         ...
 
     @property
+    def is_packed(self) -> bool:
+        """Whether a kernel reads a packed copy of it, which is made at the first call: the fastest, and twice there."""
+        ...
+
+    @property
     def rule(self) -> str:
         """What sound indices fulfil, for the message where they do not."""
         ...

@@ -21,6 +21,7 @@ class Gaps8:
     code: int = 1
     index_dtype: torch.dtype = torch.uint8
     max_columns: int | None = None
+    is_packed: bool = False
     rule: str = "the gaps of a row must not lead beyond the number of columns"
 
     def index_shape(self, n_rows: int, n_columns: int, n_entries: int) -> tuple[int, ...]:  # noqa: ARG002, D102
