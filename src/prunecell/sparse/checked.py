@@ -63,7 +63,6 @@ Memory = list[torch.UntypedStorage]
 _known: dict[_Seen, Checked] = {}
 
 
-
 def checked(
     starts: Tensor,
     indices: Tensor,

@@ -99,7 +99,7 @@ class SparseSequential(nn.Sequential):
 def _linear_layers(
     modules: list[Any], kinds: list[type[nn.Module] | None], begin: int
 ) -> tuple[tuple[SparseLinear, ...], tuple[bool, ...]]:
-    """The sparse linear layers from `begin` on, with nothing but ReLUs between them, and whether one comes after each."""
+    """The sparse linear layers from `begin` on with nothing but ReLUs between them; whether one comes after each."""
     layers, relus = [], []
     while kinds[begin] is SparseLinear:
         layers.append(modules[begin])

@@ -20,7 +20,7 @@ from prunecell.errors import OptionError
 from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.inputs import check_features, check_operands
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of, matrix_on
-from prunecell.sparse.multiply import multiply
+from prunecell.sparse.multiply import Activations, Product, multiply
 from prunecell.sparse.packed import forms_of
 from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
@@ -48,8 +48,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if not n_samples or not n_rows:
         return y
     forms = forms_of(matrix, (starts, indices, values, scales), library)
-    from_x, to_y = (x.data_ptr(), strides[1], strides[0]), (y.data_ptr(), 1, n_rows)
-    multiply(library, matrix, forms, from_x, to_y, n_samples, relu=relu)
+    from_x, to_y = Activations(x.data_ptr(), strides[1], strides[0]), Activations(y.data_ptr(), 1, n_rows)
+    multiply(Product(library, matrix, from_x, to_y, n_samples, relu), forms)
     return y
 
 

@@ -111,8 +111,8 @@ def test_formats_that_are_read_as_they_are_stored_give_the_same_bits(n_samples, 
     weight, x = sparse(40, 200), torch.randn(n_samples, 200)
     results = [
         multiplied(x, compress(weight, format=name, values=values).parts)
-        for name, format in FORMATS.items()
-        if not format.is_packed
+        for name, kind in FORMATS.items()
+        if not kind.is_packed
     ]
     assert all(torch.equal(result, results[0]) for result in results)
     assert len(results) > 1

@@ -1,0 +1,129 @@
+"""Packed forms are made once for a matrix in one state, and go with it."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+
+from prunecell import native
+from prunecell.sparse import packed
+from prunecell.sparse.checked import checked
+from prunecell.sparse.compress import compress
+from prunecell.sparse.layers import SparseLinear
+from prunecell.sparse.packed import forms_of
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="there are no kernels")
+
+
+def matrix(n_rows=40, n_columns=30, name="columns16"):
+    weight = torch.randn(n_rows, n_columns) * (torch.rand(n_rows, n_columns) < 0.3)
+    return compress(weight, format=name)
+
+
+def forms(one, bias=None):
+    found, _ = checked(*one.parts, bias)
+    return forms_of(found, one.parts[:4], native.library()), found
+
+
+def test_they_are_made_once_whatever_the_bias_is():
+    one = matrix()
+    of, found = forms(one)
+    assert of.sliced(found) is of.sliced(found)
+    assert of.blocked(found, 16) is of.blocked(found, 16)
+    assert forms(one, torch.zeros(40))[0] is of
+    assert of.n_bytes > 4 * len(one.values) * 2
+
+
+def test_another_size_of_blocks_takes_the_place_of_the_one_before():
+    one = matrix()
+    of, found = forms(one)
+    before = weakref.ref(of.blocked(found, 40))
+    n_bytes = of.n_bytes
+    assert of.blocked(found, 10) is not before()
+    gc.collect()
+    assert before() is None
+    assert of.n_bytes < 2 * n_bytes
+
+
+@pytest.mark.parametrize("name", ["gaps8", "bitmask"])
+def test_other_formats_have_none(name):
+    assert forms(matrix(name=name))[0] is None
+
+
+@pytest.mark.parametrize("part", ["starts", "indices", "values"])
+def test_they_go_with_any_of_the_tensors(part):
+    one = matrix()
+    parts = {name: getattr(one, name) for name in ("starts", "indices", "values")}
+    format, n_columns = one.format.name, one.n_columns  # noqa: A001 - what it is
+    found, _ = checked(*parts.values(), None, n_columns, format)
+    of = forms_of(found, (*parts.values(), None), native.library())
+    gone = weakref.ref(of.sliced(found))
+    del one, of
+    gc.collect()
+    assert gone() is not None
+    del parts[part]
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_is_changed_in_place_is_packed_anew_and_the_copy_before_goes():
+    one = matrix()
+    of, found = forms(one)
+    gone = weakref.ref(of.sliced(found))
+    one.values.mul_(2)
+    assert forms(one)[0] is not of
+    del of
+    gc.collect()
+    assert gone() is None
+
+
+def test_many_changes_leave_one_copy_behind():
+    one = matrix()
+    for _ in range(50):
+        one.values.mul_(1)
+        of, found = forms(one)
+        of.sliced(found)
+    assert packed._forms[id(one.values)] is of
+    number = id(one.values)
+    del one, of
+    gc.collect()
+    assert number not in packed._forms
+
+
+def test_copies_of_a_layer_have_their_own():
+    layer, x = SparseLinear(matrix(), torch.randn(40)), torch.randn(2, 30)
+    expected = layer(x)
+    other = copy.deepcopy(layer)
+    other.values.mul_(2)
+    other.bias.data.mul_(2)
+    torch.testing.assert_close(other(x), 2 * expected)
+    assert torch.equal(layer(x), expected)
+
+
+def test_two_layers_of_one_matrix_share_them():
+    one, x = matrix(), torch.randn(2, 30)
+    a, b = SparseLinear(one, torch.zeros(40)), SparseLinear(one, torch.ones(40))
+    with torch.no_grad():
+        torch.testing.assert_close(a(x) + 1, b(x))
+    assert len([of for number, of in packed._forms.items() if number == id(one.values)]) == 1
+
+
+@pytest.mark.usefixtures("compiled_level")
+def test_a_layer_that_was_made_under_inference_mode_has_them_too():
+    with torch.inference_mode():
+        layer, x = SparseLinear(matrix(), None), torch.randn(2, 30)
+        expected = layer(x)
+        layer.values.mul_(2)
+        torch.testing.assert_close(layer(x), 2 * expected)
+        assert id(layer.values) in packed._forms
+
+
+@pytest.mark.usefixtures("compiled_level")
+@pytest.mark.parametrize("n_samples", [1, 9])
+def test_a_matrix_that_is_out_of_order_is_read_as_it_is_stored(n_samples):
+    layer, x = SparseLinear(matrix(2, 30), None), torch.randn(n_samples, 30)
+    layer.starts = torch.tensor([0, 2, 2], dtype=torch.int32)
+    layer.indices, layer.values = torch.tensor([7, 3], dtype=torch.uint16), torch.tensor([1.0, 2.0])
+    torch.testing.assert_close(layer(x)[:, 0], x[:, 7] + 2 * x[:, 3])
