@@ -123,7 +123,7 @@ class Chain:
         """The layers as the kernels take them; None where one of them cannot be packed."""
         links, forms = [], []
         for member, relu in zip(self._members, self._relus, strict=True):
-            matrix, _memory = checked(*member.parts, bias=member.bias)
+            matrix, _memory = checked(*(*member.parts, member.bias))
             of = forms_of(matrix, member.parts[:N_TENSORS], self._library)
             form = of and (of.sliced(matrix) if few else of.blocked(matrix, BLOCK_ROWS))
             if not form or (matrix.bias or 0) != member.bias_address:

@@ -27,6 +27,9 @@ LARGEST_RATIO = 0.9
 """Times of the dense layer that a sparse one may take; what gains less, which may be noise, stays dense."""
 
 LARGEST = (1 << 31) - 1  # entries that the kernels count
+COPY_BYTES = 6.25
+"""That an entry of a packed copy takes: an offset, a float32 value, and its part of what tells the rows."""
+
 PREFERENCES = ("speed", "memory")
 _LAYERS = {"linear": "linear layers", "pointwise": "convolutions of kernel size 1", "convolution": "convolutions"}
 """Kind -> what a reason calls such layers; the matrices of an LSTM or attention count as linear layers."""
@@ -65,8 +68,9 @@ class Form:
         return f"{self.format.name} {self.values.name}"
 
     def n_bytes(self, density: float) -> float:
-        """Bytes for each element of the matrix, about."""
-        return self.format.index_bytes(density) + density * self.values.itemsize
+        """Bytes for each element of the matrix, about, with the copy that the kernels read if there is one."""
+        copied = density * COPY_BYTES if self.format.is_packed else 0
+        return self.format.index_bytes(density) + density * self.values.itemsize + copied
 
 
 @dataclass(frozen=True, kw_only=True)

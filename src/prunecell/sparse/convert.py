@@ -10,6 +10,7 @@ are looked at.
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +21,7 @@ from torch import nn
 from prunecell.archive import Archive
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, check_path, typed
 from prunecell.sparse.aside import Before
-from prunecell.sparse.choose import Wish, break_even_table
+from prunecell.sparse.choose import COPY_BYTES, Wish, break_even_table
 from prunecell.sparse.conversion import Conversion
 from prunecell.sparse.facts import CompactReport, keep_report_, without_reports
 from prunecell.sparse.joints import join_
@@ -86,12 +87,20 @@ def compact_(
         root, report = _from_itself(model, wish) if path is None else _from_file(model, path, wish, strict=strict)
     for module in root.modules():
         join_(module)
-    report = replace(report, bytes_before=bytes_before, bytes_after=n_bytes(root))
+    remarks = (*report.remarks, *_of_copies(root))
+    report = replace(report, bytes_before=bytes_before, bytes_after=n_bytes(root), remarks=remarks)
     keep_report_(root, report)
     if not report.n_sparse:
         why = f"compact_ made not one weight sparse: {report.most_frequent_reason}; compact_report(model) says more"
         warnings.warn(why, NothingSparseWarning, stacklevel=2)
     return root
+
+
+def _of_copies(root: nn.Module) -> Iterator[str]:
+    """What the kernels' copies of matrices will take."""
+    n = sum(len(m.values) for m in root.modules() if isinstance(m, SparseMatrix) and m.format.is_packed)
+    if n:
+        yield f"the kernels keep copies of matrices, made at the first call: about {round(n * COPY_BYTES):,} bytes more"
 
 
 def _check(model: object, path: object, *, strict: bool) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from prunecell import native
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, UnknownNameError
 from prunecell.sparse import compact_, tune
+from prunecell.sparse.checked import checked
 from prunecell.sparse.choose import (
     DENSITIES,
     SHIPPED,
@@ -28,6 +29,7 @@ from prunecell.sparse.choose import (
 )
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseLinear
+from prunecell.sparse.packed import forms_of
 from prunecell.sparse.values import VALUES
 
 
@@ -112,11 +114,17 @@ def test_a_format_that_cannot_write_the_columns_is_left_out():
     assert chosen(table, n_weights=1 << 20, n_columns=1 << 17) == "gaps8"
 
 
-def test_bytes_are_those_of_the_formats():
+@pytest.mark.skipif(native.library() is None, reason="there are no kernels")
+def test_bytes_are_those_of_the_formats_and_of_the_copies():
     weight = torch.randn(256, 1024) * (torch.rand(256, 1024) < 0.1)
     for form, values in product(FORMATS, VALUES):
         from_table = Form(format=FORMATS[form], values=VALUES[values]).n_bytes(0.1) * weight.numel()
-        taken = tune.compress(weight, format=form, values=values).n_bytes
+        matrix = tune.compress(weight, format=form, values=values)
+        of, _ = checked(*matrix.parts)
+        copies = forms_of(of, matrix.parts[:4], native.library())
+        if copies is not None:
+            copies.blocked(of, 256)
+        taken = matrix.n_bytes + (0 if copies is None else copies.n_bytes)
         assert taken == pytest.approx(from_table, rel=0.06)
 
 
