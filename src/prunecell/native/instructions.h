@@ -167,6 +167,9 @@ Vector shuffled(Vector values, const int8_t*) {
 INLINE void store_first(float* to, Floats value, int n) {
 #if defined(__AVX512F__)
     _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), same_bits<__m512>(value));
+#elif defined(__AVX2__)
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane), same_bits<__m256>(value));
 #else
     float lanes[LANES];
     store(lanes, value);

@@ -27,6 +27,7 @@
 #include "formats/formats.h"
 #include "latents.h"
 #include "linear.h"
+#include "packed/convolution.h"
 #include "packed/linear.h"
 #include "packed/sliced.h"
 #include "masks/pruned.h"

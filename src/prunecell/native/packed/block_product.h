@@ -7,13 +7,26 @@
 // The vectors of positions that a product can keep in registers: an entry's value and a panel's address need two more.
 constexpr int MOST_VECTORS = LANES > 4 ? 14 : 8;
 
-// Where the finished sums of a row block go: vector v of row r to at + r * row_stride + places[v]. Of the last vector
-// only the first n_last lanes are there.
+// Where the vectors of a row go, and how many lanes of each are there. They are stored in ascending order, so one may
+// reach into the place of the next.
+struct Places {
+    int64_t at[MOST_VECTORS];
+    int n_lanes[MOST_VECTORS];
+
+    // Neighbouring vectors, of which the last is short.
+    static Places in_a_row(int n_vectors, int64_t n) {
+        Places places;
+        for (int v = 0; v < n_vectors; v++)
+            places.at[v] = v * LANES, places.n_lanes[v] = static_cast<int>(smaller(LANES, n - v * LANES));
+        return places;
+    }
+};
+
+// Where the finished sums of a row block go: vector v of row r to at + r * row_stride + places.at[v].
 struct Target {
     float* at;
     int64_t row_stride;
-    const int32_t* places;
-    int n_last;
+    const Places& places;
 };
 
 // What a row block does with one block.
@@ -43,10 +56,11 @@ INLINE void finish_row(const Floats (&sums)[VECTORS], int32_t row, const Step& s
     float* to = target.at + row * target.row_stride;
     for (int v = 0; v < VECTORS; v++) {
         const Floats y = finish(sums[v], scale, bias, then.relu);
-        if (v + 1 < VECTORS || target.n_last == LANES)
-            store(to + target.places[v], y);
+        const int n = target.places.n_lanes[v];
+        if (n == LANES)
+            store(to + target.places.at[v], y);
         else
-            store_first(to + target.places[v], y, target.n_last);
+            store_first(to + target.places.at[v], y, n);
     }
 }
 

@@ -48,18 +48,16 @@ EXPORT int32_t pc_blocked_linear(const Blocked* m, const float* scales, const fl
     const Epilogue then{scales, bias, relu != 0};
     const Scratch<float> sums(int64_t{m->block_rows} * TILE);
     if (!sums.at) return NO_MEMORY;
-    int32_t places[MOST_VECTORS];
-    for (int v = 0; v < MOST_VECTORS; v++) places[v] = v * LANES;
     for (int64_t s = int64_t{t0} * TILE, end = smaller(n_samples, int64_t{t1} * TILE); s < end; s += TILE) {
         const int64_t n = smaller(TILE, end - s);
         const int n_vectors = (n + LANES - 1) / LANES;
         const BlockProduct product = block_product_of(n_vectors);
+        const Places places = Places::in_a_row(n_vectors, to.feature_major() ? n : n_vectors * LANES);
         for (int32_t i = b0; i < b1; i++) {
             const int32_t row = m->first_row(i), n_rows = m->end_row(i) - row;
             float* at = y + row * y_feature_stride + s * y_sample_stride;
-            const Target target = to.feature_major()
-                                      ? Target{at, y_feature_stride, places, static_cast<int>(n - (n_vectors - 1) * LANES)}
-                                      : Target{sums.at, n_vectors * LANES, places, LANES};
+            const Target target = to.feature_major() ? Target{at, y_feature_stride, places}
+                                                     : Target{sums.at, n_vectors * LANES, places};
             for (int32_t b = 0; b < m->n_column_blocks; b++) {
                 const float* panel = panels + s * n_features + int64_t{b} * LINEAR_COLUMNS * TILE;
                 const Step step{reinterpret_cast<const char*>(panel), sums.at, row, b == 0, b == m->n_column_blocks - 1};

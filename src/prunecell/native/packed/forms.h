@@ -1,0 +1,150 @@
+// How the panels of a blocked convolution are laid out, and which form is fastest.
+//
+// A tile is the outputs that are computed at once, in vectors of LANES positions. A panel holds what a tile reads of some
+// channels, in cells of LANES floats. Under every kernel position the cells of the vectors of a tile are neighbours, so
+// a kernel position is an offset, and all loads are aligned.
+//
+// ROWS: a tile is a rectangle of a plane of outputs, and every row of vectors is one output row, or several narrow ones.
+// A panel is [channel][kernel plane][kernel column][slot][vector of a row]. A slot holds what a row of vectors reads
+// under a kernel row; where kernel rows are as far apart as rows of vectors, they share slots.
+//
+// PLAIN: a tile is neighbouring positions, across rows and samples: for small pictures. A panel is [column of the
+// matrix][vector].
+#pragma once
+
+#include <numeric>
+
+#include "../convolution/geometry.h"
+#include "block_product.h"
+
+enum FormKind : int32_t { ROWS = 1, PLAIN = 2 };
+
+// A form is a number, so that a caller can keep a packed matrix for each. 0 stands for none.
+struct Form {
+    int32_t kind, n_vectors, n_rows, packed_rows;  // vectors of a row, rows of vectors, output rows in a vector
+
+    static Form of(int32_t number) { return {number >> 24, number >> 16 & 255, number >> 8 & 255, number & 255}; }
+    int32_t number() const { return kind << 24 | n_vectors << 16 | n_rows << 8 | packed_rows; }
+    int32_t tile_vectors() const { return n_vectors * n_rows; }
+};
+
+// The bytes of a panel: it stays in the first-level cache, beside what else the product reads.
+constexpr int64_t PANEL_BYTES = 32 << 10, CELL_BYTES = sizeof(Floats);
+
+// A convolution with a form.
+struct Panels {
+    Geometry g;
+    Form form;
+
+    Panels(const Geometry& geometry, Form with) : g(as_one_row(geometry)), form(with) {}
+
+    // task(kernel row, slot, n_shared): the first of the slots that a kernel row reads, [slot, slot + n_rows), and how
+    // many of them an earlier kernel row reads too. Returns the number of slots.
+    template <class Task>
+    INLINED int64_t for_kernel_rows(Task task) const {
+        const int64_t dilation = g.dilation[HEIGHT], row_step = int64_t{form.packed_rows} * g.stride[HEIGHT];
+        const int64_t period = row_step / std::gcd(row_step, dilation), advance = period * dilation / row_step;
+        int64_t end = 0;
+        for (int64_t first = 0; first < smaller(period, g.kernel[HEIGHT]); first++)
+            for (int64_t kh = first, n_shared = 0; kh < g.kernel[HEIGHT]; kh += period) {
+                task(kh, end - n_shared, n_shared);
+                end += form.n_rows - n_shared;
+                n_shared = larger(0, form.n_rows - advance);
+            }
+        return end;
+    }
+
+    int64_t n_slots() const {
+        return for_kernel_rows([](int64_t, int64_t, int64_t) {});
+    }
+
+    int64_t cells_of_channel() const {
+        if (form.kind == PLAIN) return g.kernel_volume() * form.n_vectors;
+        return int64_t{g.kernel[DEPTH]} * g.kernel[WIDTH] * n_slots() * form.n_vectors;
+    }
+
+    // A block has as many parts as fit: channels, or single columns where a channel is too large.
+    bool has_whole_channels() const { return form.kind == ROWS || cells_of_channel() * CELL_BYTES <= PANEL_BYTES; }
+    int64_t parts_of_channel() const { return has_whole_channels() ? 1 : g.kernel_volume(); }
+    int64_t cells_of_part() const { return has_whole_channels() ? cells_of_channel() : form.n_vectors; }
+    int64_t columns_of_part() const { return has_whole_channels() ? g.kernel_volume() : 1; }
+    int64_t n_parts() const { return g.group_channels() * parts_of_channel(); }
+
+    // Equal blocks, of as many parts as their panel has room for.
+    int64_t parts_of_block() const {
+        const int64_t most = larger(1, PANEL_BYTES / CELL_BYTES / cells_of_part());
+        const int64_t n_blocks = larger(1, (n_parts() + most - 1) / most);
+        return larger(1, (n_parts() + n_blocks - 1) / n_blocks);
+    }
+
+    // The offsets of the columns of a block, in bytes.
+    void find_offsets(uint16_t* offsets) const {
+        const int64_t n_parts = parts_of_block(), n_columns = columns_of_part();
+        auto set = [&](int64_t column, int64_t cell) {
+            for (int64_t part = 0; part < n_parts; part++)
+                offsets[part * n_columns + column] = static_cast<uint16_t>((part * cells_of_part() + cell) * CELL_BYTES);
+        };
+        if (form.kind == PLAIN) {
+            for (int64_t column = 0; column < n_columns; column++) set(column, column * form.n_vectors);
+            return;
+        }
+        const int64_t slots = n_slots();
+        for (int64_t kd = 0; kd < g.kernel[DEPTH]; kd++)
+            for (int64_t kw = 0; kw < g.kernel[WIDTH]; kw++)
+                for_kernel_rows([&](int64_t kh, int64_t slot, int64_t) {
+                    set((kd * g.kernel[HEIGHT] + kh) * g.kernel[WIDTH] + kw,
+                        ((kd * g.kernel[WIDTH] + kw) * slots + slot) * form.n_vectors);
+                });
+    }
+
+    // ---- tiles -------------------------------------------------------------------------------------------------------
+
+    int64_t vectors_of_row() const { return (g.out[WIDTH] + LANES - 1) / LANES; }
+    int64_t rows_of_plane() const { return (g.out[HEIGHT] + form.packed_rows - 1) / form.packed_rows; }  // of vectors
+    int64_t tile_columns() const { return (vectors_of_row() + form.n_vectors - 1) / form.n_vectors; }
+    int64_t tile_rows() const { return (rows_of_plane() + form.n_rows - 1) / form.n_rows; }
+    int64_t n_vectors(int64_t n_samples) const { return (n_samples * g.out_volume() + LANES - 1) / LANES; }
+
+    int64_t n_tiles(int64_t n_samples) const {
+        if (form.kind == PLAIN) return (n_vectors(n_samples) + form.n_vectors - 1) / form.n_vectors;
+        return n_samples * g.out[DEPTH] * tile_rows() * tile_columns();
+    }
+
+    // ---- how long it takes -------------------------------------------------------------------------------------------
+
+    // About how many nanoseconds a group with so many entries takes.
+    double cost(int64_t n_samples, double n_entries) const {
+        const int n_vectors = form.tile_vectors();
+        const double entry = n_vectors == 1 ? 0.55 : n_vectors < 4 ? 0.3 + 0.25 * n_vectors : 0.27 * n_vectors;
+        const double n_blocks = double(n_parts()) / parts_of_block();
+        const double piece = 2.5 + 0.3 * n_vectors;
+        // A vector is copied in as many segments as it has rows.
+        const double segments = form.kind == ROWS ? form.packed_rows : larger(1, (LANES + g.out[WIDTH] / 2) / g.out[WIDTH]);
+        const double channel = cells_of_channel() * segments * 0.6;
+        const double tile = n_entries * entry + n_blocks * g.group_rows() * piece + g.group_channels() * channel +
+                            cells_of_channel() * segments * 5;
+        return n_tiles(n_samples) * tile;
+    }
+};
+
+// The fastest form for a convolution.
+static Form best_form(const Geometry& geometry, int64_t n_samples, int64_t n_entries) {
+    const Geometry g = as_one_row(geometry);
+    Form best{};
+    double least = 0;
+    auto consider = [&](Form form) {
+        const Panels panels(geometry, form);
+        if (form.kind == ROWS && panels.cells_of_channel() * CELL_BYTES > PANEL_BYTES) return;
+        const double cost = panels.cost(n_samples, double(n_entries) / g.groups);
+        if (best.kind == 0 || cost < least) best = form, least = cost;
+    };
+    for (int32_t v = 1; v <= 4; v *= 2) consider({PLAIN, v, 1, 1});
+    const int64_t most = smaller(MOST_VECTORS, Panels(geometry, {ROWS, 1, 1, 1}).vectors_of_row());
+    const auto packed = static_cast<int32_t>(smaller(larger(1, LANES / g.out[WIDTH]), g.out[HEIGHT]));
+    for (int32_t v = 1; v <= most; v++)
+        for (int32_t rows = 1; rows * v <= MOST_VECTORS; rows++) {
+            consider({ROWS, v, rows, packed});
+            if (int64_t{rows} * packed >= g.out[HEIGHT]) break;
+        }
+    return best;
+}
