@@ -63,7 +63,7 @@ EXPORT int32_t pc_blocked_convolution(const Blocked* m, const Geometry* geometry
         for (int32_t t = t0; t < t1; t++) {
             tiles.choose(t);
             const int64_t row_floats = int64_t{tiles.n_vectors} * LANES;
-            const BlockProduct product = block_product_of(tiles.n_vectors);
+            const BlockProduct product = tiles.product();
             const Places places = tiles.is_direct ? tiles.places : Places::in_a_row(tiles.n_vectors, row_floats);
             for (int32_t b = 0; b < m->n_column_blocks; b++) {
                 const int64_t part = b * parts_of_block;
@@ -73,7 +73,7 @@ EXPORT int32_t pc_blocked_convolution(const Blocked* m, const Geometry* geometry
                     float* at = sums.at + (first - row) * row_floats;
                     const Target target = tiles.is_direct ? Target{tiles.output(y, first), panels.g.out_volume(), places}
                                                           : Target{at, row_floats, places};
-                    const Step step{reinterpret_cast<const char*>(panel), at, first, b == 0, b == m->n_column_blocks - 1};
+                    const Step step{reinterpret_cast<const char*>(panel), tiles.plane(), at, first, b == 0, b == m->n_column_blocks - 1};
                     product(m->blocks[int64_t{i} * m->n_column_blocks + b], step, then, target);
                 }
             }

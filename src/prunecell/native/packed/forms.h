@@ -8,6 +8,10 @@
 // A panel is [channel][kernel plane][kernel column][slot][vector of a row]. A slot holds what a row of vectors reads
 // under a kernel row; where kernel rows are as far apart as rows of vectors, they share slots.
 //
+// IN_TURN: ROWS with two vectors in a row, of which one has the even positions, the other the odd ones. What a kernel
+// column reads for the odd ones, the next reads for the even ones. A panel is [channel][kernel plane][one of kernel
+// columns + 1][slot].
+//
 // PLAIN: a tile is neighbouring positions, across rows and samples: for small pictures. A panel is [column of the
 // matrix][vector].
 #pragma once
@@ -17,7 +21,7 @@
 #include "../convolution/geometry.h"
 #include "block_product.h"
 
-enum FormKind : int32_t { ROWS = 1, PLAIN = 2 };
+enum FormKind : int32_t { ROWS = 1, IN_TURN = 2, PLAIN = 3 };
 
 // A form is a number, so that a caller can keep a packed matrix for each. 0 stands for none.
 struct Form {
@@ -29,7 +33,10 @@ struct Form {
 };
 
 // The bytes of a panel: it stays in the first-level cache, beside what else the product reads.
-constexpr int64_t PANEL_BYTES = 32 << 10, CELL_BYTES = sizeof(Floats);
+#ifndef PKB
+#define PKB 32
+#endif
+constexpr int64_t PANEL_BYTES = PKB << 10, CELL_BYTES = sizeof(Floats);
 
 // A convolution with a form.
 struct Panels {
@@ -58,13 +65,17 @@ struct Panels {
         return for_kernel_rows([](int64_t, int64_t, int64_t) {});
     }
 
+    // The slots of a kernel plane stand in a channel once for every kernel column, or once more.
+    int64_t planes() const { return g.kernel[WIDTH] + (form.kind == IN_TURN ? 1 : 0); }
+    int64_t vectors_of_slot() const { return form.kind == IN_TURN ? 1 : form.n_vectors; }
+
     int64_t cells_of_channel() const {
         if (form.kind == PLAIN) return g.kernel_volume() * form.n_vectors;
-        return int64_t{g.kernel[DEPTH]} * g.kernel[WIDTH] * n_slots() * form.n_vectors;
+        return int64_t{g.kernel[DEPTH]} * planes() * n_slots() * vectors_of_slot();
     }
 
     // A block has as many parts as fit: channels, or single columns where a channel is too large.
-    bool has_whole_channels() const { return form.kind == ROWS || cells_of_channel() * CELL_BYTES <= PANEL_BYTES; }
+    bool has_whole_channels() const { return form.kind != PLAIN || cells_of_channel() * CELL_BYTES <= PANEL_BYTES; }
     int64_t parts_of_channel() const { return has_whole_channels() ? 1 : g.kernel_volume(); }
     int64_t cells_of_part() const { return has_whole_channels() ? cells_of_channel() : form.n_vectors; }
     int64_t columns_of_part() const { return has_whole_channels() ? g.kernel_volume() : 1; }
@@ -93,7 +104,7 @@ struct Panels {
             for (int64_t kw = 0; kw < g.kernel[WIDTH]; kw++)
                 for_kernel_rows([&](int64_t kh, int64_t slot, int64_t) {
                     set((kd * g.kernel[HEIGHT] + kh) * g.kernel[WIDTH] + kw,
-                        ((kd * g.kernel[WIDTH] + kw) * slots + slot) * form.n_vectors);
+                        ((kd * planes() + kw) * slots + slot) * vectors_of_slot());
                 });
     }
 
@@ -119,7 +130,7 @@ struct Panels {
         const double n_blocks = double(n_parts()) / parts_of_block();
         const double piece = 2.5 + 0.3 * n_vectors;
         // A vector is copied in as many segments as it has rows.
-        const double segments = form.kind == ROWS ? form.packed_rows : larger(1, (LANES + g.out[WIDTH] / 2) / g.out[WIDTH]);
+        const double segments = form.kind != PLAIN ? form.packed_rows : larger(1, (LANES + g.out[WIDTH] / 2) / g.out[WIDTH]);
         const double channel = cells_of_channel() * segments * 0.6;
         const double tile = n_entries * entry + n_blocks * g.group_rows() * piece + g.group_channels() * channel +
                             cells_of_channel() * segments * 5;
@@ -134,7 +145,7 @@ static Form best_form(const Geometry& geometry, int64_t n_samples, int64_t n_ent
     double least = 0;
     auto consider = [&](Form form) {
         const Panels panels(geometry, form);
-        if (form.kind == ROWS && panels.cells_of_channel() * CELL_BYTES > PANEL_BYTES) return;
+        if (form.kind != PLAIN && panels.cells_of_channel() * CELL_BYTES > PANEL_BYTES) return;
         const double cost = panels.cost(n_samples, double(n_entries) / g.groups);
         if (best.kind == 0 || cost < least) best = form, least = cost;
     };
@@ -144,6 +155,8 @@ static Form best_form(const Geometry& geometry, int64_t n_samples, int64_t n_ent
     for (int32_t v = 1; v <= most; v++)
         for (int32_t rows = 1; rows * v <= MOST_VECTORS; rows++) {
             consider({ROWS, v, rows, packed});
+            if (v == 2 && HAS_INTERLEAVE && g.kernel[WIDTH] > 1 && g.stride[WIDTH] == 1 && g.dilation[WIDTH] == 1)
+                consider({IN_TURN, v, rows, 1});
             if (int64_t{rows} * packed >= g.out[HEIGHT]) break;
         }
     return best;

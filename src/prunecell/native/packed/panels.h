@@ -25,9 +25,14 @@ struct Tiles {
           g(of.g),
           form(of.form),
           n_samples(samples),
-          segments(g, samples, x, of.cells_of_channel() * (form.kind == PLAIN ? LANES : form.packed_rows)),
+          segments(g, samples, x, most_segments(of)),
           begins(of.parts_of_channel() + 1),
           panel(of.parts_of_block() * of.cells_of_part() * LANES + LANES) {}
+
+    static int64_t most_segments(const Panels& of) {
+        if (of.form.kind == IN_TURN) return round_up(of.planes(), 2) * of.g.kernel[DEPTH] * of.n_slots();
+        return of.cells_of_channel() * (of.form.kind == PLAIN ? LANES : of.form.packed_rows);
+    }
 
     bool has_memory() const { return segments.at.at && begins.at && panel.at; }
 
@@ -44,13 +49,13 @@ struct Tiles {
     void choose_rows(int64_t tile) {
         const int64_t n_columns = panels.tile_columns(), n_rows = panels.tile_rows();
         const int64_t column = tile % n_columns, row = tile / n_columns % n_rows;
-        const int64_t plane = tile / n_columns / n_rows;
+        const int64_t of_planes = tile / n_columns / n_rows;
         // Equal tiles, instead of a small last one.
         const int64_t v0 = panels.vectors_of_row() * column / n_columns, v1 = panels.vectors_of_row() * (column + 1) / n_columns;
         const int64_t r0 = panels.rows_of_plane() * row / n_rows, r1 = panels.rows_of_plane() * (row + 1) / n_rows;
-        first.sample = plane / g.out[DEPTH], first.d = plane % g.out[DEPTH];
+        first.sample = of_planes / g.out[DEPTH], first.d = of_planes % g.out[DEPTH];
         first.h = r0 * form.packed_rows, first.w = v0 * LANES;
-        n_vectors = static_cast<int>(r1 - r0 == 1 ? v1 - v0 : (r1 - r0) * form.n_vectors);
+        n_vectors = static_cast<int>(r1 - r0 == 1 && form.kind == ROWS ? v1 - v0 : (r1 - r0) * form.n_vectors);
         for (int v = 0; v < n_vectors; v++) {
             const int64_t h = v / form.n_vectors * form.packed_rows, w = v % form.n_vectors * LANES;
             // A vector of a whole row may reach into the next ones, which are stored later.
@@ -59,14 +64,20 @@ struct Tiles {
             const int64_t n = n_columns == 1 ? end_row * g.out[WIDTH] - places.at[v] : g.out[WIDTH] - first.w - w;
             places.n_lanes[v] = static_cast<int>(larger(0, smaller(LANES, n)));
         }
-        const int64_t n_slots = panels.n_slots();
-        int64_t to = 0;
+        const int64_t plane = panels.n_slots() * panels.vectors_of_slot() * LANES;
         for (int64_t kd = 0; kd < g.kernel[DEPTH]; kd++)
-            for (int64_t kw = 0; kw < g.kernel[WIDTH]; kw++, to += n_slots * form.n_vectors * LANES)
+            for (int64_t k = 0; k < panels.planes(); k += form.kind == IN_TURN ? 2 : 1) {
+                // Of an odd number of planes in pairs the last but one is copied twice.
+                const int64_t kw = form.kind == IN_TURN ? smaller(k, panels.planes() - 2) : k;
+                const int64_t to = (kd * panels.planes() + kw) * plane;
                 panels.for_kernel_rows([&](int64_t kh, int64_t slot, int64_t n_shared) {
                     for (int64_t r = n_shared; r < form.n_rows; r++)
-                        add_row(r * form.packed_rows, kd, kh, kw, to + (slot + r) * form.n_vectors * LANES);
+                        if (form.kind == IN_TURN)
+                            add_pair(r, kd, kh, kw, to + (slot + r) * LANES, plane);
+                        else
+                            add_row(r * form.packed_rows, kd, kh, kw, to + (slot + r) * form.n_vectors * LANES);
                 });
+            }
         begins.at[0] = 0, begins.at[1] = segments.n;
     }
 
@@ -79,6 +90,15 @@ struct Tiles {
                 o.w = first.w + v * LANES;
                 segments.add(o, smaller(LANES, g.out[WIDTH] - o.w), kd, kh, kw, to + v * LANES + i * g.out[WIDTH]);
             }
+    }
+
+    // The same for the even and for the odd ones of the row's positions.
+    INLINED void add_pair(int64_t row, int64_t kd, int64_t kh, int64_t kw, int64_t to, int64_t plane) {
+        Coordinates o = first;
+        o.h += row;
+        segments.add(o, LANES, kd, kh, kw, to);
+        o.w += LANES;
+        segments.add(o, LANES, kd, kh, kw, to + plane);
     }
 
     // ---- plain -------------------------------------------------------------------------------------------------------
@@ -113,11 +133,20 @@ struct Tiles {
 
     // ---- what the product needs --------------------------------------------------------------------------------------
 
+    // The bytes between the parts of a panel that have the even and the odd positions.
+    int64_t plane() const { return panels.n_slots() * CELL_BYTES; }
+
+    BlockProduct product() const {
+        return form.kind == IN_TURN ? block_product_of<2>(n_vectors) : block_product_of(n_vectors);
+    }
+
     // The panel of the parts [begin, end) of the group whose first channel is given.
     APART const float* panel_of(int64_t channel, int64_t begin, int64_t end) const {
         const int64_t n_floats = panels.cells_of_part() * LANES, n_parts = panels.parts_of_channel();
         float* to = panel.at;
-        if (n_parts == 1)
+        if (form.kind == IN_TURN)
+            for (int64_t part = begin; part < end; part++, to += n_floats) segments.copy_in_turn(channel + part, to);
+        else if (n_parts == 1)
             for (int64_t part = begin; part < end; part++, to += n_floats)
                 segments.copy(channel + part, 0, segments.n, to);
         else
