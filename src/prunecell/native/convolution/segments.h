@@ -7,8 +7,9 @@
 // Up to LANES neighbouring positions of one row under one kernel position. The panel's [to, to + LANES) is read from
 // the channel's [from + lane * stride]; lanes that the mask does not have are padding.
 struct Segment {
-    Ints mask;
+    int32_t mask[LANES];
     int64_t from, to;
+    Ints lanes_of(Ints values) const { return values & load<Ints>(mask); }
 };
 
 struct Segments {
@@ -34,7 +35,8 @@ struct Segments {
                        w < g.size[WIDTH] && w + (count - 1) * g.stride[WIDTH] >= 0;
         const Ints lane = lanes(), column = lane * g.stride[WIDTH] + (int32_t)w;
         Segment& segment = at.at[n++];
-        segment.mask = (lane < (int32_t)(has_row ? count : 0)) & (column >= 0) & (column < g.size[WIDTH]);
+        const Ints is_inside = (lane < (int32_t)(has_row ? count : 0)) & (column >= 0) & (column < g.size[WIDTH]);
+        store(segment.mask, is_inside);
         segment.to = to;
         segment.from = has_row ? o.sample * g.in_channels * g.in_volume() + (d * g.size[HEIGHT] + h) * g.size[WIDTH] + w
                                : 0;
@@ -52,11 +54,11 @@ struct Segments {
         const int64_t stride = g.stride[WIDTH];
         if (stride == 1)
             for (; segment < last; segment++)
-                store(to + segment->to, load<Ints>(from + segment->from) & segment->mask);
+                store(to + segment->to, segment->lanes_of(load<Ints>(from + segment->from)));
         else
             for (; segment < last; segment++) {
                 Floats values = stride == 2 ? every_second(from + segment->from) : every(stride, from + segment->from);
-                store(to + segment->to, same_bits<Ints>(values) & segment->mask);
+                store(to + segment->to, segment->lanes_of(same_bits<Ints>(values)));
             }
     }
 
@@ -76,8 +78,8 @@ struct Segments {
                 }
                 a = load<Floats>(both), b = load<Floats>(both + LANES);
             } else {
-                a = same_bits<Floats>(load<Ints>(from + pair[0].from) & pair[0].mask);
-                b = same_bits<Floats>(load<Ints>(from + pair[1].from) & pair[1].mask);
+                a = same_bits<Floats>(pair[0].lanes_of(load<Ints>(from + pair[0].from)));
+                b = same_bits<Floats>(pair[1].lanes_of(load<Ints>(from + pair[1].from)));
             }
             store(to + pair[0].to, evens(a, b)), store(to + pair[1].to, odds(a, b));
         }

@@ -23,7 +23,7 @@
 
 enum FormKind : int32_t { ROWS = 1, IN_TURN = 2, PLAIN = 3 };
 
-// A form is a number, so that a caller can keep a packed matrix for each. 0 stands for none.
+// A form is a number, so that a caller can keep a packed matrix for each.
 struct Form {
     int32_t kind, n_vectors, n_rows, packed_rows;  // vectors of a row, rows of vectors, output rows in a vector
 
@@ -33,10 +33,7 @@ struct Form {
 };
 
 // The bytes of a panel: it stays in the first-level cache, beside what else the product reads.
-#ifndef PKB
-#define PKB 32
-#endif
-constexpr int64_t PANEL_BYTES = PKB << 10, CELL_BYTES = sizeof(Floats);
+constexpr int64_t PANEL_BYTES = 32 << 10, CELL_BYTES = sizeof(Floats);
 
 // A convolution with a form.
 struct Panels {
@@ -123,18 +120,35 @@ struct Panels {
 
     // ---- how long it takes -------------------------------------------------------------------------------------------
 
-    // About how many nanoseconds a group with so many entries takes.
+    // About how many nanoseconds a group with so many entries takes: fitted to 1,500 measured times, most of which it
+    // meets to 15 %. What a form costs: its entries; the sums of every row, which are loaded and stored again for every
+    // block; the copies of every channel; and finding out what is to be copied, for every tile.
     double cost(int64_t n_samples, double n_entries) const {
-        const int n_vectors = form.tile_vectors();
-        const double entry = n_vectors == 1 ? 0.55 : n_vectors < 4 ? 0.3 + 0.25 * n_vectors : 0.27 * n_vectors;
-        const double n_blocks = double(n_parts()) / parts_of_block();
-        const double piece = 2.5 + 0.3 * n_vectors;
-        // A vector is copied in as many segments as it has rows.
-        const double segments = form.kind != PLAIN ? form.packed_rows : larger(1, (LANES + g.out[WIDTH] / 2) / g.out[WIDTH]);
-        const double channel = cells_of_channel() * segments * 0.6;
-        const double tile = n_entries * entry + n_blocks * g.group_rows() * piece + g.group_channels() * channel +
-                            cells_of_channel() * segments * 5;
-        return n_tiles(n_samples) * tile;
+        constexpr bool IS_WIDE = LANES > 8;
+        const double vectors = average_vectors(n_samples);
+        const double entry = form.tile_vectors() == 1  ? 0.55
+                             : form.tile_vectors() < 4 ? (IS_WIDE ? 0.22 + 0.235 * vectors : 0.42 + 0.1 * vectors)
+                                                       : (IS_WIDE ? 0.2 + 0.207 * vectors : 0.27 + 0.16 * vectors);
+        const double sums = (IS_WIDE ? 1.3 : 1.0) * vectors;
+        const double segments = cells_of_channel() * segments_of_cell();
+        const double segment = (IS_WIDE ? 1.4 : 0.7) + (g.stride[WIDTH] == 1 ? 0 : IS_WIDE ? 0.6 : 2.0);
+        const int64_t parts = parts_of_block(), n_blocks = (n_parts() + parts - 1) / parts;
+        return n_tiles(n_samples) * (n_entries * entry + n_blocks * g.group_rows() * sums +
+                                     segments * (g.group_channels() * segment + 8) + 600);
+    }
+
+    double average_vectors(int64_t n_samples) const {
+        const auto n = static_cast<double>(n_tiles(n_samples));
+        if (form.kind == PLAIN) return n_vectors(n_samples) / n;
+        const auto in_a_row = static_cast<double>(form.n_rows == 1 ? vectors_of_row() : form.n_vectors * tile_columns());
+        return in_a_row * rows_of_plane() * g.out[DEPTH] * n_samples / n;
+    }
+
+    // Of how many rows of the picture a cell consists. Where they lie across cells, copying them takes longer.
+    double segments_of_cell() const {
+        if (form.kind != PLAIN) return form.packed_rows;
+        const double rows = g.out[WIDTH] % LANES ? 1 + (LANES - 1.0) / g.out[WIDTH] : 1;
+        return g.kernel_volume() == 1 ? rows : 1.3 * rows;
     }
 };
 
@@ -149,7 +163,7 @@ static Form best_form(const Geometry& geometry, int64_t n_samples, int64_t n_ent
         const double cost = panels.cost(n_samples, double(n_entries) / g.groups);
         if (best.kind == 0 || cost < least) best = form, least = cost;
     };
-    for (int32_t v = 1; v <= 4; v *= 2) consider({PLAIN, v, 1, 1});
+    for (int32_t v = 1; v <= 8; v *= 2) consider({PLAIN, v, 1, 1});
     const int64_t most = smaller(MOST_VECTORS, Panels(geometry, {ROWS, 1, 1, 1}).vectors_of_row());
     const auto packed = static_cast<int32_t>(smaller(larger(1, LANES / g.out[WIDTH]), g.out[HEIGHT]));
     for (int32_t v = 1; v <= most; v++)
