@@ -2,7 +2,7 @@
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
 from prunecell.native.sources import SOURCE
-from prunecell.native.structs import Geometry, Grid, Latents, Matrix
+from prunecell.native.structs import Geometry, Grid, Latents, Matrix, Packed
 from prunecell.native.threads import in_parallel, n_threads
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Grid",
     "Latents",
     "Matrix",
+    "Packed",
     "cpu_level",
     "in_parallel",
     "library",

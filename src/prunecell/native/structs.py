@@ -30,6 +30,17 @@ class Matrix(Argument):
     )
 
 
+class Packed(Argument):
+    """A packed form of a matrix: the fields of `Packed` in packed/memory.h, in its order."""
+
+    _fields_ = (
+        ("at", ctypes.c_void_p),
+        ("n_bytes", ctypes.c_int64),
+        ("n_parts", ctypes.c_int64),
+        ("tile", ctypes.c_int64),
+    )
+
+
 class Geometry(Argument):
     """A convolution: the fields of `Geometry` in convolution/geometry.h, in its order."""
 
@@ -70,10 +81,11 @@ class Latents(Argument):
     )
 
 
-_ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
+_ADDRESS, _FLAG, _COUNT, _ROW, _BYTES, _CODE = (
     ctypes.c_void_p,
     ctypes.c_int32,
     ctypes.c_int64,
+    ctypes.c_int32,
     ctypes.c_int32,
     ctypes.c_int32,
 )
@@ -91,6 +103,14 @@ SIGNATURES: dict[str, list[Any]] = {
         *[_ADDRESS, _ADDRESS, _FLAG, _ADDRESS],
         *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW],
     ],
+    "pc_convolution_form": [_ADDRESS, _COUNT, _COUNT],
+    "pc_convolution_tiles": [_ADDRESS, _COUNT, _CODE],
+    "pc_block_convolution": [_ADDRESS, _ADDRESS, _CODE, _ROW, _ADDRESS],
+    "pc_blocked_convolution": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW, _COUNT, _COUNT],
+    ],
+    "pc_release": [_ADDRESS],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
     "pc_take_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
     "pc_put_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],

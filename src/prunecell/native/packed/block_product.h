@@ -33,10 +33,10 @@ struct Target {
 // neighbours are `plane` bytes apart. With two planes one has the even positions of two vectors, the other the odd ones.
 struct Step {
     const char* panel;
-    int64_t plane;
     float* sums;  // [row][VECTORS], where one block leaves them for the next
     int32_t first_row;
     bool is_first, is_last;
+    int64_t plane = 0;
 };
 
 // Adds the products of the entries of ROWS rows, of which each has n.

@@ -8,13 +8,10 @@ EXPORT int32_t pc_convolution_form(const Geometry* geometry, int64_t n_samples, 
     return best_form(*geometry, n_samples, n_entries).number();
 }
 
-// How many tiles a form makes of a convolution. 0 where there are too many for a 32-bit number.
+// How many tiles a form makes of a convolution.
 EXPORT int32_t pc_convolution_tiles(const Geometry* geometry, int64_t n_samples, int32_t form) {
-    const int64_t n = Panels(*geometry, Form::of(form)).n_tiles(n_samples);
-    return n > INT32_MAX ? 0 : static_cast<int32_t>(n);
+    return static_cast<int32_t>(Panels(*geometry, Form::of(form)).n_tiles(n_samples));
 }
-
-EXPORT int32_t pc_row_blocks(const Blocked* m) { return m->n_row_blocks; }
 
 // Packs the matrix of a convolution for panels of a form, into row blocks of at most so many rows. It then fits
 // inputs of other sizes whose form is the same. Returns an Outcome or a WRONG.
@@ -27,8 +24,10 @@ EXPORT int32_t pc_block_convolution(const Matrix* m, const Geometry* geometry, i
     panels.find_offsets(offsets.at);
     const int32_t outcome =
         pack_blocked(*m, geometry->group_rows(), block_rows, static_cast<int32_t>(n_columns), offsets.at, packed);
-    if (outcome == DONE) static_cast<Blocked*>(packed->at)->form = form;
-    return outcome;
+    if (outcome != DONE) return outcome;
+    static_cast<Blocked*>(packed->at)->form = form;
+    packed->tile = panels.form.tile_vectors() * LANES;
+    return DONE;
 }
 
 // The sums of a tile stay in the second-level cache: so many floats.
@@ -48,7 +47,7 @@ static int32_t end_of_sharing(const Blocked& m, int32_t b0, int32_t b1, int64_t 
 // row blocks [b0, b1) and the tiles [t0, t1). Returns an Outcome.
 EXPORT int32_t pc_blocked_convolution(const Blocked* m, const Geometry* geometry, const float* scales, const float* bias,
                                       int32_t relu, const float* x, float* y, int64_t n_samples, int32_t b0, int32_t b1,
-                                      int32_t t0, int32_t t1) {
+                                      int64_t t0, int64_t t1) {
     const Panels panels(*geometry, Form::of(m->form));
     const Epilogue then{scales, bias, relu != 0};
     Tiles tiles(panels, n_samples, x);
@@ -60,7 +59,7 @@ EXPORT int32_t pc_blocked_convolution(const Blocked* m, const Geometry* geometry
         end = end_of_sharing(*m, begin, b1, tile_vectors);
         const int32_t row = m->first_row(begin), n_rows = m->end_row(end - 1) - row;
         const int64_t channel = int64_t{row} / m->group_rows * geometry->group_channels();
-        for (int32_t t = t0; t < t1; t++) {
+        for (int64_t t = t0; t < t1; t++) {
             tiles.choose(t);
             const int64_t row_floats = int64_t{tiles.n_vectors} * LANES;
             const BlockProduct product = tiles.product();
@@ -73,7 +72,8 @@ EXPORT int32_t pc_blocked_convolution(const Blocked* m, const Geometry* geometry
                     float* at = sums.at + (first - row) * row_floats;
                     const Target target = tiles.is_direct ? Target{tiles.output(y, first), panels.g.out_volume(), places}
                                                           : Target{at, row_floats, places};
-                    const Step step{reinterpret_cast<const char*>(panel), tiles.plane(), at, first, b == 0, b == m->n_column_blocks - 1};
+                    const bool is_last = b == m->n_column_blocks - 1;
+                    const Step step{reinterpret_cast<const char*>(panel), at, first, b == 0, is_last, tiles.plane()};
                     product(m->blocks[int64_t{i} * m->n_column_blocks + b], step, then, target);
                 }
             }

@@ -60,7 +60,7 @@ EXPORT int32_t pc_blocked_linear(const Blocked* m, const float* scales, const fl
                                                      : Target{sums.at, n_vectors * LANES, places};
             for (int32_t b = 0; b < m->n_column_blocks; b++) {
                 const float* panel = panels + s * n_features + int64_t{b} * LINEAR_COLUMNS * TILE;
-                const Step step{reinterpret_cast<const char*>(panel), 0, sums.at, row, b == 0, b == m->n_column_blocks - 1};
+                const Step step{reinterpret_cast<const char*>(panel), sums.at, row, b == 0, b == m->n_column_blocks - 1};
                 product(m->blocks[int64_t{i} * m->n_column_blocks + b], step, then, target);
             }
             if (!to.feature_major()) transpose(sums.at, n_vectors * LANES, n_rows, n, at, y_sample_stride);

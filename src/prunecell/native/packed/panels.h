@@ -51,28 +51,34 @@ struct Tiles {
         const int64_t column = tile % n_columns, row = tile / n_columns % n_rows;
         const int64_t of_planes = tile / n_columns / n_rows;
         // Equal tiles, instead of a small last one.
-        const int64_t v0 = panels.vectors_of_row() * column / n_columns, v1 = panels.vectors_of_row() * (column + 1) / n_columns;
-        const int64_t r0 = panels.rows_of_plane() * row / n_rows, r1 = panels.rows_of_plane() * (row + 1) / n_rows;
+        const int64_t width = panels.vectors_of_row(), height = panels.rows_of_plane();
+        const int64_t v0 = width * column / n_columns, v1 = width * (column + 1) / n_columns;
+        const int64_t r0 = height * row / n_rows, r1 = height * (row + 1) / n_rows;
         first.sample = of_planes / g.out[DEPTH], first.d = of_planes % g.out[DEPTH];
         first.h = r0 * form.packed_rows, first.w = v0 * LANES;
         n_vectors = static_cast<int>(r1 - r0 == 1 && form.kind == ROWS ? v1 - v0 : (r1 - r0) * form.n_vectors);
+        // A vector of a whole row may reach into the next ones, which are stored later; but no tile writes another's.
+        const int64_t end_row = smaller(g.out[HEIGHT] - first.h, (r1 - r0) * form.packed_rows);
+        const int64_t end_column = smaller(g.out[WIDTH], v1 * LANES) - first.w;
         for (int v = 0; v < n_vectors; v++) {
             const int64_t h = v / form.n_vectors * form.packed_rows, w = v % form.n_vectors * LANES;
-            // A vector of a whole row may reach into the next ones, which are stored later.
-            const int64_t end_row = smaller(g.out[HEIGHT] - first.h, (r1 - r0) * form.packed_rows);
             places.at[v] = h * g.out[WIDTH] + w;
-            const int64_t n = n_columns == 1 ? end_row * g.out[WIDTH] - places.at[v] : g.out[WIDTH] - first.w - w;
+            const int64_t n = n_columns == 1 ? end_row * g.out[WIDTH] - places.at[v] : end_column - w;
             places.n_lanes[v] = static_cast<int>(larger(0, smaller(LANES, n)));
         }
-        const int64_t plane = panels.n_slots() * panels.vectors_of_slot() * LANES;
+        find_rows();
+    }
+
+    void find_rows() {
+        const int64_t n_planes = panels.planes(), plane = panels.n_slots() * panels.vectors_of_slot() * LANES;
+        const bool in_turn = form.kind == IN_TURN;
         for (int64_t kd = 0; kd < g.kernel[DEPTH]; kd++)
-            for (int64_t k = 0; k < panels.planes(); k += form.kind == IN_TURN ? 2 : 1) {
-                // Of an odd number of planes in pairs the last but one is copied twice.
-                const int64_t kw = form.kind == IN_TURN ? smaller(k, panels.planes() - 2) : k;
-                const int64_t to = (kd * panels.planes() + kw) * plane;
+            for (int64_t k = 0; k < n_planes; k += in_turn ? 2 : 1) {
+                const int64_t kw = in_turn ? smaller(k, n_planes - 2) : k;  // of an odd number one is copied twice
+                const int64_t to = (kd * n_planes + kw) * plane;
                 panels.for_kernel_rows([&](int64_t kh, int64_t slot, int64_t n_shared) {
                     for (int64_t r = n_shared; r < form.n_rows; r++)
-                        if (form.kind == IN_TURN)
+                        if (in_turn)
                             add_pair(r, kd, kh, kw, to + (slot + r) * LANES, plane);
                         else
                             add_row(r * form.packed_rows, kd, kh, kw, to + (slot + r) * form.n_vectors * LANES);
@@ -115,6 +121,10 @@ struct Tiles {
             places.at[v] = v * LANES + (at / volume - first.sample) * (g.out_channels - 1) * volume;
             places.n_lanes[v] = static_cast<int>(n_lanes);
         }
+        find_positions();
+    }
+
+    void find_positions() {
         const int64_t n_positions = n_vectors * LANES;
         int64_t to = 0, k = 0;
         for (int64_t kd = 0; kd < g.kernel[DEPTH]; kd++)
