@@ -122,7 +122,7 @@ class Case:
             yield ROWS << 24 | v << 16 | rows << 8 | 1
             if v == 1:
                 yield ROWS << 24 | 1 << 16 | rows << 8 | packed_rows
-            if v == 2 and self.kernel[-1] > 1 and stride[-1] == dilation[-1] == 1:  # noqa: PLR2004
+            if v == 2 and self.kernel[-1] > 1 and stride[-1] == dilation[-1] == 1:
                 yield IN_TURN << 24 | v << 16 | rows << 8 | 1
 
     @contextlib.contextmanager
@@ -214,7 +214,7 @@ def test_a_number_that_is_not_finite_reaches_what_reads_it(library, for_every):
         clean = case.convolved(library, case.form(library))
         spoiled, generator = case.x.clone(), torch.Generator().manual_seed(1)
         spoiled[torch.rand(spoiled.shape, generator=generator) < 2 / spoiled[0].numel()] = number
-        reached = case.dense((~spoiled.isfinite()).float(), (case.weight != 0).float()) > 0.5  # noqa: PLR2004
+        reached = case.dense((~spoiled.isfinite()).float(), (case.weight != 0).float()) > 0.5
         for form in {case.form(library), *list(case.forms())[::5]}:
             y = case.convolved(library, form, x=spoiled)
             assert not y[reached].isfinite().any(), hex(form)
