@@ -25,6 +25,7 @@ TESTS = [
     for name in (
         *(
             "native/test_formats",
+            "native/test_blocked_convolution",
             "codecs/test_words",
             "codecs/test_contexts",
             "bits/test_mask",

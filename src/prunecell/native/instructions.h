@@ -167,6 +167,9 @@ Vector shuffled(Vector values, const int8_t*) {
 INLINE void store_first(float* to, Floats value, int n) {
 #if defined(__AVX512F__)
     _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), same_bits<__m512>(value));
+#elif defined(__AVX2__)
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane), same_bits<__m256>(value));
 #else
     float lanes[LANES];
     store(lanes, value);
@@ -282,6 +285,7 @@ INLINE void walk(const uint8_t* gap, int n, uint16_t* walked) {
 }
 
 // The lower and the higher halves of two vectors, element by element in turn: a[0], b[0], a[1], b[1], ...
+// And the reverse: the even and the odd elements of two vectors.
 #if HAS_SHUFFLEVECTOR
 constexpr bool HAS_INTERLEAVE = true;
 
@@ -297,9 +301,24 @@ constexpr bool HAS_INTERLEAVE = true;
 #endif
 INLINE Floats interleave_lower(Floats a, Floats b) { return __builtin_shufflevector(a, b, LOWER_HALVES); }
 INLINE Floats interleave_higher(Floats a, Floats b) { return __builtin_shufflevector(a, b, HIGHER_HALVES); }
+
+#if defined(__AVX512F__)
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif defined(__AVX__)
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14
+#define ODDS 1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define EVENS 0, 2, 4, 6
+#define ODDS 1, 3, 5, 7
+#endif
+INLINE Floats evens(Floats a, Floats b) { return __builtin_shufflevector(a, b, EVENS); }
+INLINE Floats odds(Floats a, Floats b) { return __builtin_shufflevector(a, b, ODDS); }
 #else
 constexpr bool HAS_INTERLEAVE = false;
 
 INLINE Floats interleave_lower(Floats a, Floats) { return a; }   // never called
 INLINE Floats interleave_higher(Floats a, Floats) { return a; }  // never called
+INLINE Floats evens(Floats a, Floats) { return a; }              // never called
+INLINE Floats odds(Floats a, Floats) { return a; }               // never called
 #endif

@@ -15,9 +15,11 @@
 //   chunk     the neighbouring positions whose inputs are copied at once, one or many blocks of them
 //   panel     the inputs of a chunk as the product reads them: [column][position]
 //   slice     a range of columns so small that what a block reads of it stays in the cache
-//   tile      the sums of a band and a block, [row][position], where they cannot go to the output directly
+//   tile      the sums of a band and a block, [row][position], where they cannot go to the output directly; in packed/
+//             the positions that a packed matrix computes at once
 //   segment   up to LANES neighbouring positions of one row of a picture, copied into a panel at once
 //   span      the neighbouring positions of one row of a picture that a block computes and that are real outputs
+//   cell      a vector of a packed convolution's panel, where vectors of the tile read it (packed/forms.h)
 //   group     channels of a grouped convolution, as in torch
 //   run       64 neighbouring weights, whose mask is one 64-bit word
 
@@ -28,6 +30,7 @@
 #include "latents.h"
 #include "linear.h"
 #include "packed/chain.h"
+#include "packed/convolution.h"
 #include "masks/pruned.h"
 #include "masks/selection.h"
 #include "words.h"

@@ -107,10 +107,11 @@ class Latents(Argument):
     )
 
 
-_ADDRESS, _FLAG, _COUNT, _ROW, _BYTES = (
+_ADDRESS, _FLAG, _COUNT, _ROW, _BYTES, _CODE = (
     ctypes.c_void_p,
     ctypes.c_int32,
     ctypes.c_int64,
+    ctypes.c_int32,
     ctypes.c_int32,
     ctypes.c_int32,
 )
@@ -147,6 +148,13 @@ SIGNATURES: dict[str, list[Any]] = {
         *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
         *[_ADDRESS, _COUNT, _COUNT, _COUNT],
         *[_ADDRESS, _COUNT, _COUNT, _COUNT, _COUNT],
+    ],
+    "pc_convolution_form": [_ADDRESS, _COUNT, _COUNT],
+    "pc_convolution_tiles": [_ADDRESS, _COUNT, _CODE],
+    "pc_block_convolution": [_ADDRESS, _ADDRESS, _CODE, _ROW, _ADDRESS],
+    "pc_blocked_convolution": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW, _COUNT, _COUNT],
     ],
     "pc_release": [_ADDRESS],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],

@@ -1,95 +1,37 @@
 """Sparse linear layers one after the other as one call of the kernels; a lone layer is a chain of one.
 
-What a call needs is made at the first one and kept. It holds as long as the layers have the tensors that it was made
-of, where they were, and as torch counts their changes. A chain runs where nobody sees more than its result: plain
-float32 tensors on a CPU, no gradients, modes or compilers. Everywhere else the layers call their operator.
+What a call needs is made at the first one and kept, as long as the layers are what they were (ready.py).
 """
 
 import ctypes
 import itertools
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from prunecell import native
-from prunecell.sparse.checked import Memory, check_memory, checked
-from prunecell.sparse.inputs import may_autocast
-from prunecell.sparse.matrix import N_TENSORS
-from prunecell.sparse.multiply import BLOCK_ROWS, FEW, link_of, threads_for
-from prunecell.sparse.packed import Form, forms_of
-from prunecell.sparse.registry import is_plain
-
-Layer = Any
-"""A SparseLinear."""
-
-
-class _Member:
-    """A layer of a chain as it was when the chain was made."""
-
-    __slots__ = ("bias", "bias_address", "layer", "parts", "places", "scales", "versions")
-
-    def __init__(self, layer: Layer) -> None:
-        self.layer, self.parts, self.bias = layer, layer.parts, layer.bias
-        self.scales = None if layer.scales is None else layer.scales.clone()
-        starts, indices, values, scales, *_ = self.parts
-        self.places = starts.data_ptr(), indices.data_ptr(), values.data_ptr(), _address(scales)
-        self.versions = starts._version, indices._version, values._version, _version(scales)  # noqa: SLF001
-        self.bias_address = _address(self.bias)
-
-    def holds(self, keep: Memory) -> bool:
-        """Whether the layer is still what it was; `keep` gets the memory of its bias, which a kernel reads.
-
-        The tensors must be the same, where they were, and as often changed as torch counts.
-        """
-        buffers, (starts, indices, values, scales, *_) = self.layer._buffers, self.parts  # noqa: SLF001 - torch's
-        bias = self.bias
-        if (
-            buffers["values"] is not values
-            or buffers["indices"] is not indices
-            or buffers["starts"] is not starts
-            or buffers["scales"] is not scales
-            or self.layer._parameters["bias"] is not bias  # noqa: SLF001 - torch's
-        ):
-            return False
-        if bias is not None:  # another thread may give it other memory at any time
-            keep.append(memory := bias.untyped_storage())
-            if memory.data_ptr() + 4 * bias.storage_offset() != self.bias_address:
-                return False
-        places = starts.data_ptr(), indices.data_ptr(), values.data_ptr(), _address(scales)
-        versions = starts._version, indices._version, values._version, _version(scales)  # noqa: SLF001
-        return places == self.places and versions == self.versions
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _version(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor._version  # noqa: SLF001 - as autograd asks for it
+from prunecell.sparse.checked import Memory, check_memory
+from prunecell.sparse.multiply import BLOCK_ROWS, FEW, threads_for
+from prunecell.sparse.packed import Form
+from prunecell.sparse.ready import Layer, Ready, address_of, can_be_packed, takes
 
 
 class Chain:
-    """Some layers, each with or without a ReLU after it, whose formats are packed.
-
-    Raises:
-        StateError, OptionError: a layer has parts or a bias that no kernel takes.
-    """
+    """Some layers, each with or without a ReLU after it, whose formats are packed."""
 
     def __init__(self, layers: tuple[Layer, ...], relus: tuple[bool, ...], library: ctypes.CDLL) -> None:
         self._layers, self._relus, self._library = layers, relus, library
-        self._members = [_Member(layer) for layer in layers]
+        self._members = [Ready(layer, library) for layer in layers]
         self._n_columns, self._n_rows = layers[0].in_features, layers[-1].out_features
-        self._n_entries = sum(len(layer.values) for layer in layers)
+        self._n_entries = sum(member.n_entries for member in self._members)
         self._made: dict[bool, _Links | None] = {}
 
     def is_of(self, layers: tuple[Layer, ...], relus: tuple[bool, ...], keep: Memory) -> bool:
         """Whether it is the chain of these layers as they are now."""
         return (
-            self._library is native.library()
-            and self._relus == relus
+            self._relus == relus
             and self._layers == layers
-            and all(map(_Member.holds, self._members, itertools.repeat(keep)))
+            and all(map(Ready.holds, self._members, itertools.repeat(keep)))
         )
 
     def __call__(self, x: Tensor) -> Tensor | None:
@@ -102,11 +44,10 @@ class Chain:
         if not x.is_contiguous():
             check_memory(x, "x")
             x = x.contiguous()
-        memory, offset = x.untyped_storage(), x.storage_offset()
-        if memory.nbytes() < 4 * (offset + n_samples * self._n_columns):
-            check_memory(x, "x")
+        keep: Memory = []
+        at = address_of(x, keep)
         y = x.new_empty((*x.shape[:-1], self._n_rows))
-        before = links.address, memory.data_ptr() + 4 * offset, n_samples, y.data_ptr()
+        before = links.address, at, n_samples, y.data_ptr()
         if few:
             _refuse(self._library.pc_chain_of_few(*before))
         elif n_threads == 1:
@@ -123,12 +64,11 @@ class Chain:
         """The layers as the kernels take them; None where one of them cannot be packed."""
         links, forms = [], []
         for member, relu in zip(self._members, self._relus, strict=True):
-            matrix, _memory = checked(*(*member.parts, member.bias))
-            of = forms_of(matrix, member.parts[:N_TENSORS], self._library)
-            form = of and (of.sliced(matrix) if few else of.blocked(matrix, BLOCK_ROWS))
-            if not form or (matrix.bias or 0) != member.bias_address:
+            form = member.packed(lambda of, matrix: of.sliced(matrix) if few else of.blocked(matrix, BLOCK_ROWS))
+            if form is None:
                 return None
-            links.append(link_of(matrix, form, member.scales, relu=relu))
+            layer = member.layer
+            links.append(native.Link(form.address, *member.epilogue, layer.in_features, layer.out_features, relu))
             forms.append(form)
         made = self._made[few] = _Links(native.Chain.of(links), forms)
         return made
@@ -166,7 +106,7 @@ def chained(layers: tuple[Layer, ...], relus: tuple[bool, ...], x: Tensor) -> Te
     known: dict[int, Chain] = layers[0]._chains  # noqa: SLF001 - see above
     chain = known.get(len(layers))
     if chain is None or not chain.is_of(layers, relus, keep):
-        if not all(map(_can_be_packed, layers)):
+        if not all(map(can_be_packed, layers)):
             return None
         chain = known[len(layers)] = Chain(layers, relus, library)
         if not chain.is_of(layers, relus, keep):
@@ -174,19 +114,8 @@ def chained(layers: tuple[Layer, ...], relus: tuple[bool, ...], x: Tensor) -> Te
     return chain(x)
 
 
-def _can_be_packed(layer: Layer) -> bool:
-    """Whether the kernels read a copy of the matrix, and torch counts its changes."""
-    return layer.format.is_packed and not any(t is not None and t.is_inference() for t in layer.parts[:N_TENSORS])
-
-
 def _takes(x: Tensor, layers: tuple[Layer, ...]) -> bool:
-    if type(x) is not Tensor or x.dtype is not torch.float32 or x.ndim == 0 or may_autocast():
-        return False
-    if x.shape[-1] != layers[0].in_features or not x.shape[-1]:
-        return False
     for layer in layers:
-        if layer.dtype is not torch.float32:
+        if not takes(x, layer):
             return False
-        if not is_plain(x, layer._buffers["values"], layer._parameters["bias"]):  # noqa: SLF001 - torch's
-            return False
-    return True
+    return x.ndim > 0 and x.shape[-1] == layers[0].in_features and bool(x.shape[-1])

@@ -25,9 +25,11 @@ from torch.nn import grad
 from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import check_memory, checked
+from prunecell.sparse.convolve import Convolution
 from prunecell.sparse.inputs import check_operands
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, Compressed, decompress, matrix_of, matrix_on
-from prunecell.sparse.multiply import ENOUGH_WORK
+from prunecell.sparse.multiply import threads_for
+from prunecell.sparse.packed import forms_of
 from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
 
 AXES = 3
@@ -96,7 +98,7 @@ def _output_size_of_fitting(
 
 
 @functools.lru_cache(maxsize=256)
-def _geometry(
+def geometry_of(
     shape: torch.Size,
     n_rows: int,
     n_columns: int,
@@ -133,26 +135,17 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
         check_operands(x, rest[:N_TENSORS], bias)
     check_memory(x, "x")
     n_samples, n_rows = x.shape[0], matrix.n_rows
-    geometry, out = _geometry(x.shape, n_rows, matrix.n_columns, *map(tuple, kernel), groups)
+    geometry, out = geometry_of(x.shape, n_rows, matrix.n_columns, *map(tuple, kernel), groups)
     x = x.contiguous()
     y = x.new_empty(n_samples, n_rows, *out)
-    x_address, x_bytes = x.data_ptr(), x.numel() * x.element_size()
-    y_address, y_bytes = y.data_ptr(), y.numel() * y.element_size()
-
-    def compute(s0: int, s1: int, r0: int, r1: int) -> None:
-        addresses = x_address + s0 * x_bytes // n_samples, y_address + s0 * y_bytes // n_samples
-        where = *addresses, s1 - s0, r0, r1
-        if outcome := library.pc_convolution(matrix.address, matrix.bias, relu, geometry.address, *where):
-            raise matrix.error(outcome, of=f"convolve an input of shape {tuple(x.shape)}")
-
-    work = matrix.n_entries * n_samples * (math.prod(out) + 15) // 16
-    n_threads = native.n_threads() if work > ENOUGH_WORK else 1
-    if n_threads == 1 and n_samples:
-        compute(0, n_samples, 0, n_rows)
-    elif n_samples >= n_threads:
-        native.in_parallel(lambda s0, s1: compute(s0, s1, 0, n_rows), n_samples, n_threads=n_threads)
+    n_threads = threads_for(matrix.n_entries, n_samples * math.prod(out))
+    call = Convolution(library, matrix, geometry, n_samples, n_threads)
+    forms = forms_of(matrix, (starts, indices, values, scales), library)
+    if forms is not None and (blocked := call.blocked(forms)):
+        blocked.run(library, (matrix.scales, matrix.bias, relu, x.data_ptr(), y.data_ptr(), n_samples), n_threads)
     elif n_samples:
-        native.in_parallel(lambda r0, r1: compute(0, n_samples, r0, r1), n_rows, n_threads=n_threads)
+        of_x, of_y = ((t.data_ptr(), t.numel() * t.element_size() // n_samples) for t in (x, y))
+        call.as_stored(of_x, of_y, relu=relu)
     return y
 
 

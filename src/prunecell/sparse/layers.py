@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from prunecell.errors import OptionError, StateError
 from prunecell.sparse.chain import Chain, chained
 from prunecell.sparse.convolution_op import sparse_convolution
+from prunecell.sparse.convolved import convolved
 from prunecell.sparse.dense_weight import DenseWeight, dense_matrix, refuse_to_set
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.formats.format import Format
@@ -27,6 +28,7 @@ from prunecell.sparse.inputs import (
 )
 from prunecell.sparse.linear_op import sparse_linear
 from prunecell.sparse.matrix import Compressed, Parts, check, matrix_of
+from prunecell.sparse.ready import Ready
 
 _PARTS = ("starts", "indices", "values", "scales")
 
@@ -255,6 +257,10 @@ class SparseConvolution(SparseMatrix):
 
     bias: nn.Parameter | None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: without what was made for calls."""
+        return {**super().__getstate__(), "_ready": None}
+
     def __init__(self, matrix: Compressed, bias: Tensor | None, dense: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
         super().__init__(matrix, dense.weight.shape)
         self.in_channels, self.out_channels, self.groups = dense.in_channels, dense.out_channels, dense.groups
@@ -263,6 +269,7 @@ class SparseConvolution(SparseMatrix):
         self.transposed, self.output_padding = dense.transposed, dense.output_padding
         self._padding_around: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - as F.pad has it
         self._channels_last = is_channels_last(dense.weight)
+        self._ready: Ready | None = None
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -289,6 +296,8 @@ class SparseConvolution(SparseMatrix):
             check_channels(x, self.in_channels, n_axes)
             x = F.pad(x, around, "constant" if self.padding_mode == "zeros" else self.padding_mode)
         kernel = list(self.kernel_size), list(self.stride), inside, list(self.dilation)
+        if not self._channels_last and (y := convolved(self, x, (*kernel, self.groups), relu=relu)) is not None:
+            return y
         y = sparse_convolution(_in_float32(x), *self.parts, self._parameters["bias"], *kernel, self.groups, relu)
         if dtype is not torch.float32:
             y = y.to(dtype)

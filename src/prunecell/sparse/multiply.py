@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from prunecell import native
 from prunecell.sparse.checked import Checked
@@ -118,9 +117,3 @@ def _blocked(product: Product, form: Form, n_threads: int) -> None:
         of = form.address, *product.epilogue, panel.data_ptr(), n, *product.y.from_sample(s)
         product.run(lambda b0, b1, of=of: library.pc_blocked_tile(*of, b0, b1), form.n_parts, n_threads)  # type: ignore[misc]
     return None
-
-
-def link_of(matrix: Checked, form: Form, scales: Tensor | None, *, relu: bool) -> native.Link:
-    """A layer as a chain has it; the form, the scales and the bias must live as long."""
-    address = None if scales is None else scales.data_ptr()
-    return native.Link(form.address, address, matrix.bias, matrix.n_columns, matrix.n_rows, relu)

@@ -1,7 +1,8 @@
 """Packed forms of a matrix: copies that are private to the kernels, ordered as these read them fastest.
 
     sliced    for a few samples: a row of a slice in every lane (native/packed/sliced.h)
-    blocked   for many: blocks of columns whose inputs stay in the first-level cache (native/packed/blocked.h)
+    blocked   for many: blocks of columns whose inputs stay in the first-level cache (native/packed/blocked.h); for
+              convolutions of another form one for each way in which panels are laid out (native/packed/forms.h)
 
 A form is made at the first call that needs it. Nobody else writes into it, so what it says needs no check. It is made
 anew when one of the parts of the matrix is another tensor, lies elsewhere, or was changed in a way that torch counts;
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from prunecell import native
 from prunecell.sparse.checked import Checked
+
+MOST_FORMS = 4  # of one matrix at the same time
 
 
 class Form:
@@ -58,6 +61,14 @@ class Forms:
     def blocked(self, matrix: Checked, rows: int) -> Form | None:
         """For many samples, in blocks of at most so many rows; None as above."""
         return self._form("blocked", rows, lambda to: self._library.pc_block_linear(matrix.address, rows, to))
+
+    def of_convolution(self, matrix: Checked, geometry: native.Geometry, form: int, rows: int) -> Form | None:
+        """For a convolution whose panels have this form, as above; some forms at a time."""
+        name = f"convolution {form}"
+        if name not in self._forms and len(self._forms) >= MOST_FORMS:
+            del self._forms[next(iter(self._forms))]
+        pack = self._library.pc_block_convolution
+        return self._form(name, rows, lambda to: pack(matrix.address, geometry.address, form, rows, to))
 
     @property
     def n_bytes(self) -> int:

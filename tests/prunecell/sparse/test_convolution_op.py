@@ -93,10 +93,12 @@ def test_every_size_around_a_vector_and_a_block():
 
 @pytest.mark.usefixtures("level")
 @pytest.mark.parametrize("case", ["3x3, few channels", "3x3, many channels"])
-def test_all_formats_give_the_same_bits(case):
+def test_formats_that_are_read_as_they_are_stored_give_the_same_bits(case):
     x, arguments, _ = made(case)
-    matrices = [compress(dense_weight(arguments), format=name).parts for name in FORMATS]
+    names = [name for name, kind in FORMATS.items() if not kind.is_packed]
+    matrices = [compress(dense_weight(arguments), format=name).parts for name in names]
     first, *others = [convolved(x, *matrix, *arguments[6:]) for matrix in matrices]
+    assert others
     assert all(torch.equal(first, other) for other in others)
 
 

@@ -24,6 +24,7 @@ class Columns32:
     code: int = 9
     index_dtype: torch.dtype = torch.int32
     max_columns: int | None = None
+    is_packed: bool = False
     rule: str = "columns must be smaller than their number"
 
     def index_shape(self, _rows, _columns, n_entries):

@@ -30,7 +30,8 @@ struct Geometry {
 
 // The sample, plane, row and column of a position; positions are numbered through all samples.
 struct Coordinates {
-    int64_t sample, d, h, w;
+    int64_t sample = 0, d = 0, h = 0, w = 0;
+    Coordinates() = default;
     Coordinates(const Geometry& g, int64_t position) {
         w = position % g.out[WIDTH], position /= g.out[WIDTH];
         h = position % g.out[HEIGHT], position /= g.out[HEIGHT];

@@ -24,14 +24,15 @@ struct Block {
 struct Blocked {
     int32_t n_rows, n_columns, group_rows, block_rows, block_columns, row_blocks_of_a_group, n_row_blocks, n_column_blocks;
     int64_t n_entries;
-    Block* blocks;  // [row block][column block]
+    int32_t form = 0;  // of a convolution's panels: see forms.h
+    Block* blocks;     // [row block][column block]
 
     // Row blocks do not cross the groups of a convolution, as these read different channels.
     Blocked(const Matrix& m, int32_t rows_of_a_group, int32_t most_rows, int32_t columns)
         : n_rows(m.n_rows),
           n_columns(m.n_columns),
           group_rows(rows_of_a_group),
-          block_rows(smaller(most_rows, rows_of_a_group)),
+          block_rows(smaller(smaller(most_rows, UINT16_MAX), rows_of_a_group)),
           block_columns(columns),
           row_blocks_of_a_group((group_rows + block_rows - 1) / block_rows),
           n_row_blocks(n_rows / group_rows * row_blocks_of_a_group),

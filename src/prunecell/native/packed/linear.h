@@ -44,23 +44,22 @@ struct TileOutput {
 // The row blocks [b0, b1) of a matrix times the panel of one tile of n samples. `sums` has room for those of a row block.
 static void blocked_tile(const Blocked& m, const Epilogue& then, const float* panel, int64_t n, const TileOutput& to,
                          float* sums, int32_t b0, int32_t b1) {
-    int32_t places[MOST_VECTORS];
-    for (int v = 0; v < MOST_VECTORS; v++) places[v] = v * LANES;
-    const int n_vectors = (n + LANES - 1) / LANES, n_last = static_cast<int>(n - (n_vectors - 1) * LANES);
+    const int n_vectors = (n + LANES - 1) / LANES;
     const BlockProduct product = block_product_of(n_vectors);
     const Activations& y = to.y;
+    const bool is_feature_major = !to.panel && y.feature_major();
+    const Places places = Places::in_a_row(n_vectors, is_feature_major ? n : n_vectors * LANES);
     for (int32_t i = b0; i < b1; i++) {
         const int32_t row = m.first_row(i), n_rows = m.end_row(i) - row;
-        const bool is_direct = to.panel || y.feature_major();
-        const Target target = to.panel          ? Target{to.panel + int64_t{row} * TILE, TILE, places, LANES}
-                              : is_direct       ? Target{y.at + row * y.feature_stride, y.feature_stride, places, n_last}
-                                                : Target{sums, n_vectors * LANES, places, LANES};
+        const Target target = to.panel           ? Target{to.panel + int64_t{row} * TILE, TILE, places}
+                              : is_feature_major ? Target{y.at + row * y.feature_stride, y.feature_stride, places}
+                                                 : Target{sums, n_vectors * LANES, places};
         for (int32_t b = 0; b < m.n_column_blocks; b++) {
             const auto* inputs = reinterpret_cast<const char*>(panel + int64_t{b} * LINEAR_COLUMNS * TILE);
             const Step step{inputs, sums, row, b == 0, b == m.n_column_blocks - 1};
             product(m.blocks[int64_t{i} * m.n_column_blocks + b], step, then, target);
         }
-        if (!is_direct)
+        if (!to.panel && !is_feature_major)
             transpose(sums, n_vectors * LANES, n_rows, n, y.at + row * y.feature_stride, y.sample_stride);
     }
 }
