@@ -1,0 +1,142 @@
+// The kernels beside slow loops, without Python: for CPUs that the tests do not run on. See other_cpus.py.
+#include "kernels.cpp"
+
+#include <stdio.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace {
+
+uint64_t state = 1;
+
+// A number in [0, 1).
+double uniform() {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<double>(state >> 33) / (1u << 31);
+}
+
+int n_failed = 0;
+
+void compare(const char* what, const std::vector<float>& got, const std::vector<double>& expected) {
+    double worst = 0;
+    for (size_t i = 0; i < expected.size(); i++) worst = std::max(worst, std::fabs(got[i] - expected[i]));
+    const bool is_right = got.size() == expected.size() && worst < 1e-3;
+    n_failed += !is_right;
+    if (!is_right) printf("%s: off by %g\n", what, worst);
+}
+
+// A sparse matrix, dense and in columns16.
+struct Sparse {
+    int32_t n_rows, n_columns;
+    std::vector<float> dense, values;
+    std::vector<int32_t> starts{0};
+    std::vector<uint16_t> columns;
+
+    Sparse(int32_t rows, int32_t of, double density) : n_rows(rows), n_columns(of), dense(size_t(rows) * of) {
+        for (int32_t r = 0; r < rows; r++) {
+            for (int32_t c = 0; c < of; c++)
+                if (uniform() < density) {
+                    dense[size_t(r) * of + c] = static_cast<float>(2 * uniform() - 1);
+                    values.push_back(dense[size_t(r) * of + c]), columns.push_back(static_cast<uint16_t>(c));
+                }
+            starts.push_back(static_cast<int32_t>(values.size()));
+        }
+    }
+
+    Matrix matrix() const {
+        return {starts.data(), columns.data(), values.data(), nullptr, (int64_t)values.size(), n_rows, n_columns,
+                COLUMNS16,     FLOAT32};
+    }
+};
+
+std::vector<float> random_floats(size_t n) {
+    std::vector<float> v(n);
+    for (float& x : v) x = static_cast<float>(2 * uniform() - 1);
+    return v;
+}
+
+void check_linear(int32_t n_rows, int32_t n_columns, int64_t n_samples, double density) {
+    const Sparse w(n_rows, n_columns, density);
+    const Matrix m = w.matrix();
+    std::vector<float> x = random_floats(n_samples * n_columns), bias = random_floats(n_rows), y(n_samples * n_rows);
+    std::vector<double> expected;
+    for (int64_t s = 0; s < n_samples; s++)
+        for (int32_t r = 0; r < n_rows; r++) {
+            double sum = bias[r];
+            for (int32_t c = 0; c < n_columns; c++) sum += double(w.dense[size_t(r) * n_columns + c]) * x[s * n_columns + c];
+            expected.push_back(std::max(0.0, sum));
+        }
+    char name[99];
+    snprintf(name, sizeof name, "linear %d x %d, %d samples, density %g", n_rows, n_columns, (int)n_samples, density);
+    if (pc_linear(&m, bias.data(), 1, x.data(), 1, n_columns, n_samples, y.data(), 1, n_rows, 0, n_rows)) n_failed++;
+    compare(name, y, expected);
+    Packed packed{};
+    if (n_samples <= MOST_SAMPLES ? pc_slice(&m, &packed) : pc_block_linear(&m, 40, &packed)) n_failed++;
+    const Link link{packed.at, nullptr, bias.data(), n_columns, n_rows, 1};
+    const Chain chain{&link, 1};
+    std::fill(y.begin(), y.end(), NAN);
+    if (n_samples <= MOST_SAMPLES ? pc_chain_of_few(&chain, x.data(), n_samples, y.data())
+                                  : pc_chain_of_many(&chain, x.data(), n_samples, y.data(), 0, n_samples))
+        n_failed++;
+    compare(name, y, expected);
+    pc_release(packed.at);
+}
+
+void check_convolution(int32_t channels, int32_t out, int32_t size, int32_t kernel, int32_t stride, int32_t padding,
+                       int32_t groups, int64_t n_samples) {
+    const int32_t n_out = (size + 2 * padding - kernel) / stride + 1, area = size * size, group = channels / groups;
+    const Geometry g{groups, channels, out, {1, size, size}, {1, n_out, n_out}, {1, kernel, kernel},
+                     {1, stride, stride}, {0, padding, padding}, {1, 1, 1}};
+    const Sparse w(out, group * kernel * kernel, 0.2);
+    const Matrix m = w.matrix();
+    std::vector<float> x = random_floats(n_samples * channels * area), bias = random_floats(out);
+    std::vector<float> y(n_samples * out * n_out * n_out, NAN);
+    std::vector<double> expected;
+    for (int64_t s = 0; s < n_samples; s++)
+        for (int32_t o = 0; o < out; o++)
+            for (int32_t i = 0; i < n_out * n_out; i++) {
+                double sum = bias[o];
+                for (int32_t c = 0; c < group; c++)
+                    for (int32_t k = 0; k < kernel * kernel; k++) {
+                        const int32_t h = i / n_out * stride + k / kernel - padding, v = i % n_out * stride + k % kernel - padding;
+                        if (h < 0 || v < 0 || h >= size || v >= size) continue;
+                        const int64_t channel = s * channels + o / (out / groups) * group + c;
+                        sum += double(w.dense[(size_t(o) * group + c) * kernel * kernel + k]) * x[channel * area + h * size + v];
+                    }
+                expected.push_back(sum);
+            }
+    char name[99];
+    snprintf(name, sizeof name, "convolution %d-%d, %d, kernel %d, stride %d, groups %d", channels, out, size, kernel, stride,
+             groups);
+    if (pc_convolution(&m, bias.data(), 0, &g, x.data(), y.data(), n_samples, 0, out)) n_failed++;
+    compare(name, y, expected);
+    std::fill(y.begin(), y.end(), NAN);
+    const int32_t form = pc_convolution_form(&g, n_samples, m.n_entries);
+    Packed packed{};
+    if (pc_block_convolution(&m, &g, form, 30, &packed)) n_failed++;
+    const auto* blocked = static_cast<const Blocked*>(packed.at);
+    if (pc_blocked_convolution(blocked, &g, nullptr, bias.data(), 0, x.data(), y.data(), n_samples, 0,
+                               static_cast<int32_t>(packed.n_parts), 0, pc_convolution_tiles(&g, n_samples, form)))
+        n_failed++;
+    compare(name, y, expected);
+    pc_release(packed.at);
+}
+
+}  // namespace
+
+int main() {
+    for (int32_t n_rows : {1, 33, 100})
+        for (int32_t n_columns : {1, 50, 300})
+            for (int64_t n_samples : {1, 3, 4, 17, 70})
+                for (double density : {0.0, 0.1, 1.0}) check_linear(n_rows, n_columns, n_samples, density);
+    for (int32_t size : {7, 14, 17, 32})
+        for (int32_t kernel : {1, 3, 5})
+            for (int32_t stride : {1, 2}) {
+                check_convolution(8, 12, size, kernel, stride, kernel / 2, 1, 2);
+                check_convolution(8, 12, size, kernel, stride, 0, 2, 1);
+            }
+    printf("%s: %d failed\n", n_failed ? "WRONG" : "right", n_failed);
+    return n_failed != 0;
+}
