@@ -6,12 +6,17 @@ Tables of layers, of a sweep over sparsities, of whole models, and of threads; w
 one of them ("sweep" or "threads" stands before the names in these tables). Everything takes turns in one process, on
 one thread and one core but for the table of threads; times are medians of calls after others of the same task, when
 caches are hot. "cold": a layer inside a model of so many, one after the other, that its weights are in no cache when
-its turn comes. A ratio is the time of the fastest dense float32 over the sparse one's, copies included. Between sparse
-linear layers activations are feature-major ("alone": the layer gets and gives rows). "asked" is what the project
-promises. OpenVINO runs where it is installed.
+its turn comes. A ratio is the time of the fastest dense float32 over the sparse one's, copies included. "asked" is what
+the project wants to reach. OpenVINO runs where it is installed.
+
+"limit" is what the machine allows: for many samples the entries of the matrix at the rate of a small matrix whose inputs
+stay in the first-level cache; for one sample the same for a small vector; cold, at least the bytes of the packed matrix at
+the bandwidth of memory. All three are measured at the beginning.
 """
 
 import copy
+import io
+import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,8 +33,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prunecell.errors import NothingSparseWarning
+from prunecell.graph import fold_batchnorm_
 from prunecell.sparse.compress import compress
 from prunecell.sparse.convert import compact_
+from prunecell.sparse.joints import SparseSequential
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
 
 SPARSITIES = (0.9, 0.95)
@@ -47,7 +54,6 @@ class Row:
     deepsparse: float | None = None  # at 90 %, measured in 2025 on a machine like ours
     n_layers: int = 1  # one after the other
     rounds: int = 60
-    alone: bool = False
 
 
 def linear(size: int) -> Callable[[], nn.Module]:
@@ -59,17 +65,17 @@ def conv(channels: int, out: int, kernel: int) -> Callable[[], nn.Module]:
 
 
 LAYERS = {
-    "linear 1024, batch 1": Row(make=linear(1024), x=(1, 1024), asked=(2.5, 4.8), rounds=300),
-    "linear 1024, batch 1, cold": Row(make=linear(1024), x=(1, 1024), asked=(6, 10), n_layers=200, rounds=20),
-    "linear 1024, batch 64": Row(make=linear(1024), x=(64, 1024), asked=(4.9, 9.9), deepsparse=3.4, rounds=100),
-    "linear 1024, batch 64, alone": Row(make=linear(1024), x=(64, 1024), rounds=100, alone=True),
-    "linear 1024, batch 256": Row(make=linear(1024), x=(256, 1024), rounds=50),
-    "linear 4096, batch 1": Row(make=linear(4096), x=(1, 4096), asked=(5, 10), deepsparse=4.0),
-    "linear 4096, batch 64": Row(make=linear(4096), x=(64, 4096), asked=(4.5, 8), deepsparse=5.3, rounds=15),
-    "conv 3x3 64-64, 32x32": Row(make=conv(64, 64, 3), x=(1, 64, 32, 32), asked=(3.5, 6.5), deepsparse=4.8, rounds=150),
-    "conv 3x3 256-256, 14x14": Row(make=conv(256, 256, 3), x=(1, 256, 14, 14), asked=(3.5, 6.5), rounds=100),
+    "linear 1024, batch 1": Row(make=linear(1024), x=(1, 1024), asked=(6, 9), rounds=300),
+    "linear 1024, batch 1, cold": Row(make=linear(1024), x=(1, 1024), asked=(8, 16), n_layers=200, rounds=20),
+    "linear 1024, batch 64": Row(make=linear(1024), x=(64, 1024), asked=(5.3, 8.5), deepsparse=3.4, rounds=100),
+    "linear 1024, batch 256": Row(make=linear(1024), x=(256, 1024), asked=(5.3, 8), rounds=50),
+    "linear 4096, batch 1": Row(make=linear(4096), x=(1, 4096), asked=(8, 15), deepsparse=4.0),
+    "linear 4096, batch 64": Row(make=linear(4096), x=(64, 4096), asked=(7.5, 12.5), deepsparse=5.3, rounds=15),
+    "conv 3x3 64-64, 32x32": Row(make=conv(64, 64, 3), x=(1, 64, 32, 32), asked=(5, 7.5), deepsparse=4.8, rounds=150),
+    "conv 3x3 256-256, 14x14": Row(make=conv(256, 256, 3), x=(1, 256, 14, 14), asked=(5.2, 8.3), rounds=100),
+    "conv 3x3 128-128, 28x28": Row(make=conv(128, 128, 3), x=(1, 128, 28, 28), asked=(4.8, 7.5), rounds=100),
     "conv 1x1 256-1024, 14x14": Row(
-        make=conv(256, 1024, 1), x=(1, 256, 14, 14), asked=(4, 7.5), deepsparse=3.0, rounds=150
+        make=conv(256, 1024, 1), x=(1, 256, 14, 14), asked=(5, 7.8), deepsparse=3.0, rounds=150
     ),
 }
 SWEEP = {
@@ -142,23 +148,15 @@ def in_openvino(layers: list[nn.Module], x: Tensor) -> Task | None:
     return lambda: request.infer([array], share_inputs=True)
 
 
-class HandingOver(SparseLinear):
-    """A sparse layer before another one in an nn.Sequential."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As its nn.Sequential has it computed."""
-        return self.computed(x)
-
-
-def sparse_of(layer: nn.Module, *, alone: bool) -> nn.Module:
+def sparse_of(layer: nn.Module) -> nn.Module:
     matrix = compress(layer.get_parameter("weight"))
     if isinstance(layer, nn.Conv2d):
         return SparseConvolution(matrix, layer.bias, layer)
-    return (SparseLinear if alone else HandingOver)(matrix, layer.get_parameter("bias"))
+    return SparseLinear(matrix, layer.get_parameter("bias"))
 
 
-def in_a_row(layers: list[nn.Module]) -> nn.Module:
-    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+def in_a_row(layers: list[nn.Module], kind: type[nn.Sequential] = nn.Sequential) -> nn.Module:
+    return layers[0] if len(layers) == 1 else kind(*layers)
 
 
 def calling(model: nn.Module, x: Tensor) -> Task:
@@ -177,10 +175,9 @@ def tasks_of(row: Row) -> dict[str, Task]:
     }
     if (task := in_openvino(layers, x)) is not None:
         tasks["openvino"] = task
-    sparse_x = x.t().contiguous().t() if x.ndim == 2 and not row.alone else x
     for sparsity in SPARSITIES:
-        sparse = [sparse_of(thinned(copy.deepcopy(layer), sparsity), alone=row.alone) for layer in layers]
-        tasks[f"{sparsity}"] = calling(in_a_row(sparse), sparse_x)
+        sparse = [sparse_of(thinned(copy.deepcopy(layer), sparsity)) for layer in layers]
+        tasks[f"{sparsity}"] = calling(in_a_row(sparse, SparseSequential), x)
     return tasks
 
 
@@ -195,10 +192,55 @@ def best_dense(times: Mapping[str, float]) -> float:
     return min(times[name] for name in ("torch", "onnxruntime", "openvino") if name in times)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the machine allows.
+
+    Attributes:
+        of_many: seconds for an entry times 64 samples.
+        of_one: seconds for an entry times one sample.
+        memory: bytes a second that are read from memory.
+    """
+
+    of_many: float
+    of_one: float
+    memory: float
+
+    @classmethod
+    def of_this_machine(cls) -> "Limits":
+        """Measure them: matrices of 64 rows that take part of the first-level cache, and a sum over 1 GiB."""
+        small = sparse_of(thinned(nn.Linear(128, 64), 0.5))
+        larger = sparse_of(thinned(nn.Linear(128, 1024), 0.5))
+        big = torch.ones(1 << 28)
+        tasks: dict[str, Task] = {"memory": big.sum}
+        for n in (1, 64):
+            x = torch.randn(n, 128)
+            tasks |= {f"small {n}": calling(small, x), f"larger {n}": calling(larger, x)}
+        with torch.inference_mode():
+            times = interleaved(tasks, 20, warm=2)
+        entries = 0.5 * 128 * (1024 - 64)
+        of_one, of_many = ((times[f"larger {n}"] - times[f"small {n}"]) / entries for n in (1, 64))
+        return cls(of_many=of_many, of_one=of_one, memory=big.nbytes / times["memory"])
+
+    def seconds(self, row: Row, sparsity: float) -> float:
+        """The least that a layer can take."""
+        layer = row.make()
+        n_entries = (1 - sparsity) * layer.get_parameter("weight").numel()
+        n_positions = row.x[0] * math.prod(row.x[2:])
+        if n_positions > 1:
+            return n_entries * n_positions / 64 * self.of_many
+        return max(n_entries * self.of_one, (n_entries * 5 / self.memory) if row.n_layers > 1 else 0.0)
+
+
 def layer_table(rows: Mapping[str, Row]) -> None:
+    limits = Limits.of_this_machine()
+    print(
+        f"an entry times 64 samples {limits.of_many * 1e9:.2f} ns, times one {limits.of_one * 1e9:.2f} ns, "
+        f"memory {limits.memory / 1e9:.1f} GB/s"
+    )
     rivals = ("torch", "onnxruntime", "openvino", "bf16")
     heads = "".join(f"{head:>12}" for head in (*rivals, "90 %", "95 %"))
-    print(f"{'microseconds':34}{heads}   {'ratio':13}{'asked':13}{'over bf16':17}DeepSparse at 90 %")
+    print(f"{'microseconds':28}{heads}   {'limit':13}{'ratio':13}{'asked':13}{'over bf16':17}DeepSparse at 90 %")
     for name, row in rows.items():
         times = measured(row)
         cells = "".join(f"{times[rival] * 1e6:12.0f}" if rival in times else f"{'-':>12}" for rival in rivals)
@@ -207,7 +249,8 @@ def layer_table(rows: Mapping[str, Row]) -> None:
         ratios = " / ".join(f"{best_dense(times) / time:.1f}" for time in sparse)
         asked = " / ".join(f"{ratio:g}" for ratio in row.asked) if any(row.asked) else ""
         over_half = " / ".join(f"{times['bf16'] / time:.1f}" for time in sparse)
-        print(f"{name:34}{cells}   {ratios:13}{asked:13}{over_half:17}{row.deepsparse or ''}", flush=True)
+        limit = " / ".join(f"{limits.seconds(row, sparsity) * 1e6:.0f}" for sparsity in SPARSITIES)
+        print(f"{name:28}{cells}   {limit:13}{ratios:13}{asked:13}{over_half:17}{row.deepsparse or ''}", flush=True)
 
 
 def sweep_table(rows: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]) -> None:
@@ -239,7 +282,7 @@ def on(n_threads: int, task: Task) -> Task:
 
 def thread_table(rows: Mapping[str, Row]) -> None:
     """Each task takes turns with itself only: torch's threads wait for work so busily that they hold a core."""
-    print(f"\n{'two threads, times one thread':34}{'90 %':>12}{'95 %':>12}{'torch':>12}   asked 1.8")
+    print(f"\n{'two threads, times one thread':34}{'90 %':>12}{'95 %':>12}{'torch':>12}   asked 1.85")
     for name, row in rows.items():
         tasks, ratios = tasks_of(row), []
         with torch.inference_mode():
@@ -312,19 +355,37 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+def exported(model: nn.Module, x: Tensor) -> Task:
+    """A dense model in ONNX Runtime."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (x,), file, dynamo=False, input_names=["x"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    feed = {"x": x.numpy()}
+    return lambda: session.run(None, feed)
+
+
 def model_table(models: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]) -> None:
-    print(f"\n{'milliseconds':34}{'torch':>12}{'bf16':>12}{'0 %':>12}{'90 %':>12}{'95 %':>12}   ratio")
+    """BatchNorm is folded into the convolutions before, for all."""
+    print(
+        f"\n{'milliseconds':34}{'torch':>12}{'onnxruntime':>12}{'bf16':>12}{'0 %':>12}{'90 %':>12}{'95 %':>12}   ratio"
+    )
     for name, (make, shape) in models.items():
         dense, x = make().eval(), torch.randn(shape)
+        fold_batchnorm_(dense, example=x)
         half, half_x = copy.deepcopy(dense).bfloat16(), x.bfloat16()
-        tasks: dict[str, Task] = {"torch": calling(dense, x), "bf16": calling(half, half_x)}
+        tasks: dict[str, Task] = {"torch": calling(dense, x), "onnxruntime": exported(dense, x)}
+        tasks["bf16"] = calling(half, half_x)
         for sparsity in (0.0, *SPARSITIES):
             small = compact_(thinned(copy.deepcopy(dense), sparsity))
             tasks[f"{sparsity}"] = calling(small, x)
         with torch.inference_mode():
             times = interleaved(tasks, 15, **HOT)
         cells = "".join(f"{time * 1e3:12.2f}" for time in times.values())
-        ratios = " / ".join(f"{times['torch'] / times[f'{sparsity}']:.2f}" for sparsity in (0.0, *SPARSITIES))
+        ratios = " / ".join(f"{best_dense(times) / times[f'{sparsity}']:.2f}" for sparsity in (0.0, *SPARSITIES))
         print(f"{name:34}{cells}   {ratios}", flush=True)
 
 
