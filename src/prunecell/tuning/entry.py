@@ -69,7 +69,7 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
             refuses what is not of a classifier. It is for max_drop alone.
         optimizer: parameters, or groups of them -> their optimizer; None: Adam, at a learning rate that is tried out.
         strategies: what is tried, in this order; see `prunecell.tuning.strategies`.
-        seed: >= 0, of everything random.
+        seed: in [0, 2**32), of everything random.
         engine: what runs the search; the default tries one trial after the other in this process. For many processes
             see `prunecell.tuning.ray_tune`.
         watch: called with each line that tells what happens; None: nobody.
@@ -109,6 +109,7 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     if epochs is not None:
         check_count("epochs", epochs, low=1)
     check_count("seed", seed)
+    check_number("seed", seed, low=0, high=2**32 - 1)
     _check_strategies(strategies, model)
     folder = check_path("folder", folder)
     _check_place(folder)

@@ -137,6 +137,10 @@ class RayTune:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it calls home otherwise
         ray.init(include_dashboard=False, log_to_driver=False)
         try:
+            here = ray.cluster_resources()  # type: ignore[no-untyped-call] # Ray's
+            for name, wanted in (("cpus", self.cpus), ("gpus", self.gpus)):
+                if wanted > (there := here.get(name[:-1].upper(), 0)):  # Ray would wait for more machines
+                    raise OptionError(f"{name}={wanted} is illegal: Ray finds {there:g} on this machine")
             yield
         finally:
             ray.shutdown()
@@ -210,7 +214,10 @@ def _telling(watch: Callable[[str], None], told: Callable[[float], str]) -> "Cal
     from ray.tune import Callback  # noqa: PLC0415
 
     class Telling(Callback):
-        """Ray calls it."""
+        """Ray calls it, and keeps a copy on the disk, which tells nobody."""
+
+        def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
+            return Callback, ()
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:  # noqa: ANN401, ARG002
             """Tell of a model."""

@@ -41,7 +41,7 @@ class Trial:
         passed: whether it is within what may be lost.
         stopped: why the training was stopped; "" where it was not.
         seconds: wall clock.
-        file: the archive's name in the folder; "" where there is none.
+        file: the archive's name in the folder, behind that of its search if there are several; "" where there is none.
         recipe: Python text that makes such a model, to paste.
     """
 

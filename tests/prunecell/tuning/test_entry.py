@@ -312,6 +312,7 @@ WRONG = {
     "minutes": ({"minutes": 0}, "minutes=0 is illegal"),
     "epochs": ({"epochs": 0}, "epochs=0 is illegal"),
     "seed": ({"seed": -1}, "seed=-1 is illegal"),
+    "a seed beyond torch's": ({"seed": 1 << 64}, r"seed=\d+ is illegal: it must be a number in \[0, 4294967295\]"),
     "folder": ({"folder": ""}, "folder='' is illegal"),
     "train": ({"train": 3}, "train is an int"),
     "validation": ({"validation": iter([])}, "validation is a list_iterator, which can be gone through only once"),

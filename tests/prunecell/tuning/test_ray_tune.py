@@ -118,17 +118,26 @@ class Tuner:
         return [SimpleNamespace(config=self.config, error=SimpleNamespace(cause=DivergedError("it came to nothing")))]
 
 
+@pytest.mark.parametrize(
+    ("engine", "error", "message"),
+    [
+        (RayTune(cpus=2), DivergedError, "it came to nothing"),
+        (RayTune(cpus=3), OptionError, "cpus=3 is illegal: Ray finds 2 on this machine"),
+        (RayTune(gpus=0.5), OptionError, r"gpus=0\.5 is illegal: Ray finds 0 on this machine"),
+    ],
+)
 def test_where_all_fail_the_first_error_is_raised_and_the_ray_that_was_begun_is_ended(
-    trained, data, tmp_path, monkeypatch
+    trained, data, tmp_path, monkeypatch, engine, error, message
 ):
     calls = []
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     monkeypatch.setattr(ray.tune, "Tuner", Tuner)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **how: calls.append((how, os.environ["RAY_USAGE_STATS_ENABLED"])))
     monkeypatch.setattr(ray, "shutdown", lambda: calls.append("end"))
-    with pytest.raises(DivergedError, match="it came to nothing"):
-        pc.tune(trained, **data, folder=tmp_path, strategies=[OneShot()], engine=RayTune(), **QUICK)
+    with pytest.raises(error, match=message):
+        pc.tune(trained, **data, folder=tmp_path, strategies=[OneShot()], engine=engine, **QUICK)
     assert calls == [({"include_dashboard": False, "log_to_driver": False}, "0"), "end"]
 
 
