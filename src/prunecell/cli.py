@@ -6,6 +6,7 @@ The library is reached through the package, whose names are imported when they a
 import shlex
 import sys
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,10 @@ import typer
 import prunecell
 from prunecell.disk.endings import WRITTEN_ENDINGS
 from prunecell.disk.targets import check_target
-from prunecell.errors import OptionError
-from prunecell.report.terminal import as_a_command, visible, visible_lines
+from prunecell.errors import OptionError, PrunecellError
+from prunecell.report.frames import own_frames
+from prunecell.report.options import as_options
+from prunecell.report.terminal import as_a_command, lacks_memory, visible, visible_lines
 
 if TYPE_CHECKING:
     import prunecell.archive
@@ -34,6 +37,12 @@ app = typer.Typer(
 
 _INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells."""
+
+_LARGEST_SEED = 2**32 - 1
+_MOST_THREADS = 1024
+
+_ELSEWHERE = {"folder": "out"}
+"""Arguments of the library that options call otherwise."""
 
 _Source = Annotated[
     Path,
@@ -221,7 +230,9 @@ def tune(  # noqa: PLR0913 - options of a command
     max_rise: Annotated[
         float | None, typer.Option(min=0, help="Instead: what the loss may rise, relative: 0.05 for 5 %.")
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Wall clock; a longer search goes on from a shorter one.")] = 15,
+    minutes: Annotated[
+        float, typer.Option(help="Wall clock, more than 0; a longer search goes on from a shorter one.")
+    ] = 15,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of each trial; by default as many as fit the minutes.")
     ] = None,
@@ -231,8 +242,10 @@ def tune(  # noqa: PLR0913 - options of a command
             help="Folder for all that is written; by default runs/ and the name of the file.", show_default=False
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default torch's choice.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of everything random.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=_MOST_THREADS, help="CPU threads; by default torch's choice.")
+    ] = None,
 ) -> None:
     """Find the smallest file of a trained model that is still good enough.
 
@@ -242,10 +255,10 @@ def tune(  # noqa: PLR0913 - options of a command
 
     from prunecell.tuning.named import of_file  # noqa: PLC0415
 
-    torch.manual_seed(seed)
-    if threads is not None:
-        torch.set_num_threads(threads)
     try:
+        torch.manual_seed(seed)
+        if threads is not None:
+            torch.set_num_threads(threads)
         found = prunecell.tune(
             **of_file(file),
             max_drop=max_drop,
@@ -259,6 +272,12 @@ def tune(  # noqa: PLR0913 - options of a command
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)
         raise typer.Exit(_INTERRUPTED) from None
+    except Exception as error:
+        told = None if lacks_memory(error) else own_frames(error, file.parent)
+        if told is None:
+            raise
+        typer.echo(visible_lines(told), err=True, nl=False)
+        raise typer.Exit(1) from None
     typer.echo(f"\nHow it was made:\n\n{visible_lines(found.recipe)}")
 
 
@@ -291,4 +310,19 @@ def main() -> None:
         for word in sys.argv[1:]:
             if not word or (word.startswith("--") and word.endswith("=")):  # a path would be the current folder
                 raise OptionError(f"{word!r} is illegal: no argument may be empty; the current folder is '.'")
-        app()
+        try:
+            app()
+        except PrunecellError as error:
+            error.args = (as_options(str(error), _options(sys.argv[1:])),)
+            raise
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    """Argument of the library -> the option of the command that is called."""
+    calls = {one.name or one.callback.__name__: one.callback for one in app.registered_commands if one.callback}
+    called = calls.get(next(iter(words), ""))
+    names = (
+        [] if called is None else [p.name for p in signature(called).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    )
+    own = {name: f"--{name.replace('_', '-')}" for name in names}
+    return own | {name: own[option] for name, option in _ELSEWHERE.items() if option in own}

@@ -1,6 +1,7 @@
 """The command `prunecell`: what it writes, how it stops and goes on, and what it refuses."""
 
 import errno
+import inspect
 import json
 import os
 import re
@@ -261,7 +262,9 @@ def test_a_run_goes_on_under_the_same_setting_only(command, refusal):
         return refusal("run", "net.ini", "--out", "out", "--resume", *words)
 
     command("run", "net.ini", "--epochs", "2", "--out", "out")
-    assert "epochs=1 is illegal: out/dense.checkpoint has 2 already: give --epochs 2 or more" in again("--epochs", "1")
+    assert "--epochs 1 is illegal: out/dense.checkpoint has 2 already: give --epochs 2 or more" in again(
+        "--epochs", "1"
+    )
     problem = "out/dense.checkpoint is of another run: setting does not fit: "
     assert problem + "it was made with seed 0, not 7" in again("--epochs", "2", "--seed", "7")
     Path("net.ini").write_text(INI.replace("LearningRate=0.1", "LearningRate=0.2"))
@@ -376,7 +379,7 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
             ["pack", "eye", "a.pcell"],
             "eye: its name has no ending: it must be one of those read: .bin, .bin.index.json, .ckpt,",
         ),
-        (["pack", "eye.pt", "a.pcell", "--values", "int9"], "values='int9' is illegal; did you mean 'int8'?"),
+        (["pack", "eye.pt", "a.pcell", "--values", "int9"], "--values 'int9' is illegal; did you mean 'int8'?"),
         (
             ["unpack", "empty.pcell", "a.pt"],
             "empty.pcell: it is an empty file, not a .pcell file: copy or save it again",
@@ -397,8 +400,8 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
         ),
         (["pack", "eye.pt", "nowhere/a.pcell"], "nowhere/a.pcell: there is no folder nowhere"),
         (["pack", "eye.pt", "eye.pt/a.pcell"], "eye.pt/a.pcell: eye.pt is no folder"),
-        (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: key='model' is illegal: no state_dict is there"),
-        (["pack", "empty.pcell", "a.pcell", "--key", "x"], "key='x' is illegal: only a torch checkpoint has entries"),
+        (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: --key 'model' is illegal: no state_dict is there"),
+        (["pack", "empty.pcell", "a.pcell", "--key", "x"], "--key 'x' is illegal: only a torch checkpoint has entries"),
         (["export", "eye.pt", "a.onnx"], "a.onnx: such a file holds a program, which needs the model"),
     ],
 )
@@ -706,3 +709,53 @@ def test_an_interrupted_tuning_says_that_nothing_was_kept(capsys, monkeypatch):
         "1 of 26: linear\n",
         "interrupted; nothing was kept\n",
     )
+
+
+# ---- the words of the options ----------------------------------------------------------------------------------------
+
+WRONG_OPTIONS = {
+    ("pack", "values"): "--values bogus",
+    ("pack", "backend"): "--backend bogus",
+    ("pack", "key"): "--key absent",
+    ("export", "key"): "--key absent",
+    ("tune", "max_drop"): "--max-drop inf",
+    ("tune", "max_rise"): "--max-drop 1 --max-rise 1",
+    ("tune", "minutes"): "--max-drop 1 --minutes 0",
+    ("tune", "epochs"): "--max-drop 1 --epochs 0",
+    ("tune", "out"): "--max-drop 1 --out net.ini/there",
+    ("tune", "seed"): "--max-drop 1 --seed 4294967296",
+    ("tune", "threads"): "--max-drop 1 --threads 0",
+    ("run", "out"): "--out net.ini/there",
+    ("run", "epochs"): "--epochs 0",
+    ("run", "seed"): "--seed -1",
+    ("run", "data"): "--data absent",
+    ("run", "threads"): "--threads 0",
+}
+"""(command, argument) -> words that are wrong for it."""
+SOURCES = {"pack": "two.pth new.pcell", "export": "two.pth new.safetensors", "tune": "mine.py", "run": "net.ini"}
+
+
+def options():
+    """(command, argument) of every option that takes a value."""
+    for one in cli.app.registered_commands:
+        for parameter in inspect.signature(one.callback).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation.__origin__ is not bool:
+                yield one.name or one.callback.__name__, parameter.name
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(("name", "argument"), [*options()])
+def test_what_is_wrong_with_an_option_is_told_in_its_words(capsys, monkeypatch, name, argument):
+    torch.save({part: {"w": torch.ones(2)} for part in "ab"}, "two.pth")
+    Path("mine.py").write_text(
+        "import torch\nmodel = torch.nn.Linear(4, 4)\ntrain = [(torch.eye(4), torch.arange(4))] * 20\n"
+        "with torch.no_grad():\n    model.weight.copy_(torch.eye(4))\n"
+    )
+    words = WRONG_OPTIONS[name, argument].split()
+    monkeypatch.setattr(sys, "argv", ["prunecell", name, *SOURCES[name].split(), *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code in (1, 2)
+    err = capsys.readouterr().err
+    assert f"--{argument.replace('_', '-')}" in err or (argument in ("out", "data") and words[-1] in err)
+    assert not re.findall(rf"\b(?:folder|{'|'.join(argument for _, argument in options())})=|max_(?:drop|rise)", err)

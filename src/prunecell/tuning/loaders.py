@@ -15,6 +15,8 @@ from prunecell.training.accuracy import Batches
 HELD_OUT = 10
 """One sample, or one batch, of so many is held out for validation where no validation data is given."""
 
+CPU = torch.device("cpu")
+
 _LEGAL = "it must give batches (inputs, labels), as a DataLoader or a list does"
 
 
@@ -33,7 +35,7 @@ class Stream:
 
     loader: Batches
     seed: int
-    device: torch.device
+    device: torch.device = CPU
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch, from 0."""

@@ -41,7 +41,7 @@ class Trial:
         passed: whether it is within what may be lost.
         stopped: why the training was stopped; "" where it was not.
         seconds: wall clock.
-        file: the archive's name in the folder; "" where there is none.
+        file: the archive's name in the folder, behind that of its search if there are several; "" where there is none.
         recipe: Python text that makes such a model, to paste.
     """
 
@@ -124,8 +124,8 @@ class Log:
     dropped.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Begin, or go on.
+    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+        """Begin, or go on; without settings, read what is there.
 
         Raises:
             OptionError: the folder holds a search with other settings.
@@ -142,7 +142,8 @@ class Log:
         held = lines[0].get("settings")
         if not isinstance(held, dict):
             raise FormatError(f"{self.path} is no log of a search, or damaged: use another folder")
-        _check_same(held, json.loads(json.dumps(settings)), folder)
+        if settings is not None:
+            _check_same(held, json.loads(json.dumps(settings)), folder)
         for number, line in enumerate(lines[1:], 2):
             self._take(line, number)
 
