@@ -20,6 +20,7 @@ from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError, StateError, check_count, check_number, check_texts, nearest, quoted, some
 from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
+from prunecell.memory import check_apart
 from prunecell.plan.candidates import Candidate, candidates
 
 MAX_BITS = 8
@@ -119,7 +120,8 @@ def share_(
     Raises:
         OptionError: bits or entropy out of range; a name that no parameter has, or whose parameter is no float or is
             computed by a parametrization that loses its zeros (name what is stored); inf or NaN in a weight; nothing
-            to share; or another Sharing or a Quantizer is at work on a weight.
+            to share; a weight lies in memory that another parameter has too; or another Sharing or a Quantizer is at
+            work on a weight.
         OptionTypeError: bits or entropy is no number, the model no module, or names no list of texts. Nothing was
             changed.
 
@@ -154,6 +156,7 @@ def _chosen(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Param
     if not chosen:
         what = "no weight is shared by default, so name what is" if names is None else "names is empty"
         raise OptionError(f"nothing to share in {type(model).__name__}: {what}")
+    check_apart({candidate.name: candidate.parameter for candidate in found}, chosen)
     return chosen
 
 

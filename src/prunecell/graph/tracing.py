@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_map_only
 from prunecell.errors import OptionError, OptionTypeError, quoted, typed
 from prunecell.graph.answers import Answers
 from prunecell.graph.forms import LAYERS, NORMS, forms_of
-from prunecell.graph.unchanged import Uses, kept_nodes, overlapping, unchanged
+from prunecell.graph.unchanged import Uses, kept_nodes, unchanged
+from prunecell.memory import overlapping
 from prunecell.names import unwrapped
 
 Example = Tensor | tuple[Any, ...] | None

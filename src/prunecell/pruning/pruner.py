@@ -43,8 +43,8 @@ class Pruner:
     Raises:
         PlanError: the plan does not fit the model.
         OptionError: a schedule counts epochs and `epoch_size` is missing; its last sparsity is more than allocation or
-            filler can give; or another pruner that is in use holds one of
-            the weights: it exists and was not finalized. Whatever is raised, nothing was changed.
+            filler can give; a weight lies in memory that another parameter has too; or another pruner that is in use
+            holds one of the weights: it exists and was not finalized. Whatever is raised, nothing was changed.
 
     >>> from prunecell import Cubic
     >>> net = nn.Linear(20, 10)

@@ -62,8 +62,9 @@ class Quantizer:
 
     Raises:
         PlanError: the plan does not fit the model, or a weight under a RateSpec is float16.
-        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight; another Quantizer has one
-            of the weights, or a Pruner whose weights may revive. Nothing was changed.
+        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight; a weight lies in
+            memory that another parameter has too; another Quantizer has one of the weights, or a Pruner whose weights
+            may revive. Nothing was changed.
 
     >>> net = nn.Linear(20, 10)
     >>> quantizer = Quantizer(net, RateSpec(lam=1e-3, steps=50))

@@ -15,7 +15,7 @@ from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers import Traits, exact_count
 from prunecell.graph.tracing import Example, check_unwatched
-from prunecell.graph.unchanged import overlapping
+from prunecell.memory import check_apart
 from prunecell.names import check_undistributed, unwrapped
 from prunecell.plan.resolve import Key
 from prunecell.plan.spec import PruneSpec
@@ -231,9 +231,7 @@ def _check(model: nn.Module, kept: Mapping[str, Tensor], example: Example, optim
     if optimizer is not None:
         check_optimizer(optimizer, changing)
     inputs = example if isinstance(example, tuple) else (example,)
-    shared = overlapping({id(tensor): tensor for tensor in tensors.values()}.values())
-    if both := [name for name in kept if id(tensors[name]) in shared]:
-        raise OptionError(f"{some(both)} lies in memory that another tensor has too, which would not follow")
+    check_apart(tensors, kept)
     with torch.no_grad(), unrandom(model):
         large = copied(model)
         before = [shapes_of(large, inputs, training=training) for training in (True, False)]

@@ -456,7 +456,7 @@ REFUSED = {
         OptionError,
         r"the model cannot be copied \(torch\.nn\.utils\.weight_norm",
     ),
-    "one memory": (_one_memory, HALF, OptionError, "3.weight lies in memory that another tensor has too"),
+    "one memory": (_one_memory, HALF, OptionError, "'1.weight' and '3.weight' are different tensors in the"),
     "no spec": (mlp, {"*": PruneSpec(schedule=Static(sparsity=0.5))}, OptionTypeError, "plan is a dict"),
 }
 
