@@ -21,7 +21,7 @@ from prunecell.names import check_undistributed, unwrapped
 from prunecell.plan.resolve import Key
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner
-from prunecell.pruning.calibration import Batches, Loss
+from prunecell.pruning.calibration import CalibrationBatches, Loss
 from prunecell.schedules import Static
 from prunecell.structured.coupled import Twin
 from prunecell.structured.optimizers import carry_over_, check_optimizer
@@ -44,7 +44,7 @@ def remove_(
     example: Example,
     *,
     optimizer: Optimizer | None = None,
-    batches: Batches | None = None,
+    batches: CalibrationBatches | None = None,
     loss: Loss | None = None,
 ) -> Removal:
     """Remove filters, channels, heads and hidden units; the model stays an ordinary one, with smaller layers.
@@ -139,7 +139,7 @@ def _scores(
     model: nn.Module,
     plan: Mapping[Key, RemoveSpec | None],
     criterion: Criterion,
-    batches: Batches | None,
+    batches: CalibrationBatches | None,
     loss: Loss | None,
 ) -> dict[str, Tensor]:
     """Name of a weight -> the scores of its elements. A Pruner collects what they need, and changes nothing."""
