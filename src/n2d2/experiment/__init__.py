@@ -3,5 +3,7 @@
 experiment   the network, its plan, its data, all under one seed
 fitting      training under a progress bar, with Ctrl-C between two steps
 storing      the small file, read back bit for bit
-run          what `prunecell run` does; result: what it found, and the closing page
+shrinking    integers under the price of their bits, as [prunecell.Rate] asks
+run          what `prunecell run` does
+result       what it found, and the closing page
 """

@@ -9,10 +9,9 @@ from typing import Self
 from torch import Tensor
 
 from prunecell.archive.container import BLOCK, read_version2
-from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Stored, TensorFacts, facts_of
+from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Stored, TensorFacts, TensorRecord, facts_of
 from prunecell.archive.opened import FileSource, OpenFile
 from prunecell.archive.parts import (
-    AnyRecord,
     SparseChunk,
     SparseParts,
     has_codes,
@@ -205,7 +204,7 @@ class Archive:
             raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
         return self._manifest.target[name]
 
-    def _checked(self, name: str) -> tuple[AnyRecord, Source, Numbers]:
+    def _checked(self, name: str) -> tuple[TensorRecord, Source, Numbers]:
         """Return how a tensor is stored, its bytes, and which rows live of the tensor above that its record names.
 
         Bytes that are not those that were written are refused.

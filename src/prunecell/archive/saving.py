@@ -2,32 +2,24 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from prunecell.archive.container import writing
-from prunecell.archive.listing import Same
+from prunecell.archive.listing import Alias
 from prunecell.archive.manifest import LIMIT_BYTES, Plain
 from prunecell.choices import chosen
 from prunecell.codecs.dtypes import Numbers, element_type, words_to_store
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.codecs.records import IntegerRecord, Record, why_illegal_shape
+from prunecell.codecs.records import EncodedRecord, IntegerRecord, why_illegal_shape
 from prunecell.disk.endings import ARCHIVE, check_ending
 from prunecell.errors import OptionError, OptionTypeError, check_mapping, check_path, quoted, typed
 from prunecell.names import plain_names, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alias:
-    """Stands for a tensor that is the same as one before it (tied weights), which is stored once."""
-
-    of: str
 
 
 def save(
@@ -146,9 +138,9 @@ def write(
             if name in draft.entries:
                 raise OptionError(f"the key {name!r} stands twice")
             if isinstance(item, Alias):
-                if isinstance(draft.entries.get(item.of), Same | None):
+                if isinstance(draft.entries.get(item.of), Alias | None):
                     raise OptionError(f"{name!r} cannot be an alias of {item.of!r}, which is not stored before it")
-                draft.entries[name] = Same(of=item.of)
+                draft.entries[name] = item
                 continue
             _check(name, item)
             replaced = _replaced(mode, name, item)
@@ -164,7 +156,7 @@ def write(
                 rows[name], last[len(encoded.rows)] = encoded.rows, name
 
 
-def _more_bytes(record: Record | IntegerRecord) -> int:
+def _more_bytes(record: EncodedRecord) -> int:
     """Bytes that a record takes in the list beside those of a plain tensor's, about."""
     return 3 if isinstance(record, IntegerRecord) else 1 + 2 * len(record.streams)
 

@@ -14,7 +14,9 @@ from torch.utils._pytree import tree_map_only
 from prunecell.errors import OptionError, OptionTypeError, quoted, typed
 from prunecell.graph.answers import Answers
 from prunecell.graph.forms import LAYERS, NORMS, forms_of
-from prunecell.graph.unchanged import Uses, kept_nodes, overlapping, unchanged
+from prunecell.graph.operations import is_changed
+from prunecell.graph.unchanged import Uses, kept_nodes, unchanged
+from prunecell.memory import overlapping
 from prunecell.names import unwrapped
 
 Example = Tensor | tuple[Any, ...] | None
@@ -189,11 +191,6 @@ def _tensors(module: nn.Module) -> list[Tensor]:
     """The parameters and buffers of a module itself, each as often as it has it."""
     own = {**module._parameters, **module._buffers}  # noqa: SLF001 - tied ones too
     return [tensor for tensor in own.values() if tensor is not None]
-
-
-def is_changed(module: nn.Module) -> bool:
-    """Whether a call of it is more than the forward of its class."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))  # noqa: SLF001
 
 
 def check_unwatched(name: str, parameter: Tensor, verb: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from prunecell.errors import OptionTypeError, PlanError, nearest, quoted, some
+from prunecell.memory import check_apart
 from prunecell.patterns import is_pattern, matcher
 from prunecell.plan.candidates import Candidate, candidates
 from prunecell.plan.spec import PruneSpec
@@ -92,6 +93,7 @@ def resolve(
     Raises:
         PlanError: a key fits no parameter, or never decides because those before it take all that it reaches; what a
             key reaches cannot be pruned; or nothing is left to prune.
+        OptionError: what it reaches lies in memory that another parameter has too.
         OptionTypeError: the model is no module, or the plan no plan.
     """
     found = candidates(model)
@@ -114,6 +116,7 @@ def resolve(
     skipped += [Skipped(name, "in a sparse layer already, and counted nowhere here") for name in _sparse_weights(model)]
     if not targets:
         raise PlanError(f"nothing to {use.verb} in {type(model).__name__}: {_why_nothing(keys, skipped, use)}")
+    check_apart({c.name: c.parameter for c in found}, [target.name for target in targets])
     return targets, skipped
 
 

@@ -23,7 +23,7 @@ from prunecell.fillers import traits_of
 from prunecell.pruning.weight import PrunedWeight
 
 Inputs = Tensor | tuple[Any, ...]
-Batches = Iterable[tuple[Inputs, Any]]
+CalibrationBatches = Iterable[tuple[Inputs, Any]]
 """(inputs, targets); inputs are a tensor, or a tuple of all that the model takes."""
 Loss = Callable[[Any, Any], Tensor]
 """(outputs, targets) -> a scalar."""
@@ -42,7 +42,7 @@ class Calibration:
 
     model: nn.Module
     weights: Sequence[PrunedWeight]
-    batches: Batches
+    batches: CalibrationBatches
     loss: Loss
     rounds: int
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from prunecell.enforcement.gradients import on_gradient
+from prunecell.enforcement.gradients import hooks_on, on_gradient
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError
@@ -39,8 +39,8 @@ class Enforcement:
         self._holder: weakref.ref[object] | None = weakref.ref(holder)
         self._watches = Watches("pruned weights")
         self._hooks: dict[str, RemovableHandle] = {}
-        for weight, hold in self._holds_of_others():
-            if hold.by.is_live:
+        for weight, hook in self._maskings_of_others():
+            if hook.by.is_live:
                 raise OptionError(
                     f"parameter {weight.name!r} is held by another Pruner, and one is all that it can have: finalize()"
                     " that one first (in a notebook: before the cell that makes it is run again)"
@@ -65,15 +65,15 @@ class Enforcement:
         """Mask gradients as they accumulate, those of frozen weights too: they may thaw."""
         for weight in self._weights.values():
             if weight.name not in self._hooks:
-                hook = on_gradient(weight.parameter, _Hold(weight, self))
+                hook = on_gradient(weight.parameter, _Masking(weight, self))
                 if hook is not None:
                     self._hooks[weight.name] = hook
 
     def take_over(self) -> None:
         """End what Pruners that are gone have left on these weights."""
-        for _, hold in list(self._holds_of_others()):
-            if not hold.by.is_live:
-                hold.by.release(hold.weight)
+        for _, hook in list(self._maskings_of_others()):
+            if not hook.by.is_live:
+                hook.by.release(hook.weight)
 
     def release(self, weight: PrunedWeight) -> None:
         """Hold one weight no longer."""
@@ -172,15 +172,14 @@ class Enforcement:
         held = parameters_of(optimizer)
         return [weight for weight in self._weights.values() if id(weight.parameter) in held]
 
-    def _holds_of_others(self) -> "Iterator[tuple[PrunedWeight, _Hold]]":
+    def _maskings_of_others(self) -> "Iterator[tuple[PrunedWeight, _Masking]]":
         for weight in self._weights.values():
-            hooks = getattr(weight.parameter, "_post_accumulate_grad_hooks", None) or {}
-            yield from ((weight, hook) for hook in hooks.values() if isinstance(hook, _Hold) and hook.by is not self)
+            yield from ((weight, hook) for hook in hooks_on(weight.parameter, _Masking) if hook.by is not self)
 
 
 @dataclass(frozen=True, eq=False)
-class _Hold:
-    """The hook on a parameter, by which others see who holds it."""
+class _Masking:
+    """The hook on a parameter that masks its gradients, and by which others see who prunes it."""
 
     weight: PrunedWeight
     by: Enforcement
@@ -191,8 +190,7 @@ class _Hold:
 
 def pruned_by(parameter: Tensor) -> PrunedWeight | None:
     """How a Pruner that exists and was not finalized prunes a parameter; None if none does."""
-    hooks = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
-    return next((hook.weight for hook in hooks.values() if isinstance(hook, _Hold) and hook.by.is_live), None)
+    return next((hook.weight for hook in hooks_on(parameter, _Masking) if hook.by.is_live), None)
 
 
 def _state_of(optimizer: object) -> Mapping[Any, Any]:

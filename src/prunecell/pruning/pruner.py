@@ -20,7 +20,7 @@ from prunecell.enforcement.keeping import check_still_there, checked_epoch_size,
 from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest
 from prunecell.plan import Plan, Target, resolve
 from prunecell.plan.spec import PruneSpec
-from prunecell.pruning.calibration import Batches, Calibration, Loss, rounds_of
+from prunecell.pruning.calibration import Calibration, CalibrationBatches, Loss, rounds_of
 from prunecell.pruning.group import fill, groups_of
 from prunecell.pruning.hooks import Enforcement
 from prunecell.pruning.normed import n_starved
@@ -43,8 +43,8 @@ class Pruner:
     Raises:
         PlanError: the plan does not fit the model.
         OptionError: a schedule counts epochs and `epoch_size` is missing; its last sparsity is more than allocation or
-            filler can give; or another pruner that is in use holds one of
-            the weights: it exists and was not finalized. Whatever is raised, nothing was changed.
+            filler can give; a weight lies in memory that another parameter has too; or another pruner that is in use
+            holds one of the weights: it exists and was not finalized. Whatever is raised, nothing was changed.
 
     >>> from prunecell import Cubic
     >>> net = nn.Linear(20, 10)
@@ -126,7 +126,7 @@ class Pruner:
         if self._clock.steps % REST_EVERY == 1:
             self._enforcement.clear_moments(self._weights.values(), rest=True)
 
-    def calibrate(self, batches: Batches, loss: Loss, *, rounds: int = 1) -> None:
+    def calibrate(self, batches: CalibrationBatches, loss: Loss, *, rounds: int = 1) -> None:
         """Fill at once, on what some batches tell, the masks whose criteria need more than the weights.
 
         No step of training is made. The batches run through the model as it is, in its mode (train or eval; SynFlow

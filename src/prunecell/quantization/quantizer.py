@@ -7,7 +7,7 @@ the rounded weight and the user's gradient stand there again.
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,25 +16,19 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
-from prunecell.described import shown
 from prunecell.enforcement.holds import Holds
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest
-from prunecell.plan import Key, Target, Use, resolve
-from prunecell.plan.candidates import Candidate
-from prunecell.plan.prunable import why_not
+from prunecell.errors import OptionError, StateError, check_count, check_number, nearest
+from prunecell.plan import Key, resolve
 from prunecell.quantization.beside import Beside
 from prunecell.quantization.group import Group, check_targets
-from prunecell.quantization.images import images_of
-from prunecell.quantization.prices import Image
-from prunecell.quantization.rules import IntRule, RateRule
 from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
 from prunecell.quantization.state import state_of, take_state
-from prunecell.quantization.weight import QuantizedWeight
+from prunecell.quantization.targets import QUANTIZING, counting, facts_of, groups_of, weights_of
 from prunecell.quantization.whole import Whole
-from prunecell.report.facts import Report, WeightFacts
+from prunecell.report.facts import Report
 from prunecell.schedules import Clock
 
 QuantizationPlan = Mapping[Key, QuantizationSpec | None]
@@ -45,8 +39,6 @@ _PATIENCE = 100
 """Steps of optimizers after which a warning says that the clock does not go on."""
 _TINY = 1e-10
 """Adam's eps, because gradients are as small as the price of a bit."""
-_BESIDE_MATRICES = ("an embedding", "a bias")
-"""What is learned under the price of bits beside matrices and kernels; see `prunable.why_not`."""
 
 
 class Quantizer:
@@ -62,8 +54,9 @@ class Quantizer:
 
     Raises:
         PlanError: the plan does not fit the model, or a weight under a RateSpec is float16.
-        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight; another Quantizer has one
-            of the weights, or a Pruner whose weights may revive. Nothing was changed.
+        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight; a weight lies in
+            memory that another parameter has too; another Quantizer has one of the weights, or a Pruner whose weights
+            may revive. Nothing was changed.
 
     >>> net = nn.Linear(20, 10)
     >>> quantizer = Quantizer(net, RateSpec(lam=1e-3, steps=50))
@@ -86,13 +79,12 @@ class Quantizer:
         optimizer: Optimizer | None = None,
         epoch_size: int | None = None,
     ) -> None:
-        targets, self.skipped = resolve(model, plan, _USE)
-        images = dict(images_of((target.name, target.owner) for target in targets if target.parameter.ndim > 1))
-        self._weights = {target.name: _weight(target, images.get(target.name)) for target in targets}
-        self._groups = _groups_of(self._weights.values())
+        targets, self.skipped = resolve(model, plan, QUANTIZING)
+        self._weights = weights_of(targets)
+        self._groups = groups_of(self._weights.values())
         self._whole = Whole(model, [*self._weights.values()])
         check_targets(self._groups, self._whole)
-        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._groups)))
+        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, counting(self._groups)))
         self._beside = Beside(self._held)
         self._holds = Holds()
         self._model, self._finalized = model, False
@@ -178,7 +170,7 @@ class Quantizer:
 
     @epoch_size.setter
     def epoch_size(self, samples: int | None) -> None:
-        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, _counting(self._groups)))
+        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, counting(self._groups)))
 
     @property
     def integers(self) -> dict[str, Tensor]:
@@ -217,7 +209,7 @@ class Quantizer:
         """The facts: every quantized weight, and what was left alone and why."""
         sizes = [p.numel() for p in self._model.parameters() if not isinstance(p, UninitializedParameter)]
         return Report(
-            weights=tuple(_facts(weight) for weight in self._weights.values()),
+            weights=tuple(facts_of(weight) for weight in self._weights.values()),
             n_parameters=sum(sizes),
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
@@ -342,57 +334,6 @@ class Quantizer:
             raise StateError("this Quantizer was finalized and has let go of the model: make a new one")
 
 
-def _why_not(candidate: Candidate, spec: QuantizationSpec) -> str:
-    """Why a spec does not take a parameter by default; empty if it does."""
-    if isinstance(spec, IntSpec) or candidate.impossible:
-        return candidate.reason
-    if candidate.normed is not None:
-        return "under a norm that its layer divides by, which must not become zero"
-    if not candidate.parameter.requires_grad:
-        return "frozen: what is not learned can only be rounded"
-    reason = why_not(candidate.parameter, candidate.places)
-    return "" if reason in _BESIDE_MATRICES else candidate.reason
-
-
-_USE = Use(verb="quantize", done="quantized", specs=(RateSpec, IntSpec), why_not=_why_not)
-
-
-def _weight(target: Target, image: Image | None) -> QuantizedWeight:
-    weight, spec = target.parameter.detach(), target.spec
-    if not bool(weight.isfinite().all()):
-        raise OptionError(f"parameter {target.name!r} cannot be quantized: it holds inf or NaN")
-    if isinstance(spec, RateSpec) and weight.dtype == torch.float16:
-        raise PlanError(
-            f"parameter {target.name!r} cannot be learned in float16, which has no numbers as small as the price of a"
-            " bit: convert the model by .float() and train under torch.autocast, or by .bfloat16()"
-        )
-    if getattr(target.owner, "sparse", False):
-        raise PlanError(
-            f"parameter {target.name!r} cannot be quantized: its layer gives sparse gradients; make it with"
-            " sparse=False"
-        )
-    rule = RateRule(image=image) if isinstance(spec, RateSpec) else IntRule(largest=spec.largest)
-    made = QuantizedWeight.of(target.name, target.parameter, spec, rule, fixed=isinstance(spec, IntSpec))
-    if not made.fits:
-        raise OptionError(
-            f"parameter {target.name!r} cannot be quantized: its numbers, of up to {float(weight.abs().max()):.3g}, are"
-            " too large or too small for a step in float32"
-        )
-    return made
-
-
-def _groups_of(weights: Any) -> list[Group]:  # noqa: ANN401
-    by_spec: dict[int, Group] = {}
-    for weight in weights:
-        by_spec.setdefault(id(weight.spec), Group(weight.spec, [])).weights.append(weight)
-    return list(by_spec.values())
-
-
-def _counting(groups: Iterable[Group]) -> Iterator[str]:
-    """The specs that count epochs."""
-    return (str(group.spec) for group in groups if group.spec.counts_epochs)
-
-
 def _scale_of(optimizer: object) -> float:
     """By which a fused optimizer divides gradients in its step: a GradScaler leaves that to it."""
     scale = getattr(optimizer, "grad_scale", None)
@@ -401,18 +342,3 @@ def _scale_of(optimizer: object) -> float:
 
 def _is_priced(group: Group) -> bool:
     return isinstance(group.spec, RateSpec)
-
-
-def _facts(weight: QuantizedWeight) -> WeightFacts:
-    n, n_kept = weight.parameter.numel(), int(weight.parameter.count_nonzero())
-    return WeightFacts(
-        name=weight.name,
-        shape=tuple(weight.parameter.shape),
-        n_weights=n,
-        n_kept=n_kept,
-        target_sparsity=(n - n_kept) / max(n, 1),
-        filler=shown(weight.spec),
-        schedule="",
-        bytes_dense=n * weight.parameter.element_size(),
-        bytes_estimated=weight.n_bytes,
-    )

@@ -4,25 +4,24 @@ Torch-pruning's dependency graph tells which (Fang et al. 2023, DepGraph, https:
 the model that it is of, so here it is of a copy.
 """
 
-import copy
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunecell.errors import OptionError, quoted
 from prunecell.graph.tracing import Example
+from prunecell.graph.unchanged import unchanged
 from prunecell.structured.places import Coupled, Place, are_alike, draw_, places_in, tensors_of
 from prunecell.structured.resizing import heads_of
+from prunecell.structured.running import copied, set_mode_, shapes_of, tensors_in
+from prunecell.structured.ways import Going, Way, are_finite, ways_of
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
@@ -58,6 +57,13 @@ class _Member:
     index: Tensor
     root: Tensor
     width: int
+
+
+class _Run(NamedTuple):
+    """How the copy is run: in training or not, and which way it goes; None: as it comes."""
+
+    training: bool
+    way: Way | None = None
 
 
 class Twin:
@@ -120,19 +126,48 @@ class Twin:
         """Leave groups whose units are not alike: the model would be another one when they change places."""
         draw_(self._model)
         generator = torch.Generator().manual_seed(0)
+        ways = self._ways(inputs)
 
-        def run() -> list[Tensor]:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                return list(tensors_in(self._model(*inputs)))
+        def are_good(groups: list[Coupled], ways: list[_Run]) -> bool:
+            def run() -> list[Tensor]:
+                return [tensor for way in ways for tensor in self._run(inputs, way)]
 
-        def are_good(groups: list[Coupled]) -> bool:
             return all(are_alike(run, [(g.places, g.mixed(generator)) for g in groups]) for _ in range(_N_TRIALS))
 
-        if not are_good(self.groups):
-            bad = {group.root for group in self.groups if not are_good([group])}
-            self.left |= dict.fromkeys(bad, "the model computes something else when they change places")
-            self.groups = [group for group in self.groups if group.root not in bad]
+        if are_good(self.groups, ways):
+            return
+        parts = {"": ways[:1], ", where its code decides by values": [way for way in ways if not way.training]}
+        for group in self.groups:
+            found = (where for where, part in {**parts, ", in training": ways}.items() if not are_good([group], part))
+            if (where := next(found, None)) is not None:
+                self.left[group.root] = f"the model computes something else when they change places{where}"
+        self.groups = [group for group in self.groups if group.root not in self.left]
+
+    @torch.no_grad()
+    def _ways(self, inputs: tuple[Any, ...]) -> list[_Run]:
+        """All in which what the copy returns can be compared: by an example, and otherwise; in evaluation first."""
+        evaluation, training = self._ways_in(inputs, training=False), self._ways_in(inputs, training=True)
+        if [run.way for run, _ in evaluation] == [run.way for run, _ in training] and all(
+            len(a) == len(b) and all(map(torch.equal, a, b))
+            for (_, a), (_, b) in zip(evaluation, training, strict=True)
+        ):
+            training = []
+        sure = [run for run, given in training if all(map(torch.equal, given, self._run(inputs, run, seed=1)))]
+        return [*(run for run, _ in evaluation), *sure]  # what draws at random in training is not the same by itself
+
+    def _ways_in(self, inputs: tuple[Any, ...], *, training: bool) -> list[tuple[_Run, list[Tensor]]]:
+        try:
+            found = [*ways_of(lambda: self._run(inputs, _Run(training)))]
+        except Exception:  # noqa: BLE001 - the model's own code, which may want more in training: see `removal`
+            return []
+        return [(_Run(training, way), given) for way, given in found if way == found[0][0] or are_finite(given)]
+
+    def _run(self, inputs: tuple[Any, ...], how: _Run, *, seed: int = 0) -> list[Tensor]:
+        """What the copy returns; it stays as it is."""
+        with unchanged(self._model), nullcontext() if how.way is None else Going(how.way):
+            torch.manual_seed(seed)
+            set_mode_(self._model, training=how.training)
+            return [tensor.clone() for tensor in tensors_in(self._model(*inputs))]
 
     def _counted(self, inputs: tuple[Any, ...]) -> dict[str, int]:
         """Run the copy and count the positions of its layers."""
@@ -287,74 +322,6 @@ class Twin:
         if max(len(writers), n_parts) < _N_PROJECTIONS:
             raise _KeptError(f"how the heads of {parent or 'the model'} are made is not known")
         return n_heads
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of a model.
-
-    Raises:
-        OptionError: it cannot be copied.
-    """
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        hint = (
-            " (torch.nn.utils.weight_norm and spectral_norm compute a weight that no copy takes; those of"
-            " torch.nn.utils.parametrizations can be copied)"
-            if any(isinstance(value, Tensor) for part in model.modules() for value in vars(part).values())
-            else ""
-        )
-        raise OptionError(f"the model cannot be copied{hint}: {quoted(str(error), 200)}") from error
-
-
-def tensors_in(outputs: object) -> Iterator[Tensor]:
-    """The tensors in what a model returns, in attributes of objects too."""
-    waiting, met = [outputs], dict[int, object]()
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Tensor):
-            yield part
-        elif id(part) not in met:
-            met[id(part)] = part  # held, so that no other object gets its id
-            waiting += reversed(_parts(part))
-
-
-def _parts(of: object) -> list[object]:
-    """What an object consists of, as far as that can be seen."""
-    if isinstance(of, Mapping):
-        return [*of.values()]
-    if isinstance(of, Sequence | AbstractSet):
-        return [] if isinstance(of, str | bytes | range) else [*of]
-    if isinstance(of, type | ModuleType | FunctionType):
-        return []
-    slots = [name for kind in type(of).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [*getattr(of, "__dict__", {}).values(), *(getattr(of, name, None) for name in slots)]
-
-
-def shapes_of(
-    model: nn.Module, inputs: tuple[Any, ...], called: str = "the model", *, training: bool = False
-) -> list[torch.Size]:
-    """The shapes of what a model returns; in training a BatchNorm stays in evaluation, because it wants a batch.
-
-    Raises:
-        OptionError: it cannot be run; the message calls it as told.
-    """
-    for part in model.train(training).modules():
-        if isinstance(part, _BatchNorm):
-            part.eval()
-    try:
-        return [tensor.shape for tensor in tensors_in(model(*inputs))]
-    except Exception as error:  # the model's own code
-        when = " in training" if training else ""
-        raise OptionError(f"{called} cannot be run with example{when}: {quoted(str(error), 300)}") from error
-
-
-@contextmanager
-def unrandom(model: nn.Module) -> Iterator[None]:
-    """Leave the random numbers as they are, of the CPU and of the devices that a model is on."""
-    devices = {tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices)):
-        yield
 
 
 @contextmanager

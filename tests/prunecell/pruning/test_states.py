@@ -41,17 +41,8 @@ def flat(value):
     return value.tolist() if isinstance(value, torch.Tensor) else value
 
 
-def refusal(part, state):
-    """The message with which a part refuses a state; empty if it takes it."""
-    try:
-        part.load_state_dict(state)
-    except StateError as error:
-        return str(error)
-    return ""
-
-
 @pytest.mark.parametrize("name", PARTS)
-def test_one_wrong_value_anywhere_is_refused_in_few_words_and_changes_nothing(name, mutants):
+def test_one_wrong_value_anywhere_is_refused_in_few_words_and_changes_nothing(name, mutants, refusal):
     model = net()
     part = PARTS[name](model)
     state = copy.deepcopy(part.state_dict())

@@ -205,17 +205,8 @@ def test_what_cannot_go_back_is_refused_by_name(mlp, given, message):
     run.pruner.finalize()
 
 
-def refusal(part, state):
-    """The message with which a part refuses a state; empty if it takes it."""
-    try:
-        part.load_state_dict(state)
-    except StateError as error:
-        return str(error)
-    return ""
-
-
 @pytest.mark.parametrize("weights", [True, False])
-def test_a_wrong_state_is_refused_and_changes_nothing_or_is_taken(mlp, mutants, weights):
+def test_a_wrong_state_is_refused_and_changes_nothing_or_is_taken(mlp, mutants, refusal, weights):
     rewind = Run(mlp, weights=weights, solver=torch.optim.SGD).rewind
     n_refused = 0
     for changed in mutants(rewind.state_dict()):

@@ -1,0 +1,99 @@
+"""From a plan to weights: what a spec takes, what cannot be quantized and why, and who is in a group together."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from prunecell.described import shown
+from prunecell.errors import OptionError, PlanError
+from prunecell.plan import Target, Use
+from prunecell.plan.candidates import Candidate
+from prunecell.plan.prunable import why_not
+from prunecell.quantization.group import Group
+from prunecell.quantization.images import images_of
+from prunecell.quantization.prices import Image
+from prunecell.quantization.rules import IntRule, RateRule
+from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
+from prunecell.quantization.weight import QuantizedWeight
+from prunecell.report.facts import WeightFacts
+
+_BESIDE_MATRICES = ("an embedding", "a bias")
+"""What is learned under the price of bits beside matrices and kernels; see `prunable.why_not`."""
+
+
+def _why_not(candidate: Candidate, spec: QuantizationSpec) -> str:
+    """Why a spec does not take a parameter by default; empty if it does."""
+    if isinstance(spec, IntSpec) or candidate.impossible:
+        return candidate.reason
+    if candidate.normed is not None:
+        return "under a norm that its layer divides by, which must not become zero"
+    if not candidate.parameter.requires_grad:
+        return "frozen: what is not learned can only be rounded"
+    reason = why_not(candidate.parameter, candidate.places)
+    return "" if reason in _BESIDE_MATRICES else candidate.reason
+
+
+QUANTIZING = Use(verb="quantize", done="quantized", specs=(RateSpec, IntSpec), why_not=_why_not)
+
+
+def weights_of(targets: Sequence[Target]) -> dict[str, QuantizedWeight]:
+    """Name -> the weight of each target, as it stands in the model; nothing is changed.
+
+    Raises:
+        PlanError, OptionError: one cannot be quantized under its spec.
+    """
+    images = dict(images_of((target.name, target.owner) for target in targets if target.parameter.ndim > 1))
+    return {target.name: _weight(target, images.get(target.name)) for target in targets}
+
+
+def _weight(target: Target, image: Image | None) -> QuantizedWeight:
+    weight, spec = target.parameter.detach(), target.spec
+    if not bool(weight.isfinite().all()):
+        raise OptionError(f"parameter {target.name!r} cannot be quantized: it holds inf or NaN")
+    if isinstance(spec, RateSpec) and weight.dtype == torch.float16:
+        raise PlanError(
+            f"parameter {target.name!r} cannot be learned in float16, which has no numbers as small as the price of a"
+            " bit: convert the model by .float() and train under torch.autocast, or by .bfloat16()"
+        )
+    if getattr(target.owner, "sparse", False):
+        raise PlanError(
+            f"parameter {target.name!r} cannot be quantized: its layer gives sparse gradients; make it with"
+            " sparse=False"
+        )
+    rule = RateRule(image=image) if isinstance(spec, RateSpec) else IntRule(largest=spec.largest)
+    made = QuantizedWeight.of(target.name, target.parameter, spec, rule, fixed=isinstance(spec, IntSpec))
+    if not made.fits:
+        raise OptionError(
+            f"parameter {target.name!r} cannot be quantized: its numbers, of up to {float(weight.abs().max()):.3g}, are"
+            " too large or too small for a step in float32"
+        )
+    return made
+
+
+def groups_of(weights: Iterable[QuantizedWeight]) -> list[Group]:
+    """The weights by the spec object that they are under."""
+    by_spec: dict[int, Group] = {}
+    for weight in weights:
+        by_spec.setdefault(id(weight.spec), Group(weight.spec, [])).weights.append(weight)
+    return list(by_spec.values())
+
+
+def counting(groups: Iterable[Group]) -> Iterator[str]:
+    """The specs that count epochs."""
+    return (str(group.spec) for group in groups if group.spec.counts_epochs)
+
+
+def facts_of(weight: QuantizedWeight) -> WeightFacts:
+    """What a report says of a weight."""
+    n, n_kept = weight.parameter.numel(), int(weight.parameter.count_nonzero())
+    return WeightFacts(
+        name=weight.name,
+        shape=tuple(weight.parameter.shape),
+        n_weights=n,
+        n_kept=n_kept,
+        target_sparsity=(n - n_kept) / max(n, 1),
+        filler=shown(weight.spec),
+        schedule="",
+        bytes_dense=n * weight.parameter.element_size(),
+        bytes_estimated=weight.n_bytes,
+    )
