@@ -46,3 +46,22 @@ def test_both_commands_sort_the_units_and_clear_the_dead_ones(command, ini):
     values = dict(stored.named_parameters())
     assert not any(values[name][where].any() for name, where in dead_units(stored, example=images).items())
     assert sort_units_(learned, example=images) != {}
+
+
+PLAN = "[prunecell.Plan]\nSparsity=0.7\nEpochs=2\n"
+RATE = "[prunecell.Rate]\nLambda=1e-4\nEpochs=2\n"
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(
+    ("ini", "more"),
+    [("net.ini", ""), ("dense.ini", PLAN), ("net.ini", RATE), ("dense.ini", RATE), ("dense.ini", PLAN + RATE)],
+    ids=["QWeight", "plan", "QWeight, integers", "integers", "plan, integers"],
+)
+def test_both_commands_come_to_the_same_bytes(ini, more):
+    """They draw the same weights, masks, orders of the data and dropouts."""
+    Path("rate.ini").write_text(Path(ini).read_text() + more)
+    _, archive = by_prunecell()
+    written = archive.read_bytes()
+    _, archive = by_n2d2()
+    assert archive.read_bytes() == written
