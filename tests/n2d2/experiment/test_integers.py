@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 import prunecell.archive
 from n2d2.cli import main
+from n2d2.command.options import Options
+from n2d2.command.room import bytes_to_write
+from n2d2.command.session import start
 from n2d2.experiment.experiment import read
 from n2d2.experiment.run import run
+from n2d2.experiment.storing import checkpoint_bytes, integers_checkpoint_bytes
 from prunecell.graph import chains_of
 from prunecell.graph.units import dead_units, sort_units_
 
@@ -65,3 +70,26 @@ def test_both_commands_come_to_the_same_bytes(ini, more):
     written = archive.read_bytes()
     _, archive = by_n2d2()
     assert archive.read_bytes() == written
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_room_that_checkpoints_take_is_foreseen():
+    """By a low estimate, for the trainings of both commands."""
+    text = Path("net.ini").read_text() + "[prunecell.Rate]\nLambda=1e-4\nEpochs=1\n"
+    Path("rate.ini").write_text(text.replace("NbOutputs=4", "NbOutputs=64").replace("NbOutputs=10", "NbOutputs=200"))
+    experiment = read("rate.ini")
+    estimates = {
+        "learning": checkpoint_bytes(experiment.optimizer(experiment.model)),
+        "integers": integers_checkpoint_bytes(experiment.model),
+    }
+    options = Options(net=Path("rate.ini"), learn_epoch=1)
+    session = start(options, Console())
+    wanted = bytes_to_write(session)
+    main(["rate.ini", "-learn-epoch", "1"])
+    written = {name: options.checkpoints[name].stat().st_size for name in estimates}
+    for name, estimate in estimates.items():
+        assert 0.7 * written[name] < estimate < written[name]
+    assert wanted > sum(estimates.values())
+    run(read("rate.ini"), Path("out"), epochs=1)
+    found = sum(path.stat().st_size for path in Path("out").glob("*.checkpoint"))
+    assert 0.7 * found < 2 * estimates["learning"] + estimates["integers"] < found

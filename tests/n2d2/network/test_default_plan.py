@@ -90,7 +90,10 @@ def test_without_values_it_is_the_default_plan_of_the_library():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (NET + "[prunecell.Plan]\nSparsity=91\n", r"Sparsity=91.0 is illegal: it must be a number in \(0, 1\]; 91 % is 0.91"),
+        (
+            NET + "[prunecell.Plan]\nSparsity=91\n",
+            r"Sparsity=91.0 is illegal: it must be a number in \(0, 1\]; 91 % is 0.91",
+        ),
         (NET + "[prunecell.Plan]\nSparsity=0\n", r"Sparsity='?0.*must be a number in \(0, 1\]"),
         (NET + "[prunecell.Plan]\nEpochs=0\n", r"Epochs='?0.*must be a whole number >= 1"),
         (NET + "[prunecell.Plan]\nEpochs=many\n", r"Epochs='many' is illegal"),
