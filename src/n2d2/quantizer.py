@@ -152,7 +152,8 @@ class PruneCell(CellQuantizer):
         self._pruner = None
         spec = self.spec
         if spec is not None:
-            plan: Plan = dict.fromkeys(self._weights, of_cell(spec, self._owner, self._connections))
+            connections = {} if self._connections is None else {next(iter(self._weights)): self._connections}
+            plan: Plan = dict.fromkeys(self._weights, of_cell(spec, self._owner, connections))
             self._pruner = Pruner(_module_of(self._weights), plan, epoch_size=UNKNOWN_EPOCH)
             if self._optimizer is not None:
                 self._pruner.attach(self._optimizer)

@@ -117,18 +117,19 @@ def run(  # noqa: PLR0913 - options of a command
     try:
         run_experiment(experiment, folder, epochs=epochs, reference=reference, resume=resume, force=force)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; to go on: {visible(_going_on())}", err=True)
+        typer.echo(f"interrupted{visible(_going_on(folder))}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     except OSError as error:
-        if any(folder.glob("*.checkpoint")):
-            error.add_note(f"; to go on: {_going_on()}")
+        error.add_note(_going_on(folder))
         raise
 
 
-def _going_on() -> str:
-    """The command that goes on with this run."""
+def _going_on(folder: Path) -> str:
+    """The command that goes on with this run, where it has left a checkpoint in its folder."""
+    if not any(folder.glob("*.checkpoint")):
+        return ""
     words = [word for word in sys.argv[1:] if word not in {"--resume", "--force"}]
-    return shlex.join(["prunecell", *words, "--resume"])
+    return f"; to go on: {shlex.join(['prunecell', *words, '--resume'])}"
 
 
 @app.command()

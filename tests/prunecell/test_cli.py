@@ -106,7 +106,9 @@ def refusal(capsys, monkeypatch):
 def test_a_run_reports_and_leaves_its_files(command):
     out = command("run", "net.ini", "--epochs", "4")
     assert "net: dense" in out
-    assert re.search(r"epoch   4  loss \d\.\d+  validation accuracy \d+\.\d\d%  sparsity 60\.\d+%  target 60\.00%", out)
+    assert re.search(
+        r"epoch 4 of 4  loss \d\.\d+  validation accuracy \d+\.\d\d%  sparsity 60\.\d+%  target 60\.00%", out
+    )
     assert "not pruned (a bias)" in out
     assert "whole model: " in out
     result = json.loads(Path("runs/net/report.json").read_text())
@@ -542,22 +544,64 @@ def test_a_run_is_begun_anew_only_by_force(command, refusal, finished):
 
 @pytest.mark.usefixtures("workplace")
 def test_a_resumed_run_prints_the_epochs_that_it_learns(command):
-    words = ["run", "net.ini", "--out", "out", "--no-reference", "--resume"]
+    words = ["run", "net.ini", "--out", "out", "--no-reference"]
     command(*words, "--epochs", "2")
+    words.append("--resume")
     learned = "all 2 epochs were learned before; more --epochs go on\n"
     out = command(*words, "--epochs", "2")
     assert learned in out
     assert not re.findall("^epoch ", out, re.MULTILINE)
     out = command(*words, "--epochs", "4")
     assert learned not in out
-    assert "going on after epoch 2\nepoch   3 " in out
+    assert "going on after epoch 2\nepoch 3 of 4  " in out
     assert re.findall(r"^epoch +(\d)", out, re.MULTILINE) == ["3", "4"]
 
 
 @pytest.mark.usefixtures("workplace")
-def test_resuming_without_a_run_says_that_it_begins_anew(command):
-    words = ["run", "net.ini", "--epochs", "1", "--out", "out", "--no-reference", "--resume"]
-    assert "out: there is no run in it to go on with: beginning anew" in command(*words)
+@pytest.mark.parametrize("there", [[], ["out"], ["out/notes.txt"], ["out/net.pcell"]], ids=str)
+def test_where_there_is_nothing_to_resume_nothing_is_begun(command, refusal, there):
+    words = ["run", "net.ini", "--epochs", "1", "--no-reference"]
+    command(*words, "--out", "mine")
+    for path in map(Path, there):
+        path.mkdir() if not path.suffix else path.parent.mkdir()
+        path.suffix and path.write_text("1")
+    before = [*Path().rglob("*")]
+    told = refusal(*words, "--out", "out", "--resume")
+    assert "error: out: there is no checkpoint in it to go on from; there is one in mine; nothing was done" in told
+    assert sorted(Path().rglob("*")) == sorted(before)
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(
+    ("words", "problem"), [(["--data", "nowhere"], "MNIST is not in nowhere"), ([], "No space left on device")]
+)
+def test_what_is_missing_is_told_before_a_folder_is_made(refusal, monkeypatch, words, problem):
+    if not words:
+        monkeypatch.setattr("n2d2.experiment.run.checkpoint_bytes", lambda _: 10**18)
+    before = [*Path().rglob("*")]
+    assert problem in refusal("run", "net.ini", "--out", "deep/out", "--epochs", "1", *words)
+    assert sorted(Path().rglob("*")) == sorted(before)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_an_interruption_before_the_first_checkpoint_tells_no_way_to_go_on(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Experiment, "optimizer", interrupted)
+    assert call(capsys, monkeypatch, "run", "net.ini", status=130)[1] == "interrupted\n"
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_a_schedule_asked_for_is_told_where_there_is_one(command):
+    Path("net.ini").write_text(INI + RATE)
+    out = command("run", "net.ini", "--epochs", "2")
+    told = re.findall(r"^epoch \d of (\d)  .*?(  sparsity \S+)?(  target \S+)?  \S+ s$", out, re.MULTILINE)
+    assert [(n, bool(sparsity), bool(target)) for n, sparsity, target in told] == [
+        *[("2", False, False)] * 2,
+        *[("2", True, True)] * 2,
+        *[("3", True, False)] * 3,
+    ]
 
 
 @pytest.mark.usefixtures("workplace")
@@ -576,7 +620,7 @@ def test_an_epoch_is_compared_with_what_its_weights_were_asked_for(command):
     assert fc2 in INI
     Path("net.ini").write_text(f"{INI.replace(fc2, f'{fc2}other_')}\n[other_config]\n{other}")
     out = command("run", "net.ini", "--epochs", "4", "--no-reference")
-    sparsity, target = map(float, re.search(r"epoch   4 .*sparsity (\d+\.\d+)%  target (\d+\.\d+)%", out).groups())
+    sparsity, target = map(float, re.search(r"epoch 4 of 4 .*sparsity (\d+\.\d+)%  target (\d+\.\d+)%", out).groups())
     assert 30 < target < 60
     assert sparsity == pytest.approx(target, abs=0.5)
 

@@ -59,7 +59,7 @@ def written_by(session: Session) -> list[Path]:
         paths += [PRUNED]
     if options.finetuning:
         paths += [BEST, *targets, checkpoints["finetuning"]]
-    if session.shrinks:
+    if session.becomes_integers:
         paths += [INTEGERS, checkpoints["integers"]]
     if options.learns or options.prunes:
         paths += [options.archive]
