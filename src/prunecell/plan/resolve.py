@@ -132,10 +132,10 @@ def _check_types(keys: Mapping[Key, Any], use: Use) -> None:
     for key, spec in keys.items():
         if not isinstance(key, str) and not (isinstance(key, type) and issubclass(key, nn.Module)):
             raise OptionTypeError(
-                f"plan key {key!r} is illegal: it must be a parameter name, a pattern or a module type"
+                f"plan key {quoted(key)} is illegal: it must be a parameter name, a pattern or a module type"
             )
         if spec is not None and not isinstance(spec, use.specs):
-            raise OptionTypeError(f"plan[{key!r}]={spec!r} is illegal: it must be {legal} or None")
+            raise OptionTypeError(f"plan[{quoted(key)}]={quoted(spec)} is illegal: it must be {legal} or None")
 
 
 def _deciding(keys: Mapping[Key, Any], found: Sequence[Candidate], model: nn.Module, use: Use) -> dict[str, Key]:

@@ -17,7 +17,7 @@ from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size, missing_in
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest
+from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest, quoted
 from prunecell.plan import Plan, Target, resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning.calibration import Batches, Calibration, Loss, rounds_of
@@ -395,7 +395,7 @@ class Pruner:
 
     def _named(self, name: str) -> PrunedWeight:
         if name not in self._weights:
-            raise OptionError(f"name={name!r} is illegal: no pruned weight has it{nearest(name, self._weights)}")
+            raise OptionError(f"name={quoted(name)} is illegal: no pruned weight has it{nearest(name, self._weights)}")
         return self._weights[name]
 
     def _packed(self, name: str, keep: Tensor) -> Mask:

@@ -21,7 +21,7 @@ from prunecell.enforcement.holds import Holds
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest
+from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest, quoted
 from prunecell.plan import Key, Target, Use, resolve
 from prunecell.plan.candidates import Candidate
 from prunecell.plan.prunable import why_not
@@ -210,7 +210,9 @@ class Quantizer:
         """
         found = {w.name: group.lam for group in self._groups for w in group.weights if _is_priced(group)}
         if name not in found:
-            raise OptionError(f"name={name!r} is illegal: no weight under a RateSpec has it{nearest(name, found)}")
+            raise OptionError(
+                f"name={quoted(name)} is illegal: no weight under a RateSpec has it{nearest(name, found)}"
+            )
         return found[name]
 
     def report(self) -> Report:

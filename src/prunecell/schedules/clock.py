@@ -6,7 +6,7 @@ from functools import partial
 from numbers import Real
 from typing import Protocol, runtime_checkable
 
-from prunecell.errors import OptionError
+from prunecell.errors import OptionError, quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def sparsity_at(schedule: Schedule, clock: Clock) -> float:
     """
     sparsity = schedule(clock)
     if not isinstance(sparsity, Real) or not 0 <= sparsity <= 1:
-        raise OptionError(f"{schedule} returned the sparsity {sparsity!r}: it must be a number in [0, 1]")
+        raise OptionError(f"{quoted(schedule)} returned the sparsity {quoted(sparsity)}: it must be a number in [0, 1]")
     return float(sparsity)
 
 
