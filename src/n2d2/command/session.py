@@ -89,7 +89,7 @@ class Session:
             masks: cell -> the mask that was read; what it prunes is the threshold that Gradual goes on from.
         """
         if self.pruner is not None:
-            self.pruner.finalize()
+            self.pruner.finalize(early=True)
         for cell, sparsity in self._begun(masks).items():
             self.network.quantizers[cell].begin_at(sparsity)
         plan = self.experiment.plan
@@ -104,7 +104,7 @@ class Session:
         rate = self.network.rate
         if rate is not None:
             if self.pruner is not None:
-                self.pruner.finalize()
+                self.pruner.finalize(early=True)
             self.small = shrinking(self.model, rate, self.network.provider)
         return self.small
 

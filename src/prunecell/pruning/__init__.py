@@ -5,6 +5,7 @@ normed       weights that their layer divides by a norm
 group        the weights under one spec as time goes by
 hooks        what the Pruner hangs on parameters and optimizers
 calibration  what some batches tell, without a step of training
+ending       what weights wait for, and what has not come to its end
 state        what state_dict holds
 pruner       the Pruner
 """

@@ -18,10 +18,19 @@ from torch.optim import Optimizer
 
 from prunecell.described import shown
 from prunecell.enforcement.holds import Holds
-from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
+from prunecell.enforcement.keeping import Steps, check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest, quoted
+from prunecell.errors import (
+    OptionError,
+    PlanError,
+    StateError,
+    UnfinishedWarning,
+    check_count,
+    check_number,
+    nearest,
+    quoted,
+)
 from prunecell.plan import Key, Target, Use, resolve
 from prunecell.plan.candidates import Candidate
 from prunecell.plan.prunable import why_not
@@ -98,6 +107,7 @@ class Quantizer:
         self._model, self._finalized = model, False
         self._depth = 0  # of steps: of a wrapper, and of what it wraps
         self._n_without = 0  # steps of optimizers since the clock went on
+        self._steps = Steps()
         self._watches = Watches("quantized weights")
         if optimizer is not None:
             self.attach(optimizer)
@@ -166,6 +176,7 @@ class Quantizer:
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
         self._n_without = 0
+        self._steps.n_told += 1
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
         self._clock = self._clock.advanced(int(n_samples))
@@ -224,11 +235,21 @@ class Quantizer:
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
-    def finalize(self) -> Report:
+    def finalize(self, *, early: bool = False) -> Report:
         """Let go: the model is plain, and its weights are what they are, steps times integers.
 
         Whoever trains on from here trains plain weights. A second call changes nothing.
+
+        Args:
+            early: whether it is meant to let go before the end, so that nothing is to be said of it.
+
+        Warns:
+            UnfinishedWarning: the price of bits has not grown yet, or zeros are not fixed.
         """
+        missed = [told for group in self._groups if (told := group.missed(self._clock))]
+        if missed and not (early or self._finalized):
+            hint = self._steps.untold("quantizer") or "train on, or give the spec a shorter training"
+            warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()
         self._finalized = True
@@ -262,8 +283,9 @@ class Quantizer:
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
         self._depth += 1
+        self._steps.count(optimizer)
         self._n_without += self._depth == 1
-        if self._n_without == _PATIENCE and self._depth == 1:
+        if self._n_without == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
             warnings.warn(
                 f"{_PATIENCE} steps of an optimizer have ended without Quantizer.step(n_samples): call it after each,"
                 " or no price grows and no zero is fixed",
@@ -316,7 +338,7 @@ class Quantizer:
                 weight.leave_(log_step=log_step)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _depth=0)  # a copy that a closure makes, within a step, is in none
+        vars(self).update(state, _depth=0, _steps=Steps())  # a copy that a closure makes, within a step, is in none
         if not self._finalized:
             self._watches.begin_again(self, self._parameters)
             self._holds.begin_again(self, self._held.values())
