@@ -21,6 +21,7 @@ from itertools import islice
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 
 class PrunecellError(Exception):
@@ -252,3 +253,19 @@ def check_mapping(name: str, value: object, legal: str) -> None:
     """
     if not isinstance(value, Mapping):
         raise OptionTypeError(f"{name} is {typed(value)}: it must be {legal}")
+
+
+def check_pair(batch: object) -> tuple[Any, Any]:
+    """Return the inputs and the targets of a batch; refuse what is no pair.
+
+    Raises:
+        OptionTypeError: it is none.
+
+    >>> check_pair(3)
+    Traceback (most recent call last):
+    prunecell.errors.OptionTypeError: a batch is an int: it must be a pair (inputs, targets)
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:  # noqa: PLR2004 - a pair
+        parts = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+        raise OptionTypeError(f"a batch is {typed(batch)}{parts}: it must be a pair (inputs, targets)")
+    return batch[0], batch[1]

@@ -55,7 +55,9 @@ def names():
     public = {name: getattr(prunecell, name) for name in prunecell.__all__}
     modules = (prunecell.granularity, prunecell.schedules, prunecell.fillers, prunecell.allocation)
     ours = {name: value for module in modules for name, value in vars(module).items()}
-    return {**public, **ours, "prunecell": prunecell, "Path": Path}
+    model = torch.nn.Linear(2, 2)
+    parts = {"model": model, "optimizer": torch.optim.SGD(model.parameters()), "batches_of_epoch": lambda _: []}
+    return {**public, **ours, **parts, "prunecell": prunecell, "Path": Path}
 
 
 def classes():
@@ -86,7 +88,7 @@ def check_told(error):
 @pytest.mark.parametrize("large", LARGE.values(), ids=LARGE)
 @pytest.mark.parametrize("cls", [*classes(), prunecell.RateSpec, prunecell.IntSpec], ids=lambda cls: cls.__name__)
 def test_a_large_value_is_taken_or_refused_in_few_words(cls, large):
-    example = eval(cls.__example__, {**names(), **dict.fromkeys(("model", "optimizer", "batches_of_epoch"))})  # noqa: S307
+    example = eval(cls.__example__, names())  # noqa: S307
     for field in fields(cls):
         try:
             cls(**{f.name: getattr(example, f.name) for f in fields(cls) if f.init} | {field.name: large})
@@ -123,7 +125,7 @@ def test_values_without_names_are_refused_with_a_call_that_is_right(cls):
         with pytest.raises(OptionTypeError, match=f"^{cls.__name__} takes its values by name: ") as caught:
             cls(*values)
         call = str(caught.value).partition("by name: ")[2].removeprefix("for example ")
-        eval(call, names() | dict.fromkeys(["model", "optimizer", "batches_of_epoch"]))  # noqa: S307 - our own words
+        eval(call, names())  # noqa: S307 - our own words
 
 
 @pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
