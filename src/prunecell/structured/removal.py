@@ -23,7 +23,7 @@ from prunecell.pruning import Pruner
 from prunecell.pruning.calibration import Batches, Loss
 from prunecell.schedules import Static
 from prunecell.structured.coupled import Twin, copied, shapes_of, unrandom
-from prunecell.structured.optimizers import carry_over_, check_optimizer
+from prunecell.structured.optimizers import carry_over_, check_optimizer, holding
 from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
 from prunecell.structured.resizing import resize_
@@ -55,7 +55,8 @@ def remove_(
         plan: one spec, or as in a `Pruner`'s plan, from names and patterns to one spec, or None: units of these stay.
         example: a tensor, or the tuple of all inputs: what the model is run with, in training too. Nothing is learned
             from it, and statistics and random numbers stay as they are.
-        optimizer: goes on with the new parameters, and with the moments of what stays.
+        optimizer: goes on with the new parameters, and with the moments of what stays. One that is not given holds the
+            old parameters, and trains nothing of the model any more: make a new one. The report names such.
         batches: for a criterion that needs more than weights; see `Pruner.calibrate`.
         loss: with batches.
 
@@ -92,6 +93,7 @@ def remove_(
     before = _size(model, twin.n_positions)
     kept = twin.remove(units)
     _check(model, kept, example, optimizer)
+    replaced = [tensor for name, tensor in tensors_of(model).items() if name in kept]
     _shrink_(model, kept, optimizer)
     after, n_samples = _size(model, twin.n_positions), _n_samples(example)
     return Removal(
@@ -99,6 +101,7 @@ def remove_(
         left=left,
         n_parameters=(before[0], after[0]),
         flops=(2 * before[1] // n_samples, 2 * after[1] // n_samples),
+        left_behind=holding(replaced),
     )
 
 
