@@ -14,10 +14,10 @@ from prunecell.training.checkpoint import Checkpoint
 
 _METHODS = {
     "optimizer": (("zero_grad", "step", "state_dict"), "an optimizer of the model's parameters"),
-    "keeper": (("sparsity", "step", "report", "state_dict"), "a Pruner or a Quantizer of the model, or None"),
+    "keeper": (("step", "report", "state_dict"), "a Pruner or a Quantizer of the model, or None"),
     "scheduler": (("step", "state_dict"), "a scheduler of learning rates, or None"),
 }
-"""Part of a task -> what it must have, and what it must be."""
+"""Part of a task -> methods that it must have, and what it must be; a property could take long to ask for."""
 
 
 def check_task(parts: Mapping[str, Any]) -> None:
