@@ -143,12 +143,12 @@ class PruneCell(CellQuantizer):
     def detach(self) -> None:
         """Let go of the weights; those that are pruned stay zero until they are trained."""
         if self._pruner is not None:
-            self._pruner.finalize()
+            self._pruner.finalize(early=True)
         self._forget()
 
     def _prune(self) -> None:
         if self._pruner is not None:
-            self._pruner.finalize()
+            self._pruner.finalize(early=True)
         self._pruner = None
         spec = self.spec
         if spec is not None:
@@ -189,7 +189,7 @@ class PruneCell(CellQuantizer):
     def release(self) -> None:
         """Prune nothing, until a mask is taken or the masks are filled again: other weights are about to come in."""
         if self._pruner is not None:
-            self._pruner.finalize()
+            self._pruner.finalize(early=True)
         self._pruner = None
 
     def refill(self) -> None:

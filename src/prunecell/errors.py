@@ -11,14 +11,17 @@ PrunecellError
 └── DivergedError    (ArithmeticError) training came to nothing
 
 NothingSparseWarning (UserWarning)  compact_ made no layer sparse
+UnfinishedWarning    (UserWarning)  a Pruner or Quantizer let go of a model before it was done
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 
 class PrunecellError(Exception):
@@ -61,6 +64,10 @@ class NothingSparseWarning(UserWarning):
     """`compact_` found no layer that had better be sparse; the message says why."""
 
 
+class UnfinishedWarning(UserWarning):
+    """A Pruner or Quantizer let go of a model before it was done; the message says where it stands."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say what is legal instead of `name`, the nearest match first; nothing where nothing is.
 
@@ -92,14 +99,48 @@ def some(names: Iterable[object], n: int = 5, *, between: str = ", ") -> str:
 def quoted(value: object, width: int = 80) -> str:
     """A value of any kind and length, from anywhere, as a message shows it: its repr, its middle cut out if it is long.
 
-    >>> quoted("fc.weight"), len(quoted("x" * 1000))
-    ("'fc.weight'", 83)
+    Of arrays only shape and dtype are shown, of lists that are long or have arrays in them only the length.
+
+    >>> quoted("fc.weight"), len(quoted("x" * 1000)), quoted(list(range(1000)))
+    ("'fc.weight'", 83, '<list of 1,000>')
     """
+    if (brief := _brief(value)) is not None:
+        return brief
     try:
-        text = repr(value).replace("\n", " ")  # a tensor's has lines
+        text = repr(value).replace("\n", " ")
     except (ValueError, RecursionError):  # a number of too many digits, lists in lists in lists
         return typed(value)
     return text if len(text) <= width else f"{text[: width // 2]}...{text[-width // 2 :]}"
+
+
+_MOST_ITEMS = 20
+"""Of a list whose items are shown."""
+_DEEPEST = 3
+"""Lists in lists that are looked through for arrays."""
+
+
+def _brief(value: object, depth: int = 0) -> str | None:
+    """What an array is, or a collection that is too much to be shown; None of anything else."""
+    if shape := _shape_of(value):
+        return f"<{type(value).__name__} of shape {shape}, {value.dtype}>"  # type: ignore[attr-defined] # arrays have one
+    if isinstance(value, list | tuple | set | frozenset | dict) and depth <= _DEEPEST:
+        items = islice(value.values() if isinstance(value, dict) else value, _MOST_ITEMS)
+        if len(value) > _MOST_ITEMS or any(_brief(item, depth + 1) for item in items):
+            return f"<{type(value).__name__} of {len(value):,}>"
+    return None
+
+
+def _shape_of(value: object) -> tuple[int, ...]:
+    """The shape of a tensor, or of another library's array; () of what is one number, or none of them.
+
+    No library of arrays is known here, because the command line starts with this file.
+    """
+    if isinstance(value, type) or not hasattr(type(value), "dtype"):
+        return ()
+    try:
+        return tuple(value.shape)  # type: ignore[attr-defined] # it is asked
+    except (AttributeError, TypeError, RuntimeError):  # a parameter that is not initialized has none
+        return ()
 
 
 def typed(value: object) -> str:
@@ -125,10 +166,12 @@ def check_number(name: str, value: object, *, low: float, high: float = math.inf
     """
     legal = _range(low, high, open_low=open_low)
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not {typed(value)}")
+        raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be {legal}, not {typed(value)}")
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
-        raise OptionError(f"{name}={value!r} is illegal: it must be {legal}{percent(number) if high == 1 else ''}")
+        raise OptionError(
+            f"{name}={quoted(value)} is illegal: it must be {legal}{percent(number) if high == 1 else ''}"
+        )
 
 
 def _range(low: float, high: float, *, open_low: bool) -> str:
@@ -155,9 +198,11 @@ def check_count(name: str, value: object, *, low: int = 0) -> None:
         OptionError: it is smaller than `low`.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionTypeError(f"{name}={value!r} is illegal: it must be a whole number >= {low}, not {typed(value)}")
+        raise OptionTypeError(
+            f"{name}={quoted(value)} is illegal: it must be a whole number >= {low}, not {typed(value)}"
+        )
     if value < low:
-        raise OptionError(f"{name}={value!r} is illegal: it must be a whole number >= {low}")
+        raise OptionError(f"{name}={quoted(value)} is illegal: it must be a whole number >= {low}")
 
 
 def check_texts(name: str, value: object) -> tuple[str, ...]:
@@ -171,7 +216,7 @@ def check_texts(name: str, value: object) -> tuple[str, ...]:
     prunecell.errors.OptionTypeError: names='0.weight' is illegal: it must be a list of texts, as ['0.weight']
     """
     if isinstance(value, str):
-        raise OptionTypeError(f"{name}={value!r} is illegal: it must be a list of texts, as {[value]!r}")
+        raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a list of texts, as [{quoted(value)}]")
     if not isinstance(value, Iterable):
         raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a list of texts")
     texts = tuple(value)
@@ -208,3 +253,19 @@ def check_mapping(name: str, value: object, legal: str) -> None:
     """
     if not isinstance(value, Mapping):
         raise OptionTypeError(f"{name} is {typed(value)}: it must be {legal}")
+
+
+def check_pair(batch: object) -> tuple[Any, Any]:
+    """Return the inputs and the targets of a batch; refuse what is no pair.
+
+    Raises:
+        OptionTypeError: it is none.
+
+    >>> check_pair(3)
+    Traceback (most recent call last):
+    prunecell.errors.OptionTypeError: a batch is an int: it must be a pair (inputs, targets)
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:  # noqa: PLR2004 - a pair
+        parts = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+        raise OptionTypeError(f"a batch is {typed(batch)}{parts}: it must be a pair (inputs, targets)")
+    return batch[0], batch[1]

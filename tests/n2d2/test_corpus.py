@@ -81,7 +81,7 @@ def lived(network: Experiment, folder: Path) -> None:
         assert not weight[~mask].any()
         assert mask.float().mean() <= 1 - pruner.target_sparsity(name) + 1e-6
         assert not torch.equal(weight[mask], before[name][mask])
-    pruner.finalize()
+    pruner.finalize(early=True)
     save(model, folder / "net.pcell")
     state = load(folder / "net.pcell")
     assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())

@@ -256,7 +256,7 @@ def report(session: Session) -> None:
     keeper = session.pruner if session.integers is None else session.integers.quantizer
     if keeper is not None:
         session.say()
-        session.say(replace(stored.entered(keeper.finalize()), skipped=()))
+        session.say(replace(stored.entered(keeper.finalize(early=True)), skipped=()))
     if session.integers is None:
         tell_unreached(session)
     small, dense = stored.n_bytes, stored.n_bytes_dense

@@ -91,7 +91,7 @@ class Session:
             masks: cell -> the mask that was read; what it prunes is what Gradual, or the default plan, goes on from.
         """
         if self.pruner is not None:
-            self.pruner.finalize()
+            self.pruner.finalize(early=True)
         begun = self._begun(masks)
         for cell, quantizer in self.network.quantizers.items():
             if cell in begun:
@@ -106,7 +106,7 @@ class Session:
     def make_integers(self, rate: Rate) -> Integers:
         """End the pruning, and make integers of the network."""
         if self.pruner is not None:
-            self.pruner.finalize()
+            self.pruner.finalize(early=True)
         self.integers = Integers.of(self.model, rate, self.network.provider)
         return self.integers
 

@@ -125,7 +125,7 @@ def _run(
         task, size = _task(experiment, model), experiment.provider.epoch_size
         task.keeper = pruner = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=size)
         progress["pruned"] = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
-        report = pruner.finalize()
+        report = pruner.finalize(early=True)
         if following is not None:
             pruned = Pruned(
                 accuracy=experiment.tested(model),

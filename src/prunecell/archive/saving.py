@@ -95,7 +95,7 @@ def tied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Alias]]:
 
 def _check(name: object, tensor: object) -> None:
     if not isinstance(name, str):
-        raise OptionTypeError(f"the key {name!r} is illegal: it must be a string")
+        raise OptionTypeError(f"the key {quoted(name)} is illegal: it must be a string")
     if reason := why_illegal(name):
         raise OptionError(f"the key {quoted(name)} is illegal: {reason}")
     if not isinstance(tensor, Tensor):
@@ -169,8 +169,8 @@ def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
     shape = replaced.integers.shape if isinstance(replaced, Scaled) else replaced.shape
     if (shape, replaced.dtype) != (tensor.shape, tensor.dtype):
         raise OptionError(
-            f"values={mode!r} is illegal: it made {replaced.dtype} {tuple(shape)} of {name!r}, which is {tensor.dtype} "
-            f"{tuple(tensor.shape)}"
+            f"values={quoted(mode)} is illegal: it made {replaced.dtype} {tuple(shape)} of {name!r}, which is"
+            f" {tensor.dtype} {tuple(tensor.shape)}"
         )
     return replaced
 

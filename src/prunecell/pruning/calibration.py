@@ -17,7 +17,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from prunecell.choices import check_callable
 from prunecell.collect.gradients import OF_GRADIENTS
-from prunecell.errors import OptionError, OptionTypeError, some, typed
+from prunecell.errors import OptionError, OptionTypeError, check_pair, some, typed
 from prunecell.evidence import Needs
 from prunecell.fillers import traits_of
 from prunecell.pruning.weight import PrunedWeight
@@ -104,9 +104,7 @@ class Calibration:
         """The batches, of which there is one at least."""
         batch = None
         for batch in self.batches:
-            if not isinstance(batch, tuple | list) or len(batch) != 2:  # noqa: PLR2004 - a pair
-                raise OptionTypeError(f"a batch is {typed(batch)}: it must be a pair (inputs, targets)")
-            yield batch[0], batch[1]
+            yield check_pair(batch)
         if batch is None:
             raise OptionError("batches is illegal: it holds none")
 

@@ -63,6 +63,10 @@ class Group:
             weight.collector.complete or (self._begins_at_once and weight.update is None) for weight in self._due(clock)
         )
 
+    def waiting(self, clock: Clock) -> dict[str, Needs]:
+        """Name -> what is still to be collected, of each weight whose mask is to be filled; nothing: only a `step`."""
+        return {weight.name: weight.collector.lacks for weight in self._due(clock)} if self._needs else {}
+
     def prepare(self, clock: Clock, n_samples: int | None) -> None:
         """Collect in the next step what an update at its end will need.
 

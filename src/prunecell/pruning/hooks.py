@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from prunecell.enforcement.gradients import hooks_on, on_gradient
+from prunecell.enforcement.keeping import Steps
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
 from prunecell.errors import OptionError
@@ -30,6 +31,9 @@ class Enforcement:
         weights: all that it prunes.
         holder: the Pruner. Its zeros are kept when it is gone, until another Pruner takes the weights over.
 
+    Attributes:
+        steps: of the optimizers.
+
     Raises:
         OptionError: another Pruner, neither finalized nor gone, holds one of the weights.
     """
@@ -38,6 +42,7 @@ class Enforcement:
         self._weights = {weight.name: weight for weight in weights}
         self._holder: weakref.ref[object] | None = weakref.ref(holder)
         self._watches = Watches("pruned weights")
+        self.steps = Steps()
         self._hooks: dict[str, RemovableHandle] = {}
         for weight, hook in self._maskings_of_others():
             if hook.by.is_live:
@@ -119,6 +124,7 @@ class Enforcement:
     @torch.no_grad()
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401
         """Show the solver masked gradients, and the hidden values, so that momentum and decay act on them."""
+        self.steps.count(optimizer)
         for weight in self._held_by(optimizer):
             weight.check_gradient_()
             weight.reveal_()
@@ -154,7 +160,7 @@ class Enforcement:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, made together with the model and the optimizers, hangs its own hooks on them: see `begin_again`.
-        return vars(self) | {"_holder": None, "_hooks": {}}
+        return vars(self) | {"_holder": None, "_hooks": {}, "steps": Steps()}
 
     def begin_again(self, holder: object) -> None:
         """Hang the hooks of a copy on the copied model and optimizers. A shallow copy of a Pruner has this one's."""

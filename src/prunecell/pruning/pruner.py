@@ -4,6 +4,7 @@ The model stays as it is: no module and no parameter is wrapped or renamed. Hook
 (gradients are masked as they accumulate) and on the optimizers (before and after each step).
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,10 +18,20 @@ from prunecell.bits.mask import Mask
 from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size, missing_in
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest
+from prunecell.errors import (
+    OptionError,
+    OptionTypeError,
+    StateError,
+    UnfinishedWarning,
+    check_count,
+    check_mapping,
+    nearest,
+    quoted,
+)
 from prunecell.plan import Plan, Target, resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning.calibration import Calibration, CalibrationBatches, Loss, rounds_of
+from prunecell.pruning.ending import in_words, missed, waiting
 from prunecell.pruning.group import fill, groups_of
 from prunecell.pruning.hooks import Enforcement
 from prunecell.pruning.normed import n_starved
@@ -116,6 +127,7 @@ class Pruner:
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         check_still_there(self._model, self._parameters, "Pruner")
+        self._enforcement.steps.n_told += 1
         self._enforcement.watch_gradients()
         self._enforcement.zero_all_()
         self._n_samples = int(n_samples)  # a numpy integer would not be read back from a state
@@ -291,7 +303,8 @@ class Pruner:
         return not any(missing_in(model, self._parameters))
 
     def report(self) -> Report:
-        """The facts: every pruned weight, and what was left alone and why."""
+        """The facts: every pruned weight, what it waits for, and what was left alone and why."""
+        late = waiting(self._groups, self._clock)
         return Report(
             weights=tuple(
                 WeightFacts(
@@ -303,6 +316,7 @@ class Pruner:
                     filler=shown(w.spec.filler),
                     schedule=shown(w.spec.schedule),
                     bytes_dense=w.mask.shape.numel() * w.parameter.element_size(),
+                    waits_for=in_words(late[w.name]) if w.name in late else "",
                 )
                 for w in self._weights.values()
             ),
@@ -310,14 +324,22 @@ class Pruner:
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
-    def finalize(self) -> Report:
+    def finalize(self, *, early: bool = False) -> Report:
         """Let go: remove every hook and drop the hidden values. The model is plain, its pruned weights are +0.0.
 
         Whoever trains on from here trains them too. A second call changes nothing.
+
+        Args:
+            early: whether it is meant to let go before the end, so that nothing is to be said of it.
+
+        Warns:
+            UnfinishedWarning: a schedule has not come to its end, or a weight still waits for what its criterion needs.
         """
         report = self.report()
         if self._finalized:
             return report
+        if not early and (told := missed(self._groups, self._clock, self._enforcement.steps.untold("pruner"))):
+            warnings.warn(f"the pruning is not done: {told}", UnfinishedWarning, stacklevel=2)
         self._finalized = True
         self._enforcement.clear_moments(self._weights.values(), rest=False)
         for weight in self._weights.values():
@@ -395,7 +417,7 @@ class Pruner:
 
     def _named(self, name: str) -> PrunedWeight:
         if name not in self._weights:
-            raise OptionError(f"name={name!r} is illegal: no pruned weight has it{nearest(name, self._weights)}")
+            raise OptionError(f"name={quoted(name)} is illegal: no pruned weight has it{nearest(name, self._weights)}")
         return self._weights[name]
 
     def _packed(self, name: str, keep: Tensor) -> Mask:

@@ -66,6 +66,16 @@ class Group:
         """What the weights take in an archive, about."""
         return sum(weight.n_bytes for weight in self.weights)
 
+    def missed(self, clock: Clock) -> str:
+        """What has not come to its end by then, in words; empty where nothing is to come but fine-tuning."""
+        if not isinstance(self.spec, RateSpec) or self.is_fixed:
+            return ""
+        grown = min(self.spec.done(clock) / RAMP, 1.0)
+        return (
+            f"{self.spec} stands at {self.spec.so_far(clock)}, the price of a bit at {grown:.0%}, and zeros, which are"
+            f" fixed at {FREEZE:.0%} of the training, are not fixed"
+        )
+
     def advance(self, clock: Clock, whole: Whole) -> None:
         """Take the prices afresh, move lam and fix the zeros where it is time.
 

@@ -17,10 +17,18 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from prunecell.enforcement.holds import Holds
-from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
+from prunecell.enforcement.keeping import Steps, check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, StateError, check_count, check_number, nearest
+from prunecell.errors import (
+    OptionError,
+    StateError,
+    UnfinishedWarning,
+    check_count,
+    check_number,
+    nearest,
+    quoted,
+)
 from prunecell.plan import Key, resolve
 from prunecell.quantization.beside import Beside
 from prunecell.quantization.group import Group, check_targets
@@ -90,6 +98,7 @@ class Quantizer:
         self._model, self._finalized = model, False
         self._depth = 0  # of steps: of a wrapper, and of what it wraps
         self._n_without = 0  # steps of optimizers since the clock went on
+        self._steps = Steps()
         self._watches = Watches("quantized weights")
         if optimizer is not None:
             self.attach(optimizer)
@@ -158,6 +167,7 @@ class Quantizer:
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
         self._n_without = 0
+        self._steps.n_told += 1
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
         self._clock = self._clock.advanced(int(n_samples))
@@ -202,7 +212,9 @@ class Quantizer:
         """
         found = {w.name: group.lam for group in self._groups for w in group.weights if _is_priced(group)}
         if name not in found:
-            raise OptionError(f"name={name!r} is illegal: no weight under a RateSpec has it{nearest(name, found)}")
+            raise OptionError(
+                f"name={quoted(name)} is illegal: no weight under a RateSpec has it{nearest(name, found)}"
+            )
         return found[name]
 
     def report(self) -> Report:
@@ -214,11 +226,21 @@ class Quantizer:
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
-    def finalize(self) -> Report:
+    def finalize(self, *, early: bool = False) -> Report:
         """Let go: the model is plain, and its weights are what they are, steps times integers.
 
         Whoever trains on from here trains plain weights. A second call changes nothing.
+
+        Args:
+            early: whether it is meant to let go before the end, so that nothing is to be said of it.
+
+        Warns:
+            UnfinishedWarning: the price of bits has not grown yet, or zeros are not fixed.
         """
+        missed = [told for group in self._groups if (told := group.missed(self._clock))]
+        if missed and not (early or self._finalized):
+            hint = self._steps.untold("quantizer") or "train on, or give the spec a shorter training"
+            warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()
         self._finalized = True
@@ -252,8 +274,9 @@ class Quantizer:
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
         self._depth += 1
+        self._steps.count(optimizer)
         self._n_without += self._depth == 1
-        if self._n_without == _PATIENCE and self._depth == 1:
+        if self._n_without == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
             warnings.warn(
                 f"{_PATIENCE} steps of an optimizer have ended without Quantizer.step(n_samples): call it after each,"
                 " or no price grows and no zero is fixed",
@@ -306,7 +329,7 @@ class Quantizer:
                 weight.leave_(log_step=log_step)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _depth=0)  # a copy that a closure makes, within a step, is in none
+        vars(self).update(state, _depth=0, _steps=Steps())  # a copy that a closure makes, within a step, is in none
         if not self._finalized:
             self._watches.begin_again(self, self._parameters)
             self._holds.begin_again(self, self._held.values())

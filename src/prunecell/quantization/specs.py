@@ -8,6 +8,7 @@ from prunecell.choices import by_name
 from prunecell.described import described, shown
 from prunecell.errors import OptionError, check_count, check_number
 from prunecell.schedules import Clock
+from prunecell.schedules.span import of_all
 
 MOST_BITS = 8
 RAMP, FREEZE = 0.4, 0.8
@@ -81,6 +82,18 @@ class RateSpec:
         else:
             done = clock.samples / (self.samples or 1)
         return min(done, 1.0)
+
+    def so_far(self, clock: Clock) -> str:
+        """How much of the training is over, in words.
+
+        >>> RateSpec(lam=1e-6, epochs=20).so_far(Clock(samples=50, epoch_size=100))
+        '0.5 of 20 epochs'
+        """
+        if self.epochs is not None:
+            return of_all(clock.samples / clock.samples_per_epoch, self.epochs, "epochs")
+        if self.steps is not None:
+            return of_all(clock.steps, self.steps, "steps")
+        return of_all(clock.samples, self.samples or 1, "samples")
 
     def to_data(self) -> Mapping[str, Any]:
         """Its fields as plain data."""

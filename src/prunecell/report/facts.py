@@ -18,6 +18,7 @@ class WeightFacts:
         bytes_dense: what it takes as a dense tensor.
         bytes_stored: what it takes in the archive, or None where none was written.
         bytes_estimated: what its integers will take there, of a quantized weight.
+        waits_for: what has to come before its mask can be filled; empty: nothing.
     """
 
     name: str
@@ -30,6 +31,7 @@ class WeightFacts:
     bytes_dense: int
     bytes_stored: int | None = None
     bytes_estimated: int | None = None
+    waits_for: str = ""
 
     @property
     def sparsity(self) -> float:
@@ -99,7 +101,7 @@ class Report:
         return columns
 
     def notes(self) -> list[str]:
-        """A line on the whole model, one on weights that are not connected, one for each reason to leave some alone."""
+        """Lines on the whole model, on weights that are not connected, that wait, and that were left alone."""
         from prunecell.report.terminal import listed  # noqa: PLC0415 - as in __rich__
 
         reasons: dict[str, list[str]] = {}
@@ -111,7 +113,16 @@ class Report:
         )
         absent = [f"{prod(w.shape) - w.n_weights:,} of {w.name}" for w in self.weights if w.n_weights < prod(w.shape)]
         unconnected = [f"not connected, so not counted as weights: {listed(absent)}"] if absent else []
-        return [whole, *unconnected, *(f"not pruned ({reason}): {listed(names)}" for reason, names in reasons.items())]
+        waiting: dict[str, list[str]] = {}
+        for w in self.weights:
+            if w.waits_for:
+                waiting.setdefault(w.waits_for, []).append(w.name)
+        return [
+            whole,
+            *unconnected,
+            *(f"waits for {what}: {listed(names)}" for what, names in waiting.items()),
+            *(f"not pruned ({reason}): {listed(names)}" for reason, names in reasons.items()),
+        ]
 
     def __rich__(self) -> "Group":
         """The columns as a table, and the notes."""

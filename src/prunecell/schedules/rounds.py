@@ -48,6 +48,11 @@ class Iterative(Span):
             return int(self.sparsity > 0)
         return n_begun(math.log1p(-self.sparsity) / math.log1p(-self.fraction))
 
+    @property
+    def end(self) -> float:
+        """See `Span`: of all rounds."""
+        return self.begin + self.length * self.n_rounds
+
     def progress(self, clock: Clock) -> float:
         """See `Progressing`: of all rounds."""
         return min(self.passed(clock) / (self.length * max(self.n_rounds, 1)), 1.0)

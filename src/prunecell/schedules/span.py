@@ -61,13 +61,43 @@ class Span(ABC):
         """In its unit."""
         return next(float(length) for length in (self.epochs, self.steps, self.samples) if length is not None)
 
+    @property
+    def end(self) -> float:
+        """When it is over, in the unit of the length."""
+        return self.begin + self.length
+
+    def so_far(self, clock: Clock) -> str:
+        """See `Telling`: the time that is over, of all.
+
+        >>> from prunecell.schedules import Cubic
+        >>> Cubic(sparsity=0.9, epochs=8, begin=2).so_far(Clock(samples=250, epoch_size=100))
+        '2.5 of 10 epochs'
+        """
+        unit = "epochs" if self.epochs is not None else "samples" if self.steps is None else "steps"
+        return of_all(self._now(clock), self.end, unit)
+
     def passed(self, clock: Clock) -> float:
         """The time since `begin`, >= 0, in the unit of the length."""
+        return max(self._now(clock) - self.begin, 0.0)
+
+    def _now(self, clock: Clock) -> float:
         if self.epochs is not None:
-            now = clock.samples / clock.samples_per_epoch
-        else:
-            now = float(clock.samples if self.steps is None else clock.steps)
-        return max(now - self.begin, 0.0)
+            return clock.samples / clock.samples_per_epoch
+        return float(clock.samples if self.steps is None else clock.steps)
+
+
+def of_all(now: float, end: float, unit: str) -> str:
+    """How much of a time is over, in words; what is not over yet is never rounded up to all.
+
+    >>> of_all(2.0, 10, "epochs"), of_all(9.999, 10.5, "epochs"), of_all(1200, 50_000, "steps")
+    ('2 of 10 epochs', '9.99 of 10.5 epochs', '1,200 of 50,000 steps')
+    """
+    return f"{_in_words(min(now, end))} of {_in_words(end)} {unit}"
+
+
+def _in_words(number: float) -> str:
+    """With two digits after the point at most, the rest cut off."""
+    return f"{math.floor(round(number * 100, _DIGITS)) / 100:,.2f}".rstrip("0").rstrip(".")
 
 
 def n_whole(number: float) -> int:

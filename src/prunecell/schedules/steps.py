@@ -108,6 +108,10 @@ class Gradual:
         """See `Progressing`: of the updates that change the sparsity."""
         return self.update(clock) / max(self._last, 1)
 
+    def so_far(self, clock: Clock) -> str:
+        """See `Telling`: the updates that were made, of all that change the sparsity."""
+        return f"{self.update(clock):,} of {self._last:,} updates"
+
     def __call__(self, clock: Clock) -> float:
         """The sparsity at that time."""
         n = self.update(clock)

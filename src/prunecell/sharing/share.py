@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 from torch.optim import Optimizer
 
-from prunecell.errors import OptionError, check_count, check_number, check_texts, nearest
+from prunecell.errors import OptionError, check_count, check_number, check_texts, nearest, quoted
 from prunecell.memory import check_apart
 from prunecell.plan.candidates import Candidate, candidates
 from prunecell.sharing.sharing import Sharing
@@ -90,7 +90,7 @@ def _named(names: Iterable[str], found: Iterable[Candidate]) -> Iterator[tuple[s
     by_name = {name: candidate for candidate in found for name in candidate.names}
     for name in names:
         if name not in by_name:
-            raise OptionError(f"there is no parameter {name!r}{nearest(name, by_name)}")
+            raise OptionError(f"there is no parameter {quoted(name)}{nearest(name, by_name)}")
         if why_not := by_name[name].why_not_under(name):
             raise OptionError(f"parameter {name!r} cannot be shared: {why_not}")
         yield by_name[name].name, by_name[name].parameter

@@ -24,7 +24,7 @@ from prunecell.pruning import Pruner
 from prunecell.pruning.calibration import CalibrationBatches, Loss
 from prunecell.schedules import Static
 from prunecell.structured.coupled import Twin
-from prunecell.structured.optimizers import carry_over_, check_optimizer
+from prunecell.structured.optimizers import carry_over_, check_optimizer, holding
 from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
 from prunecell.structured.resizing import resize_
@@ -58,7 +58,8 @@ def remove_(
         plan: one spec, or as in a `Pruner`'s plan, from names and patterns to one spec, or None: units of these stay.
         example: a tensor, or the tuple of all inputs: what the model is run with, in training too. Nothing is learned
             from it, and statistics and random numbers stay as they are.
-        optimizer: goes on with the new parameters, and with the moments of what stays.
+        optimizer: goes on with the new parameters, and with the moments of what stays. One that is not given holds the
+            old parameters, and trains nothing of the model any more: make a new one. The report names such.
         batches: for a criterion that needs more than weights; see `Pruner.calibrate`.
         loss: with batches.
 
@@ -95,6 +96,7 @@ def remove_(
     before = _size(model, twin.n_positions)
     kept = twin.remove(units)
     _check(model, kept, example, optimizer)
+    replaced = [tensor for name, tensor in tensors_of(model).items() if name in kept]
     _shrink_(model, kept, optimizer)
     after, n_samples = _size(model, twin.n_positions), _n_samples(example)
     return Removal(
@@ -102,6 +104,7 @@ def remove_(
         left=left,
         n_parameters=(before[0], after[0]),
         flops=(2 * before[1] // n_samples, 2 * after[1] // n_samples),
+        left_behind=holding(replaced),
     )
 
 

@@ -22,6 +22,7 @@ from prunecell.errors import DivergedError, check_count
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.given import batches_of, check_fit, check_loss, check_task
 from prunecell.training.progress import Epoch, Progress
 
 NOTED_EVERY = 10
@@ -71,6 +72,9 @@ class Task:
         keeper: a Pruner or a Quantizer of the model, attached to the optimizer; None trains densely.
         scheduler: of the optimizer's learning rates, which is stepped after every step of the optimizer.
         beside: name -> what else has a state_dict and belongs to the run: a log, say.
+
+    Raises:
+        OptionTypeError: one of them is of another kind.
     """
 
     model: nn.Module
@@ -82,6 +86,9 @@ class Task:
     keeper: Keeper | None = None
     scheduler: LRScheduler | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_task(vars(self))
 
     def parts(self) -> dict[str, Any]:
         """All that has a state_dict."""
@@ -109,9 +116,11 @@ def fit(
         The progress at the end.
 
     Raises:
-        OptionError, OptionTypeError: the metric is accuracy, and the first validation batch is not of a classifier.
+        OptionError, OptionTypeError: the metric is accuracy, and the first validation batch is not of a classifier; or
+            a batch is no pair, there is none, or the loss is no number that can be learned from.
         DivergedError: the loss is NaN or infinite; the checkpoint is of before.
     """
+    check_fit(task, Task, checkpoint, watch)
     check_count("epochs", epochs)
     progress = Progress()
     parts = task.parts() | {"progress": progress}
@@ -150,9 +159,9 @@ def _finish_epoch(
     """Train on what is left of the epoch that runs, and write down its facts."""
     started = time.perf_counter() - progress.seconds
     task.model.train()
-    for inputs, labels in islice(task.train(len(progress.epochs)), progress.steps, None):
+    for inputs, labels in islice(batches_of(task.train, len(progress.epochs)), progress.steps, None):
         task.optimizer.zero_grad()
-        loss = task.loss(task.model(inputs), labels)
+        loss = check_loss(task.loss(task.model(inputs), labels), task.model)
         loss.backward()  # type: ignore[no-untyped-call] # torch's
         task.optimizer.step()
         if task.scheduler is not None:

@@ -515,7 +515,7 @@ def test_frozen_weights_are_left_alone_unless_they_are_named(mlp):
     quantizer = Quantizer(mlp.model, spec)
     assert "0.weight" not in quantizer.integers
     assert ("0.weight", "frozen: what is not learned can only be rounded") in quantizer.report().skipped
-    quantizer.finalize()
+    quantizer.finalize(early=True)
     assert "0.weight" in Quantizer(mlp.model, {"0.weight": spec}).integers
 
 
@@ -643,4 +643,4 @@ def test_biases_may_begin_far_below_their_first_step(scale):
     quantizer = Quantizer(net, RateSpec(lam=1e-6, steps=5))
     assert not net.bias.any() or scale == 0.02
     assert net.weight.any()
-    quantizer.finalize()
+    quantizer.finalize(early=True)

@@ -561,6 +561,22 @@ def test_what_a_pruner_holds_is_not_removed():
     pruner.finalize()
 
 
+@pytest.mark.parametrize("given", ["it", "another", "none", "gone", "of another model"])
+def test_an_optimizer_that_is_left_behind_is_told(given):
+    net = nn.Sequential(nn.Linear(8, 20), nn.ReLU(), nn.Linear(20, 2))
+    optimizer = torch.optim.Adam((nn.Linear(8, 20) if given == "of another model" else net).parameters())
+    other = torch.optim.SGD(net.parameters(), lr=0.1) if given == "another" else None
+    optimizer.cycle = optimizer
+    if given == "gone":
+        del optimizer
+    removal = remove_(
+        net, RemoveSpec(flops=0.5), torch.zeros(1, 8), optimizer=optimizer if given in {"it", "another"} else None
+    )
+    assert removal.left_behind == {"another": ("SGD",), "none": ("Adam",)}.get(given, ())
+    assert ("still holds the old parameters" in str(removal)) == bool(removal.left_behind)
+    del other
+
+
 def test_an_optimizer_whose_state_has_another_shape_is_refused():
     model = mlp()
     optimizer = torch.optim.Adafactor(model.parameters())

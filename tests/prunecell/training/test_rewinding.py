@@ -12,6 +12,8 @@ from prunecell.schedules import Iterative
 from prunecell.training import Rewind
 from prunecell.training.fitting import Task, fit
 
+pytestmark = pytest.mark.filterwarnings("ignore::prunecell.errors.UnfinishedWarning")  # they let go halfway
+
 ROUND = 5
 
 
