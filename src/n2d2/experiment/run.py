@@ -25,7 +25,7 @@ from n2d2.network.rate import RATE_SECTION
 from prunecell.disk.atomic import replacing
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
-from prunecell.disk.targets import check_folder
+from prunecell.disk.targets import check_place
 from prunecell.errors import NothingSparseWarning, OptionError, some
 from prunecell.files.torch_file import torch_bytes
 from prunecell.pruning import Pruner
@@ -63,16 +63,15 @@ def run(
 
     Raises:
         IniError: nothing in the file is pruned, and nothing becomes integers.
-        OptionError: a run is in the folder, and neither `resume` nor `force` is given; there is none to resume; another
-            run works in it; or a checkpoint has more epochs than are asked for.
+        OptionError: the folder cannot be made; a run is in it, and neither `resume` nor `force` is given; there is none
+            to resume; another run works in it; or a checkpoint has more epochs than are asked for.
         DataError: the data is not there, or a part of it that is needed.
         FormatError: what was read back is not what was written, or a checkpoint is of another run.
         DivergedError: the loss is NaN or infinite.
         KeyboardInterrupt: Ctrl-C; the checkpoints have all that was learned.
     """
     stages = _stages(experiment, reference=reference)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    check_folder(there)
+    there = check_place(folder)
     if there != folder:
         if resume:
             raise _nothing_to_go_on_with(folder)

@@ -15,9 +15,10 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from prunecell.checks import check_pair
 from prunecell.choices import check_callable
 from prunecell.collect.gradients import OF_GRADIENTS
-from prunecell.errors import OptionError, OptionTypeError, check_pair, some, typed
+from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Needs
 from prunecell.fillers import traits_of
 from prunecell.pruning.weight import PrunedWeight

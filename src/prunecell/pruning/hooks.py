@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from prunecell.enforcement.gradients import hooks_on, on_gradient
-from prunecell.enforcement.keeping import Steps
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
+from prunecell.enforcement.steps import Steps
 from prunecell.errors import OptionError
 from prunecell.pruning.weight import PrunedWeight
 

@@ -16,19 +16,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
+from prunecell.checks import check_count, check_number
 from prunecell.enforcement.holds import Holds
-from prunecell.enforcement.keeping import Steps, check_still_there, checked_epoch_size
+from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import (
-    OptionError,
-    StateError,
-    UnfinishedWarning,
-    check_count,
-    check_number,
-    nearest,
-    quoted,
-)
+from prunecell.enforcement.steps import Steps
+from prunecell.errors import OptionError, StateError, UnfinishedWarning, nearest, quoted
 from prunecell.plan import Key, resolve
 from prunecell.quantization.beside import Beside
 from prunecell.quantization.group import Group, check_targets
@@ -97,7 +91,6 @@ class Quantizer:
         self._holds = Holds()
         self._model, self._finalized = model, False
         self._depth = 0  # of steps: of a wrapper, and of what it wraps
-        self._n_without = 0  # steps of optimizers since the clock went on
         self._steps = Steps()
         self._watches = Watches("quantized weights")
         if optimizer is not None:
@@ -166,8 +159,7 @@ class Quantizer:
         check_count("n_samples", n_samples, low=1)
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
-        self._n_without = 0
-        self._steps.n_told += 1
+        self._steps.tell()
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
         self._clock = self._clock.advanced(int(n_samples))
@@ -239,7 +231,10 @@ class Quantizer:
         """
         missed = [told for group in self._groups if (told := group.missed(self._clock))]
         if missed and not (early or self._finalized):
-            hint = self._steps.untold("quantizer") or "train on, or give the spec a shorter training"
+            hint = (
+                self._steps.untold("quantizer", n_counted=self._clock.steps)
+                or "train on, or give the spec a shorter training"
+            )
             warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()
@@ -274,9 +269,8 @@ class Quantizer:
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
         self._depth += 1
-        self._steps.count(optimizer)
-        self._n_without += self._depth == 1
-        if self._n_without == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
+        self._steps.count(optimizer, nested=self._depth > 1)
+        if self._steps.n_untold == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
             warnings.warn(
                 f"{_PATIENCE} steps of an optimizer have ended without Quantizer.step(n_samples): call it after each,"
                 " or no price grows and no zero is fixed",

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prunecell.checks import check_count, check_number
 from prunecell.choices import by_name
 from prunecell.described import described, shown
-from prunecell.errors import OptionError, check_count, check_number
+from prunecell.errors import OptionError
 from prunecell.schedules import Clock
 from prunecell.schedules.span import of_all
 

@@ -5,7 +5,8 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prunecell.errors import OptionError, check_number
+from prunecell.checks import check_number
+from prunecell.errors import OptionError
 from prunecell.schedules.clock import Clock
 
 _DIGITS = 9

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunecell.checks import check_count, check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, check_count, check_number
+from prunecell.errors import OptionError
 from prunecell.schedules.clock import Clock
 
 

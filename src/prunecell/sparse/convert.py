@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from prunecell.archive import Archive
-from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, check_path, typed
+from prunecell.checks import check_path
+from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, typed
 from prunecell.sparse.aside import Before
 from prunecell.sparse.choose import Wish, break_even_table
 from prunecell.sparse.conversion import Conversion

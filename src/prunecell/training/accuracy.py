@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from prunecell.errors import OptionError, OptionTypeError, check_pair, typed
+from prunecell.checks import check_pair
+from prunecell.errors import OptionError, OptionTypeError, typed
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels), with a label for each input, or more of them."""

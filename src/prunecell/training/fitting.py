@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from prunecell.checks import check_count
 from prunecell.choices import by_name
-from prunecell.errors import DivergedError, check_count
+from prunecell.errors import DivergedError
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.training.checkpoint import Checkpoint

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from prunecell.checks import check_mapping, check_pair
 from prunecell.choices import check_callable
-from prunecell.errors import OptionError, OptionTypeError, check_mapping, check_pair, quoted, some, typed
+from prunecell.errors import OptionError, OptionTypeError, quoted, some, typed
 from prunecell.plan.resolve import sparse_weights
 from prunecell.training.checkpoint import Checkpoint
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from prunecell.checks import check_count, check_mapping, check_number, check_seed
+from prunecell.choices import by_name
 from prunecell.described import shown
 from prunecell.disk.claim import alone_in
-from prunecell.errors import OptionError, OptionTypeError, check_count, check_mapping, check_number, nearest, some
+from prunecell.errors import OptionError, OptionTypeError, nearest, some
 from prunecell.tuning.beginning import begin
 from prunecell.tuning.ending import end
 from prunecell.tuning.problem import Problem
@@ -32,13 +34,14 @@ RESULTS = "ray"
 """The folder within a search's folder in which Ray writes its own results."""
 
 _CHECKS: Mapping[str, Callable[[object], None]] = {
-    "seed": lambda value: check_count("seed", value),
+    "seed": check_seed,
     "epochs": lambda value: check_count("epochs", value, low=1),
     "lr": lambda value: check_number("lr", value, low=0, open_low=True),
 }
 """What a space may hold -> what refuses a value of it."""
 
 
+@by_name("space", "cpus", example="RayTune(space={'seed': [0, 1, 2]}, cpus=2)")
 @dataclass(frozen=True, kw_only=True)
 class RayTune:
     """An engine: `tune(..., engine=RayTune())` lets each strategy search in a process of its own.
