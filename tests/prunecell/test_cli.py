@@ -326,7 +326,7 @@ def test_a_run_without_room_on_the_disk_is_told_and_a_stopped_one_how_to_go_on(c
         (["data"], "data: it is no regular file"),
         (["broken.ini"], "broken.ini:1: '[conv1' is no header"),
         (["net.ini", "--data", "nowhere"], "MNIST is not in nowhere"),
-        (["net.ini", "--out", "net.ini"], "net.ini: Not a directory"),
+        (["net.ini", "--out", "net.ini"], "--out 'net.ini' is illegal: net.ini is there already, and no folder"),
         (["net.ini", "--resume", "--force"], "--resume and --force are illegal together"),
     ],
 )

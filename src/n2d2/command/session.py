@@ -29,7 +29,7 @@ from prunecell.errors import OptionError
 from prunecell.plan import Plan
 from prunecell.pruning import Pruner
 from prunecell.report.terminal import columns_of, say
-from prunecell.schedules import Ending
+from prunecell.schedules import Clock, last_of
 
 
 @dataclass(eq=False)
@@ -89,7 +89,7 @@ class Session:
         return {cell: masks[name] for cell, name in self.parameter_names.items() if name in masks}
 
     def prune(self, masks: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-        """Put one Pruner on all cells that are pruned, by their PruneCells or the default plan, in place of another.
+        """Put one Pruner on all cells that are pruned, by a PruneCell or the default plan, in place of another.
 
         Args:
             masks: cell -> the mask that was read; what it prunes is what Gradual, or the default plan, goes on from.
@@ -206,8 +206,8 @@ def told_of(plan: DefaultPlan, session: Session) -> str:
     """The default plan in one line."""
     dense = [cell for cell, name in session.parameter_names.items() if session.plan.get(name, True) is None]
     rest = f"; dense: {', '.join(dense)}" if dense else ""
-    schedules = [spec.schedule for spec in session.plan.values() if spec is not None]
-    sparsity = max((one.last for one in schedules if isinstance(one, Ending)), default=plan.sparsity)
+    pruned = [spec for spec in session.plan.values() if spec is not None]
+    sparsity = max((last_of(spec.schedule, Clock()) for spec in pruned), default=plan.sparsity)
     return f"{sparsity:.4g} of all weights by [{PLAN_SECTION}], within {plan.epochs} epochs{rest}"
 
 

@@ -279,10 +279,10 @@ def _fit(
 
 
 def _line(epoch: Epoch, epochs: int, keeper: Keeper | None) -> str:
-    """The facts of an epoch; zeros among integers come by the price, and no schedule asks for them."""
+    """The facts of an epoch."""
     accuracy = "" if epoch.accuracy is None else f"  validation accuracy {epoch.accuracy:.2%}"
     sparsity = "" if keeper is None else f"  sparsity {epoch.sparsity:.2%}"
-    target = f"  target {epoch.target_sparsity:.2%}" if isinstance(keeper, Pruner) else ""
+    target = "" if epoch.target_sparsity is None else f"  target {epoch.target_sparsity:.2%}"
     number = f"{epoch.number:{len(str(epochs))}d} of {epochs}"
     return f"epoch {number}  loss {epoch.loss:.4f}{accuracy}{sparsity}{target}  {epoch.seconds:.1f} s"
 

@@ -23,12 +23,12 @@ from prunecell.errors import OptionError, OptionTypeError, StateError, Unfinishe
 from prunecell.plan import Plan, Target, resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning.calibration import Calibration, CalibrationBatches, Loss, rounds_of
-from prunecell.pruning.ending import in_words, missed, waiting
 from prunecell.pruning.group import fill, groups_of
 from prunecell.pruning.hooks import Enforcement
 from prunecell.pruning.normed import n_starved
 from prunecell.pruning.reach import check_end
 from prunecell.pruning.state import SUMS, check_state, state_of
+from prunecell.pruning.unfinished import in_words, missed, waiting
 from prunecell.pruning.weight import REST_EVERY, PrunedWeight
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock, counts_epochs

@@ -7,7 +7,7 @@ the rounded weight and the user's gradient stand there again.
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from prunecell.checks import check_count, check_number
+from prunecell.described import shown
 from prunecell.enforcement.holds import Holds
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
@@ -25,12 +26,12 @@ from prunecell.enforcement.steps import Steps
 from prunecell.errors import OptionError, StateError, UnfinishedWarning, nearest, quoted
 from prunecell.plan import Key, resolve
 from prunecell.quantization.beside import Beside
-from prunecell.quantization.group import Group, check_targets
+from prunecell.quantization.group import Group, check_wanted_bytes, groups_of
 from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
 from prunecell.quantization.state import state_of, take_state
-from prunecell.quantization.targets import QUANTIZING, counting, facts_of, groups_of, weights_of
+from prunecell.quantization.targets import QUANTIZING, weights_of
 from prunecell.quantization.whole import Whole
-from prunecell.report.facts import Report
+from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock
 
 QuantizationPlan = Mapping[Key, QuantizationSpec | None]
@@ -85,8 +86,8 @@ class Quantizer:
         self._weights = weights_of(targets)
         self._groups = groups_of(self._weights.values())
         self._whole = Whole(model, [*self._weights.values()])
-        check_targets(self._groups, self._whole)
-        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, counting(self._groups)))
+        check_wanted_bytes(self._groups, self._whole)
+        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._groups)))
         self._beside = Beside(self._held)
         self._holds = Holds()
         self._model, self._finalized = model, False
@@ -172,7 +173,7 @@ class Quantizer:
 
     @epoch_size.setter
     def epoch_size(self, samples: int | None) -> None:
-        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, counting(self._groups)))
+        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, _counting(self._groups)))
 
     @property
     def integers(self) -> dict[str, Tensor]:
@@ -213,8 +214,22 @@ class Quantizer:
         """The facts: every quantized weight, and what was left alone and why."""
         sizes = [p.numel() for p in self._model.parameters() if not isinstance(p, UninitializedParameter)]
         return Report(
-            weights=tuple(facts_of(weight) for weight in self._weights.values()),
+            weights=tuple(
+                WeightFacts(
+                    name=w.name,
+                    shape=tuple(w.parameter.shape),
+                    n_weights=w.parameter.numel(),
+                    n_kept=int(w.parameter.count_nonzero()),
+                    target_sparsity=None,
+                    filler=shown(w.spec),
+                    schedule="",
+                    bytes_dense=w.parameter.numel() * w.parameter.element_size(),
+                    bytes_estimated=w.n_bytes,
+                )
+                for w in self._weights.values()
+            ),
             n_parameters=sum(sizes),
+            done=QUANTIZING.done,
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
@@ -359,3 +374,8 @@ def _scale_of(optimizer: object) -> float:
 
 def _is_priced(group: Group) -> bool:
     return isinstance(group.spec, RateSpec)
+
+
+def _counting(groups: Iterable[Group]) -> Iterator[str]:
+    """The specs that count epochs."""
+    return (str(group.spec) for group in groups if group.spec.counts_epochs)

@@ -54,7 +54,7 @@ class Span(ABC):
 
     @property
     def last(self) -> float:
-        """See `Ending`."""
+        """See `Foreseen`."""
         return float(self.sparsity)
 
     @property
@@ -68,7 +68,7 @@ class Span(ABC):
         return self.begin + self.length
 
     def so_far(self, clock: Clock) -> str:
-        """See `Telling`: the time that is over, of all.
+        """See `SoFar`: the time that is over, of all.
 
         >>> from prunecell.schedules import Cubic
         >>> Cubic(sparsity=0.9, epochs=8, begin=2).so_far(Clock(samples=250, epoch_size=100))

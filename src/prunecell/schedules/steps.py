@@ -34,7 +34,7 @@ class Static:
 
     @property
     def last(self) -> float:
-        """See `Ending`."""
+        """See `Foreseen`."""
         return float(self.sparsity)
 
     def __call__(self, clock: Clock) -> float:  # noqa: ARG002 - the form of a schedule
@@ -92,7 +92,7 @@ class Gradual:
 
     @property
     def last(self) -> float:
-        """See `Ending`."""
+        """See `Foreseen`."""
         if self.float32:
             return _float32_steps(self.start, self.gamma, self.sparsity)[-1]
         return float(max(self.start, self.sparsity))
@@ -110,7 +110,7 @@ class Gradual:
         return self.update(clock) / max(self._last, 1)
 
     def so_far(self, clock: Clock) -> str:
-        """See `Telling`: the updates that were made, of all that change the sparsity."""
+        """See `SoFar`: the updates that were made, of all that change the sparsity."""
         return f"{self.update(clock):,} of {self._last:,} updates"
 
     def __call__(self, clock: Clock) -> float:

@@ -86,7 +86,7 @@ class Twin:
         self.groups: list[Coupled] = []
         self.left: dict[str, str] = {}
         self._ends: set[object] = set()
-        with _quiet(), _telling(), torch.enable_grad():
+        with _quiet(), _as_option_errors(), torch.enable_grad():
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
@@ -126,27 +126,27 @@ class Twin:
         """Leave groups whose units are not alike: the model would be another one when they change places."""
         draw_(self._model)
         generator = torch.Generator().manual_seed(0)
-        ways = self._ways(inputs)
+        runs = self._runs(inputs)
 
-        def are_good(groups: list[Coupled], ways: list[_Run]) -> bool:
+        def are_good(groups: list[Coupled], runs: list[_Run]) -> bool:
             def run() -> list[Tensor]:
-                return [tensor for way in ways for tensor in self._run(inputs, way)]
+                return [tensor for how in runs for tensor in self._run(inputs, how)]
 
             return all(are_alike(run, [(g.places, g.mixed(generator)) for g in groups]) for _ in range(_N_TRIALS))
 
-        if are_good(self.groups, ways):
+        if are_good(self.groups, runs):
             return
-        parts = {"": ways[:1], ", where its code decides by values": [way for way in ways if not way.training]}
+        parts = {"": runs[:1], ", where its code decides by values": [how for how in runs if not how.training]}
         for group in self.groups:
-            found = (where for where, part in {**parts, ", in training": ways}.items() if not are_good([group], part))
+            found = (where for where, part in {**parts, ", in training": runs}.items() if not are_good([group], part))
             if (where := next(found, None)) is not None:
                 self.left[group.root] = f"the model computes something else when they change places{where}"
         self.groups = [group for group in self.groups if group.root not in self.left]
 
     @torch.no_grad()
-    def _ways(self, inputs: tuple[Any, ...]) -> list[_Run]:
+    def _runs(self, inputs: tuple[Any, ...]) -> list[_Run]:
         """All in which what the copy returns can be compared: by an example, and otherwise; in evaluation first."""
-        evaluation, training = self._ways_in(inputs, training=False), self._ways_in(inputs, training=True)
+        evaluation, training = self._runs_in(inputs, training=False), self._runs_in(inputs, training=True)
         if [run.way for run, _ in evaluation] == [run.way for run, _ in training] and all(
             len(a) == len(b) and all(map(torch.equal, a, b))
             for (_, a), (_, b) in zip(evaluation, training, strict=True)
@@ -155,7 +155,7 @@ class Twin:
         sure = [run for run, given in training if all(map(torch.equal, given, self._run(inputs, run, seed=1)))]
         return [*(run for run, _ in evaluation), *sure]  # what draws at random in training is not the same by itself
 
-    def _ways_in(self, inputs: tuple[Any, ...], *, training: bool) -> list[tuple[_Run, list[Tensor]]]:
+    def _runs_in(self, inputs: tuple[Any, ...], *, training: bool) -> list[tuple[_Run, list[Tensor]]]:
         try:
             found = [*ways_of(lambda: self._run(inputs, _Run(training)))]
         except Exception:  # noqa: BLE001 - the model's own code, which may want more in training: see `removal`
@@ -325,8 +325,8 @@ class Twin:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """Say that torch-pruning failed, whatever it raises."""
+def _as_option_errors() -> Iterator[None]:
+    """Whatever torch-pruning raises is an OptionError that says so."""
     try:
         yield
     except OptionError:

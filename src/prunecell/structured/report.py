@@ -43,8 +43,8 @@ class Removal:
         notes += [f"FLOPs of a sample with weights: {self.flops[0]:,} before, {self.flops[1]:,} after"]
         if self.left_behind:
             notes.append(
-                f"{listed(self.left_behind)}: still holds the old parameters, so it does not train this model: give it"
-                " to remove_ as optimizer=, or make a new one"
+                f"optimizers that hold the old parameters still, so they do not train this model: "
+                f"{listed(self.left_behind)}: give one to remove_ as optimizer=, or make a new one"
             )
         reasons: dict[str, list[str]] = {}
         for name, reason in self.left.items():

@@ -116,7 +116,7 @@ class RayTune:
                 ),
                 param_space={"strategy": strategies, **space},
                 tune_config=self.tune_config or tune.TuneConfig(metric="best_bytes", mode="min"),
-                run_config=replace(run, callbacks=[*(run.callbacks or ()), _telling(watch, problem.judge.told)]),
+                run_config=replace(run, callbacks=[*(run.callbacks or ()), _watching(watch, problem.judge.told)]),
             ).fit()
         all_results = [results[n] for n in range(len(results))]
         failed = {_name(one.config or {}): getattr(one.error, "cause", one.error) for one in all_results if one.error}
@@ -212,11 +212,11 @@ def _name(config: Mapping[str, Any]) -> str:
     return "-".join(re.sub(r"[^\w.=-]+", "-", word).strip("-") for word in words)
 
 
-def _telling(watch: Callable[[str], None], told: Callable[[float], str]) -> "Callback":
+def _watching(watch: Callable[[str], None], told: Callable[[float], str]) -> "Callback":
     """What tells, in this process, what Ray is told of each model but the dense one."""
     from ray.tune import Callback  # noqa: PLC0415
 
-    class Telling(Callback):
+    class Watching(Callback):
         """Ray calls it, and keeps a copy on the disk, which tells nobody."""
 
         def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
@@ -231,7 +231,7 @@ def _telling(watch: Callable[[str], None], told: Callable[[float], str]) -> "Cal
             verdict = "good enough" if result["passed"] else "too bad"
             watch(f"{words}  {result['seconds']:5.0f} s  {verdict}")
 
-    return Telling()
+    return Watching()
 
 
 def _merged(log: Log, folder: Path) -> Iterator[Trial]:

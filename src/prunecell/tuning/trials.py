@@ -42,7 +42,7 @@ class Trial:
         stopped: why the training was stopped; "" where it was not.
         seconds: wall clock.
         file: the archive's name in the folder, behind that of its search if there are several; "" where there is none.
-        recipe: Python text that makes such a model, to paste.
+        recipe: Python text that makes this model, bit for bit, to paste.
     """
 
     number: int

@@ -406,7 +406,7 @@ def test_the_filler_none_runs_the_clock_only(mlp):
 
 def test_absent_weights_do_not_count(mlp):
     class UpperHalf:
-        traits = Traits(n_absent=16 * 12)
+        traits = Traits(n_absent={"0.weight": 16 * 12})
 
         def __call__(self, evidence, sparsity):
             keep = torch.zeros(32, 12, dtype=torch.bool)
