@@ -14,12 +14,12 @@ import typer
 
 import prunecell
 from prunecell.checks import LARGEST_SEED
+from prunecell.console.frames import own_frames
+from prunecell.console.options import as_options
+from prunecell.console.terminal import as_a_command, lacks_memory, visible, visible_lines
 from prunecell.disk.endings import WRITTEN_ENDINGS
 from prunecell.disk.targets import check_target
 from prunecell.errors import OptionError, PrunecellError
-from prunecell.report.frames import own_frames
-from prunecell.report.options import as_options
-from prunecell.report.terminal import as_a_command, lacks_memory, visible, visible_lines
 
 if TYPE_CHECKING:
     import prunecell.archive

@@ -25,10 +25,10 @@ from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer
 from n2d2.summary import summarize
 from n2d2.updating import UNKNOWN_EPOCH
+from prunecell.console.terminal import columns_of, say
 from prunecell.errors import OptionError
 from prunecell.plan import Plan
 from prunecell.pruning import Pruner
-from prunecell.report.terminal import columns_of, say
 from prunecell.schedules import Clock, last_of
 
 

@@ -22,6 +22,7 @@ from n2d2.experiment.storing import Stored, checkpoint_bytes, integers_checkpoin
 from n2d2.ini import IniError
 from n2d2.network.default_plan import PLAN_SECTION
 from n2d2.network.rate import RATE_SECTION
+from prunecell.console.terminal import say, visible
 from prunecell.disk.atomic import replacing
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
@@ -31,7 +32,6 @@ from prunecell.files.torch_file import torch_bytes
 from prunecell.pruning import Pruner
 from prunecell.report import Report
 from prunecell.report.picture import draw_run
-from prunecell.report.terminal import say, visible
 from prunecell.sparse.convert import compact_
 from prunecell.training.checkpoint import Checkpoint
 from prunecell.training.fitting import Keeper, Task
@@ -72,16 +72,15 @@ def run(
     """
     stages = _stages(experiment, reference=reference)
     there = check_place(folder)
-    if there != folder:
-        if resume:
-            raise _nothing_to_go_on_with(folder)
-        check_room(there, _bytes_to_write(experiment, folder, stages))
-        experiment.check_data("Learn", "Test")
+    is_new = there != folder
+    check_room(there, _bytes_to_write(experiment, folder, stages))
+    if is_new:  # it is made when nothing can be refused any more
+        _prepare(experiment, folder, resume=resume, force=force)
         folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
-        check_room(folder, _bytes_to_write(experiment, folder, stages))
         console = Console()
-        _prepare(experiment, folder, resume=resume, force=force)
+        if not is_new:
+            _prepare(experiment, folder, resume=resume, force=force)
         checkpoints = {stage: Checkpoint(path=_path(folder, stage)) for stage in stages}
         return _run(experiment, folder, checkpoints, console, epochs=epochs)
 
@@ -166,14 +165,8 @@ def _bytes_to_write(experiment: Experiment, folder: Path, stages: Sequence[str])
     return wanted - sum(path.stat().st_size for path in folder.glob("*.checkpoint"))
 
 
-def _prepare(
-    experiment: Experiment,
-    folder: Path,
-    *,
-    resume: bool,
-    force: bool,
-) -> None:
-    """See that nothing in the folder is destroyed that was not meant to be.
+def _prepare(experiment: Experiment, folder: Path, *, resume: bool, force: bool) -> None:
+    """See that the data is there, and that nothing in the folder is destroyed that was not meant to be.
 
     Raises:
         OptionError: a run is in it, and neither `resume` nor `force` is given; or there is none to resume.

@@ -104,7 +104,7 @@ class Report:
 
     def notes(self) -> list[str]:
         """Lines on the whole model, on weights that are not connected, that wait, and that were left alone."""
-        from prunecell.report.terminal import listed  # noqa: PLC0415 - as in __rich__
+        from prunecell.console.terminal import listed  # noqa: PLC0415 - as in __rich__
 
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:

@@ -31,8 +31,8 @@ class Removal:
 
     def __rich__(self) -> "Group":
         """A table of the units, and the totals."""
+        from prunecell.console.terminal import listed  # noqa: PLC0415
         from prunecell.report.table import rendered  # noqa: PLC0415 - only a printed report needs rich
-        from prunecell.report.terminal import listed  # noqa: PLC0415
 
         columns = [
             ("units of", list(self.units), "total"),

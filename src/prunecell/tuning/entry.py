@@ -16,6 +16,7 @@ from prunecell.described import shown
 from prunecell.disk.claim import alone_in
 from prunecell.disk.targets import check_place
 from prunecell.errors import OptionError, OptionTypeError, quoted, some, typed
+from prunecell.torch_checks import check_model
 from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.tuning.bench import MakeOptimizer
 from prunecell.tuning.chance import doubt
@@ -94,8 +95,7 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     >>> found.best.passed, found.pareto[-1].quality >= found.best.quality
     (True, True)
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     allowance = Allowance(max_drop=max_drop, max_rise=max_rise)
     if metric is not None and max_rise is not None:
         raise OptionError("metric= is illegal with max_rise=, which is of the loss: give max_drop=, or no metric")

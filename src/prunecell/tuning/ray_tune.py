@@ -3,6 +3,7 @@
 It needs the extra `ray`. No other file of prunecell imports this one, and this one imports Ray when it is called.
 """
 
+import math
 import os
 import re
 import time
@@ -25,7 +26,7 @@ from prunecell.tuning.ending import end
 from prunecell.tuning.problem import Problem
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.search import Search
-from prunecell.tuning.trials import LOG, Log, Trial
+from prunecell.tuning.trials import LOG, Log, Trial, line_of
 
 if TYPE_CHECKING:
     from ray.tune import Callback, RunConfig, TuneConfig
@@ -116,7 +117,10 @@ class RayTune:
                 ),
                 param_space={"strategy": strategies, **space},
                 tune_config=self.tune_config or tune.TuneConfig(metric="best_bytes", mode="min"),
-                run_config=replace(run, callbacks=[*(run.callbacks or ()), _watching(watch, problem.judge.told)]),
+                run_config=replace(
+                    run,
+                    callbacks=[*(run.callbacks or ()), _watching(watch, problem.judge.told, log.facts["dense_bytes"])],
+                ),
             ).fit()
         all_results = [results[n] for n in range(len(results))]
         failed = {_name(one.config or {}): getattr(one.error, "cause", one.error) for one in all_results if one.error}
@@ -212,7 +216,7 @@ def _name(config: Mapping[str, Any]) -> str:
     return "-".join(re.sub(r"[^\w.=-]+", "-", word).strip("-") for word in words)
 
 
-def _watching(watch: Callable[[str], None], told: Callable[[float], str]) -> "Callback":
+def _watching(watch: Callable[[str], None], told: Callable[[float], str], dense_bytes: int) -> "Callback":
     """What tells, in this process, what Ray is told of each model but the dense one."""
     from ray.tune import Callback  # noqa: PLC0415
 
@@ -226,10 +230,19 @@ def _watching(watch: Callable[[str], None], told: Callable[[float], str]) -> "Ca
             """Tell of a model."""
             if not result["trial"]:
                 return
-            size = f"{result['bytes']:,.0f} bytes" if result["bytes"] == result["bytes"] else "no file"
-            words = f"{_name(result['config']):<30} {result['knob']:<9.3g} {size:>17}  {told(result['quality'])}"
-            verdict = "good enough" if result["passed"] else "too bad"
-            watch(f"{words}  {result['seconds']:5.0f} s  {verdict}")
+            one = Trial(
+                number=result["trial"],
+                strategy=_name(result["config"]),
+                knob=result["knob"],
+                n_bytes=None if math.isnan(result["bytes"]) else int(result["bytes"]),
+                quality=result["quality"],
+                passed=bool(result["passed"]),
+                stopped="",
+                seconds=result["seconds"],
+                file="",
+                recipe="",
+            )
+            watch(line_of(one, width=30, dense_bytes=dense_bytes, quality=told(one.quality)))
 
     return Watching()
 
