@@ -5,7 +5,8 @@ that is a `Timed` says itself when an update is due, which may be at a constant 
 
 clock    the time, and what a schedule may say of itself
 steps    Static, Gradual
-span     lengths in epochs, steps or samples
+length   of a time, in epochs, steps or samples
+span     what schedules with a length have in common
 ramps    Cubic, Exponential, OneCycle
 rounds   Iterative
 moving   Moving
