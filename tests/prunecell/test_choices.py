@@ -13,18 +13,10 @@ import torch
 import prunecell
 import prunecell.plan.spec
 from prunecell.allocation import ALLOCATIONS, AtLeast
+from prunecell.checks import check_count, check_number, check_path, check_texts
 from prunecell.choices import check_callable, chosen
 from prunecell.described import rebuilt
-from prunecell.errors import (
-    OptionError,
-    OptionTypeError,
-    PrunecellError,
-    UnknownNameError,
-    check_count,
-    check_number,
-    check_path,
-    check_texts,
-)
+from prunecell.errors import OptionError, OptionTypeError, PrunecellError, UnknownNameError
 from prunecell.fillers import FILLERS
 from prunecell.granularity import GRANULARITIES, Slices
 from prunecell.schedules import SCHEDULES, Clock, sparsity_at

@@ -18,7 +18,7 @@ from prunecell import (
     share_,
 )
 from prunecell.errors import OptionError
-from prunecell.graph import fold_batchnorm_, remove_dead_, sort_units_
+from prunecell.graph import chains_of, fold_batchnorm_, remove_dead_, sort_units_
 from prunecell.memory import overlapping
 from prunecell.structured import RemoveSpec, remove_
 
@@ -160,6 +160,26 @@ def test_layers_in_one_memory_are_left_by_what_knows_the_graph(case, change):
     before = model(x)
     change(model, example=X)
     assert torch.allclose(model(x), before, atol=1e-6)
+
+
+def in_chains(model):
+    """The layers whose units may move, or be read by moved ones."""
+    layers = chains_of(model, X).layers
+    return [module for layer in layers for module in (layer.module, *(reading.module for reading in layer.readings))]
+
+
+def test_layers_that_lie_apart_are_in_chains():
+    model = net()
+    assert {id(module) for module in in_chains(model)} == {id(model[0]), id(model[3]), id(model[5])}
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_no_layer_in_one_memory_with_another_is_in_a_chain(case):
+    model = TOGETHER[case]()
+    shared = overlapping(model.parameters())
+    assert shared
+    parameters = [parameter for module in in_chains(model) for parameter in module.parameters()]
+    assert not any(id(parameter) in shared for parameter in parameters)
 
 
 def test_the_message_names_both_and_what_is_right():

@@ -267,9 +267,9 @@ def report(session: Session) -> None:
 
 def tell_unreached(session: Session) -> None:
     """Say what was not pruned as far as the file wants, for the learning was too short."""
-    weights = () if session.pruner is None else session.pruner.report().weights
-    cells = {name: cell for cell, name in session.parameter_names.items()}
-    reached, plan = {cells[one.name]: one.target_sparsity for one in weights}, session.network.default_plan
+    pruner, plan = session.pruner, session.network.default_plan
+    pruned = session.masks.keys()
+    reached = {} if pruner is None else {c: pruner.target_sparsity(session.parameter_names[c]) for c in pruned}
     if plan is None:
         wanted = {cell: quantizer.threshold for cell, quantizer in session.network.quantizers.items()}
         behind = [f"{cell} {now:.3g} of {wanted[cell]:g}" for cell, now in reached.items() if now < wanted[cell]]

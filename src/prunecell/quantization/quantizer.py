@@ -7,7 +7,7 @@ the rounded weight and the user's gradient stand there again.
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,27 +16,22 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
+from prunecell.checks import check_count, check_number
+from prunecell.described import shown
 from prunecell.enforcement.holds import Holds
-from prunecell.enforcement.keeping import Steps, check_still_there, checked_epoch_size
+from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import (
-    OptionError,
-    StateError,
-    UnfinishedWarning,
-    check_count,
-    check_number,
-    nearest,
-    quoted,
-)
+from prunecell.enforcement.steps import Steps
+from prunecell.errors import OptionError, StateError, UnfinishedWarning, nearest, quoted
 from prunecell.plan import Key, resolve
 from prunecell.quantization.beside import Beside
-from prunecell.quantization.group import Group, check_targets
+from prunecell.quantization.group import Group, check_wanted_bytes, groups_of
 from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
 from prunecell.quantization.state import state_of, take_state
-from prunecell.quantization.targets import QUANTIZING, counting, facts_of, groups_of, weights_of
+from prunecell.quantization.targets import QUANTIZING, weights_of
 from prunecell.quantization.whole import Whole
-from prunecell.report.facts import Report
+from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock
 
 QuantizationPlan = Mapping[Key, QuantizationSpec | None]
@@ -91,13 +86,12 @@ class Quantizer:
         self._weights = weights_of(targets)
         self._groups = groups_of(self._weights.values())
         self._whole = Whole(model, [*self._weights.values()])
-        check_targets(self._groups, self._whole)
-        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, counting(self._groups)))
+        check_wanted_bytes(self._groups, self._whole)
+        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._groups)))
         self._beside = Beside(self._held)
         self._holds = Holds()
         self._model, self._finalized = model, False
         self._depth = 0  # of steps: of a wrapper, and of what it wraps
-        self._n_without = 0  # steps of optimizers since the clock went on
         self._steps = Steps()
         self._watches = Watches("quantized weights")
         if optimizer is not None:
@@ -166,8 +160,7 @@ class Quantizer:
         check_count("n_samples", n_samples, low=1)
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
-        self._n_without = 0
-        self._steps.n_told += 1
+        self._steps.tell()
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
         self._clock = self._clock.advanced(int(n_samples))
@@ -180,7 +173,7 @@ class Quantizer:
 
     @epoch_size.setter
     def epoch_size(self, samples: int | None) -> None:
-        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, counting(self._groups)))
+        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, _counting(self._groups)))
 
     @property
     def integers(self) -> dict[str, Tensor]:
@@ -221,8 +214,22 @@ class Quantizer:
         """The facts: every quantized weight, and what was left alone and why."""
         sizes = [p.numel() for p in self._model.parameters() if not isinstance(p, UninitializedParameter)]
         return Report(
-            weights=tuple(facts_of(weight) for weight in self._weights.values()),
+            weights=tuple(
+                WeightFacts(
+                    name=w.name,
+                    shape=tuple(w.parameter.shape),
+                    n_weights=w.parameter.numel(),
+                    n_kept=int(w.parameter.count_nonzero()),
+                    target_sparsity=None,
+                    filler=shown(w.spec),
+                    schedule="",
+                    bytes_dense=w.parameter.numel() * w.parameter.element_size(),
+                    bytes_estimated=w.n_bytes,
+                )
+                for w in self._weights.values()
+            ),
             n_parameters=sum(sizes),
+            done=QUANTIZING.done,
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
@@ -239,7 +246,10 @@ class Quantizer:
         """
         missed = [told for group in self._groups if (told := group.missed(self._clock))]
         if missed and not (early or self._finalized):
-            hint = self._steps.untold("quantizer") or "train on, or give the spec a shorter training"
+            hint = (
+                self._steps.untold("quantizer", n_counted=self._clock.steps)
+                or "train on, or give the spec a shorter training"
+            )
             warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()
@@ -274,9 +284,8 @@ class Quantizer:
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
         self._depth += 1
-        self._steps.count(optimizer)
-        self._n_without += self._depth == 1
-        if self._n_without == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
+        self._steps.count(optimizer, nested=self._depth > 1)
+        if self._steps.n_untold == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
             warnings.warn(
                 f"{_PATIENCE} steps of an optimizer have ended without Quantizer.step(n_samples): call it after each,"
                 " or no price grows and no zero is fixed",
@@ -365,3 +374,8 @@ def _scale_of(optimizer: object) -> float:
 
 def _is_priced(group: Group) -> bool:
     return isinstance(group.spec, RateSpec)
+
+
+def _counting(groups: Iterable[Group]) -> Iterator[str]:
+    """The specs that count epochs."""
+    return (str(group.spec) for group in groups if group.spec.counts_epochs)

@@ -68,8 +68,8 @@ def remove_(
 
     Raises:
         OptionError: nothing can be removed; the goal cannot be reached; a Pruner, Quantizer or Sharing that is in use
-            watches a weight; the model is wrapped for training by several processes; or the smaller model cannot be
-            run, in evaluation or in training. Nothing was changed.
+            watches a weight; a weight lies in memory that another parameter has too; the model is wrapped for training
+            by several processes; or the smaller model cannot be run, in evaluation or in training. Nothing was changed.
         StateError: a layer cannot become smaller. Nothing was changed.
         PlanError: the plan does not fit the model.
 

@@ -1,8 +1,8 @@
 """tune(): the smallest file of a model that is good enough, found by trying."""
 
 import math
-import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -11,18 +11,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from prunecell.checks import check_count, check_number, check_path, check_seed
 from prunecell.described import shown
 from prunecell.disk.claim import alone_in
-from prunecell.disk.targets import check_folder
-from prunecell.errors import OptionError, OptionTypeError, check_count, check_number, check_path, quoted, some, typed
+from prunecell.disk.targets import check_place
+from prunecell.errors import OptionError, OptionTypeError, quoted, some, typed
+from prunecell.torch_checks import check_model
 from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.tuning.bench import MakeOptimizer
+from prunecell.tuning.chance import doubt
 from prunecell.tuning.loaders import check_loader, split
 from prunecell.tuning.problem import Problem
 from prunecell.tuning.quality import Allowance, Loss
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.search import Engine, in_turn
 from prunecell.tuning.strategies import STRATEGIES, Strategy
+from prunecell.tuning.trials import LOG
 
 
 def tune(  # noqa: PLR0913 - a search has many sides, each with a default
@@ -91,8 +95,7 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     >>> found.best.passed, found.pareto[-1].quality >= found.best.quality
     (True, True)
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     allowance = Allowance(max_drop=max_drop, max_rise=max_rise)
     if metric is not None and max_rise is not None:
         raise OptionError("metric= is illegal with max_rise=, which is of the loss: give max_drop=, or no metric")
@@ -108,11 +111,10 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
         check_number("minutes", minutes, low=0, open_low=True)
     if epochs is not None:
         check_count("epochs", epochs, low=1)
-    check_count("seed", seed)
-    check_number("seed", seed, low=0, high=2**32 - 1)
+    check_seed(seed)
     _check_strategies(strategies, model)
     folder = check_path("folder", folder)
-    _check_place(folder)
+    check_place(folder)
     begun, random = time.monotonic(), torch.get_rng_state()
     try:
         problem = Problem(
@@ -132,6 +134,8 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
         _ = problem.dense  # what cannot be measured is told before the folder is made
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
+            if not (folder / LOG).exists() and (why := doubt(problem.judge, problem.model, problem.dense)) is not None:
+                warnings.warn(why, stacklevel=2)
             return engine(problem, folder, watch, begun)
     finally:
         torch.set_rng_state(random)
@@ -143,14 +147,6 @@ def _check_functions(*, loss: object, engine: object, **others: object) -> None:
         if not callable(value) or (name == "engine" and isinstance(value, type)):
             legal = "an engine, as RayTune()" if name == "engine" else "a function"
             raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be {legal}, not {typed(value)}")
-
-
-def _check_place(folder: Path) -> None:
-    """Refuse a folder that cannot be made, before any work is done."""
-    there = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), Path())
-    if not there.is_dir():
-        raise OptionError(f"folder={str(folder)!r} is illegal: {there} is there already, and no folder")
-    check_folder(there)
 
 
 def _check_strategies(strategies: object, model: nn.Module) -> None:

@@ -7,7 +7,7 @@ from prunecell.described import shown
 from prunecell.errors import some
 from prunecell.evidence import Needs
 from prunecell.pruning.group import Group
-from prunecell.schedules import Clock, Ending, progress_at, so_far, sparsity_at
+from prunecell.schedules import Clock, last_of, progress_at, so_far
 from prunecell.schedules import is_over as schedule_is_over
 
 _NEAR = 1e-4
@@ -63,14 +63,8 @@ def _is_early(group: Group, clock: Clock) -> bool:
         return False
     n_asked = sum(weight.target_sparsity * weight.n_weights for weight in group.weights)
     n_weights = sum(weight.n_weights for weight in group.weights)
-    is_far = _wanted(group, clock) - n_asked / max(n_weights, 1) >= _NEAR
+    is_far = last_of(schedule, clock) - n_asked / max(n_weights, 1) >= _NEAR
     return is_far or (not is_over and progress_at(schedule, clock) < _ALMOST)
-
-
-def _wanted(group: Group, clock: Clock) -> float:
-    """The sparsity in the end, or of now where the end is not known."""
-    schedule = group.spec.schedule
-    return schedule.last if isinstance(schedule, Ending) else sparsity_at(schedule, clock)
 
 
 def _standing(group: Group, clock: Clock) -> str:
@@ -80,5 +74,5 @@ def _standing(group: Group, clock: Clock) -> str:
     at = f" stands at {far}" if (far := so_far(schedule, clock)) else ""
     wait = "waits" if len(late) == 1 else "wait"
     waits = f"{some(late)} {wait} for {in_words(next(iter(late.values())))}, " if late else ""
-    reached = f"{n_pruned / max(n_weights, 1):.2%} pruned where {_wanted(group, clock):.2%} was asked for"
+    reached = f"{n_pruned / max(n_weights, 1):.2%} pruned where {last_of(schedule, clock):.2%} was asked for"
     return f"{shown(schedule)}{at}, {waits}{reached}"

@@ -1,6 +1,7 @@
 """A Pruner that lets go says what was not reached, once, and nothing where nothing was missed."""
 
 import copy
+import pickle
 import re
 
 import pytest
@@ -98,6 +99,32 @@ def test_it_may_be_meant(schedule):
 def test_steps_that_the_pruner_was_not_told_of_are_counted(schedule, n_steps, told, message):
     run = Run(PruneSpec(schedule=schedule))
     run.train(n_steps, told)
+    assert re.search(message, warned(run.pruner))
+
+
+def _loaded(run):
+    fresh = Run(PruneSpec(schedule=Cubic(sparsity=0.8, steps=20)))
+    fresh.pruner.load_state_dict(run.pruner.state_dict())
+    return fresh
+
+
+WAYS_ON = {"a state": _loaded, "a copy": copy.deepcopy, "a pickle": lambda run: pickle.loads(pickle.dumps(run))}  # noqa: S301
+"""In which another process, or another object, goes on."""
+
+
+@pytest.mark.parametrize("way", WAYS_ON)
+@pytest.mark.parametrize(
+    ("n_steps", "message"),
+    [
+        (0, r"stands at 7 of 20 steps, .*: train on, or let the schedule end earlier$"),
+        (3, r"stands at 7 of 20 steps, .*: pruner\.step\(n_samples\) was never called in 3 steps of the optimizer"),
+    ],
+)
+def test_what_was_told_before_a_run_went_on_is_known(way, n_steps, message):
+    run = Run(PruneSpec(schedule=Cubic(sparsity=0.8, steps=20)))
+    run.train(7)
+    run = WAYS_ON[way](run)
+    run.train(n_steps, lambda _: False)
     assert re.search(message, warned(run.pruner))
 
 
