@@ -22,7 +22,7 @@ from prunecell.data import mnist
 from prunecell.training.accuracy import Batches
 from prunecell.training.fitting import Task, fit
 
-JOB = read(Path(__file__).parents[1] / "examples" / "lenet.ini")
+JOB = read(Path(__file__).parents[1] / "examples" / "n2d2" / "lenet.ini")
 
 
 class ByHand:

@@ -9,9 +9,9 @@ caches are hot. "cold": a layer inside a model of so many, one after the other, 
 its turn comes. A ratio is the time of the fastest dense float32 over the sparse one's, copies included. "asked" is what
 the project wants to reach. OpenVINO runs where it is installed.
 
-"limit" is what the machine allows: for many samples the entries of the matrix at the rate of a small matrix whose inputs
-stay in the first-level cache; for one sample the same for a small vector; cold, at least the bytes of the packed matrix at
-the bandwidth of memory. All three are measured at the beginning.
+"limit" is what the machine allows: for many samples the entries of the matrix at the rate of a small matrix whose
+inputs stay in the first-level cache; for one sample the same for a small vector; cold, at least the bytes of the packed
+matrix at the bandwidth of memory. All three are measured at the beginning.
 """
 
 import copy
@@ -360,7 +360,7 @@ def exported(model: nn.Module, x: Tensor) -> Task:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (x,), file, dynamo=False, input_names=["x"])
+        torch.onnx.export(model, (x,), file, dynamo=False, input_names=["x"])  # type: ignore[arg-type] # it takes files
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])

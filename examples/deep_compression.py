@@ -20,11 +20,11 @@ from prunecell.data import mnist
 from prunecell.graph import remove_dead_, sort_units_
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--network", choices=["lenet-300-100", "lenet-5"], default="lenet-300-100")
-parser.add_argument("--lam", type=float, default=3e-6)
-parser.add_argument("--dense-epochs", type=int, default=3)
-parser.add_argument("--epochs", type=int, default=20)
-parser.add_argument("--shift", action="store_true")
+parser.add_argument("--network", choices=["lenet-300-100", "lenet-5"], default="lenet-300-100", help="what is learned")
+parser.add_argument("--lam", type=float, default=3e-6, help="what a bit may cost of the loss")
+parser.add_argument("--dense-epochs", type=int, default=3, help="before the weights become integers")
+parser.add_argument("--epochs", type=int, default=20, help="of integers under the price of their bits")
+parser.add_argument("--shift", action="store_true", help="move images by up to one pixel in training")
 parser.add_argument("--data", help="a folder with MNIST's IDX files; by default they are fetched")
 args = parser.parse_args()
 

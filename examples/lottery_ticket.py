@@ -19,7 +19,7 @@ from prunecell.schedules import Iterative
 from prunecell.training import Rewind
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--rounds", type=int, default=8)
+parser.add_argument("--rounds", type=int, default=8, help="that end with a pruning")
 parser.add_argument("--epochs", type=int, default=4, help="of each round")
 parser.add_argument("--rewind", type=int, default=200, help="the step to which weights go back; 0: the first weights")
 parser.add_argument("--data", help="a folder with MNIST's IDX files; by default they are fetched")

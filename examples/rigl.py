@@ -18,8 +18,8 @@ from prunecell.fillers import SET, RigL
 from prunecell.schedules import Moving
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--sparsity", type=float, default=0.98)
-parser.add_argument("--epochs", type=int, default=10)
+parser.add_argument("--sparsity", type=float, default=0.98, help="the part of the weights that is zero")
+parser.add_argument("--epochs", type=int, default=10, help="of each of the three")
 parser.add_argument("--data", help="a folder with MNIST's IDX files; by default they are fetched")
 args = parser.parse_args()
 

@@ -11,6 +11,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import nn
 
+from prunecell.errors import StateError
+
 torch.set_num_threads(1)
 
 # No test hangs on the time that it takes; each run has the same examples (--hypothesis-profile=default draws others).
@@ -211,3 +213,17 @@ def wrong_values():
 @pytest.fixture
 def mutants():
     return _mutants
+
+
+def _refusal(part, state):
+    try:
+        part.load_state_dict(state)
+    except StateError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def state_refusal():
+    """(part, state) -> the message with which a part refuses a state; empty if it takes it."""
+    return _refusal

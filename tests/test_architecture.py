@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGES = ("prunecell", "n2d2", "pytorch_to_n2d2", "keras_to_n2d2", "N2D2")
@@ -63,3 +65,22 @@ def test_imports_point_one_way():
 def test_relative_imports_are_not_used():
     for path in MODULES.values():
         assert not re.search(r"^\s*from \.", path.read_text(), re.MULTILINE), path
+
+
+AT_THE_TOP = {"prunecell", "n2d2"}  # whose files stand in docs/design.md
+
+
+def told_by(package):
+    """The modules that the table of a package's docstring lists: rows of names, and what they are."""
+    text = ast.get_docstring(ast.parse(MODULES[package].read_text())).partition("\n\n")[2]
+    rows = re.findall(r"^ *(\w+(?:, \w+)*)(?:   *\S.*)$", text, re.MULTILINE)
+    return [name for row in rows for name in row.split(", ")]
+
+
+PACKAGED = [name for name, path in MODULES.items() if path.stem == "__init__" and name not in AT_THE_TOP]
+
+
+@pytest.mark.parametrize("package", PACKAGED)
+def test_the_docstring_of_a_package_lists_its_files(package):
+    inside = [name.rpartition(".")[2] for name in MODULES if name.rpartition(".")[0] == package]
+    assert sorted(told_by(package)) == sorted(inside)

@@ -1,5 +1,6 @@
 """The scripts of examples/ run from top to bottom, on scikit-learn's digits in the form of MNIST's files."""
 
+import argparse
 import re
 import runpy
 import struct
@@ -95,6 +96,23 @@ def test_rigl(run):
     assert max(row[-1] for row in rows) <= 30
     moved = [int(re.search(r"% +([\d,]+) ", line)[1].replace(",", "")) for line in printed.splitlines()[1:]]
     assert moved[0] == 0 < min(moved[1:])
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_each_option_says_what_it_is(script, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    options = []
+    add = argparse.ArgumentParser.add_argument
+
+    def adding(parser, *names, **named):
+        options.append((names, named.get("help")))
+        return add(parser, *names, **named)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "add_argument", adding)
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    assert len(options) > 2
+    assert not [names for names, told in options if not told]
 
 
 def test_each_script_is_run_here():

@@ -64,7 +64,7 @@ for epoch in range(args.epochs):
         x = target(x)
         x.back_propagate()
         x.update()
-    print(f"epoch {epoch + 1}: loss {target.loss():.4f}, validation {success('Validation'):.2f} %")
+    print(f"epoch {epoch + 1} of {args.epochs}: loss {target.loss():.4f}, validation {success('Validation'):.2f} %")
 
 print(f"test: {success('Test'):.2f} %")
 target.log_confusion_matrix("lenet")

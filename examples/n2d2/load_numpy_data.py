@@ -54,7 +54,7 @@ for epoch in range(args.epochs):
     target.clear_success()
     for first in range(0, database.get_nb_stimuli("Validation"), args.batch_size):
         target(softmax(model(provider.read_batch(first))))
-    print(f"epoch {epoch + 1}: validation {100 * target.get_average_success():.2f} %")
+    print(f"epoch {epoch + 1} of {args.epochs}: validation {100 * target.get_average_success():.2f} %")
 
 provider.set_partition("Test")
 for first in range(0, database.get_nb_stimuli("Test"), args.batch_size):

@@ -41,7 +41,7 @@ for epoch in range(args.epochs):
         x = target(x)
         x.back_propagate()
         x.update()
-    print(f"epoch {epoch + 1}: loss {target.average_loss():.4f}")
+    print(f"epoch {epoch + 1} of {args.epochs}: loss {target.average_loss():.4f}")
     target.clear_success()
 
 provider.set_partition("Test")

@@ -52,7 +52,7 @@ for epoch in range(args.epochs):
         loss = target(model(stimuli))
         loss.back_propagate()
         loss.update()
-    print(f"epoch {epoch + 1}: {provider.batch_number()} batches, last loss {loss[0]:.4f}")
+    print(f"epoch {epoch + 1} of {args.epochs}: {provider.batch_number()} batches, last loss {loss[0]:.4f}")
 
 model.test()
 provider.set_reading_randomly(False)

@@ -51,7 +51,7 @@ for epoch in range(args.epochs):
         loss = criterion(net(images), labels)
         loss.backward()
         optimizer.step()
-    print(f"epoch {epoch + 1}: last loss {loss.item():.4f}")
+    print(f"epoch {epoch + 1} of {args.epochs}: last loss {loss.item():.4f}")
 
 net.eval()
 with torch.no_grad():

@@ -48,7 +48,7 @@ for epoch in range(args.epochs):
         x = target(softmax(head(x)))
         x.back_propagate()
         x.update()
-    print(f"epoch {epoch + 1}: loss {target.loss():.4f}")
+    print(f"epoch {epoch + 1} of {args.epochs}: loss {target.loss():.4f}")
 
 provider.set_partition("Test")
 head.test()

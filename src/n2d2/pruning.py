@@ -2,15 +2,14 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from n2d2.connected import connected
 from prunecell import Gradual, IterNonStruct, PruneSpec, Random, Static
-from prunecell.bits.mask import Mask
-from prunecell.evidence import Evidence
-from prunecell.fillers import Filler, Traits, keep_all, traits_of
+from prunecell.fillers import Filler, keep_all
 from prunecell.schedules import Schedule
 
 Settings = Mapping[str, Any]
@@ -50,10 +49,9 @@ def spec_of(settings: Settings, seed: int, begun: float | None = None) -> PruneS
     return PruneSpec(filler=FILLERS[settings["prune_filler"]](settings), schedule=schedule, seed=seed)
 
 
-def of_cell(spec: PruneSpec, cell: str | None, connections: torch.Tensor | None) -> PruneSpec:
+def of_cell(spec: PruneSpec, cell: str | None, connections: Mapping[str, torch.Tensor]) -> PruneSpec:
     """The spec of one cell: its seed is its own, and what is not connected is left out."""
-    filler = spec.filler if connections is None else Connected(spec.filler, connections)
-    return replace(spec, filler=filler, seed=cell_seed(spec.seed, cell))
+    return connected(replace(spec, seed=cell_seed(spec.seed, cell)), connections)
 
 
 def sparsity_of(mask: torch.Tensor, connections: torch.Tensor | None = None) -> float:
@@ -65,34 +63,3 @@ def sparsity_of(mask: torch.Tensor, connections: torch.Tensor | None = None) -> 
 def cell_seed(seed: int, cell: str | None) -> int:
     """The seed of one cell under the seed of a run, so that cells draw apart: the same in scripts and INI files."""
     return zlib.crc32(f"{seed}/{cell}".encode())
-
-
-@dataclass(frozen=True, eq=False)
-class Connected:
-    """A filler of the connected weights only; unconnected ones are zero anyway, and no part of the fraction.
-
-    Args:
-        filler: what fills the mask of the connected weights.
-        connections: bool, of the weight's shape.
-    """
-
-    filler: Filler
-    connections: torch.Tensor = field(repr=False)
-
-    @property
-    def traits(self) -> Traits:
-        """As those of the filler within; weights that are not connected do not count as pruned."""
-        return replace(traits_of(self.filler), n_absent=int((~self.connections).sum()))
-
-    def __call__(self, evidence: Evidence, sparsity: float) -> torch.Tensor:
-        """Fill one mask; see the class."""
-        there = self.connections
-        within = replace(
-            evidence,
-            weight=evidence.weight[there],
-            mask=Mask.from_bool(evidence.mask.to_bool()[there]),
-        )
-        filled = self.filler(within, sparsity)
-        keep = torch.zeros_like(there)
-        keep[there] = filled.to_bool() if isinstance(filled, Mask) else filled
-        return keep

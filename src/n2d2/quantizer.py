@@ -17,7 +17,7 @@ from n2d2.refusal import Refused, refused_class
 from n2d2.tensor import Tensor
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell import Plan, Pruner, PruneSpec
-from prunecell.errors import check_count, check_number
+from prunecell.checks import check_count, check_number
 
 
 class Prunable(Protocol):
@@ -143,16 +143,17 @@ class PruneCell(CellQuantizer):
     def detach(self) -> None:
         """Let go of the weights; those that are pruned stay zero until they are trained."""
         if self._pruner is not None:
-            self._pruner.finalize()
+            self._pruner.finalize(early=True)
         self._forget()
 
     def _prune(self) -> None:
         if self._pruner is not None:
-            self._pruner.finalize()
+            self._pruner.finalize(early=True)
         self._pruner = None
         spec = self.spec
         if spec is not None:
-            plan: Plan = dict.fromkeys(self._weights, of_cell(spec, self._owner, self._connections))
+            connections = {} if self._connections is None else {next(iter(self._weights)): self._connections}
+            plan: Plan = dict.fromkeys(self._weights, of_cell(spec, self._owner, connections))
             self._pruner = Pruner(_module_of(self._weights), plan, epoch_size=UNKNOWN_EPOCH)
             if self._optimizer is not None:
                 self._pruner.attach(self._optimizer)
@@ -188,7 +189,7 @@ class PruneCell(CellQuantizer):
     def release(self) -> None:
         """Prune nothing, until a mask is taken or the masks are filled again: other weights are about to come in."""
         if self._pruner is not None:
-            self._pruner.finalize()
+            self._pruner.finalize(early=True)
         self._pruner = None
 
     def refill(self) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from prunecell.training import Checkpoint, Task, evaluate, fit
     from prunecell.tuning import default_plan, sensitivity, tune
 
+    __version__: str
+
 __all__ = [
     "Archive",
     "Checkpoint",
@@ -104,7 +106,7 @@ _MODULES = {
 if not TYPE_CHECKING:  # a type checker then finds names that are not there
 
     def __getattr__(name: str) -> object:
-        """Import what is asked for: a public name from its module, or a module of this package.
+        """Import what is asked for: a public name from its module, a module of this package, or `__version__`.
 
         Raises:
             AttributeError: it is neither; the nearest public name is offered.
@@ -113,11 +115,22 @@ if not TYPE_CHECKING:  # a type checker then finds names that are not there
             found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
             globals()[name] = found  # the next use does not come here
             return found
+        if name == "__version__":
+            return _installed_version()
         if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
             return import_module(f"{__name__}.{name}")
         from prunecell.errors import nearest  # noqa: PLC0415 - only a mistake needs it
 
         raise AttributeError(f"prunecell has no {name!r}{nearest(name, __all__)}")
+
+    def _installed_version() -> str:
+        """The version that is installed, which pyproject.toml says."""
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - few ask
+
+        try:
+            return version(__name__)
+        except PackageNotFoundError:
+            raise AttributeError("prunecell has no __version__: it is not installed, only imported") from None
 
 
 def __dir__() -> list[str]:

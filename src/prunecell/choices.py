@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import TypeVar
 
-from prunecell.errors import OptionTypeError, PrunecellError, UnknownNameError, nearest, typed
+from prunecell.errors import OptionTypeError, PrunecellError, UnknownNameError, nearest, quoted, typed
 
 _T = TypeVar("_T")
 
@@ -29,9 +29,11 @@ def chosen(option: str, name: object, table: Mapping[str, _T]) -> _T:
     prunecell.errors.UnknownNameError: backend='zlip' is illegal; did you mean 'zlib'? Legal: pcodec, zlib
     """
     if not isinstance(name, str):
-        raise OptionTypeError(f"{option}={name!r} is illegal: it must be a name; legal: {', '.join(sorted(table))}")
+        raise OptionTypeError(
+            f"{option}={quoted(name)} is illegal: it must be a name; legal: {', '.join(sorted(table))}"
+        )
     if name not in table:
-        raise UnknownNameError(f"{option}={name!r} is illegal{nearest(name, table)}")
+        raise UnknownNameError(f"{option}={quoted(name)} is illegal{nearest(name, table)}")
     return table[name]
 
 
@@ -92,7 +94,7 @@ def _right_call(cls: type, order: tuple[str, ...], values: tuple[object, ...], n
 
 def _word(value: object) -> str:
     name = getattr(value, "__name__", None)
-    return name if isinstance(name, str) else repr(value)
+    return name if isinstance(name, str) else quoted(value)
 
 
 def check_callable(option: str, value: object, calls: Mapping[str, str]) -> None:
@@ -114,7 +116,7 @@ def check_callable(option: str, value: object, calls: Mapping[str, str]) -> None
         call = getattr(value, "__example__", f"{value.__name__}()")
         raise OptionTypeError(f"{option}={value.__name__} is illegal: it is a class; give an object of it: {call}")
     if not callable(value):
-        raise OptionTypeError(f"{option}={value!r} is illegal: it must be callable{meant(value, calls)}")
+        raise OptionTypeError(f"{option}={quoted(value)} is illegal: it must be callable{meant(value, calls)}")
 
 
 def meant(value: object, calls: Mapping[str, str]) -> str:

@@ -6,16 +6,20 @@ The library is reached through the package, whose names are imported when they a
 import shlex
 import sys
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import prunecell
+from prunecell.checks import LARGEST_SEED
+from prunecell.console.frames import own_frames
+from prunecell.console.options import as_options
+from prunecell.console.terminal import as_a_command, lacks_memory, visible, visible_lines
 from prunecell.disk.endings import WRITTEN_ENDINGS
 from prunecell.disk.targets import check_target
-from prunecell.errors import OptionError
-from prunecell.report.terminal import as_a_command, visible, visible_lines
+from prunecell.errors import OptionError, PrunecellError
 
 if TYPE_CHECKING:
     import prunecell.archive
@@ -35,6 +39,11 @@ app = typer.Typer(
 _INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells."""
 
+_MOST_THREADS = 1024
+
+_ELSEWHERE = {"folder": "out"}
+"""Arguments of the library that options call otherwise."""
+
 _Source = Annotated[
     Path,
     typer.Argument(
@@ -43,9 +52,16 @@ _Source = Annotated[
 ]
 _WRITTEN = f"The file to write; its ending says as what: {', '.join(WRITTEN_ENDINGS)} (CSR arrays)."
 _Force = Annotated[bool, typer.Option("--force", metavar="", help="Replace the target if it is there already.")]
+_Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything random.")]
 _Key = Annotated[
     str | None, typer.Option(help="Which entry of a torch checkpoint is the state_dict; a.b is one within another.")
 ]
+
+
+def _threads(default: str) -> Any:  # noqa: ANN401 - as typer has it
+    """The option for CPU threads."""
+    told = "CPU threads; with one, the bits are the same every time."
+    return typer.Option(min=1, max=_MOST_THREADS, show_default=default, help=told)
 
 
 def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - typer's form
@@ -75,7 +91,7 @@ def run(  # noqa: PLR0913 - options of a command
         ),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: _Seed = 0,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -83,7 +99,7 @@ def run(  # noqa: PLR0913 - options of a command
         ),
     ] = None,
     reference: Annotated[bool, typer.Option(metavar="", help="Train the dense network too, for comparison.")] = True,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads; with one, the bits are the same every time.")] = 1,
+    threads: Annotated[int, _threads("1")] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", metavar="", help="Go on where a run in the folder stopped.")
     ] = False,
@@ -108,18 +124,19 @@ def run(  # noqa: PLR0913 - options of a command
     try:
         run_experiment(experiment, folder, epochs=epochs, reference=reference, resume=resume, force=force)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; to go on: {visible(_going_on())}", err=True)
+        typer.echo(f"interrupted{visible(_going_on(folder))}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     except OSError as error:
-        if any(folder.glob("*.checkpoint")):
-            error.add_note(f"; to go on: {_going_on()}")
+        error.add_note(_going_on(folder))
         raise
 
 
-def _going_on() -> str:
-    """The command that goes on with this run."""
+def _going_on(folder: Path) -> str:
+    """The command that goes on with this run, where it has left a checkpoint in its folder."""
+    if not any(folder.glob("*.checkpoint")):
+        return ""
     words = [word for word in sys.argv[1:] if word not in {"--resume", "--force"}]
-    return shlex.join(["prunecell", *words, "--resume"])
+    return f"; to go on: {shlex.join(['prunecell', *words, '--resume'])}"
 
 
 @app.command()
@@ -221,7 +238,9 @@ def tune(  # noqa: PLR0913 - options of a command
     max_rise: Annotated[
         float | None, typer.Option(min=0, help="Instead: what the loss may rise, relative: 0.05 for 5 %.")
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Wall clock; a longer search goes on from a shorter one.")] = 15,
+    minutes: Annotated[
+        float, typer.Option(help="Wall clock, more than 0; a longer search goes on from a shorter one.")
+    ] = 15,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of each trial; by default as many as fit the minutes.")
     ] = None,
@@ -231,8 +250,8 @@ def tune(  # noqa: PLR0913 - options of a command
             help="Folder for all that is written; by default runs/ and the name of the file.", show_default=False
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default torch's choice.")] = None,
+    seed: _Seed = 0,
+    threads: Annotated[int | None, _threads("torch's choice")] = None,
 ) -> None:
     """Find the smallest file of a trained model that is still good enough.
 
@@ -242,10 +261,10 @@ def tune(  # noqa: PLR0913 - options of a command
 
     from prunecell.tuning.named import of_file  # noqa: PLC0415
 
-    torch.manual_seed(seed)
-    if threads is not None:
-        torch.set_num_threads(threads)
     try:
+        torch.manual_seed(seed)
+        if threads is not None:
+            torch.set_num_threads(threads)
         found = prunecell.tune(
             **of_file(file),
             max_drop=max_drop,
@@ -259,6 +278,12 @@ def tune(  # noqa: PLR0913 - options of a command
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)
         raise typer.Exit(_INTERRUPTED) from None
+    except Exception as error:
+        told = None if lacks_memory(error) else own_frames(error, file.parent)
+        if told is None:
+            raise
+        typer.echo(visible_lines(told), err=True, nl=False)
+        raise typer.Exit(1) from None
     typer.echo(f"\nHow it was made:\n\n{visible_lines(found.recipe)}")
 
 
@@ -291,4 +316,19 @@ def main() -> None:
         for word in sys.argv[1:]:
             if not word or (word.startswith("--") and word.endswith("=")):  # a path would be the current folder
                 raise OptionError(f"{word!r} is illegal: no argument may be empty; the current folder is '.'")
-        app()
+        try:
+            app()
+        except PrunecellError as error:
+            error.args = (as_options(str(error), _options(sys.argv[1:])),)
+            raise
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    """Argument of the library -> the option of the command that is called."""
+    calls = {one.name or one.callback.__name__: one.callback for one in app.registered_commands if one.callback}
+    called = calls.get(next(iter(words), ""))
+    names = (
+        [] if called is None else [p.name for p in signature(called).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    )
+    own = {name: f"--{name.replace('_', '-')}" for name in names}
+    return own | {name: own[option] for name, option in _ELSEWHERE.items() if option in own}

@@ -112,9 +112,9 @@ def rebuilt(data: object, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - wh
         return data
     name = data.get("type", data.get("function"))
     if not isinstance(name, str):
-        raise StateError(f"{data!r} describes no value that can be made again")
+        raise StateError(f"{quoted(data)} describes no value that can be made again")
     if name not in known:
-        raise UnknownNameError(f"{name!r} cannot be made again from its description{nearest(name, known)}")
+        raise UnknownNameError(f"{quoted(name)} cannot be made again from its description{nearest(name, known)}")
     if "function" in data:
         return known[name]
     try:

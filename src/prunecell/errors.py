@@ -11,14 +11,12 @@ PrunecellError
 └── DivergedError    (ArithmeticError) training came to nothing
 
 NothingSparseWarning (UserWarning)  compact_ made no layer sparse
+UnfinishedWarning    (UserWarning)  a Pruner or Quantizer let go of a model before it was done
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
-from numbers import Integral, Real
-from os import PathLike
-from pathlib import Path
+from itertools import islice
 
 
 class PrunecellError(Exception):
@@ -61,6 +59,10 @@ class NothingSparseWarning(UserWarning):
     """`compact_` found no layer that had better be sparse; the message says why."""
 
 
+class UnfinishedWarning(UserWarning):
+    """A Pruner or Quantizer let go of a model before it was done; the message says where it stands."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say what is legal instead of `name`, the nearest match first; nothing where nothing is.
 
@@ -92,14 +94,48 @@ def some(names: Iterable[object], n: int = 5, *, between: str = ", ") -> str:
 def quoted(value: object, width: int = 80) -> str:
     """A value of any kind and length, from anywhere, as a message shows it: its repr, its middle cut out if it is long.
 
-    >>> quoted("fc.weight"), len(quoted("x" * 1000))
-    ("'fc.weight'", 83)
+    Of arrays only shape and dtype are shown, of lists that are long or have arrays in them only the length.
+
+    >>> quoted("fc.weight"), len(quoted("x" * 1000)), quoted(list(range(1000)))
+    ("'fc.weight'", 83, '<list of 1,000>')
     """
+    if (brief := _brief(value)) is not None:
+        return brief
     try:
-        text = repr(value).replace("\n", " ")  # a tensor's has lines
+        text = repr(value).replace("\n", " ")
     except (ValueError, RecursionError):  # a number of too many digits, lists in lists in lists
         return typed(value)
     return text if len(text) <= width else f"{text[: width // 2]}...{text[-width // 2 :]}"
+
+
+_MOST_ITEMS = 20
+"""Of a list whose items are shown."""
+_DEEPEST = 3
+"""Lists in lists that are looked through for arrays."""
+
+
+def _brief(value: object, depth: int = 0) -> str | None:
+    """What an array is, or a collection that is too much to be shown; None of anything else."""
+    if shape := _shape_of(value):
+        return f"<{type(value).__name__} of shape {shape}, {value.dtype}>"  # type: ignore[attr-defined] # arrays have one
+    if isinstance(value, list | tuple | set | frozenset | dict) and depth <= _DEEPEST:
+        items = islice(value.values() if isinstance(value, dict) else value, _MOST_ITEMS)
+        if len(value) > _MOST_ITEMS or any(_brief(item, depth + 1) for item in items):
+            return f"<{type(value).__name__} of {len(value):,}>"
+    return None
+
+
+def _shape_of(value: object) -> tuple[int, ...]:
+    """The shape of a tensor, or of another library's array; () of what is one number, or none of them.
+
+    No library of arrays is known here, because the command line starts with this file.
+    """
+    if isinstance(value, type) or not hasattr(type(value), "dtype"):
+        return ()
+    try:
+        return tuple(value.shape)  # type: ignore[attr-defined] # it is asked
+    except (AttributeError, TypeError, RuntimeError):  # a parameter that is not initialized has none
+        return ()
 
 
 def typed(value: object) -> str:
@@ -112,32 +148,6 @@ def typed(value: object) -> str:
     return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
-def check_number(name: str, value: object, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
-    """Refuse, by name, a value that is not a finite real number in [low, high] (or (low, high]).
-
-    Raises:
-        OptionTypeError: `value` is not a number (a bool is not one either).
-        OptionError: it is NaN, infinite, or out of range.
-
-    >>> check_number("sparsity", 1.5, low=0, high=1)
-    Traceback (most recent call last):
-    prunecell.errors.OptionError: sparsity=1.5 is illegal: it must be a number in [0, 1]
-    """
-    legal = _range(low, high, open_low=open_low)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise OptionTypeError(f"{name}={value!r} is illegal: it must be {legal}, not {typed(value)}")
-    number = float(value)
-    if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
-        raise OptionError(f"{name}={value!r} is illegal: it must be {legal}{percent(number) if high == 1 else ''}")
-
-
-def _range(low: float, high: float, *, open_low: bool) -> str:
-    """What a number in this range is called, without the ends that are none."""
-    if high < math.inf:
-        return f"a number <= {high}" if low == -math.inf else f"a number in {'(' if open_low else '['}{low}, {high}]"
-    return "a finite number" if low == -math.inf else f"a finite number {'>' if open_low else '>='} {low}"
-
-
 def percent(number: float) -> str:
     """Say what a number is as a fraction, where it looks like a percentage; else nothing.
 
@@ -145,66 +155,3 @@ def percent(number: float) -> str:
     '; 90 % is 0.9'
     """
     return f"; {number:g} % is {number / 100:g}" if 2 <= number <= 100 else ""  # noqa: PLR2004 - 1.5 is no percentage
-
-
-def check_count(name: str, value: object, *, low: int = 0) -> None:
-    """Refuse, by name, a value that is not a whole number of at least `low`.
-
-    Raises:
-        OptionTypeError: `value` is not an integer.
-        OptionError: it is smaller than `low`.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionTypeError(f"{name}={value!r} is illegal: it must be a whole number >= {low}, not {typed(value)}")
-    if value < low:
-        raise OptionError(f"{name}={value!r} is illegal: it must be a whole number >= {low}")
-
-
-def check_texts(name: str, value: object) -> tuple[str, ...]:
-    """Return the texts of a list; refuse, by name, one text, which Python would take letter by letter.
-
-    Raises:
-        OptionTypeError: it is a text, or nothing that can be gone through, or something in it is no text.
-
-    >>> check_texts("names", "0.weight")
-    Traceback (most recent call last):
-    prunecell.errors.OptionTypeError: names='0.weight' is illegal: it must be a list of texts, as ['0.weight']
-    """
-    if isinstance(value, str):
-        raise OptionTypeError(f"{name}={value!r} is illegal: it must be a list of texts, as {[value]!r}")
-    if not isinstance(value, Iterable):
-        raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a list of texts")
-    texts = tuple(value)
-    for text in texts:
-        if not isinstance(text, str):
-            raise OptionTypeError(f"{name} holds {quoted(text)}: it must be a list of texts")
-    return texts
-
-
-def check_path(name: str, value: object) -> Path:
-    """Return the path; refuse, by name, what is none, and the empty text, which would be the current folder.
-
-    Raises:
-        OptionTypeError: it is neither text nor a Path.
-        OptionError: it is empty.
-
-    >>> check_path("path", "")
-    Traceback (most recent call last):
-    prunecell.errors.OptionError: path='' is illegal: it must be the name of a file or folder; the current folder is '.'
-    """
-    legal = "it must be the name of a file or folder"
-    if not isinstance(value, str | PathLike):
-        raise OptionTypeError(f"{name}={quoted(value)} is illegal: {legal}, not {typed(value)}")
-    if value == "":
-        raise OptionError(f"{name}='' is illegal: {legal}; the current folder is '.'")
-    return Path(value)
-
-
-def check_mapping(name: str, value: object, legal: str) -> None:
-    """Refuse, by name, what is no mapping; `legal` says what it must be.
-
-    Raises:
-        OptionTypeError: it is none.
-    """
-    if not isinstance(value, Mapping):
-        raise OptionTypeError(f"{name} is {typed(value)}: it must be {legal}")

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import Keys, Scores
+from prunecell.checks import check_count
 from prunecell.choices import by_name, example_of, meant
-from prunecell.errors import OptionError, OptionTypeError, check_count
+from prunecell.errors import OptionError, OptionTypeError, quoted
 
 
 class Granularity(Protocol):
@@ -64,11 +65,13 @@ class Slices:
 
     def __post_init__(self) -> None:
         if not isinstance(self.dims, tuple | list):
-            raise OptionTypeError(f"dims={self.dims!r} is illegal: it must be a tuple of dimensions, such as (0,)")
+            raise OptionTypeError(
+                f"dims={quoted(self.dims)} is illegal: it must be a tuple of dimensions, such as (0,)"
+            )
         for dim in self.dims:
             check_count("dims", dim)
         if not self.dims or list(self.dims) != sorted(set(self.dims)):
-            raise OptionError(f"dims={self.dims!r} is illegal: it must be dimensions in ascending order")
+            raise OptionError(f"dims={quoted(self.dims)} is illegal: it must be dimensions in ascending order")
 
     def group(self, keys: Keys) -> Keys:
         """See `Granularity`."""
@@ -84,7 +87,7 @@ class Slices:
 
     def _check(self, shape: torch.Size) -> None:
         if self.dims[-1] >= len(shape):
-            raise OptionError(f"dims={self.dims!r} is illegal for a weight of shape {tuple(shape)}")
+            raise OptionError(f"dims={quoted(self.dims)} is illegal for a weight of shape {tuple(shape)}")
 
 
 @by_name("rows", "columns", example="Blocks(rows=1, columns=4)")
@@ -202,7 +205,7 @@ def check_granularity(granularity: object) -> None:
             else f"prunecell.granularity.{name}"
             for name, known in GRANULARITIES.items()
         }
-        given = granularity.__name__ if isinstance(granularity, type) else repr(granularity)
+        given = granularity.__name__ if isinstance(granularity, type) else quoted(granularity)
         raise OptionTypeError(
             f"granularity={given} is illegal: it must be an object that groups weights{meant(granularity, calls)}"
         )

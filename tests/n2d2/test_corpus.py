@@ -22,7 +22,7 @@ from prunecell.graph.units import remove_dead_, sort_units_
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PUBLISHED = {  # parameters that exist; multiplications of one stimulus; Conv and Fc cells
-    "lenet.ini": (60_570 + 6 + 16 + 120 + 84 + 10, 326_520, 5),
+    "n2d2/lenet.ini": (60_570 + 6 + 16 + 120 + 84 + 10, 326_520, 5),
     "n2d2/cifar10.ini": (307_946, 38_653_952, 7),
     "n2d2/resnet18.ini": (11_689_512, 1_814_073_344, 21),
     "n2d2/mobilenet_v1.ini": (4_231_976, 568_740_352, 28),
@@ -81,7 +81,7 @@ def lived(network: Experiment, folder: Path) -> None:
         assert not weight[~mask].any()
         assert mask.float().mean() <= 1 - pruner.target_sparsity(name) + 1e-6
         assert not torch.equal(weight[mask], before[name][mask])
-    pruner.finalize()
+    pruner.finalize(early=True)
     save(model, folder / "net.pcell")
     state = load(folder / "net.pcell")
     assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
@@ -108,7 +108,7 @@ def test_so_does_a_network_that_comes_from_an_onnx_file(tmp_path):
 # ---- hidden units ----
 
 HIDDEN = {
-    "lenet.ini": 2,  # conv1 and conv2 are connected by a table, which would not move along
+    "n2d2/lenet.ini": 2,  # conv1 and conv2 are connected by a table, which would not move along
     "n2d2/cifar10.ini": 6,
     "n2d2/resnet18.ini": 8,  # within its blocks
     "n2d2/mobilenet_v1.ini": 1,  # all others are read by groups
@@ -174,7 +174,17 @@ def test_thresholds_of_single_cells_hold():
 
 
 def test_lenet_ends_at_more_than_nine_tenths():
-    network = network_of("lenet.ini")
+    network = network_of("n2d2/lenet.ini")
     sizes = {row.layer.split()[0]: row.kept for row in summarize(network.model).rows}
     kept = {name: sizes[name] * (1 - quantizer.threshold) for name, quantizer in network.network.quantizers.items()}
     assert 1 - sum(kept.values()) / sum(sizes[name] for name in kept) > 0.9
+
+
+def test_the_default_plan_takes_as_much_of_the_same_lenet():
+    by_plan, by_hand = (network_of(name) for name in ("lenet.ini", "n2d2/lenet.ini"))
+    assert summarize(by_plan.model).rows == summarize(by_hand.model).rows
+    pruner = pc.Pruner(by_plan.model, by_plan.plan, epoch_size=1)
+    for _ in range(by_plan.network.default_plan.epochs):
+        pruner.step(1)
+    n_pruned = sum(weight.n_weights - weight.n_kept for weight in pruner.report().weights)
+    assert n_pruned / 60_570 > 0.911

@@ -126,7 +126,7 @@ def test_what_is_no_graph_is_refused(provider, make, message):
 def test_what_the_options_of_fit_print(net, capsys, options, epochs):
     net.fit(3, **options)
     lines = capsys.readouterr().out.splitlines()
-    assert [int(line.split(":")[0].removeprefix("epoch ")) for line in lines] == epochs
+    assert [line.split(":")[0] for line in lines] == [f"epoch {epoch} of 3" for epoch in epochs]
     assert all(f"({options.get('valid_metric', 'Sensitivity')}" in line for line in lines)
     assert ("stimuli per second" in lines[0]) == ("bench" in options)
 

@@ -100,7 +100,8 @@ def test_fit_and_run_test(provider, capsys, tmp_path, monkeypatch):
     model.fit(5)
     assert model.run_test() > 0.85
     printed = capsys.readouterr().out.splitlines()
-    assert list(dict.fromkeys(line.split(":")[0] for line in printed)) == [*(f"epoch {i}" for i in range(1, 6)), "test"]
+    told = list(dict.fromkeys(line.split(":")[0] for line in printed))
+    assert told == [*(f"epoch {i} of 5" for i in range(1, 6)), "test"]
     assert "validation" in printed[0]
     model.fit(1)  # a second time is no hindrance
     model.summary()

@@ -6,16 +6,20 @@ import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import prunecell
 import prunecell.plan.spec
 from prunecell.allocation import ALLOCATIONS, AtLeast
-from prunecell.choices import chosen
-from prunecell.errors import OptionError, OptionTypeError, UnknownNameError
+from prunecell.checks import check_count, check_number, check_path, check_texts
+from prunecell.choices import check_callable, chosen
+from prunecell.described import rebuilt
+from prunecell.errors import OptionError, OptionTypeError, PrunecellError, UnknownNameError
 from prunecell.fillers import FILLERS
 from prunecell.granularity import GRANULARITIES, Slices
-from prunecell.schedules import SCHEDULES
+from prunecell.schedules import SCHEDULES, Clock, sparsity_at
 
 TABLE = {"exact": 1, "fp16": 2, "int8": None}
 
@@ -43,7 +47,9 @@ def names():
     public = {name: getattr(prunecell, name) for name in prunecell.__all__}
     modules = (prunecell.granularity, prunecell.schedules, prunecell.fillers, prunecell.allocation)
     ours = {name: value for module in modules for name, value in vars(module).items()}
-    return {**public, **ours, "prunecell": prunecell, "Path": Path}
+    model = torch.nn.Linear(2, 2)
+    parts = {"model": model, "optimizer": torch.optim.SGD(model.parameters()), "batches_of_epoch": lambda _: []}
+    return {**public, **ours, **parts, "prunecell": prunecell, "Path": Path}
 
 
 def classes():
@@ -53,13 +59,65 @@ def classes():
     return [*found, prunecell.PruneSpec, prunecell.Task, prunecell.Checkpoint]
 
 
+LARGE = {
+    "matrix": torch.rand(50, 50),
+    "vector": torch.rand(3),
+    "parameter": torch.nn.Parameter(torch.rand(4, 4)),
+    "array": np.ones((50, 50)),
+    "list": list(range(100_000)),
+    "list of tensors": [torch.rand(50, 50)],
+    "list in a list": [[torch.rand(9, 9)]],
+    "dict": {"weight": torch.rand(9, 9)},
+    "text": "x" * 100_000,
+}
+
+
+def check_told(error):
+    assert len(str(error)) < 900, "legal values are listed, and a few dozen characters of the given one"
+    assert "tensor(" not in str(error)
+
+
+@pytest.mark.parametrize("large", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize("cls", [*classes(), prunecell.RateSpec, prunecell.IntSpec], ids=lambda cls: cls.__name__)
+def test_a_large_value_is_taken_or_refused_in_few_words(cls, large):
+    example = eval(cls.__example__, names())  # noqa: S307
+    for field in fields(cls):
+        try:
+            cls(**{f.name: getattr(example, f.name) for f in fields(cls) if f.init} | {field.name: large})
+        except PrunecellError as error:
+            check_told(error)
+
+
+REFUSING = {
+    "chosen": lambda value: chosen("values", value, TABLE),
+    "number": lambda value: check_number("lr", value, low=0),
+    "count": lambda value: check_count("steps", value),
+    "texts": lambda value: check_texts("names", [value, 3]),
+    "path": lambda value: check_path("path", [value]),
+    "callable": lambda value: check_callable("loss", [value], {}),
+    "schedule": lambda value: sparsity_at(lambda _: value, Clock()),
+    "description": lambda value: rebuilt({"type": value}, {}),
+    "plan": lambda value: prunecell.Pruner(torch.nn.Linear(2, 2), [value]),
+    "spec": lambda value: prunecell.Pruner(torch.nn.Linear(2, 2), {"weight": [value]}),
+    "integers": lambda value: prunecell.Quantizer(torch.nn.Linear(2, 2), {"weight": [value]}),
+}
+
+
+@pytest.mark.parametrize("large", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize("refuse", REFUSING.values(), ids=REFUSING)
+def test_messages_show_a_large_value_in_few_words(refuse, large):
+    with pytest.raises(PrunecellError) as caught:
+        refuse(large)
+    check_told(caught.value)
+
+
 @pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
 def test_values_without_names_are_refused_with_a_call_that_is_right(cls):
     for values in ([0.9], [0.9, 1], [0.9, 1, 2, 3, 4, 5, 6, 7], [prunecell.Static(sparsity=0.5)], [(0,)]):
         with pytest.raises(OptionTypeError, match=f"^{cls.__name__} takes its values by name: ") as caught:
             cls(*values)
         call = str(caught.value).partition("by name: ")[2].removeprefix("for example ")
-        eval(call, names() | dict.fromkeys(["model", "optimizer", "batches_of_epoch"]))  # noqa: S307 - our own words
+        eval(call, names())  # noqa: S307 - our own words
 
 
 @pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)

@@ -1,6 +1,7 @@
 """The command `prunecell`: what it writes, how it stops and goes on, and what it refuses."""
 
 import errno
+import inspect
 import json
 import os
 import re
@@ -105,7 +106,9 @@ def refusal(capsys, monkeypatch):
 def test_a_run_reports_and_leaves_its_files(command):
     out = command("run", "net.ini", "--epochs", "4")
     assert "net: dense" in out
-    assert re.search(r"epoch   4  loss \d\.\d+  validation accuracy \d+\.\d\d%  sparsity 60\.\d+%  target 60\.00%", out)
+    assert re.search(
+        r"epoch 4 of 4  loss \d\.\d+  validation accuracy \d+\.\d\d%  sparsity 60\.\d+%  target 60\.00%", out
+    )
     assert "not pruned (a bias)" in out
     assert "whole model: " in out
     result = json.loads(Path("runs/net/report.json").read_text())
@@ -261,7 +264,9 @@ def test_a_run_goes_on_under_the_same_setting_only(command, refusal):
         return refusal("run", "net.ini", "--out", "out", "--resume", *words)
 
     command("run", "net.ini", "--epochs", "2", "--out", "out")
-    assert "epochs=1 is illegal: out/dense.checkpoint has 2 already: give --epochs 2 or more" in again("--epochs", "1")
+    assert "--epochs 1 is illegal: out/dense.checkpoint has 2 already: give --epochs 2 or more" in again(
+        "--epochs", "1"
+    )
     problem = "out/dense.checkpoint is of another run: setting does not fit: "
     assert problem + "it was made with seed 0, not 7" in again("--epochs", "2", "--seed", "7")
     Path("net.ini").write_text(INI.replace("LearningRate=0.1", "LearningRate=0.2"))
@@ -321,7 +326,7 @@ def test_a_run_without_room_on_the_disk_is_told_and_a_stopped_one_how_to_go_on(c
         (["data"], "data: it is no regular file"),
         (["broken.ini"], "broken.ini:1: '[conv1' is no header"),
         (["net.ini", "--data", "nowhere"], "MNIST is not in nowhere"),
-        (["net.ini", "--out", "net.ini"], "net.ini: Not a directory"),
+        (["net.ini", "--out", "net.ini"], "--out 'net.ini' is illegal: net.ini is there already, and no folder"),
         (["net.ini", "--resume", "--force"], "--resume and --force are illegal together"),
     ],
 )
@@ -376,7 +381,7 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
             ["pack", "eye", "a.pcell"],
             "eye: its name has no ending: it must be one of those read: .bin, .bin.index.json, .ckpt,",
         ),
-        (["pack", "eye.pt", "a.pcell", "--values", "int9"], "values='int9' is illegal; did you mean 'int8'?"),
+        (["pack", "eye.pt", "a.pcell", "--values", "int9"], "--values 'int9' is illegal; did you mean 'int8'?"),
         (
             ["unpack", "empty.pcell", "a.pt"],
             "empty.pcell: it is an empty file, not a .pcell file: copy or save it again",
@@ -397,8 +402,8 @@ def test_a_checkpoint_is_never_overwritten_by_an_archive(refusal):
         ),
         (["pack", "eye.pt", "nowhere/a.pcell"], "nowhere/a.pcell: there is no folder nowhere"),
         (["pack", "eye.pt", "eye.pt/a.pcell"], "eye.pt/a.pcell: eye.pt is no folder"),
-        (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: key='model' is illegal: no state_dict is there"),
-        (["pack", "empty.pcell", "a.pcell", "--key", "x"], "key='x' is illegal: only a torch checkpoint has entries"),
+        (["pack", "eye.pt", "a.pcell", "--key", "model"], "eye.pt: --key 'model' is illegal: no state_dict is there"),
+        (["pack", "empty.pcell", "a.pcell", "--key", "x"], "--key 'x' is illegal: only a torch checkpoint has entries"),
         (["export", "eye.pt", "a.onnx"], "a.onnx: such a file holds a program, which needs the model"),
     ],
 )
@@ -539,22 +544,64 @@ def test_a_run_is_begun_anew_only_by_force(command, refusal, finished):
 
 @pytest.mark.usefixtures("workplace")
 def test_a_resumed_run_prints_the_epochs_that_it_learns(command):
-    words = ["run", "net.ini", "--out", "out", "--no-reference", "--resume"]
+    words = ["run", "net.ini", "--out", "out", "--no-reference"]
     command(*words, "--epochs", "2")
+    words.append("--resume")
     learned = "all 2 epochs were learned before; more --epochs go on\n"
     out = command(*words, "--epochs", "2")
     assert learned in out
     assert not re.findall("^epoch ", out, re.MULTILINE)
     out = command(*words, "--epochs", "4")
     assert learned not in out
-    assert "going on after epoch 2\nepoch   3 " in out
+    assert "going on after epoch 2\nepoch 3 of 4  " in out
     assert re.findall(r"^epoch +(\d)", out, re.MULTILINE) == ["3", "4"]
 
 
 @pytest.mark.usefixtures("workplace")
-def test_resuming_without_a_run_says_that_it_begins_anew(command):
-    words = ["run", "net.ini", "--epochs", "1", "--out", "out", "--no-reference", "--resume"]
-    assert "out: there is no run in it to go on with: beginning anew" in command(*words)
+@pytest.mark.parametrize("there", [[], ["out"], ["out/notes.txt"], ["out/net.pcell"]], ids=str)
+def test_where_there_is_nothing_to_resume_nothing_is_begun(command, refusal, there):
+    words = ["run", "net.ini", "--epochs", "1", "--no-reference"]
+    command(*words, "--out", "mine")
+    for path in map(Path, there):
+        path.mkdir() if not path.suffix else path.parent.mkdir()
+        path.suffix and path.write_text("1")
+    before = [*Path().rglob("*")]
+    told = refusal(*words, "--out", "out", "--resume")
+    assert "error: out: there is no checkpoint in it to go on from; there is one in mine; nothing was done" in told
+    assert sorted(Path().rglob("*")) == sorted(before)
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(
+    ("words", "problem"), [(["--data", "nowhere"], "MNIST is not in nowhere"), ([], "No space left on device")]
+)
+def test_what_is_missing_is_told_before_a_folder_is_made(refusal, monkeypatch, words, problem):
+    if not words:
+        monkeypatch.setattr("n2d2.experiment.run.checkpoint_bytes", lambda _: 10**18)
+    before = [*Path().rglob("*")]
+    assert problem in refusal("run", "net.ini", "--out", "deep/out", "--epochs", "1", *words)
+    assert sorted(Path().rglob("*")) == sorted(before)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_an_interruption_before_the_first_checkpoint_tells_no_way_to_go_on(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Experiment, "optimizer", interrupted)
+    assert call(capsys, monkeypatch, "run", "net.ini", status=130)[1] == "interrupted\n"
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_a_schedule_asked_for_is_told_where_there_is_one(command):
+    Path("net.ini").write_text(INI + RATE)
+    out = command("run", "net.ini", "--epochs", "2")
+    told = re.findall(r"^epoch \d of (\d)  .*?(  sparsity \S+)?(  target \S+)?  \S+ s$", out, re.MULTILINE)
+    assert [(n, bool(sparsity), bool(target)) for n, sparsity, target in told] == [
+        *[("2", False, False)] * 2,
+        *[("2", True, True)] * 2,
+        *[("3", True, False)] * 3,
+    ]
 
 
 @pytest.mark.usefixtures("workplace")
@@ -573,7 +620,7 @@ def test_an_epoch_is_compared_with_what_its_weights_were_asked_for(command):
     assert fc2 in INI
     Path("net.ini").write_text(f"{INI.replace(fc2, f'{fc2}other_')}\n[other_config]\n{other}")
     out = command("run", "net.ini", "--epochs", "4", "--no-reference")
-    sparsity, target = map(float, re.search(r"epoch   4 .*sparsity (\d+\.\d+)%  target (\d+\.\d+)%", out).groups())
+    sparsity, target = map(float, re.search(r"epoch 4 of 4 .*sparsity (\d+\.\d+)%  target (\d+\.\d+)%", out).groups())
     assert 30 < target < 60
     assert sparsity == pytest.approx(target, abs=0.5)
 
@@ -706,3 +753,56 @@ def test_an_interrupted_tuning_says_that_nothing_was_kept(capsys, monkeypatch):
         "1 of 26: linear\n",
         "interrupted; nothing was kept\n",
     )
+
+
+# ---- the words of the options ----------------------------------------------------------------------------------------
+
+WRONG_SEEDS = ["--seed -1", "--seed 4294967296", "--seed 18446744073709551616"]
+WRONG_THREADS = ["--threads 0", "--threads 1025", "--threads 99999999999"]
+WRONG_OPTIONS = {
+    ("pack", "values"): ["--values bogus"],
+    ("pack", "backend"): ["--backend bogus"],
+    ("pack", "key"): ["--key absent"],
+    ("export", "key"): ["--key absent"],
+    ("tune", "max_drop"): ["--max-drop inf", "--max-drop -1"],
+    ("tune", "max_rise"): ["--max-drop 1 --max-rise 1"],
+    ("tune", "minutes"): ["--max-drop 1 --minutes 0", "--max-drop 1 --minutes inf"],
+    ("tune", "epochs"): ["--max-drop 1 --epochs 0"],
+    ("tune", "out"): ["--max-drop 1 --out net.ini/there"],
+    ("tune", "seed"): [f"--max-drop 1 {words}" for words in WRONG_SEEDS],
+    ("tune", "threads"): [f"--max-drop 1 {words}" for words in WRONG_THREADS],
+    ("run", "out"): ["--out net.ini/there"],
+    ("run", "epochs"): ["--epochs 0"],
+    ("run", "seed"): WRONG_SEEDS,
+    ("run", "data"): ["--data absent"],
+    ("run", "threads"): WRONG_THREADS,
+}
+"""(command, argument) -> words that are wrong for it, beyond each end of what is legal."""
+SOURCES = {"pack": "two.pth new.pcell", "export": "two.pth new.safetensors", "tune": "mine.py", "run": "net.ini"}
+
+
+def options():
+    """(command, argument) of every option that takes a value."""
+    for one in cli.app.registered_commands:
+        for parameter in inspect.signature(one.callback).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation.__origin__ is not bool:
+                yield one.name or one.callback.__name__, parameter.name
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(
+    ("name", "argument", "words"), [(*one, words) for one in options() for words in WRONG_OPTIONS[one]]
+)
+def test_what_is_wrong_with_an_option_is_told_in_its_words(capsys, monkeypatch, name, argument, words):
+    torch.save({part: {"w": torch.ones(2)} for part in "ab"}, "two.pth")
+    Path("mine.py").write_text(
+        "import torch\nmodel = torch.nn.Linear(4, 4)\ntrain = [(torch.eye(4), torch.arange(4))] * 20\n"
+        "with torch.no_grad():\n    model.weight.copy_(torch.eye(4))\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["prunecell", name, *SOURCES[name].split(), *words.split()])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code in (1, 2)
+    err = capsys.readouterr().err
+    assert f"--{argument.replace('_', '-')}" in err or (argument in ("out", "data") and words.split()[-1] in err)
+    assert not re.findall(rf"\b(?:folder|{'|'.join(argument for _, argument in options())})=|max_(?:drop|rise)", err)

@@ -1,5 +1,6 @@
 """What messages show: values of any kind and length in few characters, and the first of many names."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,10 @@ def nested(depth):
         list(range(100_000)),
         {str(n): n for n in range(10_000)},
         torch.zeros(100, 100),
+        [torch.zeros(100, 100)],
+        {"weight": [torch.zeros(2)]},
+        np.zeros((3, 4)),
+        torch.nn.UninitializedParameter(),
         None,
     ],
     ids=lambda value: type(value).__name__,
@@ -37,6 +42,24 @@ def test_any_value_is_shown_in_few_characters_of_which_each_is_seen(value):
 def test_a_short_value_is_shown_as_it_is():
     assert quoted("\x1b[31m\ud800") == r"'\x1b[31m\ud800'"
     assert quoted(0.5) == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (torch.rand(3, 4), "<Tensor of shape (3, 4), torch.float32>"),
+        (torch.nn.Parameter(torch.rand(2)), "<Parameter of shape (2,), torch.float32>"),
+        (np.zeros((3, 4)), "<ndarray of shape (3, 4), float64>"),
+        ([torch.rand(3), 1], "<list of 2>"),
+        (torch.tensor(0.5), "tensor(0.5000)"),
+        (np.float64(0.5), "np.float64(0.5)"),
+        (torch.Size([3, 4]), "torch.Size([3, 4])"),
+        (torch.float16, "torch.float16"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_of_an_array_its_shape_and_dtype_are_shown(value, text):
+    assert quoted(value) == text
 
 
 @pytest.mark.parametrize("n", range(1, 8))

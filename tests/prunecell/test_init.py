@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ for way in {ways}:
             os._exit(1)
     assert os.wait()[1] == 0, way
 """)
+
+
+def test_the_version_is_that_of_pyproject():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert prunecell.__version__ == project["version"]
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    assert not hasattr(prunecell, "__version__")
 
 
 def test_no_public_name_is_a_modules_name():

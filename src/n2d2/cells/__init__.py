@@ -1,4 +1,16 @@
-"""Cells, and containers of cells. Those that compute are in `n2d2.cells.nn` too, as in N2D2."""
+"""Cells, and containers of cells. Those that compute are in `n2d2.cells.nn` too, as in N2D2.
+
+cell                     what computes, with N2D2's options
+containers, holding      Sequence and Layer; what all containers share
+deepnet_cell, wiring     Block, DeepNetCell; a network as plain data
+fitting                  how a DeepNetCell learns and is tested
+any_cell, trainable      N2D2's names for cells, and for those that learn
+nn                       all that compute, by the names of `n2d2.cells.nn`
+weight_cell, weights     cells that learn
+operators, resizing, normalizing   cells without weights
+onnx, onnx_layers, onnx_operator   networks of ONNX files
+options, naming, mapping, listed, last_call   what a cell is made of, and remembers
+"""
 
 from n2d2.cells import nn
 from n2d2.cells.any_cell import Cell

@@ -30,7 +30,9 @@ from n2d2.refusal import Refused
 from n2d2.summary import write_stats
 from n2d2.tensor import Tensor
 from n2d2.updating import update
-from prunecell.errors import check_texts, nearest, quoted
+from n2d2.warning import warn_caller
+from prunecell.checks import check_texts
+from prunecell.errors import nearest, quoted
 
 if TYPE_CHECKING:
     from n2d2.network.network import Network
@@ -239,6 +241,9 @@ class DeepNetCell(Block):
         made = cls.of(network)
         for name, quantizer in network.quantizers.items():
             made[name].quantizer = quantizer
+        for section in network.for_commands:
+            told = f"{path}: [{section}] is for the commands prunecell run and n2d2, and has no effect in a script"
+            warn_caller(told, ini.IniWarning)
         made.provider, made.target = network.provider, network.target
         return made
 

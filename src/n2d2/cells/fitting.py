@@ -15,7 +15,7 @@ from n2d2.error_handler import ImplementationError, WrongValue, n2d2_errors
 from n2d2.fields import choice, count, flag
 from n2d2.metrics import LOWER_IS_BETTER, METRICS, average_score
 from n2d2.warning import warn_caller
-from prunecell.errors import check_count
+from prunecell.checks import check_count
 
 BEST = "weights_validation"
 """The folder, in the working folder, of the weights where the validation was best."""
@@ -116,7 +116,7 @@ def fit(net: Learner, options: Fit) -> None:
             continue
         (right_before, seen_before), (right, seen) = window[0], window[-1]
         success = (right - right_before) / max(seen - seen_before, 1)
-        told = f"epoch {epoch}: loss {target.average_loss():.4f}, success {success:.2%}"
+        told = f"epoch {epoch} of {options.learn_epoch}: loss {target.average_loss():.4f}, success {success:.2%}"
         if options.bench:
             told += f", {n / (time.perf_counter() - start):,.0f} stimuli per second"
         score = _validated(net, options.valid_metric)

@@ -27,7 +27,8 @@ class Row:
         samples: learned so far.
         loss, learning: the mean loss, and the success in [0, 1], of the samples learned since the last log.
         validation: the success in [0, 1] on the validation stimuli; NaN without any.
-        sparsity: of the prunable weights. threshold: the highest that their schedules ask for.
+        sparsity: of the prunable weights. threshold: the highest that their schedules ask for; NaN of integers, which
+            have none.
     """
 
     samples: int
@@ -44,7 +45,7 @@ _ROW = {
     "learning": SHARE,
     "validation": REAL,
     "sparsity": NUMBER,
-    "threshold": NUMBER,
+    "threshold": REAL,
 }
 _BEST = {"threshold": REAL, "validation": REAL}
 
@@ -59,7 +60,8 @@ def line(row: Row, epoch_size: int) -> str:
     validation = "-" if isnan(row.validation) else f"{row.validation:.2%}"
     epoch = row.samples / epoch_size
     time = f"{row.samples:11,} {epoch:7.2f}"
-    return f"{time} {row.loss:8.4f} {row.learning:9.2%} {validation:>10} {row.sparsity:9.2%} {row.threshold:9.3f}"
+    threshold = "-" if isnan(row.threshold) else f"{row.threshold:.3f}"
+    return f"{time} {row.loss:8.4f} {row.learning:9.2%} {validation:>10} {row.sparsity:9.2%} {threshold:>9}"
 
 
 @torch.no_grad()
@@ -126,6 +128,8 @@ class Logbook:
         loss, learning = target.average_loss(), target.get_average_top_n_success()
         validation = measure(self.experiment, "Validation")[0]
         weights = () if self.keeper is None else self.keeper.report().weights
+        asked = [weight.target_sparsity for weight in weights if weight.target_sparsity is not None]
+        threshold = max(asked, default=0.0 if self.keeper is None else nan)
         self.rows.append(
             Row(
                 samples=self.samples,
@@ -133,12 +137,12 @@ class Logbook:
                 learning=learning,
                 validation=validation,
                 sparsity=0.0 if self.keeper is None else self.keeper.sparsity,
-                threshold=max((weight.target_sparsity for weight in weights), default=0.0),
+                threshold=threshold,
             )
         )
         self.say(line(self.rows[-1], self.experiment.provider.epoch_size))
-        reached = (self.rows[-1].threshold, validation)
-        if not isnan(validation) and reached > self.best:
+        reached = (threshold, validation)
+        if not any(map(isnan, reached)) and reached > self.best:
             self.best = reached
             self.keep()
         self.begin()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from n2d2.command.options import BEST, INTEGERS, PRUNED, WEIGHTS
 from n2d2.command.session import Session
-from n2d2.experiment.storing import checkpoint_bytes
+from n2d2.experiment.storing import checkpoint_bytes, integers_checkpoint_bytes
 
 _KEPT, _PRUNED, _MASK = 10, 2, 2
 """Bytes in a `.syntxt` file: of a weight, of a pruned weight, and of its place in the mask."""
@@ -14,12 +14,15 @@ _KEPT, _PRUNED, _MASK = 10, 2, 2
 def bytes_to_write(session: Session) -> int:
     """What comes to the disk beside what is there; what the run replaces or removes is taken off."""
     options = session.options
-    folders = [WEIGHTS] * options.learns + [PRUNED] * options.prunes + [INTEGERS] * session.shrinks
+    folders = [WEIGHTS] * options.learns + [PRUNED] * options.prunes + [INTEGERS] * session.becomes_integers
     if options.trains and session.network.provider.database.get_nb_stimuli("Validation"):
         folders.append(BEST)
     n_bytes = _text_bytes(session) * len(folders)
     if options.trains:
-        n_bytes += checkpoint_bytes(session.optimizer)
+        trainings = bool(options.learns) + bool(options.finetuning)
+        n_bytes += checkpoint_bytes(session.optimizer) * trainings
+    if session.becomes_integers:
+        n_bytes += integers_checkpoint_bytes(session.model)
     replaced = [*folders, *options.checkpoints.values()]
     if not options.resume:
         replaced = [path.with_name(f"{path.name}.old") for path in replaced]
@@ -29,11 +32,18 @@ def bytes_to_write(session: Session) -> int:
 def _text_bytes(session: Session) -> int:
     """Of a folder of weights, when all are pruned as far as they will be."""
     n_bytes = sum(parameter.numel() for parameter in session.model.parameters()) * _KEPT
-    for name, quantizer in session.network.quantizers.items():
-        if quantizer.spec is not None:
-            pruned = (_KEPT - _PRUNED) * quantizer.threshold
-            n_bytes += int(session.network.graph.cells[name].weight.numel() * (_MASK - pruned))
+    for name, sparsity in _sparsities(session).items():
+        pruned = (_KEPT - _PRUNED) * sparsity
+        n_bytes += int(session.network.graph.cells[name].weight.numel() * (_MASK - pruned))
     return n_bytes
+
+
+def _sparsities(session: Session) -> dict[str, float]:
+    """Cell -> how far it will be pruned; under the default plan all are taken together."""
+    asked, plan = session.network.default_plan, session.experiment.plan
+    if asked is not None:
+        return {cell: asked.sparsity for cell, name in session.parameter_names.items() if plan.get(name)}
+    return {cell: one.threshold for cell, one in session.network.quantizers.items() if one.spec is not None}
 
 
 def _size(path: Path) -> int:

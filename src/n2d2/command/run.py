@@ -21,9 +21,9 @@ from n2d2.command.room import bytes_to_write
 from n2d2.command.session import Session, greet, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
-from n2d2.experiment.shrinking import Shrinking
 from n2d2.experiment.storing import store
 from n2d2.files import has_masks, load_weights
+from n2d2.network.default_plan import PLAN_SECTION
 from n2d2.quantizer import PruneCell
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
@@ -59,7 +59,8 @@ def work(options: Options, console: Console) -> None:
     """Do it, alone in the working folder."""
     session = start(options, console)
     greet(session)
-    check_data(session)
+    wanted = {"Learn": options.trains, "Test": options.test}
+    session.experiment.check_data(*(partition for partition, needed in wanted.items() if needed))
     check_room(Path.cwd(), bytes_to_write(session))
     prepare_folder(session)
     session.prune()
@@ -71,8 +72,8 @@ def work(options: Options, console: Console) -> None:
         learning(session)
     if options.prunes:
         prune_afterwards(session)
-    if session.shrinks:
-        shrink_afterwards(session)
+    if session.becomes_integers:
+        integers_afterwards(session)
     if options.learns or options.prunes:
         report(session)
     if options.test:
@@ -82,16 +83,6 @@ def work(options: Options, console: Console) -> None:
         if file.exists():
             session.say(put_aside(file))
         session.say(f"written: {export(session.experiment, options.export, options.nbbits, options.net.stem)}")
-
-
-def check_data(session: Session) -> None:
-    """Open the data, and see at the beginning that there is what will be wanted at the end."""
-    options, database = session.options, session.network.provider.database
-    wanted = {"Learn": options.trains, "Test": options.test}
-    for partition in (name for name, needed in wanted.items() if needed):
-        if not database.get_nb_stimuli(partition):
-            raise DataError(f"{database} has no stimuli in its partition {partition}")
-        session.network.check_labels()
 
 
 def read_weights(session: Session) -> None:
@@ -169,16 +160,17 @@ def prune_afterwards(session: Session) -> None:
     session.say(f"written: {PRUNED}/, to be read by -w {PRUNED}")
 
 
-def shrink_afterwards(session: Session) -> None:
+def integers_afterwards(session: Session) -> None:
     """What `[prunecell.Rate]` asks for."""
     if session.options.test:
         measure_test(session, "before it became integers")
     tell_unreached(session)
-    small, rate, size = session.shrink(), session.network.rate, session.network.provider.epoch_size
-    if small is None or rate is None:
+    rate, size = session.network.rate, session.network.provider.epoch_size
+    if rate is None:
         raise AssertionError("the file asks for no integers")
-    train(session, "integers", rate.epochs * size, epochs_before=epochs_before(session.options, size), small=small)
-    small.finish()
+    integers = session.make_integers(rate)
+    train(session, "integers", rate.epochs * size, epochs_before=epochs_before(session.options, size))
+    integers.finish()
     session.save_weights(INTEGERS)
     session.say(f"written: {INTEGERS}/, to be read by -w {INTEGERS}")
 
@@ -188,7 +180,7 @@ def epochs_before(options: Options, size: int) -> int:
     return options.learn_epoch + ceil(options.learn / size)
 
 
-def train(session: Session, name: str, total: int, *, epochs_before: int = 0, small: Shrinking | None = None) -> None:
+def train(session: Session, name: str, total: int, *, epochs_before: int = 0) -> None:
     """Train on so many samples, going on from the checkpoint of this name; log, and keep the best weights.
 
     Args:
@@ -196,18 +188,19 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0, sm
         name: of this training.
         total: samples.
         epochs_before: how many epochs of the data were seen before it.
-        small: what makes integers of the network meanwhile; the weights are then smallest, and best, at the end.
     """
     network, options, provider = session.network, session.options, session.network.provider
-    size, outdated = provider.epoch_size, AFTER.get(name, ())
-    keeper = session.pruner if small is None else small.quantizer
+    size, outdated, integers = provider.epoch_size, AFTER.get(name, ()), session.integers
+    keeper = session.pruner if integers is None else integers.quantizer
     logbook = Logbook(
         experiment=session.experiment,
         keeper=keeper,
         every=options.log or (options.log_epoch or 1) * size,
         total=total,
         say=session.say,
-        keep=(lambda: session.save_weights(BEST)) if small is None else (lambda: None),
+        keep=(lambda: session.save_weights(BEST))
+        if integers is None
+        else (lambda: None),  # smallest, and best, at the end
     )
 
     def watch(progress: Progress) -> None:
@@ -221,15 +214,16 @@ def train(session: Session, name: str, total: int, *, epochs_before: int = 0, sm
 
     task = Task(
         model=session.model,
-        optimizer=session.optimizer if small is None else small.optimizer,
+        optimizer=session.optimizer if integers is None else integers.optimizer,
         train=batches,
         loss=logbook.loss,
         keeper=keeper,
-        scheduler=None if small is None else small.scheduler,
+        scheduler=None if integers is None else integers.scheduler,
         beside={"logbook": logbook, **{target.name: target for target in network.targets}},
     )
     sizes = ", ".join(f"{part} {provider.database.get_nb_stimuli(part):,}" for part in PARTITIONS[:3])
-    session.say(f"\n{name}{f': {total:,} samples' if total else ''} (stimuli: {sizes})\n{TITLES}")
+    length = f": {total:,} samples, {total / size:.4g} epochs" if total else ""
+    session.say(f"\n{name}{length} (stimuli: {sizes})\n{TITLES}")
     logbook.begin()
     checkpoint = Checkpoint(path=options.checkpoints[name])
     progress = fit_shown(
@@ -259,11 +253,11 @@ def report(session: Session) -> None:
     """Write the small file, and print what every layer and the file came to."""
     archive = session.options.archive
     stored = store(session.model, archive)
-    keeper = session.pruner if session.small is None else session.small.quantizer
+    keeper = session.pruner if session.integers is None else session.integers.quantizer
     if keeper is not None:
         session.say()
-        session.say(replace(stored.entered(keeper.finalize()), skipped=()))
-    if session.small is None:
+        session.say(replace(stored.entered(keeper.finalize(early=True)), skipped=()))
+    if session.integers is None:
         tell_unreached(session)
     small, dense = stored.n_bytes, stored.n_bytes_dense
     session.say(f"\n{archive}: {small:,} bytes; all its tensors, dense: {dense:,} bytes; {dense / small:.1f} x smaller")
@@ -272,14 +266,19 @@ def report(session: Session) -> None:
 
 
 def tell_unreached(session: Session) -> None:
-    """Say which cells were not pruned as far as their PruneCells want, for the learning was too short."""
-    weights = () if session.pruner is None else session.pruner.report().weights
-    cells = {name: cell for cell, name in session.parameter_names.items()}
-    thresholds = {cells[one.name]: one.target_sparsity for one in weights}
-    wanted = {cell: quantizer.threshold for cell, quantizer in session.network.quantizers.items()}
-    behind = [f"{cell} {now:.3g} of {wanted[cell]:g}" for cell, now in thresholds.items() if now < wanted[cell]]
+    """Say what was not pruned as far as the file wants, for the learning was too short."""
+    pruner, plan = session.pruner, session.network.default_plan
+    pruned = session.masks.keys()
+    reached = {} if pruner is None else {c: pruner.target_sparsity(session.parameter_names[c]) for c in pruned}
+    if plan is None:
+        wanted = {cell: quantizer.threshold for cell, quantizer in session.network.quantizers.items()}
+        behind = [f"{cell} {now:.3g} of {wanted[cell]:g}" for cell, now in reached.items() if now < wanted[cell]]
+        goal = "their Threshold"
+    else:
+        behind = [f"{now:.3g} of {plan.sparsity:g}" for now in {*reached.values()} if now < plan.sparsity]
+        goal = f"the Sparsity of [{PLAN_SECTION}]"
     if behind:
-        session.say(f"not at their Threshold yet: {', '.join(behind)}; a higher -learn-epoch with -resume goes on")
+        session.say(f"not at {goal} yet: {', '.join(behind)}; a higher -learn-epoch with -resume goes on")
 
 
 def measure_test(session: Session, when: str) -> None:

@@ -15,17 +15,21 @@ from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.naming import weight_name
 from n2d2.command.options import Options
 from n2d2.experiment.experiment import Experiment, read
-from n2d2.experiment.shrinking import Shrinking, shrinking
+from n2d2.experiment.integers import Integers
 from n2d2.files import save_weights
+from n2d2.network.default_plan import PLAN_SECTION, DefaultPlan
 from n2d2.network.network import Network
+from n2d2.network.rate import Rate
 from n2d2.pruning import sparsity_of
 from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer
 from n2d2.summary import summarize
 from n2d2.updating import UNKNOWN_EPOCH
+from prunecell.console.terminal import columns_of, say
 from prunecell.errors import OptionError
+from prunecell.plan import Plan
 from prunecell.pruning import Pruner
-from prunecell.report.terminal import columns_of, say
+from prunecell.schedules import Clock, last_of
 
 
 @dataclass(eq=False)
@@ -34,8 +38,9 @@ class Session:
 
     Attributes:
         inputs: cell -> how many channels each of its inputs brings, where it has several.
+        plan: name of a weight -> how it is pruned in this run.
         pruner: of the network; None where nothing is pruned, or not yet.
-        small: what makes integers of the network afterwards; None where nothing does, or not yet.
+        integers: what makes integers of the network afterwards; None where nothing does, or not yet.
         successes: target -> what was measured on the test stimuli: (when, success).
     """
 
@@ -43,8 +48,9 @@ class Session:
     console: Console
     experiment: Experiment
     inputs: dict[str, list[int]]
+    plan: Plan
     pruner: Pruner | None = None
-    small: Shrinking | None = None
+    integers: Integers | None = None
     successes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
 
     @property
@@ -58,7 +64,7 @@ class Session:
         return self.experiment.model
 
     @property
-    def shrinks(self) -> bool:
+    def becomes_integers(self) -> bool:
         """Whether the network becomes integers when it was learned, or pruned and fine-tuned."""
         return self.network.rate is not None and self.options.trains
 
@@ -83,42 +89,47 @@ class Session:
         return {cell: masks[name] for cell, name in self.parameter_names.items() if name in masks}
 
     def prune(self, masks: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-        """Put one Pruner on all cells that have a PruneCell, in place of another.
+        """Put one Pruner on all cells that are pruned, by a PruneCell or the default plan, in place of another.
 
         Args:
-            masks: cell -> the mask that was read; what it prunes is the threshold that Gradual goes on from.
+            masks: cell -> the mask that was read; what it prunes is what Gradual, or the default plan, goes on from.
         """
         if self.pruner is not None:
-            self.pruner.finalize()
-        for cell, sparsity in self._begun(masks).items():
-            self.network.quantizers[cell].begin_at(sparsity)
-        plan = self.experiment.plan
-        if any(plan.values()):
+            self.pruner.finalize(early=True)
+        begun = self._begun(masks)
+        for cell, quantizer in self.network.quantizers.items():
+            if cell in begun:
+                quantizer.begin_at(begun[cell])
+        self.plan = self.experiment.plan_from(max(begun.values(), default=0.0))
+        if any(self.plan.values()):
             trains = self.options.trains
             size = self.network.provider.epoch_size if trains else UNKNOWN_EPOCH  # asking for it opens the data
             optimizer = self.optimizer if trains or self.options.goes_on else None
-            self.pruner = Pruner(self.model, plan, optimizer=optimizer, epoch_size=size)
+            self.pruner = Pruner(self.model, self.plan, optimizer=optimizer, epoch_size=size)
 
-    def shrink(self) -> Shrinking | None:
-        """End the pruning, and make integers of the network, if its `[prunecell.Rate]` asks for them."""
-        rate = self.network.rate
-        if rate is not None:
-            if self.pruner is not None:
-                self.pruner.finalize()
-            self.small = shrinking(self.model, rate, self.network.provider)
-        return self.small
+    def make_integers(self, rate: Rate) -> Integers:
+        """End the pruning, and make integers of the network."""
+        if self.pruner is not None:
+            self.pruner.finalize(early=True)
+        self.integers = Integers.of(self.model, rate, self.network.provider)
+        return self.integers
 
     def _begun(self, masks: Mapping[str, Tensor]) -> dict[str, float]:
-        """Cell -> the sparsity of the masks that its pruning went on from in the run that is resumed, or does now."""
-        quantizers, checkpoint = self.network.quantizers, self.options.checkpoints["learning"]
+        """Cell -> the sparsity of the masks that its pruning went on from in the run that is resumed, or does now.
+
+        It is one for all cells under the default plan.
+        """
+        checkpoint, cells = self.options.checkpoints["learning"], self.network.graph.cells
         if self.options.goes_on and checkpoint.exists():
-            return {cell: start for cell, start in starts_in(checkpoint, self.parameter_names) if cell in quantizers}
-        cells = self.network.graph.cells
-        return {cell: sparsity_of(mask, cells[cell].connections) for cell, mask in masks.items() if cell in quantizers}
+            return dict(starts_in(checkpoint, self.parameter_names))
+        if self.network.default_plan is None:
+            return {cell: sparsity_of(mask, cells[cell].connections) for cell, mask in masks.items()}
+        there = [mask.flatten() if (c := cells[cell].connections) is None else mask[c] for cell, mask in masks.items()]
+        return dict.fromkeys(masks, sparsity_of(torch.cat(there))) if there else {}
 
     def save_weights(self, folder: Path) -> None:
         """Write the `.syntxt` files of the network, with the masks of what is pruned; integers have none."""
-        masks = self.masks if self.small is None else {}
+        masks = self.masks if self.integers is None else {}
         save_weights(self.model.get_cells().values(), folder, self.inputs, masks)
 
 
@@ -153,13 +164,15 @@ def start(options: Options, console: Console) -> Session:
     for target in network.targets:
         if not Path(target.name).resolve().is_relative_to(Path.cwd()):
             raise OptionError(f"section [{target.name}] is illegal: its folder would lie outside of {Path.cwd()}")
-    if options.prunes and any(network.plan().values()):
+    plan = experiment.plan
+    if options.prunes and any(plan.values()):
+        by = "QWeight=Prune" if network.default_plan is None else f"[{PLAN_SECTION}]"
         raise OptionError(
-            f"-pruning {options.pruning} is illegal here: {options.net} has QWeight=Prune; prune by one of the two"
+            f"-pruning {options.pruning} is illegal here: {options.net} has {by}; prune by one of the two"
         )
     if options.trains:
         network.check_solvers()
-    return Session(options, console, experiment, input_channels(experiment))
+    return Session(options, console, experiment, input_channels(experiment), plan)
 
 
 def input_channels(experiment: Experiment) -> dict[str, list[int]]:
@@ -185,6 +198,17 @@ def show(session: Session) -> None:
     if network.quantizers:
         lines = [PRUNING, *(pruning_of(cell, quantizer) for cell, quantizer in network.quantizers.items())]
         session.say("\n".join(["", *columns_of(lines)]))
+    if network.default_plan is not None:
+        session.say(f"\nPruning: {told_of(network.default_plan, session)}")
+
+
+def told_of(plan: DefaultPlan, session: Session) -> str:
+    """The default plan in one line."""
+    dense = [cell for cell, name in session.parameter_names.items() if session.plan.get(name, True) is None]
+    rest = f"; dense: {', '.join(dense)}" if dense else ""
+    pruned = [spec for spec in session.plan.values() if spec is not None]
+    sparsity = max((last_of(spec.schedule, Clock()) for spec in pruned), default=plan.sparsity)
+    return f"{sparsity:.4g} of all weights by [{PLAN_SECTION}], within {plan.epochs} epochs{rest}"
 
 
 PRUNING = ("Pruning", "Mode", "Filler", "Threshold", "Start", "Gamma", "Step (samples)", "Delta")

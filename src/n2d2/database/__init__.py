@@ -3,6 +3,14 @@
 Building one touches no file: the data is opened (MNIST: fetched) when a stimulus is first asked for, so a network is
 built from its INI file on a machine that does not have the data. Colours are blue, green, red, as in N2D2. Partitions
 are drawn by chance, always the same, or in the order of the data.
+
+base                 what all databases share
+arrays               numpy arrays of the script
+folders              folders of images or tables
+published, layouts   sets by their names: divided already, or as folders of images
+labels               labels out of a file
+files                one stimulus from a file
+reading              stimuli, through what is done once
 """
 
 from typing import TYPE_CHECKING, NoReturn

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from n2d2 import ini
 from n2d2.cells.deepnet_cell import DeepNetCell
+from n2d2.experiment.planning import planned
 from n2d2.ini import Document
 from n2d2.network.network import Network, read_network
 from n2d2.provider import DataProvider
 from n2d2.solver import SolverOptimizer, build_optimizer
-from prunecell.errors import StateError
+from prunecell.errors import DataError, StateError
 from prunecell.kinds import COUNT, TEXT, check_fields
 from prunecell.plan import Plan
 from prunecell.training.accuracy import Batches
@@ -49,7 +50,14 @@ class Experiment:
     @property
     def plan(self) -> Plan:
         """What is pruned: parameter name -> spec."""
-        return self.network.plan(self.seed)
+        return self.plan_from(0.0)
+
+    def plan_from(self, start: float) -> Plan:
+        """The same; the default plan begins with the sparsity `start`, in [0, 1], that the model has already."""
+        asked = self.network.default_plan
+        if asked is None:
+            return self.network.plan_of_cells(self.seed)
+        return planned(self.model, asked, seed=self.seed, start=start)
 
     @property
     def setting(self) -> "Setting":
@@ -78,6 +86,19 @@ class Experiment:
         """
         self.network.check_labels()
         return self.provider.epoch(epoch, self.seed)
+
+    def check_data(self, *partitions: str) -> None:
+        """Open the data, and see at the beginning that there is what will be wanted.
+
+        Raises:
+            DataError: it is not there, or a partition has no stimuli.
+            IniError: there are more labels than outputs.
+        """
+        database = self.provider.database
+        for partition in partitions:
+            if not database.get_nb_stimuli(partition):
+                raise DataError(f"{database} has no stimuli in its partition {partition}")
+            self.network.check_labels()
 
     def stimuli(self, partition: str) -> Batches:
         """The batches of a partition, in its order."""

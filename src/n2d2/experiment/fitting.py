@@ -56,7 +56,7 @@ def fit_shown(
             watch(progress)
             if bar.disable or len(progress.epochs) == epochs:
                 return  # the bar stays full until it is taken away
-            epoch = f"epoch {len(progress.epochs) + 1}/{epochs}"
+            epoch = f"epoch {len(progress.epochs) + 1} of {epochs}"
             if epoch != bar.tasks[0].description:
                 bar.reset(row)  # else rich holds it to be finished from the first epoch on, and estimates no time
             bar.update(

@@ -16,24 +16,25 @@ from torch import nn
 from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.experiment.experiment import Experiment
 from n2d2.experiment.fitting import fit_shown
+from n2d2.experiment.integers import Integers
 from n2d2.experiment.result import FACTS, PICTURE, Pruned, Result, Sizes, print_result
-from n2d2.experiment.shrinking import shrinking
-from n2d2.experiment.storing import Stored, checkpoint_bytes, store
+from n2d2.experiment.storing import Stored, checkpoint_bytes, integers_checkpoint_bytes, store
 from n2d2.ini import IniError
-from n2d2.network.rate import SECTION
+from n2d2.network.default_plan import PLAN_SECTION
+from n2d2.network.rate import RATE_SECTION
+from prunecell.console.terminal import say, visible
 from prunecell.disk.atomic import replacing
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
-from prunecell.disk.targets import check_folder
-from prunecell.errors import NothingSparseWarning, OptionError
+from prunecell.disk.targets import check_place
+from prunecell.errors import NothingSparseWarning, OptionError, some
 from prunecell.files.torch_file import torch_bytes
 from prunecell.pruning import Pruner
 from prunecell.report import Report
 from prunecell.report.picture import draw_run
-from prunecell.report.terminal import say, visible
 from prunecell.sparse.convert import compact_
 from prunecell.training.checkpoint import Checkpoint
-from prunecell.training.fitting import Task
+from prunecell.training.fitting import Keeper, Task
 from prunecell.training.progress import Epoch, Progress
 
 STAGES = ("dense", "pruned", "integers")
@@ -62,36 +63,40 @@ def run(
 
     Raises:
         IniError: nothing in the file is pruned, and nothing becomes integers.
-        OptionError: a run is in the folder, and neither `resume` nor `force` is given; another run works in it; or a
-            checkpoint has more epochs than are asked for.
+        OptionError: the folder cannot be made; a run is in it, and neither `resume` nor `force` is given; there is none
+            to resume; another run works in it; or a checkpoint has more epochs than are asked for.
+        DataError: the data is not there, or a part of it that is needed.
         FormatError: what was read back is not what was written, or a checkpoint is of another run.
         DivergedError: the loss is NaN or infinite.
         KeyboardInterrupt: Ctrl-C; the checkpoints have all that was learned.
     """
     stages = _stages(experiment, reference=reference)
-    if not folder.exists():
-        folder.mkdir(parents=True)
-    check_folder(folder)
+    there = check_place(folder)
+    is_new = there != folder
+    check_room(there, _bytes_to_write(experiment, folder, stages))
+    if is_new:  # it is made when nothing can be refused any more
+        _prepare(experiment, folder, resume=resume, force=force)
+        folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
-        check_room(folder, _bytes_to_write(experiment, folder, stages))
         console = Console()
-        _prepare(experiment, folder, console, resume=resume, force=force)
+        if not is_new:
+            _prepare(experiment, folder, resume=resume, force=force)
         checkpoints = {stage: Checkpoint(path=_path(folder, stage)) for stage in stages}
         return _run(experiment, folder, checkpoints, console, epochs=epochs)
 
 
 def _stages(experiment: Experiment, *, reference: bool) -> list[str]:
     """Those of STAGES that are wanted."""
-    prunes, shrinks = any(experiment.plan.values()), experiment.network.rate is not None
-    if not (prunes or shrinks):
+    prunes, becomes_integers = any(experiment.plan.values()), experiment.network.rate is not None
+    if not (prunes or becomes_integers):
         file = experiment.network.document.file
         raise IniError(
-            f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity;"
-            f" and nothing becomes integers: there is no section [{SECTION}]"
+            f"{file}: nothing is pruned: no section has QWeight=Prune with a PruningMode but Identity, and there is no"
+            f" section [{PLAN_SECTION}]; and nothing becomes integers: there is no section [{RATE_SECTION}]"
         )
     if not (prunes or reference):
         warnings.warn("the dense network is trained all the same, because integers are made of it", stacklevel=3)
-    wanted = {"dense": reference or not prunes, "pruned": prunes, "integers": shrinks}
+    wanted = {"dense": reference or not prunes, "pruned": prunes, "integers": becomes_integers}
     return [stage for stage in STAGES if wanted[stage]]
 
 
@@ -118,16 +123,18 @@ def _run(
         task, size = _task(experiment, model), experiment.provider.epoch_size
         task.keeper = pruner = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=size)
         progress["pruned"] = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
-        report = pruner.finalize()
+        report = pruner.finalize(early=True)
         if following is not None:
             pruned = Pruned(
                 accuracy=experiment.tested(model),
                 sparsity=report.sparsity,
                 stored=store(model, archive).n_bytes,
             )
+    learned = progress["pruned" if "pruned" in checkpoints else "dense"]
     if following is not None:
         console.rule(Text(f"{visible(experiment.name)}: integers under the price of their bits"))
-        report, progress["integers"] = _shrink(model, experiment, following, console)
+        n_learned = len(learned.epochs)
+        report, progress["integers"] = _make_integers(model, experiment, following, console, epochs_before=n_learned)
     stored = store(model, archive)
     tests = _tested(experiment, model, stored)
     result = Result(
@@ -143,7 +150,6 @@ def _run(
         epochs_integers=progress["integers"].epochs,
         pruned=pruned,
     )
-    learned = progress["pruned" if "pruned" in checkpoints else "dense"]
     _draw(folder / PICTURE, experiment, [*learned.sparsity, *_after(learned, progress["integers"])], result)
     with replacing(folder / FACTS) as written:
         written.write(result.to_json().encode())
@@ -153,22 +159,18 @@ def _run(
 
 def _bytes_to_write(experiment: Experiment, folder: Path, stages: Sequence[str]) -> int:
     """Of the checkpoints, by a low estimate; those that are there are replaced, or removed first."""
-    wanted = checkpoint_bytes(experiment.optimizer(experiment.model)) * len(stages)
+    learned = checkpoint_bytes(experiment.optimizer(experiment.model))
+    integers = integers_checkpoint_bytes(experiment.model)
+    wanted = sum(integers if stage == "integers" else learned for stage in stages)
     return wanted - sum(path.stat().st_size for path in folder.glob("*.checkpoint"))
 
 
-def _prepare(
-    experiment: Experiment,
-    folder: Path,
-    console: Console,
-    *,
-    resume: bool,
-    force: bool,
-) -> None:
-    """See that nothing in the folder is destroyed that was not meant to be.
+def _prepare(experiment: Experiment, folder: Path, *, resume: bool, force: bool) -> None:
+    """See that the data is there, and that nothing in the folder is destroyed that was not meant to be.
 
     Raises:
-        OptionError: a run is in it, and neither `resume` nor `force` is given.
+        OptionError: a run is in it, and neither `resume` nor `force` is given; or there is none to resume.
+        DataError: as `run`.
     """
     paths = [_path(folder, stage) for stage in STAGES]
     results = (folder / f"{experiment.name}.pcell", folder / PICTURE, folder / FACTS)
@@ -182,11 +184,22 @@ def _prepare(
             " --out FOLDER begins elsewhere, --force begins anew over it"
         )
     if resume and not any(path.exists() for path in paths):
-        say(console, f"{folder}: there is no run in it to go on with: beginning anew")
+        raise _nothing_to_go_on_with(folder)
+    experiment.check_data("Learn", "Test")
     if there and not resume:
         next(iter(experiment.train(0)), None)  # if the data cannot be had, nothing is removed
         for path in there:
             path.unlink()  # so that what is there after a kill is of this run
+
+
+def _nothing_to_go_on_with(folder: Path) -> OptionError:
+    """What to raise where there is nothing to resume, with the folders beside it that have a run."""
+    runs = sorted({str(path.parent) for path in folder.parent.glob("*/*.checkpoint")})
+    beside = f"; there is one in {some(runs)}" if runs else ""
+    return OptionError(
+        f"{folder}: there is no checkpoint in it to go on from{beside}; nothing was done: without --resume a run begins"
+        " there, also after one that was killed before its first checkpoint"
+    )
 
 
 def _task(experiment: Experiment, model: DeepNetCell) -> Task:
@@ -203,18 +216,22 @@ def _task(experiment: Experiment, model: DeepNetCell) -> Task:
     )
 
 
-def _shrink(
-    model: DeepNetCell, experiment: Experiment, checkpoint: Checkpoint, console: Console
+def _make_integers(
+    model: DeepNetCell, experiment: Experiment, checkpoint: Checkpoint, console: Console, *, epochs_before: int
 ) -> tuple[Report, Progress]:
-    """Make integers of the network that was learned, and learn them, as its `[prunecell.Rate]` asks for."""
-    rate = experiment.network.rate
-    if rate is None:
+    """Make integers of the network that was learned, and learn them, as its `[prunecell.Rate]` asks for.
+
+    Their epochs follow those of the network: the data comes in other orders than there.
+    """
+    asked = experiment.network.rate
+    if asked is None:
         raise AssertionError("the file asks for no integers")
-    small = shrinking(model, rate, experiment.provider)
+    integers = Integers.of(model, asked, experiment.provider)
     task = _task(experiment, model)
-    task.optimizer, task.scheduler, task.keeper = small.optimizer, small.scheduler, small.quantizer
-    progress = _fit(task, experiment, rate.epochs, checkpoint, console)
-    return small.finish(), progress
+    task.train = lambda epoch: experiment.train(epochs_before + epoch)
+    task.optimizer, task.scheduler, task.keeper = integers.optimizer, integers.scheduler, integers.quantizer
+    progress = _fit(task, experiment, asked.epochs, checkpoint, console)
+    return integers.finish(), progress
 
 
 def _fit(
@@ -242,7 +259,7 @@ def _fit(
             if printed:
                 say(console, f"going on after epoch {printed}")
         for epoch in progress.epochs[printed:]:
-            say(console, _line(epoch, pruned=task.keeper is not None))
+            say(console, _line(epoch, epochs, task.keeper))
         printed = len(progress.epochs)
 
     size = experiment.provider.epoch_size
@@ -254,10 +271,13 @@ def _fit(
     return progress
 
 
-def _line(epoch: Epoch, *, pruned: bool) -> str:
+def _line(epoch: Epoch, epochs: int, keeper: Keeper | None) -> str:
+    """The facts of an epoch."""
     accuracy = "" if epoch.accuracy is None else f"  validation accuracy {epoch.accuracy:.2%}"
-    pruning = f"  sparsity {epoch.sparsity:.2%}  target {epoch.target_sparsity:.2%}" if pruned else ""
-    return f"epoch {epoch.number:3d}  loss {epoch.loss:.4f}{accuracy}{pruning}  {epoch.seconds:.1f} s"
+    sparsity = "" if keeper is None else f"  sparsity {epoch.sparsity:.2%}"
+    target = "" if epoch.target_sparsity is None else f"  target {epoch.target_sparsity:.2%}"
+    number = f"{epoch.number:{len(str(epochs))}d} of {epochs}"
+    return f"epoch {number}  loss {epoch.loss:.4f}{accuracy}{sparsity}{target}  {epoch.seconds:.1f} s"
 
 
 def _tested(experiment: Experiment, model: nn.Module, stored: Stored) -> dict[str, tuple[float, float]]:

@@ -44,6 +44,11 @@ def checkpoint_bytes(optimizer: SolverOptimizer) -> int:
     return sum(of_group)
 
 
+def integers_checkpoint_bytes(model: nn.Module) -> int:
+    """The bytes of a checkpoint of integers: the parameters, two moments of each, and a latent of each weight."""
+    return sum((3 + (one.ndim > 1)) * one.numel() * one.element_size() for one in model.parameters())
+
+
 def _n_remembered(group: Mapping[str, Any]) -> int:
     return 2 if group["solver"] == "Adam" else int(bool(group["momentum"] or group["decay"]))
 

@@ -8,11 +8,15 @@
 The stages, one file each:
 
     lines        files to lines: limits, continuation, comments
-    templates    N2D2's template statements through jinja2's sandbox; `folders` says which files may be read
+    templates    N2D2's template statements through jinja2's sandbox
+    folders      which files they may read
     parser       lines to sections, inheritance
-    values       variables, references; `expressions`: arithmetic
+    values       variables, references
+    expressions  arithmetic
     section      typed getters
     document     where names lead; what nobody read
+    errors       what is wrong, and where
+    effort       how much work one file may make
 """
 
 from pathlib import Path

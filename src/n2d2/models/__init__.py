@@ -1,4 +1,10 @@
-"""Networks that are known by name, from their papers' tables, as N2D2 has them."""
+"""Networks that are known by name, from their papers' tables, as N2D2 has them.
+
+lenet, vgg, resnet, mobilenetv1, mobilenetv2   one family each
+segmentation_network     a class for each pixel
+zoo                      networks of the ONNX model zoo
+ILSVRC_outils            transformations of ImageNet's images
+"""
 
 from n2d2.error_handler import UndefinedParameterError
 from n2d2.models import ILSVRC_outils, lenet, mobilenetv1, mobilenetv2, resnet, segmentation_network, vgg

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from n2d2.cells.naming import weight_name
 from n2d2.ini import Document, IniError, IniWarning
+from n2d2.network.default_plan import PLAN_SECTION, DefaultPlan, read_default_plan
 from n2d2.network.environment import Environment, read_environment
 from n2d2.network.graph import Graph, read_graph
 from n2d2.network.imported import solver_keys
 from n2d2.network.layers import check_model
 from n2d2.network.parameters import in_keys, refuse, warn_of_idle
 from n2d2.network.parts import OWNERS
-from n2d2.network.rate import Rate, read_rate
+from n2d2.network.rate import RATE_SECTION, Rate, read_rate
 from n2d2.network.refused import IDLE_GLOBALS, REFUSED_GLOBALS
 from n2d2.network.targets import Scores, learned_cells, read_targets
 from n2d2.provider import DataProvider
@@ -46,6 +47,7 @@ class Network:
         measured: cell whose output is measured -> its targets; the first says what is learned. The first cell is that
             of the network's answer, the others learn beside it.
         quantizers: cell -> its PruneCell, which is not on it: the cells are dense.
+        default_plan: how the whole network is pruned, in place of quantizers; None: by these.
         rate: how the learned network is made small afterwards; None: it stays as it was learned.
     """
 
@@ -54,6 +56,7 @@ class Network:
     graph: Graph
     measured: dict[str, list[Score]]
     quantizers: dict[str, PruneCell]
+    default_plan: DefaultPlan | None = None
     rate: Rate | None = None
 
     @property
@@ -86,6 +89,12 @@ class Network:
     def n_classes(self) -> int:
         """How many classes the network tells."""
         return self.graph.shapes[self.outputs[0]][0]
+
+    @property
+    def for_commands(self) -> list[str]:
+        """The names of the file's sections that the commands act on, and scripts do not."""
+        asked = {PLAN_SECTION: self.default_plan, RATE_SECTION: self.rate}
+        return [section for section, value in asked.items() if value is not None]
 
     def answers(self, made: Answers) -> list[tuple[Score, Tensor]]:
         """Every target, and what it measures of what the network made."""
@@ -121,13 +130,14 @@ class Network:
         options = self.measured[cell][0].options
         return partial(squared_error, target_value=options.target_value, default_value=options.default_value)
 
-    def plan(self, seed: int = 0) -> Plan:
+    def plan_of_cells(self, seed: int = 0) -> Plan:
         """The PruneCells as prunecell's plan: parameter name -> spec; each cell draws apart from the others."""
         plan: dict[Key, PruneSpec | None] = {}
         for name, quantizer in self.quantizers.items():
             spec = quantizer.spec
-            connections = self.graph.cells[name].connections
-            plan[weight_name(name)] = spec and of_cell(replace(spec, seed=seed), name, connections)
+            weight, there = weight_name(name), self.graph.cells[name].connections
+            connections = {} if there is None else {weight: there}
+            plan[weight] = spec and of_cell(replace(spec, seed=seed), name, connections)
         return plan
 
     def check_solvers(self) -> None:
@@ -184,17 +194,17 @@ def read_network(document: Document, *, data_path: str | Path | None = None) -> 
     ...     QWeight.Threshold=0.9
     ...     [fc.Target]
     ... '''))
-    >>> network.graph.shapes["fc"], network.plan()["fc.layer.weight"].schedule
+    >>> network.graph.shapes["fc"], network.plan_of_cells()["fc.layer.weight"].schedule
     ((10,), Static(sparsity=0.9))
     """
     _read_globals(document)
     environment = read_environment(document, data_path=data_path)
     graph = read_graph(document, environment, learned_cells(document))
     measured = read_targets(document, graph, environment.provider)
-    rate = read_rate(document)
+    plan, integers = read_default_plan(document, graph), read_rate(document)
     document.check_all_read(OWNERS)
     _warn_of_zeros(document, graph)
-    return Network(document, environment, graph, measured, graph.quantizers, rate)
+    return Network(document, environment, graph, measured, graph.quantizers, plan, integers)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

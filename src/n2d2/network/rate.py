@@ -6,7 +6,7 @@ from n2d2.fields import count, number
 from n2d2.ini import Document
 from n2d2.network.parameters import configured
 
-SECTION = "prunecell.Rate"
+RATE_SECTION = "prunecell.Rate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,5 +35,5 @@ def read_rate(document: Document) -> Rate | None:
     >>> read_rate(ini.parse("[prunecell.Rate]\nEpochs=5"))
     Rate(lam=6e-06, target_bytes=0, epochs=5)
     """
-    section = document.get(SECTION)
+    section = document.get(RATE_SECTION)
     return None if section is None else configured(section, Rate)

@@ -1,4 +1,10 @@
-"""n2d2.provider: batches of stimuli, transformed, for N2D2's scripts and for torch's loops."""
+"""n2d2.provider: batches of stimuli, transformed, for N2D2's scripts and for torch's loops.
+
+base           what providers share
+data           DataProvider: batches of a database's stimuli
+placeholder    TensorPlaceholder: one tensor
+global_value   a number that only the stimuli know
+"""
 
 from typing import TYPE_CHECKING, NoReturn
 

@@ -3,6 +3,12 @@
 A batch is of integers or float32, (n, channels, height, width), colours in the order blue, green, red. As in N2D2,
 integers stay integers (bytes in 0..255, rounded) until RangeAffine makes them floats; what is still integer at the end
 is scaled to [0, 1] by the provider. Chance comes from the generator that is passed in, None being torch's own.
+
+base                     what all share, and several in one
+values, colors, geometry   what changes values, colour spaces, places
+pixels                   the arithmetic under them
+numbers                  numbers as they are given, checked
+refused                  those that are not here
 """
 
 from typing import TYPE_CHECKING, NoReturn

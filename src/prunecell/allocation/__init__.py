@@ -15,7 +15,7 @@ from prunecell.allocation.at_least import AtLeast
 from prunecell.allocation.erdos_renyi import erk
 from prunecell.allocation.per_layer import PerLayer
 from prunecell.allocation.ranked import global_ranking, lamp
-from prunecell.allocation.shares import Allocation, Naming, check_names, shares_of, uniform
+from prunecell.allocation.shares import Allocation, Naming, check_names, shares_of, shares_within, uniform
 
 __all__ = [
     "ALLOCATIONS",
@@ -28,6 +28,7 @@ __all__ = [
     "global_ranking",
     "lamp",
     "shares_of",
+    "shares_within",
     "uniform",
 ]
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prunecell.allocation.shares import Allocation, check_names, shares_of
+from prunecell.allocation.shares import Allocation, check_names, shares_within
+from prunecell.checks import check_number
 from prunecell.choices import by_name, check_callable
 from prunecell.described import shown
-from prunecell.errors import OptionError, check_number
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count
 
@@ -49,25 +49,7 @@ class AtLeast:
 
     def __call__(self, evidences: Sequence[Evidence], sparsity: float) -> Sequence[float]:
         """The sparsity of each; see the class."""
-        sizes, limits = [e.weight.numel() for e in evidences], [self._limit(e) for e in evidences]
-        n_left = exact_count(sparsity, sum(sizes))
-        if n_left > sum(limits):
-            raise OptionError(
-                f"sparsity={sparsity:g} is illegal: {self} can prune {sum(limits) / sum(sizes):.4g} at most"
-            )
-        found = [limit / max(size, 1) for limit, size in zip(limits, sizes, strict=True)]
-        free = list(range(len(sizes)))
-        while free:
-            budget = max(n_left, 0) / max(sum(sizes[i] for i in free), 1)
-            shares = shares_of(self.allocation, [evidences[i] for i in free], budget)
-            within = [i for i, share in zip(free, shares, strict=True) if exact_count(share, sizes[i]) <= limits[i]]
-            if within == free:
-                for i, share in zip(free, shares, strict=True):
-                    found[i] = share
-                break
-            n_left -= sum(limits[i] for i in free if i not in within)
-            free = within
-        return found
+        return shares_within(self.allocation, evidences, sparsity, [self._limit(e) for e in evidences], self)
 
     def _limit(self, evidence: Evidence) -> int:
         """How many weights of a tensor may go: whole groups where the filler prunes such."""

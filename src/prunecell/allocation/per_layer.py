@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prunecell.allocation.shares import apportioned, sparsities
+from prunecell.checks import check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, OptionTypeError, PlanError, check_number, nearest, quoted, some
+from prunecell.errors import OptionError, OptionTypeError, PlanError, nearest, quoted, some
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count
 from prunecell.patterns import matcher
@@ -46,10 +47,10 @@ class PerLayer:
                 " sparsities, as {'conv1.*': 0.5, '*': 0.95}"
             )
         for key, sparsity in pairs:
-            check_number(f"sparsities[{key!r}]", sparsity, low=0, high=1)
+            check_number(f"sparsities[{quoted(key)}]", sparsity, low=0, high=1)
             if sparsity == 1:
                 raise OptionError(
-                    f"sparsities[{key!r}]={sparsity!r} is illegal: it must be a number in [0, 1), below 1"
+                    f"sparsities[{quoted(key)}]={sparsity!r} is illegal: it must be a number in [0, 1), below 1"
                 )
             matcher(key, "pattern")
         object.__setattr__(self, "sparsities", tuple((key, sparsity) for key, sparsity in pairs))
@@ -59,7 +60,9 @@ class PerLayer:
         self._given(names)
         for key, _ in self._pairs:
             if not any(map(matcher(key, "pattern"), names)):
-                raise PlanError(f"sparsities[{key!r}] of PerLayer fits no weight under this spec{nearest(key, names)}")
+                raise PlanError(
+                    f"sparsities[{quoted(key)}] of PerLayer fits no weight under this spec{nearest(key, names)}"
+                )
 
     def total(self, sizes: Mapping[str, int]) -> float:
         """The sparsity at which every weight gets its own.

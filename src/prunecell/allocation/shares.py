@@ -5,9 +5,11 @@ from fractions import Fraction
 from itertools import cycle
 from typing import Protocol, runtime_checkable
 
+from prunecell.checks import check_number
 from prunecell.described import shown
-from prunecell.errors import OptionError, check_number
+from prunecell.errors import OptionError
 from prunecell.evidence import Evidence
+from prunecell.fillers import exact_count
 
 Allocation = Callable[[Sequence[Evidence], float], Sequence[float]]
 
@@ -48,6 +50,45 @@ def shares_of(allocation: Allocation, evidences: Sequence[Evidence], sparsity: f
     for evidence, share in zip(evidences, shares, strict=True):
         check_number(f"{shown(allocation)} returned a sparsity for {evidence.name}, which", share, low=0, high=1)
     return [float(share) for share in shares]
+
+
+def shares_within(
+    allocation: Allocation, evidences: Sequence[Evidence], sparsity: float, limits: Sequence[int], bound: object
+) -> list[float]:
+    """What an allocation gives to each weight, where not all may go that it would prune.
+
+    A weight of which too much would go gives up what it may, and the others share the rest of the budget by the same
+    allocation: the total stays exact where that is.
+
+    Args:
+        allocation: of the budget.
+        evidences: of all weights.
+        sparsity: of all together.
+        limits: how many numbers of each weight may go.
+        bound: what sets the limits, for the message.
+
+    Raises:
+        OptionError: more is asked for than all limits together; or as `shares_of` does.
+    """
+    sizes = [e.weight.numel() for e in evidences]
+    n_left = exact_count(sparsity, sum(sizes))
+    if n_left > sum(limits):
+        raise OptionError(
+            f"sparsity={sparsity:g} is illegal: {shown(bound)} can prune {sum(limits) / sum(sizes):.4g} at most"
+        )
+    found = [limit / max(size, 1) for limit, size in zip(limits, sizes, strict=True)]
+    free = list(range(len(sizes)))
+    while free:
+        budget = max(n_left, 0) / max(sum(sizes[i] for i in free), 1)
+        shares = shares_of(allocation, [evidences[i] for i in free], budget)
+        within = [i for i, share in zip(free, shares, strict=True) if exact_count(share, sizes[i]) <= limits[i]]
+        if within == free:
+            for i, share in zip(free, shares, strict=True):
+                found[i] = share
+            break
+        n_left -= sum(limits[i] for i in free if i not in within)
+        free = within
+    return found
 
 
 def apportioned(wanted: Sequence[Fraction | float], sizes: Sequence[int], total: int) -> list[int]:

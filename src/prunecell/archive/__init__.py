@@ -13,10 +13,11 @@ reading     load, inspect, Archive
 parts       a stored tensor as positions and values, never dense
 """
 
+from prunecell.archive.listing import Alias
 from prunecell.archive.manifest import LIMIT_BYTES, TensorFacts
 from prunecell.archive.parts import SparseChunk, SparseParts
 from prunecell.archive.reading import Archive, inspect, load
-from prunecell.archive.saving import Alias, save, write
+from prunecell.archive.saving import save, write
 
 __all__ = [
     "LIMIT_BYTES",

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prunecell.archive.json_text import read_json
-from prunecell.archive.listing import Entry, Same, pack_entries, unpack_entries
-from prunecell.archive.manifest import MAX_LIST, Block, Manifest, Plain, Stored
+from prunecell.archive.listing import Alias, Entry, pack_entries, unpack_entries
+from prunecell.archive.manifest import MAX_LIST, Block, Manifest, Stored, TensorRecord
 from prunecell.archive.opened import OpenFile
 from prunecell.archive.packing import Packed, packed
 from prunecell.archive.spool import Body, spooled
-from prunecell.codecs.records import IntegerRecord, Record
 from prunecell.disk.endings import ARCHIVE_MARK
 from prunecell.errors import FormatError
 
@@ -97,10 +96,10 @@ def read_version2(file: OpenFile) -> Manifest:
     if _number(zlib.crc32(listed[:stop])) != listed[stop:]:
         raise FormatError("the header is damaged: its checksum is wrong")
     entries, text = unpack_entries(_inflated(listed[begin:stop], max(MAX_LIST, file.n_bytes)))
-    stored = _placed(file, stop + _CRC_BYTES, {name: e for name, e in entries.items() if not isinstance(e, Same)})
+    stored = _placed(file, stop + _CRC_BYTES, {name: e for name, e in entries.items() if not isinstance(e, Alias)})
     return Manifest(
         stored=stored,
-        target={name: entry.of if isinstance(entry, Same) else name for name, entry in entries.items()},
+        target={name: entry.of if isinstance(entry, Alias) else name for name, entry in entries.items()},
         metadata=read_json(text) if text else {},
     )
 
@@ -116,7 +115,7 @@ def _inflated(data: bytes, limit_bytes: int) -> bytes:
     return listed
 
 
-def _placed(file: OpenFile, start: int, records: Mapping[str, Record | IntegerRecord | Plain]) -> dict[str, Stored]:
+def _placed(file: OpenFile, start: int, records: Mapping[str, TensorRecord]) -> dict[str, Stored]:
     """Say where each tensor is, and in which block, if the checksums of the blocks begin at `start`."""
     sizes: list[int] = []
     for record in records.values():

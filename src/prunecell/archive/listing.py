@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from prunecell.archive.manifest import Plain
+from prunecell.archive.manifest import Plain, TensorRecord
 from prunecell.archive.packing import Packed, packed
 from prunecell.codecs.coders import CODERS
 from prunecell.codecs.dtypes import ELEMENT_TYPES, ElementType, element_type_named
@@ -37,13 +37,13 @@ _PICTURES, _STORED, _DTYPE = 32, 64, 128  # flags: what follows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Same:
-    """Stands for a tensor that is the same as one before it."""
+class Alias:
+    """Stands for a tensor that is the same as one before it (tied weights), which is stored once."""
 
     of: str
 
 
-Entry = Record | IntegerRecord | Plain | Same
+Entry = TensorRecord | Alias
 
 
 def pack_entries(entries: Mapping[str, Entry]) -> bytes:
@@ -51,7 +51,7 @@ def pack_entries(entries: Mapping[str, Entry]) -> bytes:
     places = {name: i for i, name in enumerate(entries)}
     out, kind = [packed(len(entries)), *(name.encode() + b"\n" for name in entries)], DTYPES[0]
     for name, entry in entries.items():
-        if isinstance(entry, Same):
+        if isinstance(entry, Alias):
             out += [bytes([_ALIAS]), packed(places[name] - places[entry.of])]
             continue
         out.append(_packed_entry(entry, kind, places[name] - places[_above(entry) or name]))
@@ -63,7 +63,7 @@ def _above(entry: Entry) -> str | None:
     return entry.above if isinstance(entry, IntegerRecord) else None
 
 
-def _packed_entry(entry: Record | IntegerRecord | Plain, kind: str, above: int) -> bytes:
+def _packed_entry(entry: TensorRecord, kind: str, above: int) -> bytes:
     """Write how a tensor is stored. `kind` is the dtype before it, `above` how far before it the one above stands."""
     flags, types, shape = 0, b"", packed(len(entry.shape), *entry.shape)
     if entry.kind.name != kind:
@@ -110,7 +110,7 @@ def unpack_entries(data: bytes) -> tuple[dict[str, Entry], bytes]:
             entries[name] = entry = _read_entry(packed_list, names, entries, kind)
         except FormatError as e:
             raise FormatError(f"tensor {quoted(name)}: {e}") from None
-        kind = kind if isinstance(entry, Same) else entry.kind
+        kind = kind if isinstance(entry, Alias) else entry.kind
     return entries, packed_list.rest()
 
 
@@ -118,7 +118,7 @@ def _read_entry(data: Packed, names: Sequence[str], entries: Mapping[str, Entry]
     """Read the entry after those that are there. `kind` is the element type of the one before."""
     how = data.byte()
     if how == _ALIAS:
-        return Same(of=_name_before(data.number(), names, entries, legal=(Record, IntegerRecord, Plain)))
+        return Alias(of=_name_before(data.number(), names, entries, legal=(Record, IntegerRecord, Plain)))
     form, may_be_picture = how & 31, _INTEGERS <= how & 31 < _INTEGERS + len(MEANINGS)
     is_stream = _STREAMS <= form < _STREAMS + 4 * len(_POSITIONS) and form % 4 < len(VALUE_FORMS)
     if not (form in (_PLAIN, _ZEROS) or may_be_picture or is_stream):

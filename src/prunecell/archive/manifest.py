@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from prunecell.codecs.dtypes import ElementType
-from prunecell.codecs.records import IntegerRecord, Record
+from prunecell.codecs.records import EncodedRecord, IntegerRecord, Record
 
 LIMIT_BYTES = 1 << 36
 """What the tensors of a file may take in memory, unless the caller says otherwise: 64 GiB."""
@@ -25,6 +26,10 @@ class Plain:
         return math.prod(self.shape) * self.kind.itemsize
 
 
+TensorRecord: TypeAlias = EncodedRecord | Plain
+"""What a file says about any tensor that it holds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """The bytes [start, stop) of the file, and their CRC-32."""
@@ -38,7 +43,7 @@ class Block:
 class Stored:
     """How a tensor is stored, and where: its bytes in the file, and the block that they are in, if there are any."""
 
-    record: Record | IntegerRecord | Plain
+    record: TensorRecord
     start: int
     stop: int
     block: Block | None

@@ -2,21 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.archive.manifest import Plain
+from prunecell.archive.manifest import Plain, TensorRecord
 from prunecell.codecs.contexts import NO_ROWS
 from prunecell.codecs.decode import check_words, decode, open_blob, widen
 from prunecell.codecs.dtypes import Numbers, tensor_of, words_of, zeros_of
 from prunecell.codecs.positions import CHUNK
-from prunecell.codecs.records import IntegerRecord, Record
+from prunecell.codecs.records import EncodedRecord
 from prunecell.codecs.streams import RawReader, Source
-
-AnyRecord: TypeAlias = Record | IntegerRecord | Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,7 @@ class SparseParts:
     scales: Tensor | None
 
 
-def read_tensor(record: AnyRecord, data: Source, above: Numbers = NO_ROWS) -> Tensor:
+def read_tensor(record: TensorRecord, data: Source, above: Numbers = NO_ROWS) -> Tensor:
     """Read a tensor into new memory; `above` is as in `open_blob`.
 
     Raises:
@@ -70,7 +68,7 @@ def read_tensor(record: AnyRecord, data: Source, above: Numbers = NO_ROWS) -> Te
     return tensor
 
 
-def read_chunks(record: AnyRecord, data: Source, above: Numbers = NO_ROWS) -> Iterator[SparseChunk]:
+def read_chunks(record: TensorRecord, data: Source, above: Numbers = NO_ROWS) -> Iterator[SparseChunk]:
     """Read a tensor chunk by chunk in bounded memory.
 
     Positions and values of a complex tensor are those of its flattened `torch.view_as_real`.
@@ -105,9 +103,7 @@ def _plain_chunks(record: Plain, data: Source) -> Iterator[SparseChunk]:
         )
 
 
-def read_codes(
-    record: Record | IntegerRecord, data: Source, above: Numbers = NO_ROWS
-) -> tuple[Tensor, Iterator[SparseChunk]]:
+def read_codes(record: EncodedRecord, data: Source, above: Numbers = NO_ROWS) -> tuple[Tensor, Iterator[SparseChunk]]:
     """Read a tensor of scaled integers: its scales at once, and its int8 chunk by chunk in bounded memory.
 
     Raises:
@@ -129,12 +125,12 @@ def read_codes(
     return opened.scales.expand(record.shape[0]), chunks()
 
 
-def has_codes(record: AnyRecord) -> TypeGuard[Record | IntegerRecord]:
+def has_codes(record: TensorRecord) -> TypeGuard[EncodedRecord]:
     """Whether a tensor is stored as int8, to be multiplied by scales."""
     return not isinstance(record, Plain) and record.is_scaled and record.stored.name == "int8" and bool(record.shape)
 
 
-def read_parts(record: AnyRecord, data: Source, above: Numbers = NO_ROWS) -> SparseParts:
+def read_parts(record: TensorRecord, data: Source, above: Numbers = NO_ROWS) -> SparseParts:
     """Read a tensor as positions and values; scaled integers stay integers, beside their scales.
 
     Raises:

@@ -9,10 +9,9 @@ from typing import Self
 from torch import Tensor
 
 from prunecell.archive.container import BLOCK, read_version2
-from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Stored, TensorFacts, facts_of
+from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Stored, TensorFacts, TensorRecord, facts_of
 from prunecell.archive.opened import FileSource, OpenFile
 from prunecell.archive.parts import (
-    AnyRecord,
     SparseChunk,
     SparseParts,
     has_codes,
@@ -22,13 +21,14 @@ from prunecell.archive.parts import (
     read_tensor,
 )
 from prunecell.archive.version1 import read_version1
+from prunecell.checks import check_path
 from prunecell.codecs.contexts import NO_ROWS, read_row_flags
 from prunecell.codecs.dtypes import Numbers
 from prunecell.codecs.records import IntegerRecord
 from prunecell.codecs.streams import InMemory, Source
 from prunecell.disk.endings import ARCHIVE, ARCHIVE_MARK
 from prunecell.disk.foreign import is_stream, mistaken
-from prunecell.errors import FormatError, UnknownNameError, check_path, nearest, quoted
+from prunecell.errors import FormatError, UnknownNameError, nearest, quoted
 
 
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:
@@ -205,7 +205,7 @@ class Archive:
             raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
         return self._manifest.target[name]
 
-    def _checked(self, name: str) -> tuple[AnyRecord, Source, Numbers]:
+    def _checked(self, name: str) -> tuple[TensorRecord, Source, Numbers]:
         """Return how a tensor is stored, its bytes, and which rows live of the tensor above that its record names.
 
         Bytes that are not those that were written are refused.

@@ -2,32 +2,25 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from prunecell.archive.container import writing
-from prunecell.archive.listing import Same
+from prunecell.archive.listing import Alias
 from prunecell.archive.manifest import LIMIT_BYTES, Plain
+from prunecell.checks import check_mapping, check_path
 from prunecell.choices import chosen
 from prunecell.codecs.dtypes import Numbers, element_type, words_to_store
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
-from prunecell.codecs.records import IntegerRecord, Record, why_illegal_shape
+from prunecell.codecs.records import EncodedRecord, IntegerRecord, why_illegal_shape
 from prunecell.disk.endings import ARCHIVE, check_ending
-from prunecell.errors import OptionError, OptionTypeError, check_mapping, check_path, quoted, typed
+from prunecell.errors import OptionError, OptionTypeError, quoted, typed
 from prunecell.names import plain_names, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alias:
-    """Stands for a tensor that is the same as one before it (tied weights), which is stored once."""
-
-    of: str
 
 
 def save(
@@ -103,7 +96,7 @@ def tied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Alias]]:
 
 def _check(name: object, tensor: object) -> None:
     if not isinstance(name, str):
-        raise OptionTypeError(f"the key {name!r} is illegal: it must be a string")
+        raise OptionTypeError(f"the key {quoted(name)} is illegal: it must be a string")
     if reason := why_illegal(name):
         raise OptionError(f"the key {quoted(name)} is illegal: {reason}")
     if not isinstance(tensor, Tensor):
@@ -146,9 +139,9 @@ def write(
             if name in draft.entries:
                 raise OptionError(f"the key {name!r} stands twice")
             if isinstance(item, Alias):
-                if isinstance(draft.entries.get(item.of), Same | None):
+                if isinstance(draft.entries.get(item.of), Alias | None):
                     raise OptionError(f"{name!r} cannot be an alias of {item.of!r}, which is not stored before it")
-                draft.entries[name] = Same(of=item.of)
+                draft.entries[name] = item
                 continue
             _check(name, item)
             replaced = _replaced(mode, name, item)
@@ -164,7 +157,7 @@ def write(
                 rows[name], last[len(encoded.rows)] = encoded.rows, name
 
 
-def _more_bytes(record: Record | IntegerRecord) -> int:
+def _more_bytes(record: EncodedRecord) -> int:
     """Bytes that a record takes in the list beside those of a plain tensor's, about."""
     return 3 if isinstance(record, IntegerRecord) else 1 + 2 * len(record.streams)
 
@@ -177,8 +170,8 @@ def _replaced(mode: ValueMode, name: str, tensor: Tensor) -> Tensor | Scaled:
     shape = replaced.integers.shape if isinstance(replaced, Scaled) else replaced.shape
     if (shape, replaced.dtype) != (tensor.shape, tensor.dtype):
         raise OptionError(
-            f"values={mode!r} is illegal: it made {replaced.dtype} {tuple(shape)} of {name!r}, which is {tensor.dtype} "
-            f"{tuple(tensor.shape)}"
+            f"values={quoted(mode)} is illegal: it made {replaced.dtype} {tuple(shape)} of {name!r}, which is"
+            f" {tensor.dtype} {tuple(tensor.shape)}"
         )
     return replaced
 

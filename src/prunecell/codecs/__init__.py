@@ -9,10 +9,12 @@ pco         the same by the library pcodec
 coders      the table of coders, and which one is best
 positions   the table of the forms of positions: gaps, mask
 values      the table of the forms of values: byte planes, whole numbers, codebook
-contexts    whole numbers under contexts <-> bytes; contexts_twin is the same in Python
+contexts    whole numbers under contexts <-> bytes
+contexts_twin   the same in plain Python
 words       words joined from their bytes, and scattered to their positions
 records     what a file says about an encoded tensor, checked
 narrowing   floats in narrower types
+steps       the steps of floats that are integers times them
 integers    whole numbers found in a tensor
 encode_integers    whole numbers -> record and blob
 encode      tensor -> record and blob, in the smallest forms

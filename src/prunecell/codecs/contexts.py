@@ -56,6 +56,16 @@ def grid_of(shape: tuple[int, ...], side: int = 0) -> Grid | None:
     return Grid(rows=rows, planes=columns // (height * width), height=height, width=width)
 
 
+def square_side(n_columns: int, n_planes: int) -> int:
+    """Guess pictures from a number: the side of so many square ones, of 2 x 2 at least; 0 if there are none such.
+
+    >>> square_side(784, 1), square_side(800, 50), square_side(300, 1)
+    (28, 4, 0)
+    """
+    side = math.isqrt(n_columns // n_planes)
+    return side if side > 1 and n_planes * side**2 == n_columns else 0
+
+
 class RowReader(Protocol):
     """Gives the numbers back, some rows at a time."""
 

@@ -11,7 +11,7 @@ from prunecell.codecs.coders import open_reader
 from prunecell.codecs.contexts import NO_ROWS, RowReader, open_contexts
 from prunecell.codecs.dtypes import ElementType, Numbers, tensor_of, words_of, zeros_of
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS, Chunk, cover, read_all
-from prunecell.codecs.records import IntegerRecord, Record, plan
+from prunecell.codecs.records import EncodedRecord, IntegerRecord, Record, plan
 from prunecell.codecs.streams import Reader, Source, read_exactly
 from prunecell.codecs.values import VALUE_FORMS, Planes, ValueForm
 from prunecell.codecs.words import scatter_
@@ -28,12 +28,12 @@ class Opened:
             FormatError if the blob is not what its record says; the chunks before must not be used either.
     """
 
-    record: Record | IntegerRecord
+    record: EncodedRecord
     scales: Tensor | None
     kept: Iterator[tuple[Chunk, Numbers]]
 
 
-def open_blob(record: Record | IntegerRecord, blob: Source, above: Numbers = NO_ROWS) -> Opened:
+def open_blob(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS) -> Opened:
     """Open a blob whose record was checked.
 
     Args:
@@ -173,7 +173,7 @@ def widen(opened: Opened, chunk: Chunk, words: Numbers) -> Numbers:
     return words_of(narrow.to(record.kind.torch))
 
 
-def decode(record: Record | IntegerRecord, blob: Source, above: Numbers = NO_ROWS) -> Tensor:
+def decode(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS) -> Tensor:
     """Rebuild the dense tensor. The arguments are those of `open_blob`.
 
     Raises:

@@ -21,7 +21,7 @@ from prunecell.codecs.encode_integers import encode_integers
 from prunecell.codecs.integers import Integers, book_in, few_of, integers_in, may_have_book, scaled_integers
 from prunecell.codecs.narrowing import chunks_of, narrowed
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS
-from prunecell.codecs.records import IntegerRecord, Record, StreamFacts
+from prunecell.codecs.records import EncodedRecord, IntegerRecord, Record, StreamFacts
 from prunecell.codecs.values import VALUE_FORMS, ValueForm, distinct
 
 _SAMPLE = 1 << 18  # words of a sample on which forms are tried; a sample with few kept words is larger
@@ -70,7 +70,7 @@ class Encoded:
         rows: uint8, 1 for each row of the tensor that is not zero; None where the tensor is not stored as integers.
     """
 
-    record: Record | IntegerRecord
+    record: EncodedRecord
     blob: list[bytes]
     rows: Numbers | None = None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from prunecell.codecs.contexts import NO_ROWS, Grid, grid_of, write_contexts
+from prunecell.codecs.contexts import NO_ROWS, Grid, grid_of, square_side, write_contexts
 from prunecell.codecs.dtypes import ElementType, Numbers
 from prunecell.codecs.integers import Integers
 from prunecell.codecs.records import IntegerRecord
@@ -74,8 +74,7 @@ def _sides(shape: tuple[int, ...], above: Numbers) -> Iterator[int]:
     """Give the sides of pictures that a matrix's columns may be: grey, in colours, or of the channels above."""
     yield 0
     for n_planes in sorted({1, 3, len(above)} - {0}) if len(shape) == 2 else ():  # noqa: PLR2004 - a matrix
-        side = math.isqrt(shape[1] // n_planes)
-        if side > 1 and n_planes * side**2 == shape[1]:
+        if side := square_side(shape[1], n_planes):
             yield side
 
 

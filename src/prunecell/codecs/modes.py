@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunecell.checks import check_count
 from prunecell.choices import chosen
 from prunecell.codecs.dtypes import words_of
 from prunecell.codecs.encode import Scaled
 from prunecell.codecs.kmeans import Clusters, cluster
 from prunecell.codecs.values import distinct
-from prunecell.errors import OptionError, OptionTypeError, check_count
+from prunecell.errors import OptionError, OptionTypeError, quoted
 
 
 class ValueMode(Protocol):
@@ -59,7 +60,7 @@ class Rounded:
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float16", "bfloat16"):
-            raise OptionError(f"dtype={self.dtype!r} is illegal: it must be 'float16' or 'bfloat16'")
+            raise OptionError(f"dtype={quoted(self.dtype)} is illegal: it must be 'float16' or 'bfloat16'")
 
     def __call__(self, name: str, tensor: Tensor) -> Tensor:
         """Round a weight; refuse one that holds a number too large for the dtype."""
@@ -155,5 +156,5 @@ def value_mode(mode: str | ValueMode) -> ValueMode:
     if isinstance(mode, str):
         return chosen("values", mode, VALUE_MODES)
     if not callable(mode):
-        raise OptionTypeError(f"values={mode!r} is illegal: it must be a name or a function (name, tensor)")
+        raise OptionTypeError(f"values={quoted(mode)} is illegal: it must be a name or a function (name, tensor)")
     return mode

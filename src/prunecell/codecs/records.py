@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -143,6 +143,10 @@ class IntegerRecord:
         if grid is None:
             raise FormatError(f"the coder of integers has no place for a shape {list(self.shape)} and side {self.side}")
         return grid
+
+
+EncodedRecord: TypeAlias = Record | IntegerRecord
+"""What a file says about a tensor whose bytes are encoded."""
 
 
 def plan(record: Record) -> list[StreamPlan]:

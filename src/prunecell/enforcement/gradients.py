@@ -3,12 +3,15 @@
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from prunecell.bits.mask import Mask
+
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,12 @@ def on_gradient(parameter: Tensor, hook: Callable[[Tensor], None]) -> RemovableH
     handle: RemovableHandle = parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call] # torch's
     parameter.requires_grad = trained
     return handle
+
+
+def hooks_on(parameter: Tensor, kind: type[_Kind]) -> list[_Kind]:
+    """Those hooks of a class that `on_gradient` has hung on a parameter, in their order."""
+    hooks = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
+    return [hook for hook in hooks.values() if isinstance(hook, kind)]
 
 
 def mask_gradient_(parameter: nn.Parameter, mask: Mask) -> None:

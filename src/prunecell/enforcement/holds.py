@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from prunecell.enforcement.gradients import on_gradient
+from prunecell.enforcement.gradients import hooks_on, on_gradient
 from prunecell.errors import OptionError
 
 
@@ -63,8 +63,7 @@ class Holds:
 
 def holders_of(parameter: Tensor) -> Iterator[Any]:
     """All who have a parameter and exist."""
-    hooks = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
-    holders = (hook.by() for hook in hooks.values() if isinstance(hook, _Hold))
+    holders = (hold.by() for hold in hooks_on(parameter, _Hold))
     yield from (holder for holder in holders if holder is not None)
 
 

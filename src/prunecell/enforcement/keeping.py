@@ -1,10 +1,11 @@
-"""What a Pruner and a Quantizer ask alike: the samples in an epoch, and whether the weights are still the model's."""
+"""What a Pruner and a Quantizer ask alike: samples in an epoch, and whether weights are still the model's."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor, nn
 
-from prunecell.errors import OptionError, StateError, check_count
+from prunecell.checks import check_count
+from prunecell.errors import OptionError, StateError
 
 
 def checked_epoch_size(epoch_size: int | None, counting: Iterable[str]) -> int | None:

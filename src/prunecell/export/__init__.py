@@ -1,7 +1,8 @@
 """Export: a pruned model, as it is when evaluated, in the forms that other programs read.
 
 subject         what is exported: a model, its example, its tensors
-onnx_file       ONNX; sparse_onnx: with sparse initializers where they are smaller
+onnx_file       ONNX
+sparse_onnx     sparse initializers where they are smaller
 program         torch.export
 tensors         safetensors; CSR arrays for numpy and scipy
 formats         all that a model is written as; export

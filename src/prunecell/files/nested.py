@@ -112,7 +112,7 @@ def _way(found: Mapping[Any, Any], path: Path) -> tuple[str, ...]:
         held = ", ".join(f"{name!r}: {type(value).__name__}" for name, value in list(found.items())[:_NAMED])
         raise FormatError(f"{path}: it holds no state_dict, which is names with tensors, but {held or 'nothing'}")
     names = ", ".join(".".join(way) or "the tensors outside of these" for way in ways)
-    raise FormatError(f"{path}: it holds several state_dicts: {names}; choose one of them as the key")
+    raise FormatError(f"{path}: it holds several state_dicts: {names}; choose one of them by key=")
 
 
 def _ways(

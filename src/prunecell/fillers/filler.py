@@ -1,8 +1,8 @@
 """What a filler is and may say of itself, and how many weights it prunes."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -26,7 +26,8 @@ class Traits:
         needs_at_first: whether it needs that for its first filling too, which otherwise comes at once.
         revives: whether it looks at pruned weights again and may revive some, so their hidden values are kept.
         grows: whether it lets pruned weights come back, at zero.
-        n_absent: how many weights it masks that do not exist in the network (missing connections): they do not count.
+        n_absent: name of a weight tensor -> how many of its weights it masks because they do not exist in the network
+            (missing connections): they do not count.
     """
 
     needs: Needs = Needs.NOTHING
@@ -34,7 +35,7 @@ class Traits:
     needs_at_first: bool = True
     revives: bool = False
     grows: bool = False
-    n_absent: int = 0
+    n_absent: Mapping[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import LARGEST, Listed, listed
+from prunecell.checks import check_count
 from prunecell.choices import by_name
 from prunecell.criteria import Criterion, keys_of, magnitude, n_gradients_of, needs_of, revives
 from prunecell.described import shown
-from prunecell.errors import OptionError, check_count
+from prunecell.errors import OptionError
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers.filler import Traits, exact_count, prune_smallest
 from prunecell.fillers.lowest import check_criterion, pruned_first
@@ -25,6 +26,10 @@ class NofM:
     https://arxiv.org/abs/2104.08378). At a smaller sparsity the lowest of those that may be pruned go first, to the
     exact count, so a schedule that rises to (m - n) / m ends with n of m.
 
+    An allocation that looks at values (`lamp`) may ask for more than (m - n) / m of a weight. It gives up so much, and
+    the others share the rest by the same allocation. What is too much by sizes alone, of all or of one weight (`erk`,
+    `PerLayer`), the Pruner refuses at once.
+
     Args:
         n: >= 1, kept of each m neighbours.
         m: > n, neighbours; they begin at the multiples of m.
@@ -32,8 +37,8 @@ class NofM:
         criterion: Evidence -> scores, higher keeps.
 
     Raises:
-        OptionError: n is not below m; or, when masks are filled, more than (m - n) / m is asked for, the weight has no
-            such dimension, or m does not divide it.
+        OptionError: n is not below m; or (by the Pruner) more than (m - n) / m is asked for, the weight has no such
+            dimension, or m does not divide it.
 
     >>> import torch
     >>> from prunecell import PruneSpec, Pruner, Static

@@ -1,6 +1,7 @@
 """The graph of a model: what its layers hand to each other, and what may change without changing an output.
 
 tracing     a model as torch.fx traces it
+answers     what follows from the shapes of an example
 operations  what an operation does to the units that pass it
 forms       how many dimensions tensors have, and which one the units are
 unchanged   what a model's code does while it is traced, undone

@@ -29,12 +29,13 @@ from prunecell.graph.operations import (
     flattened,
     function_of,
     is_batch_of,
+    is_changed,
     is_in_place,
     is_size,
     viewed,
     what_of,
 )
-from prunecell.graph.tracing import Example, Graph, graphs_of, is_changed
+from prunecell.graph.tracing import Example, Graph, graphs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +160,8 @@ def chains_of(model: nn.Module, example: Example = None) -> Chains:
         model: nothing in it is changed.
         example: inputs of the model, by which `x.view(-1, 800)` is seen to flatten, and a BatchNorm1d behind a linear
             layer to normalize features; the model is run with them. Not needed where it says `x.flatten(1)` or
-            `x.view(x.size(0), -1)`. What has a default in the model's forward is left at that, unless the example gives
-            it.
+            `x.view(x.size(0), -1)`, nor where two BatchNorm1d of different widths follow each other. What has a default
+            in the model's forward is left at that, unless the example gives it.
 
     Raises:
         OptionError: torch.fx cannot trace the model, and the message names the module; or the example does not fit it.

@@ -42,7 +42,8 @@ def fold_batchnorm_(model: nn.Module, *, example: Example = None) -> Folding:
     Args:
         model: changed in place.
         example: inputs of the model, by which a BatchNorm1d behind a linear layer is seen to normalize its features and
-            not another dimension; see `chains_of`. Not needed behind convolutions, or where the model flattens before.
+            not another dimension; see `chains_of`. Not needed behind convolutions, where the model flattens before, or
+            where another BatchNorm1d on the same way has another width.
 
     Returns:
         What was folded, and what was left, each with its reason.

@@ -1,9 +1,11 @@
 """How many dimensions the tensors of a graph have, and along which of them a layer or norm works.
 
-Sizes do not tell it: a Linear and the BatchNorm behind it have as many numbers, and a batch of sequences may be
+Sizes alone do not tell it: a Linear and the BatchNorm behind it have as many numbers, and a batch of sequences may be
 normalized along its time. Channels stand before the positions and features last, so both are counted from the end,
 where it does not matter whether there is a batch. What must be counted from the front, like BatchNorm's channels, needs
-the number of dimensions. An example tells it, or what is certain of it without one.
+the number of dimensions. An example tells it, or what is certain of it without one: a flattening, say, or two
+BatchNorm1d of different widths, because no time is of two lengths. A single BatchNorm1d behind a linear layer proves
+nothing: of (16, 8) numbers a sample, Linear(8, 16) makes (16, 16), and BatchNorm1d(16) takes the rows for its channels.
 """
 
 import operator
@@ -28,6 +30,7 @@ from prunecell.graph.operations import (
     averaged,
     bound,
     flattened,
+    is_changed,
     viewed,
     what_of,
 )
@@ -81,15 +84,43 @@ def forms_of(
         shapes: by an example, as far as there is one.
     """
     forms: dict[fx.Node, Form] = {}
+    flat = _flat_ones(nodes, modules)
     for node in nodes:
         module = modules[str(node.target)] if node.op == "call_module" else None
+        form = Form() if module is not None and is_changed(module) else _form(node, module, forms)
         if node in shapes:
-            forms[node] = Form(len(shapes[node]), _form(node, module, forms).has_batch)
+            forms[node] = Form(len(shapes[node]), form.has_batch)
         elif node in tensors:
             forms[node] = Form(getattr(tensors[node], "ndim", None))
         else:
-            forms[node] = _form(node, module, forms)
+            forms[node] = Form(2, form.has_batch) if node in flat else form
     return forms
+
+
+def _flat_ones(nodes: Sequence[fx.Node], modules: Mapping[str, nn.Module]) -> set[fx.Node]:
+    """Tensors that must have two dimensions, because they pass BatchNorm1d of different widths.
+
+    A BatchNorm1d takes two dimensions, or three with its width for the second one, which linear layers and activations
+    leave as it is.
+    """
+    first: dict[fx.Node, fx.Node] = {}  # with the same number of dimensions, and the same second one if there are three
+    widths: dict[fx.Node, set[int]] = {}
+    for node in nodes:
+        module = modules[str(node.target)] if node.op == "call_module" else None
+        what, taken = what_of(node, module), node.all_input_nodes
+        keeps = isinstance(module, nn.Linear | nn.BatchNorm1d) or any(
+            what in t for t in (ELEMENTWISE, COPIES, KEEP_ZERO)
+        )
+        is_plain = len(taken) == 1 and not (module is not None and is_changed(module))
+        first[node] = first[taken[0]] if keeps and is_plain else node
+        if isinstance(module, nn.BatchNorm1d) and is_plain and _has_a_width(module):
+            widths.setdefault(first[node], set()).add(module.num_features)
+    return {node for node in nodes if len(widths.get(first[node], ())) > 1}
+
+
+def _has_a_width(norm: nn.BatchNorm1d) -> bool:
+    """Whether torch compares what it takes with its numbers, in training too."""
+    return norm.weight is not None or (norm.track_running_stats and norm.running_mean is not None)
 
 
 def _form(node: fx.Node, module: nn.Module | None, forms: Mapping[fx.Node, Form]) -> Form:

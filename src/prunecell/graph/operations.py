@@ -152,3 +152,8 @@ def is_in_place(node: fx.Node, module: nn.Module | None) -> bool:
     """Whether an operation writes to the tensor that it takes."""
     named = called(node).endswith("_") and module is None
     return named or bool(getattr(module, "inplace", False) or node.kwargs.get("inplace", False))
+
+
+def is_changed(module: nn.Module) -> bool:
+    """Whether a call of it is more than the forward of its class."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))  # noqa: SLF001

@@ -11,11 +11,14 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.utils._pytree import tree_map_only
 
-from prunecell.errors import OptionError, OptionTypeError, quoted, typed
+from prunecell.errors import OptionError, quoted
 from prunecell.graph.answers import Answers
 from prunecell.graph.forms import LAYERS, NORMS, forms_of
-from prunecell.graph.unchanged import Uses, kept_nodes, overlapping, unchanged
+from prunecell.graph.operations import is_changed
+from prunecell.graph.unchanged import Uses, kept_nodes, unchanged
+from prunecell.memory import overlapping
 from prunecell.names import unwrapped
+from prunecell.torch_checks import check_model
 
 Example = Tensor | tuple[Any, ...] | None
 """One input of a model, or a tuple of all."""
@@ -78,8 +81,7 @@ def graphs_of(model: nn.Module, example: Example = None) -> tuple[Graph, Graph]:
         OptionError: torch.fx cannot trace the model, and the message names the module; or the example does not fit it.
         OptionTypeError: it is no module.
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     model = unwrapped(model)
     return _graph(model, example, training=True), _graph(model, example, training=False)
 
@@ -189,11 +191,6 @@ def _tensors(module: nn.Module) -> list[Tensor]:
     """The parameters and buffers of a module itself, each as often as it has it."""
     own = {**module._parameters, **module._buffers}  # noqa: SLF001 - tied ones too
     return [tensor for tensor in own.values() if tensor is not None]
-
-
-def is_changed(module: nn.Module) -> bool:
-    """Whether a call of it is more than the forward of its class."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))  # noqa: SLF001
 
 
 def check_unwatched(name: str, parameter: Tensor, verb: str) -> None:

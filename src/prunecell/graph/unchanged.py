@@ -2,13 +2,12 @@
 
 import contextlib
 import copy
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
@@ -80,29 +79,3 @@ def kept_nodes(model: nn.Module) -> set[fx.Node]:
     """The nodes whose tensors stand in attributes of a model that is being traced."""
     values = [value for part in model.modules() for value in vars(part).values()]
     return {leaf.node for leaf in tree_leaves(values) if isinstance(leaf, fx.Proxy)}
-
-
-def overlapping(tensors: Iterable[Tensor]) -> set[int]:
-    """The `id`s of tensors that stand in a list more than once, or share memory with another one of it."""
-    given = [*tensors]
-    found = {key for key, n in Counter(map(id, given)).items() if n > 1}
-    furthest: dict[torch.device, tuple[int, int]] = {}
-    for start, end, tensor in sorted((span for one in given if (span := _span(one))), key=lambda span: span[:2]):
-        last_end, last = furthest.get(tensor.device, (0, 0))
-        if start < last_end and last != id(tensor):
-            found |= {last, id(tensor)}
-        if end > last_end:
-            furthest[tensor.device] = end, id(tensor)
-    return found
-
-
-def _span(tensor: Tensor) -> tuple[int, int, Tensor] | None:
-    """Where a tensor lies in memory: (first byte, the byte behind its last, itself); None where that is not known."""
-    if tensor.layout is not torch.strided or tensor.is_meta or isinstance(tensor, FakeTensor):
-        return None
-    try:
-        start, n = tensor.data_ptr(), tensor.numel()
-    except (RuntimeError, ValueError):  # a tensor without memory of its own, or not made yet
-        return None
-    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return (start, start + (reach + 1) * tensor.element_size(), tensor) if start and n else None

@@ -1,4 +1,10 @@
-"""The compiled kernels: which library runs on this CPU, how it is called, on how many threads."""
+"""The compiled kernels: which library runs on this CPU, how it is called, on how many threads.
+
+load      which library runs on this CPU
+structs   how its functions are called
+threads   work in shares, one a thread
+sources   the C++ files that it is built from
+"""
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
 from prunecell.native.sources import SOURCE

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from prunecell.errors import OptionTypeError, PlanError, nearest, quoted, some
+from prunecell.errors import OptionTypeError, PlanError, nearest, quoted, some, typed
+from prunecell.memory import check_apart
 from prunecell.patterns import is_pattern, matcher
 from prunecell.plan.candidates import Candidate, candidates
 from prunecell.plan.spec import PruneSpec
@@ -29,6 +30,16 @@ Parameters under the same spec object share its allocation's budget; equal specs
 """
 
 _ALL = "*"
+
+_SPARSE = "in a sparse layer that compact_ made, and counted nowhere here"
+
+_TAKES = {
+    "PruneSpec": "pc.Pruner(model, plan)",
+    "RateSpec": "pc.Quantizer(model, plan)",
+    "IntSpec": "pc.Quantizer(model, plan)",
+    "RemoveSpec": "prunecell.structured.remove_(model, plan, example)",
+}
+"""Kind of a spec -> what takes it."""
 
 _MANY = 50
 """Names that a message may list; of more it lists the nearest."""
@@ -92,6 +103,7 @@ def resolve(
     Raises:
         PlanError: a key fits no parameter, or never decides because those before it take all that it reaches; what a
             key reaches cannot be pruned; or nothing is left to prune.
+        OptionError: what it reaches lies in memory that another parameter has too.
         OptionTypeError: the model is no module, or the plan no plan.
     """
     found = candidates(model)
@@ -111,13 +123,14 @@ def resolve(
         else:
             owner = candidate.places[0].owner
             targets.append(Target(candidate.name, candidate.parameter, owner, spec, candidate.normed))
-    skipped += [Skipped(name, "in a sparse layer already, and counted nowhere here") for name in _sparse_weights(model)]
+    skipped += [Skipped(name, _SPARSE) for name in sparse_weights(model)]
     if not targets:
-        raise PlanError(f"nothing to {use.verb} in {type(model).__name__}: {_why_nothing(keys, skipped, use)}")
+        raise PlanError(f"nothing to {use.verb} in {type(model).__name__}: {_why_nothing(keys, found, skipped, use)}")
+    check_apart({c.name: c.parameter for c in found}, [target.name for target in targets])
     return targets, skipped
 
 
-def _sparse_weights(model: nn.Module) -> list[str]:
+def sparse_weights(model: nn.Module) -> list[str]:
     """The names of the weights that `compact_` compressed: no parameters, so that no plan reaches them."""
     layers = [path for path, m in model.named_modules() if hasattr(m, "weight_shape") and hasattr(m, "format_code")]
     return [f"{path}.weight" if path else "weight" for path in layers]
@@ -128,14 +141,23 @@ def _check_types(keys: Mapping[Key, Any], use: Use) -> None:
     if not isinstance(keys, Mapping):
         raise OptionTypeError(
             f"plan={quoted(keys)} is illegal: it must be {legal} or a mapping from names or types to it"
+            f"{_elsewhere(keys)}"
         )
     for key, spec in keys.items():
         if not isinstance(key, str) and not (isinstance(key, type) and issubclass(key, nn.Module)):
             raise OptionTypeError(
-                f"plan key {key!r} is illegal: it must be a parameter name, a pattern or a module type"
+                f"plan key {quoted(key)} is illegal: it must be a parameter name, a pattern or a module type"
             )
         if spec is not None and not isinstance(spec, use.specs):
-            raise OptionTypeError(f"plan[{key!r}]={spec!r} is illegal: it must be {legal} or None")
+            raise OptionTypeError(
+                f"plan[{quoted(key)}]={quoted(spec)} is illegal: it must be {legal} or None{_elsewhere(spec)}"
+            )
+
+
+def _elsewhere(spec: object) -> str:
+    """What takes a spec that is not for this use; empty where it is none."""
+    kind = type(spec).__name__
+    return f"; {typed(spec)} is for {_TAKES[kind]}" if kind in _TAKES else ""
 
 
 def _deciding(keys: Mapping[Key, Any], found: Sequence[Candidate], model: nn.Module, use: Use) -> dict[str, Key]:
@@ -148,7 +170,7 @@ def _deciding(keys: Mapping[Key, Any], found: Sequence[Candidate], model: nn.Mod
     for key, spec in keys.items():
         reached = _reached(key, spec, found, use)
         if not reached and key != _ALL:
-            raise PlanError(_nothing_fits(key, found, model))
+            raise PlanError(_nothing_fits(key, found, model, use))
         wanted = [c.name for c in reached if not use.why_not(c, spec)] or [
             c.name for c in reached
         ]  # biases are not meant
@@ -176,7 +198,7 @@ def _matcher(key: Key) -> Callable[[Candidate], bool]:
     return lambda candidate: any(map(fits, candidate.names))
 
 
-def _why_nothing(keys: Mapping[Key, Any], skipped: Sequence[Skipped], use: Use) -> str:
+def _why_nothing(keys: Mapping[Key, Any], found: Sequence[Candidate], skipped: Sequence[Skipped], use: Use) -> str:
     if not skipped:
         return "it has no parameters"
     if not keys:
@@ -189,7 +211,20 @@ def _why_nothing(keys: Mapping[Key, Any], skipped: Sequence[Skipped], use: Use) 
     reasons: dict[str, list[str]] = {}
     for parameter in skipped:
         reasons.setdefault(parameter.reason, []).append(parameter.name)
-    return "; ".join(f"{some(names)}: {reason}" for reason, names in reasons.items())
+    told = "; ".join(f"{some(names)}: {reason}" for reason, names in reasons.items())
+    return f"{told}. {_remedy(keys, found, skipped, use)}".rstrip(". ")
+
+
+def _remedy(keys: Mapping[Key, Any], found: Sequence[Candidate], skipped: Sequence[Skipped], use: Use) -> str:
+    """A plan that would reach something; or to what model it is to be done. Empty where there is none."""
+    if any(parameter.reason == _SPARSE for parameter in skipped):
+        return f"{use.verb.capitalize()} the dense model, before compact_"
+    possible = [candidate for candidate in found if not candidate.why_not_under(candidate.name)]
+    if not possible:
+        return ""
+    largest = max(possible, key=lambda candidate: (candidate.parameter.ndim > 1, candidate.parameter.numel()))
+    spec = next(type(spec).__name__ for spec in keys.values() if spec is not None)
+    return f"Name what is to be {use.done} all the same, as in {{{largest.name!r}: {spec}(...)}}"
 
 
 def _never_decides(key: Key, reached: Sequence[str], deciding: Mapping[str, Key]) -> str:
@@ -203,7 +238,9 @@ def _never_decides(key: Key, reached: Sequence[str], deciding: Mapping[str, Key]
     )
 
 
-def _nothing_fits(key: Key, found: Sequence[Candidate], model: nn.Module) -> str:
+def _nothing_fits(key: Key, found: Sequence[Candidate], model: nn.Module, use: Use) -> str:
+    if isinstance(key, str) and any(map(matcher(key, "plan key"), sparse_weights(model))):
+        return f"plan key {key!r} fits no parameter: it is {_SPARSE}; {use.verb} the dense model, before compact_"
     if not isinstance(key, str):
         having = (
             path for path, m in model.named_modules() if isinstance(m, key) and next(m.parameters(), None) is not None

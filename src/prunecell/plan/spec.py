@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prunecell.allocation import ALLOCATIONS, Allocation, uniform
+from prunecell.checks import check_count
 from prunecell.choices import by_name, check_callable, example_of
 from prunecell.criteria import CRITERIA
 from prunecell.described import described, rebuilt, shown
-from prunecell.errors import StateError, check_count
+from prunecell.errors import StateError, quoted
 from prunecell.evidence import Needs
 from prunecell.fillers import FILLERS, Filler, Lowest, traits_of
 from prunecell.granularity import GRANULARITIES
@@ -79,7 +80,7 @@ class PruneSpec:
         True
         """
         if data.get("version") != _VERSION:
-            raise StateError(f"version={data.get('version')!r} of a spec is unknown: it must be {_VERSION}")
+            raise StateError(f"version={quoted(data.get('version'))} of a spec is unknown: it must be {_VERSION}")
         values = {name: rebuilt(value, _known()) for name, value in data.items() if name != "version"}
         try:
             return cls(**values)

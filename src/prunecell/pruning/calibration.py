@@ -15,15 +15,17 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from prunecell.checks import check_pair
 from prunecell.choices import check_callable
 from prunecell.collect.gradients import OF_GRADIENTS
 from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Needs
 from prunecell.fillers import traits_of
 from prunecell.pruning.weight import PrunedWeight
+from prunecell.torch_checks import are_batches
 
 Inputs = Tensor | tuple[Any, ...]
-Batches = Iterable[tuple[Inputs, Any]]
+CalibrationBatches = Iterable[tuple[Inputs, Any]]
 """(inputs, targets); inputs are a tensor, or a tuple of all that the model takes."""
 Loss = Callable[[Any, Any], Tensor]
 """(outputs, targets) -> a scalar."""
@@ -42,13 +44,13 @@ class Calibration:
 
     model: nn.Module
     weights: Sequence[PrunedWeight]
-    batches: Batches
+    batches: CalibrationBatches
     loss: Loss
     rounds: int
 
     def __post_init__(self) -> None:
         check_callable("loss", self.loss, {"cross_entropy": "torch.nn.functional.cross_entropy"})
-        if not isinstance(self.batches, Iterable) or isinstance(self.batches, str | bytes):
+        if not are_batches(self.batches):
             raise OptionTypeError(f"batches is {typed(self.batches)}: it must be pairs (inputs, targets)")
         per_round = bool(self._of(_RUN_PLAINLY)) + 2 * bool(self._of(Needs.HESSIAN_GRADIENT))
         n_passes = self.rounds * per_round + bool(self._of(Needs.SYNAPTIC_FLOW))
@@ -104,9 +106,7 @@ class Calibration:
         """The batches, of which there is one at least."""
         batch = None
         for batch in self.batches:
-            if not isinstance(batch, tuple | list) or len(batch) != 2:  # noqa: PLR2004 - a pair
-                raise OptionTypeError(f"a batch is {typed(batch)}: it must be a pair (inputs, targets)")
-            yield batch[0], batch[1]
+            yield check_pair(batch)
         if batch is None:
             raise OptionError("batches is illegal: it holds none")
 

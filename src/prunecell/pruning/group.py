@@ -10,12 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from prunecell.allocation import check_names, shares_of
+from prunecell.allocation import check_names, shares_of, shares_within
 from prunecell.bits.mask import Mask
 from prunecell.collect import FROM_BATCHES, adds_up
 from prunecell.errors import OptionTypeError, some
 from prunecell.evidence import Evidence, Needs
-from prunecell.fillers import exact_count, rank_of, traits_of
+from prunecell.fillers import Bounded, exact_count, rank_of, traits_of
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning.normed import spared
 from prunecell.pruning.weight import PrunedWeight, revealed
@@ -62,6 +62,10 @@ class Group:
         return all(
             weight.collector.complete or (self._begins_at_once and weight.update is None) for weight in self._due(clock)
         )
+
+    def waiting(self, clock: Clock) -> dict[str, Needs]:
+        """Name -> what is still to be collected, of each weight whose mask is to be filled; nothing: only a `step`."""
+        return {weight.name: weight.collector.lacks for weight in self._due(clock)} if self._needs else {}
 
     def prepare(self, clock: Clock, n_samples: int | None) -> None:
         """Collect in the next step what an update at its end will need.
@@ -139,13 +143,21 @@ class Group:
         weights = self._due(clock) if sparsity is None else self.weights
         sparsity = sparsity_at(self.spec.schedule, clock) if sparsity is None else sparsity
         evidences = [self._evidence(weight, clock) for weight in weights]
-        shares = shares_of(self.spec.allocation, evidences, sparsity)
+        shares = self._shares(evidences, sparsity)
         masks = [_as_mask(self.spec.filler(e, share), e) for e, share in zip(evidences, shares, strict=True)]
         masks = [
             mask if weight.normed is None else spared(mask, evidence, weight.normed, share)
             for mask, weight, evidence, share in zip(masks, weights, evidences, shares, strict=True)
         ]
         return Filling(weights, masks, update, sparsity)
+
+    def _shares(self, evidences: Sequence[Evidence], sparsity: float) -> list[float]:
+        """What the allocation gives to each weight, and no more than the filler can prune of it."""
+        allocation, filler = self.spec.allocation, self.spec.filler
+        if not isinstance(filler, Bounded):
+            return shares_of(allocation, evidences, sparsity)
+        limits = [filler.most(e.name, e.weight.shape) for e in evidences]
+        return shares_within(allocation, evidences, sparsity, limits, filler)
 
     def given(self, masks: Mapping[str, Mask], clock: Clock) -> "Filling":
         """Masks from outside, name -> mask, for those weights that are of this group."""

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from prunecell.enforcement.gradients import on_gradient
+from prunecell.enforcement.gradients import hooks_on, on_gradient
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
+from prunecell.enforcement.steps import Steps
 from prunecell.errors import OptionError
 from prunecell.pruning.weight import PrunedWeight
 
@@ -28,19 +29,23 @@ class Enforcement:
 
     Args:
         weights: all that it prunes.
-        holder: the Pruner. Its zeros are kept when it is gone, until another Pruner takes the weights over.
+        pruner: its zeros are kept when it is gone, until another Pruner takes the weights over.
+
+    Attributes:
+        steps: of the optimizers.
 
     Raises:
         OptionError: another Pruner, neither finalized nor gone, holds one of the weights.
     """
 
-    def __init__(self, weights: Sequence[PrunedWeight], holder: object) -> None:
+    def __init__(self, weights: Sequence[PrunedWeight], pruner: object) -> None:
         self._weights = {weight.name: weight for weight in weights}
-        self._holder: weakref.ref[object] | None = weakref.ref(holder)
+        self._pruner: weakref.ref[object] | None = weakref.ref(pruner)
         self._watches = Watches("pruned weights")
+        self.steps = Steps()
         self._hooks: dict[str, RemovableHandle] = {}
-        for weight, hold in self._holds_of_others():
-            if hold.by.is_live:
+        for weight, hook in self._maskings_of_others():
+            if hook.by.is_live:
                 raise OptionError(
                     f"parameter {weight.name!r} is held by another Pruner, and one is all that it can have: finalize()"
                     " that one first (in a notebook: before the cell that makes it is run again)"
@@ -49,7 +54,7 @@ class Enforcement:
     @property
     def is_live(self) -> bool:
         """Whether its Pruner exists."""
-        return self._holder is not None and self._holder() is not None
+        return self._pruner is not None and self._pruner() is not None
 
     def attach(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Act around the steps of one more optimizer, and of all that it wraps.
@@ -65,15 +70,15 @@ class Enforcement:
         """Mask gradients as they accumulate, those of frozen weights too: they may thaw."""
         for weight in self._weights.values():
             if weight.name not in self._hooks:
-                hook = on_gradient(weight.parameter, _Hold(weight, self))
+                hook = on_gradient(weight.parameter, _Masking(weight, self))
                 if hook is not None:
                     self._hooks[weight.name] = hook
 
     def take_over(self) -> None:
         """End what Pruners that are gone have left on these weights."""
-        for _, hold in list(self._holds_of_others()):
-            if not hold.by.is_live:
-                hold.by.release(hold.weight)
+        for _, hook in list(self._maskings_of_others()):
+            if not hook.by.is_live:
+                hook.by.release(hook.weight)
 
     def release(self, weight: PrunedWeight) -> None:
         """Hold one weight no longer."""
@@ -112,13 +117,14 @@ class Enforcement:
         for hook in self._hooks.values():
             hook.remove()
         self._hooks.clear()
-        self._holder = None
+        self._pruner = None
 
     # ---- around a step, as `stepping.Watcher` says
 
     @torch.no_grad()
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401
         """Show the solver masked gradients, and the hidden values, so that momentum and decay act on them."""
+        self.steps.count(optimizer)
         for weight in self._held_by(optimizer):
             weight.check_gradient_()
             weight.reveal_()
@@ -154,13 +160,13 @@ class Enforcement:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, made together with the model and the optimizers, hangs its own hooks on them: see `begin_again`.
-        return vars(self) | {"_holder": None, "_hooks": {}}
+        return vars(self) | {"_pruner": None, "_hooks": {}, "steps": Steps()}
 
-    def begin_again(self, holder: object) -> None:
+    def begin_again(self, pruner: object) -> None:
         """Hang the hooks of a copy on the copied model and optimizers. A shallow copy of a Pruner has this one's."""
-        if self._holder is not None:
+        if self._pruner is not None:
             return
-        self._holder = weakref.ref(holder)
+        self._pruner = weakref.ref(pruner)
         self._watches.begin_again(self, self._parameters)
         self.watch_gradients()
 
@@ -172,15 +178,14 @@ class Enforcement:
         held = parameters_of(optimizer)
         return [weight for weight in self._weights.values() if id(weight.parameter) in held]
 
-    def _holds_of_others(self) -> "Iterator[tuple[PrunedWeight, _Hold]]":
+    def _maskings_of_others(self) -> "Iterator[tuple[PrunedWeight, _Masking]]":
         for weight in self._weights.values():
-            hooks = getattr(weight.parameter, "_post_accumulate_grad_hooks", None) or {}
-            yield from ((weight, hook) for hook in hooks.values() if isinstance(hook, _Hold) and hook.by is not self)
+            yield from ((weight, hook) for hook in hooks_on(weight.parameter, _Masking) if hook.by is not self)
 
 
 @dataclass(frozen=True, eq=False)
-class _Hold:
-    """The hook on a parameter, by which others see who holds it."""
+class _Masking:
+    """The hook on a parameter that masks its gradients, and by which others see who prunes it."""
 
     weight: PrunedWeight
     by: Enforcement
@@ -191,8 +196,7 @@ class _Hold:
 
 def pruned_by(parameter: Tensor) -> PrunedWeight | None:
     """How a Pruner that exists and was not finalized prunes a parameter; None if none does."""
-    hooks = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
-    return next((hook.weight for hook in hooks.values() if isinstance(hook, _Hold) and hook.by.is_live), None)
+    return next((hook.weight for hook in hooks_on(parameter, _Masking) if hook.by.is_live), None)
 
 
 def _state_of(optimizer: object) -> Mapping[Any, Any]:

@@ -4,6 +4,7 @@ The model stays as it is: no module and no parameter is wrapped or renamed. Hook
 (gradients are masked as they accumulate) and on the optimizers (before and after each step).
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,18 +15,20 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from prunecell.bits.mask import Mask
+from prunecell.checks import check_count, check_mapping
 from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size, missing_in
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, nearest
+from prunecell.errors import OptionError, OptionTypeError, StateError, UnfinishedWarning, nearest, quoted
 from prunecell.plan import Plan, Target, resolve
 from prunecell.plan.spec import PruneSpec
-from prunecell.pruning.calibration import Batches, Calibration, Loss, rounds_of
+from prunecell.pruning.calibration import Calibration, CalibrationBatches, Loss, rounds_of
 from prunecell.pruning.group import fill, groups_of
 from prunecell.pruning.hooks import Enforcement
 from prunecell.pruning.normed import n_starved
 from prunecell.pruning.reach import check_end
 from prunecell.pruning.state import SUMS, check_state, state_of
+from prunecell.pruning.unfinished import in_words, missed, waiting
 from prunecell.pruning.weight import REST_EVERY, PrunedWeight
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock, counts_epochs
@@ -43,8 +46,8 @@ class Pruner:
     Raises:
         PlanError: the plan does not fit the model.
         OptionError: a schedule counts epochs and `epoch_size` is missing; its last sparsity is more than allocation or
-            filler can give; or another pruner that is in use holds one of
-            the weights: it exists and was not finalized. Whatever is raised, nothing was changed.
+            filler can give; a weight lies in memory that another parameter has too; or another pruner that is in use
+            holds one of the weights: it exists and was not finalized. Whatever is raised, nothing was changed.
 
     >>> from prunecell import Cubic
     >>> net = nn.Linear(20, 10)
@@ -116,6 +119,7 @@ class Pruner:
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         check_still_there(self._model, self._parameters, "Pruner")
+        self._enforcement.steps.tell()
         self._enforcement.watch_gradients()
         self._enforcement.zero_all_()
         self._n_samples = int(n_samples)  # a numpy integer would not be read back from a state
@@ -126,7 +130,7 @@ class Pruner:
         if self._clock.steps % REST_EVERY == 1:
             self._enforcement.clear_moments(self._weights.values(), rest=True)
 
-    def calibrate(self, batches: Batches, loss: Loss, *, rounds: int = 1) -> None:
+    def calibrate(self, batches: CalibrationBatches, loss: Loss, *, rounds: int = 1) -> None:
         """Fill at once, on what some batches tell, the masks whose criteria need more than the weights.
 
         No step of training is made. The batches run through the model as it is, in its mode (train or eval; SynFlow
@@ -291,7 +295,8 @@ class Pruner:
         return not any(missing_in(model, self._parameters))
 
     def report(self) -> Report:
-        """The facts: every pruned weight, and what was left alone and why."""
+        """The facts: every pruned weight, what it waits for, and what was left alone and why."""
+        late = waiting(self._groups, self._clock)
         return Report(
             weights=tuple(
                 WeightFacts(
@@ -303,6 +308,7 @@ class Pruner:
                     filler=shown(w.spec.filler),
                     schedule=shown(w.spec.schedule),
                     bytes_dense=w.mask.shape.numel() * w.parameter.element_size(),
+                    waits_for=in_words(late[w.name]) if w.name in late else "",
                 )
                 for w in self._weights.values()
             ),
@@ -310,14 +316,23 @@ class Pruner:
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
-    def finalize(self) -> Report:
+    def finalize(self, *, early: bool = False) -> Report:
         """Let go: remove every hook and drop the hidden values. The model is plain, its pruned weights are +0.0.
 
         Whoever trains on from here trains them too. A second call changes nothing.
+
+        Args:
+            early: whether it is meant to let go before the end, so that nothing is to be said of it.
+
+        Warns:
+            UnfinishedWarning: a schedule has not come to its end, or a weight still waits for what its criterion needs.
         """
         report = self.report()
         if self._finalized:
             return report
+        untold = self._enforcement.steps.untold("pruner", n_counted=self._clock.steps)
+        if not early and (told := missed(self._groups, self._clock, untold)):
+            warnings.warn(f"the pruning is not done: {told}", UnfinishedWarning, stacklevel=2)
         self._finalized = True
         self._enforcement.clear_moments(self._weights.values(), rest=False)
         for weight in self._weights.values():
@@ -395,7 +410,7 @@ class Pruner:
 
     def _named(self, name: str) -> PrunedWeight:
         if name not in self._weights:
-            raise OptionError(f"name={name!r} is illegal: no pruned weight has it{nearest(name, self._weights)}")
+            raise OptionError(f"name={quoted(name)} is illegal: no pruned weight has it{nearest(name, self._weights)}")
         return self._weights[name]
 
     def _packed(self, name: str, keep: Tensor) -> Mask:

@@ -69,7 +69,7 @@ class PrunedWeight:
     @functools.cached_property
     def n_weights(self) -> int:
         """How many weights there are; what the filler calls absent does not count."""
-        return self.mask.shape.numel() - traits_of(self.spec.filler).n_absent
+        return self.mask.shape.numel() - traits_of(self.spec.filler).n_absent.get(self.name, 0)
 
     def follow(self) -> None:
         """Take the mask to where the parameter is now: models are moved between devices."""

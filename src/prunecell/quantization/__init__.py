@@ -11,6 +11,7 @@ weight      one parameter whose latent takes its place during an optimizer step
 whole       what the weights under one spec are part of
 group       the weights under one spec as time goes by
 state       what state_dict holds
+targets     from a plan to weights, or why not
 quantizer   the Quantizer
 """
 

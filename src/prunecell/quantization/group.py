@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from prunecell.errors import OptionError
 from prunecell.graph import Chains
 from prunecell.graph.units import dead_units
-from prunecell.quantization.rules import Price
+from prunecell.quantization.rules import BitPrice
 from prunecell.quantization.specs import FREEZE, RAMP, QuantizationSpec, RateSpec
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.quantization.whole import Whole
@@ -49,12 +49,12 @@ class Group:
         if isinstance(self.spec, RateSpec) and self.spec.lam is not None:
             self.lam = float(self.spec.lam)
 
-    def price(self, clock: Clock) -> Price:
+    def price(self, clock: Clock) -> BitPrice:
         """What a bit costs at that time."""
         if not isinstance(self.spec, RateSpec):
-            return Price(lam=0.0, only_growth=True)
+            return BitPrice(lam=0.0, only_growth=True)
         done = self.spec.done(clock)
-        return Price(lam=self.lam * min(1.0, done / RAMP), only_growth=self.is_fixed)
+        return BitPrice(lam=self.lam * min(1.0, done / RAMP), only_growth=self.is_fixed)
 
     @property
     def is_fixed(self) -> bool:
@@ -65,6 +65,16 @@ class Group:
     def n_bytes(self) -> int:
         """What the weights take in an archive, about."""
         return sum(weight.n_bytes for weight in self.weights)
+
+    def missed(self, clock: Clock) -> str:
+        """What has not come to its end by then, in words; empty where nothing is to come but fine-tuning."""
+        if not isinstance(self.spec, RateSpec) or self.is_fixed:
+            return ""
+        grown = min(self.spec.done(clock) / RAMP, 1.0)
+        return (
+            f"{self.spec} stands at {self.spec.so_far(clock)}, the price of a bit at {grown:.0%}, and zeros, which are"
+            f" fixed at {FREEZE:.0%} of the training, are not fixed"
+        )
 
     def advance(self, clock: Clock, whole: Whole) -> None:
         """Take the prices afresh, move lam and fix the zeros where it is time.
@@ -146,7 +156,15 @@ class Group:
         return dead_units(chains, values={w.name: w.rule.integers_of(w.cut(smallest), w.step) for w in self.weights})
 
 
-def check_targets(groups: Sequence[Group], whole: Whole) -> None:
+def groups_of(weights: Iterable[QuantizedWeight]) -> list[Group]:
+    """The weights by the spec object that they are under."""
+    by_spec: dict[int, Group] = {}
+    for weight in weights:
+        by_spec.setdefault(id(weight.spec), Group(weight.spec, [])).weights.append(weight)
+    return list(by_spec.values())
+
+
+def check_wanted_bytes(groups: Sequence[Group], whole: Whole) -> None:
     """Refuse sizes that cannot be met.
 
     Raises:

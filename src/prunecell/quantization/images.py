@@ -1,11 +1,11 @@
 """Images: where the inputs of a linear layer come from pixels, so that neighbouring columns are alike."""
 
-import math
 from collections.abc import Iterable, Iterator
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from prunecell.codecs.contexts import square_side
 from prunecell.quantization.prices import Image
 
 _COLOURS = (1, 3)
@@ -29,11 +29,6 @@ def images_of(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Im
     for name, layer in layers:
         if isinstance(layer, nn.Linear):
             channels = (before.out_channels,) if isinstance(before, _ConvNd) else () if before else _COLOURS
-            yield from ((name, image) for n in channels for image in _square(layer.in_features, n))
+            sides = ((n, square_side(layer.in_features, n)) for n in channels)
+            yield from ((name, (n, side, side)) for n, side in sides if side)
         before = layer
-
-
-def _square(n_inputs: int, channels: int) -> Iterator[Image]:
-    side = math.isqrt(n_inputs // channels)
-    if side > 1 and channels * side * side == n_inputs:
-        yield channels, side, side

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prunecell import native
 from prunecell.quantization.prices import FLAG_BITS, GROWTH_BITS
-from prunecell.quantization.rules import Price, Rule
+from prunecell.quantization.rules import BitPrice, Rule
 
 _PLAIN = {Tensor, nn.Parameter}
 _WORTH_A_THREAD = 1 << 16
@@ -38,7 +38,7 @@ class Pass:
     rule: Rule
     fixed: bool
 
-    def enter_(self, gradient: Tensor, price: Price) -> tuple[Tensor, Tensor]:
+    def enter_(self, gradient: Tensor, price: BitPrice) -> tuple[Tensor, Tensor]:
         """Before a step: take the changes of others into the latent, and move it into the weight until `leave_`.
 
         Args:
@@ -115,7 +115,7 @@ class Pass:
             **addresses,
         )
 
-    def _price(self, given: native.Latents, price: Price) -> None:
+    def _price(self, given: native.Latents, price: BitPrice) -> None:
         given.lam, given.only_growth = price.lam, price.only_growth
         if (prices := self.rule.prices) is None:
             given.low, given.growth = FLAG_BITS, GROWTH_BITS

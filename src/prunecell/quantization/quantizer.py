@@ -16,23 +16,20 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
+from prunecell.checks import check_count, check_number
 from prunecell.described import shown
 from prunecell.enforcement.holds import Holds
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, PlanError, StateError, check_count, check_number, nearest
-from prunecell.plan import Key, Target, Use, resolve
-from prunecell.plan.candidates import Candidate
-from prunecell.plan.prunable import why_not
+from prunecell.enforcement.steps import Steps
+from prunecell.errors import OptionError, StateError, UnfinishedWarning, nearest, quoted
+from prunecell.plan import Key, resolve
 from prunecell.quantization.beside import Beside
-from prunecell.quantization.group import Group, check_targets
-from prunecell.quantization.images import images_of
-from prunecell.quantization.prices import Image
-from prunecell.quantization.rules import IntRule, RateRule
+from prunecell.quantization.group import Group, check_wanted_bytes, groups_of
 from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
 from prunecell.quantization.state import state_of, take_state
-from prunecell.quantization.weight import QuantizedWeight
+from prunecell.quantization.targets import QUANTIZING, weights_of
 from prunecell.quantization.whole import Whole
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock
@@ -45,8 +42,6 @@ _PATIENCE = 100
 """Steps of optimizers after which a warning says that the clock does not go on."""
 _TINY = 1e-10
 """Adam's eps, because gradients are as small as the price of a bit."""
-_BESIDE_MATRICES = ("an embedding", "a bias")
-"""What is learned under the price of bits beside matrices and kernels; see `prunable.why_not`."""
 
 
 class Quantizer:
@@ -62,8 +57,9 @@ class Quantizer:
 
     Raises:
         PlanError: the plan does not fit the model, or a weight under a RateSpec is float16.
-        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight; another Quantizer has one
-            of the weights, or a Pruner whose weights may revive. Nothing was changed.
+        OptionError: a spec counts epochs and `epoch_size` is missing; inf or NaN in a weight; a weight lies in
+            memory that another parameter has too; another Quantizer has one of the weights, or a Pruner whose weights
+            may revive. Nothing was changed.
 
     >>> net = nn.Linear(20, 10)
     >>> quantizer = Quantizer(net, RateSpec(lam=1e-3, steps=50))
@@ -86,18 +82,17 @@ class Quantizer:
         optimizer: Optimizer | None = None,
         epoch_size: int | None = None,
     ) -> None:
-        targets, self.skipped = resolve(model, plan, _USE)
-        images = dict(images_of((target.name, target.owner) for target in targets if target.parameter.ndim > 1))
-        self._weights = {target.name: _weight(target, images.get(target.name)) for target in targets}
-        self._groups = _groups_of(self._weights.values())
+        targets, self.skipped = resolve(model, plan, QUANTIZING)
+        self._weights = weights_of(targets)
+        self._groups = groups_of(self._weights.values())
         self._whole = Whole(model, [*self._weights.values()])
-        check_targets(self._groups, self._whole)
+        check_wanted_bytes(self._groups, self._whole)
         self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._groups)))
         self._beside = Beside(self._held)
         self._holds = Holds()
         self._model, self._finalized = model, False
         self._depth = 0  # of steps: of a wrapper, and of what it wraps
-        self._n_without = 0  # steps of optimizers since the clock went on
+        self._steps = Steps()
         self._watches = Watches("quantized weights")
         if optimizer is not None:
             self.attach(optimizer)
@@ -165,7 +160,7 @@ class Quantizer:
         check_count("n_samples", n_samples, low=1)
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
-        self._n_without = 0
+        self._steps.tell()
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
         self._clock = self._clock.advanced(int(n_samples))
@@ -210,23 +205,52 @@ class Quantizer:
         """
         found = {w.name: group.lam for group in self._groups for w in group.weights if _is_priced(group)}
         if name not in found:
-            raise OptionError(f"name={name!r} is illegal: no weight under a RateSpec has it{nearest(name, found)}")
+            raise OptionError(
+                f"name={quoted(name)} is illegal: no weight under a RateSpec has it{nearest(name, found)}"
+            )
         return found[name]
 
     def report(self) -> Report:
         """The facts: every quantized weight, and what was left alone and why."""
         sizes = [p.numel() for p in self._model.parameters() if not isinstance(p, UninitializedParameter)]
         return Report(
-            weights=tuple(_facts(weight) for weight in self._weights.values()),
+            weights=tuple(
+                WeightFacts(
+                    name=w.name,
+                    shape=tuple(w.parameter.shape),
+                    n_weights=w.parameter.numel(),
+                    n_kept=int(w.parameter.count_nonzero()),
+                    target_sparsity=None,
+                    filler=shown(w.spec),
+                    schedule="",
+                    bytes_dense=w.parameter.numel() * w.parameter.element_size(),
+                    bytes_estimated=w.n_bytes,
+                )
+                for w in self._weights.values()
+            ),
             n_parameters=sum(sizes),
+            done=QUANTIZING.done,
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
-    def finalize(self) -> Report:
+    def finalize(self, *, early: bool = False) -> Report:
         """Let go: the model is plain, and its weights are what they are, steps times integers.
 
         Whoever trains on from here trains plain weights. A second call changes nothing.
+
+        Args:
+            early: whether it is meant to let go before the end, so that nothing is to be said of it.
+
+        Warns:
+            UnfinishedWarning: the price of bits has not grown yet, or zeros are not fixed.
         """
+        missed = [told for group in self._groups if (told := group.missed(self._clock))]
+        if missed and not (early or self._finalized):
+            hint = (
+                self._steps.untold("quantizer", n_counted=self._clock.steps)
+                or "train on, or give the spec a shorter training"
+            )
+            warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()
         self._finalized = True
@@ -260,8 +284,8 @@ class Quantizer:
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
         self._depth += 1
-        self._n_without += self._depth == 1
-        if self._n_without == _PATIENCE and self._depth == 1:
+        self._steps.count(optimizer, nested=self._depth > 1)
+        if self._steps.n_untold == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
             warnings.warn(
                 f"{_PATIENCE} steps of an optimizer have ended without Quantizer.step(n_samples): call it after each,"
                 " or no price grows and no zero is fixed",
@@ -314,7 +338,7 @@ class Quantizer:
                 weight.leave_(log_step=log_step)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _depth=0)  # a copy that a closure makes, within a step, is in none
+        vars(self).update(state, _depth=0, _steps=Steps())  # a copy that a closure makes, within a step, is in none
         if not self._finalized:
             self._watches.begin_again(self, self._parameters)
             self._holds.begin_again(self, self._held.values())
@@ -342,57 +366,6 @@ class Quantizer:
             raise StateError("this Quantizer was finalized and has let go of the model: make a new one")
 
 
-def _why_not(candidate: Candidate, spec: QuantizationSpec) -> str:
-    """Why a spec does not take a parameter by default; empty if it does."""
-    if isinstance(spec, IntSpec) or candidate.impossible:
-        return candidate.reason
-    if candidate.normed is not None:
-        return "under a norm that its layer divides by, which must not become zero"
-    if not candidate.parameter.requires_grad:
-        return "frozen: what is not learned can only be rounded"
-    reason = why_not(candidate.parameter, candidate.places)
-    return "" if reason in _BESIDE_MATRICES else candidate.reason
-
-
-_USE = Use(verb="quantize", done="quantized", specs=(RateSpec, IntSpec), why_not=_why_not)
-
-
-def _weight(target: Target, image: Image | None) -> QuantizedWeight:
-    weight, spec = target.parameter.detach(), target.spec
-    if not bool(weight.isfinite().all()):
-        raise OptionError(f"parameter {target.name!r} cannot be quantized: it holds inf or NaN")
-    if isinstance(spec, RateSpec) and weight.dtype == torch.float16:
-        raise PlanError(
-            f"parameter {target.name!r} cannot be learned in float16, which has no numbers as small as the price of a"
-            " bit: convert the model by .float() and train under torch.autocast, or by .bfloat16()"
-        )
-    if getattr(target.owner, "sparse", False):
-        raise PlanError(
-            f"parameter {target.name!r} cannot be quantized: its layer gives sparse gradients; make it with"
-            " sparse=False"
-        )
-    rule = RateRule(image=image) if isinstance(spec, RateSpec) else IntRule(largest=spec.largest)
-    made = QuantizedWeight.of(target.name, target.parameter, spec, rule, fixed=isinstance(spec, IntSpec))
-    if not made.fits:
-        raise OptionError(
-            f"parameter {target.name!r} cannot be quantized: its numbers, of up to {float(weight.abs().max()):.3g}, are"
-            " too large or too small for a step in float32"
-        )
-    return made
-
-
-def _groups_of(weights: Any) -> list[Group]:  # noqa: ANN401
-    by_spec: dict[int, Group] = {}
-    for weight in weights:
-        by_spec.setdefault(id(weight.spec), Group(weight.spec, [])).weights.append(weight)
-    return list(by_spec.values())
-
-
-def _counting(groups: Iterable[Group]) -> Iterator[str]:
-    """The specs that count epochs."""
-    return (str(group.spec) for group in groups if group.spec.counts_epochs)
-
-
 def _scale_of(optimizer: object) -> float:
     """By which a fused optimizer divides gradients in its step: a GradScaler leaves that to it."""
     scale = getattr(optimizer, "grad_scale", None)
@@ -403,16 +376,6 @@ def _is_priced(group: Group) -> bool:
     return isinstance(group.spec, RateSpec)
 
 
-def _facts(weight: QuantizedWeight) -> WeightFacts:
-    n, n_kept = weight.parameter.numel(), int(weight.parameter.count_nonzero())
-    return WeightFacts(
-        name=weight.name,
-        shape=tuple(weight.parameter.shape),
-        n_weights=n,
-        n_kept=n_kept,
-        target_sparsity=(n - n_kept) / max(n, 1),
-        filler=shown(weight.spec),
-        schedule="",
-        bytes_dense=n * weight.parameter.element_size(),
-        bytes_estimated=weight.n_bytes,
-    )
+def _counting(groups: Iterable[Group]) -> Iterator[str]:
+    """The specs that count epochs."""
+    return (str(group.spec) for group in groups if group.spec.counts_epochs)

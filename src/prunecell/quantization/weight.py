@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from prunecell.errors import StateError
 from prunecell.quantization.passes import Pass
-from prunecell.quantization.rules import Price, Rule
+from prunecell.quantization.rules import BitPrice, Rule
 from prunecell.quantization.sizes import ENTRY, n_bytes_of
 from prunecell.quantization.specs import QuantizationSpec
 
@@ -66,7 +66,7 @@ class QuantizedWeight:
         self._follow()
         self._pass.take_changes_()
 
-    def enter_(self, price: Price, scale: float, *, latent: bool, log_step: bool) -> None:
+    def enter_(self, price: BitPrice, scale: float, *, latent: bool, log_step: bool) -> None:
         """Put the latent and its gradient into the parameter, if it has a gradient; and give the step its gradient.
 
         Args:
@@ -85,7 +85,7 @@ class QuantizedWeight:
         if gradient.layout is not torch.strided:
             raise StateError(f"the gradient of {self.name!r} is sparse: a quantized weight needs a dense one")
         self._follow()
-        price = Price(lam=price.lam * scale, only_growth=price.only_growth)
+        price = BitPrice(lam=price.lam * scale, only_growth=price.only_growth)
         inner, of_step = self._pass.enter_(gradient, price)
         if log_step:
             self.log_step.grad = of_step

@@ -70,7 +70,9 @@ def draw_run(path: Path, *, title: str, sparsity: Points, accuracies: Mapping[st
         left.fill_between(times, values, step="post", color=_SPARSITY, alpha=0.12)
     for (label, points), (color, style) in zip(accuracies.items(), _ACCURACIES, strict=False):
         if points:
-            right.plot(*zip(*points, strict=True), style, marker="o", markersize=4, color=color, label=label)
+            right.plot(
+                *zip(*points, strict=True), style, marker="o", markersize=4, color=color, label=label, clip_on=False
+            )
     left.set(xlabel="epoch", ylim=(0, 1), xlim=(0, n_epochs), title=title)
     left.set_ylabel("sparsity of the prunable weights", color=_SPARSITY)
     right.set_ylabel("accuracy", color=_ACCURACIES[1][0])

@@ -6,7 +6,7 @@ from functools import partial
 from numbers import Real
 from typing import Protocol, runtime_checkable
 
-from prunecell.errors import OptionError
+from prunecell.errors import OptionError, quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,9 @@ class Clock:
             )
         return self.epoch_size
 
+
+_FAR = 1 << 40
+"""Samples, and steps, after which every training is over."""
 
 Schedule = Callable[[Clock], float]
 
@@ -74,7 +77,16 @@ class Progressing(Protocol):
 
 
 @runtime_checkable
-class Ending(Protocol):
+class SoFar(Protocol):
+    """A schedule that says in words how far it has come."""
+
+    def so_far(self, clock: Clock) -> str:
+        """As in "2 of 10 epochs"."""
+        ...
+
+
+@runtime_checkable
+class Foreseen(Protocol):
     """A schedule whose last sparsity is known from the beginning."""
 
     @property
@@ -101,13 +113,32 @@ def sparsity_at(schedule: Schedule, clock: Clock) -> float:
     """
     sparsity = schedule(clock)
     if not isinstance(sparsity, Real) or not 0 <= sparsity <= 1:
-        raise OptionError(f"{schedule} returned the sparsity {sparsity!r}: it must be a number in [0, 1]")
+        raise OptionError(f"{quoted(schedule)} returned the sparsity {quoted(sparsity)}: it must be a number in [0, 1]")
     return float(sparsity)
 
 
 def updates_of(schedule: Schedule) -> Callable[[Clock], float]:
     """From the clock to the number of the last update that was due; of a plain function, the sparsity it asks for."""
     return schedule.update if isinstance(schedule, Timed) else partial(sparsity_at, schedule)
+
+
+def is_over(schedule: Schedule, clock: Clock) -> bool:
+    """Whether no update is to come; a schedule that does not say how far it has come is believed to be over."""
+    if not isinstance(schedule, Progressing):
+        return True
+    if not isinstance(schedule, Timed):
+        return schedule.progress(clock) >= 1
+    return schedule.update(clock) == schedule.update(replace(clock, samples=_FAR, steps=_FAR))
+
+
+def so_far(schedule: object, clock: Clock) -> str:
+    """How far a schedule has come, in words; nothing where it does not say."""
+    return schedule.so_far(clock) if isinstance(schedule, SoFar) else ""
+
+
+def last_of(schedule: Schedule, clock: Clock) -> float:
+    """The sparsity that a schedule comes to; what it asks for now where it does not say."""
+    return schedule.last if isinstance(schedule, Foreseen) else sparsity_at(schedule, clock)
 
 
 def progress_at(schedule: Schedule, clock: Clock) -> float:

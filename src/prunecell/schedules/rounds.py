@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from prunecell.checks import check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, check_number
+from prunecell.errors import OptionError
 from prunecell.schedules.clock import Clock
 from prunecell.schedules.span import Span, n_begun, n_whole
 
@@ -47,6 +48,11 @@ class Iterative(Span):
         if self.fraction == 1:
             return int(self.sparsity > 0)
         return n_begun(math.log1p(-self.sparsity) / math.log1p(-self.fraction))
+
+    @property
+    def end(self) -> float:
+        """See `Span`: of all rounds."""
+        return self.begin + self.length * self.n_rounds
 
     def progress(self, clock: Clock) -> float:
         """See `Progressing`: of all rounds."""

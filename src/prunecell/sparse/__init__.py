@@ -3,8 +3,10 @@
 formats, values, matrix         a compressed matrix: how it is written, read back and checked
 compress                        made from a stream of its elements
 checked, inputs, registry       its way into torch's operators, and what they take
-linear_op, convolution_op, dense_weight
-layers, recurrent, attention
+packed, multiply, convolve      the kernels' copies of a matrix; which kernel computes a product, on which threads
+linear_op, convolution_op, dense_weight   torch's operators, and weights as tensors
+ready, chain, convolved         the short way of a layer, or of several, to the kernels
+layers, recurrent, attention    the sparse layers
 choose, tune                    which form each layer takes, by measured times
 plain, converters               which dense layer becomes which sparse one, and which does more than its kind
 places, matching, sources       the tensors of a model, and those of a file for them

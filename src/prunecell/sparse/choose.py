@@ -17,7 +17,7 @@ import numpy as np
 
 from prunecell import native
 from prunecell.disk.atomic import replacing
-from prunecell.errors import OptionError, UnknownNameError, nearest
+from prunecell.errors import OptionError, UnknownNameError, nearest, quoted
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.formats.format import Format
 from prunecell.sparse.values import FP32, VALUES, ValueType
@@ -99,10 +99,10 @@ def check_wish(prefer: str, values: str) -> None:
     Raises:
         UnknownNameError: `prefer` or `values` is no such name.
     """
-    if prefer not in PREFERENCES:
-        raise UnknownNameError(f"prefer={prefer!r} is illegal{nearest(prefer, PREFERENCES)}")
+    if not isinstance(prefer, str) or prefer not in PREFERENCES:
+        raise UnknownNameError(f"prefer={quoted(prefer)} is illegal{nearest(prefer, PREFERENCES)}")
     if not isinstance(values, str) or values not in VALUES:
-        raise UnknownNameError(f"values={values!r} is illegal{nearest(values, VALUES)}")
+        raise UnknownNameError(f"values={quoted(values)} is illegal{nearest(values, VALUES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,32 +4,29 @@ Torch-pruning's dependency graph tells which (Fang et al. 2023, DepGraph, https:
 the model that it is of, so here it is of a copy.
 """
 
-import copy
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunecell.errors import OptionError, quoted
 from prunecell.graph.tracing import Example
-from prunecell.structured.places import Coupled, Place, are_alike, draw_, places_in, tensors_of
+from prunecell.structured.alike import unlike_groups
+from prunecell.structured.places import Coupled, Place, places_in, tensors_of
 from prunecell.structured.resizing import heads_of
+from prunecell.structured.running import copied, shapes_of, tensors_in
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
 _LAST = (1 << 64) - 1  # how torch's splits save the dimension -1
 _N_PROJECTIONS = 3  # queries, keys and values
 _MOST_TURNS = 64  # at a node, for the units of one layer
-_N_TRIALS = 2  # of random orders; one alone may be what a shuffle does
 
 
 class _KeptError(Exception):
@@ -80,7 +77,7 @@ class Twin:
         self.groups: list[Coupled] = []
         self.left: dict[str, str] = {}
         self._ends: set[object] = set()
-        with _quiet(), _telling(), torch.enable_grad():
+        with _quiet(), _as_option_errors(), torch.enable_grad():
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
@@ -89,7 +86,11 @@ class Twin:
                 node.dependencies = _Bounded(node.dependencies)
             self._find_groups()
         with _quiet():
-            self._try(inputs)
+            unlike = unlike_groups(self._model, inputs, self.groups)
+        self.left |= {
+            root: f"the model computes something else when they change places{w}" for root, w in unlike.items()
+        }
+        self.groups = [group for group in self.groups if group.root not in unlike]
 
     def remove(self, units: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Which elements stay when units go.
@@ -115,24 +116,6 @@ class Twin:
             if index.shape != tensor.shape:
                 kept[name] = index
         return kept
-
-    def _try(self, inputs: tuple[Any, ...]) -> None:
-        """Leave groups whose units are not alike: the model would be another one when they change places."""
-        draw_(self._model)
-        generator = torch.Generator().manual_seed(0)
-
-        def run() -> list[Tensor]:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                return list(tensors_in(self._model(*inputs)))
-
-        def are_good(groups: list[Coupled]) -> bool:
-            return all(are_alike(run, [(g.places, g.mixed(generator)) for g in groups]) for _ in range(_N_TRIALS))
-
-        if not are_good(self.groups):
-            bad = {group.root for group in self.groups if not are_good([group])}
-            self.left |= dict.fromkeys(bad, "the model computes something else when they change places")
-            self.groups = [group for group in self.groups if group.root not in bad]
 
     def _counted(self, inputs: tuple[Any, ...]) -> dict[str, int]:
         """Run the copy and count the positions of its layers."""
@@ -289,77 +272,9 @@ class Twin:
         return n_heads
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of a model.
-
-    Raises:
-        OptionError: it cannot be copied.
-    """
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        hint = (
-            " (torch.nn.utils.weight_norm and spectral_norm compute a weight that no copy takes; those of"
-            " torch.nn.utils.parametrizations can be copied)"
-            if any(isinstance(value, Tensor) for part in model.modules() for value in vars(part).values())
-            else ""
-        )
-        raise OptionError(f"the model cannot be copied{hint}: {quoted(str(error), 200)}") from error
-
-
-def tensors_in(outputs: object) -> Iterator[Tensor]:
-    """The tensors in what a model returns, in attributes of objects too."""
-    waiting, met = [outputs], dict[int, object]()
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Tensor):
-            yield part
-        elif id(part) not in met:
-            met[id(part)] = part  # held, so that no other object gets its id
-            waiting += reversed(_parts(part))
-
-
-def _parts(of: object) -> list[object]:
-    """What an object consists of, as far as that can be seen."""
-    if isinstance(of, Mapping):
-        return [*of.values()]
-    if isinstance(of, Sequence | AbstractSet):
-        return [] if isinstance(of, str | bytes | range) else [*of]
-    if isinstance(of, type | ModuleType | FunctionType):
-        return []
-    slots = [name for kind in type(of).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [*getattr(of, "__dict__", {}).values(), *(getattr(of, name, None) for name in slots)]
-
-
-def shapes_of(
-    model: nn.Module, inputs: tuple[Any, ...], called: str = "the model", *, training: bool = False
-) -> list[torch.Size]:
-    """The shapes of what a model returns; in training a BatchNorm stays in evaluation, because it wants a batch.
-
-    Raises:
-        OptionError: it cannot be run; the message calls it as told.
-    """
-    for part in model.train(training).modules():
-        if isinstance(part, _BatchNorm):
-            part.eval()
-    try:
-        return [tensor.shape for tensor in tensors_in(model(*inputs))]
-    except Exception as error:  # the model's own code
-        when = " in training" if training else ""
-        raise OptionError(f"{called} cannot be run with example{when}: {quoted(str(error), 300)}") from error
-
-
 @contextmanager
-def unrandom(model: nn.Module) -> Iterator[None]:
-    """Leave the random numbers as they are, of the CPU and of the devices that a model is on."""
-    devices = {tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices)):
-        yield
-
-
-@contextmanager
-def _telling() -> Iterator[None]:
-    """Say that torch-pruning failed, whatever it raises."""
+def _as_option_errors() -> Iterator[None]:
+    """Whatever torch-pruning raises is an OptionError that says so."""
     try:
         yield
     except OptionError:

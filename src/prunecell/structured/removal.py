@@ -1,6 +1,7 @@
 """remove_: units chosen by a criterion, and removed from all layers that have them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,19 +16,21 @@ from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers import Traits, exact_count
 from prunecell.graph.tracing import Example, check_unwatched
-from prunecell.graph.unchanged import overlapping
+from prunecell.memory import check_apart
 from prunecell.names import check_undistributed, unwrapped
 from prunecell.plan.resolve import Key
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner
-from prunecell.pruning.calibration import Batches, Loss
+from prunecell.pruning.calibration import CalibrationBatches, Loss
 from prunecell.schedules import Static
-from prunecell.structured.coupled import Twin, copied, shapes_of, unrandom
-from prunecell.structured.optimizers import carry_over_, check_optimizer
+from prunecell.structured.coupled import Twin
+from prunecell.structured.optimizers import carry_over_, check_optimizer, holding
 from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
 from prunecell.structured.resizing import resize_
+from prunecell.structured.running import copied, shapes_of, unrandom
 from prunecell.structured.spec import RemoveSpec
+from prunecell.structured.ways import Going, ways_of
 
 _HALVINGS = 30  # of the interval in which the sparsity lies that reaches a goal of flops
 
@@ -41,7 +44,7 @@ def remove_(
     example: Example,
     *,
     optimizer: Optimizer | None = None,
-    batches: Batches | None = None,
+    batches: CalibrationBatches | None = None,
     loss: Loss | None = None,
 ) -> Removal:
     """Remove filters, channels, heads and hidden units; the model stays an ordinary one, with smaller layers.
@@ -55,7 +58,8 @@ def remove_(
         plan: one spec, or as in a `Pruner`'s plan, from names and patterns to one spec, or None: units of these stay.
         example: a tensor, or the tuple of all inputs: what the model is run with, in training too. Nothing is learned
             from it, and statistics and random numbers stay as they are.
-        optimizer: goes on with the new parameters, and with the moments of what stays.
+        optimizer: goes on with the new parameters, and with the moments of what stays. One that is not given holds the
+            old parameters, and trains nothing of the model any more: make a new one. The report names such.
         batches: for a criterion that needs more than weights; see `Pruner.calibrate`.
         loss: with batches.
 
@@ -64,8 +68,8 @@ def remove_(
 
     Raises:
         OptionError: nothing can be removed; the goal cannot be reached; a Pruner, Quantizer or Sharing that is in use
-            watches a weight; the model is wrapped for training by several processes; or the smaller model cannot be
-            run, in evaluation or in training. Nothing was changed.
+            watches a weight; a weight lies in memory that another parameter has too; the model is wrapped for training
+            by several processes; or the smaller model cannot be run, in evaluation or in training. Nothing was changed.
         StateError: a layer cannot become smaller. Nothing was changed.
         PlanError: the plan does not fit the model.
 
@@ -92,6 +96,7 @@ def remove_(
     before = _size(model, twin.n_positions)
     kept = twin.remove(units)
     _check(model, kept, example, optimizer)
+    replaced = [tensor for name, tensor in tensors_of(model).items() if name in kept]
     _shrink_(model, kept, optimizer)
     after, n_samples = _size(model, twin.n_positions), _n_samples(example)
     return Removal(
@@ -99,6 +104,7 @@ def remove_(
         left=left,
         n_parameters=(before[0], after[0]),
         flops=(2 * before[1] // n_samples, 2 * after[1] // n_samples),
+        left_behind=holding(replaced),
     )
 
 
@@ -136,7 +142,7 @@ def _scores(
     model: nn.Module,
     plan: Mapping[Key, RemoveSpec | None],
     criterion: Criterion,
-    batches: Batches | None,
+    batches: CalibrationBatches | None,
     loss: Loss | None,
 ) -> dict[str, Tensor]:
     """Name of a weight -> the scores of its elements. A Pruner collects what they need, and changes nothing."""
@@ -231,25 +237,36 @@ def _check(model: nn.Module, kept: Mapping[str, Tensor], example: Example, optim
     if optimizer is not None:
         check_optimizer(optimizer, changing)
     inputs = example if isinstance(example, tuple) else (example,)
-    shared = overlapping({id(tensor): tensor for tensor in tensors.values()}.values())
-    if both := [name for name in kept if id(tensors[name]) in shared]:
-        raise OptionError(f"{some(both)} lies in memory that another tensor has too, which would not follow")
+    check_apart(tensors, kept)
     with torch.no_grad(), unrandom(model):
         large = copied(model)
-        before = [shapes_of(large, inputs, training=training) for training in (True, False)]
+        training, evaluation = (
+            [*ways_of(partial(shapes_of, large, inputs, training=training))] for training in (True, False)
+        )
         del large
         small = copied(model)
         _shrink_(small, kept, None)
         held = {name: tensor.shape for name, tensor in tensors_of(small).items()}
-        in_evaluation = shapes_of(small, inputs, "the smaller model, because a size is written in the model's code,")
-        called = "the smaller model, because something reads its units in training only,"
-        after = [shapes_of(small, inputs, called, training=True), in_evaluation]
-    if after != before:
-        raise OptionError("the smaller model returns other shapes than the model: leave its last layers alone")
+        for is_training, ways in ((False, evaluation), (True, training)):
+            for n, (way, shapes) in enumerate(ways):
+                with Going(way):
+                    now = shapes_of(small, inputs, _called(n, training=is_training), training=is_training)
+                if now != shapes:
+                    raise OptionError(
+                        "the smaller model returns other shapes than the model: leave its last layers alone"
+                    )
     if changed := [name for name, tensor in tensors_of(small).items() if tensor.shape != held.get(name)]:
         raise OptionError(
             f"{some(changed)} of the smaller model has another shape once it has run: it is of units, too"
         )
+
+
+def _called(n: int, *, training: bool) -> str:
+    """What a message calls the smaller model in its n-th way."""
+    if n:
+        return "the smaller model, because something reads its units where its code decides by values,"
+    why = "something reads its units in training only" if training else "a size is written in the model's code"
+    return f"the smaller model, because {why},"
 
 
 @torch.no_grad()

@@ -20,17 +20,19 @@ class Removal:
         n_parameters: (before, after), tied ones once.
         flops: (before, after): multiplications of a sample's numbers with weights of linear layers, convolutions and
             attentions, two operations each. Products within an attention are not counted.
+        left_behind: classes of the optimizers that exist and hold old parameters, which the model has no more.
     """
 
     units: Mapping[str, tuple[int, int]]
     left: Mapping[str, str]
     n_parameters: tuple[int, int]
     flops: tuple[int, int]
+    left_behind: tuple[str, ...] = ()
 
     def __rich__(self) -> "Group":
         """A table of the units, and the totals."""
+        from prunecell.console.terminal import listed  # noqa: PLC0415
         from prunecell.report.table import rendered  # noqa: PLC0415 - only a printed report needs rich
-        from prunecell.report.terminal import listed  # noqa: PLC0415
 
         columns = [
             ("units of", list(self.units), "total"),
@@ -39,6 +41,11 @@ class Removal:
         ]
         notes = [f"parameters: {self.n_parameters[0]:,} before, {self.n_parameters[1]:,} after"]
         notes += [f"FLOPs of a sample with weights: {self.flops[0]:,} before, {self.flops[1]:,} after"]
+        if self.left_behind:
+            notes.append(
+                f"optimizers that hold the old parameters still, so they do not train this model: "
+                f"{listed(self.left_behind)}: give one to remove_ as optimizer=, or make a new one"
+            )
         reasons: dict[str, list[str]] = {}
         for name, reason in self.left.items():
             reasons.setdefault(reason, []).append(quoted(name))

@@ -15,10 +15,11 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 
 from prunecell.archive import LIMIT_BYTES, load
-from prunecell.errors import OptionTypeError, StateError, some, typed
+from prunecell.errors import StateError, some
 from prunecell.graph.tracing import check_unwatched
 from prunecell.kinds import check_names
 from prunecell.names import check_undistributed, plain_names
+from prunecell.torch_checks import check_model
 
 Shapes = Mapping[str, torch.Size]
 """Name of a tensor in its layer -> its shape."""
@@ -64,8 +65,7 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
     ...     load_model(f"{folder}/small.pcell", net(20))[2]
     Linear(in_features=5, out_features=2, bias=True)
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise StateError("model is on the meta device, where nothing can be read into it: make it on another one")
     state = load(path, limit_bytes=limit_bytes)

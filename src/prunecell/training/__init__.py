@@ -4,6 +4,7 @@ accuracy    evaluate
 rehearsal   whether an optimizer can go on with a state that was loaded
 checkpoint  the file from which a run goes on
 progress    where a run is
+given       what fit refuses
 fitting     fit
 losses      distillation
 averaging   the average of weights under masks

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from prunecell.checks import check_pair
 from prunecell.errors import OptionError, OptionTypeError, typed
+from prunecell.torch_checks import are_batches, check_model
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels), with a label for each input, or more of them."""
@@ -32,15 +34,16 @@ def evaluate(model: nn.Module, batches: Batches) -> float:
     nothing. Of a model that returns a list of outputs, the first is taken.
 
     Raises:
-        OptionTypeError: scores or labels are no such tensors.
+        OptionTypeError: the model is no module, the batches are no pairs, or scores or labels no such tensors.
         OptionError: their shapes do not fit, there is one class only, or a label is of no class.
 
     >>> evaluate(nn.Identity(), [(torch.eye(4), torch.tensor([0, 1, 2, 0]))])
     0.75
     """
+    check_evaluation(model, batches)
     model.eval()
     right = n = 0
-    for inputs, labels in batches:
+    for inputs, labels in map(check_pair, batches):
         made = model(inputs)
         scores = made[0] if isinstance(made, list | tuple) and made else made
         _check_types(scores, labels)
@@ -50,6 +53,18 @@ def evaluate(model: nn.Module, batches: Batches) -> float:
         right += int(((fitting.argmax(1) == labels) & counted).sum())
         n += int(counted.sum())
     return right / max(n, 1)
+
+
+def check_evaluation(model: object, batches: object) -> None:
+    """Refuse what is no model, and what are no batches.
+
+    Raises:
+        OptionTypeError: see above; the message says where the two stand in each other's place.
+    """
+    swapped = "; the model comes first, and then the batches" if isinstance(batches, nn.Module) else ""
+    check_model(model, swapped)
+    if not are_batches(batches):
+        raise OptionTypeError(f"batches is {typed(batches)}: it must be pairs (inputs, labels), as a DataLoader gives")
 
 
 def _check_types(scores: object, labels: object) -> None:

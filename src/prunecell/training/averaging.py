@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.bits.mask import Mask
-from prunecell.errors import OptionError, OptionTypeError, check_mapping, nearest, typed
+from prunecell.checks import check_mapping
+from prunecell.errors import OptionError, OptionTypeError, nearest, quoted, typed
 from prunecell.names import plain_names
 
 
@@ -39,7 +40,9 @@ def zero_pruned_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     parameters = {plain[name]: p for name, p in model.named_parameters(remove_duplicate=False)}
     for name, keep in masks.items():
         if name not in parameters:
-            raise OptionError(f"name={name!r} is illegal: the model has no such parameter{nearest(name, parameters)}")
+            raise OptionError(
+                f"name={quoted(name)} is illegal: the model has no such parameter{nearest(name, parameters)}"
+            )
         if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
             kind = keep.dtype if isinstance(keep, Tensor) else type(keep).__name__
             raise OptionTypeError(f"the mask of {name} is illegal: it must be a bool tensor, not {kind}")

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunecell.checks import check_number, check_path
 from prunecell.choices import by_name
 from prunecell.disk.atomic import replacing
 from prunecell.disk.endings import TORCH, check_ending
-from prunecell.errors import FormatError, StateError, check_path, typed
+from prunecell.errors import FormatError, StateError, typed
 from prunecell.training.rehearsal import check_groups, rehearsable, rehearse
 
 _RANDOM = "random"
@@ -31,8 +32,8 @@ class Checkpoint:
         every_seconds: > 0, the longest time between two writings; one is made at each epoch's end in any case.
 
     Raises:
-        OptionError: the path has the ending of another kind of file.
-        OptionTypeError: it is no path.
+        OptionError: the path has the ending of another kind of file, or the time is not above 0.
+        OptionTypeError: it is no path, or no number.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Checkpoint:
     def __post_init__(self) -> None:
         self.path = check_path("path", self.path)  # a text is as good
         check_ending(self.path, TORCH)
+        check_number("every_seconds", self.every_seconds, low=0, open_low=True)
 
     @property
     def due(self) -> bool:

@@ -17,11 +17,13 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from prunecell.checks import check_count
 from prunecell.choices import by_name
-from prunecell.errors import DivergedError, check_count
+from prunecell.errors import DivergedError
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.training.checkpoint import Checkpoint
+from prunecell.training.given import batches_of, check_fit, check_loss, check_task
 from prunecell.training.progress import Epoch, Progress
 
 NOTED_EVERY = 10
@@ -71,6 +73,9 @@ class Task:
         keeper: a Pruner or a Quantizer of the model, attached to the optimizer; None trains densely.
         scheduler: of the optimizer's learning rates, which is stepped after every step of the optimizer.
         beside: name -> what else has a state_dict and belongs to the run: a log, say.
+
+    Raises:
+        OptionTypeError: one of them is of another kind.
     """
 
     model: nn.Module
@@ -82,6 +87,9 @@ class Task:
     keeper: Keeper | None = None
     scheduler: LRScheduler | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_task(vars(self))
 
     def parts(self) -> dict[str, Any]:
         """All that has a state_dict."""
@@ -109,9 +117,11 @@ def fit(
         The progress at the end.
 
     Raises:
-        OptionError, OptionTypeError: the metric is accuracy, and the first validation batch is not of a classifier.
+        OptionError, OptionTypeError: the metric is accuracy, and the first validation batch is not of a classifier; or
+            a batch is no pair, there is none, or the loss is no number that can be learned from.
         DivergedError: the loss is NaN or infinite; the checkpoint is of before.
     """
+    check_fit(task, Task, checkpoint, watch)
     check_count("epochs", epochs)
     progress = Progress()
     parts = task.parts() | {"progress": progress}
@@ -150,9 +160,9 @@ def _finish_epoch(
     """Train on what is left of the epoch that runs, and write down its facts."""
     started = time.perf_counter() - progress.seconds
     task.model.train()
-    for inputs, labels in islice(task.train(len(progress.epochs)), progress.steps, None):
+    for inputs, labels in islice(batches_of(task.train, len(progress.epochs)), progress.steps, None):
         task.optimizer.zero_grad()
-        loss = task.loss(task.model(inputs), labels)
+        loss = check_loss(task.loss(task.model(inputs), labels), task.model)
         loss.backward()  # type: ignore[no-untyped-call] # torch's
         task.optimizer.step()
         if task.scheduler is not None:
@@ -184,7 +194,7 @@ def _finish_epoch(
             loss=progress.loss_sum / max(progress.samples, 1),
             accuracy=accuracy,
             sparsity=sparsity,
-            target_sparsity=0.0 if task.keeper is None else _asked_for(task.keeper.report().weights),
+            target_sparsity=None if task.keeper is None else _asked_for(task.keeper.report().weights),
             seconds=time.perf_counter() - started,
         )
     )
@@ -192,5 +202,7 @@ def _finish_epoch(
     progress.loss_sum = progress.seconds = 0.0
 
 
-def _asked_for(weights: Sequence[WeightFacts]) -> float:
-    return sum(w.target_sparsity * w.n_weights for w in weights) / max(sum(w.n_weights for w in weights), 1)
+def _asked_for(weights: Sequence[WeightFacts]) -> float | None:
+    """The mean of the sparsities that schedules asked for; None where none did."""
+    asked = [(w.target_sparsity, w.n_weights) for w in weights if w.target_sparsity is not None]
+    return sum(sparsity * n for sparsity, n in asked) / max(sum(n for _, n in asked), 1) if asked else None

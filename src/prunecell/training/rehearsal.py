@@ -46,7 +46,9 @@ def check_groups(state: object, own: Mapping[str, Any]) -> None:
             raise StateError(f"its param_groups lack {', '.join(missing)}")
         for name, value in mine.items():
             if name != "params" and not _alike(value, group[name]):
-                raise StateError(f"{name}={quoted(group[name])} of its param_groups is of another kind than {value!r}")
+                raise StateError(
+                    f"{name}={quoted(group[name])} of its param_groups is of another kind than {quoted(value)}"
+                )
 
 
 def _alike(own: object, other: object) -> bool:

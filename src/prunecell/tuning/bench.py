@@ -46,6 +46,7 @@ class Bench:
     Attributes:
         model: dense, never changed.
         train: the training data.
+        held_out: whether the validation data was taken from it.
         judge: measures a model.
         loss: see `Loss`.
         dense, least: the quality of the dense model, and the least that is enough.
@@ -57,6 +58,7 @@ class Bench:
 
     model: nn.Module
     train: Stream
+    held_out: bool
     judge: Judge
     loss: Loss
     dense: float

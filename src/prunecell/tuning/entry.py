@@ -1,8 +1,8 @@
 """tune(): the smallest file of a model that is good enough, found by trying."""
 
 import math
-import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -11,17 +11,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from prunecell.checks import check_count, check_number, check_path, check_seed
 from prunecell.described import shown
 from prunecell.disk.claim import alone_in
-from prunecell.disk.targets import check_folder
-from prunecell.errors import OptionError, OptionTypeError, check_count, check_number, check_path, quoted, some, typed
+from prunecell.disk.targets import check_place
+from prunecell.errors import OptionError, OptionTypeError, quoted, some, typed
+from prunecell.torch_checks import check_model
 from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.tuning.bench import MakeOptimizer
-from prunecell.tuning.loaders import Stream, check_loader, split
-from prunecell.tuning.quality import Allowance, Judge, Loss
+from prunecell.tuning.chance import doubt
+from prunecell.tuning.loaders import check_loader, split
+from prunecell.tuning.problem import Problem
+from prunecell.tuning.quality import Allowance, Loss
 from prunecell.tuning.result import Tuned
-from prunecell.tuning.search import Search
+from prunecell.tuning.search import Engine, in_turn
 from prunecell.tuning.strategies import STRATEGIES, Strategy
+from prunecell.tuning.trials import LOG
 
 
 def tune(  # noqa: PLR0913 - a search has many sides, each with a default
@@ -39,6 +44,7 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     optimizer: MakeOptimizer | None = None,
     strategies: Sequence[Strategy] = STRATEGIES,
     seed: int = 0,
+    engine: Engine = in_turn,
     watch: Callable[[str], None] | None = print,
 ) -> Tuned:
     """Find the smallest file of a trained model that is still good enough.
@@ -67,8 +73,12 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
             refuses what is not of a classifier. It is for max_drop alone.
         optimizer: parameters, or groups of them -> their optimizer; None: Adam, at a learning rate that is tried out.
         strategies: what is tried, in this order; see `prunecell.tuning.strategies`.
-        seed: >= 0, of everything random.
+        seed: in [0, 2**32), of everything random.
+        engine: what runs the search; the default tries one trial after the other in this process. For many processes
+            see `prunecell.tuning.ray_tune`.
         watch: called with each line that tells what happens; None: nobody.
+
+    A model whose accuracy is near chance, or its loss near that of a constant answer, is warned of.
 
     Raises:
         OptionError: a setting is illegal, or the folder holds another search, one of other data too, or another run
@@ -78,73 +88,65 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
         FormatError: the folder's log is damaged, or its best file is.
 
     >>> import tempfile
-    >>> net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4))
-    >>> loader = [(x, x[:, :4].argmax(1)) for x in torch.randn(10, 32, 8)]
+    >>> net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4))  # a stand-in for a model that is trained
+    >>> loader = [(x, net(x).argmax(1)) for x in torch.randn(10, 32, 8)]
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     found = tune(net, train=loader, max_drop=1, epochs=2, folder=folder, strategies=STRATEGIES[:1], watch=None)
     >>> found.best.passed, found.pareto[-1].quality >= found.best.quality
     (True, True)
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     allowance = Allowance(max_drop=max_drop, max_rise=max_rise)
     if metric is not None and max_rise is not None:
         raise OptionError("metric= is illegal with max_rise=, which is of the loss: give max_drop=, or no metric")
-    _check_functions(loss=loss, metric=metric, optimizer=optimizer, watch=watch)
+    _check_functions(loss=loss, engine=engine, metric=metric, optimizer=optimizer, watch=watch)
+    watch = watch or _nobody
     check_loader("train", train)
+    held_out = validation is None
     if validation is None:
         train, validation = split(train)
-        (watch or _nobody)("no validation data was given: a tenth of the training data is held out")
+        watch("no validation data was given: a tenth of the training data is held out")
     check_loader("validation", validation)
     if minutes is not None:
         check_number("minutes", minutes, low=0, open_low=True)
     if epochs is not None:
         check_count("epochs", epochs, low=1)
-    check_count("seed", seed)
+    check_seed(seed)
     _check_strategies(strategies, model)
     folder = check_path("folder", folder)
-    _check_place(folder)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    held_out = Stream(loader=validation, seed=seed, device=device)
-    judge = Judge(validation=lambda: held_out.epoch(0), allowance=allowance, metric=metric or evaluate, loss=loss)
-    begun, dense = time.monotonic(), deepcopy(model).eval()
-    random = torch.get_rng_state()
+    check_place(folder)
+    begun, random = time.monotonic(), torch.get_rng_state()
     try:
-        search = Search(
-            model=dense,
-            train=Stream(loader=train, seed=seed + 1, device=device),
+        problem = Problem(
+            model=deepcopy(model).eval(),
+            train=train,
             validation=validation,
-            judge=judge,
+            held_out=held_out,
+            allowance=allowance,
+            metric=metric or evaluate,
             loss=loss,
             seconds=math.inf if minutes is None else 60 * minutes,
             epochs=epochs,
-            folder=folder,
             optimizer=optimizer,
-            strategies=strategies,
+            strategies=tuple(strategies),
             seed=seed,
-            watch=watch or _nobody,
-            dense=judge.of_dense(dense),
-            begun=begun,
         )
+        _ = problem.dense  # what cannot be measured is told before the folder is made
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
-            return search.run()
+            if not (folder / LOG).exists() and (why := doubt(problem.judge, problem.model, problem.dense)) is not None:
+                warnings.warn(why, stacklevel=2)
+            return engine(problem, folder, watch, begun)
     finally:
         torch.set_rng_state(random)
 
 
-def _check_functions(*, loss: object, **others: object) -> None:
-    for name, value in {"loss": loss, **{name: other for name, other in others.items() if other is not None}}.items():
-        if not callable(value):
-            raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a function, not {typed(value)}")
-
-
-def _check_place(folder: Path) -> None:
-    """Refuse a folder that cannot be made, before any work is done."""
-    there = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), Path())
-    if not there.is_dir():
-        raise OptionError(f"folder={str(folder)!r} is illegal: {there} is there already, and no folder")
-    check_folder(there)
+def _check_functions(*, loss: object, engine: object, **others: object) -> None:
+    given = {name: other for name, other in others.items() if other is not None}
+    for name, value in {"loss": loss, "engine": engine, **given}.items():
+        if not callable(value) or (name == "engine" and isinstance(value, type)):
+            legal = "an engine, as RayTune()" if name == "engine" else "a function"
+            raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be {legal}, not {typed(value)}")
 
 
 def _check_strategies(strategies: object, model: nn.Module) -> None:

@@ -11,6 +11,7 @@ from prunecell.described import shown
 from prunecell.plan import Plan
 from prunecell.plan.spec import PruneSpec
 from prunecell.tuning.bench import Bench
+from prunecell.tuning.loaders import CPU
 
 
 def as_text(plan: Plan | PruneSpec) -> str:
@@ -67,16 +68,27 @@ def _key(key: object) -> str:
     return key.__name__ if isinstance(key, type) else repr(key)
 
 
-def program(needed: str, *parts: str, values: object = "exact") -> str:
-    """A program that makes a `model` small and saves it, as a trial of a search does it.
+def program(bench: Bench, needed: str, *parts: str, values: object = "exact") -> str:
+    """A program that makes of the dense `model` and `train` what a trial made, on the same machine bit for bit.
 
     Args:
-        needed: more lines of imports.
+        bench: of the search.
+        needed: more lines of imports, from modules of ours.
         parts: what is done, in order; empty ones are left out.
         values: of the archive.
     """
     how = "" if values == "exact" else f", values={values!r}"
-    lines = ("import torch", "import prunecell as pc", needed.strip(), *parts, f'pc.save(model, "small.pcell"{how})')
+    ours = [*needed.split("\n"), f"from prunecell.tuning.loaders import Stream{', split' if bench.held_out else ''}"]
+    device = "" if bench.train.device == CPU else f", device=torch.device({str(bench.train.device)!r})"
+    lines = (
+        "import math" if any("math." in part for part in parts) else "",
+        *("import torch", "import prunecell as pc", *sorted(ours)),
+        f"torch.manual_seed({bench.seed})",
+        "train, _ = split(train)  # as tune held out its validation data" if bench.held_out else "",
+        f"batches = Stream(loader=train, seed={bench.train.seed}{device})  # in the order of the trial",
+        *parts,
+        f'pc.save(model, "small.pcell"{how})',
+    )
     return "".join(f"{line}\n" for line in lines if line)
 
 
@@ -90,13 +102,13 @@ def loop(bench: Bench, keeper: str, *, between: str = "") -> str:
     """
     is_default = bench.loss is F.cross_entropy
     loss = "torch.nn.functional.cross_entropy" if is_default else "loss"
-    told = "# The batches come in another order than in the trial, so the file is another one: judge it, too.\n"
-    told += "" if is_default else "# loss: the one that tune was given.\n"
+    told = "" if is_default else "# loss: the one that tune was given.\n"
     return f"""\
-{told}slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {bench.n_steps_told})
+{told}n_steps = {bench.n_steps_told}
+slower = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * (step / n_steps)))
 model.train()
 for epoch in range({bench.epochs}):
-{between}    for inputs, labels in train:
+{between}    for inputs, labels in batches.epoch(epoch):
         optimizer.zero_grad()
         {loss}(model(inputs), labels).backward()
         optimizer.step()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from prunecell.checks import check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, OptionTypeError, check_number, typed
+from prunecell.errors import OptionError, OptionTypeError, typed
 from prunecell.training.accuracy import Batches, Metric, evaluate
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -29,7 +29,8 @@ from prunecell.tuning.trials import Trial, best_of
 
 _COMPACT = "from prunecell.tuning.strategies import Compact"
 _TIDY = "from prunecell.graph import tidied_"
-_TIDIED = "inputs, _ = next(iter(train))\ntidied_(model, example=inputs[:1])"
+_EXAMPLE = "example = next(batches.epoch(0))[0][:1]"
+_TIDIED = "tidied_(model, example=example)"
 _GIVEN = "make_optimizer(model.parameters())  # the optimizer that tune was given"
 
 
@@ -111,7 +112,9 @@ class OneShot:
         """See `Strategy`."""
         plan = as_text(self._plan(bench, knob))
         prune = "pc.Pruner(model, plan).finalize()"
-        return program(f"{_COMPACT}\n{_TIDY}", plan, prune, _TIDIED, values=Compact(weights=self.values))
+        return program(
+            bench, f"{_COMPACT}\n{_TIDY}", plan, prune, _EXAMPLE, _TIDIED, values=Compact(weights=self.values)
+        )
 
     @staticmethod
     def _plan(bench: Bench, knob: float) -> Plan:
@@ -171,8 +174,9 @@ class PruneAndShare:
         """See `Strategy`."""
         epochs, share = self._epochs(bench), f"sharing = pc.share_(model, bits={self.bits}, optimizer=optimizer)"
         is_last = epochs == bench.epochs  # then nothing is trained after it
-        make = f"torch.optim.Adam(model.parameters(), lr={bench.lr:g})" if bench.lr else _GIVEN
+        make = f"torch.optim.Adam(model.parameters(), lr={bench.lr!r})" if bench.lr else _GIVEN
         return program(
+            bench,
             f"{_COMPACT}\n{_TIDY}",
             as_text(self._plan(bench, knob)),
             f"optimizer = {make}",
@@ -180,6 +184,7 @@ class PruneAndShare:
             loop(bench, "pruner", between="" if is_last else f"    if epoch == {epochs}:\n        {share}\n"),
             share if is_last else "",
             "sharing.finalize()\npruner.finalize()",
+            _EXAMPLE,
             _TIDIED,
             values=Compact(weights=f"codebook{self.bits}"),
         )
@@ -229,10 +234,12 @@ class Rate:
     def recipe_after(bench: Bench, knob: float, needed: str = "", *before: str) -> str:
         """The recipe, with something done to the dense model before."""
         return program(
+            bench,
             f"{needed}\n{_TIDY}",
+            _EXAMPLE,
             *before,
-            f"quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob:g}, steps={bench.n_steps_told}))",
-            f"optimizer = torch.optim.Adam(quantizer.param_groups(lr={bench.lr or _LR:g}))",
+            f"quantizer = pc.Quantizer(model, pc.RateSpec(lam={knob!r}, steps={bench.n_steps_told}))",
+            f"optimizer = torch.optim.Adam(quantizer.param_groups(lr={bench.lr or _LR!r}))",
             "quantizer.attach(optimizer)",
             loop(bench, "quantizer"),
             "quantizer.finalize()",
@@ -274,11 +281,8 @@ class Structured:
 
     def recipe(self, bench: Bench, knob: float) -> str:
         """See `Strategy`."""
-        removal = (
-            "inputs, _ = next(iter(train))",
-            f"remove_(model, RemoveSpec(flops={self.flops!r}), inputs[:1])",
-        )
-        return Rate.recipe_after(bench, knob, "from prunecell.structured import RemoveSpec, remove_", *removal)
+        removal = f"remove_(model, RemoveSpec(flops={self.flops!r}), example)"
+        return Rate.recipe_after(bench, knob, "from prunecell.structured import RemoveSpec, remove_", removal)
 
 
 STRATEGIES: tuple[Strategy, ...] = (OneShot(), Rate(), Structured(), PruneAndShare())

@@ -41,8 +41,8 @@ class Trial:
         passed: whether it is within what may be lost.
         stopped: why the training was stopped; "" where it was not.
         seconds: wall clock.
-        file: the archive's name in the folder; "" where there is none.
-        recipe: Python text that makes such a model, to paste.
+        file: the archive's name in the folder, behind that of its search if there are several; "" where there is none.
+        recipe: Python text that makes this model, bit for bit, to paste.
     """
 
     number: int
@@ -91,6 +91,22 @@ def file_of(number: int) -> str:
     return f"trial-{number:03}.pcell"
 
 
+def line_of(trial: Trial, *, width: int, dense_bytes: int, quality: str) -> str:
+    """What is told of a trial in one line.
+
+    Args:
+        trial: that was made.
+        width: of the column of its strategy.
+        dense_bytes: of the dense model's state_dict.
+        quality: in words.
+    """
+    size = "no file" if trial.n_bytes is None else f"{trial.n_bytes:,} bytes"
+    ratio = "" if trial.n_bytes is None else f"{dense_bytes / trial.n_bytes:.1f} x"
+    verdict = trial.stopped or ("good enough" if trial.passed else "too bad")
+    words = f"{trial.strategy:<{width}} {trial.knob:<9.3g} {size:>17} {ratio:>8}"
+    return f"{words}  {quality}  {trial.seconds:5.0f} s  {verdict}"
+
+
 def pareto(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     """Those that no other beats in bytes without losing quality, the smallest file first.
 
@@ -124,8 +140,8 @@ class Log:
     dropped.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Begin, or go on.
+    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+        """Begin, or go on; without settings, read what is there.
 
         Raises:
             OptionError: the folder holds a search with other settings.
@@ -142,7 +158,8 @@ class Log:
         held = lines[0].get("settings")
         if not isinstance(held, dict):
             raise FormatError(f"{self.path} is no log of a search, or damaged: use another folder")
-        _check_same(held, json.loads(json.dumps(settings)), folder)
+        if settings is not None:
+            _check_same(held, json.loads(json.dumps(settings)), folder)
         for number, line in enumerate(lines[1:], 2):
             self._take(line, number)
 

@@ -18,7 +18,7 @@ from prunecell.pruning import Pruner
 def network(workplace):
     torch.manual_seed(0)
     made = build(ini.read(workplace / "net.ini"))
-    Pruner(made.model, made.plan).finalize()
+    Pruner(made.model, made.plan).finalize(early=True)
     return made
 
 

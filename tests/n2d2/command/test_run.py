@@ -69,7 +69,7 @@ def test_it_learns_prunes_and_tests(capsys):
     assert "conv1 (Conv)       4, 6, 6       40" in out
     assert "bn1 (BatchNorm2d)" in out
     assert "conv1    Gradual  IterNonStruct  0.6        0.3    0.1    320             0.001" in out
-    assert "learning: 1,280 samples (stimuli: Learn 320, Validation 80, Test 100)" in out
+    assert "learning: 1,280 samples, 4 epochs (stimuli: Learn 320, Validation 80, Test 100)" in out
     rows = [line.split() for line in out.splitlines() if line.strip().endswith(("0.300", "0.400", "0.500", "0.600"))]
     assert [row[0] for row in rows] == ["160", "320", "480", "640", "800", "960", "1,120", "1,280"]
     assert float(rows[-1][3][:-1]) > 80 < float(rows[-1][4][:-1])  # learning, validation

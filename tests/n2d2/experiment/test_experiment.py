@@ -167,7 +167,7 @@ def test_load_gives_a_network_that_fits_and_tests_itself(path, data, capsys, tmp
     model.fit(learn_epoch=20)
     assert model.run_test() == 1
     assert 0.3 <= (model["conv1"].weight == 0).float().mean() < 0.35
-    assert "epoch 20: loss" in capsys.readouterr().out
+    assert "epoch 20 of 20: loss" in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_network():
@@ -253,7 +253,7 @@ def test_a_job_learns_under_its_plan(path, data):
 
 def test_seeds_of_drawn_masks_differ_by_cell_and_by_seed():
     network = build(lenet(**{"PruningFiller=IterNonStruct": "PruningFiller=Random"}))
-    seeds = {spec.seed for seed in (0, 1) for spec in network.network.plan(seed).values()}
+    seeds = {spec.seed for seed in (0, 1) for spec in network.network.plan_of_cells(seed).values()}
     assert len(seeds) == 4
 
 

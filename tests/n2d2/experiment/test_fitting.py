@@ -88,13 +88,13 @@ def test_the_progress_bar_counts_each_epoch_anew(checkpoint, monkeypatch):
         fit_shown(task, epochs, checkpoint=checkpoint, epoch_size=12, console=console, watch=watch)
         assert "sparsity" not in console.file.getvalue()
         row = bars[-1].tasks[0]
-        assert (row.description, row.completed, row.fields["sparsity"]) == (f"epoch {epochs}/{epochs}", 12, "")
+        assert (row.description, row.completed, row.fields["sparsity"]) == (f"epoch {epochs} of {epochs}", 12, "")
         return seen
 
     monkeypatch.setattr(fitting, "Bar", Watched)
-    epochs = [[(f"epoch {n}/2", done, done == 12, "a number") for done in (4, 8, 12)] for n in (1, 2)]
-    assert trained(2) == [("beginning", 0, False, "-"), *epochs[0], ("epoch 2/2", 0, False, "-"), *epochs[1]]
-    assert trained(3)[:2] == [("beginning", 0, False, "-"), ("epoch 3/3", 4, False, "a number")]
+    epochs = [[(f"epoch {n} of 2", done, done == 12, "a number") for done in (4, 8, 12)] for n in (1, 2)]
+    assert trained(2) == [("beginning", 0, False, "-"), *epochs[0], ("epoch 2 of 2", 0, False, "-"), *epochs[1]]
+    assert trained(3)[:2] == [("beginning", 0, False, "-"), ("epoch 3 of 3", 4, False, "a number")]
 
 
 @pytest.mark.parametrize("shown", [True, False])

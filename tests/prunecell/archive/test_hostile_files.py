@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prunecell.archive import Archive, inspect, load, save
 from prunecell.archive.container import WORDS
-from prunecell.archive.listing import Same, pack_entries, unpack_entries
+from prunecell.archive.listing import Alias, pack_entries, unpack_entries
 from prunecell.archive.packing import Packed, packed
 from prunecell.codecs.dtypes import ELEMENT_TYPES
 from prunecell.codecs.modes import VALUE_MODES
@@ -144,7 +144,7 @@ class Forgery:
         size = start.number()
         inflate = zlib.decompressobj(-15, WORDS)
         self.list, self.more = unpack_entries(inflate.decompress(start.rest()[:size]))
-        n_bytes = {name: 0 if isinstance(e, Same) else e.n_bytes for name, e in self.list.items()}
+        n_bytes = {name: 0 if isinstance(e, Alias) else e.n_bytes for name, e in self.list.items()}
         at, self.data = len(data) - sum(n_bytes.values()), {}
         for name, size in n_bytes.items():
             self.data[name] = data[at : at + size]

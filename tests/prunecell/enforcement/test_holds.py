@@ -14,6 +14,8 @@ from prunecell.errors import OptionError
 from prunecell.graph import fold_batchnorm_, sort_units_
 from prunecell.structured import RemoveSpec, remove_
 
+pytestmark = pytest.mark.filterwarnings("ignore::prunecell.errors.UnfinishedWarning")  # they let go halfway
+
 
 def network():
     torch.manual_seed(0)

@@ -15,6 +15,8 @@ from prunecell import Cubic, Lowest, Pruner, PruneSpec, Random, Static, share_
 from prunecell.enforcement.levels import levels_of
 from prunecell.errors import OptionError, OptionTypeError
 
+pytestmark = pytest.mark.filterwarnings("ignore::prunecell.errors.UnfinishedWarning")  # they let go halfway
+
 STILL = PruneSpec(schedule=Static(sparsity=0.75))
 REVIVING = PruneSpec(filler=Lowest(revives=True), schedule=Cubic(sparsity=0.75, steps=4))
 SPECS = pytest.mark.parametrize("spec", [STILL, REVIVING], ids=["still", "reviving"])

@@ -164,7 +164,7 @@ def test_no_code_of_a_checkpoint_runs(tmp_path):
         ),
         (
             {"a": {"w": torch.ones(2)}, "b": {"w": torch.ones(2)}},
-            "it holds several state_dicts: a, b; choose one of them as the key",
+            "it holds several state_dicts: a, b; choose one of them by key=",
         ),
         (torch.optim.SGD([torch.ones(2)]).state_dict(), "it holds no state_dict, which is names with tensors"),
     ],

@@ -100,7 +100,7 @@ def test_a_key_chooses_among_several(tmp_path, key, wanted):
     torch.save({"g": A, "d": B, "both": {"x": A, "y": B}, "with.dot": B, "epoch": 1}, tmp_path / "in.pt")
     if key is None:
         with pytest.raises(
-            FormatError, match=r"several state_dicts: g, d, both\.x, both\.y, with\.dot; choose one of them as the key"
+            FormatError, match=r"several state_dicts: g, d, both\.x, both\.y, with\.dot; choose one of them by key="
         ):
             read(tmp_path / "in.pt")
         return

@@ -1,5 +1,6 @@
 """Laws of hidden units: what a model computes stays the same, and what cannot be proved is left."""
 
+import contextlib
 import copy
 import random
 import types
@@ -441,6 +442,69 @@ def test_what_cannot_be_proved_is_left_with_its_reason(case):
     chains = chains_of(model)
     assert chains.layers == ()
     assert next(iter(chains.left.values())) == reason
+
+
+def _widths(*widths, **options):
+    """Linear layers and BatchNorm1d of some widths."""
+    pairs = [
+        (nn.Linear(n, m), nn.BatchNorm1d(m, **options), nn.ReLU()) for n, m in zip((4, *widths), widths, strict=False)
+    ]
+    return nn.Sequential(*(module for pair in pairs for module in pair), nn.Linear(widths[-1], 2))
+
+
+class Added(nn.Module):
+    """What two BatchNorms give is added behind them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second, self.again = (
+            _widths(6, 7)[:2],
+            nn.ReLU(),
+            nn.Linear(6, 7),
+            nn.BatchNorm1d(7),
+        )
+        self.short, self.last = nn.Linear(4, 7), nn.Linear(7, 2)
+
+    def forward(self, x):
+        return self.last(self.short(x) + self.again(self.second(self.norm(self.first(x)))))
+
+
+def _moved_by_a_hook():
+    model = _widths(6, 7)
+    model[2].register_forward_hook(lambda _, __, y: y.transpose(-1, -2))
+    return model
+
+
+BY_WIDTHS = {
+    "two": (lambda: _widths(6, 7), 2),
+    "equal ones and another": (lambda: _widths(6, 6, 7), 3),
+    "by their statistics": (lambda: _widths(6, 7, affine=False), 2),
+    "by their gains": (lambda: _widths(6, 7, track_running_stats=False), 2),
+    "added": (Added, 1),
+    "equal": (lambda: _widths(6, 6), 0),
+    "one": (lambda: _widths(6), 0),
+    "without any number": (lambda: _widths(6, 7, affine=False, track_running_stats=False), 0),
+    "another time between": (lambda: nn.Sequential(*_widths(6)[:2], nn.Flatten(0, 1), *_widths(6, 7)[3:]), 0),
+    "a hook between": (_moved_by_a_hook, 0),
+}
+
+
+@pytest.mark.parametrize("case", BY_WIDTHS)
+def test_batchnorms_of_different_widths_have_no_time_of_two_lengths(case):
+    make, n_layers = BY_WIDTHS[case]
+    chains = chains_of(make())
+    assert len(chains.layers) == n_layers
+    if not n_layers:
+        assert "which dimension '1' normalizes is not known: give an example" in chains.left.values()
+
+
+@pytest.mark.parametrize("width", [6, 7])
+def test_what_widths_prove_is_true(width):
+    """Sequences pass where widths are equal, and are refused by torch where they are not."""
+    model = _widths(6, width)
+    assert (len(chains_of(model).layers) == 2) == (width == 7)
+    with contextlib.nullcontext() if width == 6 else pytest.raises(RuntimeError, match="running_mean"):
+        model(torch.randn(3, 6, 4))
 
 
 def test_another_reader_in_training_is_seen():

@@ -1,12 +1,14 @@
 import copy
+import re
 
 import pytest
 import torch
 from torch import nn
 
-from prunecell import Lowest, Pruner, PruneSpec, Random, Static, global_ranking
+from prunecell import IntSpec, Lowest, Pruner, PruneSpec, Quantizer, Random, RateSpec, Static, global_ranking
 from prunecell.errors import OptionError, OptionTypeError, PlanError
 from prunecell.plan import resolve
+from prunecell.structured import RemoveSpec
 
 SPEC = PruneSpec(schedule=Static(sparsity=0.5))
 OTHER = PruneSpec(schedule=Static(sparsity=0.9), filler=Random())
@@ -249,3 +251,40 @@ def test_hidden_values_are_kept_only_where_something_may_come_back():
     assert not PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(revives=True)).parks
     assert not PruneSpec(schedule=lambda _: 0.5).parks
     assert PruneSpec(schedule=lambda _: 0.5, filler=Lowest(revives=True)).parks
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (nn.Sequential(nn.Embedding(10, 4), nn.LayerNorm(4)), "0.weight"),
+        (nn.LayerNorm(4), "weight"),
+        (nn.ParameterDict({"bias": torch.randn(3), "pos_embed": torch.randn(1, 5, 4)}), "pos_embed"),
+    ],
+    ids=["embedding", "norm", "dict"],
+)
+def test_where_nothing_is_pruned_by_default_a_plan_that_prunes_is_told(model, named):
+    with pytest.raises(
+        PlanError, match=r"nothing to prune in .*Name what is to be pruned all the same, as in "
+    ) as told:
+        resolve(model, SPEC)
+    assert str(told.value).endswith(f"{{{named!r}: PruneSpec(...)}}")
+    assert [target.name for target in resolve(model, {named: SPEC})[0]] == [named]
+
+
+SPECS = {
+    "PruneSpec": (SPEC, "PruneSpec is for pc.Pruner(model, plan)"),
+    "RateSpec": (RateSpec(lam=1e-5, steps=9), "RateSpec is for pc.Quantizer(model, plan)"),
+    "IntSpec": (IntSpec(bits=8), "IntSpec is for pc.Quantizer(model, plan)"),
+    "RemoveSpec": (RemoveSpec(flops=0.5), "RemoveSpec is for prunecell.structured.remove_(model, plan, example)"),
+}
+
+
+@pytest.mark.parametrize("keeper", [Pruner, Quantizer])
+@pytest.mark.parametrize(("spec", "message"), SPECS.values(), ids=SPECS)
+def test_a_spec_of_another_use_is_refused_with_what_takes_it(keeper, spec, message):
+    if f"pc.{keeper.__name__}(" in message:
+        keeper(nn.Linear(4, 4), spec).finalize(early=True)
+        return
+    for plan in (spec, {"weight": spec}, {nn.Linear: spec}):
+        with pytest.raises(OptionTypeError, match=f"{re.escape(message)}$"):
+            keeper(nn.Linear(4, 4), plan)

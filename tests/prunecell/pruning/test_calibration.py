@@ -244,12 +244,13 @@ WRONG = {
     "an iterator for GraSP": (grasp, iter(PAIR), F.cross_entropy, 1, OptionError, "it is read 2 times: give a list or"),
     "no pairs": (
         taylor,
-        torch.randn(3, 12),
+        [torch.randn(3, 12)],
         F.cross_entropy,
         1,
         OptionTypeError,
         "a batch is a Tensor: it must be a pair",
     ),
+    "a tensor": (taylor, torch.randn(3, 12), F.cross_entropy, 1, OptionTypeError, "batches is a Tensor: it must be"),
     "text": (taylor, "mnist", F.cross_entropy, 1, OptionTypeError, "batches is a str: it must be pairs"),
     "a number": (taylor, 3, F.cross_entropy, 1, OptionTypeError, "batches is an int: it must be pairs"),
     "a class": (taylor, PAIR, nn.CrossEntropyLoss, 1, OptionTypeError, r"give an object of it: CrossEntropyLoss\(\)"),
@@ -309,7 +310,7 @@ def test_a_mistake_is_told_and_changes_nothing(name, filled):
 
 def test_a_finalized_pruner_calibrates_nothing(mlp):
     pruner = Pruner(mlp.model, half(taylor))
-    pruner.finalize()
+    pruner.finalize(early=True)
     with pytest.raises(StateError, match="this Pruner was finalized"):
         pruner.calibrate(batches(mlp), F.cross_entropy)
 

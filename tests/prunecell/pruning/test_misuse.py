@@ -275,7 +275,7 @@ def test_processes_that_train_together_agree(tmp_path):
         (lambda s: s.update(n_samples=0), r"n_samples=0 of the pruner's state is illegal"),
         (lambda s: s.update(specs="text"), "specs='text' of the pruner's state is illegal: it must be a list"),
         (lambda s: s.update(specs=[None]), "another spec: it is a NoneType in place of a description"),
-        (lambda s: s["specs"][0].update(seed=torch.ones(2)), "another spec: seed was tensor"),
+        (lambda s: s["specs"][0].update(seed=torch.ones(2)), "another spec: seed was <Tensor of shape"),
         (
             lambda s: s["weights"].update({"0.weight": 3}),
             r"0\.weight in the pruner's state is an int: it must be a mapping",

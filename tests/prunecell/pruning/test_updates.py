@@ -465,7 +465,7 @@ def test_a_copy_that_collects_has_one_hook_and_lets_go_of_it(mlp):
     solver, pruner = trainer(mlp.model, PruneSpec(schedule=Static(sparsity=0.5), filler=Lowest(criterion=wanda)))
     model, _, other = copy.deepcopy((mlp.model, solver, pruner))
     assert len(model[0]._forward_pre_hooks) == 1
-    other.finalize()
+    other.finalize(early=True)
     assert not model[0]._forward_pre_hooks
     assert len(mlp.model[0]._forward_pre_hooks) == 1
 

@@ -14,6 +14,8 @@ from prunecell.errors import OptionError, StateError
 from prunecell.fillers import SET, RigL
 from prunecell.schedules import Moving
 
+pytestmark = pytest.mark.filterwarnings("ignore::prunecell.errors.UnfinishedWarning")  # they let go halfway
+
 RATE = RateSpec(lam=1e-6, steps=20)
 REVIVES = PruneSpec(schedule=Cubic(sparsity=0.5, steps=9), filler=Lowest(revives=True))
 COME_BACK = [REVIVES, *(PruneSpec(schedule=Moving(sparsity=0.5, every=3, steps=9), filler=f()) for f in (SET, RigL))]

@@ -333,6 +333,6 @@ def test_a_pruner_says_which_weights_are_in_sparse_layers_already():
     spec = PruneSpec(schedule=Static(sparsity=0.5))
     report = Pruner(model, spec).report()
     assert [w.name for w in report.weights] == ["1.weight"]
-    assert ("0.weight", "in a sparse layer already, and counted nowhere here") in report.skipped
-    with pytest.raises(PlanError, match=r"0\.weight: in a sparse layer already"):
+    assert ("0.weight", "in a sparse layer that compact_ made, and counted nowhere here") in report.skipped
+    with pytest.raises(PlanError, match=r"0\.weight: in a sparse layer that compact_ made"):
         Pruner(model[:1], spec)

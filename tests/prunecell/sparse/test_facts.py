@@ -159,7 +159,7 @@ def test_without_compact_there_is_no_report():
     for other in (nn.Linear(2, 2), model[0]):
         with pytest.raises(OptionError, match="has no report: compact_ did not return it"):
             compact_report(other)
-    with pytest.raises(OptionTypeError, match=r"model must be a torch\.nn\.Module, not a dict"):
+    with pytest.raises(OptionTypeError, match=r"model is a dict: it must be a torch\.nn\.Module"):
         compact_report({})
 
 

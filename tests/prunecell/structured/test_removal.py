@@ -440,8 +440,8 @@ REFUSED = {
     "all is left alone": (mlp, {"1.*": None, "3.*": None, "5.*": HALF}, OptionError, "no unit of Sequential can be"),
     "a key of nothing": (mlp, {"9.*": HALF}, PlanError, "plan key '9.*' fits no parameter"),
     "two specs": (mlp, {"1.*": HALF, "*": RemoveSpec(flops=0.5)}, OptionError, "the plan has 2 specs"),
-    "another head in training": (lambda: InTraining(_head), HALF, OptionError, IN_TRAINING),
-    "a parameter in training": (lambda: InTraining(_noise), HALF, OptionError, IN_TRAINING),
+    "another head in training": (lambda: InTraining(_head), HALF, OptionError, "change places, in training"),
+    "a parameter in training": (lambda: InTraining(_noise), HALF, OptionError, "change places, in training"),
     "a buffer in training": (lambda: InTraining(_mean), HALF, OptionError, IN_TRAINING),
     "a buffer of units": (lambda: InTraining(_kept_mean), HALF, OptionError, "mean of the smaller model has another"),
     "no training": (
@@ -456,7 +456,7 @@ REFUSED = {
         OptionError,
         r"the model cannot be copied \(torch\.nn\.utils\.weight_norm",
     ),
-    "one memory": (_one_memory, HALF, OptionError, "3.weight lies in memory that another tensor has too"),
+    "one memory": (_one_memory, HALF, OptionError, "'1.weight' and '3.weight' are different tensors in the"),
     "no spec": (mlp, {"*": PruneSpec(schedule=Static(sparsity=0.5))}, OptionTypeError, "plan is a dict"),
 }
 
@@ -559,6 +559,22 @@ def test_what_a_pruner_holds_is_not_removed():
         remove_(model, HALF, X)
     assert same(model, before)
     pruner.finalize()
+
+
+@pytest.mark.parametrize("given", ["it", "another", "none", "gone", "of another model"])
+def test_an_optimizer_that_is_left_behind_is_told(given):
+    net = nn.Sequential(nn.Linear(8, 20), nn.ReLU(), nn.Linear(20, 2))
+    optimizer = torch.optim.Adam((nn.Linear(8, 20) if given == "of another model" else net).parameters())
+    other = torch.optim.SGD(net.parameters(), lr=0.1) if given == "another" else None
+    optimizer.cycle = optimizer
+    if given == "gone":
+        del optimizer
+    removal = remove_(
+        net, RemoveSpec(flops=0.5), torch.zeros(1, 8), optimizer=optimizer if given in {"it", "another"} else None
+    )
+    assert removal.left_behind == {"another": ("SGD",), "none": ("Adam",)}.get(given, ())
+    assert ("hold the old parameters still" in str(removal)) == bool(removal.left_behind)
+    del other
 
 
 def test_an_optimizer_whose_state_has_another_shape_is_refused():

@@ -125,3 +125,24 @@ def test_of_several_outputs_the_first_is_measured():
 
 def test_evaluating_nothing_is_zero():
     assert evaluate(nn.Identity(), []) == 0
+
+
+BATCHES = [(torch.eye(4), torch.tensor([0, 1, 2, 0]))]
+
+
+@pytest.mark.parametrize(
+    ("model", "batches", "message"),
+    [
+        (BATCHES, nn.Identity(), r"model is a list: .*; the model comes first, and then the batches"),
+        (None, BATCHES, r"model is a NoneType: it must be a torch\.nn\.Module$"),
+        (nn.Identity(), nn.Identity(), "batches is an Identity: it must be pairs"),
+        (nn.Identity(), 3, "batches is an int: it must be pairs"),
+        (nn.Identity(), torch.eye(4), "batches is a Tensor: it must be pairs"),
+        (nn.Identity(), [3], "a batch is an int: it must be a pair"),
+        (nn.Identity(), BATCHES[0], "a batch is a Tensor: it must be a pair"),
+        (nn.Identity(), [(*BATCHES[0], 3)], "a batch is a tuple of 3: it must be a pair"),
+    ],
+)
+def test_what_is_no_model_and_what_are_no_batches_is_refused(model, batches, message):
+    with pytest.raises(OptionTypeError, match=message):
+        evaluate(model, batches)

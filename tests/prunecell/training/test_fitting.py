@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Gradual, IterNonStruct, Pruner, PruneSpec
-from prunecell.errors import FormatError, OptionError, OptionTypeError, StateError
+from prunecell import Gradual, IntSpec, IterNonStruct, Pruner, PruneSpec, Quantizer, Static, compact_
+from prunecell.errors import FormatError, OptionError, OptionTypeError, PlanError, StateError
 from prunecell.training.checkpoint import Checkpoint
 from prunecell.training.fitting import Task, fit
 from prunecell.training.progress import Progress
@@ -53,7 +53,7 @@ def test_it_learns_and_prunes():
 
 def test_a_dense_run_reports_no_sparsity():
     progress = fit(task(pruned=False), 1)
-    assert progress.epochs[0].sparsity == progress.epochs[0].target_sparsity == 0
+    assert (progress.epochs[0].sparsity, progress.epochs[0].target_sparsity) == (0, None)
     assert progress.sparsity == []
 
 
@@ -247,3 +247,92 @@ def test_a_state_of_another_model_is_refused(tmp_path):
     other.model[0] = nn.Linear(11, 20)
     with pytest.raises(FormatError, match="run is of another run: model does not fit"):
         fit(other, 2, checkpoint=Checkpoint(path=tmp_path / "run"))
+
+
+def pairs(*batches):
+    return lambda _: list(batches)
+
+
+X, Y = torch.randn(4, 10), torch.tensor([0, 1, 2, 0])
+FUNCTION = "train is a .*: it must be a function of the number of an epoch that gives batches, as train=lambda epoch: "
+WRONG = {
+    "train=batches": ({"train": [(X, Y)]}, OptionTypeError, FUNCTION),
+    "train=numbers": ({"train": [1, 2]}, OptionTypeError, FUNCTION),
+    "train=None": ({"train": None}, OptionTypeError, FUNCTION),
+    "train takes nothing": ({"train": lambda: [(X, Y)]}, OptionTypeError, "train is illegal: it must be a function of"),
+    "numbers": ({"train": pairs(1, 2)}, OptionTypeError, r"a batch is an int: it must be a pair \(inputs, targets\)"),
+    "singles": ({"train": pairs((X,))}, OptionTypeError, "a batch is a tuple of 1: it must be a pair"),
+    "triples": ({"train": pairs((X, Y, Y))}, OptionTypeError, "a batch is a tuple of 3: it must be a pair"),
+    "one number": ({"train": lambda _: 3}, OptionTypeError, "train gave an int for epoch 0: it must give pairs"),
+    "a tensor": ({"train": lambda _: X}, OptionTypeError, "train gave a Tensor for epoch 0: it must give pairs"),
+    "nothing": ({"train": pairs()}, OptionError, "train gave no batch for epoch 0: an iterator can be read once only"),
+    "one label": ({"train": pairs((X, 3))}, OptionTypeError, "the labels of a batch are 3: there must be one for each"),
+    "a 0-d label": (
+        {"train": pairs((X, Y[0]))},
+        OptionTypeError,
+        "the labels of a batch are .*: there must be one for",
+    ),
+    "model": ({"model": [X]}, OptionTypeError, "model is a list: it must be a torch.nn.Module"),
+    "optimizer": ({"optimizer": None}, OptionTypeError, "optimizer is a NoneType: it must be an optimizer"),
+    "keeper": ({"keeper": SPEC}, OptionTypeError, "keeper is a PruneSpec: it must be a Pruner or a Quantizer"),
+    "scheduler": ({"scheduler": 3}, OptionTypeError, "scheduler is an int: it must be a scheduler of learning rates"),
+    "validation": ({"validation": [(X, Y)]}, OptionTypeError, "validation is a list: it must be a function of nothing"),
+    "loss": ({"loss": "mse"}, OptionTypeError, "loss='mse' is illegal: it must be callable"),
+    "metric": ({"metric": 0.5}, OptionTypeError, "metric=0.5 is illegal: it must be callable"),
+    "beside": ({"beside": [3]}, OptionTypeError, "beside is a list: it must be a mapping"),
+    "a float": (
+        {"loss": lambda *_: 0.5},
+        OptionTypeError,
+        "the loss returned a float: it must be a tensor with one num",
+    ),
+    "a loss each": (
+        {"loss": nn.CrossEntropyLoss(reduction="none")},
+        OptionTypeError,
+        r"the loss returned a Tensor of shape \(8,\): it must be a tensor with one number",
+    ),
+    "no gradient": (
+        {"loss": lambda *_: torch.tensor(1.0)},
+        OptionError,
+        "the loss depends on no parameter that requir",
+    ),
+}
+
+
+@pytest.mark.parametrize(("parts", "kind", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_trained_is_refused_in_our_words_before_anything_is_changed(parts, kind, message):
+    right = task(pruned=False)
+    before = copy.deepcopy(right.model.state_dict())
+    with pytest.raises(kind, match=message):
+        fit(Task(**vars(right) | parts), 1)
+    after = right.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert not right.optimizer.state
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "message"),
+    [
+        ((nn.Linear(2, 2), 1), {}, "task is a Linear: it must be a Task, as fit"),
+        ((1, None), {}, "task is an int: it must be a Task, as fit"),
+        ((None, 1), {"checkpoint": "run.checkpoint"}, r"checkpoint is a str: it must be a Checkpoint\(path=\.\.\.\)"),
+        ((None, 1), {"watch": 3}, "watch=3 is illegal: it must be callable"),
+    ],
+)
+def test_other_arguments_of_fit_are_refused_too(arguments, named, message):
+    given = (task() if arguments[0] is None else arguments[0], arguments[1])
+    with pytest.raises(OptionTypeError, match=message):
+        fit(*given, **named)
+
+
+def test_a_model_that_was_compacted_is_not_trained_again():
+    model = nn.Linear(1024, 400)
+    Pruner(model, PruneSpec(schedule=Static(sparsity=0.99))).finalize()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model = compact_(model, prefer="memory")
+    batches = pairs((torch.randn(4, 1024), Y))
+    with pytest.raises(OptionError, match=r"weight cannot be trained any more, because compact_ made them sparse"):
+        fit(Task(model=model, optimizer=optimizer, train=batches), 1)
+    with pytest.raises(PlanError, match=r"weight: in a sparse layer .*\. Prune the dense model, before compact_$"):
+        Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
+    with pytest.raises(PlanError, match=r"plan key 'weight' fits no parameter: it is in a sparse layer that compact_"):
+        Quantizer(model, {"weight": IntSpec(bits=8)})

@@ -14,7 +14,7 @@ def quick():
         patch.setattr("prunecell.tuning.curve.can_draw", lambda: False)
         patch.setattr("prunecell.tuning.layers.can_draw", lambda: False)
         patch.setattr("prunecell.tuning.defaults.STEPS", 12)
-        patch.setattr("prunecell.tuning.search.RATES", (1e-3, 3e-3))
+        patch.setattr("prunecell.tuning.beginning.RATES", (1e-3, 3e-3))
         yield
 
 

@@ -1,5 +1,6 @@
 """The command `prunecell tune`: a model and its data from a Python file."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_the_command_finds_a_small_file_and_tells_how(workplace, monkeypatch, ca
 @pytest.mark.usefixtures("workplace")
 def test_what_is_wrong_is_one_message(monkeypatch, capsys):
     assert run(monkeypatch, "mine.py", "--epochs", 1) == 1
-    assert "give exactly one of max_drop and max_rise, not none" in capsys.readouterr().err.replace("\n", " ")
+    assert "give exactly one of --max-drop and --max-rise, not none" in capsys.readouterr().err.replace("\n", " ")
     assert run(monkeypatch, "absent.py", "--max-drop", 1) == 1
     assert "absent.py: there is no such file or folder" in capsys.readouterr().err
 
@@ -104,3 +105,59 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "net.ini").write_text("")
     with pytest.raises(OptionError, match=r"its name must end in \.py"):
         of_file(tmp_path / "net.ini")
+
+
+BROKEN = {
+    "as it is read": ("net = torch.nn.Linear(3, 'x')", ["<module>"], "TypeError: empty()"),
+    "in a function that makes it": (
+        "def model():\n    return build()\ndef build():\n    1 / 0",
+        ["model", "build"],
+        "ZeroD",
+    ),
+    "while it is measured": (
+        "def loss(x, y):\n    return wrong(x)\ndef wrong(x):\n    x[9, 9, 9]",
+        ["loss", "wrong"],
+        "Ind",
+    ),
+    "beside it": ("import broken", ["<module>", "<module>"], "RuntimeError: it is broken"),
+    "of ours": ("import prunecell as pc\npc.Static(sparsity=2)", ["<module>"], "OptionError: sparsity=2 is illegal"),
+    "of the system": ("open('absent.txt')", ["<module>"], "FileNotFoundError: [Errno 2] No such file"),
+    "out of another": (
+        "try:\n    1 / 0\nexcept Exception as e:\n    raise KeyError(7) from e",
+        ["<module>"] * 2,
+        "KeyError: 7",
+    ),
+}
+"""Where a user's file fails -> its last lines, the frames that are told, the beginning of the message."""
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.usefixtures("workplace")
+def test_an_error_in_the_users_file_is_told_by_its_own_frames(name, monkeypatch, capsys):
+    text, frames, message = BROKEN[name]
+    Path("broken.py").write_text("raise RuntimeError('it is broken')\n")
+    Path("mine.py").write_text(f"{FILE}\n{text}\n")
+    assert run(monkeypatch, "mine.py", "--max-rise" if name == "while it is measured" else "--max-drop", 1) == 1
+    err = capsys.readouterr().err
+    told = re.findall(r'^  File "(.*)", line \d+, in (\S+)$', err, re.MULTILINE)
+    assert [name for _, name in told] == frames
+    assert {Path(path).name for path, _ in told} <= {"mine.py", "broken.py"}
+    assert err.splitlines()[-1].startswith(message) or f"errors.{message}" in err.splitlines()[-1]
+    sys.modules.pop("broken", None)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_file_that_is_no_python_is_told_where(monkeypatch, capsys):
+    Path("mine.py").write_text("def model(:\n")
+    assert run(monkeypatch, "mine.py", "--max-drop", 1) == 1
+    assert re.fullmatch(
+        r'  File "mine\.py", line 1\n    def model\(:\n +\^\nSyntaxError: .*\n', capsys.readouterr().err
+    )
+
+
+@pytest.mark.usefixtures("workplace")
+def test_an_error_of_ours_alone_keeps_all_its_frames(monkeypatch):
+    monkeypatch.setattr("prunecell.tuning.named.of_file", lambda _: 1 / 0)
+    monkeypatch.setattr("sys.argv", ["prunecell", "tune", "mine.py", "--max-drop", "1"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()

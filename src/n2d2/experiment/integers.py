@@ -20,7 +20,7 @@ _LR = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Shrinking:
+class Integers:
     """A Quantizer on a model, the optimizer that it goes with, and how that slows down until the end.
 
     Attributes:
@@ -33,6 +33,22 @@ class Shrinking:
     scheduler: LRScheduler
     shape: Sequence[int]
 
+    @classmethod
+    def of(cls, model: nn.Module, rate: Rate, provider: DataProvider) -> "Integers":
+        """Make integers of a learned model, which is rounded at once.
+
+        Args:
+            model: the network.
+            rate: what the file asks for.
+            provider: of what it learns.
+        """
+        spec = RateSpec(lam=rate.lam, target_bytes=rate.target_bytes or None, epochs=rate.epochs)
+        quantizer = Quantizer(model, spec, epoch_size=provider.epoch_size)
+        optimizer = torch.optim.Adam(quantizer.param_groups(lr=_LR))
+        quantizer.attach(optimizer)
+        scheduler = CosineAnnealingLR(optimizer, rate.epochs * -(-provider.epoch_size // provider.batch_size))
+        return cls(model, quantizer, optimizer, scheduler, provider.shape())
+
     def finish(self) -> Report:
         """Let go of the integers when they are learned; dead units become zero, and hidden units are sorted.
 
@@ -42,19 +58,3 @@ class Shrinking:
         example = torch.zeros(2, *self.shape[1:], dtype=global_variables.dtype(), device=global_variables.device())
         tidied_(self.model, example=example)
         return self.quantizer.report()
-
-
-def shrinking(model: nn.Module, rate: Rate, provider: DataProvider) -> Shrinking:
-    """Make integers of a learned model, which is rounded at once.
-
-    Args:
-        model: the network.
-        rate: what the file asks for.
-        provider: of what it learns.
-    """
-    spec = RateSpec(lam=rate.lam, target_bytes=rate.target_bytes or None, epochs=rate.epochs)
-    quantizer = Quantizer(model, spec, epoch_size=provider.epoch_size)
-    optimizer = torch.optim.Adam(quantizer.param_groups(lr=_LR))
-    quantizer.attach(optimizer)
-    scheduler = CosineAnnealingLR(optimizer, rate.epochs * -(-provider.epoch_size // provider.batch_size))
-    return Shrinking(model, quantizer, optimizer, scheduler, provider.shape())

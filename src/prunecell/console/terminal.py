@@ -166,13 +166,13 @@ def as_a_command() -> Iterator[None]:
         try:
             yield
         except (PrunecellError, OSError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, PrunecellError | OSError) and not _lacks_memory(error):
+            if not isinstance(error, PrunecellError | OSError) and not lacks_memory(error):
                 raise
             errors.print(Text(visible_lines(f"error: {_told(error)}"), "red"), soft_wrap=True)
             sys.exit(1)
 
 
-def _lacks_memory(error: Exception) -> bool:
+def lacks_memory(error: Exception) -> bool:
     """Whether Python, numpy or torch, which has no class of its own for it on the CPU, found no memory."""
     return isinstance(error, MemoryError) or re.search("allocate memory|out of memory", str(error)) is not None
 
