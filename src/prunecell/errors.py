@@ -11,7 +11,7 @@ PrunecellError
 └── DivergedError    (ArithmeticError) training came to nothing
 
 NothingSparseWarning (UserWarning)  compact_ made no layer sparse
-UnfinishedWarning    (UserWarning)  a Pruner or Quantizer let go of a model before it was done
+UnfinishedWarning    (UserWarning)  a Pruner, Quantizer or Sharing let go of a model before it was done, or undone
 """
 
 import math
@@ -65,7 +65,7 @@ class NothingSparseWarning(UserWarning):
 
 
 class UnfinishedWarning(UserWarning):
-    """A Pruner or Quantizer let go of a model before it was done; the message says where it stands."""
+    """A Pruner, Quantizer or Sharing let go of a model before it was done, or undone; the message says what to do."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -190,19 +190,22 @@ def percent(number: float) -> str:
     return f"; {number:g} % is {number / 100:g}" if 2 <= number <= 100 else ""  # noqa: PLR2004 - 1.5 is no percentage
 
 
-def check_count(name: str, value: object, *, low: int = 0) -> None:
-    """Refuse, by name, a value that is not a whole number of at least `low`.
+def check_count(name: str, value: object, *, low: int = 0, high: int | None = None) -> None:
+    """Refuse, by name, a value that is not a whole number >= `low`, or in [low, high].
 
     Raises:
         OptionTypeError: `value` is not an integer.
-        OptionError: it is smaller than `low`.
+        OptionError: it is out of range.
+
+    >>> check_count("bits", 1, low=2, high=8)
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: bits=1 is illegal: it must be a whole number in [2, 8]
     """
+    legal = f"it must be a whole number {f'>= {low}' if high is None else f'in [{low}, {high}]'}"
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionTypeError(
-            f"{name}={quoted(value)} is illegal: it must be a whole number >= {low}, not {typed(value)}"
-        )
-    if value < low:
-        raise OptionError(f"{name}={quoted(value)} is illegal: it must be a whole number >= {low}")
+        raise OptionTypeError(f"{name}={quoted(value)} is illegal: {legal}, not {typed(value)}")
+    if value < low or (high is not None and value > high):
+        raise OptionError(f"{name}={quoted(value)} is illegal: {legal}")
 
 
 def check_texts(name: str, value: object) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ _OTHERS = (
 
 
 def check_ending(path: Path, kind: str) -> None:
-    """Refuse to write a file under the ending of another kind; no ending and an unknown one are legal.
+    """Refuse to write a file under the ending of another kind; no ending is legal, and an unknown one but of a picture.
 
     Args:
         path: the file that is about to be written.
@@ -66,10 +66,12 @@ def check_ending(path: Path, kind: str) -> None:
     name = path.name.lower()
     if name.endswith(_WRITTEN[kind]):
         return
+    if kind == PICTURE and path.suffix:
+        raise OptionError(f"{path}: a picture is a PNG file: let its name end in .png, not in {path.suffix!r}")
     for other, endings in (_WRITTEN | {INDEX: ENDINGS[INDEX], "": _OTHERS}).items():
         for ending in endings:
             if name.endswith(ending):
-                call = _WRITTEN_BY.get(other, "").format(path=str(path)) if kind != PICTURE else ""
+                call = _WRITTEN_BY.get(other, "").format(path=str(path))
                 instead = f", or write such a file by {call}" if call else ""
                 raise OptionError(
                     f"{path}: {with_article(kind)} must not have the ending of another kind, {ending!r}: let its name"

@@ -161,16 +161,17 @@ class Quantizer:
         Raises:
             StateError: this quantizer was finalized, or a weight is no longer the model's; or weights have gradients,
                 but no optimizer was attached.
+            OptionError: the step is of more samples than an epoch. Nothing was changed.
         """
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
-        self._n_without = 0
-        self._steps.n_told += 1
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
-        self._clock = self._clock.advanced(int(n_samples))
+        self._clock = self._clock.stepped(int(n_samples))
+        self._n_without = 0
+        self._steps.n_told += 1
         self._advance()
 
     @property
@@ -239,7 +240,8 @@ class Quantizer:
         """
         missed = [told for group in self._groups if (told := group.missed(self._clock))]
         if missed and not (early or self._finalized):
-            hint = self._steps.untold("quantizer") or "train on, or give the spec a shorter training"
+            miscounted = self._clock.miscounted if any(counting(self._groups)) else ""
+            hint = self._steps.untold("quantizer") or miscounted or "train on, or give the spec a shorter training"
             warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()

@@ -76,18 +76,22 @@ def _check_held(problem: Problem, log: Log, folder: Path) -> None:
 def _found_out(problem: Problem, folder: Path, watch: Callable[[str], None], begun: float) -> Mapping[str, Any]:
     """What all trials build on."""
     if (why := doubt(problem.judge, problem.model, problem.dense)) is not None:
-        warnings.warn(why, stacklevel=6)  # in the line that calls tune
+        warnings.warn(why, stacklevel=7)  # in the line that calls tune
     _tell_of_norms(problem, watch)
     found = sensitivity(problem.model, some_batches(problem.judge.validation(), _SAMPLES), loss=problem.loss)
     found.draw(folder / LAYERS)
     watch(str(found))
     rate, step_seconds = _tried_out(problem, watch)
+    epochs = problem.epochs or _fitting_epochs(problem, time.monotonic() - begun, step_seconds)
+    if problem.epochs is None and step_seconds:
+        fitting = "" if problem.seconds == math.inf else ", as many as fit the minutes"
+        watch(f"epochs of each trial that trains: {epochs}{fitting}; epochs= is another number")
     return {
         "dense": problem.dense,
         "dense_bytes": len(torch_bytes(problem.model)),
         "sensitivity": vars(found),
         "lr": rate,
-        "epochs": problem.epochs or _fitting_epochs(problem, time.monotonic() - begun, step_seconds),
+        "epochs": epochs,
         "seconds": time.monotonic() - begun,
     }
 

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, OptionTypeError, check_number, typed
+from prunecell.errors import OptionError, OptionTypeError, PrunecellError, check_number, quoted, typed
 from prunecell.training.accuracy import Batches, Metric, evaluate
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs, labels) -> a scalar, the mean over the samples."""
 
+_OF_CLASSES = (torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Labels that need no hint: numbers of classes, and those that are no such numbers."""
 _LEAST_SLACK = 0.002
 _ROUNDING = 1e-9  # so that 97.5 % is 2 points below 99.5 %
 
@@ -107,6 +109,40 @@ class Judge:
         if self.allowance.max_drop is None:
             return f"loss {-quality:.4g}"
         return f"{quality:.2%}" if self.metric is evaluate else f"{quality:.4f}"
+
+
+@torch.no_grad()
+def check_batches(name: str, model: nn.Module, batches: Batches, loss: Loss) -> None:
+    """Try the first batch, because what does not fit would be told by torch, deep within a search.
+
+    Args:
+        name: of the batches.
+        model: in evaluation mode, on their device.
+        batches: (inputs, labels).
+        loss: see `Loss`.
+
+    Raises:
+        OptionError: the model cannot be run on it, or the loss not be computed.
+
+    >>> batches = [(torch.ones(2, 3), torch.zeros(2, dtype=torch.int32))]
+    >>> check_batches("train", nn.Identity(), batches, nn.functional.cross_entropy)
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: the loss fails on outputs of shape (2, 3) with the labels of train, ...
+    """
+    inputs, labels = next(iter(batches))
+    doing = f"the model fails on the inputs of {name}, {inputs.dtype} of shape {tuple(inputs.shape)}"
+    hint = "" if inputs.is_floating_point() else "; are they images? A model takes inputs.float() / 255, say"
+    try:
+        outputs = model(inputs)
+        shape = f" of shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else ", which are no tensor,"
+        doing = f"the loss fails on outputs{shape} with the labels of {name}, {labels.dtype} of shape"
+        doing = f"{doing} {tuple(labels.shape)}"
+        hint = "" if labels.dtype in _OF_CLASSES else "; numbers of classes must be labels.long()"
+        loss(outputs, labels)
+    except PrunecellError:
+        raise
+    except Exception as error:  # the user's own code
+        raise OptionError(f"{doing}: {quoted(str(error).partition(chr(10))[0], 200)}{hint}") from error
 
 
 @torch.no_grad()
