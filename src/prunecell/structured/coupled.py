@@ -5,10 +5,12 @@ the model that it is of, so here it is of a copy.
 """
 
 import math
+import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -18,17 +20,20 @@ from torch import Tensor, nn
 from prunecell.errors import OptionError, quoted
 from prunecell.graph.tracing import Example
 from prunecell.graph.unchanged import unchanged
-from prunecell.structured.places import Coupled, Place, are_alike, draw_, places_in, tensors_of
+from prunecell.structured.inputs import Inputs, nudged, others_of
+from prunecell.structured.places import Coupled, Place, distance, draw_, mixed_, places_in, tensors_of
 from prunecell.structured.resizing import heads_of
-from prunecell.structured.running import copied, set_mode_, shapes_of, tensors_in
-from prunecell.structured.ways import Going, Way, are_finite, ways_of
+from prunecell.structured.running import copied, seed_, set_mode_, shapes_of, tensors_in, unrandom
+from prunecell.structured.ways import MOST, Going, Way, are_finite, ways_of
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
 _LAST = (1 << 64) - 1  # how torch's splits save the dimension -1
 _N_PROJECTIONS = 3  # queries, keys and values
 _MOST_TURNS = 64  # at a node, for the units of one layer
-_N_TRIALS = 2  # of random orders; one alone may be what a shuffle does
+_N_ORDERS = 2  # of units, at random; one alone may be what a shuffle does
+_N_DRAWS = 8  # of Python's random numbers, where the model's code draws some
+_NOISE = 16  # how much more than rounding of the inputs that of the units may do
 
 
 class _KeptError(Exception):
@@ -60,10 +65,23 @@ class _Member:
 
 
 class _Run(NamedTuple):
-    """How the copy is run: in training or not, and which way it goes; None: as it comes."""
+    """How the copy is run: with what, in training or not, which way it goes, and a seed of Python's random numbers."""
 
+    inputs: Inputs
     training: bool
-    way: Way | None = None
+    way: Way | None = None  # None: as it comes
+    draw: int = 0
+    is_first: bool = True
+
+    @property
+    def where(self) -> str:
+        """How a message calls it."""
+        by_values = "" if self.is_first else ", where its code decides by values"
+        return (", in training" if self.training else by_values) + self.inputs.called
+
+
+_Given = tuple[_Run, list[Tensor]]
+"""A run, and what the copy returned."""
 
 
 class Twin:
@@ -86,7 +104,7 @@ class Twin:
         self.groups: list[Coupled] = []
         self.left: dict[str, str] = {}
         self._ends: set[object] = set()
-        with _quiet(), _telling(), torch.enable_grad():
+        with unrandom(self._model), _quiet(), _telling(), torch.enable_grad():
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
@@ -94,7 +112,7 @@ class Twin:
             for node in self._graph.module2node.values():
                 node.dependencies = _Bounded(node.dependencies)
             self._find_groups()
-        with _quiet():
+        with unrandom(self._model), _quiet(), torch.no_grad():
             self._try(inputs)
 
     def remove(self, units: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -126,48 +144,77 @@ class Twin:
         """Leave groups whose units are not alike: the model would be another one when they change places."""
         draw_(self._model)
         generator = torch.Generator().manual_seed(0)
-        ways = self._ways(inputs)
+        orders = [{g.root: g.mixed(generator) for g in self.groups} for _ in range(_N_ORDERS)]
+        example = Inputs(inputs)
+        runs = [run for i in (example, *others_of(inputs)) for run in self._runs(i)]
+        runs.sort(key=lambda run: run[0].training)
 
-        def are_good(groups: list[Coupled], ways: list[_Run]) -> bool:
-            def run() -> list[Tensor]:
-                return [tensor for way in ways for tensor in self._run(inputs, way)]
+        def differing(groups: Sequence[Coupled]) -> _Run | None:
+            """The first run that gives something else. An example is tried in all orders, other inputs in one."""
+            found = len(runs)
+            for n, order in enumerate(orders):
+                with mixed_([(group.places, order[group.root]) for group in groups]):
+                    tried = [i for i in range(found) if runs[i][0].inputs is example or i % _N_ORDERS == n]
+                    found = next((i for i in tried if not self._gives(runs[i][1], runs[i][0])), found)
+            return runs[found][0] if found < len(runs) else None
 
-            return all(are_alike(run, [(g.places, g.mixed(generator)) for g in groups]) for _ in range(_N_TRIALS))
-
-        if are_good(self.groups, ways):
+        if differing(self.groups) is None:
             return
-        parts = {"": ways[:1], ", where its code decides by values": [way for way in ways if not way.training]}
         for group in self.groups:
-            found = (where for where, part in {**parts, ", in training": ways}.items() if not are_good([group], part))
-            if (where := next(found, None)) is not None:
-                self.left[group.root] = f"the model computes something else when they change places{where}"
+            if (run := differing([group])) is not None:
+                self.left[group.root] = f"the model computes something else when they change places{run.where}"
         self.groups = [group for group in self.groups if group.root not in self.left]
 
-    @torch.no_grad()
-    def _ways(self, inputs: tuple[Any, ...]) -> list[_Run]:
-        """All in which what the copy returns can be compared: by an example, and otherwise; in evaluation first."""
-        evaluation, training = self._ways_in(inputs, training=False), self._ways_in(inputs, training=True)
-        if [run.way for run, _ in evaluation] == [run.way for run, _ in training] and all(
+    def _gives(self, before: list[Tensor], run: _Run) -> bool:
+        """Whether the copy returns the same as before, but for rounding."""
+        try:
+            after = self._run(run)
+        except Exception:  # noqa: BLE001 - the model's own code, which ran before
+            return False
+        apart = distance(before, after)
+        if apart <= 1 or not run.inputs.called:
+            return apart <= 1
+        near = self._run(run._replace(inputs=Inputs(nudged(run.inputs.values))))  # numbers too large tell nothing
+        return apart <= _NOISE * distance(after, near)
+
+    def _runs(self, inputs: Inputs) -> list[_Given]:
+        """All runs with inputs in which what the copy returns can be compared; in evaluation first."""
+        evaluation, training = (self._ways(_Run(inputs, training)) for training in (False, True))
+        if [(run.way, run.draw) for run, _ in evaluation] == [(run.way, run.draw) for run, _ in training] and all(
             len(a) == len(b) and all(map(torch.equal, a, b))
             for (_, a), (_, b) in zip(evaluation, training, strict=True)
         ):
-            training = []
-        sure = [run for run, given in training if all(map(torch.equal, given, self._run(inputs, run, seed=1)))]
-        return [*(run for run, _ in evaluation), *sure]  # what draws at random in training is not the same by itself
+            return evaluation
+        sure = [(run, given) for run, given in training if all(map(torch.equal, given, self._run(run, of_torch=1)))]
+        return evaluation + sure  # what draws at random in training is not the same by itself
 
-    def _ways_in(self, inputs: tuple[Any, ...], *, training: bool) -> list[tuple[_Run, list[Tensor]]]:
+    def _ways(self, first: _Run) -> list[_Given]:
+        """All runs in one mode; an example goes all ways, other inputs go as they come."""
+        is_example = not first.inputs.called
+        seed_()
+        fresh = random.getstate()
+        found = self._found(first, MOST if is_example else 1)
+        if is_example and random.getstate() != fresh:  # the model's code draws random numbers of Python
+            found += [given for draw in range(1, _N_DRAWS) for given in self._found(first._replace(draw=draw), 1)]
+        return found
+
+    def _found(self, first: _Run, most: int) -> list[_Given]:
+        found: list[_Given] = []
         try:
-            found = [*ways_of(lambda: self._run(inputs, _Run(training)))]
+            for way, given in ways_of(partial(self._run, first), most):
+                is_first = not found
+                if are_finite(given) or (is_first and not first.inputs.called):
+                    found.append((first._replace(way=way, is_first=is_first), given))
         except Exception:  # noqa: BLE001 - the model's own code, which may want more in training: see `removal`
             return []
-        return [(_Run(training, way), given) for way, given in found if way == found[0][0] or are_finite(given)]
+        return found
 
-    def _run(self, inputs: tuple[Any, ...], how: _Run, *, seed: int = 0) -> list[Tensor]:
+    def _run(self, run: _Run, *, of_torch: int = 0) -> list[Tensor]:
         """What the copy returns; it stays as it is."""
-        with unchanged(self._model), nullcontext() if how.way is None else Going(how.way):
-            torch.manual_seed(seed)
-            set_mode_(self._model, training=how.training)
-            return [tensor.clone() for tensor in tensors_in(self._model(*inputs))]
+        with unchanged(self._model), nullcontext() if run.way is None else Going(run.way):
+            seed_(of_torch, run.draw)
+            set_mode_(self._model, training=run.training)
+            return [tensor.clone() for tensor in tensors_in(self._model(*run.inputs.values))]
 
     def _counted(self, inputs: tuple[Any, ...]) -> dict[str, int]:
         """Run the copy and count the positions of its layers."""
