@@ -1,5 +1,6 @@
 """One parameter that is a step times integers, but while an optimizer steps: then its latent stands in it."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +70,8 @@ class QuantizedWeight:
             Whether it is one everywhere.
         """
         step = self.log_step.detach().exp()
-        if bool(((step > 0) & step.isfinite()).all()):
+        low, high = (step, step) if step.numel() < 2 else step.aminmax()  # noqa: PLR2004 - of one, both are it
+        if not step.numel() or 0 < float(low) <= float(high) < math.inf:  # and NaN is none of these
             self.step = step
             return True
         self.step = torch.where((step > 0) & step.isfinite(), step, self.step)
