@@ -12,6 +12,7 @@ from prunecell import Cubic, Lowest, Pruner, PruneSpec, Static
 from prunecell.criteria import CRITERIA, magnitude, movement, synflow, taylor
 from prunecell.errors import UnfinishedWarning
 from prunecell.fillers import RigL
+from prunecell.granularity import filters
 from prunecell.schedules import SCHEDULES, Exponential, Gradual, Iterative, Moving, OneCycle
 
 ENDING = {  # each over after 20 steps of 4 samples
@@ -154,6 +155,26 @@ def test_a_last_batch_that_is_left_out_counts_where_it_changes_something(n_updat
         assert "995 of 1,000 samples, 0.00% pruned where 80.00% was asked for" in warned(run.pruner)
     else:
         run.pruner.finalize()
+
+
+ALL_GONE = {  # no more weights are to go, though the schedule goes on
+    "rounded up": (PruneSpec(schedule=Cubic(sparsity=0.8, epochs=2)), 75),
+    "whole filters": (PruneSpec(schedule=Cubic(sparsity=0.7, epochs=2), filler=Lowest(granularity=filters)), 72),
+    "none is asked for": (PruneSpec(schedule=Cubic(sparsity=0.0, epochs=2)), 8),
+    "none moves": (PruneSpec(schedule=Moving(sparsity=0.0, every=5, steps=20)), 8),
+}
+
+
+@pytest.mark.parametrize("case", ALL_GONE)
+def test_where_no_more_weights_are_to_go_nothing_is_told(case):
+    spec, n_samples = ALL_GONE[case]
+    run = Run(spec)
+    run.pruner.step(n_samples)
+    before = run.pruner.sparsity
+    copied = copy.deepcopy(run)
+    copied.pruner.step(80)
+    assert copied.pruner.sparsity == before
+    run.pruner.finalize()
 
 
 @pytest.mark.parametrize("how", ["state", "deepcopy"])
