@@ -224,6 +224,6 @@ def _refusal(part, state):
 
 
 @pytest.fixture
-def refusal():
+def state_refusal():
     """(part, state) -> the message with which a part refuses a state; empty if it takes it."""
     return _refusal

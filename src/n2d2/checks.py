@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from n2d2.error_handler import WrongInputType, n2d2_errors
-from prunecell.errors import check_count, quoted
+from prunecell.checks import check_count
+from prunecell.errors import quoted
 
 
 def check_counts(**counts: object) -> None:

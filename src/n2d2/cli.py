@@ -14,8 +14,8 @@ from rich.console import Console
 
 from n2d2.command.export import EXPORTS, check_export
 from n2d2.command.options import FILLERS, Options
+from prunecell.console.terminal import as_a_command, say
 from prunecell.errors import OptionError, UnknownNameError, nearest, percent
-from prunecell.report.terminal import as_a_command, say
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""

@@ -138,7 +138,7 @@ def deprecated(version: str = "", reason: str = "") -> Callable[[Callable[P, R]]
 def n2d2_errors() -> Iterator[None]:
     """Turn the engine's errors about an argument into N2D2's, message unchanged.
 
-    >>> from prunecell.errors import check_count
+    >>> from prunecell.checks import check_count
     >>> with n2d2_errors():
     ...     check_count("stepsize", -1)
     Traceback (most recent call last):

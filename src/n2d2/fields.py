@@ -8,7 +8,7 @@ from typing import Any
 
 from n2d2.checks import check_flag, check_path
 from n2d2.error_handler import check_choice
-from prunecell.errors import check_count, check_number, check_texts
+from prunecell.checks import check_count, check_number, check_texts
 
 Check = Callable[[str, object], object]
 

@@ -31,7 +31,7 @@ from n2d2.error_handler import (
 )
 from n2d2.refusal import refused_class
 from n2d2.warning import warn_caller
-from prunecell.errors import check_count
+from prunecell.checks import check_count
 
 
 class Verbosity(Enum):

@@ -17,7 +17,7 @@ from n2d2.refusal import Refused, refused_class
 from n2d2.tensor import Tensor
 from n2d2.updating import UNKNOWN_EPOCH
 from prunecell import Plan, Pruner, PruneSpec
-from prunecell.errors import check_count, check_number
+from prunecell.checks import check_count, check_number
 
 
 class Prunable(Protocol):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunecell.console.terminal import columns_of
 from prunecell.disk.atomic import replacing
-from prunecell.report.terminal import columns_of
 
 
 @dataclass(frozen=True, kw_only=True)

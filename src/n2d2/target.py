@@ -31,8 +31,9 @@ from n2d2.refusal import Refused
 from n2d2.summary import summary_of
 from n2d2.tally import IGNORED, TALLY, Tally, check_batch, of_classes, squared_error
 from n2d2.tensor import Tensor
+from prunecell.checks import check_count
 from prunecell.disk.atomic import replacing
-from prunecell.errors import StateError, check_count, quoted
+from prunecell.errors import StateError, quoted
 from prunecell.kinds import check_fields
 from prunecell.report.picture import can_draw, new_figure
 

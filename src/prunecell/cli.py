@@ -8,17 +8,18 @@ import sys
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import prunecell
+from prunecell.checks import LARGEST_SEED
+from prunecell.console.frames import own_frames
+from prunecell.console.options import as_options
+from prunecell.console.terminal import as_a_command, lacks_memory, visible, visible_lines
 from prunecell.disk.endings import WRITTEN_ENDINGS
 from prunecell.disk.targets import check_target
 from prunecell.errors import OptionError, PrunecellError
-from prunecell.report.frames import own_frames
-from prunecell.report.options import as_options
-from prunecell.report.terminal import as_a_command, lacks_memory, visible, visible_lines
 
 if TYPE_CHECKING:
     import prunecell.archive
@@ -38,7 +39,6 @@ app = typer.Typer(
 _INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells."""
 
-_LARGEST_SEED = 2**32 - 1
 _MOST_THREADS = 1024
 
 _ELSEWHERE = {"folder": "out"}
@@ -52,9 +52,16 @@ _Source = Annotated[
 ]
 _WRITTEN = f"The file to write; its ending says as what: {', '.join(WRITTEN_ENDINGS)} (CSR arrays)."
 _Force = Annotated[bool, typer.Option("--force", metavar="", help="Replace the target if it is there already.")]
+_Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything random.")]
 _Key = Annotated[
     str | None, typer.Option(help="Which entry of a torch checkpoint is the state_dict; a.b is one within another.")
 ]
+
+
+def _threads(default: str) -> Any:  # noqa: ANN401 - as typer has it
+    """The option for CPU threads."""
+    told = "CPU threads; with one, the bits are the same every time."
+    return typer.Option(min=1, max=_MOST_THREADS, show_default=default, help=told)
 
 
 def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - typer's form
@@ -84,7 +91,7 @@ def run(  # noqa: PLR0913 - options of a command
         ),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: _Seed = 0,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -92,7 +99,7 @@ def run(  # noqa: PLR0913 - options of a command
         ),
     ] = None,
     reference: Annotated[bool, typer.Option(metavar="", help="Train the dense network too, for comparison.")] = True,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads; with one, the bits are the same every time.")] = 1,
+    threads: Annotated[int, _threads("1")] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", metavar="", help="Go on where a run in the folder stopped.")
     ] = False,
@@ -243,10 +250,8 @@ def tune(  # noqa: PLR0913 - options of a command
             help="Folder for all that is written; by default runs/ and the name of the file.", show_default=False
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of everything random.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=_MOST_THREADS, help="CPU threads; by default torch's choice.")
-    ] = None,
+    seed: _Seed = 0,
+    threads: Annotated[int | None, _threads("torch's choice")] = None,
 ) -> None:
     """Find the smallest file of a trained model that is still good enough.
 

@@ -14,14 +14,9 @@ NothingSparseWarning (UserWarning)  compact_ made no layer sparse
 UnfinishedWarning    (UserWarning)  a Pruner, Quantizer or Sharing let go of a model before it was done, or undone
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice
-from numbers import Integral, Real
-from os import PathLike
-from pathlib import Path
-from typing import Any
 
 
 class PrunecellError(Exception):
@@ -153,34 +148,6 @@ def typed(value: object) -> str:
     return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
-def check_number(name: str, value: object, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
-    """Refuse, by name, a value that is not a finite real number in [low, high] (or (low, high]).
-
-    Raises:
-        OptionTypeError: `value` is not a number (a bool is not one either).
-        OptionError: it is NaN, infinite, or out of range.
-
-    >>> check_number("sparsity", 1.5, low=0, high=1)
-    Traceback (most recent call last):
-    prunecell.errors.OptionError: sparsity=1.5 is illegal: it must be a number in [0, 1]
-    """
-    legal = _range(low, high, open_low=open_low)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be {legal}, not {typed(value)}")
-    number = float(value)
-    if not math.isfinite(number) or not low <= number <= high or (open_low and number == low):
-        raise OptionError(
-            f"{name}={quoted(value)} is illegal: it must be {legal}{percent(number) if high == 1 else ''}"
-        )
-
-
-def _range(low: float, high: float, *, open_low: bool) -> str:
-    """What a number in this range is called, without the ends that are none."""
-    if high < math.inf:
-        return f"a number <= {high}" if low == -math.inf else f"a number in {'(' if open_low else '['}{low}, {high}]"
-    return "a finite number" if low == -math.inf else f"a finite number {'>' if open_low else '>='} {low}"
-
-
 def percent(number: float) -> str:
     """Say what a number is as a fraction, where it looks like a percentage; else nothing.
 
@@ -188,87 +155,3 @@ def percent(number: float) -> str:
     '; 90 % is 0.9'
     """
     return f"; {number:g} % is {number / 100:g}" if 2 <= number <= 100 else ""  # noqa: PLR2004 - 1.5 is no percentage
-
-
-def check_count(name: str, value: object, *, low: int = 0, high: int | None = None) -> None:
-    """Refuse, by name, a value that is not a whole number >= `low`, or in [low, high].
-
-    Raises:
-        OptionTypeError: `value` is not an integer.
-        OptionError: it is out of range.
-
-    >>> check_count("bits", 1, low=2, high=8)
-    Traceback (most recent call last):
-    prunecell.errors.OptionError: bits=1 is illegal: it must be a whole number in [2, 8]
-    """
-    legal = f"it must be a whole number {f'>= {low}' if high is None else f'in [{low}, {high}]'}"
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionTypeError(f"{name}={quoted(value)} is illegal: {legal}, not {typed(value)}")
-    if value < low or (high is not None and value > high):
-        raise OptionError(f"{name}={quoted(value)} is illegal: {legal}")
-
-
-def check_texts(name: str, value: object) -> tuple[str, ...]:
-    """Return the texts of a list; refuse, by name, one text, which Python would take letter by letter.
-
-    Raises:
-        OptionTypeError: it is a text, or nothing that can be gone through, or something in it is no text.
-
-    >>> check_texts("names", "0.weight")
-    Traceback (most recent call last):
-    prunecell.errors.OptionTypeError: names='0.weight' is illegal: it must be a list of texts, as ['0.weight']
-    """
-    if isinstance(value, str):
-        raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a list of texts, as [{quoted(value)}]")
-    if not isinstance(value, Iterable):
-        raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be a list of texts")
-    texts = tuple(value)
-    for text in texts:
-        if not isinstance(text, str):
-            raise OptionTypeError(f"{name} holds {quoted(text)}: it must be a list of texts")
-    return texts
-
-
-def check_path(name: str, value: object) -> Path:
-    """Return the path; refuse, by name, what is none, and the empty text, which would be the current folder.
-
-    Raises:
-        OptionTypeError: it is neither text nor a Path.
-        OptionError: it is empty.
-
-    >>> check_path("path", "")
-    Traceback (most recent call last):
-    prunecell.errors.OptionError: path='' is illegal: it must be the name of a file or folder; the current folder is '.'
-    """
-    legal = "it must be the name of a file or folder"
-    if not isinstance(value, str | PathLike):
-        raise OptionTypeError(f"{name}={quoted(value)} is illegal: {legal}, not {typed(value)}")
-    if value == "":
-        raise OptionError(f"{name}='' is illegal: {legal}; the current folder is '.'")
-    return Path(value)
-
-
-def check_mapping(name: str, value: object, legal: str) -> None:
-    """Refuse, by name, what is no mapping; `legal` says what it must be.
-
-    Raises:
-        OptionTypeError: it is none.
-    """
-    if not isinstance(value, Mapping):
-        raise OptionTypeError(f"{name} is {typed(value)}: it must be {legal}")
-
-
-def check_pair(batch: object) -> tuple[Any, Any]:
-    """Return the inputs and the targets of a batch; refuse what is no pair.
-
-    Raises:
-        OptionTypeError: it is none.
-
-    >>> check_pair(3)
-    Traceback (most recent call last):
-    prunecell.errors.OptionTypeError: a batch is an int: it must be a pair (inputs, targets)
-    """
-    if not isinstance(batch, tuple | list) or len(batch) != 2:  # noqa: PLR2004 - a pair
-        parts = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
-        raise OptionTypeError(f"a batch is {typed(batch)}{parts}: it must be a pair (inputs, targets)")
-    return batch[0], batch[1]

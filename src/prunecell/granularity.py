@@ -14,8 +14,9 @@ from torch import Tensor
 
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import Keys, Scores
+from prunecell.checks import check_count
 from prunecell.choices import by_name, example_of, meant
-from prunecell.errors import OptionError, OptionTypeError, check_count, quoted
+from prunecell.errors import OptionError, OptionTypeError, quoted
 
 
 class Granularity(Protocol):

@@ -326,7 +326,7 @@ def test_a_run_without_room_on_the_disk_is_told_and_a_stopped_one_how_to_go_on(c
         (["data"], "data: it is no regular file"),
         (["broken.ini"], "broken.ini:1: '[conv1' is no header"),
         (["net.ini", "--data", "nowhere"], "MNIST is not in nowhere"),
-        (["net.ini", "--out", "net.ini"], "net.ini: Not a directory"),
+        (["net.ini", "--out", "net.ini"], "--out 'net.ini' is illegal: net.ini is there already, and no folder"),
         (["net.ini", "--resume", "--force"], "--resume and --force are illegal together"),
     ],
 )
@@ -757,25 +757,27 @@ def test_an_interrupted_tuning_says_that_nothing_was_kept(capsys, monkeypatch):
 
 # ---- the words of the options ----------------------------------------------------------------------------------------
 
+WRONG_SEEDS = ["--seed -1", "--seed 4294967296", "--seed 18446744073709551616"]
+WRONG_THREADS = ["--threads 0", "--threads 1025", "--threads 99999999999"]
 WRONG_OPTIONS = {
-    ("pack", "values"): "--values bogus",
-    ("pack", "backend"): "--backend bogus",
-    ("pack", "key"): "--key absent",
-    ("export", "key"): "--key absent",
-    ("tune", "max_drop"): "--max-drop inf",
-    ("tune", "max_rise"): "--max-drop 1 --max-rise 1",
-    ("tune", "minutes"): "--max-drop 1 --minutes 0",
-    ("tune", "epochs"): "--max-drop 1 --epochs 0",
-    ("tune", "out"): "--max-drop 1 --out net.ini/there",
-    ("tune", "seed"): "--max-drop 1 --seed 4294967296",
-    ("tune", "threads"): "--max-drop 1 --threads 0",
-    ("run", "out"): "--out net.ini/there",
-    ("run", "epochs"): "--epochs 0",
-    ("run", "seed"): "--seed -1",
-    ("run", "data"): "--data absent",
-    ("run", "threads"): "--threads 0",
+    ("pack", "values"): ["--values bogus"],
+    ("pack", "backend"): ["--backend bogus"],
+    ("pack", "key"): ["--key absent"],
+    ("export", "key"): ["--key absent"],
+    ("tune", "max_drop"): ["--max-drop inf", "--max-drop -1"],
+    ("tune", "max_rise"): ["--max-drop 1 --max-rise 1"],
+    ("tune", "minutes"): ["--max-drop 1 --minutes 0", "--max-drop 1 --minutes inf"],
+    ("tune", "epochs"): ["--max-drop 1 --epochs 0"],
+    ("tune", "out"): ["--max-drop 1 --out net.ini/there"],
+    ("tune", "seed"): [f"--max-drop 1 {words}" for words in WRONG_SEEDS],
+    ("tune", "threads"): [f"--max-drop 1 {words}" for words in WRONG_THREADS],
+    ("run", "out"): ["--out net.ini/there"],
+    ("run", "epochs"): ["--epochs 0"],
+    ("run", "seed"): WRONG_SEEDS,
+    ("run", "data"): ["--data absent"],
+    ("run", "threads"): WRONG_THREADS,
 }
-"""(command, argument) -> words that are wrong for it."""
+"""(command, argument) -> words that are wrong for it, beyond each end of what is legal."""
 SOURCES = {"pack": "two.pth new.pcell", "export": "two.pth new.safetensors", "tune": "mine.py", "run": "net.ini"}
 
 
@@ -788,18 +790,19 @@ def options():
 
 
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.parametrize(("name", "argument"), [*options()])
-def test_what_is_wrong_with_an_option_is_told_in_its_words(capsys, monkeypatch, name, argument):
+@pytest.mark.parametrize(
+    ("name", "argument", "words"), [(*one, words) for one in options() for words in WRONG_OPTIONS[one]]
+)
+def test_what_is_wrong_with_an_option_is_told_in_its_words(capsys, monkeypatch, name, argument, words):
     torch.save({part: {"w": torch.ones(2)} for part in "ab"}, "two.pth")
     Path("mine.py").write_text(
         "import torch\nmodel = torch.nn.Linear(4, 4)\ntrain = [(torch.eye(4), torch.arange(4))] * 20\n"
         "with torch.no_grad():\n    model.weight.copy_(torch.eye(4))\n"
     )
-    words = WRONG_OPTIONS[name, argument].split()
-    monkeypatch.setattr(sys, "argv", ["prunecell", name, *SOURCES[name].split(), *words])
+    monkeypatch.setattr(sys, "argv", ["prunecell", name, *SOURCES[name].split(), *words.split()])
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code in (1, 2)
     err = capsys.readouterr().err
-    assert f"--{argument.replace('_', '-')}" in err or (argument in ("out", "data") and words[-1] in err)
+    assert f"--{argument.replace('_', '-')}" in err or (argument in ("out", "data") and words.split()[-1] in err)
     assert not re.findall(rf"\b(?:folder|{'|'.join(argument for _, argument in options())})=|max_(?:drop|rise)", err)

@@ -31,7 +31,8 @@ from n2d2.summary import write_stats
 from n2d2.tensor import Tensor
 from n2d2.updating import update
 from n2d2.warning import warn_caller
-from prunecell.errors import check_texts, nearest, quoted
+from prunecell.checks import check_texts
+from prunecell.errors import nearest, quoted
 
 if TYPE_CHECKING:
     from n2d2.network.network import Network

@@ -15,7 +15,7 @@ from n2d2.error_handler import ImplementationError, WrongValue, n2d2_errors
 from n2d2.fields import choice, count, flag
 from n2d2.metrics import LOWER_IS_BETTER, METRICS, average_score
 from n2d2.warning import warn_caller
-from prunecell.errors import check_count
+from prunecell.checks import check_count
 
 BEST = "weights_validation"
 """The folder, in the working folder, of the weights where the validation was best."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from n2d2.cells.cell import Cell
 from n2d2.error_handler import check_choice
 from n2d2.fields import Check
-from prunecell.errors import check_count, check_number
+from prunecell.checks import check_count, check_number
 
 _ADDED = 1e-6
 """To the sum of squares, so that a place of zeros stays zero."""

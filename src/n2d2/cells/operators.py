@@ -20,7 +20,7 @@ from n2d2.refusal import refused_class
 from n2d2.tensor import Tensor as N2D2Tensor
 from n2d2.trace import Trace
 from n2d2.warning import warn_caller
-from prunecell.errors import check_count, check_number
+from prunecell.checks import check_count, check_number
 
 POOLS: dict[tuple[str, int], Callable[..., nn.Module]] = {
     ("Max", 1): nn.MaxPool1d,

@@ -18,7 +18,7 @@ from n2d2.error_handler import WrongInputType, WrongValue, n2d2_errors
 from n2d2.fields import Check
 from n2d2.solver import SGD, SOLVERS, Solver
 from n2d2.tensor import Tensor
-from prunecell.errors import check_count, check_number
+from prunecell.checks import check_count, check_number
 
 CONVS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DECONVS: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

@@ -22,7 +22,7 @@ def prepare_folder(session: Session) -> None:
                 with path.open("rb") as old, replacing(Path(path.name)) as new:
                     shutil.copyfileobj(old, new)
     elif options.resume and not any(path.exists() for path in paths.values()):
-        _nothing_to_go_on_with(paths["learning"])
+        _begin_all_the_same(paths["learning"])
     elif not options.resume:
         still_read = options.w or (None if options.learns else BEST)
         outdated = [path for path in _outdated(session) if path.exists()]
@@ -32,7 +32,7 @@ def prepare_folder(session: Session) -> None:
             session.say(f"beginning anew, without -resume: {put_aside(path, still_read)}")
 
 
-def _nothing_to_go_on_with(checkpoint: Path) -> None:
+def _begin_all_the_same(checkpoint: Path) -> None:
     """Let a script that always says -resume begin; but not where a run was put aside that it may mean."""
     old = old_of(checkpoint)
     if old.exists():

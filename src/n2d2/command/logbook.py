@@ -14,7 +14,6 @@ from n2d2.experiment.experiment import Experiment
 from n2d2.network.network import Answers
 from prunecell.disk.atomic import replacing
 from prunecell.kinds import COUNT, LIST, NUMBER, REAL, SHARE, check_fields
-from prunecell.pruning import Pruner
 from prunecell.report.picture import draw_run
 from prunecell.training.fitting import Keeper
 from prunecell.training.progress import Progress
@@ -128,9 +127,9 @@ class Logbook:
         target = self.experiment.network.targets[0]
         loss, learning = target.average_loss(), target.get_average_top_n_success()
         validation = measure(self.experiment, "Validation")[0]
-        threshold = 0.0 if self.keeper is None else nan
-        if isinstance(self.keeper, Pruner):
-            threshold = max(weight.target_sparsity for weight in self.keeper.report().weights)
+        weights = () if self.keeper is None else self.keeper.report().weights
+        asked = [weight.target_sparsity for weight in weights if weight.target_sparsity is not None]
+        threshold = max(asked, default=0.0 if self.keeper is None else nan)
         self.rows.append(
             Row(
                 samples=self.samples,

@@ -267,9 +267,9 @@ def report(session: Session) -> None:
 
 def tell_unreached(session: Session) -> None:
     """Say what was not pruned as far as the file wants, for the learning was too short."""
-    weights = () if session.pruner is None else session.pruner.report().weights
-    cells = {name: cell for cell, name in session.parameter_names.items()}
-    if told := unreached(session.network, {cells[one.name]: one.target_sparsity for one in weights}):
+    pruner, pruned = session.pruner, session.masks.keys()
+    reached = {} if pruner is None else {c: pruner.target_sparsity(session.parameter_names[c]) for c in pruned}
+    if told := unreached(session.network, reached):
         session.say(f"{told}; a higher -learn-epoch with -resume goes on")
 
 

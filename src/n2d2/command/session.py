@@ -25,9 +25,11 @@ from n2d2.quantizer import PruneCell
 from n2d2.solver import SolverOptimizer
 from n2d2.summary import summarize
 from n2d2.updating import UNKNOWN_EPOCH
+from prunecell.console.terminal import columns_of, say
 from prunecell.errors import OptionError
+from prunecell.plan import Plan
 from prunecell.pruning import Pruner
-from prunecell.report.terminal import columns_of, say
+from prunecell.schedules import Clock, last_of
 
 
 @dataclass(eq=False)
@@ -36,6 +38,7 @@ class Session:
 
     Attributes:
         inputs: cell -> how many channels each of its inputs brings, where it has several.
+        plan: name of a weight -> how it is pruned in this run.
         pruner: of the network; None where nothing is pruned, or not yet.
         integers: what makes integers of the network afterwards; None where nothing does, or not yet.
         successes: target -> what was measured on the test stimuli: (when, success).
@@ -45,6 +48,7 @@ class Session:
     console: Console
     experiment: Experiment
     inputs: dict[str, list[int]]
+    plan: Plan
     pruner: Pruner | None = None
     integers: Integers | None = None
     successes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
@@ -85,7 +89,7 @@ class Session:
         return {cell: masks[name] for cell, name in self.parameter_names.items() if name in masks}
 
     def prune(self, masks: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-        """Put one Pruner on all cells that have a PruneCell, in place of another.
+        """Put one Pruner on all cells that are pruned, by a PruneCell or the default plan, in place of another.
 
         Args:
             masks: cell -> the mask that was read; what it prunes is what Gradual, or the default plan, goes on from.
@@ -96,12 +100,12 @@ class Session:
         for cell, quantizer in self.network.quantizers.items():
             if cell in begun:
                 quantizer.begin_at(begun[cell])
-        plan = self.experiment.plan_from(max(begun.values(), default=0.0))
-        if any(plan.values()):
+        self.plan = self.experiment.plan_from(max(begun.values(), default=0.0))
+        if any(self.plan.values()):
             trains = self.options.trains
             size = self.network.provider.epoch_size if trains else UNKNOWN_EPOCH  # asking for it opens the data
             optimizer = self.optimizer if trains or self.options.goes_on else None
-            self.pruner = Pruner(self.model, plan, optimizer=optimizer, epoch_size=size)
+            self.pruner = Pruner(self.model, self.plan, optimizer=optimizer, epoch_size=size)
 
     def make_integers(self, rate: Rate) -> Integers:
         """End the pruning, and make integers of the network."""
@@ -160,14 +164,15 @@ def start(options: Options, console: Console) -> Session:
     for target in network.targets:
         if not Path(target.name).resolve().is_relative_to(Path.cwd()):
             raise OptionError(f"section [{target.name}] is illegal: its folder would lie outside of {Path.cwd()}")
-    if options.prunes and any(experiment.plan.values()):
+    plan = experiment.plan
+    if options.prunes and any(plan.values()):
         by = "QWeight=Prune" if network.default_plan is None else f"[{PLAN_SECTION}]"
         raise OptionError(
             f"-pruning {options.pruning} is illegal here: {options.net} has {by}; prune by one of the two"
         )
     if options.trains:
         network.check_solvers()
-    return Session(options, console, experiment, input_channels(experiment))
+    return Session(options, console, experiment, input_channels(experiment), plan)
 
 
 def input_channels(experiment: Experiment) -> dict[str, list[int]]:
@@ -199,9 +204,11 @@ def show(session: Session) -> None:
 
 def told_of(plan: DefaultPlan, session: Session) -> str:
     """The default plan in one line."""
-    dense = [cell for cell, name in session.parameter_names.items() if session.experiment.plan.get(name, True) is None]
+    dense = [cell for cell, name in session.parameter_names.items() if session.plan.get(name, True) is None]
     rest = f"; dense: {', '.join(dense)}" if dense else ""
-    return f"{plan.sparsity:.4g} of all weights by [{PLAN_SECTION}], within {plan.epochs} epochs{rest}"
+    pruned = [spec for spec in session.plan.values() if spec is not None]
+    sparsity = max((last_of(spec.schedule, Clock()) for spec in pruned), default=plan.sparsity)
+    return f"{sparsity:.4g} of all weights by [{PLAN_SECTION}], within {plan.epochs} epochs{rest}"
 
 
 PRUNING = ("Pruning", "Mode", "Filler", "Threshold", "Start", "Gamma", "Step (samples)", "Delta")

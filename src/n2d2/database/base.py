@@ -14,7 +14,8 @@ from n2d2.checks import check_flag, check_path
 from n2d2.database.files import read_stimulus
 from n2d2.error_handler import ImplementationError, WrongValue, check_choice, n2d2_errors
 from n2d2.fields import accepted, flag
-from prunecell.errors import DataError, check_count, check_number
+from prunecell.checks import check_count, check_number
+from prunecell.errors import DataError
 
 Folder = str | Path | None
 PARTITIONS = ("Learn", "Validation", "Test", "Unpartitioned")

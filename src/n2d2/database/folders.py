@@ -15,7 +15,8 @@ from n2d2.database.files import list_stimuli
 from n2d2.database.labels import labels_by_file, merged
 from n2d2.error_handler import WrongValue, n2d2_errors
 from n2d2.fields import count, flag, location, number, texts
-from prunecell.errors import DataError, check_count, check_number
+from prunecell.checks import check_count, check_number
+from prunecell.errors import DataError
 
 
 def _check_test(name: str, value: object) -> None:

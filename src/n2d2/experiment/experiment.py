@@ -56,7 +56,7 @@ class Experiment:
         """The same; the default plan begins with the sparsity `start`, in [0, 1], that the model has already."""
         asked = self.network.default_plan
         if asked is None:
-            return self.network.plan(self.seed)
+            return self.network.plan_of_cells(self.seed)
         return planned(self.model, asked, seed=self.seed, start=start)
 
     @property

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from prunecell.console.terminal import say, visible
 from prunecell.report import Report
-from prunecell.report.terminal import say, visible
 from prunecell.training.progress import Epoch
 
 PICTURE, FACTS = "run.png", "report.json"

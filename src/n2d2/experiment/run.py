@@ -24,16 +24,16 @@ from n2d2.experiment.storing import Stored, checkpoint_bytes, integers_checkpoin
 from n2d2.ini import IniError
 from n2d2.network.default_plan import PLAN_SECTION
 from n2d2.network.rate import RATE_SECTION
+from prunecell.console.terminal import say, visible
 from prunecell.disk.atomic import replacing
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
-from prunecell.disk.targets import check_folder
+from prunecell.disk.targets import check_place
 from prunecell.errors import NothingSparseWarning, OptionError, some
 from prunecell.files.torch_file import torch_bytes
 from prunecell.pruning import Pruner
 from prunecell.report import Report
 from prunecell.report.picture import draw_run
-from prunecell.report.terminal import say, visible
 from prunecell.sparse.convert import compact_
 from prunecell.training.checkpoint import Checkpoint
 from prunecell.training.fitting import Keeper, Task
@@ -65,26 +65,24 @@ def run(
 
     Raises:
         IniError: nothing in the file is pruned, and nothing becomes integers.
-        OptionError: a run is in the folder, and neither `resume` nor `force` is given; there is none to resume; another
-            run works in it; or a checkpoint has more epochs than are asked for.
+        OptionError: the folder cannot be made; a run is in it, and neither `resume` nor `force` is given; there is none
+            to resume; another run works in it; or a checkpoint has more epochs than are asked for.
         DataError: the data is not there, or a part of it that is needed.
         FormatError: what was read back is not what was written, or a checkpoint is of another run.
         DivergedError: the loss is NaN or infinite.
         KeyboardInterrupt: Ctrl-C; the checkpoints have all that was learned.
     """
     stages = _stages(experiment, reference=reference)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    check_folder(there)
-    if there != folder:
-        if resume:
-            raise _nothing_to_go_on_with(folder)
-        check_room(there, _bytes_to_write(experiment, folder, stages))
-        experiment.check_data("Learn", "Test")
+    there = check_place(folder)
+    is_new = there != folder
+    check_room(there, _bytes_to_write(experiment, folder, stages))
+    if is_new:  # it is made when nothing can be refused any more
+        _prepare(experiment, folder, resume=resume, force=force)
         folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
-        check_room(folder, _bytes_to_write(experiment, folder, stages))
         console = Console()
-        _prepare(experiment, folder, resume=resume, force=force)
+        if not is_new:
+            _prepare(experiment, folder, resume=resume, force=force)
         checkpoints = {stage: Checkpoint(path=_path(folder, stage)) for stage in stages}
         return _run(experiment, folder, checkpoints, console, epochs=epochs)
 
@@ -129,7 +127,7 @@ def _run(
         progress["pruned"] = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
         report = pruner.finalize(early=True)
         cells = {weight_name(cell.name): cell.name for cell in model}
-        behind = unreached(experiment.network, {cells[one.name]: one.target_sparsity for one in report.weights})
+        behind = unreached(experiment.network, {cells[name]: pruner.target_sparsity(name) for name in pruner.masks})
         if following is not None:
             pruned = Pruned(
                 accuracy=experiment.tested(model),
@@ -173,14 +171,8 @@ def _bytes_to_write(experiment: Experiment, folder: Path, stages: Sequence[str])
     return wanted - sum(path.stat().st_size for path in folder.glob("*.checkpoint"))
 
 
-def _prepare(
-    experiment: Experiment,
-    folder: Path,
-    *,
-    resume: bool,
-    force: bool,
-) -> None:
-    """See that nothing in the folder is destroyed that was not meant to be.
+def _prepare(experiment: Experiment, folder: Path, *, resume: bool, force: bool) -> None:
+    """See that the data is there, and that nothing in the folder is destroyed that was not meant to be.
 
     Raises:
         OptionError: a run is in it, and neither `resume` nor `force` is given; or there is none to resume.
@@ -286,10 +278,10 @@ def _fit(
 
 
 def _line(epoch: Epoch, epochs: int, keeper: Keeper | None) -> str:
-    """The facts of an epoch; zeros among integers come by the price, and no schedule asks for them."""
+    """The facts of an epoch."""
     accuracy = "" if epoch.accuracy is None else f"  validation accuracy {epoch.accuracy:.2%}"
     sparsity = "" if keeper is None else f"  sparsity {epoch.sparsity:.2%}"
-    target = f"  target {epoch.target_sparsity:.2%}" if isinstance(keeper, Pruner) else ""
+    target = "" if epoch.target_sparsity is None else f"  target {epoch.target_sparsity:.2%}"
     number = f"{epoch.number:{len(str(epochs))}d} of {epochs}"
     return f"epoch {number}  loss {epoch.loss:.4f}{accuracy}{sparsity}{target}  {epoch.seconds:.1f} s"
 

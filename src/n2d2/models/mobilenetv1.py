@@ -7,7 +7,7 @@ from n2d2.config_section import ConfigSection
 from n2d2.error_handler import n2d2_errors
 from n2d2.filler import Constant, Normal, Xavier
 from n2d2.models.ILSVRC_outils import ILSVRC_preprocessing
-from prunecell.errors import check_number
+from prunecell.checks import check_number
 
 __all__ = ["ILSVRC_preprocessing", "MobileNetv1", "MobileNetv1Extractor", "MobileNetv1Head"]
 

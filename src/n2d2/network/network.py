@@ -130,7 +130,7 @@ class Network:
         options = self.measured[cell][0].options
         return partial(squared_error, target_value=options.target_value, default_value=options.default_value)
 
-    def plan(self, seed: int = 0) -> Plan:
+    def plan_of_cells(self, seed: int = 0) -> Plan:
         """The PruneCells as prunecell's plan: parameter name -> spec; each cell draws apart from the others."""
         plan: dict[Key, PruneSpec | None] = {}
         for name, quantizer in self.quantizers.items():
@@ -194,7 +194,7 @@ def read_network(document: Document, *, data_path: str | Path | None = None) -> 
     ...     QWeight.Threshold=0.9
     ...     [fc.Target]
     ... '''))
-    >>> network.graph.shapes["fc"], network.plan()["fc.layer.weight"].schedule
+    >>> network.graph.shapes["fc"], network.plan_of_cells()["fc.layer.weight"].schedule
     ((10,), Static(sparsity=0.9))
     """
     _read_globals(document)

@@ -18,7 +18,7 @@ from n2d2.onnx.schema import NEWEST, OLDEST, constant, is_made_of_others, read_n
 from n2d2.onnx.shapes import check_axes, find_shapes, shape_of
 from n2d2.onnx.simplify import fold, leave_out_idle
 from n2d2.onnx.tensors import to_dense, to_torch
-from prunecell.errors import check_texts
+from prunecell.checks import check_texts
 
 
 def read_graph(path: str | Path, *, ignore: Sequence[str] = ()) -> Graph:

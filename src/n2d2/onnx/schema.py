@@ -16,7 +16,7 @@ from n2d2.onnx.graph import Node
 from n2d2.onnx.host import Host, to_host
 from n2d2.onnx.operators import OPERATORS, REFUSED
 from n2d2.onnx.tensors import to_dense, to_torch
-from prunecell.errors import check_count
+from prunecell.checks import check_count
 
 OLDEST, NEWEST = 7, onnx.defs.onnx_opset_version()
 """The versions of ONNX's operators that are read: since 7 sizes are broadcast as numpy does it."""

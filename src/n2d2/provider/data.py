@@ -17,7 +17,7 @@ from n2d2.provider.base import Provider
 from n2d2.provider.global_value import GlobalValue
 from n2d2.tensor import Tensor
 from n2d2.transform import Transformation
-from prunecell.errors import check_count
+from prunecell.checks import check_count
 
 FIXED = ("batch_size", "composite_stimuli", "database", "size")  # parameters that a provider keeps
 

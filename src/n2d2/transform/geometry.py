@@ -13,7 +13,7 @@ from n2d2.fields import accepted, choice, count, flag, number
 from n2d2.transform import pixels
 from n2d2.transform.base import Transformation
 from n2d2.transform.numbers import check_numbers
-from prunecell.errors import check_count
+from prunecell.checks import check_count
 
 DRAWS = 10  # of a RandomResizeCrop that must fit
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prunecell.allocation.shares import Allocation, check_names, shares_within
+from prunecell.checks import check_number
 from prunecell.choices import by_name, check_callable
 from prunecell.described import shown
-from prunecell.errors import check_number
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prunecell.allocation.shares import apportioned, sparsities
+from prunecell.checks import check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, OptionTypeError, PlanError, check_number, nearest, quoted, some
+from prunecell.errors import OptionError, OptionTypeError, PlanError, nearest, quoted, some
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count
 from prunecell.patterns import matcher

@@ -5,8 +5,9 @@ from fractions import Fraction
 from itertools import cycle
 from typing import Protocol, runtime_checkable
 
+from prunecell.checks import check_number
 from prunecell.described import shown
-from prunecell.errors import OptionError, check_number
+from prunecell.errors import OptionError
 from prunecell.evidence import Evidence
 from prunecell.fillers import exact_count
 

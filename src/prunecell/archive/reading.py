@@ -21,13 +21,14 @@ from prunecell.archive.parts import (
     read_tensor,
 )
 from prunecell.archive.version1 import read_version1
+from prunecell.checks import check_path
 from prunecell.codecs.contexts import NO_ROWS, read_row_flags
 from prunecell.codecs.dtypes import Numbers
 from prunecell.codecs.records import IntegerRecord
 from prunecell.codecs.streams import InMemory, Source
 from prunecell.disk.endings import ARCHIVE, ARCHIVE_MARK
 from prunecell.disk.foreign import is_stream, mistaken
-from prunecell.errors import FormatError, UnknownNameError, check_path, nearest, quoted
+from prunecell.errors import FormatError, UnknownNameError, nearest, quoted
 
 
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:

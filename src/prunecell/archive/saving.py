@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from prunecell.archive.container import writing
 from prunecell.archive.listing import Alias
 from prunecell.archive.manifest import LIMIT_BYTES, Plain
+from prunecell.checks import check_mapping, check_path
 from prunecell.choices import chosen
 from prunecell.codecs.dtypes import Numbers, element_type, words_to_store
 from prunecell.codecs.encode import BACKENDS, Scaled, encode
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.codecs.records import EncodedRecord, IntegerRecord, why_illegal_shape
 from prunecell.disk.endings import ARCHIVE, check_ending
-from prunecell.errors import OptionError, OptionTypeError, check_mapping, check_path, quoted, typed
+from prunecell.errors import OptionError, OptionTypeError, quoted, typed
 from prunecell.names import plain_names, why_illegal
 
 _EXTRA_STATE = "_extra_state"  # how torch names what a module's get_extra_state() gives

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunecell.checks import check_count
 from prunecell.choices import chosen
 from prunecell.codecs.dtypes import words_of
 from prunecell.codecs.encode import Scaled
 from prunecell.codecs.kmeans import Clusters, cluster
 from prunecell.codecs.values import distinct
-from prunecell.errors import OptionError, OptionTypeError, check_count, quoted
+from prunecell.errors import OptionError, OptionTypeError, quoted
 
 
 class ValueMode(Protocol):

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from prunecell.checks import check_count, check_number
 from prunecell.choices import by_name
 from prunecell.criteria.criterion import needs
-from prunecell.errors import OptionError, check_count, check_number
+from prunecell.errors import OptionError
 from prunecell.evidence import Evidence, Needs, wide
 
 _N_BLOCKS = 1024

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prunecell.errors import DataError, FormatError, check_texts
+from prunecell.checks import check_texts
+from prunecell.errors import DataError, FormatError
 
 GRAY_MODES = {"1": "L", "L": "L", "LA": "L", "F": "F"}  # how Pillow's modes of one channel are read; others: RGB
 

@@ -66,17 +66,17 @@ def check_ending(path: Path, kind: str) -> None:
     name = path.name.lower()
     if name.endswith(_WRITTEN[kind]):
         return
-    if kind == PICTURE and path.suffix:
-        raise OptionError(f"{path}: a picture is a PNG file: let its name end in .png, not in {path.suffix!r}")
     for other, endings in (_WRITTEN | {INDEX: ENDINGS[INDEX], "": _OTHERS}).items():
         for ending in endings:
             if name.endswith(ending):
-                call = _WRITTEN_BY.get(other, "").format(path=str(path))
+                call = _WRITTEN_BY.get(other, "").format(path=str(path)) if kind != PICTURE else ""
                 instead = f", or write such a file by {call}" if call else ""
                 raise OptionError(
                     f"{path}: {with_article(kind)} must not have the ending of another kind, {ending!r}: let its name"
                     f" end in {_WRITTEN[kind][0]}{instead}"
                 )
+    if kind == PICTURE and path.suffix:
+        raise OptionError(f"{path}: a picture is a PNG file: let its name end in .png, not in {path.suffix!r}")
 
 
 def with_article(kind: str) -> str:

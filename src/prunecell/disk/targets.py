@@ -66,6 +66,20 @@ def check_folder(folder: Path) -> None:
     _check_folder(folder, folder)
 
 
+def check_place(folder: Path) -> Path:
+    """Refuse a folder that cannot be made, or be written in; return the nearest of it and its parents that is there.
+
+    Raises:
+        OptionError: something else than a folder stands where it, or one of its parents, would be.
+        OSError: see `check_folder`.
+    """
+    there = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), Path())
+    if not there.is_dir():
+        raise OptionError(f"folder={str(folder)!r} is illegal: {there} is there already, and no folder")
+    check_folder(there)
+    return there
+
+
 def _check_folder(folder: Path, given: Path) -> None:
     for is_so, number, what in (
         (folder.exists(), errno.ENOENT, f"there is no folder {folder}"),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from prunecell.checks import check_path
 from prunecell.choices import chosen
-from prunecell.errors import OptionError, OptionTypeError, check_path, typed
+from prunecell.errors import OptionError, OptionTypeError, typed
 from prunecell.export.onnx_file import to_onnx
 from prunecell.export.program import to_torch_export
 from prunecell.export.subject import Example, state_of

@@ -9,23 +9,14 @@ from typing import TypeVar
 from torch import Tensor
 
 from prunecell.archive import TensorFacts, inspect, write
+from prunecell.checks import check_mapping, check_path
 from prunecell.choices import chosen
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.disk.endings import ARCHIVE, ENDINGS, SAFETENSORS, TORCH
 from prunecell.disk.foreign import meant_in, recognized
 from prunecell.disk.targets import check_target
-from prunecell.errors import (
-    FormatError,
-    OptionError,
-    OptionTypeError,
-    UnknownNameError,
-    check_mapping,
-    check_path,
-    nearest,
-    quoted,
-    some,
-)
+from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError, nearest, quoted, some
 from prunecell.files.archive_file import read_archive, tell_sparse_parts, write_archive
 from prunecell.files.contents import Contents
 from prunecell.files.csr_file import write_csr

@@ -10,9 +10,9 @@ import numpy as np
 from prunecell.bits import select
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import key_at_most, value_of_key
+from prunecell.checks import check_number
 from prunecell.choices import by_name
 from prunecell.criteria import magnitude, random
-from prunecell.errors import check_number
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers.filler import Traits, prune_smallest
 

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import LARGEST, Listed, listed
+from prunecell.checks import check_count
 from prunecell.choices import by_name
 from prunecell.criteria import Criterion, keys_of, magnitude, n_gradients_of, needs_of, revives
 from prunecell.described import shown
-from prunecell.errors import OptionError, check_count
+from prunecell.errors import OptionError
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers.filler import Traits, exact_count, prune_smallest
 from prunecell.fillers.lowest import check_criterion, pruned_first

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from prunecell.bits.mask import Mask
 from prunecell.bits.order import LARGEST, Keys, Listed, Magnitudes, listed
+from prunecell.checks import check_number
 from prunecell.choices import by_name
 from prunecell.criteria import magnitude, random
-from prunecell.errors import check_number
 from prunecell.evidence import Evidence, Needs
 from prunecell.fillers.filler import Traits, exact_count, prune_smallest
 

@@ -1,6 +1,6 @@
 """How many dimensions the tensors of a graph have, and along which of them a layer or norm works.
 
-Sizes do not tell it: a Linear and the BatchNorm behind it have as many numbers, and a batch of sequences may be
+Sizes alone do not tell it: a Linear and the BatchNorm behind it have as many numbers, and a batch of sequences may be
 normalized along its time. Channels stand before the positions and features last, so both are counted from the end,
 where it does not matter whether there is a batch. What must be counted from the front, like BatchNorm's channels, needs
 the number of dimensions. An example tells it, or what is certain of it without one: a flattening, say, or two

@@ -13,13 +13,14 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.utils._pytree import tree_map_only
 
-from prunecell.errors import OptionError, OptionTypeError, quoted, typed
+from prunecell.errors import OptionError, quoted
 from prunecell.graph.answers import Answers
 from prunecell.graph.forms import LAYERS, NORMS, forms_of
 from prunecell.graph.operations import is_changed
 from prunecell.graph.unchanged import Uses, kept_nodes, unchanged
 from prunecell.memory import overlapping
 from prunecell.names import unwrapped
+from prunecell.torch_checks import check_model
 
 Example = Tensor | tuple[Any, ...] | None
 """One input of a model, or a tuple of all."""
@@ -82,8 +83,7 @@ def graphs_of(model: nn.Module, example: Example = None) -> tuple[Graph, Graph]:
         OptionError: torch.fx cannot trace the model, and the message names the module; or the example does not fit it.
         OptionTypeError: it is no module.
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     model = unwrapped(model)
     return _graph(model, example, training=True), _graph(model, example, training=False)
 

@@ -7,10 +7,10 @@ from functools import cached_property
 
 from torch import nn
 
-from prunecell.errors import OptionTypeError, typed
 from prunecell.names import plain_names
 from prunecell.plan.computed import Origin, origin_of
 from prunecell.plan.prunable import Place, why_impossible, why_not
+from prunecell.torch_checks import check_model
 
 _HOLDERS = (nn.ParameterList, nn.ParameterDict)
 
@@ -72,8 +72,7 @@ def candidates(model: nn.Module) -> list[Candidate]:
     Raises:
         OptionTypeError: it is no module.
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     adapters = tuple(_adapters(modules))
     plain = plain_names(model)

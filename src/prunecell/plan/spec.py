@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prunecell.allocation import ALLOCATIONS, Allocation, uniform
+from prunecell.checks import check_count
 from prunecell.choices import by_name, check_callable, example_of
 from prunecell.criteria import CRITERIA
 from prunecell.described import described, rebuilt, shown
-from prunecell.errors import StateError, check_count, quoted
+from prunecell.errors import StateError, quoted
 from prunecell.evidence import Needs
 from prunecell.fillers import FILLERS, Filler, Lowest, traits_of
 from prunecell.granularity import GRANULARITIES

@@ -6,7 +6,7 @@ group        the weights under one spec as time goes by
 reach        whether a schedule's end can be reached
 hooks        what the Pruner hangs on parameters and optimizers
 calibration  what some batches tell, without a step of training
-ending       what weights wait for, and what has not come to its end
+unfinished   what weights wait for, and what has not come to its end
 state        what state_dict holds
 pruner       the Pruner
 """

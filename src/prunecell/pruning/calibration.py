@@ -15,12 +15,14 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from prunecell.checks import check_pair
 from prunecell.choices import check_callable
 from prunecell.collect.gradients import OF_GRADIENTS
-from prunecell.errors import OptionError, OptionTypeError, check_pair, some, typed
+from prunecell.errors import OptionError, OptionTypeError, some, typed
 from prunecell.evidence import Needs
 from prunecell.fillers import traits_of
 from prunecell.pruning.weight import PrunedWeight
+from prunecell.torch_checks import are_batches
 
 Inputs = Tensor | tuple[Any, ...]
 CalibrationBatches = Iterable[tuple[Inputs, Any]]
@@ -48,7 +50,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         check_callable("loss", self.loss, {"cross_entropy": "torch.nn.functional.cross_entropy"})
-        if not isinstance(self.batches, Iterable) or isinstance(self.batches, str | bytes):
+        if not are_batches(self.batches):
             raise OptionTypeError(f"batches is {typed(self.batches)}: it must be pairs (inputs, targets)")
         per_round = bool(self._of(_RUN_PLAINLY)) + 2 * bool(self._of(Needs.HESSIAN_GRADIENT))
         n_passes = self.rounds * per_round + bool(self._of(Needs.SYNAPTIC_FLOW))

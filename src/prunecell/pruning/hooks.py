@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from prunecell.enforcement.gradients import hooks_on, on_gradient
-from prunecell.enforcement.keeping import Steps
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
+from prunecell.enforcement.steps import Steps
 from prunecell.errors import OptionError
 from prunecell.pruning.weight import PrunedWeight
 
@@ -29,7 +29,7 @@ class Enforcement:
 
     Args:
         weights: all that it prunes.
-        holder: the Pruner. Its zeros are kept when it is gone, until another Pruner takes the weights over.
+        pruner: its zeros are kept when it is gone, until another Pruner takes the weights over.
 
     Attributes:
         steps: of the optimizers.
@@ -38,9 +38,9 @@ class Enforcement:
         OptionError: another Pruner, neither finalized nor gone, holds one of the weights.
     """
 
-    def __init__(self, weights: Sequence[PrunedWeight], holder: object) -> None:
+    def __init__(self, weights: Sequence[PrunedWeight], pruner: object) -> None:
         self._weights = {weight.name: weight for weight in weights}
-        self._holder: weakref.ref[object] | None = weakref.ref(holder)
+        self._pruner: weakref.ref[object] | None = weakref.ref(pruner)
         self._watches = Watches("pruned weights")
         self.steps = Steps()
         self._hooks: dict[str, RemovableHandle] = {}
@@ -54,7 +54,7 @@ class Enforcement:
     @property
     def is_live(self) -> bool:
         """Whether its Pruner exists."""
-        return self._holder is not None and self._holder() is not None
+        return self._pruner is not None and self._pruner() is not None
 
     def attach(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Act around the steps of one more optimizer, and of all that it wraps.
@@ -117,7 +117,7 @@ class Enforcement:
         for hook in self._hooks.values():
             hook.remove()
         self._hooks.clear()
-        self._holder = None
+        self._pruner = None
 
     # ---- around a step, as `stepping.Watcher` says
 
@@ -160,13 +160,13 @@ class Enforcement:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, made together with the model and the optimizers, hangs its own hooks on them: see `begin_again`.
-        return vars(self) | {"_holder": None, "_hooks": {}, "steps": Steps()}
+        return vars(self) | {"_pruner": None, "_hooks": {}, "steps": Steps()}
 
-    def begin_again(self, holder: object) -> None:
+    def begin_again(self, pruner: object) -> None:
         """Hang the hooks of a copy on the copied model and optimizers. A shallow copy of a Pruner has this one's."""
-        if self._holder is not None:
+        if self._pruner is not None:
             return
-        self._holder = weakref.ref(holder)
+        self._pruner = weakref.ref(pruner)
         self._watches.begin_again(self, self._parameters)
         self.watch_gradients()
 

@@ -15,28 +15,20 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from prunecell.bits.mask import Mask
+from prunecell.checks import check_count, check_mapping
 from prunecell.collect import Collector
 from prunecell.described import shown
 from prunecell.enforcement.keeping import check_still_there, checked_epoch_size, missing_in
-from prunecell.errors import (
-    OptionError,
-    OptionTypeError,
-    StateError,
-    UnfinishedWarning,
-    check_count,
-    check_mapping,
-    nearest,
-    quoted,
-)
+from prunecell.errors import OptionError, OptionTypeError, StateError, UnfinishedWarning, nearest, quoted
 from prunecell.plan import Plan, Target, resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning.calibration import Calibration, CalibrationBatches, Loss, rounds_of
-from prunecell.pruning.ending import in_words, missed, waiting
 from prunecell.pruning.group import fill, groups_of
 from prunecell.pruning.hooks import Enforcement
 from prunecell.pruning.normed import n_starved
 from prunecell.pruning.reach import check_end
 from prunecell.pruning.state import SUMS, check_state, state_of
+from prunecell.pruning.unfinished import in_words, missed, waiting
 from prunecell.pruning.weight import REST_EVERY, PrunedWeight
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock, counts_epochs
@@ -129,7 +121,7 @@ class Pruner:
         check_count("n_samples", n_samples, low=1)
         check_still_there(self._model, self._parameters, "Pruner")
         clock = self._clock.stepped(int(n_samples))  # a numpy integer would not be read back from a state
-        self._enforcement.steps.n_told += 1
+        self._enforcement.steps.tell()
         self._enforcement.watch_gradients()
         self._enforcement.zero_all_()
         self._clock, self._n_samples = clock, int(n_samples)
@@ -340,7 +332,7 @@ class Pruner:
         if self._finalized:
             return report
         miscounted = self._clock.miscounted if any(_counting(self._weights.values())) else ""
-        untold = self._enforcement.steps.untold("pruner") or miscounted
+        untold = self._enforcement.steps.untold("pruner", n_counted=self._clock.steps) or miscounted
         if not early and (told := missed(self._groups, self._clock, untold)):
             warnings.warn(f"the pruning is not done: {told}", UnfinishedWarning, stacklevel=2)
         self._finalized = True

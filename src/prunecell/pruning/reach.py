@@ -18,7 +18,7 @@ from prunecell.errors import OptionError
 from prunecell.evidence import Evidence, Ranking
 from prunecell.fillers import Bounded, Grouping, exact_count
 from prunecell.plan.spec import PruneSpec
-from prunecell.schedules import Ending
+from prunecell.schedules import Foreseen
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def check_end(spec: PruneSpec, shapes: dict[str, torch.Size]) -> None:
     Raises:
         OptionError: it is more.
     """
-    if not isinstance(spec.schedule, Ending):
+    if not isinstance(spec.schedule, Foreseen):
         return
     last, filler = spec.schedule.last, spec.filler
     try:

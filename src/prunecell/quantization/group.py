@@ -2,15 +2,15 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from prunecell.errors import OptionError
+from prunecell.errors import OptionError, StateError, some
 from prunecell.graph import Chains
 from prunecell.graph.units import dead_units
-from prunecell.quantization.rules import Price
+from prunecell.quantization.rules import BitPrice
 from prunecell.quantization.specs import FREEZE, RAMP, QuantizationSpec, RateSpec
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.quantization.whole import Whole
@@ -23,6 +23,10 @@ _FIRST_LAM = 3e-6
 _HALVINGS = 12
 _ROOM = 0.98
 """Part of the wanted bytes that is filled when zeros are fixed: the rest still moves a little."""
+_SHORT = 0.8
+"""Part of `target_bytes` below which a file is told to be much smaller than it may be."""
+_LAMS = (1e-20, 1e20)
+"""Between these the price stays, however long a size is out of reach."""
 _PROPORTIONAL_GAIN, _INTEGRAL_GAIN = 1.5, 8.0
 """By which the logarithm of the price follows that of a size that is too large; the second per whole training."""
 
@@ -49,12 +53,12 @@ class Group:
         if isinstance(self.spec, RateSpec) and self.spec.lam is not None:
             self.lam = float(self.spec.lam)
 
-    def price(self, clock: Clock) -> Price:
+    def price(self, clock: Clock) -> BitPrice:
         """What a bit costs at that time."""
         if not isinstance(self.spec, RateSpec):
-            return Price(lam=0.0, only_growth=True)
+            return BitPrice(lam=0.0, only_growth=True)
         done = self.spec.done(clock)
-        return Price(lam=self.lam * min(1.0, done / RAMP), only_growth=self.is_fixed)
+        return BitPrice(lam=self.lam * min(1.0, done / RAMP), only_growth=self.is_fixed)
 
     @property
     def is_fixed(self) -> bool:
@@ -76,12 +80,30 @@ class Group:
             f" fixed at {FREEZE:.0%} of the training, are not fixed"
         )
 
+    def short_of_target(self, whole: Whole) -> str:
+        """What is to be told of a model that takes much less than it may in the end; empty where there is nothing."""
+        if not isinstance(self.spec, RateSpec) or self.spec.target_bytes is None or not self.is_fixed:
+            return ""
+        beside, target = whole.bytes_beside(self.weights), self.spec.target_bytes
+        if (n_bytes := beside + self.n_bytes) >= _SHORT * target:
+            return ""
+        if target - beside > _SHORT * self.first_bytes:
+            why = "a step size begins at the root mean square of its weight, and no price of bits makes it finer"
+            advice = "IntSpec(bits=8) keeps more of each weight, a smaller target_bytes makes a file of that size"
+        else:
+            why = "the price of bits, and what was zeroed at the end, have taken more than was needed"
+            advice = "a longer training, or lower learning rates, end nearer to it"
+        return f"the model takes about {n_bytes:,} bytes where target_bytes={target:,} was given: {why}; {advice}"
+
     def advance(self, clock: Clock, whole: Whole) -> None:
         """Take the prices afresh, move lam and fix the zeros where it is time.
 
         Args:
             clock: of now.
             whole: what these weights are part of.
+
+        Raises:
+            StateError: inf or NaN stands in a weight; no price and no zero was changed.
         """
         if not isinstance(self.spec, RateSpec):
             return
@@ -90,8 +112,7 @@ class Group:
         is_time = done >= FREEZE and not self.is_fixed
         if not (is_time or clock.steps % _EVERY == 0 or since >= _SHARE):
             return
-        for weight in self.weights:
-            weight.take_changes_()
+        self._take_changes()
         chains = whole.chains() if is_time else None
         if self.spec.target_bytes is not None and not self.is_fixed:
             wanted = self.spec.target_bytes - whole.bytes_beside(self.weights)
@@ -107,6 +128,13 @@ class Group:
             weight.update_prices()
         self.priced_at = done
 
+    def _take_changes(self) -> None:
+        """Look at the weights of now; a StateError where the training has made something else than numbers of them."""
+        for weight in self.weights:
+            weight.take_changes_()
+        if diverged := [weight.name for weight in self.weights if not bool(weight.latent.isfinite().all())]:
+            raise StateError(diverged_message(diverged, "inf or NaN"))
+
     def _steer_lam(self, wanted: float, done: float) -> None:
         """Raise the price while the weights take more bytes than they should by now, and lower it while less.
 
@@ -118,7 +146,8 @@ class Group:
         excess = now - math.log(wanted) - far
         since = done - (self.priced_at or 0.0)
         change = _PROPORTIONAL_GAIN * (excess - self.excess) + _INTEGRAL_GAIN * since * excess
-        self.lam *= math.exp(max(min(change, 1.0), -1.0))
+        least, most = _LAMS
+        self.lam = min(max(self.lam * math.exp(max(min(change, 1.0), -1.0)), least), most)
         self.excess = excess
 
     def _cut_to(self, wanted: float, chains: Chains | None) -> None:
@@ -156,7 +185,28 @@ class Group:
         return dead_units(chains, values={w.name: w.rule.integers_of(w.cut(smallest), w.step) for w in self.weights})
 
 
-def check_targets(groups: Sequence[Group], whole: Whole) -> None:
+def groups_of(weights: Iterable[QuantizedWeight]) -> list[Group]:
+    """The weights by the spec object that they are under."""
+    by_spec: dict[int, Group] = {}
+    for weight in weights:
+        by_spec.setdefault(id(weight.spec), Group(weight.spec, [])).weights.append(weight)
+    return list(by_spec.values())
+
+
+def diverged_message(names: Sequence[str], what: str) -> str:
+    """What to say of weights that a training has brought to no numbers.
+
+    >>> diverged_message(["0.weight"], "inf or NaN")
+    'the training diverged: 0.weight has inf or NaN; go back to a checkpoint, and train at a lower learning rate'
+    """
+    have = "has" if len(names) == 1 else "have"
+    return (
+        f"the training diverged: {some(names)} {have} {what}; go back to a checkpoint, and train at a lower learning"
+        " rate"
+    )
+
+
+def check_wanted_bytes(groups: Sequence[Group], whole: Whole) -> None:
     """Refuse sizes that cannot be met.
 
     Raises:

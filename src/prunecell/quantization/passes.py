@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from prunecell import native
+from prunecell.memory import laid_out_as
 from prunecell.quantization.prices import FLAG_BITS, GROWTH_BITS
-from prunecell.quantization.rules import Price, Rule
+from prunecell.quantization.rules import BitPrice, Rule
 
 _PLAIN = {Tensor, nn.Parameter}
 _WORTH_A_THREAD = 1 << 16
@@ -38,7 +39,7 @@ class Pass:
     rule: Rule
     fixed: bool
 
-    def enter_(self, gradient: Tensor, price: Price) -> tuple[Tensor, Tensor]:
+    def enter_(self, gradient: Tensor, price: BitPrice) -> tuple[Tensor, Tensor]:
         """Before a step: take the changes of others into the latent, and move it into the weight until `leave_`.
 
         Args:
@@ -46,7 +47,7 @@ class Pass:
             price: of bits.
 
         Returns:
-            The gradients of the latent, and of the logarithm of the step.
+            The gradients of the latent, with the weight's strides, and of the logarithm of the step.
         """
         if (library := self._library(gradient)) is not None:
             # The latent moves into the weight, so its memory is free for the gradient until it comes back; but where
@@ -62,7 +63,17 @@ class Pass:
         if self.fixed:
             inner.masked_fill_(self.latent == 0, 0.0)
         self.weight.copy_(self.latent)
-        return inner, of_step
+        return laid_out_as(inner, self.weight), of_step
+
+    def gradient_of_step(self, gradient: Tensor) -> Tensor:
+        """The gradient of the logarithm of the step, where the weight and its latent stay where they are.
+
+        Args:
+            gradient: of the weight.
+        """
+        self.take_changes_()
+        _, of_step = self.rule.gradients(gradient, self.latent, self.step, BitPrice(lam=0.0, only_growth=True))
+        return of_step
 
     def leave_(self) -> None:
         """After a step: take the latent out of the weight, and write the step times its integer there."""
@@ -115,7 +126,7 @@ class Pass:
             **addresses,
         )
 
-    def _price(self, given: native.Latents, price: Price) -> None:
+    def _price(self, given: native.Latents, price: BitPrice) -> None:
         given.lam, given.only_growth = price.lam, price.only_growth
         if (prices := self.rule.prices) is None:
             given.low, given.growth = FLAG_BITS, GROWTH_BITS

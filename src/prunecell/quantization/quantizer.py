@@ -7,7 +7,7 @@ the rounded weight and the user's gradient stand there again.
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,27 +16,22 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
+from prunecell.checks import check_count, check_number
+from prunecell.described import shown
 from prunecell.enforcement.holds import Holds
-from prunecell.enforcement.keeping import Steps, check_still_there, checked_epoch_size
+from prunecell.enforcement.keeping import check_still_there, checked_epoch_size
 from prunecell.enforcement.levels import maximized_by, parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import (
-    OptionError,
-    StateError,
-    UnfinishedWarning,
-    check_count,
-    check_number,
-    nearest,
-    quoted,
-)
+from prunecell.enforcement.steps import Steps
+from prunecell.errors import OptionError, StateError, UnfinishedWarning, nearest, quoted
 from prunecell.plan import Key, resolve
 from prunecell.quantization.beside import Beside
-from prunecell.quantization.group import Group, check_targets
+from prunecell.quantization.group import Group, check_wanted_bytes, diverged_message, groups_of
 from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
 from prunecell.quantization.state import state_of, take_state
-from prunecell.quantization.targets import QUANTIZING, counting, facts_of, groups_of, weights_of
+from prunecell.quantization.targets import QUANTIZING, weights_of
 from prunecell.quantization.whole import Whole
-from prunecell.report.facts import Report
+from prunecell.report.facts import Report, WeightFacts
 from prunecell.schedules import Clock
 
 QuantizationPlan = Mapping[Key, QuantizationSpec | None]
@@ -91,13 +86,12 @@ class Quantizer:
         self._weights = weights_of(targets)
         self._groups = groups_of(self._weights.values())
         self._whole = Whole(model, [*self._weights.values()])
-        check_targets(self._groups, self._whole)
-        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, counting(self._groups)))
+        check_wanted_bytes(self._groups, self._whole)
+        self._clock = Clock(epoch_size=checked_epoch_size(epoch_size, _counting(self._groups)))
         self._beside = Beside(self._held)
         self._holds = Holds()
         self._model, self._finalized = model, False
         self._depth = 0  # of steps: of a wrapper, and of what it wraps
-        self._n_without = 0  # steps of optimizers since the clock went on
         self._steps = Steps()
         self._watches = Watches("quantized weights")
         if optimizer is not None:
@@ -106,7 +100,7 @@ class Quantizer:
         with torch.no_grad():  # last, so that what is refused leaves the model as it was
             for weight in self._weights.values():
                 weight.write_()
-            self._advance()
+            self._advance(self._clock)
 
     def __repr__(self) -> str:
         state = ", finalized" if self._finalized else ""
@@ -160,19 +154,20 @@ class Quantizer:
 
         Raises:
             StateError: this quantizer was finalized, or a weight is no longer the model's; or weights have gradients,
-                but no optimizer was attached.
+                but no optimizer was attached; or inf or NaN stands in a weight, because the training diverged. The
+                clock stands still then.
             OptionError: the step is of more samples than an epoch. Nothing was changed.
         """
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
+        clock = self._clock.stepped(int(n_samples))
+        self._steps.tell()
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
-        self._clock = self._clock.stepped(int(n_samples))
-        self._n_without = 0
-        self._steps.n_told += 1
-        self._advance()
+        self._advance(clock)
+        self._clock = clock
 
     @property
     def epoch_size(self) -> int | None:
@@ -181,7 +176,7 @@ class Quantizer:
 
     @epoch_size.setter
     def epoch_size(self, samples: int | None) -> None:
-        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, counting(self._groups)))
+        self._clock = replace(self._clock, epoch_size=checked_epoch_size(samples, _counting(self._groups)))
 
     @property
     def integers(self) -> dict[str, Tensor]:
@@ -222,8 +217,22 @@ class Quantizer:
         """The facts: every quantized weight, and what was left alone and why."""
         sizes = [p.numel() for p in self._model.parameters() if not isinstance(p, UninitializedParameter)]
         return Report(
-            weights=tuple(facts_of(weight) for weight in self._weights.values()),
+            weights=tuple(
+                WeightFacts(
+                    name=w.name,
+                    shape=tuple(w.parameter.shape),
+                    n_weights=w.parameter.numel(),
+                    n_kept=int(w.parameter.count_nonzero()),
+                    target_sparsity=None,
+                    filler=shown(w.spec),
+                    schedule="",
+                    bytes_dense=w.parameter.numel() * w.parameter.element_size(),
+                    bytes_estimated=w.n_bytes,
+                )
+                for w in self._weights.values()
+            ),
             n_parameters=sum(sizes),
+            done=QUANTIZING.done,
             skipped=tuple((s.name, s.reason) for s in self.skipped),
         )
 
@@ -237,11 +246,16 @@ class Quantizer:
 
         Warns:
             UnfinishedWarning: the price of bits has not grown yet, or zeros are not fixed.
+            RuntimeWarning: the model takes much less than `target_bytes`.
         """
         missed = [told for group in self._groups if (told := group.missed(self._clock))]
+        for short in [] if early or self._finalized else [group.short_of_target(self._whole) for group in self._groups]:
+            if short:
+                warnings.warn(short, RuntimeWarning, stacklevel=2)
         if missed and not (early or self._finalized):
-            miscounted = self._clock.miscounted if any(counting(self._groups)) else ""
-            hint = self._steps.untold("quantizer") or miscounted or "train on, or give the spec a shorter training"
+            untold = self._steps.untold("quantizer", n_counted=self._clock.steps)
+            miscounted = self._clock.miscounted if any(_counting(self._groups)) else ""
+            hint = untold or miscounted or "train on, or give the spec a shorter training"
             warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()
@@ -276,9 +290,8 @@ class Quantizer:
     def before_step(self, optimizer: Any) -> None:  # noqa: ANN401 - optimizers come in wrappers
         """Put the latents and their gradients into the parameters."""
         self._depth += 1
-        self._steps.count(optimizer)
-        self._n_without += self._depth == 1
-        if self._n_without == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
+        self._steps.count(optimizer, nested=self._depth > 1)
+        if self._steps.n_untold == _PATIENCE and self._depth == 1 and any(map(_is_priced, self._groups)):
             warnings.warn(
                 f"{_PATIENCE} steps of an optimizer have ended without Quantizer.step(n_samples): call it after each,"
                 " or no price grows and no zero is fixed",
@@ -289,7 +302,7 @@ class Quantizer:
 
     @torch.no_grad()
     def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
-        """Round what the optimizer has made, and put the gradients back.
+        """Round what the optimizer has made, and put the gradients back; a StateError where the steps diverged.
 
         Where one wraps another, this is when the outermost has ended: ZeroRedundancyOptimizer sends around what the
         inner one has made, and others must get latents.
@@ -325,10 +338,13 @@ class Quantizer:
 
     def _leave(self, optimizer: object) -> None:
         held = parameters_of(optimizer)
+        diverged = []
         for weight in self._weights.values():
             latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
-            if latent or log_step:
-                weight.leave_(log_step=log_step)
+            if (latent or log_step) and not weight.leave_(log_step=log_step):
+                diverged.append(weight.name)
+        if diverged:
+            raise StateError(diverged_message(diverged, "a step size of zero, inf or NaN; the one before was kept"))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _depth=0, _steps=Steps())  # a copy that a closure makes, within a step, is in none
@@ -350,9 +366,9 @@ class Quantizer:
     def _held(self) -> dict[str, nn.Parameter]:
         return {name: weight.parameter for name, weight in self._weights.items()}
 
-    def _advance(self) -> None:
+    def _advance(self, clock: Clock) -> None:
         for group in self._groups:
-            group.advance(self._clock, self._whole)
+            group.advance(clock, self._whole)
 
     def _check_active(self) -> None:
         if self._finalized:
@@ -367,3 +383,8 @@ def _scale_of(optimizer: object) -> float:
 
 def _is_priced(group: Group) -> bool:
     return isinstance(group.spec, RateSpec)
+
+
+def _counting(groups: Iterable[Group]) -> Iterator[str]:
+    """The specs that count epochs."""
+    return (str(group.spec) for group in groups if group.spec.counts_epochs)

@@ -55,13 +55,13 @@ class Rule(Protocol):
         """The integers, in the latent's dtype; a zero is +0."""
         ...
 
-    def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: "Price") -> tuple[Tensor, Tensor]:
+    def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: "BitPrice") -> tuple[Tensor, Tensor]:
         """From the gradient of the weight to those of the latent (a new tensor) and of the logarithm of the step."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
+class BitPrice:
     """What a bit costs now.
 
     Attributes:
@@ -100,7 +100,7 @@ class RateRule:
         """See `Rule`."""
         return latent.round().add_(0.0)  # -0 + 0 is +0
 
-    def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: Price) -> tuple[Tensor, Tensor]:
+    def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: BitPrice) -> tuple[Tensor, Tensor]:
         """See `Rule`."""
         scaled = gradient * step.to(gradient.dtype)
         of_step = (scaled.to(wide_dtype(scaled.dtype)) * self.integers_of(latent, step)).sum().float()
@@ -147,7 +147,7 @@ class IntRule:
         scaled = latent.to(wide_dtype(latent.dtype)) / step
         return scaled.round_().clamp_(-self.largest, self.largest).add_(0.0).to(latent.dtype)
 
-    def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: Price) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def gradients(self, gradient: Tensor, latent: Tensor, step: Tensor, price: BitPrice) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """See `Rule`: where an integer is at its limit, the step has the gradient and the latent none."""
         scaled = latent.to(wide_dtype(latent.dtype)) / step
         inside = scaled.abs() < self.largest + 0.5

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prunecell.checks import check_count, check_number
 from prunecell.choices import by_name
 from prunecell.described import described, shown
-from prunecell.errors import OptionError, check_count, check_number
+from prunecell.errors import OptionError
 from prunecell.schedules import Clock
-from prunecell.schedules.span import of_all
+from prunecell.schedules.length import Length
 
 MOST_BITS = 8
 RAMP, FREEZE = 0.4, 0.8
@@ -27,7 +28,8 @@ class RateSpec:
     Args:
         lam: > 0, what a bit may cost of your loss (of its mean over the samples): 3e-6 makes a LeNet on MNIST about 140
             times smaller. None: found on the way to `target_bytes`.
-        target_bytes: > 0, the size that the model is to have in a file; `lam` is then the price to begin with.
+        target_bytes: > 0, the size that the model is to have in a file; `lam` is then the price to begin with. What
+            is larger than the integers of the first steps take is not reached, and told at the end.
         epochs, steps, samples: > 0, the length of the training.
 
     Source: the closed-form price of an adaptive arithmetic coder whose contexts are the row, the column and the kernel;
@@ -51,18 +53,16 @@ class RateSpec:
             check_number("lam", self.lam, low=0, open_low=True)
         if self.target_bytes is not None:
             check_count("target_bytes", self.target_bytes, low=1)
-        lengths = {"epochs": self.epochs, "steps": self.steps, "samples": self.samples}
-        given = {unit: length for unit, length in lengths.items() if length is not None}
-        if len(given) != 1:
-            raise OptionError(
-                f"give exactly one of epochs, steps, samples to RateSpec, not {', '.join(given) or 'none'}: for example"
-                " RateSpec(lam=3e-6, epochs=20)"
-            )
-        for unit, length in given.items():
-            check_number(unit, length, low=0, open_low=True)
+        _ = self.time
 
     def __repr__(self) -> str:
         return shown(self)
+
+    @property
+    def time(self) -> Length:
+        """The length of the training."""
+        example = "RateSpec(lam=3e-6, epochs=20)"
+        return Length.of("RateSpec", example, epochs=self.epochs, steps=self.steps, samples=self.samples)
 
     @property
     def counts_epochs(self) -> bool:
@@ -75,13 +75,7 @@ class RateSpec:
         >>> RateSpec(lam=1e-6, steps=100).done(Clock(steps=25))
         0.25
         """
-        if self.epochs is not None:
-            done = clock.samples / clock.samples_per_epoch / self.epochs
-        elif self.steps is not None:
-            done = clock.steps / self.steps
-        else:
-            done = clock.samples / (self.samples or 1)
-        return min(done, 1.0)
+        return min(self.time.now(clock) / self.time.amount, 1.0)
 
     def so_far(self, clock: Clock) -> str:
         """How much of the training is over, in words.
@@ -89,11 +83,7 @@ class RateSpec:
         >>> RateSpec(lam=1e-6, epochs=20).so_far(Clock(samples=50, epoch_size=100))
         '0.5 of 20 epochs'
         """
-        if self.epochs is not None:
-            return of_all(clock.samples / clock.samples_per_epoch, self.epochs, "epochs")
-        if self.steps is not None:
-            return of_all(clock.steps, self.steps, "steps")
-        return of_all(clock.samples, self.samples or 1, "samples")
+        return self.time.so_far(clock)
 
     def to_data(self) -> Mapping[str, Any]:
         """Its fields as plain data."""

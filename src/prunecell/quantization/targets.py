@@ -1,21 +1,18 @@
-"""From a plan to weights: what a spec takes, what cannot be quantized and why, and who is in a group together."""
+"""From a plan to weights: what a spec takes, and what cannot be quantized and why."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
-from prunecell.described import shown
 from prunecell.errors import OptionError, PlanError
 from prunecell.plan import Target, Use
 from prunecell.plan.candidates import Candidate
 from prunecell.plan.prunable import why_not
-from prunecell.quantization.group import Group
 from prunecell.quantization.images import images_of
 from prunecell.quantization.prices import Image
 from prunecell.quantization.rules import IntRule, RateRule
 from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
 from prunecell.quantization.weight import QuantizedWeight
-from prunecell.report.facts import WeightFacts
 
 _BESIDE_MATRICES = ("an embedding", "a bias")
 """What is learned under the price of bits beside matrices and kernels; see `prunable.why_not`."""
@@ -68,32 +65,3 @@ def _weight(target: Target, image: Image | None) -> QuantizedWeight:
             " too large or too small for a step in float32"
         )
     return made
-
-
-def groups_of(weights: Iterable[QuantizedWeight]) -> list[Group]:
-    """The weights by the spec object that they are under."""
-    by_spec: dict[int, Group] = {}
-    for weight in weights:
-        by_spec.setdefault(id(weight.spec), Group(weight.spec, [])).weights.append(weight)
-    return list(by_spec.values())
-
-
-def counting(groups: Iterable[Group]) -> Iterator[str]:
-    """The specs that count epochs."""
-    return (str(group.spec) for group in groups if group.spec.counts_epochs)
-
-
-def facts_of(weight: QuantizedWeight) -> WeightFacts:
-    """What a report says of a weight."""
-    n, n_kept = weight.parameter.numel(), int(weight.parameter.count_nonzero())
-    return WeightFacts(
-        name=weight.name,
-        shape=tuple(weight.parameter.shape),
-        n_weights=n,
-        n_kept=n_kept,
-        target_sparsity=(n - n_kept) / max(n, 1),
-        filler=shown(weight.spec),
-        schedule="",
-        bytes_dense=n * weight.parameter.element_size(),
-        bytes_estimated=weight.n_bytes,
-    )

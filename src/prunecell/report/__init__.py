@@ -3,9 +3,6 @@
 facts      Report: what was pruned, and what was left alone
 table      how facts are printed
 picture    sparsity and accuracy over the epochs
-terminal   what a command prints, whatever a name holds
-options    arguments as the options of a command
-frames     an error in a user's file, as its author wants to see it
 """
 
 from prunecell.report.facts import Report, WeightFacts

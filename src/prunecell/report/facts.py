@@ -1,4 +1,4 @@
-"""The facts of a pruned model; they print as a table, and give JSON."""
+"""The facts of a pruned or quantized model; they print as a table, and give JSON."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightFacts:
-    """One pruned weight.
+    """One pruned or quantized weight.
 
     Attributes:
-        target_sparsity: what the schedule asked for.
+        target_sparsity: what the schedule asked for; None of a quantized weight, of which nobody asks for one.
         bytes_dense: what it takes as a dense tensor.
         bytes_stored: what it takes in the archive, or None where none was written.
         bytes_estimated: what its integers will take there, of a quantized weight.
@@ -25,7 +25,7 @@ class WeightFacts:
     shape: tuple[int, ...]
     n_weights: int
     n_kept: int
-    target_sparsity: float
+    target_sparsity: float | None
     filler: str
     schedule: str
     bytes_dense: int
@@ -35,27 +35,29 @@ class WeightFacts:
 
     @property
     def sparsity(self) -> float:
-        """The fraction that is pruned."""
+        """The fraction that is pruned, or zero."""
         return (self.n_weights - self.n_kept) / max(self.n_weights, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was pruned, and what was left alone and why.
+    """What was pruned, or quantized, and what was left alone and why.
 
     Attributes:
         weights: in the model's order.
-        n_parameters: numbers in all parameters of the model, pruned or left alone; what is shared (tied) counts once.
+        n_parameters: numbers in all parameters of the model, those left alone too; what is shared (tied) counts once.
+        done: "pruned" or "quantized".
         skipped: (parameter name, reason).
     """
 
     weights: tuple[WeightFacts, ...]
     n_parameters: int
+    done: str = "pruned"
     skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def n_weights(self) -> int:
-        """Prunable weights, pruned or not."""
+        """All numbers in these weights, zero or not."""
         return sum(w.n_weights for w in self.weights)
 
     @property
@@ -65,12 +67,12 @@ class Report:
 
     @property
     def sparsity(self) -> float:
-        """The fraction of the prunable weights that is pruned."""
+        """The fraction of these weights that is pruned, or zero."""
         return (self.n_weights - self.n_kept) / max(self.n_weights, 1)
 
     @property
     def model_sparsity(self) -> float:
-        """The fraction of all parameters of the model that is pruned: never more than `sparsity`."""
+        """The same as a fraction of all parameters of the model: never more than `sparsity`."""
         return (self.n_weights - self.n_kept) / max(self.n_parameters, 1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,14 +104,14 @@ class Report:
 
     def notes(self) -> list[str]:
         """Lines on the whole model, on weights that are not connected, that wait, and that were left alone."""
-        from prunecell.report.terminal import listed  # noqa: PLC0415 - as in __rich__
+        from prunecell.console.terminal import listed  # noqa: PLC0415 - as in __rich__
 
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:
             reasons.setdefault(reason, []).append(name)
         whole = (
             f"whole model: {self.model_sparsity:.2%} sparse, {self.n_weights - self.n_kept:,} of"
-            f" {self.n_parameters:,} parameters pruned"
+            f" {self.n_parameters:,} parameters"
         )
         absent = [f"{prod(w.shape) - w.n_weights:,} of {w.name}" for w in self.weights if w.n_weights < prod(w.shape)]
         unconnected = [f"not connected, so not counted as weights: {listed(absent)}"] if absent else []
@@ -121,7 +123,7 @@ class Report:
             whole,
             *unconnected,
             *(f"waits for {what}: {listed(names)}" for what, names in waiting.items()),
-            *(f"not pruned ({reason}): {listed(names)}" for reason, names in reasons.items()),
+            *(f"not {self.done} ({reason}): {listed(names)}" for reason, names in reasons.items()),
         ]
 
     def __rich__(self) -> "Group":

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group
 from rich.text import Text
 
-from prunecell.report.terminal import DOTS, encodable, padded, shortened, terminal_width, visible
+from prunecell.console.terminal import DOTS, encodable, padded, shortened, terminal_width, visible
 
 Column = tuple[str, Sequence[str], str]
 """(title, the cells, the total); what is empty is printed as a dash."""

@@ -5,7 +5,8 @@ that is a `Timed` says itself when an update is due, which may be at a constant 
 
 clock    the time, and what a schedule may say of itself
 steps    Static, Gradual
-span     lengths in epochs, steps or samples
+length   of a time, in epochs, steps or samples
+span     what schedules with a length have in common
 ramps    Cubic, Exponential, OneCycle
 rounds   Iterative
 moving   Moving
@@ -13,13 +14,14 @@ moving   Moving
 
 from prunecell.schedules.clock import (
     Clock,
-    Ending,
+    Foreseen,
     Progressing,
     Schedule,
-    Telling,
+    SoFar,
     Timed,
     counts_epochs,
     is_over,
+    last_of,
     moves,
     progress_at,
     so_far,
@@ -35,19 +37,20 @@ __all__ = [
     "SCHEDULES",
     "Clock",
     "Cubic",
-    "Ending",
     "Exponential",
+    "Foreseen",
     "Gradual",
     "Iterative",
     "Moving",
     "OneCycle",
     "Progressing",
     "Schedule",
+    "SoFar",
     "Static",
-    "Telling",
     "Timed",
     "counts_epochs",
     "is_over",
+    "last_of",
     "moves",
     "progress_at",
     "so_far",

@@ -105,7 +105,7 @@ class Progressing(Protocol):
 
 
 @runtime_checkable
-class Telling(Protocol):
+class SoFar(Protocol):
     """A schedule that says in words how far it has come."""
 
     def so_far(self, clock: Clock) -> str:
@@ -114,7 +114,7 @@ class Telling(Protocol):
 
 
 @runtime_checkable
-class Ending(Protocol):
+class Foreseen(Protocol):
     """A schedule whose last sparsity is known from the beginning."""
 
     @property
@@ -161,7 +161,12 @@ def is_over(schedule: Schedule, clock: Clock) -> bool:
 
 def so_far(schedule: object, clock: Clock) -> str:
     """How far a schedule has come, in words; nothing where it does not say."""
-    return schedule.so_far(clock) if isinstance(schedule, Telling) else ""
+    return schedule.so_far(clock) if isinstance(schedule, SoFar) else ""
+
+
+def last_of(schedule: Schedule, clock: Clock) -> float:
+    """The sparsity that a schedule comes to; what it asks for now where it does not say."""
+    return schedule.last if isinstance(schedule, Foreseen) else sparsity_at(schedule, clock)
 
 
 def progress_at(schedule: Schedule, clock: Clock) -> float:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from prunecell.checks import check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, check_number
+from prunecell.errors import OptionError
 from prunecell.schedules.clock import Clock
 from prunecell.schedules.span import Span, n_begun, n_whole
 

@@ -4,8 +4,9 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
+from prunecell.checks import check_count, check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, check_count, check_number
+from prunecell.errors import OptionError
 from prunecell.schedules.clock import Clock
 from prunecell.schedules.span import Span, n_whole
 

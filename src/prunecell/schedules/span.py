@@ -1,15 +1,13 @@
-"""Span: a stretch of time in epochs, steps or samples, which schedules have in common."""
+"""Span: what schedules with a length have in common."""
 
 import math
 from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prunecell.errors import OptionError, check_number
+from prunecell.checks import check_number
 from prunecell.schedules.clock import Clock
-
-_DIGITS = 9
-"""After the point, of a number of spans: a quotient that falls short of a whole number by less is that number."""
+from prunecell.schedules.length import DIGITS, Length
 
 _MANY = 1e18
 """What a quotient by a tiny length counts at most: it may be infinite."""
@@ -35,16 +33,7 @@ class Span(ABC):
     def __post_init__(self) -> None:
         check_number("sparsity", self.sparsity, low=0, high=1)
         check_number("begin", self.begin, low=0)
-        lengths = {"epochs": self.epochs, "steps": self.steps, "samples": self.samples}
-        given = {unit: length for unit, length in lengths.items() if length is not None}
-        if len(given) != 1:
-            name = type(self).__name__
-            raise OptionError(
-                f"give exactly one of epochs, steps, samples to {name}, not {', '.join(given) or 'none'}: for example"
-                f" {name}(sparsity={self.sparsity}, epochs=1)"
-            )
-        for unit, length in given.items():
-            check_number(unit, length, low=0, open_low=True)
+        _ = self.time
 
     @property
     def counts_epochs(self) -> bool:
@@ -53,13 +42,20 @@ class Span(ABC):
 
     @property
     def last(self) -> float:
-        """See `Ending`."""
+        """See `Foreseen`."""
         return float(self.sparsity)
+
+    @property
+    def time(self) -> Length:
+        """The length with its unit."""
+        name = type(self).__name__
+        example = f"{name}(sparsity={self.sparsity}, epochs=1)"
+        return Length.of(name, example, epochs=self.epochs, steps=self.steps, samples=self.samples)
 
     @property
     def length(self) -> float:
         """In its unit."""
-        return next(float(length) for length in (self.epochs, self.steps, self.samples) if length is not None)
+        return float(self.time.amount)
 
     @property
     def end(self) -> float:
@@ -67,37 +63,17 @@ class Span(ABC):
         return self.begin + self.length
 
     def so_far(self, clock: Clock) -> str:
-        """See `Telling`: the time that is over, of all.
+        """See `SoFar`: the time that is over, of all.
 
         >>> from prunecell.schedules import Cubic
         >>> Cubic(sparsity=0.9, epochs=8, begin=2).so_far(Clock(samples=250, epoch_size=100))
         '2.5 of 10 epochs'
         """
-        unit = "epochs" if self.epochs is not None else "samples" if self.steps is None else "steps"
-        return of_all(self._now(clock), self.end, unit)
+        return self.time.so_far(clock, self.end)
 
     def passed(self, clock: Clock) -> float:
         """The time since `begin`, >= 0, in the unit of the length."""
-        return max(self._now(clock) - self.begin, 0.0)
-
-    def _now(self, clock: Clock) -> float:
-        if self.epochs is not None:
-            return clock.samples / clock.samples_per_epoch
-        return float(clock.samples if self.steps is None else clock.steps)
-
-
-def of_all(now: float, end: float, unit: str) -> str:
-    """How much of a time is over, in words; what is not over yet is never rounded up to all.
-
-    >>> of_all(2.0, 10, "epochs"), of_all(9.999, 10.5, "epochs"), of_all(1200, 50_000, "steps")
-    ('2 of 10 epochs', '9.99 of 10.5 epochs', '1,200 of 50,000 steps')
-    """
-    return f"{_in_words(min(now, end))} of {_in_words(end)} {unit}"
-
-
-def _in_words(number: float) -> str:
-    """With two digits after the point at most, the rest cut off."""
-    return f"{math.floor(round(number * 100, _DIGITS)) / 100:,.2f}".rstrip("0").rstrip(".")
+        return max(self.time.now(clock) - self.begin, 0.0)
 
 
 def n_whole(number: float) -> int:
@@ -106,9 +82,9 @@ def n_whole(number: float) -> int:
     >>> int(29 / 100 * 100), n_whole(29 / 100 * 100)
     (28, 29)
     """
-    return int(round(min(number, _MANY), _DIGITS))
+    return int(round(min(number, _MANY), DIGITS))
 
 
 def n_begun(number: float) -> int:
     """How many ones, whole or not, are in a number >= 0, as if it were not rounded."""
-    return math.ceil(round(min(number, _MANY), _DIGITS))
+    return math.ceil(round(min(number, _MANY), DIGITS))

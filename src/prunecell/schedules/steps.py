@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunecell.checks import check_count, check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, check_count, check_number
+from prunecell.errors import OptionError
 from prunecell.schedules.clock import Clock
 
 
@@ -33,7 +34,7 @@ class Static:
 
     @property
     def last(self) -> float:
-        """See `Ending`."""
+        """See `Foreseen`."""
         return float(self.sparsity)
 
     def __call__(self, clock: Clock) -> float:  # noqa: ARG002 - the form of a schedule
@@ -91,7 +92,7 @@ class Gradual:
 
     @property
     def last(self) -> float:
-        """See `Ending`."""
+        """See `Foreseen`."""
         if self.float32:
             return _float32_steps(self.start, self.gamma, self.sparsity)[-1]
         return float(max(self.start, self.sparsity))
@@ -109,7 +110,7 @@ class Gradual:
         return self.update(clock) / max(self._last, 1)
 
     def so_far(self, clock: Clock) -> str:
-        """See `Telling`: the updates that were made, of all that change the sparsity."""
+        """See `SoFar`: the updates that were made, of all that change the sparsity."""
         return f"{self.update(clock):,} of {self._last:,} updates"
 
     def __call__(self, clock: Clock) -> float:

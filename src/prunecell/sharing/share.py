@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 from torch.optim import Optimizer
 
-from prunecell.errors import OptionError, check_count, check_number, check_texts, nearest, quoted
+from prunecell.checks import check_count, check_number, check_texts
+from prunecell.errors import OptionError, nearest, quoted
 from prunecell.memory import check_apart
 from prunecell.plan.candidates import Candidate, candidates
 from prunecell.sharing.sharing import Sharing

@@ -133,7 +133,7 @@ class Wish:
         judged = [f"{n:,}" for n in (counts if self.prefer == "speed" else counts[-1:])]
         what = "faster" if self.prefer == "speed" else "as small and fast"
         samples = f"{' or '.join(judged)} sample{'s' * (judged != ['1'])} at once"
-        return f"dense is {what} at {100 * (1 - weight.density):.0f} % zeros, with {samples}"
+        return f"with {samples} dense is {what} at {100 * (1 - weight.density):.0f} % zeros"
 
 
 def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | None:

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from prunecell.archive import Archive
-from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, check_path, typed
+from prunecell.checks import check_path
+from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, typed
 from prunecell.sparse.aside import Before
 from prunecell.sparse.choose import Wish, break_even_table
 from prunecell.sparse.conversion import Conversion
@@ -29,6 +30,7 @@ from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_i
 from prunecell.sparse.matching import fit, is_counter
 from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values
 from prunecell.sparse.sources import Own, Stored
+from prunecell.torch_checks import check_model
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -95,8 +97,7 @@ def compact_(
 
 
 def _check(model: object, path: object, *, strict: bool) -> None:
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model must be a torch.nn.Module, not {typed(model)}")
+    check_model(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise OptionTypeError(f"the model is {typed(model)} of torch.jit: call compact_ before torch.jit")
     if path is not None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from prunecell.errors import OptionError, OptionTypeError, quoted, some, typed
+from prunecell.errors import OptionError, quoted, some
+from prunecell.torch_checks import check_model
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -95,7 +96,7 @@ class CompactReport:
 
     def notes(self) -> list[str]:
         """The whole model's bytes, a line for each reason to stay dense, and what a file lacked or had left over."""
-        from prunecell.report.terminal import listed  # noqa: PLC0415 - only a printed report needs rich
+        from prunecell.console.terminal import listed  # noqa: PLC0415 - only a printed report needs rich
 
         reasons: dict[str, list[str]] = {}
         for layer in self.layers:
@@ -137,8 +138,7 @@ def compact_report(model: nn.Module) -> CompactReport:
     >>> [(layer.name, layer.form) for layer in report.layers][:2]
     [('0.weight', 'gaps8 fp32'), ('1.weight_ih_l0', None)]
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model must be a torch.nn.Module, not {typed(model)}")
+    check_model(model)
     report = vars(model).get(_ATTRIBUTE)
     if not isinstance(report, CompactReport):
         raise OptionError(

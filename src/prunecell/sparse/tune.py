@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prunecell.errors import check_count
+from prunecell.checks import check_count
 from prunecell.sparse.choose import DENSITIES, LARGEST_RATIO, Measured, Table, own_table, write_table
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS

@@ -7,28 +7,26 @@ the model that it is of, so here it is of a copy.
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prunecell.errors import OptionError, quoted
 from prunecell.graph.tracing import Example
-from prunecell.graph.unchanged import unchanged
-from prunecell.structured.places import Coupled, Place, are_alike, draw_, places_in, tensors_of
+from prunecell.structured.alike import unlike_groups
+from prunecell.structured.places import Coupled, Place, places_in, tensors_of
 from prunecell.structured.resizing import heads_of
-from prunecell.structured.running import copied, set_mode_, shapes_of, tensors_in
-from prunecell.structured.ways import Going, Way, are_finite, ways_of
+from prunecell.structured.running import copied, shapes_of, tensors_in, unrandom
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
 _LAST = (1 << 64) - 1  # how torch's splits save the dimension -1
 _N_PROJECTIONS = 3  # queries, keys and values
 _MOST_TURNS = 64  # at a node, for the units of one layer
-_N_TRIALS = 2  # of random orders; one alone may be what a shuffle does
 
 
 class _KeptError(Exception):
@@ -59,13 +57,6 @@ class _Member:
     width: int
 
 
-class _Run(NamedTuple):
-    """How the copy is run: in training or not, and which way it goes; None: as it comes."""
-
-    training: bool
-    way: Way | None = None
-
-
 class Twin:
     """A copy of a model, and which of its units go together.
 
@@ -86,7 +77,7 @@ class Twin:
         self.groups: list[Coupled] = []
         self.left: dict[str, str] = {}
         self._ends: set[object] = set()
-        with _quiet(), _telling(), torch.enable_grad():
+        with unrandom(self._model), _quiet(), _as_option_errors(), torch.enable_grad():
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
@@ -94,8 +85,12 @@ class Twin:
             for node in self._graph.module2node.values():
                 node.dependencies = _Bounded(node.dependencies)
             self._find_groups()
-        with _quiet():
-            self._try(inputs)
+        with unrandom(self._model), _quiet():
+            unlike = unlike_groups(self._model, inputs, self.groups)
+        self.left |= {
+            root: f"the model computes something else when they change places{w}" for root, w in unlike.items()
+        }
+        self.groups = [group for group in self.groups if group.root not in unlike]
 
     def remove(self, units: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Which elements stay when units go.
@@ -121,53 +116,6 @@ class Twin:
             if index.shape != tensor.shape:
                 kept[name] = index
         return kept
-
-    def _try(self, inputs: tuple[Any, ...]) -> None:
-        """Leave groups whose units are not alike: the model would be another one when they change places."""
-        draw_(self._model)
-        generator = torch.Generator().manual_seed(0)
-        ways = self._ways(inputs)
-
-        def are_good(groups: list[Coupled], ways: list[_Run]) -> bool:
-            def run() -> list[Tensor]:
-                return [tensor for way in ways for tensor in self._run(inputs, way)]
-
-            return all(are_alike(run, [(g.places, g.mixed(generator)) for g in groups]) for _ in range(_N_TRIALS))
-
-        if are_good(self.groups, ways):
-            return
-        parts = {"": ways[:1], ", where its code decides by values": [way for way in ways if not way.training]}
-        for group in self.groups:
-            found = (where for where, part in {**parts, ", in training": ways}.items() if not are_good([group], part))
-            if (where := next(found, None)) is not None:
-                self.left[group.root] = f"the model computes something else when they change places{where}"
-        self.groups = [group for group in self.groups if group.root not in self.left]
-
-    @torch.no_grad()
-    def _ways(self, inputs: tuple[Any, ...]) -> list[_Run]:
-        """All in which what the copy returns can be compared: by an example, and otherwise; in evaluation first."""
-        evaluation, training = self._ways_in(inputs, training=False), self._ways_in(inputs, training=True)
-        if [run.way for run, _ in evaluation] == [run.way for run, _ in training] and all(
-            len(a) == len(b) and all(map(torch.equal, a, b))
-            for (_, a), (_, b) in zip(evaluation, training, strict=True)
-        ):
-            training = []
-        sure = [run for run, given in training if all(map(torch.equal, given, self._run(inputs, run, seed=1)))]
-        return [*(run for run, _ in evaluation), *sure]  # what draws at random in training is not the same by itself
-
-    def _ways_in(self, inputs: tuple[Any, ...], *, training: bool) -> list[tuple[_Run, list[Tensor]]]:
-        try:
-            found = [*ways_of(lambda: self._run(inputs, _Run(training)))]
-        except Exception:  # noqa: BLE001 - the model's own code, which may want more in training: see `removal`
-            return []
-        return [(_Run(training, way), given) for way, given in found if way == found[0][0] or are_finite(given)]
-
-    def _run(self, inputs: tuple[Any, ...], how: _Run, *, seed: int = 0) -> list[Tensor]:
-        """What the copy returns; it stays as it is."""
-        with unchanged(self._model), nullcontext() if how.way is None else Going(how.way):
-            torch.manual_seed(seed)
-            set_mode_(self._model, training=how.training)
-            return [tensor.clone() for tensor in tensors_in(self._model(*inputs))]
 
     def _counted(self, inputs: tuple[Any, ...]) -> dict[str, int]:
         """Run the copy and count the positions of its layers."""
@@ -325,8 +273,8 @@ class Twin:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """Say that torch-pruning failed, whatever it raises."""
+def _as_option_errors() -> Iterator[None]:
+    """Whatever torch-pruning raises is an OptionError that says so."""
     try:
         yield
     except OptionError:

@@ -1,8 +1,8 @@
 """remove_: units chosen by a criterion, and removed from all layers that have them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +25,14 @@ from prunecell.pruning.calibration import CalibrationBatches, Loss
 from prunecell.pruning.hooks import pruned_by
 from prunecell.schedules import Static
 from prunecell.structured.coupled import Twin
+from prunecell.structured.inputs import Inputs, others_of
 from prunecell.structured.optimizers import carry_over_, check_optimizer, holding
 from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
 from prunecell.structured.resizing import resize_
 from prunecell.structured.running import copied, shapes_of, unrandom
 from prunecell.structured.spec import RemoveSpec
-from prunecell.structured.ways import Going, ways_of
+from prunecell.structured.ways import MOST, Going, Way, ways_of
 
 _HALVINGS = 30  # of the interval in which the sparsity lies that reaches a goal of flops
 
@@ -69,8 +70,8 @@ def remove_(
 
     Raises:
         OptionError: nothing can be removed; the goal cannot be reached; a Pruner, Quantizer or Sharing that is in use
-            watches a weight; the model is wrapped for training by several processes; or the smaller model cannot be
-            run, in evaluation or in training. Nothing was changed.
+            watches a weight; a weight lies in memory that another parameter has too; the model is wrapped for training
+            by several processes; or the smaller model cannot be run, in evaluation or in training. Nothing was changed.
         StateError: a layer cannot become smaller. Nothing was changed.
         PlanError: the plan does not fit the model.
 
@@ -244,38 +245,59 @@ def _check(model: nn.Module, kept: Mapping[str, Tensor], example: Example, optim
         check_unwatched(name, parameter, "made smaller")
     if optimizer is not None:
         check_optimizer(optimizer, changing)
-    inputs = example if isinstance(example, tuple) else (example,)
+    inputs = Inputs(example if isinstance(example, tuple) else (example,))
     check_apart(tensors, kept)
     with torch.no_grad(), unrandom(model):
         large = copied(model)
-        training, evaluation = (
-            [*ways_of(partial(shapes_of, large, inputs, training=training))] for training in (True, False)
-        )
+        runs = [run for i in (inputs, *others_of(inputs.values)) for run in _runs(large, i)]
         del large
         small = copied(model)
         _shrink_(small, kept, None)
         held = {name: tensor.shape for name, tensor in tensors_of(small).items()}
-        for is_training, ways in ((False, evaluation), (True, training)):
-            for n, (way, shapes) in enumerate(ways):
-                with Going(way):
-                    now = shapes_of(small, inputs, _called(n, training=is_training), training=is_training)
-                if now != shapes:
-                    raise OptionError(
-                        "the smaller model returns other shapes than the model: leave its last layers alone"
-                    )
+        for run in sorted(runs, key=lambda run: run.training):
+            with Going(run.way):
+                now = shapes_of(small, run.inputs.values, run.called, training=run.training)
+            if now != run.shapes:
+                what = f"the smaller model returns other shapes than the model{run.inputs.called}"
+                raise OptionError(f"{what}: leave its last layers alone")
     if changed := [name for name, tensor in tensors_of(small).items() if tensor.shape != held.get(name)]:
         raise OptionError(
             f"{some(changed)} of the smaller model has another shape once it has run: it is of units, too"
         )
 
 
-def _called(n: int, *, training: bool) -> str:
-    """What a message calls the smaller model in its n-th way."""
-    if n:
-        return "the smaller model, because something reads its units where its code decides by values,"
-    code = "a size is written in the model's code (not x.view(-1, 6272), but x.flatten(1) fits any size)"
-    why = "something reads its units in training only" if training else code
-    return f"the smaller model, because {why},"
+class _Run(NamedTuple):
+    """A way that the model went, and the shapes of what it returned."""
+
+    inputs: Inputs
+    training: bool
+    is_first: bool
+    way: Way
+    shapes: list[torch.Size]
+
+    @property
+    def called(self) -> str:
+        """What a message calls the smaller model here."""
+        if not self.is_first:
+            why = "something reads its units where its code decides by values"
+        elif self.inputs.called:
+            why = f"something reads its units otherwise{self.inputs.called}"
+        else:
+            code = "a size is written in the model's code (not x.view(-1, 6272), but x.flatten(1) fits any size)"
+            why = "something reads its units in training only" if self.training else code
+        return f"the smaller model, because {why},"
+
+
+def _runs(model: nn.Module, inputs: Inputs) -> Iterator[_Run]:
+    """All ways with an example, and one with other inputs, if these can be run."""
+    for training in (False, True):
+        ways = ways_of(partial(shapes_of, model, inputs.values, training=training), 1 if inputs.called else MOST)
+        try:
+            for n, (way, shapes) in enumerate(ways):
+                yield _Run(inputs, training, n == 0, way, shapes)
+        except OptionError:
+            if not inputs.called:
+                raise
 
 
 @torch.no_grad()

@@ -31,8 +31,8 @@ class Removal:
 
     def __rich__(self) -> "Group":
         """A table of the units, and the totals."""
+        from prunecell.console.terminal import listed  # noqa: PLC0415
         from prunecell.report.table import rendered  # noqa: PLC0415 - only a printed report needs rich
-        from prunecell.report.terminal import listed  # noqa: PLC0415
 
         columns = [
             ("units of", list(self.units), "total"),
@@ -43,8 +43,8 @@ class Removal:
         notes += [f"FLOPs of a sample with weights: {self.flops[0]:,} before, {self.flops[1]:,} after"]
         if self.left_behind:
             notes.append(
-                f"{listed(self.left_behind)}: still holds the old parameters, so it does not train this model: give it"
-                " to remove_ as optimizer=, or make a new one"
+                f"optimizers that hold the old parameters still, so they do not train this model: "
+                f"{listed(self.left_behind)}: give one to remove_ as optimizer=, or make a new one"
             )
         reasons: dict[str, list[str]] = {}
         for name, reason in self.left.items():

@@ -15,10 +15,12 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 
 from prunecell.archive import LIMIT_BYTES, load
-from prunecell.errors import OptionTypeError, StateError, some, typed
+from prunecell.errors import StateError, some
 from prunecell.graph.tracing import check_unwatched
 from prunecell.kinds import check_names
+from prunecell.memory import check_ties
 from prunecell.names import check_undistributed, plain_names
+from prunecell.torch_checks import check_model
 
 Shapes = Mapping[str, torch.Size]
 """Name of a tensor in its layer -> its shape."""
@@ -49,8 +51,8 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
 
     Raises:
         FormatError: the file is damaged, hostile or no archive.
-        StateError: it has other tensors than the model, or shapes that no smaller layers have; or the model is on the
-            meta device. Nothing was changed.
+        StateError: it has other tensors than the model, two that differ where the model ties them, or shapes that no
+            smaller layers have; or the model is on the meta device. Nothing was changed.
         OptionError: a weight that would become smaller is watched by a Pruner, Quantizer or Sharing that is in use; or
             the model is wrapped for training by several processes. Nothing was changed.
         OptionTypeError: it is no module.
@@ -64,8 +66,7 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
     ...     load_model(f"{folder}/small.pcell", net(20))[2]
     Linear(in_features=5, out_features=2, bias=True)
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise StateError("model is on the meta device, where nothing can be read into it: make it on another one")
     state = load(path, limit_bytes=limit_bytes)
@@ -73,7 +74,9 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
     names = {plain.get(name, name): name for name in model.state_dict()}
     check_names(state, names, f"what {path} holds")
     named = {names[name]: tensor for name, tensor in state.items()}
-    resize_(model, {name: tensor.shape for name, tensor in named.items() if isinstance(tensor, Tensor)})
+    tensors = {name: tensor for name, tensor in named.items() if isinstance(tensor, Tensor)}
+    check_ties({n: t for n, t in model.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}, tensors)
+    resize_(model, {name: tensor.shape for name, tensor in tensors.items()})
     model.load_state_dict(named)
     return model
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from prunecell.allocation import ALLOCATIONS, Allocation, uniform
+from prunecell.checks import check_count, check_number
 from prunecell.choices import by_name, check_callable, example_of
 from prunecell.criteria import CRITERIA, Criterion, magnitude
 from prunecell.described import shown
-from prunecell.errors import OptionError, check_count, check_number
+from prunecell.errors import OptionError
 
 
 @by_name("flops", example="RemoveSpec(flops=0.5)")

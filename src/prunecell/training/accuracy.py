@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from prunecell.errors import OptionError, OptionTypeError, check_pair, typed
+from prunecell.checks import check_pair
+from prunecell.errors import OptionError, OptionTypeError, typed
+from prunecell.torch_checks import are_batches, check_model
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels), with a label for each input, or more of them."""
@@ -59,10 +61,9 @@ def check_evaluation(model: object, batches: object) -> None:
     Raises:
         OptionTypeError: see above; the message says where the two stand in each other's place.
     """
-    if not isinstance(model, nn.Module):
-        swapped = "; the model comes first, and then the batches" if isinstance(batches, nn.Module) else ""
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module{swapped}")
-    if isinstance(batches, Tensor | str | bytes | nn.Module) or not isinstance(batches, Iterable):
+    swapped = "; the model comes first, and then the batches" if isinstance(batches, nn.Module) else ""
+    check_model(model, swapped)
+    if not are_batches(batches):
         raise OptionTypeError(f"batches is {typed(batches)}: it must be pairs (inputs, labels), as a DataLoader gives")
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.bits.mask import Mask
-from prunecell.errors import OptionError, OptionTypeError, check_mapping, nearest, quoted, typed
+from prunecell.checks import check_mapping
+from prunecell.errors import OptionError, OptionTypeError, nearest, quoted, typed
 from prunecell.names import plain_names
 
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunecell.checks import check_number, check_path
 from prunecell.choices import by_name
 from prunecell.disk.atomic import replacing
 from prunecell.disk.endings import TORCH, check_ending
-from prunecell.errors import FormatError, StateError, check_number, check_path, typed
+from prunecell.errors import FormatError, StateError, typed
 from prunecell.training.rehearsal import check_groups, rehearsable, rehearse
 
 _RANDOM = "random"

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from prunecell.checks import check_count
 from prunecell.choices import by_name
-from prunecell.errors import DivergedError, check_count
+from prunecell.errors import DivergedError
 from prunecell.report.facts import Report, WeightFacts
 from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.training.checkpoint import Checkpoint
@@ -193,7 +194,7 @@ def _finish_epoch(
             loss=progress.loss_sum / max(progress.samples, 1),
             accuracy=accuracy,
             sparsity=sparsity,
-            target_sparsity=0.0 if task.keeper is None else _asked_for(task.keeper.report().weights),
+            target_sparsity=None if task.keeper is None else _asked_for(task.keeper.report().weights),
             seconds=time.perf_counter() - started,
         )
     )
@@ -201,5 +202,7 @@ def _finish_epoch(
     progress.loss_sum = progress.seconds = 0.0
 
 
-def _asked_for(weights: Sequence[WeightFacts]) -> float:
-    return sum(w.target_sparsity * w.n_weights for w in weights) / max(sum(w.n_weights for w in weights), 1)
+def _asked_for(weights: Sequence[WeightFacts]) -> float | None:
+    """The mean of the sparsities that schedules asked for; None where none did."""
+    asked = [(w.target_sparsity, w.n_weights) for w in weights if w.target_sparsity is not None]
+    return sum(sparsity * n for sparsity, n in asked) / max(sum(n for _, n in asked), 1) if asked else None

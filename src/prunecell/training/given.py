@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from prunecell.checks import check_mapping, check_pair
 from prunecell.choices import check_callable
-from prunecell.errors import OptionError, OptionTypeError, check_mapping, check_pair, quoted, some, typed
+from prunecell.errors import OptionError, OptionTypeError, quoted, some, typed
 from prunecell.plan.resolve import sparse_weights
+from prunecell.torch_checks import are_batches, check_model
 from prunecell.training.checkpoint import Checkpoint
 
 _METHODS = {
@@ -26,8 +28,7 @@ def check_task(parts: Mapping[str, Any]) -> None:
     Raises:
         OptionTypeError: one is of another kind.
     """
-    if not isinstance(parts["model"], nn.Module):
-        raise OptionTypeError(f"model is {typed(parts['model'])}: it must be a torch.nn.Module")
+    check_model(parts["model"])
     for name, (methods, legal) in _METHODS.items():
         part = parts[name]
         if (part is None and name != "optimizer") or all(hasattr(part, method) for method in methods):
@@ -90,7 +91,7 @@ def batches_of(train: Callable[[int], Iterable[Any]], epoch: int) -> Iterator[tu
         OptionError: there is none.
     """
     batches = train(epoch)
-    if isinstance(batches, Tensor | str | bytes | Mapping) or not isinstance(batches, Iterable):
+    if not are_batches(batches):
         raise OptionTypeError(f"train gave {typed(batches)} for epoch {epoch}: it must give pairs (inputs, labels)")
     n = 0
     for batch in batches:

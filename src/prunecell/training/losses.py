@@ -3,7 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from prunecell.errors import OptionError, OptionTypeError, check_number, typed
+from prunecell.checks import check_number
+from prunecell.errors import OptionError, OptionTypeError, typed
 
 
 def distillation(

@@ -16,8 +16,8 @@ class Epoch:
         number: from 1.
         loss: the mean over its training samples.
         accuracy: on the validation samples, in [0, 1], or what the task's metric gave; None without any.
-        sparsity: of the prunable weights, at its end; target_sparsity: what their schedules asked for by then, as a
-            mean over all these weights.
+        sparsity: of the pruned or quantized weights, at its end; target_sparsity: what their schedules asked for by
+            then, as a mean over all these weights; None where no schedule asks for one.
         seconds: wall clock, validation included.
     """
 
@@ -25,7 +25,7 @@ class Epoch:
     loss: float
     accuracy: float | None
     sparsity: float
-    target_sparsity: float
+    target_sparsity: float | None
     seconds: float
 
 
@@ -34,7 +34,7 @@ _EPOCH = {
     "loss": NUMBER,
     "accuracy": optional(REAL),
     "sparsity": SHARE,
-    "target_sparsity": SHARE,
+    "target_sparsity": optional(SHARE),
     "seconds": SPAN,
 }
 _PROGRESS = {

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from prunecell.errors import OptionError, OptionTypeError, StateError, check_count, check_mapping, typed
+from prunecell.checks import check_count, check_mapping
+from prunecell.errors import OptionError, OptionTypeError, StateError, typed
 from prunecell.kinds import COUNT, MAPPING, SHARE, check_fields, check_names, check_version, optional
 from prunecell.pruning import Pruner
 from prunecell.training.rehearsal import check_groups

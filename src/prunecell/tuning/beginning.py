@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from prunecell.errors import FormatError, OptionError, some
 from prunecell.files.torch_file import torch_bytes
 from prunecell.plan.candidates import candidates
 from prunecell.tuning.bench import adam
-from prunecell.tuning.chance import doubt
 from prunecell.tuning.defaults import RATES, STEPS, fastest
 from prunecell.tuning.layers import sensitivity
 from prunecell.tuning.loaders import some_batches
@@ -75,8 +73,6 @@ def _check_held(problem: Problem, log: Log, folder: Path) -> None:
 
 def _found_out(problem: Problem, folder: Path, watch: Callable[[str], None], begun: float) -> Mapping[str, Any]:
     """What all trials build on."""
-    if (why := doubt(problem.judge, problem.model, problem.dense)) is not None:
-        warnings.warn(why, stacklevel=7)  # in the line that calls tune
     _tell_of_norms(problem, watch)
     found = sensitivity(problem.model, some_batches(problem.judge.validation(), _SAMPLES), loss=problem.loss)
     found.draw(folder / LAYERS)

@@ -13,7 +13,6 @@ from prunecell.tuning.trials import Trial, pareto
 
 _LOOKS = {
     "dense": ("tab:gray", "o"),
-    "Compact": ("tab:olive", "v"),
     "OneShot": ("tab:blue", "s"),
     "PruneAndShare": ("tab:orange", "D"),
     "Rate": ("tab:green", "^"),

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.allocation import AtLeast, lamp
+from prunecell.checks import check_number
 from prunecell.choices import names_needed
-from prunecell.errors import check_number
 from prunecell.plan import Plan, resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner

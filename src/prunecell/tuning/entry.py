@@ -1,7 +1,6 @@
 """tune(): the smallest file of a model that is good enough, found by trying."""
 
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,20 +11,24 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from prunecell.checks import check_count, check_number, check_path, check_seed
 from prunecell.choices import names_needed
 from prunecell.described import shown
 from prunecell.disk.claim import alone_in
-from prunecell.disk.targets import check_folder
-from prunecell.errors import OptionError, OptionTypeError, check_count, check_number, check_path, quoted, some, typed
+from prunecell.disk.targets import check_place
+from prunecell.errors import OptionError, OptionTypeError, quoted, some, typed
+from prunecell.torch_checks import check_model
 from prunecell.training.accuracy import Batches, Metric, evaluate
 from prunecell.training.given import takes
 from prunecell.tuning.bench import MakeOptimizer
+from prunecell.tuning.chance import doubt
 from prunecell.tuning.loaders import are_same, check_loader, split
 from prunecell.tuning.problem import Problem
 from prunecell.tuning.quality import Allowance, Loss, check_batches
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.search import Engine, in_turn
 from prunecell.tuning.strategies import STRATEGIES, Strategy
+from prunecell.tuning.trials import LOG
 
 
 @names_needed("model", "train", "validation", example="tune(model, train=train, validation=validation, max_drop=0.3)")
@@ -97,8 +100,7 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     >>> found.best.passed, found.pareto[-1].quality >= found.best.quality
     (True, True)
     """
-    if not isinstance(model, nn.Module):
-        raise OptionTypeError(f"model is {typed(model)}: it must be a torch.nn.Module")
+    check_model(model)
     allowance = Allowance(max_drop=max_drop, max_rise=max_rise)
     if metric is not None and max_rise is not None:
         raise OptionError("metric= is illegal with max_rise=, which is of the loss: give max_drop=, or no metric")
@@ -120,10 +122,10 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
         check_number("minutes", minutes, low=0, open_low=True)
     if epochs is not None:
         check_count("epochs", epochs, low=1)
-    check_count("seed", seed, high=2**32 - 1)
+    check_seed(seed)
     _check_strategies(strategies, model)
     folder = check_path("folder", folder)
-    _check_place(folder)
+    check_place(folder)
     begun, random = time.monotonic(), torch.get_rng_state()
     try:
         problem = Problem(
@@ -140,14 +142,29 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
             strategies=tuple(strategies),
             seed=seed,
         )
-        check_batches("train", problem.model, problem.stream.epoch(0), loss)
-        check_batches("validation", problem.model, problem.judge.validation(), loss)
-        _ = problem.dense  # what cannot be measured is told before the folder is made
+        _check_fit(problem)  # what cannot be measured is told before the folder is made
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
+            if not (folder / LOG).exists() and (why := doubt(problem.judge, problem.model, problem.dense)) is not None:
+                warnings.warn(why, stacklevel=3)
             return engine(problem, folder, watch, begun)
     finally:
         torch.set_rng_state(random)
+
+
+def _check_fit(problem: Problem) -> None:
+    """Measure the dense model, and refuse batches that do not fit it, its metric or the loss, in this order."""
+    tried: dict[str, Callable[[], Batches]] = {
+        "train": lambda: problem.stream.epoch(0),
+        "validation": problem.judge.validation,
+    }
+    for name, batches in tried.items():
+        check_batches(name, problem.model, batches())
+    if problem.allowance.max_drop is not None:
+        _ = problem.dense
+    for name, batches in tried.items():
+        check_batches(name, problem.model, batches(), problem.loss)
+    _ = problem.dense
 
 
 def _check_functions(*, loss: object, engine: object, **others: object) -> None:
@@ -168,14 +185,6 @@ _ARGUMENTS = {
     "watch": ("line",),
 }
 """What functions are called with."""
-
-
-def _check_place(folder: Path) -> None:
-    """Refuse a folder that cannot be made, before any work is done."""
-    there = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), Path())
-    if not there.is_dir():
-        raise OptionError(f"folder={str(folder)!r} is illegal: {there} is there already, and no folder")
-    check_folder(there)
 
 
 def _check_strategies(strategies: object, model: nn.Module) -> None:

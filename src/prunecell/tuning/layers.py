@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunecell.checks import check_number, check_path
 from prunecell.disk.atomic import replacing
 from prunecell.disk.endings import PICTURE, check_ending
-from prunecell.errors import OptionError, check_number, check_path
+from prunecell.errors import OptionError
 from prunecell.plan import resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner

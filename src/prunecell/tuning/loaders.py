@@ -1,6 +1,6 @@
 """The data of a search: loaders that are gone through again and again, in an order that depends on the seed alone."""
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 from prunecell.errors import OptionError, OptionTypeError, typed
+from prunecell.torch_checks import are_batches
 from prunecell.training.accuracy import Batches
 
 HELD_OUT = 10
@@ -76,7 +77,7 @@ def check_loader(name: str, loader: object) -> None:
         OptionTypeError: it is no iterable, or its first batch is no pair of tensors with as many labels as inputs.
         OptionError: it is used up after one epoch, or has no batch.
     """
-    if not isinstance(loader, Iterable) or isinstance(loader, Tensor | str):
+    if not are_batches(loader):
         raise OptionTypeError(f"{name} is {typed(loader)}: {_LEGAL}")
     if isinstance(loader, Iterator):
         raise OptionError(f"{name} is {typed(loader)}, which can be gone through only once: {_LEGAL}")

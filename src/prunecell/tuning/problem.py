@@ -16,10 +16,10 @@ from prunecell.described import described
 from prunecell.structured.resizing import load_model
 from prunecell.training.accuracy import Batches, Metric
 from prunecell.tuning.bench import Bench, MakeOptimizer, adam
+from prunecell.tuning.fingerprint import fingerprint_of
 from prunecell.tuning.loaders import CPU, Stream
 from prunecell.tuning.quality import Allowance, Judge, Loss
 from prunecell.tuning.strategies import Strategy
-from prunecell.tuning.telling import data_told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,8 @@ class Problem:
         """All that decides what is found, as plain data."""
         return {
             "model": _digest(self.model),
-            "train": data_told(self.train),
-            "validation": data_told(self.validation),
+            "train": fingerprint_of(self.train),
+            "validation": fingerprint_of(self.validation),
             "max_drop": self.allowance.max_drop,
             "max_rise": self.allowance.max_rise,
             "epochs": self.epochs,

@@ -3,6 +3,7 @@
 It needs the extra `ray`. No other file of prunecell imports this one, and this one imports Ray when it is called.
 """
 
+import math
 import os
 import re
 import time
@@ -15,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from prunecell.checks import check_count, check_mapping, check_number, check_seed
+from prunecell.choices import by_name
 from prunecell.described import shown
 from prunecell.disk.claim import alone_in
-from prunecell.errors import OptionError, OptionTypeError, check_count, check_mapping, check_number, nearest, some
+from prunecell.errors import OptionError, OptionTypeError, nearest, some
 from prunecell.tuning.beginning import begin
 from prunecell.tuning.ending import end
 from prunecell.tuning.problem import Problem
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.search import Search
-from prunecell.tuning.trials import LOG, Log, Trial
+from prunecell.tuning.trials import LOG, Log, Trial, line_of
 
 if TYPE_CHECKING:
     from ray.tune import Callback, RunConfig, TuneConfig
@@ -32,13 +35,14 @@ RESULTS = "ray"
 """The folder within a search's folder in which Ray writes its own results."""
 
 _CHECKS: Mapping[str, Callable[[object], None]] = {
-    "seed": lambda value: check_count("seed", value),
+    "seed": check_seed,
     "epochs": lambda value: check_count("epochs", value, low=1),
     "lr": lambda value: check_number("lr", value, low=0, open_low=True),
 }
 """What a space may hold -> what refuses a value of it."""
 
 
+@by_name("space", "cpus", example="RayTune(space={'seed': [0, 1, 2]}, cpus=2)")
 @dataclass(frozen=True, kw_only=True)
 class RayTune:
     """An engine: `tune(..., engine=RayTune())` lets each strategy search in a process of its own.
@@ -113,7 +117,10 @@ class RayTune:
                 ),
                 param_space={"strategy": strategies, **space},
                 tune_config=self.tune_config or tune.TuneConfig(metric="best_bytes", mode="min"),
-                run_config=replace(run, callbacks=[*(run.callbacks or ()), _telling(watch, problem.judge.told)]),
+                run_config=replace(
+                    run,
+                    callbacks=[*(run.callbacks or ()), _watching(watch, problem.judge.told, log.facts["dense_bytes"])],
+                ),
             ).fit()
         all_results = [results[n] for n in range(len(results))]
         failed = {_name(one.config or {}): getattr(one.error, "cause", one.error) for one in all_results if one.error}
@@ -209,11 +216,11 @@ def _name(config: Mapping[str, Any]) -> str:
     return "-".join(re.sub(r"[^\w.=-]+", "-", word).strip("-") for word in words)
 
 
-def _telling(watch: Callable[[str], None], told: Callable[[float], str]) -> "Callback":
+def _watching(watch: Callable[[str], None], told: Callable[[float], str], dense_bytes: int) -> "Callback":
     """What tells, in this process, what Ray is told of each model but the dense one."""
     from ray.tune import Callback  # noqa: PLC0415
 
-    class Telling(Callback):
+    class Watching(Callback):
         """Ray calls it, and keeps a copy on the disk, which tells nobody."""
 
         def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
@@ -223,12 +230,21 @@ def _telling(watch: Callable[[str], None], told: Callable[[float], str]) -> "Cal
             """Tell of a model."""
             if not result["trial"]:
                 return
-            size = f"{result['bytes']:,.0f} bytes" if result["bytes"] == result["bytes"] else "no file"
-            words = f"{_name(result['config']):<30} {result['knob']:<9.3g} {size:>17}  {told(result['quality'])}"
-            verdict = "good enough" if result["passed"] else "too bad"
-            watch(f"{words}  {result['seconds']:5.0f} s  {verdict}")
+            one = Trial(
+                number=result["trial"],
+                strategy=_name(result["config"]),
+                knob=result["knob"],
+                n_bytes=None if math.isnan(result["bytes"]) else int(result["bytes"]),
+                quality=result["quality"],
+                passed=bool(result["passed"]),
+                stopped="",
+                seconds=result["seconds"],
+                file="",
+                recipe="",
+            )
+            watch(line_of(one, width=30, dense_bytes=dense_bytes, quality=told(one.quality)))
 
-    return Telling()
+    return Watching()
 
 
 def _merged(log: Log, folder: Path) -> Iterator[Trial]:

@@ -41,7 +41,7 @@ class Tuned:
 
     @property
     def recipe(self) -> str:
-        """Python text that makes such a model from the dense one, to paste; it needs a `model` and a `train` loader."""
+        """Python text that makes this model of the dense one, bit for bit; it needs a `model` and a `train` loader."""
         return self.best.recipe
 
     @property

@@ -18,7 +18,7 @@ from prunecell.tuning.ending import draw, end
 from prunecell.tuning.problem import Problem
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.strategies import Strategy
-from prunecell.tuning.trials import Log, Trial, best_of, file_of
+from prunecell.tuning.trials import Log, Trial, best_of, file_of, line_of
 
 Engine = Callable[[Problem, Path, Callable[[str], None], float], Tuned]
 """(problem, its folder, what is told each line, when the call began) -> what was found; the folder is locked."""
@@ -160,11 +160,8 @@ class Search:
     def _tell(self, log: Log, number: int) -> None:
         """Tell of a trial, and whether it was the best until then."""
         trial, best = log.trials[number], best_of(log.trials[: number + 1])
-        size = "no file" if trial.n_bytes is None else f"{trial.n_bytes:,} bytes"
-        ratio = "" if trial.n_bytes is None else f"{log.facts['dense_bytes'] / trial.n_bytes:.1f} x"
-        verdict = trial.stopped or ("good enough" if trial.passed else "too bad")
         smallest = ", the smallest so far" if trial is best and number else ""
-        words = f"{trial.strategy:<15} {trial.knob:<9.3g} {size:>17} {ratio:>8}"
         quality = self.problem.judge.told(trial.quality)
-        self.watch(f"{trial.number:>3} {words}  {quality}  {trial.seconds:5.0f} s  {verdict}{smallest}")
+        line = line_of(trial, width=15, dense_bytes=log.facts["dense_bytes"], quality=quality)
+        self.watch(f"{trial.number:>3} {line}{smallest}")
         self.report(trial, best)

@@ -42,7 +42,7 @@ class Trial:
         stopped: why the training was stopped; "" where it was not.
         seconds: wall clock.
         file: the archive's name in the folder, behind that of its search if there are several; "" where there is none.
-        recipe: Python text that makes such a model, to paste.
+        recipe: Python text that makes this model, bit for bit, to paste.
     """
 
     number: int
@@ -95,6 +95,22 @@ def file_of(number: int) -> str:
     'trial-007.pcell'
     """
     return f"trial-{number:03}.pcell"
+
+
+def line_of(trial: Trial, *, width: int, dense_bytes: int, quality: str) -> str:
+    """What is told of a trial in one line.
+
+    Args:
+        trial: that was made.
+        width: of the column of its strategy.
+        dense_bytes: of the dense model's state_dict.
+        quality: in words.
+    """
+    size = "no file" if trial.n_bytes is None else f"{trial.n_bytes:,} bytes"
+    ratio = "" if trial.n_bytes is None else f"{dense_bytes / trial.n_bytes:.1f} x"
+    verdict = trial.stopped or ("good enough" if trial.passed else "too bad")
+    words = f"{trial.strategy:<{width}} {trial.knob:<9.3g} {size:>17} {ratio:>8}"
+    return f"{words}  {quality}  {trial.seconds:5.0f} s  {verdict}"
 
 
 def pareto(trials: Iterable[Trial]) -> tuple[Trial, ...]:

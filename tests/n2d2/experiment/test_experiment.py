@@ -253,7 +253,7 @@ def test_a_job_learns_under_its_plan(path, data):
 
 def test_seeds_of_drawn_masks_differ_by_cell_and_by_seed():
     network = build(lenet(**{"PruningFiller=IterNonStruct": "PruningFiller=Random"}))
-    seeds = {spec.seed for seed in (0, 1) for spec in network.network.plan(seed).values()}
+    seeds = {spec.seed for seed in (0, 1) for spec in network.network.plan_of_cells(seed).values()}
     assert len(seeds) == 4
 
 

@@ -12,6 +12,7 @@ from n2d2 import ini
 from n2d2.cells import DeepNetCell
 from n2d2.cli import main
 from n2d2.experiment.experiment import build, read
+from n2d2.experiment.planning import planned as plan
 from n2d2.experiment.run import run
 from n2d2.files import read_masks
 from n2d2.network.network import read_network
@@ -151,6 +152,15 @@ def test_the_command_n2d2_shows_it_and_prunes_by_it(capsys):
 
 
 @pytest.mark.usefixtures("workplace")
+def test_it_is_made_once_however_many_cells_there_are(capsys, monkeypatch):
+    planned()
+    made = []
+    monkeypatch.setattr("n2d2.experiment.experiment.planned", lambda *of, **how: made.append(of) or plan(*of, **how))
+    assert "Pruning: 0.7 of all weights" in n2d2(capsys, "plan.ini")
+    assert len(made) == 1
+
+
+@pytest.mark.usefixtures("workplace")
 def test_a_learning_that_is_too_short_for_it_says_so(capsys):
     planned()
     out = n2d2(capsys, "plan.ini", "-learn-epoch", "1")
@@ -199,7 +209,9 @@ def test_a_network_that_is_sparser_already_stays_so(capsys):
     n2d2(capsys, "plan.ini", "-learn-epoch", "3")
     first = masks()
     planned(sparsity=0.8, name="less.ini")
-    n2d2(capsys, "less.ini", "-w", "weights", "-learn-epoch", "3")
+    out = n2d2(capsys, "less.ini", "-w", "weights", "-learn-epoch", "3")
+    sparsity = float(re.search(r"Pruning: (0\.\d+) of all weights by", out)[1])
+    assert sparsity == pytest.approx(0.9, abs=0.001)
     n_kept = [sum(int(mask.sum()) for mask in found.values()) for found in (first, masks())]
     assert n_kept[1] == pytest.approx(n_kept[0], abs=1)
 
@@ -210,4 +222,4 @@ def test_scripts_are_told_that_it_is_for_the_commands():
     with pytest.warns(ini.IniWarning, match=r"\[prunecell.Plan\] is for the commands"):
         model = DeepNetCell.load_from_INI("plan.ini")
     assert not model["fc1"].has_quantizer()
-    assert read("plan.ini").plan
+    assert any(read("plan.ini").plan.values())

@@ -9,7 +9,7 @@ from prunecell.allocation import AtLeast, PerLayer, erk, lamp, uniform
 from prunecell.criteria import taylor
 from prunecell.errors import OptionError, PlanError
 from prunecell.granularity import Blocks, filters
-from prunecell.schedules import SCHEDULES, Clock, Ending, Exponential, Iterative, Moving, OneCycle
+from prunecell.schedules import SCHEDULES, Clock, Exponential, Foreseen, Iterative, Moving, OneCycle
 
 
 def network():
@@ -44,7 +44,7 @@ ALLOCATIONS = {
 
 def test_all_our_schedules_say_what_they_come_to():
     for name, schedule in schedules(0.7).items():
-        assert isinstance(schedule, Ending), name
+        assert isinstance(schedule, Foreseen), name
         assert schedule.last == schedule(Clock(samples=10**6, steps=10**6)) == 0.7, name
     assert schedules(0.7).keys() == SCHEDULES.keys()
 

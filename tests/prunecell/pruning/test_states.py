@@ -42,14 +42,14 @@ def flat(value):
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_one_wrong_value_anywhere_is_refused_in_few_words_and_changes_nothing(name, mutants, refusal):
+def test_one_wrong_value_anywhere_is_refused_in_few_words_and_changes_nothing(name, mutants, state_refusal):
     model = net()
     part = PARTS[name](model)
     state = copy.deepcopy(part.state_dict())
     before = flat([state, dict(model.state_dict())])
     n_refused = n_taken = 0
     for changed in mutants(state):
-        if message := refusal(part, changed):
+        if message := state_refusal(part, changed):
             n_refused += 1
             assert len(message) < 2000, message[:300]
             assert flat([part.state_dict(), dict(model.state_dict())]) == before, message

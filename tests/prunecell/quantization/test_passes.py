@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prunecell.quantization.passes import Pass
-from prunecell.quantization.rules import IntRule, Price, RateRule
+from prunecell.quantization.rules import BitPrice, IntRule, RateRule
 
 SHAPES = [
     (1, 1),
@@ -87,7 +87,7 @@ def enter_slowly(passed, gradient, price):
 def test_before_a_step(level, shape, rule):  # noqa: ARG001 - which kernels run
     for fixed, price in itertools.product(
         (False, True),
-        [Price(lam=lam, only_growth=only) for lam in (0.0, 0.1, -0.1) for only in (False, True)],
+        [BitPrice(lam=lam, only_growth=only) for lam in (0.0, 0.1, -0.1) for only in (False, True)],
     ):
         passed, gradient = made(shape, RULES[rule](), fixed=fixed)
         latent, kept = passed.latent.clone(), gradient.clone()
@@ -125,7 +125,7 @@ def test_weights_that_others_wrote_have_new_latents(level, shape, rule):  # noqa
     other = torch.rand(shape) < 0.1
     passed.weight[other] = 0.7
     changed = passed.weight != written
-    passed.enter_(gradient, Price(lam=0.0, only_growth=False))
+    passed.enter_(gradient, BitPrice(lam=0.0, only_growth=False))
     wanted = torch.full(shape, 0.7) if isinstance(passed.rule, IntRule) else torch.full(shape, 0.7) / passed.step
     assert torch.equal(passed.weight, torch.where(changed, wanted, before))
     passed.leave_()

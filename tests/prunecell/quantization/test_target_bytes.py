@@ -84,6 +84,28 @@ def test_units_that_die_by_it_do_not_make_the_file_much_smaller(target):
     assert 0.85 * target < n_bytes <= target
 
 
+@pytest.mark.parametrize("target", [3000, 9000, 40_000])
+def test_a_size_that_takes_finer_steps_is_told_at_the_end(target):
+    told = (
+        rf"the model takes about [\d,]+ bytes where target_bytes={target:,} was given: a step size begins at the root"
+    )
+    with pytest.warns(RuntimeWarning, match=told) as caught:
+        n_bytes, accuracy = learned(Net(), RateSpec(target_bytes=target, steps=N_STEPS))
+    assert len(caught) == 1
+    assert n_bytes < 0.8 * target
+    assert accuracy > 0.8
+
+
+@pytest.mark.parametrize("target", [1, 1e9])
+def test_the_price_stays_a_number_however_long_a_size_is_out_of_reach(target):
+    quantizer = Quantizer(Net(), RateSpec(target_bytes=10_000, steps=10**7))
+    (group,) = quantizer._groups
+    for n in range(2000):
+        group._steer_lam(target, n / 2500)
+    assert 0 < group.lam < float("inf")
+    quantizer.load_state_dict(quantizer.state_dict())
+
+
 def test_it_is_met_beside_a_layer_that_a_pruner_has(recwarn):
     model = Net()
     model.wide = nn.Linear(128, 128)  # 65,536 bytes, before it is pruned

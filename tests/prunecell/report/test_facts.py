@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunecell import Pruner, PruneSpec, Static
+from prunecell import IntSpec, Pruner, PruneSpec, Quantizer, Static
 from prunecell.report import Report, WeightFacts
 
 
@@ -53,7 +53,7 @@ def test_it_stands_in_the_text_beside_that_of_the_prunable_part():
     )  # fmt: skip
     report = Report(weights=(facts,), n_parameters=1000, skipped=(("fc.bias", "a bias"),))
     assert "90.00%" in str(report)
-    assert report.notes()[0] == "whole model: 9.00% sparse, 90 of 1,000 parameters pruned"
+    assert report.notes()[0] == "whole model: 9.00% sparse, 90 of 1,000 parameters"
 
 
 def test_weights_that_are_not_connected_are_told():
@@ -63,6 +63,26 @@ def test_weights_that_are_not_connected_are_told():
     )  # fmt: skip
     notes = Report(weights=(facts,), n_parameters=1516).notes()
     assert notes[1:] == ["not connected, so not counted as weights: 900 of conv2.weight"]
+
+
+KEEPERS = {
+    "pruned": lambda model: Pruner(model, PruneSpec(schedule=Static(sparsity=0.5))),
+    "quantized": lambda model: Quantizer(model, IntSpec(bits=2)),
+}
+
+
+@pytest.mark.parametrize("done", KEEPERS)
+def test_a_report_says_what_was_done_and_nothing_of_what_was_not(done):
+    model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
+    report = KEEPERS[done](model).report()
+    (other,) = KEEPERS.keys() - {done}
+    assert f"not {done} (a bias): 0.bias" in report.notes()
+    assert other not in str(report)
+    assert json.loads(report.to_json())["done"] == done
+    n_zeros = int((model[0].weight == 0).sum())
+    assert n_zeros
+    assert report.notes()[0].endswith(f"sparse, {n_zeros} of 88 parameters")
+    assert [weight.target_sparsity for weight in report.weights] == [0.5 if done == "pruned" else None]
 
 
 def test_an_empty_report_divides_by_nothing():

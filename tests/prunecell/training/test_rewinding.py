@@ -208,12 +208,12 @@ def test_what_cannot_go_back_is_refused_by_name(mlp, given, message):
 
 
 @pytest.mark.parametrize("weights", [True, False])
-def test_a_wrong_state_is_refused_and_changes_nothing_or_is_taken(mlp, mutants, refusal, weights):
+def test_a_wrong_state_is_refused_and_changes_nothing_or_is_taken(mlp, mutants, state_refusal, weights):
     rewind = Run(mlp, weights=weights, solver=torch.optim.SGD).rewind
     n_refused = 0
     for changed in mutants(rewind.state_dict()):
         before = rewind._early
-        if message := refusal(rewind, changed):
+        if message := state_refusal(rewind, changed):
             n_refused += 1
             assert len(message) < 2000
             assert rewind._early is before

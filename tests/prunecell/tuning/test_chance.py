@@ -1,6 +1,7 @@
 """A model that is not trained is doubted, one that is trained is not, by accuracy and by loss."""
 
 import copy
+import inspect
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 import prunecell as pc
 from prunecell.tuning.chance import doubt
 from prunecell.tuning.quality import Allowance, Judge
+from prunecell.tuning.search import in_turn
 from prunecell.tuning.strategies import OneShot
 
 
@@ -115,9 +117,21 @@ def test_outputs_without_a_mean_are_not_doubted(outputs):
     assert doubted(Odd(), batches, **how) is None
 
 
-def test_tune_warns_before_it_begins_and_not_when_it_goes_on(data, tmp_path):
+def deeper(*asked):
+    """An engine of the user's own."""
+
+    def even_deeper():
+        return in_turn(*asked)
+
+    return even_deeper()
+
+
+@pytest.mark.parametrize("engine", [in_turn, deeper])
+def test_tune_warns_in_the_line_that_calls_it_before_it_begins_and_not_when_it_goes_on(data, tmp_path, engine):
     settings = {"max_drop": 90, "epochs": 1, "strategies": [OneShot()], "folder": tmp_path, "watch": None}
+    settings["engine"] = engine
+    here = inspect.currentframe().f_lineno + 2
     with pytest.warns(UserWarning, match=r"the dense model's accuracy is .*is the model trained") as told:
         pc.tune(fresh(), **data, **settings)
-    assert [one.filename for one in told] == [__file__]
+    assert [(one.filename, one.lineno) for one in told] == [(__file__, here)]
     assert math.isfinite(pc.tune(fresh(), **data, **settings).ratio)

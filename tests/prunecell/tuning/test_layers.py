@@ -77,6 +77,8 @@ def test_it_prints_as_a_table_and_draws_a_picture(found, tmp_path, monkeypatch):
     assert (tmp_path / "layers.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(OptionError, match="must not have the ending"):
         found.draw(tmp_path / "layers.pcell")
+    with pytest.raises(OptionError, match=r"a picture is a PNG file: let its name end in \.png, not in '\.xyz'"):
+        found.draw(tmp_path / "layers.xyz")
 
 
 def test_what_is_wrong_is_refused(trained, data, found):

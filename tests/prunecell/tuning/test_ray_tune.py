@@ -152,6 +152,8 @@ WRONG = {
     "a number": ({"space": {"seed": 3}}, r"space\['seed'\]=3 is illegal: it must be a list, or a domain of Ray"),
     "nothing": ({"space": {"seed": []}}, r"space\['seed'\]=\[\] is illegal: it must be a list"),
     "no seed": ({"space": {"seed": [0, -1]}}, "seed=-1 is illegal"),
+    "a seed that tune refuses": ({"space": {"seed": [1 << 32]}}, "seed=4294967296 is illegal"),
+    "another field": ({"cpu": 2}, "RayTune has no field 'cpu'; did you mean 'cpus'?"),
     "no epochs": ({"space": {"epochs": [0]}}, "epochs=0 is illegal"),
     "no rate": ({"space": {"lr": [0.0]}}, r"lr=0\.0 is illegal"),
     "no space": ({"space": [1]}, "space is a list: it must be a mapping"),

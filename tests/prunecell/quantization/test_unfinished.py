@@ -1,5 +1,6 @@
 """A Quantizer that lets go says what was not reached, once, and nothing where nothing was missed."""
 
+import copy
 import re
 
 import pytest
@@ -69,6 +70,18 @@ def test_before_that_it_is_told_where_the_training_stands(whole, n_steps, now, p
 )
 def test_steps_that_it_was_not_told_of_are_counted(spec, n_steps, told, message):
     assert re.search(message, warned(trained(spec, n_steps, told)))
+
+
+def _loaded(quantizer):
+    fresh = trained(SPECS["20 steps"], 0)
+    fresh.load_state_dict(quantizer.state_dict())
+    return fresh
+
+
+@pytest.mark.parametrize("way", [_loaded, copy.deepcopy])
+def test_what_was_told_before_a_run_went_on_is_known(way):
+    quantizer = way(trained(SPECS["20 steps"], 12))
+    assert re.search("stands at 12 of 20 steps, .*: train on, or give the spec a shorter training$", warned(quantizer))
 
 
 def test_few_bits_wait_for_nothing():

@@ -24,11 +24,11 @@ _PLACES = 8
 _SEED = 0
 
 
-def data_told(loader: Batches) -> str:
+def fingerprint_of(loader: Batches) -> str:
     """A text that differs where the data does, as far as some of its items tell.
 
     >>> batches = [(torch.zeros(2, 3), torch.zeros(2))] * 5
-    >>> data_told(batches) == data_told(list(batches)), data_told(batches[:4]).partition(",")[0]
+    >>> fingerprint_of(batches) == fingerprint_of(list(batches)), fingerprint_of(batches[:4]).partition(",")[0]
     (True, 'batches: 4')
     """
     if not isinstance(loader, DataLoader):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prunecell.report.options import as_options
+from prunecell.console.options import as_options
 
 OPTIONS = {"key": "--key", "max_drop": "--max-drop", "max": "--max", "folder": "--out"}
 
@@ -18,6 +18,11 @@ OPTIONS = {"key": "--key", "max_drop": "--max-drop", "max": "--max", "folder": "
         ("exactly one of max_drop and max", "exactly one of --max-drop and max"),
         ("the key of a keyed monkey=1", "the key of a keyed monkey=1"),
         ("'key=1' and a/key=1 and -key=1", "'key=1' and a/key=1 and -key=1"),
+        (
+            "max_drop=2: tune(net, max_drop=1, key=f(max_drop=2))",
+            "--max-drop 2: tune(net, max_drop=1, key=f(max_drop=2))",
+        ),
+        ("pc.tune(max_drop=1) or max_drop=2 (max_drop=3)", "pc.tune(max_drop=1) or --max-drop 2 (--max-drop 3)"),
         ("folder='x' is illegal: x/max_drop.pth, max_drop.pth", "--out 'x' is illegal: x/max_drop.pth, max_drop.pth"),
     ],
 )

@@ -1,6 +1,7 @@
 """A Pruner that lets go says what was not reached, once, and nothing where nothing was missed."""
 
 import copy
+import pickle
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from prunecell import Cubic, Lowest, Pruner, PruneSpec, Static
 from prunecell.criteria import CRITERIA, magnitude, movement, synflow, taylor
 from prunecell.errors import OptionError, UnfinishedWarning
 from prunecell.fillers import RigL
+from prunecell.granularity import filters
 from prunecell.schedules import SCHEDULES, Exponential, Gradual, Iterative, Moving, OneCycle
 
 ENDING = {  # each over after 20 steps of 4 samples
@@ -101,6 +103,32 @@ def test_steps_that_the_pruner_was_not_told_of_are_counted(schedule, n_steps, to
     assert re.search(message, warned(run.pruner))
 
 
+def _loaded(run):
+    fresh = Run(PruneSpec(schedule=Cubic(sparsity=0.8, steps=20)))
+    fresh.pruner.load_state_dict(run.pruner.state_dict())
+    return fresh
+
+
+WAYS_ON = {"a state": _loaded, "a copy": copy.deepcopy, "a pickle": lambda run: pickle.loads(pickle.dumps(run))}  # noqa: S301
+"""In which another process, or another object, goes on."""
+
+
+@pytest.mark.parametrize("way", WAYS_ON)
+@pytest.mark.parametrize(
+    ("n_steps", "message"),
+    [
+        (0, r"stands at 7 of 20 steps, .*: train on, or let the schedule end earlier$"),
+        (3, r"stands at 7 of 20 steps, .*: pruner\.step\(n_samples\) was never called in 3 steps of the optimizer"),
+    ],
+)
+def test_what_was_told_before_a_run_went_on_is_known(way, n_steps, message):
+    run = Run(PruneSpec(schedule=Cubic(sparsity=0.8, steps=20)))
+    run.train(7)
+    run = WAYS_ON[way](run)
+    run.train(n_steps, lambda _: False)
+    assert re.search(message, warned(run.pruner))
+
+
 def test_a_clock_that_was_told_of_all_samples_in_few_calls_missed_nothing():
     run = Run(PruneSpec(schedule=Cubic(sparsity=0.8, epochs=2)))
     run.train(20, lambda _: False)
@@ -128,6 +156,28 @@ def test_a_last_batch_that_is_left_out_counts_where_it_changes_something(n_updat
         assert "995 of 1,000 samples, 0.00% pruned where 80.00% was asked for" in warned(run.pruner)
     else:
         run.pruner.finalize()
+
+
+ALL_GONE = {  # no more weights are to go, though the schedule goes on
+    "rounded up": (PruneSpec(schedule=Cubic(sparsity=0.8, epochs=2)), 75),
+    "whole filters": (PruneSpec(schedule=Cubic(sparsity=0.7, epochs=2), filler=Lowest(granularity=filters)), 72),
+    "none is asked for": (PruneSpec(schedule=Cubic(sparsity=0.0, epochs=2)), 8),
+    "none moves": (PruneSpec(schedule=Moving(sparsity=0.0, every=5, steps=20)), 8),
+}
+
+
+@pytest.mark.parametrize("case", ALL_GONE)
+def test_where_no_more_weights_are_to_go_nothing_is_told(case):
+    spec, n_samples = ALL_GONE[case]
+    run = Run(spec)
+    run.pruner.step(n_samples // 2)
+    run.pruner.step(n_samples - n_samples // 2)
+    before = run.pruner.sparsity
+    copied = copy.deepcopy(run)
+    copied.pruner.step(40)
+    copied.pruner.step(40)
+    assert copied.pruner.sparsity == before
+    run.pruner.finalize()
 
 
 @pytest.mark.parametrize("how", ["state", "deepcopy"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from prunecell.tuning.telling import data_told
+from prunecell.tuning.fingerprint import fingerprint_of
 
 X, Y = torch.arange(240.0).view(40, 6), torch.arange(40) % 4
 
@@ -84,16 +84,16 @@ LOADERS = {
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_same_data_is_told_alike_whatever_was_drawn(name):
     loader = LOADERS[name]()
-    first = data_told(loader)
+    first = fingerprint_of(loader)
     torch.manual_seed(7)
     random.seed(7)
     np.random.seed(7)  # noqa: NPY002
     next(iter(loader))
-    assert data_told(loader) == first == data_told(LOADERS[name]())
+    assert fingerprint_of(loader) == first == fingerprint_of(LOADERS[name]())
 
 
 def test_shuffling_says_nothing():
-    assert len({data_told(LOADERS[name]()) for name in ("in order", "shuffled", "by a generator", "workers")}) == 1
+    assert len({fingerprint_of(LOADERS[name]()) for name in ("in order", "shuffled", "by a generator", "workers")}) == 1
 
 
 @pytest.mark.parametrize("name", LOADERS)
@@ -109,19 +109,19 @@ def test_all_random_generators_are_left_alone(name):
     seed()
     expected = drawn()
     seed()
-    data_told(LOADERS[name]())
+    fingerprint_of(LOADERS[name]())
     assert drawn() == expected
 
 
 def test_another_process_tells_the_same():
     code = (
         "import torch; from torch.utils.data import DataLoader, TensorDataset\n"
-        "from prunecell.tuning.telling import data_told\n"
+        "from prunecell.tuning.fingerprint import fingerprint_of\n"
         "data = TensorDataset(torch.arange(240.0).view(40, 6), torch.arange(40) % 4)\n"
-        "print(data_told(DataLoader(data, 8, shuffle=True)))"
+        "print(fingerprint_of(DataLoader(data, 8, shuffle=True)))"
     )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    assert found == data_told(LOADERS["shuffled"]())
+    assert found == fingerprint_of(LOADERS["shuffled"]())
 
 
 OTHERS = {
@@ -142,5 +142,5 @@ OTHERS = {
 
 
 def test_other_data_is_told_differently():
-    told = [data_told(loader) for loader in (LOADERS["in order"](), *OTHERS.values())]
+    told = [fingerprint_of(loader) for loader in (LOADERS["in order"](), *OTHERS.values())]
     assert len(set(told)) == len(told)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from prunecell.report.terminal import as_a_command, columns_of, listed, shortened, visible, visible_lines
+from prunecell.console.terminal import as_a_command, columns_of, listed, shortened, visible, visible_lines
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z", "M"]), max_size=60)
 
@@ -48,7 +48,7 @@ def test_what_is_visible_is_printable_and_tells_all(text):
 
 @pytest.mark.parametrize("width", [40, 60, 80, None])
 def test_columns_fit_a_terminal_where_words_can_be_shortened(width, monkeypatch):
-    monkeypatch.setattr("prunecell.report.terminal.terminal_width", lambda: width)
+    monkeypatch.setattr("prunecell.console.terminal.terminal_width", lambda: width)
     rows = [("layer", "n", "connected to"), ("a_layer_of_a_long_name" * 2, "1,605,632", "another_layer_of_a_name" * 2)]
     lines = columns_of(rows, words=(0, 2))
     assert "1,605,632" in lines[1]
@@ -58,7 +58,7 @@ def test_columns_fit_a_terminal_where_words_can_be_shortened(width, monkeypatch)
 
 @pytest.mark.parametrize("width", [30, 40, 80])
 def test_where_a_name_would_be_too_short_it_stands_whole_above_its_row(width, monkeypatch):
-    monkeypatch.setattr("prunecell.report.terminal.terminal_width", lambda: width)
+    monkeypatch.setattr("prunecell.console.terminal.terminal_width", lambda: width)
     names = [f"layers.{n}.attention.q_proj" for n in range(3)]
     lines = columns_of([("layer", "n"), *((name, "1,605,632 of 16,056,320") for name in names)])
     assert len(lines) == 4
@@ -71,7 +71,7 @@ def test_where_a_name_would_be_too_short_it_stands_whole_above_its_row(width, mo
 def test_a_list_hides_two_names_or_none_and_a_pipe_gets_all(n, monkeypatch):
     names = [f"fc{k}.layer.bias" for k in range(n)]
     assert listed(names) == ", ".join(names)
-    monkeypatch.setattr("prunecell.report.terminal.terminal_width", lambda: 80)
+    monkeypatch.setattr("prunecell.console.terminal.terminal_width", lambda: 80)
     assert listed(names) == ", ".join(names if n <= 5 else names[:4]) + (f" and {n - 4} more" if n > 5 else "")
 
 
