@@ -46,7 +46,7 @@ def missed(groups: Sequence[Group], clock: Clock, untold: str) -> str:
     Args:
         groups: of one Pruner.
         clock: of now.
-        untold: what to say of calls that were left out; empty: none were.
+        untold: what to say of calls that were left out, or told of too little; empty: none were.
     """
     early = [group for group in groups if _is_early(group, clock)]
     if not early:

@@ -156,15 +156,16 @@ class Quantizer:
             StateError: this quantizer was finalized, or a weight is no longer the model's; or weights have gradients,
                 but no optimizer was attached; or inf or NaN stands in a weight, because the training diverged. The
                 clock stands still then.
+            OptionError: the step is of more samples than an epoch. Nothing was changed.
         """
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
+        clock = self._clock.stepped(int(n_samples))
         self._steps.tell()
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
-        clock = self._clock.advanced(int(n_samples))
         self._advance(clock)
         self._clock = clock
 
@@ -252,10 +253,9 @@ class Quantizer:
             if short:
                 warnings.warn(short, RuntimeWarning, stacklevel=2)
         if missed and not (early or self._finalized):
-            hint = (
-                self._steps.untold("quantizer", n_counted=self._clock.steps)
-                or "train on, or give the spec a shorter training"
-            )
+            untold = self._steps.untold("quantizer", n_counted=self._clock.steps)
+            miscounted = self._clock.miscounted if any(_counting(self._groups)) else ""
+            hint = untold or miscounted or "train on, or give the spec a shorter training"
             warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()

@@ -109,9 +109,7 @@ class IntSpec:
     bits: int = 8
 
     def __post_init__(self) -> None:
-        check_count("bits", self.bits, low=2)
-        if self.bits > MOST_BITS:
-            raise OptionError(f"bits={self.bits!r} is illegal: it must be a whole number in [2, {MOST_BITS}]")
+        check_count("bits", self.bits, low=2, high=MOST_BITS)
 
     def __repr__(self) -> str:
         return shown(self)

@@ -18,10 +18,11 @@ from prunecell.fillers import Traits, exact_count
 from prunecell.graph.tracing import Example, check_unwatched
 from prunecell.memory import check_apart
 from prunecell.names import check_undistributed, unwrapped
-from prunecell.plan.resolve import Key
+from prunecell.plan.resolve import Key, resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner
 from prunecell.pruning.calibration import CalibrationBatches, Loss
+from prunecell.pruning.hooks import pruned_by
 from prunecell.schedules import Static
 from prunecell.structured.coupled import Twin
 from prunecell.structured.inputs import Inputs, others_of
@@ -149,7 +150,14 @@ def _scores(
     """Name of a weight -> the scores of its elements. A Pruner collects what they need, and changes nothing."""
     listener = _Listener(criterion)
     spy = PruneSpec(schedule=Static(sparsity=0.0), filler=listener)
-    pruner = Pruner(model, {key: None if spec is None else spy for key, spec in plan.items()})
+    spied = {key: None if spec is None else spy for key, spec in plan.items()}
+    for target in resolve(model, spied)[0]:
+        if pruned_by(target.parameter) is not None:
+            raise OptionError(
+                f"{target.name!r} cannot be made smaller: a Pruner that is in use holds it, and would not follow:"
+                " finalize() that Pruner first, and make a new one afterwards"
+            )
+    pruner = Pruner(model, spied)
     try:
         if needs_of(criterion):
             if batches is None or loss is None:
@@ -275,11 +283,8 @@ class _Run(NamedTuple):
         elif self.inputs.called:
             why = f"something reads its units otherwise{self.inputs.called}"
         else:
-            why = (
-                "something reads its units in training only"
-                if self.training
-                else "a size is written in the model's code"
-            )
+            code = "a size is written in the model's code (not x.view(-1, 6272), but x.flatten(1) fits any size)"
+            why = "something reads its units in training only" if self.training else code
         return f"the smaller model, because {why},"
 
 

@@ -88,7 +88,13 @@ def shapes_of(
         return [tensor.shape for tensor in tensors_in(model(*inputs))]
     except Exception as error:  # the model's own code
         when = " in training" if training else ""
-        raise OptionError(f"{called} cannot be run with example{when}: {quoted(str(error), 300)}") from error
+        told = quoted(str(error).partition("\n")[0], 300)
+        if called == "the model" and not training:
+            told = (
+                f"{told}; example is a tensor or the tuple of all inputs, as x[:1] of a batch (x, y): no loader, no"
+                " batch with its labels, and no shape"
+            )
+        raise OptionError(f"{called} cannot be run with example{when}: {told}") from error
 
 
 @contextmanager
