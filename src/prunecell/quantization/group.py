@@ -165,18 +165,18 @@ class Group:
                 f" {after - self.n_bytes:,} are for what this spec does not quantize. No weight was cut. Ask for more"
                 " bytes, or quantize more"
             )
-        remedy = "train longer, begin with a larger lam, or ask for more bytes"
         if before > _TOO_MUCH * target:
             return (
                 f"the price did not bring the model to target_bytes={target:,}: it took about {before:,} bytes at"
                 f" {FREEZE:.0%} of the training, with lam at {self.lam:.2g}, and was cut to {after:,} by zeroing its"
-                f" smallest weights, which may cost accuracy: {remedy}"
+                f" smallest weights, which may cost accuracy: train longer, begin with a larger lam, or ask for more"
+                " bytes"
             )
         empty = [w.name for w in self.weights if w.latent.ndim > 1 and not bool(w.integers.any())]
         if empty:
             return (
                 f"target_bytes={target:,} leaves nothing of {', '.join(map(quoted, empty))}: with lam at"
-                f" {self.lam:.2g} all of its weights became zero: {remedy}"
+                f" {self.lam:.2g} all of its weights became zero: train longer, or ask for more bytes"
             )
         return ""
 
