@@ -38,19 +38,22 @@ def _range(low: float, high: float, *, open_low: bool) -> str:
     return "a finite number" if low == -math.inf else f"a finite number {'>' if open_low else '>='} {low}"
 
 
-def check_count(name: str, value: object, *, low: int = 0) -> None:
-    """Refuse, by name, a value that is not a whole number of at least `low`.
+def check_count(name: str, value: object, *, low: int = 0, high: int | None = None) -> None:
+    """Refuse, by name, a value that is not a whole number >= `low`, or in [low, high].
 
     Raises:
         OptionTypeError: `value` is not an integer.
-        OptionError: it is smaller than `low`.
+        OptionError: it is out of range.
+
+    >>> check_count("bits", 1, low=2, high=8)
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: bits=1 is illegal: it must be a whole number in [2, 8]
     """
+    legal = f"it must be a whole number {f'>= {low}' if high is None else f'in [{low}, {high}]'}"
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionTypeError(
-            f"{name}={quoted(value)} is illegal: it must be a whole number >= {low}, not {typed(value)}"
-        )
-    if value < low:
-        raise OptionError(f"{name}={quoted(value)} is illegal: it must be a whole number >= {low}")
+        raise OptionTypeError(f"{name}={quoted(value)} is illegal: {legal}, not {typed(value)}")
+    if not low <= int(value) <= (math.inf if high is None else high):
+        raise OptionError(f"{name}={quoted(value)} is illegal: {legal}")
 
 
 LARGEST_SEED = 2**32 - 1
@@ -66,10 +69,9 @@ def check_seed(value: object) -> None:
 
     >>> check_seed(1 << 32)
     Traceback (most recent call last):
-    prunecell.errors.OptionError: seed=4294967296 is illegal: it must be a number in [0, 4294967295]
+    prunecell.errors.OptionError: seed=4294967296 is illegal: it must be a whole number in [0, 4294967295]
     """
-    check_count("seed", value)
-    check_number("seed", value, low=0, high=LARGEST_SEED)
+    check_count("seed", value, high=LARGEST_SEED)
 
 
 def check_texts(name: str, value: object) -> tuple[str, ...]:

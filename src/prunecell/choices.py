@@ -5,11 +5,14 @@ from contextlib import suppress
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from functools import wraps
-from typing import TypeVar
+from inspect import Parameter, signature
+from typing import ParamSpec, TypeVar
 
 from prunecell.errors import OptionTypeError, PrunecellError, UnknownNameError, nearest, quoted, typed
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def chosen(option: str, name: object, table: Mapping[str, _T]) -> _T:
@@ -67,6 +70,52 @@ def by_name(*order: str, example: str) -> Callable[[type[_T]], type[_T]]:
         return cls
 
     return checked
+
+
+def names_needed(*order: str, example: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Make a function refuse values without names, where it takes them by name only, with the call that is right.
+
+    Args:
+        order: the parameters that values without names are taken for in the message, those with places first.
+        example: a right call.
+
+    Raises:
+        OptionTypeError: (when it is called) there are more values without names than it takes.
+
+    >>> @names_needed("model", "sparsity", example="plan(model, sparsity=0.9)")
+    ... def plan(model, *, sparsity=0.5): ...
+    >>> plan("net", 0.9)
+    Traceback (most recent call last):
+    prunecell.errors.OptionTypeError: plan takes its values by name: plan(model, sparsity=0.9)
+    """
+
+    def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        kinds = [parameter.kind for parameter in signature(function).parameters.values()]
+        n_places = sum(kind is not Parameter.KEYWORD_ONLY for kind in kinds)
+
+        @wraps(function)
+        def call(*values: _P.args, **given: _P.kwargs) -> _R:
+            if len(values) > n_places:
+                called = function.__name__
+                free = [name for name in order[n_places : len(values)] if name not in given]
+                if len(values) > len(order) or len(free) < len(values) - n_places:
+                    raise OptionTypeError(f"{called} takes its values by name: for example {example}")
+                places = [*order[:n_places]]
+                pairs = [
+                    f"{one}={_word_or_name(one, value)}"
+                    for one, value in [*zip(free, values[n_places:], strict=True), *given.items()]
+                ]
+                raise OptionTypeError(f"{called} takes its values by name: {called}({', '.join([*places, *pairs])})")
+            return function(*values, **given)
+
+        return call
+
+    return checked
+
+
+def _word_or_name(name: str, value: object) -> str:
+    """A number or text as it is; of what is larger, the name."""
+    return _word(value) if isinstance(value, int | float | str | type(None)) else name
 
 
 def _check_call(

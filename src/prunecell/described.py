@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from prunecell.errors import StateError, UnknownNameError, nearest, quoted, some, typed
+from prunecell.memory import flat
 
 _DEEPEST = 16
 _WIDTH = 200  # characters of a value in a message
@@ -168,8 +169,8 @@ def _constant(constant: object) -> object:
 
 
 def _array(value: "Tensor | np.ndarray[Any, Any]") -> dict[str, Any]:
-    array = value.detach().cpu().contiguous() if isinstance(value, Tensor) else torch.from_numpy(value.copy())
-    data = array.reshape(-1).view(torch.uint8).numpy().tobytes()
+    array = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(value.copy())
+    data = flat(array).view(torch.uint8).numpy().tobytes()
     return {"dtype": str(array.dtype), "shape": list(array.shape), "crc32": zlib.crc32(data)}
 
 

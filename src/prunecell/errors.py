@@ -11,7 +11,7 @@ PrunecellError
 └── DivergedError    (ArithmeticError) training came to nothing
 
 NothingSparseWarning (UserWarning)  compact_ made no layer sparse
-UnfinishedWarning    (UserWarning)  a Pruner or Quantizer let go of a model before it was done
+UnfinishedWarning    (UserWarning)  a Pruner, Quantizer or Sharing let go of a model before it was done, or undone
 """
 
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ class NothingSparseWarning(UserWarning):
 
 
 class UnfinishedWarning(UserWarning):
-    """A Pruner or Quantizer let go of a model before it was done; the message says where it stands."""
+    """A Pruner, Quantizer or Sharing let go of a model before it was done, or undone; the message says what to do."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

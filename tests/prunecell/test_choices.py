@@ -15,6 +15,7 @@ import prunecell.plan.spec
 from prunecell.allocation import ALLOCATIONS, AtLeast
 from prunecell.checks import check_count, check_number, check_path, check_texts
 from prunecell.choices import check_callable, chosen
+from prunecell.codecs.modes import SharedValues
 from prunecell.described import rebuilt
 from prunecell.errors import OptionError, OptionTypeError, PrunecellError, UnknownNameError
 from prunecell.fillers import FILLERS
@@ -214,3 +215,39 @@ def test_a_percentage_is_recognised(given, hint):
 def test_dimensions_that_are_no_tuple_are_refused(dims):
     with pytest.raises(OptionTypeError, match="it must be a tuple of dimensions, such as"):
         Slices(dims=dims)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda net: prunecell.tune(net, [], []),
+            "tune takes its values by name: tune(model, train=train, validation=",
+        ),
+        (lambda net: prunecell.tune(net, [], max_drop=1), "tune(model, train=train, max_drop=1)"),
+        (lambda net: prunecell.default_plan(net, 0.9, 3), "default_plan(model, sparsity=0.9, epochs=3)"),
+        (
+            lambda net: prunecell.default_plan(net, 0.9, 3, 4),
+            "for example default_plan(model, sparsity=0.95, epochs=10)",
+        ),
+        (lambda net: prunecell.default_plan(net, 0.9, sparsity=3), "for example default_plan(model, sparsity=0.95"),
+    ],
+)
+def test_a_function_that_takes_names_shows_the_call(call, message):
+    with pytest.raises(OptionTypeError, match=re.escape(message)):
+        call(prunecell.Static)
+
+
+RANGES = {
+    "IntSpec": (lambda bits: prunecell.IntSpec(bits=bits), 2),
+    "share_": (lambda bits: prunecell.share_(torch.nn.Linear(4, 4), bits=bits), 1),
+    "SharedValues": (lambda bits: SharedValues(bits=bits), 1),
+}
+
+
+@pytest.mark.parametrize("bits", [-1, 0, 9, 16, 1 << 70, 2.0, "8", True, None])
+@pytest.mark.parametrize("taker", RANGES)
+def test_a_count_out_of_a_range_is_told_by_the_whole_range(taker, bits):
+    take, low = RANGES[taker]
+    with pytest.raises((OptionError, OptionTypeError), match=rf"it must be a whole number in \[{low}, 8\]"):
+        take(bits)

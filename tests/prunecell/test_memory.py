@@ -1,6 +1,8 @@
 """Parameters in one memory: refused by all that writes to weights, before anything is changed."""
 
 import copy
+import itertools
+import math
 import re
 
 import pytest
@@ -17,9 +19,9 @@ from prunecell import (
     Static,
     share_,
 )
-from prunecell.errors import OptionError
+from prunecell.errors import OptionError, StateError
 from prunecell.graph import chains_of, fold_batchnorm_, remove_dead_, sort_units_
-from prunecell.memory import overlapping
+from prunecell.memory import check_ties, flat, laid_out_as, overlapping, shares_within
 from prunecell.structured import RemoveSpec, remove_
 
 X = torch.zeros(4, 8)
@@ -68,6 +70,18 @@ def _expanded():
     return model
 
 
+def _windows():
+    model = net()
+    model[0].weight = nn.Parameter(torch.randn(15).unfold(0, 8, 1))
+    return model
+
+
+def _windows_that_miss_one():
+    model = net()
+    model[0].weight = nn.Parameter(torch.randn(64).as_strided((8, 8), (7, 2)))
+    return model
+
+
 def _columns_of_one():
     model, both = net(), torch.randn(8, 16)
     model[0].weight, model[3].weight = nn.Parameter(both[:, :8]), nn.Parameter(both[:, 8:])
@@ -92,6 +106,8 @@ TOGETHER = {
     "a row as bias": _a_row_as_bias,
     "a column as bias": _a_column_as_bias,
     "expanded": _expanded,
+    "windows": _windows,
+    "windows that miss one": _windows_that_miss_one,
     "parts that overlap by one": lambda: _flat(127, {0: 0, 3: 63}),
     "a large one across two": lambda: _flat(256, {0: 0, 3: 32, 5: 64}),
 }
@@ -195,9 +211,10 @@ def test_what_the_plan_leaves_alone_may_lie_in_one_memory():
 
 
 def slow(tensors):
-    """Which of some views of one buffer overlap: by the numbers of their elements."""
+    """Which of some views of one buffer overlap, with others or within: by the numbers of their elements."""
     places = [set(index.flatten().tolist()) for index in tensors]
-    return {i for i, one in enumerate(places) for j, other in enumerate(places) if i != j and one & other}
+    within = {i for i, (index, place) in enumerate(zip(tensors, places, strict=True)) if len(place) < index.numel()}
+    return within | {i for i, one in enumerate(places) for j, other in enumerate(places) if i != j and one & other}
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -213,9 +230,73 @@ def test_overlaps_are_those_of_the_elements(seed):
         sizes, strides = [draw(1, 5) for _ in range(3)], [draw(1, 12) for _ in range(3)]
         reach = sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
         forms.append((sizes, strides, draw(0, 199 - reach)))
+    forms.append(([draw(1, 4) for _ in range(2)], [6, draw(2, 5)], 175))  # rarely in one memory with others
     views = [buffer.as_strided(*form) for form in forms]
     found = overlapping(views)
     assert {i for i, view in enumerate(views) if id(view) in found} == slow([numbers.as_strided(*f) for f in forms])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_lies_within_itself_is_that_of_the_elements(seed):
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.arange(400)
+    for _ in range(20):
+        sizes, strides = (
+            torch.randint(low, high, (3,), generator=generator).tolist() for low, high in [(1, 5), (0, 30)]
+        )
+        index = numbers.as_strided(sizes, strides)
+        assert shares_within(index) == (len(set(index.flatten().tolist())) < index.numel())
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (), (1, 3), (3, 1), (2, 3), (2, 2, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8, torch.complex64], ids=str)
+def test_flat_tensors_are_seen_as_bytes_whatever_their_strides(shape, dtype):
+    buffer = torch.arange(600).to(dtype)
+    for strides in itertools.product([1, 2, 3, 5, 7, 40], repeat=len(shape)):
+        tensor = buffer.as_strided(shape, strides, 3)
+        given = flat(tensor).view(torch.uint8).numpy().tobytes()
+        assert (
+            given == tensor.clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 2, 2), (1, 3, 1, 1), (5,)], ids=str)
+def test_what_is_laid_out_as_another_lies_as_torchs_own_moments(shape):
+    torch.manual_seed(0)
+    for order in itertools.permutations(range(len(shape))):
+        gaps = [
+            torch.zeros([shape[d] * step for d in order])[(slice(None, None, step),) * len(shape)] for step in (1, 2)
+        ]
+        back = [order.index(d) for d in range(len(shape))]
+        for other in (tensor.permute(back) for tensor in gaps):
+            tensor = torch.randn(shape)
+            made = laid_out_as(tensor, other)
+            assert torch.equal(made, tensor)
+            moment = torch.zeros_like(other)
+            assert made.stride() in {other.stride(), moment.stride()}
+
+
+TIES = {  # what is loaded under two names of one tensor, and whether nothing of it is lost
+    "the same": (torch.ones(3), torch.ones(3), True),
+    "NaN": (torch.tensor([math.nan] * 3), torch.tensor([math.nan] * 3), True),
+    "the same when cast": (torch.ones(3), torch.ones(3, dtype=torch.float64), True),
+    "other values": (torch.ones(3), torch.zeros(3), False),
+    "another shape": (torch.ones(3), torch.ones(2), False),
+    "another sign of zero": (torch.zeros(3), -torch.zeros(3), False),
+}
+
+
+@pytest.mark.parametrize("case", TIES)
+def test_two_values_for_one_tensor_are_refused(case):
+    one, other, is_right = TIES[case]
+    weight = torch.zeros(3)
+    model = {"a": weight, "b": torch.zeros(3), "c": weight}
+    check_ties(model, {"a": one, "b": other})
+    if is_right:
+        check_ties(model, {"a": one, "c": other})
+        return
+    with pytest.raises(StateError, match=r"^'a' and 'c' are one tensor of the model, and two that differ"):
+        check_ties(model, {"a": one, "c": other})
 
 
 def test_bfloat16_empty_and_meta_tensors_are_compared_too():

@@ -21,9 +21,9 @@ from n2d2.command.room import bytes_to_write
 from n2d2.command.session import Session, greet, show, start
 from n2d2.database.base import PARTITIONS
 from n2d2.experiment.fitting import fit_shown
+from n2d2.experiment.planning import unreached
 from n2d2.experiment.storing import store
 from n2d2.files import has_masks, load_weights
-from n2d2.network.default_plan import PLAN_SECTION
 from n2d2.quantizer import PruneCell
 from prunecell.disk.claim import alone_in
 from prunecell.disk.room import check_room
@@ -267,18 +267,10 @@ def report(session: Session) -> None:
 
 def tell_unreached(session: Session) -> None:
     """Say what was not pruned as far as the file wants, for the learning was too short."""
-    pruner, plan = session.pruner, session.network.default_plan
-    pruned = session.masks.keys()
+    pruner, pruned = session.pruner, session.masks.keys()
     reached = {} if pruner is None else {c: pruner.target_sparsity(session.parameter_names[c]) for c in pruned}
-    if plan is None:
-        wanted = {cell: quantizer.threshold for cell, quantizer in session.network.quantizers.items()}
-        behind = [f"{cell} {now:.3g} of {wanted[cell]:g}" for cell, now in reached.items() if now < wanted[cell]]
-        goal = "their Threshold"
-    else:
-        behind = [f"{now:.3g} of {plan.sparsity:g}" for now in {*reached.values()} if now < plan.sparsity]
-        goal = f"the Sparsity of [{PLAN_SECTION}]"
-    if behind:
-        session.say(f"not at {goal} yet: {', '.join(behind)}; a higher -learn-epoch with -resume goes on")
+    if told := unreached(session.network, reached):
+        session.say(f"{told}; a higher -learn-epoch with -resume goes on")
 
 
 def measure_test(session: Session, when: str) -> None:

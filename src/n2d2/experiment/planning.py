@@ -1,5 +1,6 @@
-"""What `[prunecell.Plan]` asks for: prunecell's default plan, for the cells of a network."""
+"""What `[prunecell.Plan]` asks for: prunecell's default plan, for the cells of a network; and what was not reached."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -9,7 +10,8 @@ from n2d2.cells.deepnet_cell import DeepNetCell
 from n2d2.cells.naming import key_of
 from n2d2.cells.weight_cell import WeightCell
 from n2d2.connected import connected
-from n2d2.network.default_plan import DefaultPlan
+from n2d2.network.default_plan import PLAN_SECTION, DefaultPlan
+from n2d2.network.network import Network
 from prunecell import PruneSpec, default_plan
 from prunecell.plan import Plan, resolve
 from prunecell.schedules import Cubic
@@ -34,3 +36,21 @@ def planned(model: DeepNetCell, asked: DefaultPlan, *, seed: int, start: float =
     spec = connected(replace(spec, schedule=schedule, seed=seed), connections)
     pruned = {target.name for target in resolve(weighted, plan)[0]}
     return {cell.weight_name: spec if cell.weight_name in pruned else None for cell in cells}
+
+
+def unreached(network: Network, reached: Mapping[str, float]) -> str:
+    """Say what is not pruned as far as the file wants, because the learning was too short; empty: all is.
+
+    Args:
+        network: what the file describes.
+        reached: cell -> the sparsity that its schedule has asked for until now.
+    """
+    plan = network.default_plan
+    if plan is None:
+        wanted = {cell: quantizer.threshold for cell, quantizer in network.quantizers.items()}
+        behind = [f"{cell} {now:.3g} of {wanted[cell]:g}" for cell, now in reached.items() if now < wanted[cell]]
+        goal = "their Threshold"
+    else:
+        behind = [f"{now:.3g} of {plan.sparsity:g}" for now in {*reached.values()} if now < plan.sparsity]
+        goal = f"the Sparsity of [{PLAN_SECTION}]"
+    return f"not at {goal} yet: {', '.join(behind)}" if behind else ""

@@ -14,9 +14,11 @@ from rich.text import Text
 from torch import nn
 
 from n2d2.cells.deepnet_cell import DeepNetCell
+from n2d2.cells.naming import weight_name
 from n2d2.experiment.experiment import Experiment
 from n2d2.experiment.fitting import fit_shown
 from n2d2.experiment.integers import Integers
+from n2d2.experiment.planning import unreached
 from n2d2.experiment.result import FACTS, PICTURE, Pruned, Result, Sizes, print_result
 from n2d2.experiment.storing import Stored, checkpoint_bytes, integers_checkpoint_bytes, store
 from n2d2.ini import IniError
@@ -117,13 +119,15 @@ def _run(
         task = _task(experiment, dense)
         progress["dense"] = _fit(task, experiment, epochs, checkpoints["dense"], console, following=after)
     model = experiment.fresh() if dense is None or "pruned" in checkpoints else copy.deepcopy(dense)
-    pruned = None
+    pruned, behind = None, ""
     if "pruned" in checkpoints:
         console.rule(Text(f"{visible(experiment.name)}: pruned"))
         task, size = _task(experiment, model), experiment.provider.epoch_size
         task.keeper = pruner = Pruner(model, experiment.plan, optimizer=task.optimizer, epoch_size=size)
         progress["pruned"] = _fit(task, experiment, epochs, checkpoints["pruned"], console, following=following)
         report = pruner.finalize(early=True)
+        cells = {weight_name(cell.name): cell.name for cell in model}
+        behind = unreached(experiment.network, {cells[name]: pruner.target_sparsity(name) for name in pruner.masks})
         if following is not None:
             pruned = Pruned(
                 accuracy=experiment.tested(model),
@@ -154,6 +158,8 @@ def _run(
     with replacing(folder / FACTS) as written:
         written.write(result.to_json().encode())
     print_result(result, stored.path, console)
+    if behind:
+        say(console, f"{behind}; a higher --epochs with --resume goes on")
     return result
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from n2d2.solver import SolverOptimizer
 from prunecell.archive import inspect, load, save
 from prunecell.errors import FormatError
+from prunecell.memory import flat
 from prunecell.report import Report
 
 
@@ -62,8 +63,8 @@ def store(model: nn.Module, path: Path) -> Stored:
     save(model, path)
     reloaded = load(path)
     for name, tensor in model.state_dict().items():
-        there = tensor.cpu().contiguous().view(-1).view(torch.uint8)
-        if not torch.equal(there, reloaded[name].view(-1).view(torch.uint8)):
+        there = flat(tensor.cpu()).view(torch.uint8)
+        if not torch.equal(there, flat(reloaded[name]).view(torch.uint8)):
             raise FormatError(f"{path}: {name} was not read back as it was written")
     facts = inspect(path)
     return Stored(

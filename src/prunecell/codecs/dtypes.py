@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prunecell.errors import FormatError, OptionTypeError, quoted
+from prunecell.memory import flat
 
 Numbers: TypeAlias = NDArray[Any]
 """A flat array. Its dtype is said where it matters."""
@@ -122,8 +123,8 @@ def words_of(tensor: Tensor) -> Numbers:
     kind = element_type(tensor.dtype)
     if not tensor.numel():
         return np.empty(0, kind.word)
-    flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
-    words: Numbers = flat.view(torch.uint8).numpy().view(kind.word)
+    elements = flat(tensor.detach().resolve_conj().resolve_neg().cpu())
+    words: Numbers = elements.view(torch.uint8).numpy().view(kind.word)
     return words
 
 

@@ -104,9 +104,7 @@ class SharedValues:
     bits: int
 
     def __post_init__(self) -> None:
-        check_count("bits", self.bits, low=1)
-        if self.bits > 8:  # noqa: PLR2004 - an index is a byte
-            raise OptionError(f"bits={self.bits} is illegal: it must be a whole number in [1, 8]")
+        check_count("bits", self.bits, low=1, high=8)  # an index is a byte
 
     def __call__(self, name: str, tensor: Tensor) -> Tensor:
         """Replace each weight by the shared value nearest to it."""

@@ -50,7 +50,7 @@ _OTHERS = (
 
 
 def check_ending(path: Path, kind: str) -> None:
-    """Refuse to write a file under the ending of another kind; no ending and an unknown one are legal.
+    """Refuse to write a file under the ending of another kind; no ending is legal, and an unknown one but of a picture.
 
     Args:
         path: the file that is about to be written.
@@ -75,6 +75,8 @@ def check_ending(path: Path, kind: str) -> None:
                     f"{path}: {with_article(kind)} must not have the ending of another kind, {ending!r}: let its name"
                     f" end in {_WRITTEN[kind][0]}{instead}"
                 )
+    if kind == PICTURE and path.suffix:
+        raise OptionError(f"{path}: a picture is a PNG file: let its name end in .png, not in {path.suffix!r}")
 
 
 def with_article(kind: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from prunecell.bits.mask import Mask
+from prunecell.memory import shares_within
 
 _Kind = TypeVar("_Kind")
 
@@ -74,7 +75,7 @@ def mask_gradient_(parameter: nn.Parameter, mask: Mask) -> None:
     """Write +0.0 into a parameter's gradient where the mask prunes.
 
     Strided and sparse (COO) gradients are masked in place; one whose elements share memory (an expanded tensor) is
-    replaced by a masked copy. Other layouts are left as they are.
+    replaced by a masked copy that lies in memory as the parameter does. Other layouts are left as they are.
 
     Args:
         parameter: has a gradient of the mask's shape.
@@ -86,8 +87,8 @@ def mask_gradient_(parameter: nn.Parameter, mask: Mask) -> None:
     if gradient.layout is torch.sparse_coo:
         zero_pruned_sparse_(gradient, mask)
     elif gradient.layout is torch.strided:
-        if any(stride == 0 < size - 1 for stride, size in zip(gradient.stride(), gradient.shape, strict=True)):
-            parameter.grad = gradient = gradient.clone(memory_format=torch.contiguous_format)
+        if shares_within(gradient):
+            parameter.grad = gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
         mask.zero_pruned_(gradient)
 
 

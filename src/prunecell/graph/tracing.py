@@ -1,9 +1,11 @@
 """A model as torch.fx traces it, once in training and once in evaluation."""
 
 import inspect
+import io
 import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from typing import Any
 
 import torch
@@ -176,7 +178,8 @@ def _shapes(graph: fx.Graph, model: nn.Module, example: Tensor | tuple[Any, ...]
     if example is None:
         return {}
     inputs = tree_map_only(Tensor, Tensor.clone, example if isinstance(example, tuple) else (example,))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    # torch prints the traceback of what it raises
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), redirect_stderr(io.StringIO()):
         try:
             ShapeProp(fx.GraphModule(model, graph)).propagate(*inputs)
         except (RuntimeError, TypeError) as error:

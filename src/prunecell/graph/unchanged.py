@@ -1,7 +1,6 @@
 """A model that is as it was after it was traced, and what its code did with its tensors meanwhile."""
 
 import contextlib
-import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -52,7 +51,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """Let code of a model run, and undo what it does to attributes, buffers, modes and random numbers."""
     attributes = [(vars(part), dict(vars(part))) for part in model.modules()]
     held = [value for _, before in attributes for value in before.values() if type(value) in _CONTAINERS]
-    contents = [(value, copy.copy(value)) for value in held]
+    contents = [(value, value.copy()) for value in held]
     buffers = [(b, b._version, b.clone()) for b in model.buffers() if not b.is_inference()]  # noqa: SLF001
     try:
         with torch.random.fork_rng(devices=[]):

@@ -115,15 +115,16 @@ class Pruner:
 
         Raises:
             StateError: this pruner was finalized, or a weight is no longer the model's.
+            OptionError: the step is of more samples than an epoch. Nothing was changed.
         """
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         check_still_there(self._model, self._parameters, "Pruner")
+        clock = self._clock.stepped(int(n_samples))  # a numpy integer would not be read back from a state
         self._enforcement.steps.tell()
         self._enforcement.watch_gradients()
         self._enforcement.zero_all_()
-        self._n_samples = int(n_samples)  # a numpy integer would not be read back from a state
-        self._clock = self._clock.advanced(self._n_samples)
+        self._clock, self._n_samples = clock, int(n_samples)
         for group in self._groups:
             group.end_step()
         self._update()
@@ -330,7 +331,8 @@ class Pruner:
         report = self.report()
         if self._finalized:
             return report
-        untold = self._enforcement.steps.untold("pruner", n_counted=self._clock.steps)
+        miscounted = self._clock.miscounted if any(_counting(self._weights.values())) else ""
+        untold = self._enforcement.steps.untold("pruner", n_counted=self._clock.steps) or miscounted
         if not early and (told := missed(self._groups, self._clock, untold)):
             warnings.warn(f"the pruning is not done: {told}", UnfinishedWarning, stacklevel=2)
         self._finalized = True

@@ -46,7 +46,7 @@ def missed(groups: Sequence[Group], clock: Clock, untold: str) -> str:
     Args:
         groups: of one Pruner.
         clock: of now.
-        untold: what to say of calls that were left out; empty: none were.
+        untold: what to say of calls that were left out, or told of too little; empty: none were.
     """
     early = [group for group in groups if _is_early(group, clock)]
     if not early:
@@ -62,17 +62,26 @@ def _is_early(group: Group, clock: Clock) -> bool:
     if is_over and not group.waiting(clock):
         return False
     n_asked = sum(weight.target_sparsity * weight.n_weights for weight in group.weights)
-    n_weights = sum(weight.n_weights for weight in group.weights)
-    is_far = last_of(schedule, clock) - n_asked / max(n_weights, 1) >= _NEAR
-    return is_far or (not is_over and progress_at(schedule, clock) < _ALMOST)
+    wanted, asked = last_of(schedule, clock), n_asked / max(_n_weights(group), 1)
+    if wanted == 0 or asked < wanted <= _pruned(group):
+        return False  # no more weights are to go: groups and rounding up have pruned what was still to be asked for
+    return wanted - asked >= _NEAR or (not is_over and progress_at(schedule, clock) < _ALMOST)
+
+
+def _n_weights(group: Group) -> int:
+    return sum(weight.n_weights for weight in group.weights)
+
+
+def _pruned(group: Group) -> float:
+    """The fraction of a group that its masks prune."""
+    n_weights = _n_weights(group)
+    return (n_weights - sum(weight.mask.n_kept for weight in group.weights)) / max(n_weights, 1)
 
 
 def _standing(group: Group, clock: Clock) -> str:
     late, schedule = group.waiting(clock), group.spec.schedule
-    n_weights = sum(weight.n_weights for weight in group.weights)
-    n_pruned = n_weights - sum(weight.mask.n_kept for weight in group.weights)
     at = f" stands at {far}" if (far := so_far(schedule, clock)) else ""
     wait = "waits" if len(late) == 1 else "wait"
     waits = f"{some(late)} {wait} for {in_words(next(iter(late.values())))}, " if late else ""
-    reached = f"{n_pruned / max(n_weights, 1):.2%} pruned where {last_of(schedule, clock):.2%} was asked for"
+    reached = f"{_pruned(group):.2%} pruned where {last_of(schedule, clock):.2%} was asked for"
     return f"{shown(schedule)}{at}, {waits}{reached}"

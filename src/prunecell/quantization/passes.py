@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecell import native
+from prunecell.memory import laid_out_as
 from prunecell.quantization.prices import FLAG_BITS, GROWTH_BITS
 from prunecell.quantization.rules import BitPrice, Rule
 
@@ -46,7 +47,7 @@ class Pass:
             price: of bits.
 
         Returns:
-            The gradients of the latent, and of the logarithm of the step.
+            The gradients of the latent, with the weight's strides, and of the logarithm of the step.
         """
         if (library := self._library(gradient)) is not None:
             # The latent moves into the weight, so its memory is free for the gradient until it comes back; but where
@@ -62,7 +63,17 @@ class Pass:
         if self.fixed:
             inner.masked_fill_(self.latent == 0, 0.0)
         self.weight.copy_(self.latent)
-        return inner, of_step
+        return laid_out_as(inner, self.weight), of_step
+
+    def gradient_of_step(self, gradient: Tensor) -> Tensor:
+        """The gradient of the logarithm of the step, where the weight and its latent stay where they are.
+
+        Args:
+            gradient: of the weight.
+        """
+        self.take_changes_()
+        _, of_step = self.rule.gradients(gradient, self.latent, self.step, BitPrice(lam=0.0, only_growth=True))
+        return of_step
 
     def leave_(self) -> None:
         """After a step: take the latent out of the weight, and write the step times its integer there."""

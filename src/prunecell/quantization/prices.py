@@ -18,6 +18,8 @@ Image = tuple[int, int, int]
 _LINES, _KERNEL = 0.7, 0.35
 """How far the densities of rows and columns, and of kernels, are believed."""
 _RAREST, _OFTENEST = 1e-4, 0.9
+_MOST_OFTEN = 1 - 2**-32
+"""How often a magnitude goes on at most: of huge ones the quotient would be 1, and the price of their end infinite."""
 _CHEAPEST = 0.5
 """Bits that a weight costs at least, so that no price pulls away from zero."""
 FLAG_BITS, GROWTH_BITS = 4.0, 1.5
@@ -57,7 +59,7 @@ class Prices:
         lives = (q != 0).float()
         n_lives, total = float(lives.sum()), float(q.abs().sum(dtype=torch.float64))
         density = (n_lives + 1) / (q.numel() + 10)
-        goes_on = (total - n_lives + 1) / (total + 2)
+        goes_on = min((total - n_lives + 1) / (total + 2), _MOST_OFTEN)
         rows = (lives.sum((1, 2)) + 4 * density) / (n_inputs * n_positions + 4)
         columns = (_smooth(lives.sum(0), image) + 4 * density) / (n_rows + 4)
         once = 1 - math.log2(1 - goes_on)  # the sign, and the end of the magnitude

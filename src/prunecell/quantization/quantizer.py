@@ -26,7 +26,7 @@ from prunecell.enforcement.steps import Steps
 from prunecell.errors import OptionError, StateError, UnfinishedWarning, nearest, quoted
 from prunecell.plan import Key, resolve
 from prunecell.quantization.beside import Beside
-from prunecell.quantization.group import Group, check_wanted_bytes, groups_of
+from prunecell.quantization.group import Group, check_wanted_bytes, diverged_message, groups_of
 from prunecell.quantization.specs import IntSpec, QuantizationSpec, RateSpec
 from prunecell.quantization.state import state_of, take_state
 from prunecell.quantization.targets import QUANTIZING, weights_of
@@ -100,7 +100,7 @@ class Quantizer:
         with torch.no_grad():  # last, so that what is refused leaves the model as it was
             for weight in self._weights.values():
                 weight.write_()
-            self._advance()
+            self._advance(self._clock)
 
     def __repr__(self) -> str:
         state = ", finalized" if self._finalized else ""
@@ -154,17 +154,20 @@ class Quantizer:
 
         Raises:
             StateError: this quantizer was finalized, or a weight is no longer the model's; or weights have gradients,
-                but no optimizer was attached.
+                but no optimizer was attached; or inf or NaN stands in a weight, because the training diverged. The
+                clock stands still then.
+            OptionError: the step is of more samples than an epoch. Nothing was changed.
         """
         self._check_active()
         check_count("n_samples", n_samples, low=1)
         if not self._watches.levels and any(weight.parameter.grad is not None for weight in self._weights.values()):
             raise StateError("no optimizer is attached to this Quantizer, which cannot round its steps: attach() it")
+        clock = self._clock.stepped(int(n_samples))
         self._steps.tell()
         check_still_there(self._model, self._held, "Quantizer")
         self._beside.check()
-        self._clock = self._clock.advanced(int(n_samples))
-        self._advance()
+        self._advance(clock)
+        self._clock = clock
 
     @property
     def epoch_size(self) -> int | None:
@@ -243,13 +246,16 @@ class Quantizer:
 
         Warns:
             UnfinishedWarning: the price of bits has not grown yet, or zeros are not fixed.
+            RuntimeWarning: the model takes much less than `target_bytes`.
         """
         missed = [told for group in self._groups if (told := group.missed(self._clock))]
+        for short in [] if early or self._finalized else [group.short_of_target(self._whole) for group in self._groups]:
+            if short:
+                warnings.warn(short, RuntimeWarning, stacklevel=2)
         if missed and not (early or self._finalized):
-            hint = (
-                self._steps.untold("quantizer", n_counted=self._clock.steps)
-                or "train on, or give the spec a shorter training"
-            )
+            untold = self._steps.untold("quantizer", n_counted=self._clock.steps)
+            miscounted = self._clock.miscounted if any(_counting(self._groups)) else ""
+            hint = untold or miscounted or "train on, or give the spec a shorter training"
             warnings.warn(f"the training is not done: {'; '.join(missed)}: {hint}", UnfinishedWarning, stacklevel=2)
         self._watches.end()
         self._holds.end()
@@ -296,7 +302,7 @@ class Quantizer:
 
     @torch.no_grad()
     def after_step(self, optimizer: Any) -> None:  # noqa: ANN401
-        """Round what the optimizer has made, and put the gradients back.
+        """Round what the optimizer has made, and put the gradients back; a StateError where the steps diverged.
 
         Where one wraps another, this is when the outermost has ended: ZeroRedundancyOptimizer sends around what the
         inner one has made, and others must get latents.
@@ -332,10 +338,13 @@ class Quantizer:
 
     def _leave(self, optimizer: object) -> None:
         held = parameters_of(optimizer)
+        diverged = []
         for weight in self._weights.values():
             latent, log_step = id(weight.parameter) in held, id(weight.log_step) in held
-            if latent or log_step:
-                weight.leave_(log_step=log_step)
+            if (latent or log_step) and not weight.leave_(log_step=log_step):
+                diverged.append(weight.name)
+        if diverged:
+            raise StateError(diverged_message(diverged, "a step size of zero, inf or NaN; the one before was kept"))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _depth=0, _steps=Steps())  # a copy that a closure makes, within a step, is in none
@@ -357,9 +366,9 @@ class Quantizer:
     def _held(self) -> dict[str, nn.Parameter]:
         return {name: weight.parameter for name, weight in self._weights.items()}
 
-    def _advance(self) -> None:
+    def _advance(self, clock: Clock) -> None:
         for group in self._groups:
-            group.advance(self._clock, self._whole)
+            group.advance(clock, self._whole)
 
     def _check_active(self) -> None:
         if self._finalized:

@@ -28,7 +28,8 @@ class RateSpec:
     Args:
         lam: > 0, what a bit may cost of your loss (of its mean over the samples): 3e-6 makes a LeNet on MNIST about 140
             times smaller. None: found on the way to `target_bytes`.
-        target_bytes: > 0, the size that the model is to have in a file; `lam` is then the price to begin with.
+        target_bytes: > 0, the size that the model is to have in a file; `lam` is then the price to begin with. What
+            is larger than the integers of the first steps take is not reached, and told at the end.
         epochs, steps, samples: > 0, the length of the training.
 
     Source: the closed-form price of an adaptive arithmetic coder whose contexts are the row, the column and the kernel;
@@ -108,9 +109,7 @@ class IntSpec:
     bits: int = 8
 
     def __post_init__(self) -> None:
-        check_count("bits", self.bits, low=2)
-        if self.bits > MOST_BITS:
-            raise OptionError(f"bits={self.bits!r} is illegal: it must be a whole number in [2, {MOST_BITS}]")
+        check_count("bits", self.bits, low=2, high=MOST_BITS)
 
     def __repr__(self) -> str:
         return shown(self)

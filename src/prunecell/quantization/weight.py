@@ -1,11 +1,13 @@
 """One parameter that is a step times integers, but while an optimizer steps: then its latent stands in it."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from prunecell.errors import StateError
+from prunecell.memory import laid_out_as
 from prunecell.quantization.passes import Pass
 from prunecell.quantization.rules import BitPrice, Rule
 from prunecell.quantization.sizes import ENTRY, n_bytes_of
@@ -58,8 +60,23 @@ class QuantizedWeight:
 
     def write_(self) -> None:
         """Write step times integers into the parameter, with the step of now."""
-        self.step = self.log_step.detach().exp()
+        self._take_step_()
         self._pass.write_()
+
+    def _take_step_(self) -> bool:
+        """Take the step that was learned; where it is no number > 0 in float32, it stays as it was.
+
+        Returns:
+            Whether it is one everywhere.
+        """
+        step = self.log_step.detach().exp()
+        low, high = (step, step) if step.numel() < 2 else step.aminmax()  # noqa: PLR2004 - of one, both are it
+        if not step.numel() or 0 < float(low) <= float(high) < math.inf:  # and NaN is none of these
+            self.step = step
+            return True
+        self.step = torch.where((step > 0) & step.isfinite(), step, self.step)
+        self.log_step.data.copy_(self.step.log())
+        return False
 
     def take_changes_(self) -> None:
         """Look at the weights of now: those that others wrote (a Pruner, a state that was loaded) have new latents."""
@@ -85,34 +102,41 @@ class QuantizedWeight:
         if gradient.layout is not torch.strided:
             raise StateError(f"the gradient of {self.name!r} is sparse: a quantized weight needs a dense one")
         self._follow()
-        price = BitPrice(lam=price.lam * scale, only_growth=price.only_growth)
-        inner, of_step = self._pass.enter_(gradient, price)
-        if log_step:
-            self.log_step.grad = of_step
         if latent:
+            price = BitPrice(lam=price.lam * scale, only_growth=price.only_growth)
+            inner, of_step = self._pass.enter_(gradient, price)
             self.gradient, self.parameter.grad = gradient, inner
         else:
-            self._pass.write_()
+            of_step = self._pass.gradient_of_step(gradient)
+        if log_step:
+            self.log_step.grad = of_step
 
-    def leave_(self, *, log_step: bool) -> None:
-        """Take the latent that the optimizer made, and write the weight and the user's gradient back."""
+    def leave_(self, *, log_step: bool) -> bool:
+        """Take the latent that the optimizer made, and write the weight and the user's gradient back.
+
+        Returns:
+            Whether the step that it made is a number > 0; otherwise the one before stays.
+        """
         if log_step:
             self.log_step.grad = None  # whoever clips gradients before the next step has not to count it
         self._follow()
         if self.gradient is None:
             self._pass.take_changes_()
-            self.write_()
-            return
-        self.step = self.log_step.detach().exp()
+            is_whole = self._take_step_()
+            self._pass.write_()
+            return is_whole
+        is_whole = self._take_step_()
         self._pass.leave_()
         self.parameter.grad, self.gradient = self.gradient, None
+        return is_whole
 
     def _follow(self) -> None:
-        """Go to where the parameter is: models are moved between devices."""
+        """Go to where the parameter is, and lie as it does: models change their device and their memory format."""
         device = self.parameter.device
         if self.latent.device != device:
             self.latent, self.step = self.latent.to(device), self.step.to(device)
             self.log_step.data = self.log_step.data.to(device)
+        self.latent = laid_out_as(self.latent, self.parameter)
 
     @property
     def _pass(self) -> Pass:

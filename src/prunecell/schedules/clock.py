@@ -27,6 +27,34 @@ class Clock:
         """The clock one step and `n_samples` samples later."""
         return replace(self, samples=self.samples + n_samples, steps=self.steps + 1)
 
+    def stepped(self, n_samples: int) -> "Clock":
+        """The same, of samples that a user tells.
+
+        Raises:
+            OptionError: the step has more of them than an epoch.
+
+        >>> Clock(epoch_size=60).stepped(100)
+        Traceback (most recent call last):
+        prunecell.errors.OptionError: a step of 100 samples is more than epoch_size=60: epoch_size counts samples, ...
+        """
+        if self.epoch_size is not None and n_samples > self.epoch_size:
+            raise OptionError(
+                f"a step of {n_samples:,} samples is more than epoch_size={self.epoch_size}: epoch_size counts samples,"
+                " not batches"
+            )
+        return self.advanced(n_samples)
+
+    @property
+    def miscounted(self) -> str:
+        """What to say of a training by epochs where every step was of one sample; empty where one was of more.
+
+        >>> Clock(samples=60, steps=60, epoch_size=6000).miscounted
+        '60 samples in 60 steps: give the samples of the batch, len(x)'
+        """
+        if self.epoch_size in (None, 1) or not 1 < self.steps == self.samples:
+            return ""
+        return f"{self.samples:,} samples in {self.steps:,} steps: give the samples of the batch, len(x)"
+
     @property
     def samples_per_epoch(self) -> int:
         """The epoch size; an OptionError where it is not known."""

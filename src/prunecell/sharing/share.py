@@ -60,9 +60,7 @@ def share_(
     >>> len(net.weight.unique()) <= 4
     True
     """
-    check_count("bits", bits, low=1)
-    if bits > MAX_BITS:
-        raise OptionError(f"bits={bits!r} is illegal: it must be a whole number in [1, {MAX_BITS}]")
+    check_count("bits", bits, low=1, high=MAX_BITS)
     check_number("entropy", entropy, low=0)
     weights = {name: clustered(name, parameter, bits, entropy) for name, parameter in _chosen(model, names).items()}
     sharing = Sharing(weights, sum_gradients=sum_gradients)

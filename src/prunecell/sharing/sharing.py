@@ -1,6 +1,7 @@
 """Sharing: keeps the weights of a model at few values, by hooks around the steps of optimizers."""
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from prunecell.enforcement.holds import Holds, check_free
 from prunecell.enforcement.levels import parameters_of
 from prunecell.enforcement.stepping import Watches
-from prunecell.errors import OptionError, StateError, nearest, quoted, some
+from prunecell.errors import OptionError, StateError, UnfinishedWarning, nearest, quoted, some
 from prunecell.kinds import COUNT, MAPPING, TENSOR, check_fields, check_names, check_version
 from prunecell.sharing.weight import MAX_BITS, SharedWeight, with_cluster
 
@@ -33,7 +34,11 @@ class Sharing:
         self._weights = dict(weights)
         self._sum_gradients = sum_gradients
         self._watches = Watches("shared weights")
+        self._finalized = False
         self._holds = Holds()
+        for name, weight in self._weights.items():
+            check_free(name, weight.parameter)
+        self._holds.begin(self, self._parameters)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,17 +66,30 @@ class Sharing:
 
         Raises:
             OptionTypeError: it is no torch optimizer.
-            OptionError: it holds none of the shared weights, or is attached already; or another Sharing that watches an
-                optimizer, or a Quantizer, has one of the weights. Nothing was changed.
+            OptionError: it holds none of the shared weights, or is attached already. Nothing was changed.
+            StateError: this sharing was finalized.
         """
-        if not self._watches.levels:
-            for name, weight in self._weights.items():
-                check_free(name, weight.parameter)
+        if self._finalized:
+            raise StateError("this Sharing was finalized and has let go of the model: share_() it anew")
         self._watches.add(self, optimizer, self._parameters)
-        self._holds.begin(self, self._parameters)
 
     def finalize(self) -> None:
-        """Stop watching; the weights keep their shared values."""
+        """Stop watching; the weights keep their shared values. A second call changes nothing.
+
+        Warns:
+            UnfinishedWarning: weights share their values no longer, because an optimizer that is not attached, or
+                anything else, has moved them.
+        """
+        moved = [] if self._finalized else [name for name, weight in self._weights.items() if not weight.is_shared]
+        if moved:
+            attached = "one that is not attached" if self._watches.levels else "and none is attached"
+            warnings.warn(
+                f"the sharing is lost: {some(moved)} moved since, by an optimizer, say, {attached}: attach() it before"
+                " the training, as share_(model, optimizer=optimizer) does",
+                UnfinishedWarning,
+                stacklevel=2,
+            )
+        self._finalized = True
         self._watches.end()
         self._holds.end()
 

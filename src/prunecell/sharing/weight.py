@@ -64,6 +64,15 @@ class SharedWeight:
         """Give every weight the number of its cluster."""
         numbers.copy_(per_cluster.to(numbers.dtype)[self.cluster.int()])
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether each cluster has one value, and what is zero for good is zero; any weight may be zero."""
+        values, index = self.parameter.data.flatten(), self.cluster.flatten().to(self.parameter.device).long()
+        of_cluster = torch.zeros_like(self.sizes, dtype=values.dtype, device=values.device)
+        kept = (values != 0) & (index != 0)
+        of_cluster[index[kept]] = values[kept]  # of any one of them
+        return bool(((values == of_cluster[index]) | (values == 0)).all())
+
     def project_(self) -> None:
         """Replace the weights of each cluster by their mean; what is zero now stays zero."""
         self.follow()

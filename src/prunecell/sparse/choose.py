@@ -133,8 +133,11 @@ class Wish:
             return f"the table of times has no {weight.kind} layer"
         if self.prefer == "speed" and weight.n_weights < min(sizes):
             return f"{_LAYERS[weight.kind]} of less than {min(sizes):,} weights gain no time"
+        counts = sorted({measured.n_samples for measured in self.table if measured.kind == weight.kind})
+        judged = [f"{n:,}" for n in (counts if self.prefer == "speed" else counts[-1:])]
         what = "faster" if self.prefer == "speed" else "as small and fast"
-        return f"dense is {what} at {100 * (1 - weight.density):.0f} % zeros"
+        samples = f"{' or '.join(judged)} sample{'s' * (judged != ['1'])} at once"
+        return f"with {samples} dense is {what} at {100 * (1 - weight.density):.0f} % zeros"
 
 
 def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | None:

@@ -93,7 +93,7 @@ def compact_(
     report = replace(report, bytes_before=bytes_before, bytes_after=n_bytes(root), remarks=remarks)
     keep_report_(root, report)
     if not report.n_sparse:
-        why = f"compact_ made not one weight sparse: {report.most_frequent_reason}; compact_report(model) says more"
+        why = f"compact_ made not one weight sparse: {report.reasons}; compact_report(model) says more"
         warnings.warn(why, NothingSparseWarning, stacklevel=2)
     return root
 

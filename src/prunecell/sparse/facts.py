@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from prunecell.errors import OptionError, quoted
+from prunecell.errors import OptionError, quoted, some
 from prunecell.torch_checks import check_model
 
 if TYPE_CHECKING:
@@ -68,10 +68,14 @@ class CompactReport:
         return sum(layer.form is not None for layer in self.layers)
 
     @property
-    def most_frequent_reason(self) -> str:
-        """Why most of the dense weights stayed so."""
-        reasons = Counter(layer.reason for layer in self.layers if layer.form is None)
-        return reasons.most_common(1)[0][0] if reasons else "it has no weight of two dimensions or more"
+    def reasons(self) -> str:
+        """Why the dense weights stayed so, the most frequent reason first, with one weight that it is of."""
+        first = {layer.reason: layer.name for layer in reversed(self.layers) if layer.form is None}
+        counted = Counter(layer.reason for layer in self.layers if layer.form is None).most_common()
+        if len(counted) <= 1:
+            return counted[0][0] if counted else "it has no weight of two dimensions or more"
+        told = (f"{first[why]}{f' and {n - 1:,} more' if n > 1 else ''}: {why}" for why, n in counted)
+        return some(told, 3, between="; ")
 
     def to_json(self) -> str:
         """All facts, readable by machines."""

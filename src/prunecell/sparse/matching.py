@@ -118,7 +118,10 @@ def _check(place: Place, archive: Archive, name: str) -> None:
     facts, own = archive.facts(name), place.tensor
     shape = () if own.ndim == 0 and facts.shape == (1,) else facts.shape  # as load_state_dict, for files of old
     if shape != tuple(own.shape):
-        raise StateError(f"{place.name}: the archive has the shape {facts.shape}, the model {tuple(own.shape)}")
+        smaller = len(shape) == own.ndim and all(a <= b for a, b in zip(shape, own.shape, strict=True))
+        hint = "; if units were removed from it, prunecell.load_model(path, model) makes the model so small"
+        told = f"{place.name}: the archive has the shape {facts.shape}, the model {tuple(own.shape)}"
+        raise StateError(f"{told}{hint if smaller else ''}")
     if not _can_be(facts.dtype, own):
         raise StateError(f"{place.name}: the archive has {facts.dtype}, which the model's {own.dtype} cannot hold")
 

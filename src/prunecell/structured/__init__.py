@@ -4,6 +4,7 @@ spec        how many units go, and which
 places      where units stand in tensors, and whether they may change places
 resizing    load_model: a model with the shapes of a file
 running     a copy of a model is run
+inputs      other inputs than the example, of its kind
 ways        where its code decides by values, it goes the other way, too
 alike       whether a model is the same when units change places, in all of these ways
 coupled     which units go together, from torch-pruning's dependency graph

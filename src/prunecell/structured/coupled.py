@@ -20,7 +20,7 @@ from prunecell.graph.tracing import Example
 from prunecell.structured.alike import unlike_groups
 from prunecell.structured.places import Coupled, Place, places_in, tensors_of
 from prunecell.structured.resizing import heads_of
-from prunecell.structured.running import copied, shapes_of, tensors_in
+from prunecell.structured.running import copied, shapes_of, tensors_in, unrandom
 
 _Convolution = nn.modules.conv._ConvNd  # noqa: SLF001 - torch has no public name
 LAYERS = (nn.Linear, _Convolution, nn.MultiheadAttention)
@@ -77,7 +77,7 @@ class Twin:
         self.groups: list[Coupled] = []
         self.left: dict[str, str] = {}
         self._ends: set[object] = set()
-        with _quiet(), _as_option_errors(), torch.enable_grad():
+        with unrandom(self._model), _quiet(), _as_option_errors(), torch.enable_grad():
             self.n_positions = self._counted(inputs)
             self._graph = pruning.DependencyGraph()
             self._graph.build_dependency(self._model, inputs, output_transform=self._note, verbose=False)
@@ -85,7 +85,7 @@ class Twin:
             for node in self._graph.module2node.values():
                 node.dependencies = _Bounded(node.dependencies)
             self._find_groups()
-        with _quiet():
+        with unrandom(self._model), _quiet():
             unlike = unlike_groups(self._model, inputs, self.groups)
         self.left |= {
             root: f"the model computes something else when they change places{w}" for root, w in unlike.items()

@@ -6,7 +6,9 @@ that change places in all tensors change nothing that the model returns, through
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,21 +124,29 @@ Mixing = tuple[Sequence[Place], Tensor]
 """Places of units, and their new order: unit i becomes what unit order[i] was."""
 
 
-@torch.no_grad()
-def are_alike(run: Callable[[], list[Tensor]], mixings: Sequence[Mixing]) -> bool:
-    """Whether a model returns the same, but for rounding, when units change places.
+@contextmanager
+def mixed_(mixings: Sequence[Mixing]) -> Iterator[None]:
+    """Let units change places in all their tensors, which are as they were afterwards."""
+    moves = [move for mixing in mixings for move in _moves(*mixing)]
+    with torch.no_grad():
+        for tensor, dim, index in moves:
+            tensor.copy_(tensor.index_select(dim, index))
+        try:
+            yield
+        finally:
+            for tensor, dim, index in moves:
+                tensor.copy_(tensor.index_select(dim, index.argsort()))
 
-    Args:
-        run: what the model returns.
-        mixings: the tensors are as they were afterwards.
+
+def distance(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """How far apart two results of a model are: 1 where rounding may explain it, infinite where nothing does.
+
+    >>> distance([torch.ones(2)], [torch.ones(2)]), distance([torch.ones(2)], [torch.ones(3)])
+    (0.0, inf)
     """
-    before, moves = run(), [move for mixing in mixings for move in _moves(*mixing)]
-    for tensor, dim, index in moves:
-        tensor.copy_(tensor.index_select(dim, index))
-    after = run()
-    for tensor, dim, index in moves:
-        tensor.copy_(tensor.index_select(dim, index.argsort()))
-    return all(_equal(a, b) for a, b in zip(before, after, strict=True))
+    if len(before) != len(after):
+        return math.inf
+    return max((_distance(a, b) for a, b in zip(before, after, strict=True)), default=0.0)
 
 
 def _moves(places: Sequence[Place], order: Tensor) -> Iterator[tuple[Tensor, int, Tensor]]:
@@ -150,15 +160,16 @@ def _moves(places: Sequence[Place], order: Tensor) -> Iterator[tuple[Tensor, int
         yield tensor, dim, index.to(tensor.device)
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
+def _distance(a: Tensor, b: Tensor) -> float:
+    if a.shape != b.shape:
+        return math.inf
     if not a.is_floating_point():
-        return torch.equal(a, b)
+        return 0.0 if torch.equal(a, b) else math.inf
     finite = a.isfinite()
     if not torch.equal(finite, b.isfinite()) or not bool(finite.any()):
-        return False
-    tolerance = torch.finfo(a.dtype).eps ** 0.5
-    a, b = a[finite].double(), b[finite].double()
-    return bool((a - b).abs().max() <= tolerance * a.abs().max())
+        return math.inf
+    a, b, eps = a[finite].double(), b[finite].double(), torch.finfo(a.dtype).eps
+    return float((a - b).abs().max() / (eps**0.5 * a.abs().max()).clamp(min=torch.finfo(a.dtype).tiny))
 
 
 @torch.no_grad()

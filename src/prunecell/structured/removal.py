@@ -1,8 +1,8 @@
 """remove_: units chosen by a criterion, and removed from all layers that have them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,21 @@ from prunecell.fillers import Traits, exact_count
 from prunecell.graph.tracing import Example, check_unwatched
 from prunecell.memory import check_apart
 from prunecell.names import check_undistributed, unwrapped
-from prunecell.plan.resolve import Key
+from prunecell.plan.resolve import Key, resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner
 from prunecell.pruning.calibration import CalibrationBatches, Loss
+from prunecell.pruning.hooks import pruned_by
 from prunecell.schedules import Static
 from prunecell.structured.coupled import Twin
+from prunecell.structured.inputs import Inputs, others_of
 from prunecell.structured.optimizers import carry_over_, check_optimizer, holding
 from prunecell.structured.places import Coupled, tensors_of
 from prunecell.structured.report import Removal
 from prunecell.structured.resizing import resize_
 from prunecell.structured.running import copied, shapes_of, unrandom
 from prunecell.structured.spec import RemoveSpec
-from prunecell.structured.ways import Going, ways_of
+from prunecell.structured.ways import MOST, Going, Way, ways_of
 
 _HALVINGS = 30  # of the interval in which the sparsity lies that reaches a goal of flops
 
@@ -148,7 +150,14 @@ def _scores(
     """Name of a weight -> the scores of its elements. A Pruner collects what they need, and changes nothing."""
     listener = _Listener(criterion)
     spy = PruneSpec(schedule=Static(sparsity=0.0), filler=listener)
-    pruner = Pruner(model, {key: None if spec is None else spy for key, spec in plan.items()})
+    spied = {key: None if spec is None else spy for key, spec in plan.items()}
+    for target in resolve(model, spied)[0]:
+        if pruned_by(target.parameter) is not None:
+            raise OptionError(
+                f"{target.name!r} cannot be made smaller: a Pruner that is in use holds it, and would not follow:"
+                " finalize() that Pruner first, and make a new one afterwards"
+            )
+    pruner = Pruner(model, spied)
     try:
         if needs_of(criterion):
             if batches is None or loss is None:
@@ -236,37 +245,59 @@ def _check(model: nn.Module, kept: Mapping[str, Tensor], example: Example, optim
         check_unwatched(name, parameter, "made smaller")
     if optimizer is not None:
         check_optimizer(optimizer, changing)
-    inputs = example if isinstance(example, tuple) else (example,)
+    inputs = Inputs(example if isinstance(example, tuple) else (example,))
     check_apart(tensors, kept)
     with torch.no_grad(), unrandom(model):
         large = copied(model)
-        training, evaluation = (
-            [*ways_of(partial(shapes_of, large, inputs, training=training))] for training in (True, False)
-        )
+        runs = [run for i in (inputs, *others_of(inputs.values)) for run in _runs(large, i)]
         del large
         small = copied(model)
         _shrink_(small, kept, None)
         held = {name: tensor.shape for name, tensor in tensors_of(small).items()}
-        for is_training, ways in ((False, evaluation), (True, training)):
-            for n, (way, shapes) in enumerate(ways):
-                with Going(way):
-                    now = shapes_of(small, inputs, _called(n, training=is_training), training=is_training)
-                if now != shapes:
-                    raise OptionError(
-                        "the smaller model returns other shapes than the model: leave its last layers alone"
-                    )
+        for run in sorted(runs, key=lambda run: run.training):
+            with Going(run.way):
+                now = shapes_of(small, run.inputs.values, run.called, training=run.training)
+            if now != run.shapes:
+                what = f"the smaller model returns other shapes than the model{run.inputs.called}"
+                raise OptionError(f"{what}: leave its last layers alone")
     if changed := [name for name, tensor in tensors_of(small).items() if tensor.shape != held.get(name)]:
         raise OptionError(
             f"{some(changed)} of the smaller model has another shape once it has run: it is of units, too"
         )
 
 
-def _called(n: int, *, training: bool) -> str:
-    """What a message calls the smaller model in its n-th way."""
-    if n:
-        return "the smaller model, because something reads its units where its code decides by values,"
-    why = "something reads its units in training only" if training else "a size is written in the model's code"
-    return f"the smaller model, because {why},"
+class _Run(NamedTuple):
+    """A way that the model went, and the shapes of what it returned."""
+
+    inputs: Inputs
+    training: bool
+    is_first: bool
+    way: Way
+    shapes: list[torch.Size]
+
+    @property
+    def called(self) -> str:
+        """What a message calls the smaller model here."""
+        if not self.is_first:
+            why = "something reads its units where its code decides by values"
+        elif self.inputs.called:
+            why = f"something reads its units otherwise{self.inputs.called}"
+        else:
+            code = "a size is written in the model's code (not x.view(-1, 6272), but x.flatten(1) fits any size)"
+            why = "something reads its units in training only" if self.training else code
+        return f"the smaller model, because {why},"
+
+
+def _runs(model: nn.Module, inputs: Inputs) -> Iterator[_Run]:
+    """All ways with an example, and one with other inputs, if these can be run."""
+    for training in (False, True):
+        ways = ways_of(partial(shapes_of, model, inputs.values, training=training), 1 if inputs.called else MOST)
+        try:
+            for n, (way, shapes) in enumerate(ways):
+                yield _Run(inputs, training, n == 0, way, shapes)
+        except OptionError:
+            if not inputs.called:
+                raise
 
 
 @torch.no_grad()

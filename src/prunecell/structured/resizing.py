@@ -18,6 +18,7 @@ from prunecell.archive import LIMIT_BYTES, load
 from prunecell.errors import StateError, some
 from prunecell.graph.tracing import check_unwatched
 from prunecell.kinds import check_names
+from prunecell.memory import check_ties
 from prunecell.names import check_undistributed, plain_names
 from prunecell.torch_checks import check_model
 
@@ -50,8 +51,8 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
 
     Raises:
         FormatError: the file is damaged, hostile or no archive.
-        StateError: it has other tensors than the model, or shapes that no smaller layers have; or the model is on the
-            meta device. Nothing was changed.
+        StateError: it has other tensors than the model, two that differ where the model ties them, or shapes that no
+            smaller layers have; or the model is on the meta device. Nothing was changed.
         OptionError: a weight that would become smaller is watched by a Pruner, Quantizer or Sharing that is in use; or
             the model is wrapped for training by several processes. Nothing was changed.
         OptionTypeError: it is no module.
@@ -73,7 +74,9 @@ def load_model(path: str | Path, model: _Model, *, limit_bytes: int = LIMIT_BYTE
     names = {plain.get(name, name): name for name in model.state_dict()}
     check_names(state, names, f"what {path} holds")
     named = {names[name]: tensor for name, tensor in state.items()}
-    resize_(model, {name: tensor.shape for name, tensor in named.items() if isinstance(tensor, Tensor)})
+    tensors = {name: tensor for name, tensor in named.items() if isinstance(tensor, Tensor)}
+    check_ties({n: t for n, t in model.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}, tensors)
+    resize_(model, {name: tensor.shape for name, tensor in tensors.items()})
     model.load_state_dict(named)
     return model
 

@@ -1,6 +1,7 @@
 """A copy of a model is run: in training and in evaluation, and what it returns is looked at."""
 
 import copy
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -63,25 +64,46 @@ def set_mode_(model: nn.Module, *, training: bool) -> None:
             part.eval()
 
 
+def seed_(of_torch: int = 0, of_python: int = 0) -> None:
+    """Let random numbers begin anew, within `unrandom`."""
+    torch.manual_seed(of_torch)
+    random.seed(of_python)
+
+
 def shapes_of(
-    model: nn.Module, inputs: tuple[Any, ...], called: str = "the model", *, training: bool = False
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    called: str = "the model",
+    *,
+    training: bool = False,
 ) -> list[torch.Size]:
-    """The shapes of what a model returns, in a mode as `set_mode_` has it.
+    """The shapes of what a model returns, in a mode as `set_mode_` has it; within `unrandom`.
 
     Raises:
         OptionError: it cannot be run; the message calls it as told.
     """
     set_mode_(model, training=training)
+    seed_()
     try:
         return [tensor.shape for tensor in tensors_in(model(*inputs))]
     except Exception as error:  # the model's own code
         when = " in training" if training else ""
-        raise OptionError(f"{called} cannot be run with example{when}: {quoted(str(error), 300)}") from error
+        told = quoted(str(error).partition("\n")[0], 300)
+        if called == "the model" and not training:
+            told = (
+                f"{told}; example is a tensor or the tuple of all inputs, as x[:1] of a batch (x, y): no loader, no"
+                " batch with its labels, and no shape"
+            )
+        raise OptionError(f"{called} cannot be run with example{when}: {told}") from error
 
 
 @contextmanager
 def unrandom(model: nn.Module) -> Iterator[None]:
-    """Leave the random numbers as they are, of the CPU and of the devices that a model is on."""
+    """Leave the random numbers as they are: of Python, of the CPU and of the devices that a model is on."""
     devices = {tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices)):
-        yield
+    state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=sorted(devices)):
+            yield
+    finally:
+        random.setstate(state)

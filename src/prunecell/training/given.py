@@ -48,12 +48,23 @@ def _check_function(name: str, function: object, n_arguments: int, example: str)
         raise OptionTypeError(
             f"{name} is {typed(function)}: it must be a function of {of} that gives batches, as {name}={example}"
         )
-    with suppress(ValueError):  # of some that are written in C nothing is known
+    if not takes(function, n_arguments):
+        raise OptionTypeError(f"{name} is illegal: it must be a function of {of}, as {name}={example}")
+
+
+def takes(function: Callable[..., Any], n_arguments: int) -> bool:
+    """Whether a function can be called with so many values; of some that are written in C nothing is known.
+
+    >>> takes(lambda model: 1.0, 2), takes(lambda model, batches: 1.0, 2)
+    (False, True)
+    """
+    with suppress(ValueError):
         signature = inspect.signature(function)
         try:
             signature.bind(*range(n_arguments))
         except TypeError:
-            raise OptionTypeError(f"{name} is illegal: it must be a function of {of}, as {name}={example}") from None
+            return False
+    return True
 
 
 def check_fit(task: object, kind: type, checkpoint: object, watch: object) -> None:

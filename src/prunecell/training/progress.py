@@ -68,6 +68,15 @@ class Progress:
     total_samples: int = 0
     sparsity: list[tuple[int, float]] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        """One line, of the last epoch."""
+        ended = f"{len(self.epochs)} epoch{'s' * (len(self.epochs) != 1)}, {self.total_samples:,} samples"
+        if not self.epochs:
+            return ended
+        last = self.epochs[-1]
+        accuracy = "" if last.accuracy is None else f", accuracy {last.accuracy:.4f}"
+        return f"{ended}: loss {last.loss:.4f}{accuracy}, sparsity {last.sparsity:.2%}"
+
     def state_dict(self) -> dict[str, Any]:
         """Numbers only."""
         return asdict(self)

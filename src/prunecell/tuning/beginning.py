@@ -78,12 +78,16 @@ def _found_out(problem: Problem, folder: Path, watch: Callable[[str], None], beg
     found.draw(folder / LAYERS)
     watch(str(found))
     rate, step_seconds = _tried_out(problem, watch)
+    epochs = problem.epochs or _fitting_epochs(problem, time.monotonic() - begun, step_seconds)
+    if problem.epochs is None and step_seconds:
+        fitting = "" if problem.seconds == math.inf else ", as many as fit the minutes"
+        watch(f"epochs of each trial that trains: {epochs}{fitting}; epochs= is another number")
     return {
         "dense": problem.dense,
         "dense_bytes": len(torch_bytes(problem.model)),
         "sensitivity": vars(found),
         "lr": rate,
-        "epochs": problem.epochs or _fitting_epochs(problem, time.monotonic() - begun, step_seconds),
+        "epochs": epochs,
         "seconds": time.monotonic() - begun,
     }
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prunecell.allocation import AtLeast, lamp
 from prunecell.checks import check_number
+from prunecell.choices import names_needed
 from prunecell.plan import Plan, resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner
@@ -31,6 +32,7 @@ STEPS = 60
 """Steps with each of them."""
 
 
+@names_needed("model", "sparsity", "epochs", example="default_plan(model, sparsity=0.95, epochs=10)")
 def default_plan(model: nn.Module, *, sparsity: float = 0.95, epochs: float = 10) -> Plan:
     """A plan to begin with: for a model that is trained already, and goes on training under it.
 

@@ -12,23 +12,26 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecell.checks import check_count, check_number, check_path, check_seed
+from prunecell.choices import names_needed
 from prunecell.described import shown
 from prunecell.disk.claim import alone_in
 from prunecell.disk.targets import check_place
 from prunecell.errors import OptionError, OptionTypeError, quoted, some, typed
 from prunecell.torch_checks import check_model
 from prunecell.training.accuracy import Batches, Metric, evaluate
+from prunecell.training.given import takes
 from prunecell.tuning.bench import MakeOptimizer
 from prunecell.tuning.chance import doubt
-from prunecell.tuning.loaders import check_loader, split
+from prunecell.tuning.loaders import are_same, check_loader, split
 from prunecell.tuning.problem import Problem
-from prunecell.tuning.quality import Allowance, Loss
+from prunecell.tuning.quality import Allowance, Loss, check_batches
 from prunecell.tuning.result import Tuned
 from prunecell.tuning.search import Engine, in_turn
 from prunecell.tuning.strategies import STRATEGIES, Strategy
 from prunecell.tuning.trials import LOG
 
 
+@names_needed("model", "train", "validation", example="tune(model, train=train, validation=validation, max_drop=0.3)")
 def tune(  # noqa: PLR0913 - a search has many sides, each with a default
     model: nn.Module,
     *,
@@ -78,11 +81,13 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
             see `prunecell.tuning.ray_tune`.
         watch: called with each line that tells what happens; None: nobody.
 
-    A model whose accuracy is near chance, or its loss near that of a constant answer, is warned of.
+    A model whose accuracy is near chance, or its loss near that of a constant answer, is warned of, and so is
+    validation data that is the training data.
 
     Raises:
         OptionError: a setting is illegal, or the folder holds another search, one of other data too, or another run
-            works in it; no accuracy can be measured on the validation data, and no metric is given.
+            works in it; the model or the loss fails on a batch; no accuracy can be measured on the validation data, and
+            no metric is given.
         OptionTypeError: a setting is of the wrong type, or a loader gives no pairs of tensors.
         PlanError: the model has nothing to prune.
         FormatError: the folder's log is damaged, or its best file is.
@@ -107,6 +112,12 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
         train, validation = split(train)
         watch("no validation data was given: a tenth of the training data is held out")
     check_loader("validation", validation)
+    if are_same(train, validation):
+        warnings.warn(
+            "validation is the training data, by which no model can be judged that learns from it: give data that it"
+            " never learned from, or none, and a tenth of train is held out",
+            stacklevel=3,  # in the line that calls tune
+        )
     if minutes is not None:
         check_number("minutes", minutes, low=0, open_low=True)
     if epochs is not None:
@@ -131,14 +142,29 @@ def tune(  # noqa: PLR0913 - a search has many sides, each with a default
             strategies=tuple(strategies),
             seed=seed,
         )
-        _ = problem.dense  # what cannot be measured is told before the folder is made
+        _check_fit(problem)  # what cannot be measured is told before the folder is made
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
             if not (folder / LOG).exists() and (why := doubt(problem.judge, problem.model, problem.dense)) is not None:
-                warnings.warn(why, stacklevel=2)
+                warnings.warn(why, stacklevel=3)
             return engine(problem, folder, watch, begun)
     finally:
         torch.set_rng_state(random)
+
+
+def _check_fit(problem: Problem) -> None:
+    """Measure the dense model, and refuse batches that do not fit it, its metric or the loss, in this order."""
+    tried: dict[str, Callable[[], Batches]] = {
+        "train": lambda: problem.stream.epoch(0),
+        "validation": problem.judge.validation,
+    }
+    for name, batches in tried.items():
+        check_batches(name, problem.model, batches())
+    if problem.allowance.max_drop is not None:
+        _ = problem.dense
+    for name, batches in tried.items():
+        check_batches(name, problem.model, batches(), problem.loss)
+    _ = problem.dense
 
 
 def _check_functions(*, loss: object, engine: object, **others: object) -> None:
@@ -147,6 +173,18 @@ def _check_functions(*, loss: object, engine: object, **others: object) -> None:
         if not callable(value) or (name == "engine" and isinstance(value, type)):
             legal = "an engine, as RayTune()" if name == "engine" else "a function"
             raise OptionTypeError(f"{name}={quoted(value)} is illegal: it must be {legal}, not {typed(value)}")
+        if name in _ARGUMENTS and not takes(value, len(_ARGUMENTS[name])):
+            arguments = ", ".join(_ARGUMENTS[name])
+            raise OptionTypeError(f"{name} is illegal: it must be a function of ({arguments}), which it does not take")
+
+
+_ARGUMENTS = {
+    "loss": ("outputs", "labels"),
+    "metric": ("model", "batches"),
+    "optimizer": ("parameters",),
+    "watch": ("line",),
+}
+"""What functions are called with."""
 
 
 def _check_strategies(strategies: object, model: nn.Module) -> None:

@@ -19,7 +19,7 @@ from prunecell.errors import OptionError
 from prunecell.plan import resolve
 from prunecell.plan.spec import PruneSpec
 from prunecell.pruning import Pruner
-from prunecell.report.picture import can_draw, new_figure
+from prunecell.report.picture import can_draw, new_figure, plain_ticks
 from prunecell.schedules import Schedule, Static
 from prunecell.training.accuracy import Batches
 from prunecell.tuning.loaders import check_loader
@@ -90,6 +90,8 @@ class Sensitivity:
             axes.plot(self.sparsities, losses, marker="o", markersize=4, label=f"{name} ({self.n_weights[name]:,})")
         axes.axhline(self.loss, color="tab:gray", linestyle="--", linewidth=1, label="dense")
         axes.set(xlabel="sparsity of this weight alone", ylabel="loss", yscale="log" if self.loss > 0 else "linear")
+        if self.loss > 0:
+            plain_ticks(axes.yaxis)
         axes.legend(loc="upper left", fontsize="small")
         with replacing(path, sync=False) as file:
             figure.savefig(file, format="png", dpi=120)

@@ -97,6 +97,20 @@ def check_loader(name: str, loader: object) -> None:
         )
 
 
+def are_same(train: Batches, validation: Batches) -> bool:
+    """Whether both are one object, or loaders that go through all of one data set.
+
+    >>> batches = [(torch.zeros(2, 3), torch.zeros(2))]
+    >>> are_same(batches, batches), are_same(batches, list(batches))
+    (True, False)
+    """
+    if not (isinstance(train, DataLoader) and isinstance(validation, DataLoader)):
+        return train is validation
+    samplers = (train.sampler, validation.sampler)
+    whole = all(isinstance(sampler, RandomSampler | SequentialSampler) for sampler in samplers)
+    return train is validation or (whole and train.dataset is validation.dataset)
+
+
 def split(train: Batches) -> tuple[Batches, Batches]:
     """Hold out a tenth of the training data: samples of a DataLoader's data set, or batches of a list.
 

@@ -1,15 +1,17 @@
 """What a model may lose: its quality on the validation data, and the least that is enough."""
 
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from prunecell.checks import check_number
 from prunecell.choices import by_name
-from prunecell.errors import OptionError, OptionTypeError, typed
+from prunecell.errors import OptionError, OptionTypeError, quoted, typed
 from prunecell.training.accuracy import Batches, Metric, evaluate
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -108,6 +110,52 @@ class Judge:
         if self.allowance.max_drop is None:
             return f"loss {-quality:.4g}"
         return f"{quality:.2%}" if self.metric is evaluate else f"{quality:.4f}"
+
+
+@torch.no_grad()
+def check_batches(name: str, model: nn.Module, batches: Batches, loss: Loss | None = None) -> None:
+    """Try the first batch, because what does not fit would be told by torch, deep within a search.
+
+    Args:
+        name: of the batches.
+        model: in evaluation mode, on their device.
+        batches: (inputs, labels).
+        loss: see `Loss`; None: only the model is tried.
+
+    Raises:
+        OptionError: the model cannot be run on it, or the loss not be computed, as torch says. What the user's own code
+            raises is left as it is.
+
+    >>> batches = [(torch.ones(2, 3), torch.zeros(2, dtype=torch.int32))]
+    >>> check_batches("train", nn.Identity(), batches, nn.functional.cross_entropy)
+    Traceback (most recent call last):
+    prunecell.errors.OptionError: the loss fails on outputs of shape (2, 3) with the labels of train, torch.int32 of ...
+    """
+    inputs, labels = next(iter(batches))
+    doing = f"the model fails on the inputs of {name}, {_seen(inputs)}"
+    hint = "" if inputs.dtype != torch.uint8 else "; of images a model takes inputs.float() / 255, say"
+    try:
+        outputs = model(inputs)
+        if loss is not None:
+            shape = f"of shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"that are {typed(outputs)}"
+            doing = f"the loss fails on outputs {shape} with the labels of {name}, {_seen(labels)}"
+            hint = "" if labels.is_floating_point() or labels.dtype == torch.int64 else "; classes are labels.long()"
+            loss(outputs, labels)
+    except Exception as error:
+        if _is_of_torch(error):
+            raise OptionError(f"{doing}: {quoted(str(error).partition(chr(10))[0], 200)}{hint}") from None
+        raise
+
+
+def _seen(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+
+
+def _is_of_torch(error: Exception) -> bool:
+    """Whether it was raised in torch's own code, or by what this file calls: the frames say nothing of the user's."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    file = Path(last.f_code.co_filename)
+    return file == Path(__file__) or Path(torch.__file__).parent in file.parents
 
 
 @torch.no_grad()

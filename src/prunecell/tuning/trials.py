@@ -56,6 +56,12 @@ class Trial:
     file: str
     recipe: str
 
+    def __str__(self) -> str:
+        """One line, without the recipe."""
+        size = "no file" if self.n_bytes is None else f"{self.n_bytes:,} bytes"
+        verdict = self.stopped or ("good enough" if self.passed else "too bad")
+        return f"trial {self.number}, {self.strategy} at {self.knob:.3g}: {size}, quality {self.quality:.4f}, {verdict}"
+
 
 _TRIAL = {
     "number": COUNT,

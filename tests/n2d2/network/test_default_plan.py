@@ -13,6 +13,7 @@ from n2d2.cells import DeepNetCell
 from n2d2.cli import main
 from n2d2.experiment.experiment import build, read
 from n2d2.experiment.planning import planned as plan
+from n2d2.experiment.run import run
 from n2d2.files import read_masks
 from n2d2.network.network import read_network
 
@@ -164,6 +165,15 @@ def test_a_learning_that_is_too_short_for_it_says_so(capsys):
     planned()
     out = n2d2(capsys, "plan.ini", "-learn-epoch", "1")
     assert re.search(r"not at the Sparsity of \[prunecell.Plan\] yet: 0\.\d+ of 0.7; a higher -learn-epoch", out)
+
+
+@pytest.mark.parametrize(("epochs", "is_told"), [(1, True), (4, False)])
+@pytest.mark.usefixtures("workplace")
+def test_so_does_prunecell_run(capsys, epochs, is_told):
+    planned()
+    run(read(Path("plan.ini")), Path("out"), epochs=epochs, reference=False)
+    told = re.search(r"not at the Sparsity of \[prunecell.Plan\] yet: 0\.\d+ of 0.7; a higher", capsys.readouterr().out)
+    assert bool(told) == is_told
 
 
 @pytest.mark.usefixtures("workplace")

@@ -510,3 +510,30 @@ def test_a_file_cut_or_grown_says_so(path):
         FormatError, match=r"1,500 bytes are left over: its tensors take [34],\d{3} bytes, and [45],\d{3} follow"
     ):
         load(path)
+
+
+MODELS = {
+    "one layer": lambda: nn.Linear(2, 2),
+    "LeNet": lambda: nn.Sequential(
+        *(nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5), nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10))
+    ),
+    "encoder": lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 12),
+    "norms": lambda: nn.Sequential(*(nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)) for _ in range(20))),
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_header_is_as_small_as_the_documentation_says(model, tmp_path):
+    path = tmp_path / "a.pcell"
+    save(MODELS[model](), path)
+    rows = inspect(path)
+    header = path.stat().st_size - sum(row.bytes_stored for row in rows)
+    assert 3 * len(rows) <= header <= 20 * len(rows)
+
+
+def test_a_lenet_of_zeros_is_as_small_as_the_documentation_says(tmp_path):
+    net = MODELS["LeNet"]()
+    for parameter in net.parameters():
+        nn.init.zeros_(parameter)
+    save(net, tmp_path / "a.pcell")
+    assert (tmp_path / "a.pcell").stat().st_size == 62

@@ -27,7 +27,14 @@ SHAPES = [(), (0,), (1,), (7,), (3, 0, 2), (5, 9), (2, 3, 4, 5), (101, 90)]
 
 
 def bits(tensor):
-    return tensor.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).tolist()
+    return (
+        tensor.resolve_conj()
+        .resolve_neg()
+        .reshape(-1)
+        .clone(memory_format=torch.contiguous_format)
+        .view(torch.uint8)
+        .tolist()
+    )
 
 
 def source(data):

@@ -33,7 +33,7 @@ LOSSY = [name for name in MODES if name != "exact"]
 
 
 def bits(tensor):
-    return tensor.contiguous().reshape(-1).view(torch.uint8).tolist()
+    return tensor.reshape(-1).clone(memory_format=torch.contiguous_format).view(torch.uint8).tolist()
 
 
 def same_bits(one, other):
@@ -64,6 +64,11 @@ TENSORS = {
     "zeros": torch.zeros(9, 8),
     "minus zeros": -torch.zeros(9, 8),
     "one": torch.full((1, 1), 3.0),
+    "one of two": torch.full((2,), 0.5)[::2],
+    "one of many": torch.ones(4, 8).as_strided((1, 1), (7, 3)),
+    "one long of two": torch.ones(2, dtype=torch.int64)[::2],
+    "one complex of two": torch.ones(2, dtype=torch.complex64)[::2],
+    "one flag of two": torch.tensor([True, False])[::2],
     "0-d": torch.tensor(1.5),
     "vector": torch.randn(9),
     "empty": torch.empty(0, 3),

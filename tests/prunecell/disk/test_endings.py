@@ -100,3 +100,11 @@ def test_the_message_says_what_writes_such_a_file():
     for ending in (".json", ".safetensors.index.json", ".png"):
         with pytest.raises(OptionError, match=r"let its name end in \.pcell$"):
             save(net(), f"model{ending}")
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.v1.5", "a.png.bak", "a.PNGG"])
+def test_a_picture_has_no_unknown_ending(name):
+    with pytest.raises(OptionError, match=r"a picture is a PNG file: let its name end in \.png"):
+        check_ending(Path(name), "picture")
+    for legal in ("a.png", "a.PNG", "a"):
+        check_ending(Path(legal), "picture")

@@ -10,8 +10,9 @@ from torch import nn
 
 from prunecell import Cubic, Lowest, Pruner, PruneSpec, Static
 from prunecell.criteria import CRITERIA, magnitude, movement, synflow, taylor
-from prunecell.errors import UnfinishedWarning
+from prunecell.errors import OptionError, UnfinishedWarning
 from prunecell.fillers import RigL
+from prunecell.granularity import filters
 from prunecell.schedules import SCHEDULES, Exponential, Gradual, Iterative, Moving, OneCycle
 
 ENDING = {  # each over after 20 steps of 4 samples
@@ -149,11 +150,34 @@ def test_each_of_several_optimizers_steps_by_itself():
 @pytest.mark.parametrize(("n_updates", "is_told"), [(100, False), (1, True)])
 def test_a_last_batch_that_is_left_out_counts_where_it_changes_something(n_updates, is_told):
     run = Run(PruneSpec(schedule=Cubic(sparsity=0.8, samples=1000, n_updates=n_updates)))
-    run.pruner.step(995)
+    for _ in range(199):
+        run.pruner.step(5)
     if is_told:
         assert "995 of 1,000 samples, 0.00% pruned where 80.00% was asked for" in warned(run.pruner)
     else:
         run.pruner.finalize()
+
+
+ALL_GONE = {  # no more weights are to go, though the schedule goes on
+    "rounded up": (PruneSpec(schedule=Cubic(sparsity=0.8, epochs=2)), 75),
+    "whole filters": (PruneSpec(schedule=Cubic(sparsity=0.7, epochs=2), filler=Lowest(granularity=filters)), 72),
+    "none is asked for": (PruneSpec(schedule=Cubic(sparsity=0.0, epochs=2)), 8),
+    "none moves": (PruneSpec(schedule=Moving(sparsity=0.0, every=5, steps=20)), 8),
+}
+
+
+@pytest.mark.parametrize("case", ALL_GONE)
+def test_where_no_more_weights_are_to_go_nothing_is_told(case):
+    spec, n_samples = ALL_GONE[case]
+    run = Run(spec)
+    run.pruner.step(n_samples // 2)
+    run.pruner.step(n_samples - n_samples // 2)
+    before = run.pruner.sparsity
+    copied = copy.deepcopy(run)
+    copied.pruner.step(40)
+    copied.pruner.step(40)
+    assert copied.pruner.sparsity == before
+    run.pruner.finalize()
 
 
 @pytest.mark.parametrize("how", ["state", "deepcopy"])
@@ -233,3 +257,23 @@ def test_calibration_ends_the_waiting():
     run.pruner.calibrate([(torch.randn(2, 8), torch.tensor([0, 1]))], nn.functional.cross_entropy)
     assert {weight.waits_for for weight in run.pruner.report().weights} == {""}
     run.pruner.finalize()
+
+
+@pytest.mark.parametrize("schedule", [Cubic(sparsity=0.8, epochs=2), OneCycle(sparsity=0.8, epochs=2)], ids=repr)
+def test_an_epoch_size_in_batches_and_samples_that_are_steps_are_seen(schedule):
+    run = Run(PruneSpec(schedule=schedule))
+    sparsity, state = run.pruner.sparsity, run.pruner.state_dict()
+    with pytest.raises(OptionError, match=r"a step of 100 samples is more than epoch_size=40: epoch_size counts"):
+        run.pruner.step(100)
+    assert run.pruner.sparsity == sparsity
+    assert {**run.pruner.state_dict(), "weights": ()} == {**state, "weights": ()}
+    for _ in range(20):
+        run.pruner.step(1)
+    assert warned(run.pruner).endswith("20 samples in 20 steps: give the samples of the batch, len(x)")
+
+
+def test_steps_of_one_sample_are_right_where_steps_are_counted():
+    run = Run(PruneSpec(schedule=Cubic(sparsity=0.8, steps=50)))
+    for _ in range(20):
+        run.pruner.step(1)
+    assert warned(run.pruner).endswith("train on, or let the schedule end earlier")

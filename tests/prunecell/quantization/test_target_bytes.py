@@ -84,6 +84,28 @@ def test_units_that_die_by_it_do_not_make_the_file_much_smaller(target):
     assert 0.85 * target < n_bytes <= target
 
 
+@pytest.mark.parametrize("target", [3000, 9000, 40_000])
+def test_a_size_that_takes_finer_steps_is_told_at_the_end(target):
+    told = (
+        rf"the model takes about [\d,]+ bytes where target_bytes={target:,} was given: a step size begins at the root"
+    )
+    with pytest.warns(RuntimeWarning, match=told) as caught:
+        n_bytes, accuracy = learned(Net(), RateSpec(target_bytes=target, steps=N_STEPS))
+    assert len(caught) == 1
+    assert n_bytes < 0.8 * target
+    assert accuracy > 0.8
+
+
+@pytest.mark.parametrize("target", [1, 1e9])
+def test_the_price_stays_a_number_however_long_a_size_is_out_of_reach(target):
+    quantizer = Quantizer(Net(), RateSpec(target_bytes=10_000, steps=10**7))
+    (group,) = quantizer._groups
+    for n in range(2000):
+        group._steer_lam(target, n / 2500)
+    assert 0 < group.lam < float("inf")
+    quantizer.load_state_dict(quantizer.state_dict())
+
+
 def test_it_is_met_beside_a_layer_that_a_pruner_has(recwarn):
     model = Net()
     model.wide = nn.Linear(128, 128)  # 65,536 bytes, before it is pruned
@@ -126,8 +148,58 @@ def test_weights_are_left_as_they_are_where_not_one_could_stay():
     model = Net()
     model.wide = nn.Linear(128, 128)
     pruner = Pruner(model, {"wide.weight": PruneSpec(schedule=Static(sparsity=0.5))})  # and more is never pruned
-    with pytest.warns(RuntimeWarning, match="the wanted size is out of reach: 0 bytes are left for weights that take"):
+    told = r"target_bytes=5,000 is out of reach: the model takes about [\d,]+ bytes, of which [\d,]+ are for what"
+    with pytest.warns(RuntimeWarning, match=told):
         n_bytes, accuracy = learned(model, {"wide.*": None, "*": RateSpec(target_bytes=5000, **RATE)})
     pruner.finalize()
     assert n_bytes > 5000
     assert accuracy > 0.8
+
+
+@pytest.mark.parametrize(("target", "n_steps"), [(450, 150), (450, 300), (600, 100), (600, 300), (700, 600)])
+def test_the_price_alone_comes_close(target, n_steps, monkeypatch):
+    sizes = []
+
+    class Watched(Quantizer):
+        def step(self, n_samples):
+            sizes.append(self.n_bytes)
+            super().step(n_samples)
+
+    monkeypatch.setitem(globals(), "Quantizer", Watched)
+    n_bytes, accuracy = learned(Net(), RateSpec(target_bytes=target, steps=n_steps), n_steps)
+    assert sizes[round(0.8 * n_steps) - 1] < 1.1 * target
+    assert 0.85 * target < n_bytes <= target
+    assert accuracy > 0.8
+
+
+def test_a_larger_target_makes_a_larger_file():
+    sizes = []
+    for target in (300, 400, 500, 600):
+        torch.manual_seed(0)
+        sizes.append(learned(Net(), RateSpec(target_bytes=target, steps=N_STEPS))[0])
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("lam", [1e-6, 1e-4, 1e-3])
+def test_a_first_price_that_is_far_off_is_steered(lam):
+    n_bytes, accuracy = learned(Net(), RateSpec(lam=lam, target_bytes=500, steps=300), 300)
+    assert 0.85 * 500 < n_bytes <= 500
+    assert accuracy > 0.8
+
+
+def test_a_cut_that_costs_much_is_told():
+    told = (
+        r"the price did not bring the model to target_bytes=300: it took about \d+ bytes at 80% of the training, with"
+        r" lam at [\d.e-]+, and was cut to \d+ .*: train longer, begin with a larger lam, or ask for more bytes"
+    )
+    with pytest.warns(RuntimeWarning, match=told):
+        n_bytes, _ = learned(Net(), RateSpec(target_bytes=300, steps=10), 10)
+    assert n_bytes <= 300
+
+
+def test_a_layer_of_which_nothing_is_left_is_told():
+    model = Net()
+    for layer in (model.net[0], model.net[3]):
+        nn.init.zeros_(layer.weight)  # neither has a gradient then
+    with pytest.warns(RuntimeWarning, match="target_bytes=500 leaves nothing of 'net.0.weight', 'net.3.weight': with"):
+        learned(model, RateSpec(target_bytes=500, steps=20), 20)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prunecell import IntSpec, Quantizer, RateSpec
-from prunecell.errors import UnfinishedWarning
+from prunecell.errors import OptionError, UnfinishedWarning
 
 SPECS = {
     "20 steps": RateSpec(lam=1e-4, steps=20),
@@ -87,3 +87,14 @@ def test_what_was_told_before_a_run_went_on_is_known(way):
 def test_few_bits_wait_for_nothing():
     trained(IntSpec(bits=4), 0).finalize()
     trained(IntSpec(bits=4), 120, lambda _: False).finalize()
+
+
+def test_an_epoch_size_in_batches_and_samples_that_are_steps_are_seen():
+    quantizer = trained(RateSpec(lam=1e-6, epochs=2), 0)
+    with pytest.raises(OptionError, match=r"a step of 100 samples is more than epoch_size=40: epoch_size counts"):
+        quantizer.step(100)
+    assert quantizer.state_dict()["steps"] == 0
+    quantizer.attach(torch.optim.SGD(quantizer.parameters(), lr=0.0))
+    for _ in range(20):
+        quantizer.step(1)
+    assert warned(quantizer).endswith("20 samples in 20 steps: give the samples of the batch, len(x)")

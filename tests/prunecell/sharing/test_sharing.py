@@ -10,8 +10,10 @@ from torch import nn
 
 from prunecell import Cubic, Lowest, Pruner, PruneSpec
 from prunecell.archive import inspect, load, save
-from prunecell.errors import OptionError, OptionTypeError, StateError
+from prunecell.errors import OptionError, OptionTypeError, StateError, UnfinishedWarning
+from prunecell.quantization import IntSpec, Quantizer
 from prunecell.sharing import share_
+from prunecell.structured import RemoveSpec, remove_
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3),
@@ -383,3 +385,67 @@ def test_a_higher_weight_of_the_entropy_takes_fewer_bits_and_makes_more_error(bi
 def test_entropy_out_of_range_is_refused(mlp, entropy):
     with pytest.raises(OptionError, match=f"entropy={entropy} is illegal: it must be a finite number >= 0"):
         share_(mlp.model, entropy=entropy)
+
+
+def train_plainly(mlp):
+    mlp.train(OPTIMIZERS["sgd"](mlp.model.parameters()), steps=2)
+
+
+LOSING = {
+    "no optimizer": (lambda _: None, train_plainly, "and none is attached"),
+    "another optimizer": (lambda mlp: OPTIMIZERS["sgd"]([mlp.model[0].weight]), train_plainly, "one that is not"),
+    "zeros that come back": (
+        lambda _: None,
+        lambda mlp: mlp.model[0].weight.data.masked_fill_(mlp.model[0].weight == 0, 0.5),
+        "none is attached",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", LOSING)
+def test_a_sharing_that_was_lost_says_so_once(mlp, way):
+    attached, lose, message = LOSING[way]
+    prune_(mlp.model)
+    sharing = share_(mlp.model, bits=2, optimizer=attached(mlp))
+    lose(mlp)
+    with pytest.warns(UnfinishedWarning, match=f"the sharing is lost: .*{message}") as caught:
+        sharing.finalize()
+    assert caught[0].filename == __file__
+    sharing.finalize()
+    with pytest.raises(StateError, match="was finalized"):
+        sharing.attach(OPTIMIZERS["sgd"](mlp.model.parameters()))
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda _, __: None,
+        lambda mlp, _: mlp.model.bfloat16(),
+        lambda mlp, _: prune_(mlp.model),
+        lambda mlp, sharing: (train_plainly(mlp), sharing.load_state_dict(sharing.state_dict())),
+    ],
+    ids=["nothing", "dtype", "pruned", "loaded"],
+)
+def test_a_sharing_that_is_there_says_nothing(mlp, keep):
+    sharing = share_(mlp.model, bits=2)
+    keep(mlp, sharing)
+    sharing.finalize()
+
+
+@pytest.mark.parametrize("attached", [True, False])
+@pytest.mark.parametrize(
+    "taker",
+    [
+        lambda model: Quantizer(model, IntSpec(bits=4)),
+        share_,
+        lambda model: remove_(model, RemoveSpec(sparsity=0.5), torch.zeros(1, model[0].in_features)),
+    ],
+    ids=["Quantizer", "share_", "remove_"],
+)
+def test_who_else_wants_the_weights_sees_a_sharing_attached_or_not(mlp, attached, taker):
+    optimizer = OPTIMIZERS["sgd"](mlp.model.parameters())
+    sharing = share_(mlp.model, bits=2, optimizer=optimizer if attached else None)
+    with pytest.raises(OptionError, match=r"held by a Sharing|of a Pruner, Quantizer or Sharing"):
+        taker(mlp.model)
+    sharing.finalize()
+    taker(mlp.model)

@@ -601,7 +601,7 @@ def test_a_model_on_the_meta_device_needs_a_file():
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((mlp().state_dict(),), {}, OptionTypeError, r"model must be a torch\.nn\.Module, not an OrderedDict"),
+        ((mlp().state_dict(),), {}, OptionTypeError, r"model is an OrderedDict: it must be a torch\.nn\.Module"),
         ((mlp(), 7), {}, OptionTypeError, "path=7 is illegal: it must be the name of a file or folder, not an int"),
         ((mlp(),), {"strict": False}, OptionError, "strict=False is for loading a file: give its path"),
     ],

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prunecell import Lowest, Pruner, PruneSpec, Static, global_ranking, save
 from prunecell.criteria import taylor
-from prunecell.errors import OptionError, OptionTypeError, PlanError
+from prunecell.errors import OptionError, OptionTypeError, PlanError, StateError
+from prunecell.sparse import compact_
 from prunecell.structured import RemoveSpec, remove_
 from prunecell.structured.coupled import Twin
 from prunecell.structured.resizing import load_model
@@ -621,3 +622,60 @@ def test_without_torch_pruning_the_extra_is_named(monkeypatch):
 def test_a_spec_checks_its_fields(fields, message):
     with pytest.raises((OptionError, OptionTypeError), match=message):
         RemoveSpec(**fields)
+
+
+class Written(nn.Module):
+    """A size of the feature map is written in its code."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 8, 3), nn.Linear(8 * 36, 3)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).view(-1, 8 * 36))
+
+
+def test_a_size_that_is_written_in_code_is_told_with_what_to_write():
+    with pytest.raises(OptionError, match=r"not x\.view\(-1, 6272\), but x\.flatten\(1\) fits any size"):
+        remove_(Written(), HALF, X)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        (X, torch.zeros(len(X), dtype=torch.long)),
+        [(X, torch.zeros(len(X), dtype=torch.long))],
+        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, X)),
+        X.shape,
+        (1, 1, 8, 8),
+        None,
+        X.numpy(),
+        X[:, :, :5],
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_what_is_no_example_is_told_what_one_is(example):
+    with pytest.raises(OptionError, match=r"example is a tensor or the tuple of all inputs, as x\[:1\]") as caught:
+        remove_(cnn(), HALF, example)
+    assert "\\n" not in str(caught.value)
+
+
+def test_a_pruner_in_use_is_named_with_what_to_do():
+    model = mlp()
+    pruner = Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
+    with pytest.raises(OptionError, match=r"a Pruner that is in use holds it, .*: finalize\(\) that Pruner first"):
+        remove_(model, HALF, X)
+    pruner.finalize()
+    remove_(model, HALF, X)
+
+
+def test_compact_names_load_model_for_a_file_of_fewer_units(tmp_path):
+    small = mlp()
+    remove_(small, HALF, X)
+    save(small, tmp_path / "small.pcell")
+    with pytest.raises(StateError, match=r"if units were removed from it, prunecell\.load_model\(path, model\)"):
+        compact_(mlp(), tmp_path / "small.pcell")
+    save(mlp(), tmp_path / "large.pcell")
+    with pytest.raises(StateError) as caught:
+        compact_(small, tmp_path / "large.pcell")
+    assert "prunecell.load_model" not in str(caught.value)

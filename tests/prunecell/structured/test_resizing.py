@@ -121,3 +121,29 @@ def test_a_model_that_cannot_hold_the_file_is_refused(tmp_path):
         load_model(tmp_path / "small.pcell", model)
     assert model.weight.shape == (3, 4)
     pruner.finalize()
+
+
+class Tied(nn.Module):
+    """Two layers, of one weight or of two."""
+
+    def __init__(self, width, *, tied):
+        super().__init__()
+        self.there, self.back = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        if tied:
+            self.back.weight = self.there.weight
+
+
+@pytest.mark.parametrize("width", [4, 3])
+def test_two_weights_where_the_model_has_one_are_refused_if_they_differ(tmp_path, width):
+    stored, model = Tied(width, tied=False), Tied(4, tied=True)
+    save(stored, tmp_path / "two.pcell")
+    before = model.there.weight.clone()
+    with pytest.raises(StateError, match=r"^'there\.weight' and 'back\.weight' are one tensor of the model, and two"):
+        load_model(tmp_path / "two.pcell", model)
+    assert torch.equal(model.there.weight, before)
+    with torch.no_grad():
+        stored.back.weight.copy_(stored.there.weight)
+    save(stored, tmp_path / "two.pcell")
+    load_model(tmp_path / "two.pcell", model)
+    assert model.back.weight is model.there.weight
+    assert torch.equal(model.back.weight, stored.back.weight)

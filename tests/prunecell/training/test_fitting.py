@@ -1,5 +1,6 @@
 import copy
 import math
+import re
 
 import pytest
 import torch
@@ -336,3 +337,14 @@ def test_a_model_that_was_compacted_is_not_trained_again():
         Pruner(model, PruneSpec(schedule=Static(sparsity=0.5)))
     with pytest.raises(PlanError, match=r"plan key 'weight' fits no parameter: it is in a sparse layer that compact_"):
         Quantizer(model, {"weight": IntSpec(bits=8)})
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_progress_prints_as_one_line(validated):
+    job = task()
+    if not validated:
+        job.validation = None
+    assert str(Progress()) == "0 epochs, 0 samples"
+    told = str(fit(job, 2))
+    assert re.fullmatch(r"2 epochs, [\d,]+ samples: loss \d+\.\d{4}(, accuracy \d\.\d{4})?, sparsity \d+\.\d\d%", told)
+    assert ("accuracy" in told) == validated

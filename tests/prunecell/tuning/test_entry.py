@@ -312,7 +312,10 @@ WRONG = {
     "minutes": ({"minutes": 0}, "minutes=0 is illegal"),
     "epochs": ({"epochs": 0}, "epochs=0 is illegal"),
     "seed": ({"seed": -1}, "seed=-1 is illegal"),
-    "a seed beyond torch's": ({"seed": 1 << 64}, r"seed=\d+ is illegal: it must be a number in \[0, 4294967295\]"),
+    "a seed beyond torch's": (
+        {"seed": 1 << 64},
+        r"seed=\d+ is illegal: it must be a whole number in \[0, 4294967295\]",
+    ),
     "folder": ({"folder": ""}, "folder='' is illegal"),
     "train": ({"train": 3}, "train is an int"),
     "validation": ({"validation": iter([])}, "validation is a list_iterator, which can be gone through only once"),
@@ -355,6 +358,27 @@ WRONG = {
         {"max_drop": None, "max_rise": 0.1, "loss": nn.CrossEntropyLoss(reduction="none")},
         r"loss gave a Tensor of shape \(32,\): it must give a scalar",
     ),
+    "labels of 32 bits": (
+        {"train": [(torch.randn(4, 12), torch.ones(4, dtype=torch.int32))]},
+        r"the loss fails on outputs of shape \(4, 4\) with the labels of train, torch\.int32 .*; classes are labels\.",
+    ),
+    "pixels": (
+        {"validation": [(torch.ones(4, 12, dtype=torch.uint8), torch.ones(4, dtype=torch.int64))]},
+        r"the model fails on the inputs of validation, torch\.uint8 of shape \(4, 12\): .*inputs\.float\(\) / 255",
+    ),
+    "inputs of another shape": (
+        {"train": [(torch.randn(4, 3, 4), torch.ones(4, dtype=torch.int64))]},
+        r"the model fails on the inputs of train, torch\.float32 of shape \(4, 3, 4\): 'mat1 and mat2",
+    ),
+    "a loss of other outputs": (
+        {"loss": nn.functional.binary_cross_entropy_with_logits},
+        r"the loss fails on outputs of shape \(32, 4\) with the labels of train, torch\.int64 .*: 'Target size",
+    ),
+    "a metric of a model": (
+        {"metric": lambda _: 1.0},
+        r"metric is illegal: it must be a function of \(model, batches\), which it does not take",
+    ),
+    "a loss of outputs": ({"loss": lambda _: 1.0}, r"loss is illegal: it must be a function of \(outputs, labels\)"),
     "nothing to train": (
         {"model": nn.Linear(12, 4).requires_grad_(False)},  # noqa: FBT003 - torch's
         r"no parameter that requires a gradient, and Rate\(\), Structured\(\), PruneAndShare\(\) would train it",
@@ -483,3 +507,32 @@ def test_without_torch_pruning_the_strategy_that_needs_it_is_left_out(trained, d
     lines = []
     pc.tune(trained, **data, max_drop=2, epochs=1, folder=tmp_path, strategies=[Structured()], watch=lines.append)
     assert any("Structured() is left out" in line and "prunecell[structured]" in line for line in lines)
+
+
+@pytest.mark.parametrize("same", ["a list", "loaders of one data set"])
+def test_validation_data_that_is_the_training_data_is_warned_of(trained, data, tmp_path, same):
+    both = {"train": data["train"], "validation": data["train"]}
+    if same != "a list":
+        whole = torch.utils.data.TensorDataset(*(torch.cat(parts) for parts in zip(*data["train"], strict=True)))
+        loader = torch.utils.data.DataLoader
+        both = {"train": loader(whole, 32, shuffle=True), "validation": loader(whole, 64)}
+    with pytest.warns(UserWarning, match="validation is the training data, by which no model can be judged") as caught:
+        pc.tune(trained, **both, max_drop=2, folder=tmp_path, strategies=[OneShot()], **QUICK)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(("epochs", "is_told"), [(None, True), (1, False)])
+def test_the_number_of_epochs_that_it_chose_is_told(trained, data, tmp_path, monkeypatch, epochs, is_told):
+    monkeypatch.setattr("prunecell.tuning.beginning._EPOCHS", 1)
+    lines = []
+    pc.tune(
+        trained, **data, max_drop=99, epochs=epochs, folder=tmp_path, strategies=[PruneAndShare()], watch=lines.append
+    )
+    assert ("epochs of each trial that trains: 1; epochs= is another number" in lines) == is_told
+
+
+def test_what_is_printed_of_a_search_is_short(found):
+    for trial in found.trials:
+        assert str(trial).startswith(f"trial {trial.number}, {trial.strategy} at ")
+        assert len(str(trial)) < 120
+        assert "\\n" not in str(trial)

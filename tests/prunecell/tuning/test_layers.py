@@ -1,6 +1,8 @@
 """Sensitivity: each layer alone, and the plan that follows from it."""
 
 import copy
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 
 from prunecell import Cubic, Pruner, PruneSpec, Static, sensitivity
 from prunecell.errors import OptionError, OptionTypeError, PlanError
+from prunecell.report.picture import new_figure
 from prunecell.training.accuracy import evaluate
 from prunecell.tuning.layers import LADDER
 
@@ -77,6 +80,8 @@ def test_it_prints_as_a_table_and_draws_a_picture(found, tmp_path, monkeypatch):
     assert (tmp_path / "layers.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(OptionError, match="must not have the ending"):
         found.draw(tmp_path / "layers.pcell")
+    with pytest.raises(OptionError, match=r"a picture is a PNG file: let its name end in \.png, not in '\.xyz'"):
+        found.draw(tmp_path / "layers.xyz")
 
 
 def test_what_is_wrong_is_refused(trained, data, found):
@@ -94,3 +99,18 @@ def test_what_is_wrong_is_refused(trained, data, found):
         found.plan(0.999)
     with pytest.raises(OptionError, match=r"sparsity=90 is illegal.*90 % is 0.9"):
         found.plan(90)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 100.0])
+def test_the_losses_of_its_picture_are_plain_numbers(found, tmp_path, monkeypatch, scale):
+    figures = []
+    monkeypatch.setattr("prunecell.tuning.layers.can_draw", lambda: True)
+    monkeypatch.setattr(
+        "prunecell.tuning.layers.new_figure", lambda *size: figures.append(new_figure(*size)) or figures[0]
+    )
+    losses = {name: tuple(scale * loss for loss in of) for name, of in found.losses.items()}
+    replace(found, loss=scale * found.loss, losses=losses).draw(tmp_path / "a.png")
+    axis = figures[0].axes[0].yaxis
+    told = [label.get_text() for label in (*axis.get_majorticklabels(), *axis.get_minorticklabels())]
+    assert any(told)
+    assert all(re.fullmatch(r"[\d.,]*", text) for text in told)
