@@ -33,7 +33,13 @@ TESTS = [
             "bits/test_select",
         ),
         "quantization/test_passes",
-        *("sparse/test_linear_op", "sparse/test_convolution_op", "sparse/test_formats", "sparse/test_damage"),
+        *(
+            "sparse/test_linear_op",
+            "sparse/test_convolution_op",
+            "sparse/test_formats",
+            "sparse/test_damage",
+            "sparse/test_chain",
+        ),
     )
 ]
 # "v1" as pytest writes a test's parameters, which Conv1d is not; of the large selections two kinds of values are
