@@ -375,7 +375,8 @@ def model_table(models: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, .
     )
     for name, (make, shape) in models.items():
         dense, x = make().eval(), torch.randn(shape)
-        fold_batchnorm_(dense, example=x)
+        if any(isinstance(module, nn.BatchNorm2d) for module in dense.modules()):
+            fold_batchnorm_(dense, example=x)
         half, half_x = copy.deepcopy(dense).bfloat16(), x.bfloat16()
         tasks: dict[str, Task] = {"torch": calling(dense, x), "onnxruntime": exported(dense, x)}
         tasks["bf16"] = calling(half, half_x)
