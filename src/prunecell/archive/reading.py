@@ -8,7 +8,7 @@ from typing import Self
 
 from torch import Tensor
 
-from prunecell.archive.container import BLOCK, read_version2
+from prunecell.archive.container import BLOCK, read_file
 from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Stored, TensorFacts, TensorRecord, facts_of
 from prunecell.archive.opened import FileSource, OpenFile
 from prunecell.archive.parts import (
@@ -257,7 +257,7 @@ def _told_apart(path: Path) -> Iterator[None]:
 
 def _read_manifest(file: OpenFile) -> Manifest:
     is_marked = file.read(0, min(len(ARCHIVE_MARK), file.n_bytes)) == ARCHIVE_MARK
-    return read_version2(file) if is_marked else read_version1(file)
+    return read_file(file) if is_marked else read_version1(file)
 
 
 def _check_size(manifest: Manifest, limit_bytes: int) -> None:

@@ -27,7 +27,7 @@ def save(
     path: str | Path,
     *,
     values: str | ValueMode = "exact",
-    backend: str = "zlib",
+    backend: str = "zstd",
     metadata: Mapping[str, object] | None = None,
 ) -> None:
     """Write a model to a small file. The file appears when it is complete, or not at all.
@@ -39,7 +39,8 @@ def save(
         values: what may be lost: "exact" (nothing, not a bit), "fp16", "bf16", "int8" (per output channel),
             "codebook1" .. "codebook8" (so many bits for the shared values), or a function (name, tensor).
             The named ones change only floating-point tensors of two or more dimensions.
-        backend: "zlib" (readable with the standard library) or "pcodec" (smaller; needs `prunecell[pcodec]`).
+        backend: "zstd", "zlib" (slower; readable by everything that reads version 2 of the format), or "pcodec"
+            (smaller; needs `prunecell[pcodec]`).
         metadata: anything JSON can hold: the plan, the architecture, where the weights come from.
 
     Raises:
@@ -119,7 +120,7 @@ def write(
     path: str | Path,
     *,
     values: str | ValueMode = "exact",
-    backend: str = "zlib",
+    backend: str = "zstd",
     metadata: Mapping[str, object] | None = None,
 ) -> None:
     """Write tensors one by one as they come, so that only one of them needs to be in memory at a time.

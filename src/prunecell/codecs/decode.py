@@ -10,7 +10,8 @@ from torch import Tensor
 from prunecell.codecs.coders import open_reader
 from prunecell.codecs.contexts import NO_ROWS, RowReader, open_contexts
 from prunecell.codecs.dtypes import ElementType, Numbers, tensor_of, words_of, zeros_of
-from prunecell.codecs.positions import CHUNK, POSITION_FORMS, Chunk, cover, read_all
+from prunecell.codecs.kept import put_kept_
+from prunecell.codecs.positions import CHUNK, POSITION_FORMS, Chunk, chunk_at, cover, read_all
 from prunecell.codecs.records import EncodedRecord, IntegerRecord, Record, plan
 from prunecell.codecs.streams import Reader, Source, read_exactly
 from prunecell.codecs.values import VALUE_FORMS, Planes, ValueForm
@@ -88,7 +89,7 @@ def _kept_integers(record: IntegerRecord, reader: RowReader, book: Numbers) -> I
         positions, start = np.flatnonzero(numbers), row * grid.columns
         words = _words_of_integers(record, numbers[positions], book)
         positions += start
-        yield Chunk(start=start, stop=start + len(numbers), positions=positions), words
+        yield chunk_at(start, start + len(numbers), positions), words
     reader.finish()
 
 
@@ -119,7 +120,7 @@ class _Streams:
 def _kept_of_streams(opened: _Streams) -> Iterator[tuple[Chunk, Numbers]]:
     record, left = opened.record, opened.record.count
     for chunk in cover(_chunks(opened), record.n_words):
-        count = len(chunk.positions)
+        count = chunk.n_kept
         left -= count
         if left < 0:
             raise FormatError(f"more positions than the {record.count} kept words")
@@ -186,6 +187,8 @@ def decode(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS) -> Ten
         wide = widen(opened, chunk, stored)
         if len(wide) == chunk.stop - chunk.start:  # a copy is faster than a scatter
             words[chunk.start : chunk.stop] = wide
+        elif chunk.bits is not None:
+            put_kept_(words[chunk.start : chunk.stop], chunk.bits, wide)
         elif len(wide):
             scatter_(words, chunk.positions, wide)
     return tensor

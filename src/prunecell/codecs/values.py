@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from prunecell.codecs.dtypes import ElementType, Numbers
-from prunecell.codecs.words import join_bytes
+from prunecell.codecs.words import join_bytes, split_bytes
 from prunecell.errors import FormatError
 
 MAX_BOOK = 256  # words in a codebook: an index is a byte
@@ -67,11 +67,7 @@ class Planes:
 
     def split(self, words: Numbers) -> list[Numbers]:
         """Turn words into planes."""
-        size = self.kind.word.itemsize
-        if self._has_sign_below:
-            words = (words << 1) | (words >> (8 * size - 1))
-        rows = np.ascontiguousarray(words).view(_BYTE).reshape(-1, size)
-        return [np.ascontiguousarray(rows[:, j]) for j in range(size)]
+        return split_bytes(np.ascontiguousarray(words), sign_below=self._has_sign_below)
 
     def join(self, streams: list[Numbers]) -> Numbers:
         """Turn planes back into words."""
@@ -145,9 +141,11 @@ def distinct(words: Numbers) -> Numbers | None:
     """
     if words.itemsize <= 2:  # noqa: PLR2004 - a table of all words of two bytes is small
         seen = np.zeros(1 << 16, bool)
-        seen[words] = True
-        found = np.flatnonzero(seen).astype(words.dtype)
-        return found if len(found) <= MAX_BOOK else None
+        for start in range(0, len(words), _TABLE):
+            seen[words[start : start + _TABLE]] = True
+            if np.count_nonzero(seen) > MAX_BOOK:
+                return None
+        return np.flatnonzero(seen).astype(words.dtype)
     book, step = words[:0], 1 << 12
     for start in range(0, len(words), step):
         new = words[start : start + step]

@@ -1,4 +1,4 @@
-"""Words joined from their bytes, and scattered to their positions: by the compiled kernels, or by numpy and torch."""
+"""Words split into bytes, joined, and scattered to their positions: by the compiled kernels, or by numpy and torch."""
 
 import ctypes
 from typing import Any
@@ -8,6 +8,31 @@ import torch
 
 from prunecell import native
 from prunecell.codecs.dtypes import Numbers
+
+
+def split_bytes(words: Numbers, *, sign_below: bool) -> list[Numbers]:
+    """Split words into their bytes.
+
+    Args:
+        words: unsigned, contiguous.
+        sign_below: whether the sign, the highest bit, is first moved to be the lowest.
+
+    Returns:
+        uint8, one for each byte of a word, the lowest first.
+
+    >>> [plane.tolist() for plane in split_bytes(np.array([0x8081, 0x4000], "u2"), sign_below=True)]
+    [[3, 0], [1, 128]]
+    """
+    size = words.itemsize
+    if (library := native.library()) is None or size == 1:
+        if sign_below:
+            words = (words << 1) | (words >> (8 * size - 1))
+        rows = words.view(np.uint8).reshape(-1, size)
+        return [np.ascontiguousarray(rows[:, j]) for j in range(size)]
+    planes = [np.empty(len(words), np.uint8) for _ in range(size)]
+    addresses = (ctypes.c_void_p * size)(*(plane.ctypes.data for plane in planes))
+    library.pc_split_bytes(words.ctypes.data, len(words), size, sign_below, addresses)
+    return planes
 
 
 def join_bytes(planes: list[Numbers], word: np.dtype[Any], *, sign_below: bool) -> Numbers:

@@ -25,6 +25,7 @@
 #include "cpu.h"
 #include "convolution/convolution.h"
 #include "formats/formats.h"
+#include "kept.h"
 #include "latents.h"
 #include "linear.h"
 #include "masks/pruned.h"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prunecell.archive import Archive, inspect, load, save
 from prunecell.archive.container import WORDS
-from prunecell.archive.listing import Alias, pack_entries, unpack_entries
+from prunecell.archive.listing import Alias, pack_entries, unpack_entries, version_of
 from prunecell.archive.packing import Packed, packed
 from prunecell.codecs.dtypes import ELEMENT_TYPES
 from prunecell.codecs.modes import VALUE_MODES
@@ -143,7 +143,7 @@ class Forgery:
         start = Packed(data[4:])
         size = start.number()
         inflate = zlib.decompressobj(-15, WORDS)
-        self.list, self.more = unpack_entries(inflate.decompress(start.rest()[:size]))
+        self.list, self.more = unpack_entries(inflate.decompress(start.rest()[:size]), data[3])
         n_bytes = {name: 0 if isinstance(e, Alias) else e.n_bytes for name, e in self.list.items()}
         at, self.data = len(data) - sum(n_bytes.values()), {}
         for name, size in n_bytes.items():
@@ -159,7 +159,7 @@ class Forgery:
             elif data:
                 sizes, crcs = [*sizes, len(data)], [*crcs, zlib.crc32(data)]
         listed = deflate(change(pack_entries(self.list) + self.more), WORDS)
-        start = b"\xf0pc\x02" + packed(len(listed)) + listed
+        start = b"\xf0pc" + bytes([version_of(self.list)]) + packed(len(listed)) + listed
         sealed = b"".join(crc.to_bytes(4, "little") for crc in (zlib.crc32(start), *crcs))
         return start + sealed + b"".join(self.data.values())
 
@@ -357,10 +357,10 @@ def test_a_list_that_lies_is_named(name, good, place):
 
 
 def test_other_versions_are_refused(good, place):
-    for version in (0, 1, 3, 255):
+    for version in (0, 1, 4, 255):
         place.write_bytes(good[:3] + bytes([version]) + good[4:])
         assert read_by_small_reader(place) is None
-        refused(place, f"version {version} is unknown; this prunecell reads 1 and 2")
+        refused(place, f"version {version} is unknown; this prunecell reads 1, 2 and 3")
 
 
 def test_a_list_longer_than_the_file_is_refused(good, place):
