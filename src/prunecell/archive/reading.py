@@ -6,9 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from prunecell.archive.container import BLOCK, read_file
+from prunecell.archive.in_order import in_order
 from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Stored, TensorFacts, TensorRecord, facts_of
 from prunecell.archive.opened import FileSource, OpenFile
 from prunecell.archive.parts import (
@@ -33,6 +35,8 @@ from prunecell.errors import FormatError, UnknownNameError, check_path, nearest,
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:
     """Read a whole file into plain dense tensors. Keys, their order, shapes, dtypes and bits are as they were saved.
 
+    As many tensors are decoded at once as `torch.get_num_threads()` says.
+
     Args:
         path: a file that `save` wrote.
         limit_bytes: a file whose tensors would take more memory than this is refused (64 GiB by default).
@@ -42,11 +46,16 @@ def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tenso
         OptionError: it was written with pcodec, which is not installed.
     """
     with Archive.open(path, limit_bytes=limit_bytes) as archive:
-        state: dict[str, Tensor] = {}
-        for name in archive:
-            target = archive.target(name)
-            state[name] = state[target] if target in state else archive[name]
-        return state
+        targets = {name: archive.target(name) for name in archive}
+        names = list(dict.fromkeys(targets.values()))
+        tensors = in_order(
+            archive.__getitem__,
+            names,
+            n_threads=torch.get_num_threads(),
+            n_bytes=lambda name: archive.facts(name).bytes_dense,
+        )
+        state = dict(zip(names, tensors, strict=True))
+        return {name: state[target] for name, target in targets.items()}
 
 
 def inspect(path: str | Path) -> list[TensorFacts]:

@@ -127,6 +127,27 @@ class _Forms:
         return self.values.streams if self.positions is None else (self.positions.stream, *self.values.streams)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Begun:
+    """A tensor that is encoded as far as the tensors before it do not matter.
+
+    Attributes:
+        words, kind, shape: of the tensor.
+        few: its distinct words, where they are few and floats.
+        found: it as whole numbers.
+        encoded: it in streams.
+        limit: the bytes that integers under contexts must stay below to be chosen instead.
+    """
+
+    words: Numbers
+    kind: ElementType
+    shape: tuple[int, ...]
+    few: Numbers | None
+    found: Integers | None
+    encoded: Encoded
+    limit: int
+
+
 def encode(
     tensor: Tensor | Scaled, *, backend: str = "zstd", before: Mapping[str, Numbers] = MappingProxyType({})
 ) -> Encoded:
@@ -137,27 +158,40 @@ def encode(
         backend: a name in `BACKENDS`.
         before: the `rows` of tensors before it in the file, by their names. One that seems to feed it becomes `above`.
     """
-    kind, few = element_type(tensor.dtype), None
+    return finish(begin(tensor, backend=backend), before)
+
+
+def begin(tensor: Tensor | Scaled, *, backend: str) -> Begun:
+    """Encode one tensor in streams, and look for integers in it."""
+    kind, few, found = element_type(tensor.dtype), None, None
     if isinstance(tensor, Scaled):
         shape, words, steps = tuple(tensor.integers.shape), words_of(tensor.integers), words_of(tensor.scales)
         encoded = encode_words(words, kind, shape, backend, stored=ELEMENT_TYPES["int8"], scales=steps)
-        found: Integers | None = scaled_integers(words.view("i1"), "steps", steps.view("<f4"))
+        found = scaled_integers(words.view("i1"), "steps", steps.view("<f4"))
         limit = _worth(encoded)
     else:
         shape, words = tuple(tensor.shape), words_to_store(tensor)
-        few, found = None, None
         if not is_zero(words):
             few = few_of(words) if kind.is_float else None
             found = integers_in(words, few, kind, shape)
         encoded, limit = _in_streams(words, found, kind, shape, backend)
+    return Begun(words=words, kind=kind, shape=shape, few=few, found=found, encoded=encoded, limit=limit)
+
+
+def finish(begun: Begun, before: Mapping[str, Numbers]) -> Encoded:
+    """Encode the integers of a tensor, where it is smaller so; `before` is as in `encode`."""
+    encoded, limit, kind, shape = begun.encoded, begun.limit, begun.kind, begun.shape
     if not encoded.record.count:
         return encoded
-    if found is not None and (smaller := encode_integers(found, kind, shape, before, limit)) is not None:
+    if begun.found is not None and (smaller := encode_integers(begun.found, kind, shape, before, limit)) is not None:
         encoded = _with_rows(*smaller)
         limit = _worth(encoded)
-    if may_have_book(words, found) and (book := book_in(words, few, kind, limit)) is not None:
-        smaller = encode_integers(book, kind, shape, before, limit)
-        encoded = encoded if smaller is None else _with_rows(*smaller)
+    if (
+        may_have_book(begun.words, begun.found)
+        and (book := book_in(begun.words, begun.few, kind, limit)) is not None
+        and (smaller := encode_integers(book, kind, shape, before, limit)) is not None
+    ):
+        encoded = _with_rows(*smaller)
     return encoded
 
 

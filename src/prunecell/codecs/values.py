@@ -44,8 +44,8 @@ class ValueForm(Protocol):
     def split(self, words: Numbers) -> list[Numbers]:
         """Turn words into streams, each of as many numbers."""
 
-    def join(self, streams: list[Numbers]) -> Numbers:
-        """Turn streams back into words."""
+    def join(self, streams: list[Numbers], into: Numbers | None = None) -> Numbers:
+        """Turn streams back into words; these may be written into memory that is given."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,9 +69,9 @@ class Planes:
         """Turn words into planes."""
         return split_bytes(np.ascontiguousarray(words), sign_below=self._has_sign_below)
 
-    def join(self, streams: list[Numbers]) -> Numbers:
+    def join(self, streams: list[Numbers], into: Numbers | None = None) -> Numbers:
         """Turn planes back into words."""
-        return join_bytes(streams, self.kind.word, sign_below=self._has_sign_below)
+        return join_bytes(streams, self.kind.word, sign_below=self._has_sign_below, into=into)
 
     @property
     def _has_sign_below(self) -> bool:
@@ -95,7 +95,7 @@ class WholeNumbers:
         """Turn words into numbers."""
         return [np.ascontiguousarray(words).view(self.kind.number)]
 
-    def join(self, streams: list[Numbers]) -> Numbers:
+    def join(self, streams: list[Numbers], into: Numbers | None = None) -> Numbers:  # noqa: ARG002 - nothing is written
         """Turn numbers back into words."""
         return streams[0].view(self.kind.word)
 
@@ -117,7 +117,7 @@ class Codebook:
         """Turn words into indices."""
         return [places_in(self.book, words).astype(_BYTE)]
 
-    def join(self, streams: list[Numbers]) -> Numbers:
+    def join(self, streams: list[Numbers], into: Numbers | None = None) -> Numbers:  # noqa: ARG002 - it would be no faster
         """Turn indices back into words."""
         (indices,) = streams
         if len(indices) and indices.max() >= len(self.book):

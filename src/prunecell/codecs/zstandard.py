@@ -15,7 +15,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_FEED = 1 << 16  # compressed bytes given to the library at once
+_FEED = 1 << 18  # compressed bytes given to the library at once
 _MAX_WINDOW_LOG = 23  # 8 MiB, which every reader should have room for (RFC 8878, 3.1.1.1.2)
 _CODE_LITERALS = 1002  # ZSTD_c_literalCompressionMode, which the library has, but Python gives no name
 
