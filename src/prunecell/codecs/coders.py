@@ -11,7 +11,7 @@ import numpy as np
 from prunecell.codecs.dtypes import Numbers
 from prunecell.codecs.pco import PcoReader, PcoWriter
 from prunecell.codecs.streams import Bytes, DeflateReader, DeflateWriter, RawReader, RawWriter, Reader, Source, Writer
-from prunecell.codecs.zstandard import HUFFMAN_ONLY, ZstdReader, ZstdWriter, searching
+from prunecell.codecs.zstandard import HUFFMAN_ONLY, ZstdWriter, open_zstd, searching
 from prunecell.errors import FormatError
 
 MAX_EXPANSION = 1032  # bytes that a byte of deflate can become at most (RFC 1951: 258 from 2 bits)
@@ -83,7 +83,7 @@ CODERS = {
     ),
     "zstd": Coder(
         codes=lambda itemsize: itemsize == 1,
-        open=lambda source, _dtype, _count: ZstdReader(source),
+        open=lambda source, _dtype, _count: open_zstd(source),
         holds=lambda n_bytes, size: size <= n_bytes * MAX_ZSTD_EXPANSION,
         settings=(
             Setting(coder="zstd", writer=partial(ZstdWriter, HUFFMAN_ONLY), worth=0.99),

@@ -8,13 +8,14 @@ sources   the C++ files that it is built from
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
 from prunecell.native.sources import SOURCE
-from prunecell.native.structs import Geometry, Grid, Latents, Matrix
+from prunecell.native.structs import Frame, Geometry, Grid, Latents, Matrix
 from prunecell.native.threads import in_parallel, n_threads
 
 __all__ = [
     "ENVIRONMENT",
     "LEVELS",
     "SOURCE",
+    "Frame",
     "Geometry",
     "Grid",
     "Latents",

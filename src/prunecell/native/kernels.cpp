@@ -28,6 +28,7 @@
 #include "kept.h"
 #include "latents.h"
 #include "linear.h"
+#include "literals.h"
 #include "masks/pruned.h"
 #include "masks/selection.h"
 #include "words.h"

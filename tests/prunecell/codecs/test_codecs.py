@@ -254,7 +254,7 @@ class Differences:
     def split(self, words):
         return [np.diff(words, prepend=words.dtype.type(0))]
 
-    def join(self, streams, into=None):
+    def join(self, streams, into=None):  # noqa: ARG002 - nothing is written
         return np.cumsum(streams[0], dtype=self.kind.word)
 
 
