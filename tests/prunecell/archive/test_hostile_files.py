@@ -1,6 +1,7 @@
 """Damaged, lying and malicious files: a clear error or the same tensors, never a crash, never a large allocation."""
 
 import importlib
+import itertools
 import os
 import zlib
 from dataclasses import replace
@@ -18,6 +19,7 @@ from prunecell.archive.packing import Packed, packed
 from prunecell.codecs.dtypes import ELEMENT_TYPES
 from prunecell.codecs.modes import VALUE_MODES
 from prunecell.codecs.records import StreamFacts
+from prunecell.codecs.zstandard import zstd
 from prunecell.errors import FormatError, OptionError
 
 MEBIBYTE = 1 << 20
@@ -150,7 +152,7 @@ class Forgery:
             self.data[name] = data[at : at + size]
             at += size
 
-    def build(self, change=lambda text: text):
+    def build(self, change=lambda text: text, version=None):
         """Put it together; the list is changed before it is sealed."""
         sizes, crcs = [], []
         for data in self.data.values():
@@ -159,7 +161,7 @@ class Forgery:
             elif data:
                 sizes, crcs = [*sizes, len(data)], [*crcs, zlib.crc32(data)]
         listed = deflate(change(pack_entries(self.list) + self.more), WORDS)
-        start = b"\xf0pc" + bytes([version_of(self.list)]) + packed(len(listed)) + listed
+        start = b"\xf0pc" + bytes([version or version_of(self.list)]) + packed(len(listed)) + listed
         sealed = b"".join(crc.to_bytes(4, "little") for crc in (zlib.crc32(start), *crcs))
         return start + sealed + b"".join(self.data.values())
 
@@ -277,6 +279,12 @@ LIES = {
     "deflate damaged": (stream("gaps", 0, "deflate", b"\xff" * 50), "a deflate stream is damaged"),
     "deflate too short": (stream("mask", 0, "deflate", deflate(b"\1" * 74)), "a stream ends early"),
     "deflate with more behind": (stream("mask", 0, "deflate", deflate(b"\x55" * 75) + b"\0"), "cut or too long"),
+    "zstd damaged": (stream("gaps", 0, "zstd", b"\xff" * 50), "a zstd stream is damaged"),
+    "zstd too short": (stream("mask", 0, "zstd", zstd.compress(b"\1" * 74)), "a stream ends early"),
+    "zstd cut": (stream("mask", 0, "zstd", zstd.compress(bytes(range(75)))[:-9]), "a stream ends early"),
+    "zstd with more behind": (stream("mask", 0, "zstd", zstd.compress(b"\x55" * 75) + b"\0"), "cut or too long"),
+    "zstd twice": (stream("mask", 0, "zstd", 2 * zstd.compress(b"\x55" * 75)), "cut or too long"),
+    "zstd of floats": (stream("scaled", 1, "zstd", zstd.compress(bytes(80))), "the scales must be raw"),
     "planes of another coder": (stream("gaps", 1, "pco", b"\0" * 9), "coder 'pco' does not code numbers of 1 bytes"),
     "an infinite scale": (stream("scaled", 1, "raw", b"\0\0\x80\x7f" * 20), "a scale that is not finite"),
     # integers
@@ -486,10 +494,12 @@ def test_a_declared_size_over_the_limit_is_refused_before_anything_is_allocated(
 
 
 def test_a_bomb_in_a_stream_is_not_inflated(good, place, peak):
-    bomb = deflate(bytes([1]) * (64 * MEBIBYTE))
-    for name, index in (("gaps", 0), ("gaps", 4), ("mask", 0), ("book", 2), ("all", 7)):
+    many = bytes([1]) * (64 * MEBIBYTE)
+    bombs = [("deflate", deflate(many)), ("zstd", zstd.compress(many))]
+    places = [("gaps", 0), ("gaps", 4), ("mask", 0), ("book", 2), ("all", 7)]
+    for (name, index), (coder, bomb) in itertools.product(places, bombs):
         forgery = Forgery(good)
-        forgery.replace_stream(name, index, "deflate", bomb)
+        forgery.replace_stream(name, index, coder, bomb)
         place.write_bytes(forgery.build())
         error, memory = peak(place)
         assert f"tensor {name!r}: " in error
@@ -504,6 +514,17 @@ def test_words_that_no_stream_of_that_size_can_hold_are_refused_at_once(good, pl
     error, memory = peak(place)
     assert "bytes of deflate cannot hold 268435456 values" in error
     assert memory < MEBIBYTE
+
+
+def test_zstd_is_refused_in_version_2(good, place):
+    forgery = Forgery(good)
+    forgery.replace_stream("mask", 0, "zstd", zstd.compress(b"\x55" * 75))
+    data = forgery.build()
+    assert data[3] == 3
+    place.write_bytes(data)
+    load(place)
+    place.write_bytes(forgery.build(version=2))
+    refused(place, "unknown coder 3")
 
 
 def test_a_short_stream_of_contexts_makes_little_work(good, place):
