@@ -31,6 +31,8 @@ from prunecell.disk.endings import ARCHIVE, ARCHIVE_MARK
 from prunecell.disk.foreign import is_stream, mistaken
 from prunecell.errors import FormatError, UnknownNameError, check_path, nearest, quoted
 
+_DENSE = 1 << 26  # bytes of a block that are in memory while a dense tensor, which is no smaller, is made of them
+
 
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:
     """Read a whole file into plain dense tensors. Keys, their order, shapes, dtypes and bits are as they were saved.
@@ -150,7 +152,7 @@ class Archive:
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            return read_tensor(*self._checked(name))
+            return read_tensor(*self._checked(name, in_memory=_DENSE))
 
     def chunks(self, name: str) -> Iterator[SparseChunk]:
         """Read one tensor chunk by chunk as positions and values: never dense, in bounded memory.
@@ -213,28 +215,28 @@ class Archive:
             raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
         return self._manifest.target[name]
 
-    def _checked(self, name: str) -> tuple[TensorRecord, Source, Numbers]:
+    def _checked(self, name: str, in_memory: int = BLOCK) -> tuple[TensorRecord, Source, Numbers]:
         """Return how a tensor is stored, its bytes, and which rows live of the tensor above that its record names.
 
-        Bytes that are not those that were written are refused.
+        Bytes that are not those that were written are refused. Blocks of up to `in_memory` bytes are read once, and
+        larger ones a second time, piece by piece, when they are decoded.
         """
         stored = self._manifest.stored[self.target(name)]
         record, rows = stored.record, NO_ROWS
         if isinstance(record, IntegerRecord) and record.above is not None:
             above = self._manifest.stored[record.above]
             if isinstance(above.record, IntegerRecord):
-                data = self._bytes(above)
+                data = self._bytes(above, BLOCK)
                 rows = read_row_flags(bytes(data[above.record.n_prefix_bytes : len(data)]), above.record.grid)
-        return record, self._bytes(stored), rows
+        return record, self._bytes(stored, in_memory), rows
 
-    def _bytes(self, stored: Stored) -> Source:
-        """The bytes of a tensor, whose block is checked, and read once if it is small."""
+    def _bytes(self, stored: Stored, in_memory: int) -> Source:
+        """The bytes of a tensor, whose block is checked."""
         if (block := stored.block) is None:
             return InMemory(memoryview(b""))
-        source: FileSource | InMemory = FileSource(self._file, block.start, block.stop)
-        if len(source) <= BLOCK:
-            source = InMemory(memoryview(source[0 : len(source)]))
-        if source.checksum() != block.checksum:
+        file = FileSource(self._file, block.start, block.stop)
+        source, checksum = file.in_memory() if len(file) <= in_memory else (file, file.checksum())
+        if checksum != block.checksum:
             raise FormatError("its bytes are damaged: their checksum is wrong")
         return source.section(stored.start - block.start, stored.stop - block.start)
 

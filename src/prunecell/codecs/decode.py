@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prunecell.codecs.coders import open_reader
 from prunecell.codecs.contexts import NO_ROWS, RowReader, open_contexts
-from prunecell.codecs.dtypes import ElementType, Numbers, tensor_of, words_of, zeros_of
+from prunecell.codecs.dtypes import ElementType, Numbers, empty_of, tensor_of, words_of, zeros_of
 from prunecell.codecs.kept import put_kept_
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS, Chunk, chunk_at, cover, read_all
 from prunecell.codecs.records import EncodedRecord, IntegerRecord, Record, plan
@@ -185,7 +185,8 @@ def decode(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS) -> Ten
     Raises:
         FormatError: the blob is not what its record says.
     """
-    tensor = zeros_of(record.kind, record.shape)
+    is_written = isinstance(record, Record) and record.positions in ("all", "mask")
+    tensor = (empty_of if is_written else zeros_of)(record.kind, record.shape)
     words = words_of(tensor)
     opened = open_blob(record, blob, above, words)
     for chunk, stored in opened.kept:
@@ -193,7 +194,7 @@ def decode(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS) -> Ten
         if len(wide) == chunk.stop - chunk.start:  # a copy is faster than a scatter
             if not np.may_share_memory(wide, words):
                 words[chunk.start : chunk.stop] = wide
-        elif chunk.bits is not None:
+        elif chunk.bits is not None:  # which writes the zeros, too
             put_kept_(words[chunk.start : chunk.stop], chunk.bits, wide)
         elif len(wide):
             scatter_(words, chunk.positions, wide)

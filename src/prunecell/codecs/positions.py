@@ -17,7 +17,7 @@ from prunecell.codecs.kept import LITERALS, count_of, places_of, read_gaps, writ
 from prunecell.codecs.streams import Reader, read_exactly
 from prunecell.errors import FormatError
 
-CHUNK = 1 << 18  # words in a chunk: few enough to take little memory, enough for threads to meet seldom
+CHUNK = 1 << 19  # words in a chunk: few enough to take little memory, enough for threads to meet seldom
 GAPS = CHUNK >> 3  # gaps in a chunk; a gap spans several words
 _BYTE: np.dtype[Any] = np.dtype("u1")
 _NOWHERE: Numbers = np.empty(0, np.int64)
