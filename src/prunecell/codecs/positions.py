@@ -18,7 +18,7 @@ from prunecell.codecs.streams import Reader, read_exactly
 from prunecell.errors import FormatError
 
 CHUNK = 1 << 19  # words in a chunk: few enough to take little memory, enough for threads to meet seldom
-GAPS = CHUNK >> 3  # gaps in a chunk; a gap spans several words
+GAPS = CHUNK >> 1  # gaps in a chunk; a gap spans several words
 _BYTE: np.dtype[Any] = np.dtype("u1")
 _NOWHERE: Numbers = np.empty(0, np.int64)
 
