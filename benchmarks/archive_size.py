@@ -11,6 +11,7 @@ that of a normal variable on the grid of fp32, log2(2 pi e) / 2 + E[23 - floor(l
 
 import gzip
 import io
+import itertools
 import math
 import sys
 import tempfile
@@ -72,7 +73,7 @@ def random_weights(rounds: int) -> None:
     normal, uniform = torch.randn(SIDE, SIDE), torch.rand(SIDE, SIDE)
     dense = normal.numel() * 4
     print(f"fp32 normal weights, {SIDE} x {SIDE}; bytes as a multiple of the limit\n")
-    print("sparsity   limit  torch.save  safetensors  gzip -6  mask+fp32 |    zlib   in  out | pcodec   in  out  GB/s")
+    print("sparsity   limit  torch.save  safetensors  gzip -6  mask+fp32 |    zstd   in  out | pcodec   in  out  GB/s")
     for sparsity in SPARSITIES:
         weight = torch.where(uniform < sparsity, 0.0, normal)
         limit, n_kept = limit_of(weight), int((weight != 0).sum())
@@ -82,7 +83,7 @@ def random_weights(rounds: int) -> None:
             len(gzip.compress(weight.numpy().tobytes(), 6)),
             weight.numel() // 8 + n_kept * 4,
         ]
-        made = {backend: encode(weight, backend=backend) for backend in ("zlib", "pcodec")}
+        made = {backend: encode(weight, backend=backend) for backend in ("zstd", "pcodec")}
         times: dict[str, list[tuple[float, float]]] = {backend: [] for backend in made}
         for _ in range(rounds):
             for backend, encoded in made.items():
@@ -93,6 +94,26 @@ def random_weights(rounds: int) -> None:
             write, read = (dense / median(t) / 1e9 for t in zip(*times[backend], strict=True))
             print(f" {encoded.record.n_bytes / limit:7.4f} {write:4.2f} {read:4.2f}", end=" |")
         print()
+
+
+def coders(rounds: int) -> None:
+    """Print what zstd and zlib make of normal weights, and how fast."""
+    print(f"\nnormal weights, {SIDE} x {SIDE}; part of the dense bytes, GB/s\n")
+    print("dtype     sparsity |   zstd    in   out |   zlib    in   out | times as fast in, out")
+    for dtype, sparsity in itertools.product((torch.bfloat16, torch.float32), (0.0, 0.5, 0.8, 0.9)):
+        torch.manual_seed(0)
+        weight = torch.where(torch.rand(SIDE, SIDE) < sparsity, 0.0, torch.randn(SIDE, SIDE) * 0.02).to(dtype)
+        made = {backend: encode(weight, backend=backend) for backend in ("zstd", "zlib")}
+        times: dict[str, list[tuple[float, float]]] = {backend: [] for backend in made}
+        for _ in range(rounds):
+            for backend, encoded in made.items():
+                times[backend].append((seconds(encode, weight, backend=backend), seconds(decoded, encoded)))
+        print(f"{str(dtype)[6:]:9} {sparsity:8.0%}", end=" |")
+        speeds = {name: [weight.nbytes / median(t) / 1e9 for t in zip(*of, strict=True)] for name, of in times.items()}
+        for backend, encoded in made.items():
+            write, read = speeds[backend]
+            print(f" {encoded.record.n_bytes / weight.nbytes:6.2%} {write:5.2f} {read:5.2f}", end=" |")
+        print("  {:4.1f} {:4.1f}".format(*(new / old for new, old in zip(*speeds.values(), strict=True))))
 
 
 def integer_weights() -> None:
@@ -110,7 +131,7 @@ def integer_weights() -> None:
         middle = process_time()
         decoded(encoded)
         write, read = (weight.numel() / t / 1e6 for t in (middle - start, process_time() - middle))
-        streams = encode_words(words_of(weight), element_type(weight.dtype), (SIDE, SIDE), "zlib")
+        streams = encode_words(words_of(weight), element_type(weight.dtype), (SIDE, SIDE), "zstd")
         bits, others = (8 * made.record.n_bytes / weight.numel() for made in (encoded, streams))
         print(f"{(~kept).float().mean():8.1%} {bits:14.3f} {write:4.0f} {read:3.0f} {others:11.3f}")
 
@@ -151,7 +172,7 @@ def weigh(model: nn.Module, error: Callable[[], float], folder: Path) -> None:
     gzipped = len(gzip.compress((folder / "dense.pt").read_bytes()))
     print(f"  dense state_dict {dense:10,} bytes   error {error():.2%}\n  gzip of it       {gzipped:10,}")
     for values in ("exact", "fp16", "bf16", "int8", "codebook5", "codebook4"):
-        for backend in ("zlib", "pcodec"):
+        for backend in ("zstd", "pcodec"):
             save(state, folder / "model.pcell", values=values, backend=backend)
             size = (folder / "model.pcell").stat().st_size
             model.load_state_dict(load(folder / "model.pcell"))
@@ -166,6 +187,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rounds = next((int(word) for word in sys.argv[1:] if word.isdigit()), 5)
     random_weights(rounds)
+    coders(rounds)
     integer_weights()
     if "--lenet" in sys.argv:
         for sparsity in (0.90, 0.92):

@@ -1,6 +1,7 @@
-"""Reads .pcell files of version 2 (docs/format.md) with numpy alone; bfloat16 and float8 come as their bits."""
+"""Reads .pcell files of versions 2 and 3 (docs/format.md) with numpy; bfloat16 and float8 come as their bits."""
 
 import math
+import sys
 import zlib
 from io import BytesIO
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 
 KINDS = "<f4 <f2 <u2 <f8 i1 u1 ? <i2 <i4 <i8 <u2 <u4 <u8 <c8 <c16 u1 u1 u1 u1 u1 u1".split()  # noqa: SIM905 - by number
 FLOATS, BF16, INT8, INT32 = (0, 1, 2, 3, 13, 14), 2, 4, 8
-STEPS = np.array([b + 1 if b < 240 else 240 << (b - 240) for b in range(256)])
+MARKS, STEPS = (b"\xf0pc\x02", b"\xf0pc\x03"), np.array([b + 1 if b < 240 else 240 << (b - 240) for b in range(256)])
+ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"  # the same, from the package index
 WORDS = (
     "layers.0.self_attn.in_proj_weight out_proj.linear1.norm1.features.0.classifier.layer1.0.downsample.1.bn1.weight "
     "bn1.bias bn1.running_mean bn1.running_var bn1.num_batches_tracked 0.weight 0.bias 2.weight 2.bias 4.weight 4.bias "
@@ -39,17 +41,16 @@ class Tensor:
         self.values = self.form % 4 if self.form > 7 else 2 if self.form == 6 else 1
         n_before = 4 * (1 if self.form == 4 else self.shape[0]) if is_whole and self.is_scaled else size * n_book
         n_streams = (self.form > 11) + self.is_scaled + [size, 1, 2][self.values] if self.form > 7 else 0
-        packed = [4 * n_before, 4 * varint(data) + 3] if is_whole else [4 * size * self.count] * (self.form < 3)
-        self.streams = [(n & 3, n >> 2) for n in packed + [varint(data) for _ in range(n_streams)]]
+        plain = [(0, n_before), (4, varint(data))] if is_whole else [(0, size * self.count)] * (self.form < 3)
+        self.streams = plain + [(n & 3, n >> 2) for n in (varint(data) for _ in range(n_streams))]
 
     @np.errstate(all="ignore")
     def read(self, data: BytesIO) -> Any:  # noqa: ANN401 - an array
         """Read the tensor, whose bytes are next."""
         found, at, word = list[Any](), np.arange(min(self.count, self.n_words)), f"<u{self.number.itemsize}"
         for coder, n_bytes in self.streams:
-            if coder == 3:
-                numbers = self.integers(data.read(n_bytes))
-                at, numbers = np.flatnonzero(numbers), numbers[numbers != 0]
+            if coder == 4:
+                at, numbers = self.integers(data.read(n_bytes))
                 found.append(numbers + self.zero - (numbers > 0) if self.values == 2 else numbers.astype(word))
             elif coder == 2:
                 found.append(np.zeros(self.count, "<u4" if self.form > 11 and not found else self.number))
@@ -58,7 +59,8 @@ class Tensor:
                     __import__("pcodec").standalone.simple_decompress_into(part, frame)
             else:
                 part, most = data.read(n_bytes), self.n_words * self.number.itemsize + 1
-                found.append(np.frombuffer(zlib.decompressobj(-15).decompress(part, most) if coder else part, "u1"))
+                unzip = __import__(ZSTD, fromlist=["zstd"]).ZstdDecompressor() if coder > 1 else zlib.decompressobj(-15)
+                found.append(np.frombuffer(unzip.decompress(part, most) if coder else part, "u1"))
         if self.form > 11:
             gaps = found.pop(0).view("<u4" if 15 < self.form < 20 else "u1")
             sums = np.cumsum(STEPS[gaps])[gaps < 240] if self.form < 16 else np.cumsum(gaps + np.int64(1))
@@ -77,22 +79,20 @@ class Tensor:
         out[at] = words
         return out.view(self.dtype).reshape(self.shape)
 
-    def integers(self, data: bytes) -> Any:  # noqa: ANN401 - an array
-        """Read all numbers, and into `rows` which rows are not zero."""
-        low, high, rest = 0, 0xFFFFFFFF, BytesIO(data + bytes(4))
+    def integers(self, data: bytes) -> tuple[Any, Any]:
+        """Read where numbers are not zero, and those; and into `rows` which rows are not zero."""
+        low, high, full, rest = 0, 0xFFFFFFFF, 0xFFFFFFFF, BytesIO(data + bytes(4))
         code, contexts = int.from_bytes(rest.read(4), "big"), dict[Any, tuple[int, int]]()
 
         def bit(*context: object) -> bool:
             nonlocal low, high, code
             p, n = contexts.get(context, (1 << 15, 0))
             middle, rate = low + ((high - low) * p >> 16), 655360 // (10 * n + 16)
-            is_one = code <= middle
-            low, high = (low, middle) if is_one else (middle + 1, high)
+            low, high = (low, middle) if (is_one := code <= middle) else (middle + 1, high)
             p += (65536 - p) * rate >> 16 if is_one else -(p * rate >> 16)
             contexts[context] = min(max(p, 16), 65520), min(n + 1, 255)
             while low >> 24 == high >> 24:
-                code = (code << 8 & 0xFFFFFFFF) | rest.read(1)[0]
-                low, high = low << 8 & 0xFFFFFFFF, (high << 8 & 0xFFFFFFFF) | 255
+                low, high, code = low << 8 & full, high << 8 & full | 255, code << 8 & full | rest.read(1)[0]
             return is_one
 
         n_rows, *shape = self.shape if len(self.shape) > 1 else [1, *self.shape]
@@ -121,7 +121,7 @@ class Tensor:
                         number = 2 * number + bit("lower", size, number if number < 16 else object())
                     row[p, y, x] = out[i, k] = number if is_positive else -number
                     counts[k] += 1
-        return out.reshape(-1)
+        return np.flatnonzero(out), out[out != 0]
 
 
 def read(path: str, limit_bytes: int = 1 << 36) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def read(path: str, limit_bytes: int = 1 << 36) -> dict[str, Any]:
     file, tensors, sizes, kind = BytesIO(data := np.fromfile(path, "u1").tobytes()), list[Tensor](), [0], 0
     try:
         mark, packed = file.read(4), file.read(varint(file))
-        is_right = mark == b"\xf0pc\x02" and zlib.crc32(data[: file.tell()]) == int.from_bytes(file.read(4), "little")
+        is_right = mark in MARKS and zlib.crc32(data[: file.tell()]) == int.from_bytes(file.read(4), "little")
         listed = BytesIO(zlib.decompressobj(-15, WORDS.encode()).decompress(packed, max(len(data), 1 << 24)))
         names = [listed.readline()[:-1].decode() for _ in range(min(varint(listed), len(listed.getvalue())))]
         for how in (listed.read(1)[0] for _ in names):

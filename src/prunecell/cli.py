@@ -148,8 +148,11 @@ def pack(
         str, typer.Option(help="exact: no bit is lost; fp16, bf16, int8 or codebook1 to codebook8 round weights.")
     ] = "exact",
     backend: Annotated[
-        str, typer.Option(help="zlib, or pcodec, which is smaller, but needs the package pcodec to be read.")
-    ] = "zlib",
+        str,
+        typer.Option(
+            help="zstd, zlib (slower, for older readers), or pcodec (smaller, but needs the package pcodec to be read)."
+        ),
+    ] = "zstd",
     key: _Key = None,
     force: _Force = False,
 ) -> None:

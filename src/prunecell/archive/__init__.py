@@ -5,9 +5,10 @@ spool       a file whose header is known last
 packing     numbers in few bytes
 json_text   JSON, checked
 manifest    what a header says, of either version
-listing     the list of names and records of version 2
-container   the file of version 2
+listing     the list of names and records of versions 2 and 3
+container   the file of versions 2 and 3
 version1    files of version 1, which are read
+in_order    work in threads, whose results come in order
 saving      save, write
 reading     load, inspect, Archive
 parts       a stored tensor as positions and values, never dense

@@ -1,4 +1,4 @@
-"""The file of version 2: a mark, the list, the checksums of blocks of data, the data; docs/format.md specifies it."""
+"""The file of versions 2 and 3, which docs/format.md specifies: a mark, the list, checksums of blocks, the data."""
 
 import json
 import zlib
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prunecell.archive.json_text import read_json
-from prunecell.archive.listing import Alias, Entry, pack_entries, unpack_entries
+from prunecell.archive.listing import N_CODERS, Alias, Entry, pack_entries, unpack_entries, version_of
 from prunecell.archive.manifest import MAX_LIST, Block, Manifest, Stored, TensorRecord
 from prunecell.archive.opened import OpenFile
 from prunecell.archive.packing import Packed, packed
@@ -15,7 +15,6 @@ from prunecell.archive.spool import Body, spooled
 from prunecell.disk.endings import ARCHIVE_MARK
 from prunecell.errors import FormatError
 
-VERSION = 2
 BLOCK = 1 << 16  # bytes of a block of several tensors, at most; a larger tensor is a block of its own
 _CRC_BYTES = 4
 _LONGEST_START = 16  # bytes that the mark, the version and the length of the list take at most
@@ -58,7 +57,7 @@ class Draft:
         text = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False).encode() if metadata else b""
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, WORDS)
         listed = deflate.compress(pack_entries(self.entries) + text) + deflate.flush()
-        start = ARCHIVE_MARK + bytes([VERSION]) + packed(len(listed)) + listed
+        start = ARCHIVE_MARK + bytes([version_of(self.entries)]) + packed(len(listed)) + listed
         return start + b"".join(_number(crc) for crc in (zlib.crc32(start), *(crc for _, crc in self._blocks)))
 
 
@@ -74,7 +73,7 @@ def writing(path: Path, metadata: Mapping[str, object]) -> Iterator[Draft]:
         yield draft
 
 
-def read_version2(file: OpenFile) -> Manifest:
+def read_file(file: OpenFile) -> Manifest:
     """Read and check all that stands before the data. The mark is known to be right.
 
     Raises:
@@ -82,9 +81,10 @@ def read_version2(file: OpenFile) -> Manifest:
     """
     start = file.read(0, min(file.n_bytes, _LONGEST_START))
     at = len(ARCHIVE_MARK)
-    if start[at : at + 1] != bytes([VERSION]):
+    version = start[at] if len(start) > at else None
+    if version not in N_CODERS:
         raise FormatError(
-            f"version {start[at] if len(start) > at else 'none'} is unknown; this prunecell reads 1 and 2"
+            f"version {'none' if version is None else version} is unknown; this prunecell reads 1, 2 and 3"
         )
     numbers = Packed(start[at + 1 :])
     size = numbers.number()
@@ -95,7 +95,7 @@ def read_version2(file: OpenFile) -> Manifest:
     listed = file.read(0, stop + _CRC_BYTES)
     if _number(zlib.crc32(listed[:stop])) != listed[stop:]:
         raise FormatError("the header is damaged: its checksum is wrong")
-    entries, text = unpack_entries(_inflated(listed[begin:stop], max(MAX_LIST, file.n_bytes)))
+    entries, text = unpack_entries(_inflated(listed[begin:stop], max(MAX_LIST, file.n_bytes)), version)
     stored = _placed(file, stop + _CRC_BYTES, {name: e for name, e in entries.items() if not isinstance(e, Alias)})
     return Manifest(
         stored=stored,

@@ -1,6 +1,5 @@
-"""The list of version 2: the names of all tensors, then how each is stored; docs/format.md specifies it."""
+"""The list of versions 2 and 3: the names of all tensors, then how each is stored; docs/format.md specifies it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +29,9 @@ DTYPES = (
     *("float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"),
 )
 """The place of an element type is its number in a file, and so is that of a form or a coder in its table."""
+
+N_CODERS = {2: 3, 3: len(CODERS)}
+"""Version of the format -> how many of the coders its files may name."""
 
 _ALIAS, _PLAIN, _ZEROS, _INTEGERS, _STREAMS = 0, 1, 2, 3, 8  # what a tensor is; the last two are the first of several
 _POSITIONS = ("all", *POSITION_FORMS)
@@ -86,8 +88,15 @@ def _packed_entry(entry: TensorRecord, kind: str, above: int) -> bytes:
     return bytes([form | flags]) + types + shape + packed(*count, *streams)
 
 
-def unpack_entries(data: bytes) -> tuple[dict[str, Entry], bytes]:
-    """Read the list, and check each record.
+def version_of(entries: Mapping[str, Entry]) -> int:
+    """The first version of the format whose readers know all that is in a list."""
+    coders = [*CODERS]
+    most = max((coders.index(s.coder) for e in entries.values() if isinstance(e, Record) for s in e.streams), default=0)
+    return next(version for version, n_coders in N_CODERS.items() if most < n_coders)
+
+
+def unpack_entries(data: bytes, version: int) -> tuple[dict[str, Entry], bytes]:
+    """Read the list of a file of a version in `N_CODERS`, and check each record.
 
     Returns:
         (the entries; the bytes after them)
@@ -107,14 +116,16 @@ def unpack_entries(data: bytes) -> tuple[dict[str, Entry], bytes]:
         if name in entries:
             raise FormatError(f"tensor {quoted(name)}: its name stands twice")
         try:
-            entries[name] = entry = _read_entry(packed_list, names, entries, kind)
+            entries[name] = entry = _read_entry(packed_list, names, entries, kind, N_CODERS[version])
         except FormatError as e:
             raise FormatError(f"tensor {quoted(name)}: {e}") from None
         kind = kind if isinstance(entry, Alias) else entry.kind
     return entries, packed_list.rest()
 
 
-def _read_entry(data: Packed, names: Sequence[str], entries: Mapping[str, Entry], kind: ElementType) -> Entry:
+def _read_entry(
+    data: Packed, names: Sequence[str], entries: Mapping[str, Entry], kind: ElementType, n_coders: int
+) -> Entry:
     """Read the entry after those that are there. `kind` is the element type of the one before."""
     how = data.byte()
     if how == _ALIAS:
@@ -134,7 +145,7 @@ def _read_entry(data: Packed, names: Sequence[str], entries: Mapping[str, Entry]
         return Record(kind=kind, shape=shape, stored=kind, positions="none", values="none", count=0, streams=())
     if is_stream:
         positions, values = _POSITIONS[(form - _STREAMS) // 4], [*VALUE_FORMS][form % 4]
-        return _read_streams(data, kind, shape, stored or kind, positions, values)
+        return _read_streams(data, _unread(kind, shape, stored or kind, positions, values), n_coders)
     count = data.number()
     side, distance = (data.number(), data.number()) if how & _PICTURES else (0, 0)
     meaning = MEANINGS[form - _INTEGERS]
@@ -159,15 +170,17 @@ def _read_entry(data: Packed, names: Sequence[str], entries: Mapping[str, Entry]
     return record
 
 
-def _read_streams(
-    data: Packed, kind: ElementType, shape: tuple[int, ...], stored: ElementType, positions: str, values: str
-) -> Record:
-    count = math.prod(shape) * kind.words if positions == "all" else data.number()
-    record = Record(kind=kind, shape=shape, stored=stored, positions=positions, values=values, count=count, streams=())
-    if record.is_scaled and not shape:
+def _unread(kind: ElementType, shape: tuple[int, ...], stored: ElementType, positions: str, values: str) -> Record:
+    return Record(kind=kind, shape=shape, stored=stored, positions=positions, values=values, count=0, streams=())
+
+
+def _read_streams(data: Packed, record: Record, n_coders: int) -> Record:
+    """Read what stands behind the shape of a tensor in streams."""
+    record = replace(record, count=record.n_words if record.positions == "all" else data.number())
+    if record.is_scaled and not record.shape:
         raise FormatError("a tensor without dimensions has no rows to scale")
     numbers = [data.number() for _ in plan(record)]
-    if any(number & 3 >= len(CODERS) for number in numbers):
+    if any(number & 3 >= n_coders for number in numbers):
         raise FormatError("unknown coder 3")
     streams = tuple(StreamFacts(coder=[*CODERS][number & 3], n_bytes=number >> 2) for number in numbers)
     record = replace(record, streams=streams)

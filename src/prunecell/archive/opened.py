@@ -9,9 +9,13 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from prunecell.codecs.dtypes import Numbers
+from prunecell.codecs.streams import InMemory
 from prunecell.errors import FormatError
 
-_AT_ONCE = 1 << 18  # bytes of a checksum that are read at a time
+_AT_ONCE = 1 << 20  # bytes of a checksum that are read at a time
 
 
 class OpenFile:
@@ -42,6 +46,20 @@ class OpenFile:
             raise FormatError("the file was cut while it was read")
         return found[0] if len(found) == 1 else b"".join(found)
 
+    def read_into(self, start: int, memory: Numbers) -> None:
+        """Read the bytes from `start` on into memory, uint8.
+
+        Raises:
+            FormatError: there are fewer.
+        """
+        left = memory.data
+        with self._turn:
+            self._file.seek(start)
+            while left and (n_bytes := self._file.readinto(left)):
+                left = left[n_bytes:]
+        if left:
+            raise FormatError("the file was cut while it was read")
+
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
@@ -67,6 +85,15 @@ class FileSource:
     def section(self, start: int, stop: int) -> "FileSource":
         """Return the bytes [start, stop) as a source of their own."""
         return FileSource(self.file, self.start + start, self.start + stop)
+
+    def in_memory(self) -> tuple[InMemory, int]:
+        """Read all bytes; return them and their CRC-32."""
+        memory, checksum = np.empty(len(self), np.uint8), 0
+        for at in range(0, len(self), _AT_ONCE):
+            some = memory[at : at + _AT_ONCE]
+            self.file.read_into(self.start + at, some)
+            checksum = zlib.crc32(some.data, checksum)
+        return InMemory(memory.data), checksum
 
     def checksum(self) -> int:
         """Return the CRC-32 of the bytes."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from prunecell.archive.manifest import Plain, TensorRecord
 from prunecell.codecs.contexts import NO_ROWS
 from prunecell.codecs.decode import check_words, decode, open_blob, widen
-from prunecell.codecs.dtypes import Numbers, tensor_of, words_of, zeros_of
+from prunecell.codecs.dtypes import Numbers, empty_of, tensor_of, words_of
 from prunecell.codecs.positions import CHUNK
 from prunecell.codecs.records import EncodedRecord
 from prunecell.codecs.streams import RawReader, Source
@@ -59,7 +59,7 @@ def read_tensor(record: TensorRecord, data: Source, above: Numbers = NO_ROWS) ->
     """
     if not isinstance(record, Plain):
         return decode(record, data, above)
-    tensor = zeros_of(record.kind, record.shape)
+    tensor = empty_of(record.kind, record.shape)
     words, stream = words_of(tensor), RawReader(data, record.kind.word)
     for start in range(0, len(words), CHUNK):
         some = stream.read(CHUNK)

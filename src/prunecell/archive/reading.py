@@ -6,9 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import torch
 from torch import Tensor
 
-from prunecell.archive.container import BLOCK, read_version2
+from prunecell.archive.container import BLOCK, read_file
+from prunecell.archive.in_order import in_order
 from prunecell.archive.manifest import LIMIT_BYTES, Manifest, Stored, TensorFacts, TensorRecord, facts_of
 from prunecell.archive.opened import FileSource, OpenFile
 from prunecell.archive.parts import (
@@ -30,9 +32,13 @@ from prunecell.disk.endings import ARCHIVE, ARCHIVE_MARK
 from prunecell.disk.foreign import is_stream, mistaken
 from prunecell.errors import FormatError, UnknownNameError, nearest, quoted
 
+_DENSE = 1 << 26  # bytes of a block that are in memory while a dense tensor, which is no smaller, is made of them
+
 
 def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tensor]:
     """Read a whole file into plain dense tensors. Keys, their order, shapes, dtypes and bits are as they were saved.
+
+    As many tensors are decoded at once as `torch.get_num_threads()` says.
 
     Args:
         path: a file that `save` wrote.
@@ -43,11 +49,16 @@ def load(path: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Tenso
         OptionError: it was written with pcodec, which is not installed.
     """
     with Archive.open(path, limit_bytes=limit_bytes) as archive:
-        state: dict[str, Tensor] = {}
-        for name in archive:
-            target = archive.target(name)
-            state[name] = state[target] if target in state else archive[name]
-        return state
+        targets = {name: archive.target(name) for name in archive}
+        names = list(dict.fromkeys(targets.values()))
+        tensors = in_order(
+            archive.__getitem__,
+            names,
+            n_threads=torch.get_num_threads(),
+            n_bytes=lambda name: archive.facts(name).bytes_dense,
+        )
+        state = dict(zip(names, tensors, strict=True))
+        return {name: state[target] for name, target in targets.items()}
 
 
 def inspect(path: str | Path) -> list[TensorFacts]:
@@ -142,7 +153,7 @@ class Archive:
             UnknownNameError: there is none of this name.
         """
         with self._naming(name):
-            return read_tensor(*self._checked(name))
+            return read_tensor(*self._checked(name, in_memory=_DENSE))
 
     def chunks(self, name: str) -> Iterator[SparseChunk]:
         """Read one tensor chunk by chunk as positions and values: never dense, in bounded memory.
@@ -205,28 +216,28 @@ class Archive:
             raise UnknownNameError(f"{self._path}: there is no tensor {name!r}{nearest(name, self)}")
         return self._manifest.target[name]
 
-    def _checked(self, name: str) -> tuple[TensorRecord, Source, Numbers]:
+    def _checked(self, name: str, in_memory: int = BLOCK) -> tuple[TensorRecord, Source, Numbers]:
         """Return how a tensor is stored, its bytes, and which rows live of the tensor above that its record names.
 
-        Bytes that are not those that were written are refused.
+        Bytes that are not those that were written are refused. Blocks of up to `in_memory` bytes are read once, and
+        larger ones a second time, piece by piece, when they are decoded.
         """
         stored = self._manifest.stored[self.target(name)]
         record, rows = stored.record, NO_ROWS
         if isinstance(record, IntegerRecord) and record.above is not None:
             above = self._manifest.stored[record.above]
             if isinstance(above.record, IntegerRecord):
-                data = self._bytes(above)
+                data = self._bytes(above, BLOCK)
                 rows = read_row_flags(bytes(data[above.record.n_prefix_bytes : len(data)]), above.record.grid)
-        return record, self._bytes(stored), rows
+        return record, self._bytes(stored, in_memory), rows
 
-    def _bytes(self, stored: Stored) -> Source:
-        """The bytes of a tensor, whose block is checked, and read once if it is small."""
+    def _bytes(self, stored: Stored, in_memory: int) -> Source:
+        """The bytes of a tensor, whose block is checked."""
         if (block := stored.block) is None:
             return InMemory(memoryview(b""))
-        source: FileSource | InMemory = FileSource(self._file, block.start, block.stop)
-        if len(source) <= BLOCK:
-            source = InMemory(memoryview(source[0 : len(source)]))
-        if source.checksum() != block.checksum:
+        file = FileSource(self._file, block.start, block.stop)
+        source, checksum = file.in_memory() if len(file) <= in_memory else (file, file.checksum())
+        if checksum != block.checksum:
             raise FormatError("its bytes are damaged: their checksum is wrong")
         return source.section(stored.start - block.start, stored.stop - block.start)
 
@@ -258,7 +269,7 @@ def _told_apart(path: Path) -> Iterator[None]:
 
 def _read_manifest(file: OpenFile) -> Manifest:
     is_marked = file.read(0, min(len(ARCHIVE_MARK), file.n_bytes)) == ARCHIVE_MARK
-    return read_version2(file) if is_marked else read_version1(file)
+    return read_file(file) if is_marked else read_version1(file)
 
 
 def _check_size(manifest: Manifest, limit_bytes: int) -> None:

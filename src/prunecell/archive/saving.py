@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from prunecell.archive.container import writing
+from prunecell.archive.in_order import in_order
 from prunecell.archive.listing import Alias
 from prunecell.archive.manifest import LIMIT_BYTES, Plain
 from prunecell.checks import check_mapping, check_path
 from prunecell.choices import chosen
 from prunecell.codecs.dtypes import Numbers, element_type, words_to_store
-from prunecell.codecs.encode import BACKENDS, Scaled, encode
+from prunecell.codecs.encode import BACKENDS, Begun, Scaled, begin, finish
 from prunecell.codecs.modes import ValueMode, value_mode
 from prunecell.codecs.records import EncodedRecord, IntegerRecord, why_illegal_shape
 from prunecell.disk.endings import ARCHIVE, check_ending
@@ -28,7 +30,7 @@ def save(
     path: str | Path,
     *,
     values: str | ValueMode = "exact",
-    backend: str = "zlib",
+    backend: str = "zstd",
     metadata: Mapping[str, object] | None = None,
 ) -> None:
     """Write a model to a small file. The file appears when it is complete, or not at all.
@@ -40,7 +42,8 @@ def save(
         values: what may be lost: "exact" (nothing, not a bit), "fp16", "bf16", "int8" (per output channel),
             "codebook1" .. "codebook8" (so many bits for the shared values), or a function (name, tensor).
             The named ones change only floating-point tensors of two or more dimensions.
-        backend: "zlib" (readable with the standard library) or "pcodec" (smaller; needs `prunecell[pcodec]`).
+        backend: "zstd", "zlib" (slower; readable by everything that reads version 2 of the format), or "pcodec"
+            (smaller; needs `prunecell[pcodec]`).
         metadata: anything JSON can hold: the plan, the architecture, where the weights come from.
 
     Raises:
@@ -120,33 +123,33 @@ def write(
     path: str | Path,
     *,
     values: str | ValueMode = "exact",
-    backend: str = "zlib",
+    backend: str = "zstd",
     metadata: Mapping[str, object] | None = None,
 ) -> None:
-    """Write tensors one by one as they come, so that only one of them needs to be in memory at a time.
+    """Write tensors as they come; as many as `torch.get_num_threads()` says are in work, and in memory, at once.
 
-    It is like `save`, but takes pairs of a name and a tensor, or a name and an `Alias` of a name before it.
+    It is like `save`, but takes pairs of a name and a tensor, or a name and an `Alias` of a name before it. The bytes
+    of the file are the same for any number of threads.
     """
     mode = value_mode(values)
     chosen("backend", backend, BACKENDS)
     path = check_path("path", path)
     check_ending(path, ARCHIVE)
     user = _user_metadata(metadata)
+
+    def started(item: tuple[str, _Replaced | Alias]) -> tuple[str, _Started | Alias]:
+        name, what = item
+        return name, what if isinstance(what, Alias) else _Started(what.plain, begin(what.tensor, backend=backend))
+
     rows: dict[str, Numbers] = {}  # which live, of the last tensor of each number of rows that is stored as integers
     last: dict[int, str] = {}
     with writing(path, user) as draft:
-        for name, item in items:
-            if name in draft.entries:
-                raise OptionError(f"the key {name!r} stands twice")
-            if isinstance(item, Alias):
-                if isinstance(draft.entries.get(item.of), Alias | None):
-                    raise OptionError(f"{name!r} cannot be an alias of {item.of!r}, which is not stored before it")
-                draft.entries[name] = item
+        checked = _checked(items, mode)
+        for name, begun in in_order(started, checked, n_threads=torch.get_num_threads(), n_bytes=_n_bytes):
+            if isinstance(begun, Alias):
+                draft.entries[name] = begun
                 continue
-            _check(name, item)
-            replaced = _replaced(mode, name, item)
-            encoded = encode(replaced, backend=backend, before=rows)
-            plain = item if isinstance(replaced, Scaled) else replaced
+            encoded, plain = finish(begun.encoding, rows), begun.plain
             if plain.numel() * plain.itemsize <= encoded.record.n_bytes + _more_bytes(encoded.record):
                 record = Plain(kind=element_type(plain.dtype), shape=tuple(plain.shape))
                 draft.append(name, record, [words_to_store(plain).view("u1").data])
@@ -155,6 +158,41 @@ def write(
             if encoded.rows is not None:
                 rows.pop(last.get(len(encoded.rows), name), None)
                 rows[name], last[len(encoded.rows)] = encoded.rows, name
+
+
+@dataclass(frozen=True, eq=False)
+class _Replaced:
+    """What is stored of a tensor, and as what it is stored if it becomes no smaller."""
+
+    tensor: Tensor | Scaled
+    plain: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Started:
+    plain: Tensor
+    encoding: Begun
+
+
+def _n_bytes(item: tuple[str, _Replaced | Alias]) -> int:
+    return 0 if isinstance(item[1], Alias) else item[1].plain.numel() * item[1].plain.itemsize
+
+
+def _checked(items: Iterable[tuple[str, Tensor | Alias]], mode: ValueMode) -> Iterator[tuple[str, _Replaced | Alias]]:
+    """Apply a value mode to each tensor; refuse what cannot be stored."""
+    stored: dict[str, bool] = {}  # whether a name has a tensor of its own
+    for name, item in items:
+        if name in stored:
+            raise OptionError(f"the key {name!r} stands twice")
+        stored[name] = not isinstance(item, Alias)
+        if isinstance(item, Alias):
+            if not stored.get(item.of):
+                raise OptionError(f"{name!r} cannot be an alias of {item.of!r}, which is not stored before it")
+            yield name, item
+            continue
+        _check(name, item)
+        replaced = _replaced(mode, name, item)
+        yield name, _Replaced(replaced, item if isinstance(replaced, Scaled) else replaced)
 
 
 def _more_bytes(record: EncodedRecord) -> int:

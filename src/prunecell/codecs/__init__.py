@@ -5,13 +5,15 @@ and what they are (values). The streams, one after the other, are the blob; the 
 
 dtypes      the element types of the format, as words of bits
 streams     numbers <-> bytes, some at a time: raw, deflate
+zstandard   the same by Zstandard
 pco         the same by the library pcodec
 coders      the table of coders, and which one is best
 positions   the table of the forms of positions: gaps, mask
 values      the table of the forms of values: byte planes, whole numbers, codebook
 contexts    whole numbers under contexts <-> bytes
 contexts_twin   the same in plain Python
-words       words joined from their bytes, and scattered to their positions
+kept        which words are kept: bits of a mask, gaps
+words       words split into their bytes, joined from their bytes, and scattered to their positions
 records     what a file says about an encoded tensor, checked
 narrowing   floats in narrower types
 steps       the steps of floats that are integers times them

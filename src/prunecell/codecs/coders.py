@@ -1,7 +1,7 @@
 """The table of coders: their names in a file, what reads and writes each, and which one is best."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,10 +10,12 @@ import numpy as np
 
 from prunecell.codecs.dtypes import Numbers
 from prunecell.codecs.pco import PcoReader, PcoWriter
-from prunecell.codecs.streams import DeflateReader, DeflateWriter, RawReader, RawWriter, Reader, Source, Writer
+from prunecell.codecs.streams import Bytes, DeflateReader, DeflateWriter, RawReader, RawWriter, Reader, Source, Writer
+from prunecell.codecs.zstandard import HUFFMAN_ONLY, ZstdWriter, open_zstd, searching
 from prunecell.errors import FormatError
 
 MAX_EXPANSION = 1032  # bytes that a byte of deflate can become at most (RFC 1951: 258 from 2 bits)
+MAX_ZSTD_EXPANSION = 1 << 15  # the same of Zstandard (RFC 8878: a block of 4 bytes becomes at most 128 KiB)
 _GLANCE = 1 << 14  # numbers on which a slow search is tried
 
 
@@ -79,8 +81,26 @@ CODERS = {
             Setting(coder="pco", writer=partial(PcoWriter, search=True), worth=0.97, is_search=True),
         ),
     ),
+    "zstd": Coder(
+        codes=lambda itemsize: itemsize == 1,
+        open=lambda source, _dtype, _count: open_zstd(source),
+        holds=lambda n_bytes, size: size <= n_bytes * MAX_ZSTD_EXPANSION,
+        settings=(
+            Setting(coder="zstd", writer=partial(ZstdWriter, HUFFMAN_ONLY), worth=0.99),
+            Setting(coder="zstd", writer=partial(ZstdWriter, searching(3)), worth=0.97, is_search=True),
+            Setting(coder="zstd", writer=partial(ZstdWriter, searching(6)), worth=0.97, is_search=True),
+        ),
+    ),
 }
 """Name in a file -> coder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """The names of the coders that are tried: on up to `_GLANCE` numbers, and on more."""
+
+    few: tuple[str, ...]
+    many: tuple[str, ...]
 
 
 def open_reader(coder: str, source: Source, dtype: np.dtype[Any], count: int) -> Reader:
@@ -112,10 +132,10 @@ class Choice:
 
     setting: Setting
     n_bytes: int
-    written: list[bytes] | None
+    written: Sequence[Bytes] | None
 
 
-def encoded(setting: Setting, numbers: Numbers) -> list[bytes]:
+def encoded(setting: Setting, numbers: Numbers) -> Sequence[Bytes]:
     """Return what a setting makes of these numbers."""
     writer = setting.writer()
     writer.write(numbers)
@@ -127,24 +147,23 @@ def encoded_size(setting: Setting, numbers: Numbers) -> int:
     return numbers.nbytes if setting is RAW else sum(map(len, encoded(setting, numbers)))
 
 
-def choose_setting(numbers: Numbers) -> Choice:
+def choose_setting(numbers: Numbers, tried: Tried) -> Choice:
     """Find the best setting for numbers."""
-    coders = [coder for coder in CODERS.values() if coder.codes(numbers.dtype.itemsize)]
-    settings = [setting for coder in coders for setting in coder.settings]
-    if not len(numbers):
-        return Choice(setting=settings[0], n_bytes=0, written=encoded(settings[0], numbers))
-    if len(numbers) <= _GLANCE:
+    is_few = len(numbers) <= _GLANCE
+    coders = [CODERS[name] for name in (tried.few if is_few else tried.many)]
+    settings = [s for coder in coders if coder.codes(numbers.dtype.itemsize) for s in coder.settings]
+    if is_few:
         return _choose_for_few(numbers, settings)
     best, size = RAW, numbers.nbytes
     for setting in settings:
-        tried = _glance(setting, numbers, best, size) if setting.is_search else encoded_size(setting, numbers)
-        if tried < setting.worth * size:
-            best, size = setting, tried
+        n_bytes = _glance(setting, numbers, best, size) if setting.is_search else encoded_size(setting, numbers)
+        if n_bytes < setting.worth * size:
+            best, size = setting, n_bytes
     return Choice(setting=best, n_bytes=size, written=None)
 
 
 def _choose_for_few(numbers: Numbers, settings: list[Setting]) -> Choice:
-    best, size, written = RAW, numbers.nbytes, [numbers.tobytes()]
+    best, size, written = RAW, numbers.nbytes, encoded(RAW, numbers)
     for setting in settings:
         if setting.is_search and numbers.itemsize == 1 and not _repeats(numbers):
             continue

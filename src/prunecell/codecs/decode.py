@@ -9,8 +9,9 @@ from torch import Tensor
 
 from prunecell.codecs.coders import open_reader
 from prunecell.codecs.contexts import NO_ROWS, RowReader, open_contexts
-from prunecell.codecs.dtypes import ElementType, Numbers, tensor_of, words_of, zeros_of
-from prunecell.codecs.positions import CHUNK, POSITION_FORMS, Chunk, cover, read_all
+from prunecell.codecs.dtypes import ElementType, Numbers, empty_of, tensor_of, words_of, zeros_of
+from prunecell.codecs.kept import put_kept_
+from prunecell.codecs.positions import CHUNK, POSITION_FORMS, Chunk, chunk_at, cover, read_all
 from prunecell.codecs.records import EncodedRecord, IntegerRecord, Record, plan
 from prunecell.codecs.streams import Reader, Source, read_exactly
 from prunecell.codecs.values import VALUE_FORMS, Planes, ValueForm
@@ -33,21 +34,24 @@ class Opened:
     kept: Iterator[tuple[Chunk, Numbers]]
 
 
-def open_blob(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS) -> Opened:
+def open_blob(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS, into: Numbers | None = None) -> Opened:
     """Open a blob whose record was checked.
 
     Args:
         record: how the tensor is stored.
         blob: its bytes.
         above: which rows live of the tensor that the record names as the one above.
+        into: all words of the tensor. Where all are kept as they are stored, they may be written there.
 
     Raises:
         FormatError: the scales or the codebook, which are read at once, are damaged.
     """
-    return _open_integers(record, blob, above) if isinstance(record, IntegerRecord) else _open_streams(record, blob)
+    if isinstance(record, IntegerRecord):
+        return _open_integers(record, blob, above)
+    return _open_streams(record, blob, into if record.positions == "all" and record.stored is record.kind else None)
 
 
-def _open_streams(record: Record, blob: Source) -> Opened:
+def _open_streams(record: Record, blob: Source, into: Numbers | None) -> Opened:
     streams: dict[str, list[Reader]] = {"positions": [], "scales": [], "book": [], "values": []}
     at = 0
     for want, facts in zip(plan(record), record.streams, strict=True):
@@ -62,6 +66,7 @@ def _open_streams(record: Record, blob: Source) -> Opened:
         positions=streams["positions"][0] if streams["positions"] else None,
         form=form(kind=record.stored, book=books[0]) if books else form(kind=record.stored),
         values=streams["values"],
+        into=into,
     )
     return Opened(record=record, scales=scales[0] if scales else None, kept=_kept_of_streams(opened))
 
@@ -88,7 +93,7 @@ def _kept_integers(record: IntegerRecord, reader: RowReader, book: Numbers) -> I
         positions, start = np.flatnonzero(numbers), row * grid.columns
         words = _words_of_integers(record, numbers[positions], book)
         positions += start
-        yield Chunk(start=start, stop=start + len(numbers), positions=positions), words
+        yield chunk_at(start, start + len(numbers), positions), words
     reader.finish()
 
 
@@ -108,22 +113,23 @@ def _words_of_integers(record: IntegerRecord, numbers: Numbers, book: Numbers) -
 
 @dataclass(frozen=True, kw_only=True)
 class _Streams:
-    """The streams of a blob, opened, and how its values are joined."""
+    """The streams of a blob, opened, and how its values are joined, and where they may be written, if anywhere."""
 
     record: Record
     positions: Reader | None
     form: ValueForm
     values: list[Reader]
+    into: Numbers | None
 
 
 def _kept_of_streams(opened: _Streams) -> Iterator[tuple[Chunk, Numbers]]:
     record, left = opened.record, opened.record.count
     for chunk in cover(_chunks(opened), record.n_words):
-        count = len(chunk.positions)
+        count = chunk.n_kept
         left -= count
         if left < 0:
             raise FormatError(f"more positions than the {record.count} kept words")
-        yield chunk, _words(opened, count)
+        yield chunk, _words(opened, count, None if opened.into is None else opened.into[chunk.start : chunk.stop])
     if left:
         raise FormatError(f"{record.count - left} positions for {record.count} kept words")
     for stream in opened.values if opened.positions is None else [opened.positions, *opened.values]:
@@ -137,10 +143,10 @@ def _chunks(opened: _Streams) -> Iterator[Chunk]:
     return read_all(record.n_words if record.positions == "all" else 0)
 
 
-def _words(opened: _Streams, count: int) -> Numbers:
+def _words(opened: _Streams, count: int, into: Numbers | None) -> Numbers:
     if not count:
         return np.empty(0, opened.record.stored.word)
-    words = opened.form.join([read_exactly(stream, count) for stream in opened.values])
+    words = opened.form.join([read_exactly(stream, count) for stream in opened.values], into)
     check_words(opened.record.kind, words)
     return words
 
@@ -179,13 +185,17 @@ def decode(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS) -> Ten
     Raises:
         FormatError: the blob is not what its record says.
     """
-    tensor = zeros_of(record.kind, record.shape)
+    is_written = isinstance(record, Record) and record.positions in ("all", "mask")
+    tensor = (empty_of if is_written else zeros_of)(record.kind, record.shape)
     words = words_of(tensor)
-    opened = open_blob(record, blob, above)
+    opened = open_blob(record, blob, above, words)
     for chunk, stored in opened.kept:
         wide = widen(opened, chunk, stored)
         if len(wide) == chunk.stop - chunk.start:  # a copy is faster than a scatter
-            words[chunk.start : chunk.stop] = wide
+            if not np.may_share_memory(wide, words):
+                words[chunk.start : chunk.stop] = wide
+        elif chunk.bits is not None:  # which writes the zeros, too
+            put_kept_(words[chunk.start : chunk.stop], chunk.bits, wide)
         elif len(wide):
             scatter_(words, chunk.positions, wide)
     return tensor

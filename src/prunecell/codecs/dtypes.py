@@ -1,6 +1,7 @@
 """The element types of the format: what each is called, and how its bits are seen."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -138,8 +139,17 @@ def words_to_store(tensor: Tensor) -> Numbers:
     return np.minimum(words, 1) if tensor.dtype == torch.bool else words
 
 
+def empty_of(kind: ElementType, shape: tuple[int, ...]) -> Tensor:
+    """Make a tensor whose words are to be written, in memory as that of `zeros_of`.
+
+    >>> empty_of(element_type(torch.float16), (2, 1)).shape
+    torch.Size([2, 1])
+    """
+    return _in_numpy(np.empty, kind, shape)
+
+
 def zeros_of(kind: ElementType, shape: tuple[int, ...]) -> Tensor:
-    """Make a tensor of zero words.
+    """Make a tensor of zero words. Where they are not written they take no memory, if the system gives it.
 
     The memory is numpy's, because numpy asks the system for huge pages: the first write then takes a quarter of the
     time that it takes in torch's memory.
@@ -148,10 +158,14 @@ def zeros_of(kind: ElementType, shape: tuple[int, ...]) -> Tensor:
     tensor([[0.],
             [0.]], dtype=torch.float16)
     """
+    return _in_numpy(np.zeros, kind, shape)
+
+
+def _in_numpy(make: Callable[..., Numbers], kind: ElementType, shape: tuple[int, ...]) -> Tensor:
     n_bytes = math.prod(shape) * kind.itemsize
     if not n_bytes:
         return torch.empty(shape, dtype=kind.torch)
-    return torch.from_numpy(np.zeros(n_bytes, np.uint8)).view(kind.torch).reshape(shape)
+    return torch.from_numpy(make(n_bytes, np.uint8)).view(kind.torch).reshape(shape)
 
 
 def tensor_of(words: Numbers, kind: ElementType) -> Tensor:

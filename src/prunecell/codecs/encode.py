@@ -1,6 +1,6 @@
 """One tensor -> its record and its blob, in the forms that are smallest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecell.codecs.coders import RAW, Choice, Setting, choose_setting
+from prunecell.codecs.coders import RAW, Choice, Setting, Tried, choose_setting
 from prunecell.codecs.dtypes import (
     ELEMENT_TYPES,
     ElementType,
@@ -19,9 +19,11 @@ from prunecell.codecs.dtypes import (
 )
 from prunecell.codecs.encode_integers import encode_integers
 from prunecell.codecs.integers import Integers, book_in, few_of, integers_in, may_have_book, scaled_integers
-from prunecell.codecs.narrowing import chunks_of, narrowed
+from prunecell.codecs.kept import take_kept
+from prunecell.codecs.narrowing import chunks_of, is_zero, narrowed
 from prunecell.codecs.positions import CHUNK, POSITION_FORMS
 from prunecell.codecs.records import EncodedRecord, IntegerRecord, Record, StreamFacts
+from prunecell.codecs.streams import Bytes
 from prunecell.codecs.values import VALUE_FORMS, ValueForm, distinct
 
 _SAMPLE = 1 << 18  # words of a sample on which forms are tried; a sample with few kept words is larger
@@ -39,11 +41,22 @@ class Backend:
 
     positions: tuple[str, ...]
     values: tuple[str, ...]
+    coders: Tried
 
 
 BACKENDS = {
-    "zlib": Backend(positions=("gaps8", "mask"), values=("planes", "codebook")),
-    "pcodec": Backend(positions=("gaps8", "gaps32", "mask"), values=("planes", "numbers", "codebook")),
+    # deflate makes up to a tenth less of few bytes than zstd; of many as much, but in ten times the time
+    "zstd": Backend(
+        positions=("gaps8", "mask"), values=("planes", "codebook"), coders=Tried(few=("deflate",), many=("zstd",))
+    ),
+    "zlib": Backend(
+        positions=("gaps8", "mask"), values=("planes", "codebook"), coders=Tried(few=("deflate",), many=("deflate",))
+    ),
+    "pcodec": Backend(
+        positions=("gaps8", "gaps32", "mask"),
+        values=("planes", "numbers", "codebook"),
+        coders=Tried(few=("deflate", "pco"), many=("zstd", "pco")),
+    ),
 }
 
 
@@ -71,7 +84,7 @@ class Encoded:
     """
 
     record: EncodedRecord
-    blob: list[bytes]
+    blob: Sequence[Bytes]
     rows: Numbers | None = None
 
 
@@ -114,8 +127,29 @@ class _Forms:
         return self.values.streams if self.positions is None else (self.positions.stream, *self.values.streams)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Begun:
+    """A tensor that is encoded as far as the tensors before it do not matter.
+
+    Attributes:
+        words, kind, shape: of the tensor.
+        few: its distinct words, where they are few and floats.
+        found: it as whole numbers.
+        encoded: it in streams.
+        limit: the bytes that integers under contexts must stay below to be chosen instead.
+    """
+
+    words: Numbers
+    kind: ElementType
+    shape: tuple[int, ...]
+    few: Numbers | None
+    found: Integers | None
+    encoded: Encoded
+    limit: int
+
+
 def encode(
-    tensor: Tensor | Scaled, *, backend: str = "zlib", before: Mapping[str, Numbers] = MappingProxyType({})
+    tensor: Tensor | Scaled, *, backend: str = "zstd", before: Mapping[str, Numbers] = MappingProxyType({})
 ) -> Encoded:
     """Encode one tensor without loss: the decoded tensor has the same bits; a bool is 0 or 1.
 
@@ -124,29 +158,44 @@ def encode(
         backend: a name in `BACKENDS`.
         before: the `rows` of tensors before it in the file, by their names. One that seems to feed it becomes `above`.
     """
-    kind, few = element_type(tensor.dtype), None
+    return finish(begin(tensor, backend=backend), before)
+
+
+def begin(tensor: Tensor | Scaled, *, backend: str) -> Begun:
+    """Encode one tensor in streams, and look for integers in it."""
+    kind, few, found = element_type(tensor.dtype), None, None
     if isinstance(tensor, Scaled):
         shape, words, steps = tuple(tensor.integers.shape), words_of(tensor.integers), words_of(tensor.scales)
         encoded = encode_words(words, kind, shape, backend, stored=ELEMENT_TYPES["int8"], scales=steps)
-        found: Integers | None = scaled_integers(words.view("i1"), "steps", steps.view("<f4"))
+        found = scaled_integers(words.view("i1"), "steps", steps.view("<f4"))
         limit = _worth(encoded)
     else:
         shape, words = tuple(tensor.shape), words_to_store(tensor)
-        few = few_of(words) if kind.is_float and words.any() else None
-        found = integers_in(words, few, kind, shape) if words.any() else None
+        if not is_zero(words):
+            few = few_of(words) if kind.is_float else None
+            found = integers_in(words, few, kind, shape)
         encoded, limit = _in_streams(words, found, kind, shape, backend)
+    return Begun(words=words, kind=kind, shape=shape, few=few, found=found, encoded=encoded, limit=limit)
+
+
+def finish(begun: Begun, before: Mapping[str, Numbers]) -> Encoded:
+    """Encode the integers of a tensor, where it is smaller so; `before` is as in `encode`."""
+    encoded, limit, kind, shape = begun.encoded, begun.limit, begun.kind, begun.shape
     if not encoded.record.count:
         return encoded
-    if found is not None and (smaller := encode_integers(found, kind, shape, before, limit)) is not None:
+    if begun.found is not None and (smaller := encode_integers(begun.found, kind, shape, before, limit)) is not None:
         encoded = _with_rows(*smaller)
         limit = _worth(encoded)
-    if may_have_book(words, found) and (book := book_in(words, few, kind, limit)) is not None:
-        smaller = encode_integers(book, kind, shape, before, limit)
-        encoded = encoded if smaller is None else _with_rows(*smaller)
+    if (
+        may_have_book(begun.words, begun.found)
+        and (book := book_in(begun.words, begun.few, kind, limit)) is not None
+        and (smaller := encode_integers(book, kind, shape, before, limit)) is not None
+    ):
+        encoded = _with_rows(*smaller)
     return encoded
 
 
-def _with_rows(record: IntegerRecord, blob: list[bytes], rows: Numbers) -> Encoded:
+def _with_rows(record: IntegerRecord, blob: Sequence[Bytes], rows: Numbers) -> Encoded:
     return Encoded(record=record, blob=blob, rows=rows)
 
 
@@ -192,7 +241,7 @@ def encode_words(
     scales: Numbers | None = None,
 ) -> Encoded:
     """Encode words in the smallest forms of positions and values."""
-    if not words.any():
+    if is_zero(words):
         record = Record(kind=kind, shape=shape, stored=kind, positions="none", values="none", count=0, streams=())
         return Encoded(record=record, blob=[])
     if stored is None:
@@ -247,15 +296,17 @@ def _choose(words: Numbers, stored: ElementType, backend: Backend) -> _Forms:
     forms = _forms(None, dense, len(sample), len(words) / len(sample))
     if n_kept < _SAMPLE_KEPT:
         sample = _sample(words, _SAMPLE * _SAMPLE_KEPT // (n_kept + 1))
-    at = np.flatnonzero(sample != 0)
-    values = _best_values(sample[at], stored, backend, None if book is None else book[book != 0])
+    bits, kept = take_kept(sample)
+    values = _best_values(kept, stored, backend, None if book is None else book[book != 0])
     tried = [
-        _Positions(name=name, stream=choose_setting(POSITION_FORMS[name].writer().numbers(at, len(sample))))
+        _Positions(
+            name=name, stream=choose_setting(POSITION_FORMS[name].writer().numbers(bits, len(sample)), backend.coders)
+        )
         for name in backend.positions
     ]
     positions = min(tried, key=lambda tried: tried.stream.n_bytes)
     if positions.stream.n_bytes + values.n_bytes < price * len(sample):
-        return _forms(positions, values, len(at), len(words) / len(sample))
+        return _forms(positions, values, len(kept), len(words) / len(sample))
     return forms
 
 
@@ -272,9 +323,9 @@ def _best_values(words: Numbers, stored: ElementType, backend: Backend, book: Nu
     for name in backend.values:
         form = VALUE_FORMS[name]
         if not form.has_book:
-            tried = _try_values(name, form(kind=stored), words)
+            tried = _try_values(name, form(kind=stored), words, backend.coders)
         elif book is not None and (best is None or book.nbytes < best.n_bytes):
-            tried = _try_values(name, form(kind=stored, book=book), words)
+            tried = _try_values(name, form(kind=stored, book=book), words, backend.coders)
         else:
             continue
         best = tried if best is None or tried.n_bytes < best.n_bytes else best
@@ -283,13 +334,13 @@ def _best_values(words: Numbers, stored: ElementType, backend: Backend, book: Nu
     return best
 
 
-def _try_values(name: str, form: ValueForm, words: Numbers) -> _Values:
-    streams = tuple(choose_setting(numbers) for numbers in form.split(words))
+def _try_values(name: str, form: ValueForm, words: Numbers, coders: Tried) -> _Values:
+    streams = tuple(choose_setting(numbers, coders) for numbers in form.split(words))
     n_bytes = form.book.nbytes + sum(stream.n_bytes for stream in streams)
     return _Values(name=name, form=form, streams=streams, n_bytes=n_bytes)
 
 
-def _write(words: Numbers, forms: _Forms) -> tuple[int, list[tuple[Setting, list[bytes]]]]:
+def _write(words: Numbers, forms: _Forms) -> tuple[int, list[tuple[Setting, Sequence[Bytes]]]]:
     """Write all words in the chosen forms; return how many are kept, and the streams."""
     written = [(stream.setting, stream.written) for stream in forms.streams if stream.written is not None]
     if len(words) <= CHUNK and len(written) == len(forms.streams):
@@ -301,8 +352,8 @@ def _write(words: Numbers, forms: _Forms) -> tuple[int, list[tuple[Setting, list
     for chunk in chunks_of(words):
         streams, kept = [], chunk
         if where is not None:
-            at = np.flatnonzero(chunk != 0)
-            streams, kept = [where.numbers(at, len(chunk))], chunk[at]
+            bits, kept = take_kept(chunk)
+            streams = [where.numbers(bits, len(chunk))]
         count += len(kept)
         for writer, numbers in zip(writers, streams + forms.values.form.split(kept), strict=True):
             writer.write(numbers)

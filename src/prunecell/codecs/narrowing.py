@@ -17,6 +17,11 @@ def chunks_of(words: Numbers) -> Iterator[Numbers]:
         yield words[start : start + CHUNK]
 
 
+def is_zero(words: Numbers) -> bool:
+    """Tell whether all words are zero; the first chunk that is not tells."""
+    return not any(chunk.any() for chunk in chunks_of(words))
+
+
 def narrowed(words: Numbers, kind: ElementType) -> tuple[Numbers, ElementType]:
     """Store floats in the first narrower type that holds every one of them exactly, if there is any."""
     for narrow in map(ELEMENT_TYPES.__getitem__, NARROWER.get(kind.name, ())):

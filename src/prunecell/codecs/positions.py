@@ -7,39 +7,60 @@ are entropy coded, a mask is smallest below about 75 % sparsity, and gaps are sm
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from prunecell.codecs.dtypes import Numbers
+from prunecell.codecs.kept import LITERALS, count_of, places_of, read_gaps, write_gaps
 from prunecell.codecs.streams import Reader, read_exactly
 from prunecell.errors import FormatError
 
-CHUNK = 1 << 17  # words in a chunk, so few that they and what is made of them stay in the cache
-GAPS = CHUNK >> 4  # gaps in a chunk; a gap spans several words
-LITERALS = 240  # a byte b below this one means b zeros, then a kept word
-SKIPS = 256 - LITERALS  # a byte 240 + k means 240 << k zeros, and no kept word
+CHUNK = 1 << 19  # words in a chunk: few enough to take little memory, enough for threads to meet seldom
+GAPS = CHUNK >> 1  # gaps in a chunk; a gap spans several words
 _BYTE: np.dtype[Any] = np.dtype("u1")
-_ADVANCE = np.array([b + 1 for b in range(LITERALS)] + [LITERALS << k for k in range(SKIPS)], np.int64)
 _NOWHERE: Numbers = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Chunk:
-    """The words [start, stop) of the flattened tensor, and the positions of the kept ones, int64, ascending."""
+    """The words [start, stop) of the flattened tensor, of which some are kept.
+
+    Attributes:
+        n_kept: how many.
+        bits: one for each word, set where it is kept; None where it is the positions that are known.
+        find: returns the positions.
+    """
 
     start: int
     stop: int
-    positions: Numbers
+    n_kept: int
+    bits: Numbers | None = None
+    find: Callable[[], Numbers]
+
+    @cached_property
+    def positions(self) -> Numbers:
+        """The positions of the kept words, int64, ascending, in [start, stop)."""
+        return self.find()
+
+
+def chunk_at(start: int, stop: int, positions: Numbers) -> Chunk:
+    """A chunk whose positions are known.
+
+    >>> chunk_at(10, 20, np.array([12, 15])).n_kept
+    2
+    """
+    return Chunk(start=start, stop=stop, n_kept=len(positions), find=lambda: positions)
 
 
 class PositionWriter(Protocol):
     """Turns chunk after chunk of a tensor into numbers."""
 
-    def numbers(self, positions: Numbers, size: int) -> Numbers:
-        """Write the positions of the kept words of the next chunk, which has `size` words, counted from its start.
+    def numbers(self, bits: Numbers, size: int) -> Numbers:
+        """Write the positions of the kept words of the next chunk, which has `size` words: its bits are set.
 
-        `size` is a multiple of 8 in all chunks but the last.
+        `size` is a multiple of 8 in all chunks but the last. Bits past the last word are 0.
         """
 
 
@@ -60,79 +81,52 @@ class PositionForm:
     read: Callable[[Reader, int], Iterator[Chunk]]
 
 
-def gap_bytes(gaps: Numbers) -> Numbers:
-    """Write each gap as one skip per set bit of gap // 240, and the literal gap % 240.
-
-    Every gap must be below 240 << 16.
-
-    >>> gap_bytes(np.array([0, 239, 240, 725])).tolist()
-    [0, 239, 240, 0, 240, 241, 5]
-    """
-    multiples, literals = np.divmod(gaps, LITERALS)
-    long = np.flatnonzero(multiples)
-    which, skip = np.nonzero((multiples[long, None] >> np.arange(SKIPS)) & 1)
-    symbols: Numbers = np.insert(literals.astype(_BYTE), long[which], (LITERALS + skip).astype(_BYTE))
-    return symbols
-
-
-class _Gaps:
-    """Counts the zeros before each kept word; the zeros at the end of a chunk count for the next one."""
+class GapByteWriter:
+    """Writes `gaps8`; the zeros at the end of a chunk count for the next one."""
 
     def __init__(self) -> None:
         self._carried = 0
 
-    def gaps(self, positions: Numbers, size: int) -> Numbers:
-        """Return the zeros before each kept word of the chunk."""
-        if not len(positions):
-            self._carried += size
-            return _NOWHERE
-        gaps: Numbers = np.diff(positions, prepend=-1) - 1
-        gaps[0] += self._carried
-        self._carried = size - 1 - int(positions[-1])
+    def numbers(self, bits: Numbers, size: int) -> Numbers:
+        """Write the gaps of a chunk."""
+        gaps, self._carried = write_gaps(bits, size, self._carried)
         return gaps
 
 
-class GapByteWriter(_Gaps):
-    """Writes `gaps8`."""
-
-    def numbers(self, positions: Numbers, size: int) -> Numbers:
-        """Write the gaps of a chunk."""
-        gaps = self.gaps(positions, size)
-        if not len(gaps):
-            return gaps.astype(_BYTE)
-        longest = LITERALS << (SKIPS - 1)  # a gap longer than all skips together begins with several of the longest
-        n_longest, gaps[0] = divmod(int(gaps[0]), 2 * longest)
-        return np.insert(gap_bytes(gaps), 0, np.full(2 * n_longest, 255, _BYTE))
-
-
-class GapNumberWriter(_Gaps):
+class GapNumberWriter:
     """Writes `gaps32`."""
 
-    def numbers(self, positions: Numbers, size: int) -> Numbers:
+    def __init__(self) -> None:
+        self._carried = 0
+
+    def numbers(self, bits: Numbers, size: int) -> Numbers:
         """Write the gaps of a chunk."""
-        return self.gaps(positions, size).astype("<u4")
+        positions = places_of(bits, size)
+        if not len(positions):
+            self._carried += size
+            return np.empty(0, "<u4")
+        gaps: Numbers = np.diff(positions, prepend=-1) - 1
+        gaps[0] += self._carried
+        self._carried = size - 1 - int(positions[-1])
+        return gaps.astype("<u4")
 
 
 class MaskWriter:
     """Writes `mask`: word i of the tensor in bit i % 8 of byte i // 8, counted from the lowest."""
 
-    def numbers(self, positions: Numbers, size: int) -> Numbers:
+    def numbers(self, bits: Numbers, size: int) -> Numbers:  # noqa: ARG002 - the other writers need the size
         """Write the bits of a chunk."""
-        kept = np.zeros(size, _BYTE)
-        kept[positions] = 1
-        return np.packbits(kept, bitorder="little")
+        return bits
 
 
 def read_gap_bytes(stream: Reader, n_words: int) -> Iterator[Chunk]:
     """Turn gap bytes back into positions."""
     start, last = 0, 0
     while len(symbols := stream.read(GAPS)):
-        plain = symbols.max() < LITERALS
-        ends = np.cumsum(symbols.astype(np.int64) + 1) if plain else np.cumsum(_ADVANCE[symbols])
-        ends += start
-        stop, last = _end_of_chunk(ends, n_words), int(symbols[-1])
-        ends -= 1
-        yield Chunk(start=start, stop=stop, positions=ends if plain else ends[symbols < LITERALS])
+        positions, stop = read_gaps(symbols, start)
+        _check_end(stop, n_words)
+        last = int(symbols[-1])
+        yield chunk_at(start, stop, positions)
         start = stop
     if last >= LITERALS:
         raise FormatError("the gaps end with a skip")
@@ -144,28 +138,36 @@ def read_gap_numbers(stream: Reader, n_words: int) -> Iterator[Chunk]:
     while len(gaps := stream.read(GAPS)):
         ends = np.cumsum(gaps.astype(np.int64) + 1)
         ends += start
-        stop = _end_of_chunk(ends, n_words)
+        stop = int(ends[-1])
+        _check_end(stop, n_words)
         ends -= 1
-        yield Chunk(start=start, stop=stop, positions=ends)
+        yield chunk_at(start, stop, ends)
         start = stop
 
 
-def _end_of_chunk(ends: Numbers, n_words: int) -> int:
-    if ends[-1] > n_words:
+def _check_end(stop: int, n_words: int) -> None:
+    if stop > n_words:
         raise FormatError(f"the gaps lead past the end of {n_words} words")
-    return int(ends[-1])
 
 
 def read_mask(stream: Reader, n_words: int) -> Iterator[Chunk]:
-    """Turn a mask back into positions."""
+    """Read a mask, the bits of some words at a time."""
     for start in range(0, n_words, CHUNK):
         size = min(CHUNK, n_words - start)
-        kept = np.unpackbits(read_exactly(stream, (size + 7) // 8), bitorder="little").view(np.bool_)
-        if kept[size:].any():
+        bits = read_exactly(stream, (size + 7) // 8)
+        if size % 8 and bits[-1] >> size % 8:
             raise FormatError(f"the mask has bits set past the end of {n_words} words")
-        positions = np.flatnonzero(kept)
-        positions += start
-        yield Chunk(start=start, stop=start + size, positions=positions)
+        yield Chunk(
+            start=start,
+            stop=start + size,
+            n_kept=count_of(bits),
+            bits=bits,
+            find=partial(_places_from, start, bits, size),
+        )
+
+
+def _places_from(start: int, bits: Numbers, size: int) -> Numbers:
+    return places_of(bits, size) + start
 
 
 POSITION_FORMS = {
@@ -184,7 +186,12 @@ def read_all(n_words: int) -> Iterator[Chunk]:
     """Give every position, because all words are kept."""
     for start in range(0, n_words, CHUNK):
         stop = min(start + CHUNK, n_words)
-        yield Chunk(start=start, stop=stop, positions=np.arange(start, stop))
+        yield Chunk(
+            start=start,
+            stop=stop,
+            n_kept=stop - start,
+            find=partial(np.arange, start, stop),
+        )
 
 
 def cover(chunks: Iterator[Chunk], n_words: int) -> Iterator[Chunk]:
@@ -194,4 +201,4 @@ def cover(chunks: Iterator[Chunk], n_words: int) -> Iterator[Chunk]:
         yield chunk
         stop = chunk.stop
     if stop < n_words or not n_words:
-        yield Chunk(start=stop, stop=n_words, positions=_NOWHERE)
+        yield chunk_at(stop, n_words, _NOWHERE)

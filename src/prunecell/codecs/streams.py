@@ -4,8 +4,9 @@ A reader never makes more than it is asked for, whatever a file says.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -51,13 +52,17 @@ class InMemory:
         return zlib.crc32(self.data)
 
 
+Bytes: TypeAlias = bytes | memoryview
+"""Some bytes of a stream."""
+
+
 class Writer(Protocol):
     """Takes numbers, gives bytes at the end."""
 
     def write(self, numbers: Numbers) -> None:
         """Append numbers."""
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> Sequence[Bytes]:
         """Close the stream and return its bytes, in their order."""
 
 
@@ -87,13 +92,13 @@ class RawWriter:
     """Writes numbers as they are, little endian."""
 
     def __init__(self) -> None:
-        self._written: list[bytes] = []
+        self._written: list[Bytes] = []
 
     def write(self, numbers: Numbers) -> None:
-        """Append numbers."""
-        self._written.append(numbers.tobytes())
+        """Append numbers, which must not be changed any more."""
+        self._written.append(numbers.view(np.uint8).data)
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> list[Bytes]:
         """Return the bytes."""
         return self._written
 

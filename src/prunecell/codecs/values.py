@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from prunecell.codecs.dtypes import ElementType, Numbers
-from prunecell.codecs.words import join_bytes
+from prunecell.codecs.words import join_bytes, split_bytes
 from prunecell.errors import FormatError
 
 MAX_BOOK = 256  # words in a codebook: an index is a byte
@@ -44,8 +44,8 @@ class ValueForm(Protocol):
     def split(self, words: Numbers) -> list[Numbers]:
         """Turn words into streams, each of as many numbers."""
 
-    def join(self, streams: list[Numbers]) -> Numbers:
-        """Turn streams back into words."""
+    def join(self, streams: list[Numbers], into: Numbers | None = None) -> Numbers:
+        """Turn streams back into words; these may be written into memory that is given."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,15 +67,11 @@ class Planes:
 
     def split(self, words: Numbers) -> list[Numbers]:
         """Turn words into planes."""
-        size = self.kind.word.itemsize
-        if self._has_sign_below:
-            words = (words << 1) | (words >> (8 * size - 1))
-        rows = np.ascontiguousarray(words).view(_BYTE).reshape(-1, size)
-        return [np.ascontiguousarray(rows[:, j]) for j in range(size)]
+        return split_bytes(np.ascontiguousarray(words), sign_below=self._has_sign_below)
 
-    def join(self, streams: list[Numbers]) -> Numbers:
+    def join(self, streams: list[Numbers], into: Numbers | None = None) -> Numbers:
         """Turn planes back into words."""
-        return join_bytes(streams, self.kind.word, sign_below=self._has_sign_below)
+        return join_bytes(streams, self.kind.word, sign_below=self._has_sign_below, into=into)
 
     @property
     def _has_sign_below(self) -> bool:
@@ -99,7 +95,7 @@ class WholeNumbers:
         """Turn words into numbers."""
         return [np.ascontiguousarray(words).view(self.kind.number)]
 
-    def join(self, streams: list[Numbers]) -> Numbers:
+    def join(self, streams: list[Numbers], into: Numbers | None = None) -> Numbers:  # noqa: ARG002 - nothing is written
         """Turn numbers back into words."""
         return streams[0].view(self.kind.word)
 
@@ -121,7 +117,7 @@ class Codebook:
         """Turn words into indices."""
         return [places_in(self.book, words).astype(_BYTE)]
 
-    def join(self, streams: list[Numbers]) -> Numbers:
+    def join(self, streams: list[Numbers], into: Numbers | None = None) -> Numbers:  # noqa: ARG002 - it would be no faster
         """Turn indices back into words."""
         (indices,) = streams
         if len(indices) and indices.max() >= len(self.book):
@@ -145,9 +141,11 @@ def distinct(words: Numbers) -> Numbers | None:
     """
     if words.itemsize <= 2:  # noqa: PLR2004 - a table of all words of two bytes is small
         seen = np.zeros(1 << 16, bool)
-        seen[words] = True
-        found = np.flatnonzero(seen).astype(words.dtype)
-        return found if len(found) <= MAX_BOOK else None
+        for start in range(0, len(words), _TABLE):
+            seen[words[start : start + _TABLE]] = True
+            if np.count_nonzero(seen) > MAX_BOOK:
+                return None
+        return np.flatnonzero(seen).astype(words.dtype)
     book, step = words[:0], 1 << 12
     for start in range(0, len(words), step):
         new = words[start : start + step]

@@ -147,7 +147,7 @@ def pack(
     target: str | Path,
     *,
     values: str | ValueMode = "exact",
-    backend: str = "zlib",
+    backend: str = "zstd",
     metadata: Mapping[str, object] | None = None,
     key: str | None = None,
 ) -> list[TensorFacts]:

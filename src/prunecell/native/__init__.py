@@ -8,7 +8,7 @@ sources   the C++ files that it is built from
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
 from prunecell.native.sources import SOURCE
-from prunecell.native.structs import Chain, Geometry, Grid, Latents, Link, Matrix, Packed
+from prunecell.native.structs import Chain, Frame, Geometry, Grid, Latents, Link, Matrix, Packed
 from prunecell.native.threads import in_parallel, n_threads
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "LEVELS",
     "SOURCE",
     "Chain",
+    "Frame",
     "Geometry",
     "Grid",
     "Latents",

@@ -95,6 +95,12 @@ class Grid(Argument):
     )
 
 
+class Frame(Argument):
+    """Where the decoder of a frame is: the fields of `Frame` in literals.h, in its order."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("consumed", "produced", "max_block", "is_over"))
+
+
 class Latents(Argument):
     """A weight and its latent: the fields of `Latents` in latents.h, in its order."""
 
@@ -164,6 +170,12 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_census": [_ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     "pc_prune_up_to": [_ADDRESS, _COUNT, _BYTES, _COUNT, _ADDRESS, _ADDRESS],
     "pc_join_bytes": [_ADDRESS, _COUNT, _BYTES, _FLAG, _ADDRESS],
+    "pc_read_literals": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _COUNT, _ADDRESS],
+    "pc_split_bytes": [_ADDRESS, _COUNT, _BYTES, _FLAG, _ADDRESS],
+    "pc_take_kept": [_ADDRESS, _COUNT, _BYTES, _ADDRESS, _ADDRESS, _ADDRESS],
+    "pc_put_kept": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
+    "pc_write_gaps": [_ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS],
+    "pc_read_gaps": [_ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS],
     "pc_scatter": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _BYTES],
     "pc_context_memory": [_ADDRESS, _ADDRESS],
     "pc_write_contexts": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS],

@@ -17,6 +17,7 @@ from prunecell.archive.container import WORDS
 from prunecell.codecs.dtypes import ELEMENT_TYPES
 from prunecell.codecs.encode import BACKENDS
 from prunecell.codecs.modes import VALUE_MODES
+from prunecell.codecs.zstandard import zstd
 from prunecell.errors import FormatError, OptionError, OptionTypeError, UnknownNameError
 
 ROOT = Path(__file__).parents[3]
@@ -175,7 +176,9 @@ def test_the_small_reader_agrees(path, reader, values, backend):
 def test_the_small_reader_is_small_and_needs_no_library():
     source = (ROOT / "tools" / "read_pcell.py").read_text()
     assert source.count("\n") < 150
-    assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) == {"math", "zlib", "io", "typing", "numpy"}
+    assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) == {
+        *("math", "sys", "zlib", "io", "typing", "numpy")
+    }
 
 
 # --- lazy reading
@@ -407,7 +410,7 @@ def test_what_is_saved_is_loaded_and_the_rest_is_refused_by_name(path, reader, o
     if plain.dtype == torch.bool:
         plain = plain.contiguous().view(torch.uint8) != 0
     assert_same({"odd": plain}, {"odd": loaded})
-    if backend == "zlib":
+    if backend != "pcodec":
         assert reader.read(path)["odd"].shape == plain.shape
 
 
@@ -471,6 +474,80 @@ def test_the_specification_names_the_dictionary():
     (words,) = (block for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "fc1" in block)
     assert words.replace("\n", "").replace(r"\n", "\n").encode() == WORDS
     assert f"these {len(WORDS)} bytes" in page
+
+
+def long_streams():
+    """A tensor in each form of positions, with streams of more numbers than deflate is tried on."""
+    count = torch.arange(80_000)
+    noise = (count * 2_654_435_761 >> 8) % 1_000_003
+    weight = (noise % 4001 - 2000) * (noise % 13 + 1) * 1e-5
+    return {
+        "all": weight[:20_000].bfloat16().reshape(100, 200),
+        "gaps8": torch.where(noise // 7 % 4 == 0, weight, 0.0).bfloat16().reshape(400, 200),
+        "mask": torch.where(noise // 7 % 2 == 0, weight, 0.0)[:40_000].bfloat16().reshape(200, 200),
+    }
+
+
+def test_long_streams_are_of_version_3_and_others_of_version_2(path, reader):
+    golden = DATA / "v3_exact.pcell"
+    for backend, version in (("zlib", 2), ("zstd", 3)):
+        save(long_streams(), path, backend=backend)
+        assert path.read_bytes()[3] == version
+        assert_same(long_streams(), load(path))
+        found = reader.read(path)
+        assert all(found[name].reshape(-1).view(np.uint8).tolist() == bits(t) for name, t in long_streams().items())
+    assert_same(long_streams(), load(golden))
+    assert [*reader.read(golden)] == [*long_streams()]
+    save(long_streams(), path)
+    if EXACT_ZLIB and zstd.zstd_version == "1.5.7":  # others may make other bytes, which all can read
+        assert path.read_bytes() == golden.read_bytes()
+    save(dict.fromkeys(["a", "b"], torch.randn(300)), path)
+    assert path.read_bytes()[3] == 2
+
+
+def test_the_small_reader_says_which_library_it_lacks(reader, monkeypatch):
+    assert reader.ZSTD in ("backports.zstd", "compression.zstd")
+    monkeypatch.setattr(reader, "ZSTD", "no_such_library.zstd")
+    with pytest.raises(ValueError, match=r"v3_exact.*No module named 'no_such_library"):
+        reader.read(DATA / "v3_exact.pcell")
+    assert reader.read(DATA / "v2_exact.pcell")
+
+
+@pytest.mark.parametrize("values", ["exact", "int8"])
+def test_threads_change_nothing(path, values):
+    state = long_streams() | everything() | integers() | {f"w{i}": torch.randn(300, 100) for i in range(5)}
+    written, before = {}, torch.get_num_threads()
+    try:
+        for n_threads in (1, 2, 5):
+            torch.set_num_threads(n_threads)
+            save(state, path, values=values)
+            written[n_threads] = path.read_bytes()
+            back = load(path)
+            assert list(back) == list(state)
+            if values == "exact":
+                assert_same(state, back)
+    finally:
+        torch.set_num_threads(before)
+    assert written[1] == written[2] == written[5]
+
+
+def test_what_goes_wrong_in_a_thread_is_told_as_without(path):
+    before = torch.get_num_threads()
+    save({f"w{i}": torch.randn(300, 100) for i in range(6)}, path)
+    data = bytearray(path.read_bytes())
+    for at in (len(data) // 2, len(data) - 9):
+        data[at] ^= 1
+    path.write_bytes(data)
+    told = []
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            with pytest.raises(FormatError, match=r"tensor 'w[23]': its bytes are damaged") as error:
+                load(path)
+            told.append(str(error.value))
+    finally:
+        torch.set_num_threads(before)
+    assert told[0] == told[1]
 
 
 GOLDEN = {

@@ -185,7 +185,7 @@ def header(name, **entry):
 
 
 LIES = {
-    "version": (lambda f: f.strings.update(version="2"), "version '2' is unknown; this prunecell reads 1 and 2"),
+    "version": (lambda f: f.strings.update(version="2"), "version '2' is unknown; this prunecell reads 1, 2 and 3"),
     "format": (lambda f: f.strings.update(format="pt"), "it is a safetensors file, not a .pcell file"),
     "unknown dtype": (edit("gaps", dtype="float31"), "tensor 'gaps': unknown dtype 'float31'"),
     "unknown container dtype": (header("plain", dtype="F31"), "tensor 'plain': unknown dtype 'F31'"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prunecell.codecs.words import join_bytes, scatter_
+from prunecell.codecs.words import join_bytes, scatter_, split_bytes
 
 pytestmark = pytest.mark.usefixtures("level")
 
@@ -28,6 +28,8 @@ def made_of_bytes(word, n, sign_below):
     words = random_words(word, n)
     rows = (rotated_left(words) if sign_below else words).view(np.uint8).reshape(n, word.itemsize)
     planes = [rows[:, j].copy() for j in range(word.itemsize)]
+    for found, plane in zip(split_bytes(words, sign_below=sign_below), planes, strict=True):
+        assert np.array_equal(found, plane)
     joined = join_bytes(planes, word, sign_below=sign_below)
     assert joined.dtype == word
     assert np.array_equal(joined, words)

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 
 from prunecell import compact_, compact_report, load, meta_weights, save
 from prunecell.archive import Archive, inspect
-from prunecell.archive.container import read_version2
+from prunecell.archive.container import read_file
 from prunecell.archive.opened import OpenFile
 from prunecell.codecs.encode import Scaled
 from prunecell.errors import FormatError, OptionError, OptionTypeError, StateError
@@ -560,7 +560,7 @@ def test_a_file_that_is_damaged_behind_a_right_checksum_changes_nothing(tmp_path
 def seal(path):
     """Write the checksums that are right for the bytes of a file (docs/format.md)."""
     file = OpenFile(path)
-    stored = read_version2(file).stored.values()
+    stored = read_file(file).stored.values()
     file.close()
     blocks = sorted({(s.block.start, s.block.stop) for s in stored if s.block is not None})
     data = bytearray(path.read_bytes())

@@ -51,7 +51,7 @@ def read_version1(file: OpenFile) -> Manifest:
     if strings.get("format") != FORMAT:
         raise FormatError(f"format {quoted(strings.get('format'))}: this is no archive of prunecell")
     if strings.get("version") != VERSION:
-        raise FormatError(f"version {quoted(strings.get('version'))} is unknown; this prunecell reads 1 and 2")
+        raise FormatError(f"version {quoted(strings.get('version'))} is unknown; this prunecell reads 1, 2 and 3")
     container.check_seal()
     header = unpack_list(strings.get("header", ""), max(MAX_LIST, file.n_bytes))
     stored: dict[str, Stored] = {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 
-from prunecell.codecs.coders import CODERS
 from prunecell.codecs.dtypes import element_type_named
 from prunecell.codecs.positions import POSITION_FORMS
 from prunecell.codecs.records import MAX_DIMS, Record, StreamFacts, check_record, why_illegal_shape
@@ -10,6 +9,7 @@ from prunecell.codecs.values import VALUE_FORMS
 from prunecell.errors import FormatError, quoted
 
 _MAX_COUNT = 1 << 62
+_CODERS = ("raw", "deflate", "pco")
 _KEYS = ("dtype", "shape", "stored", "positions", "values", "count", "streams")
 
 
@@ -71,4 +71,4 @@ def _stream(item: object) -> StreamFacts:
     pair = _list(item, "a stream", 2)
     if len(pair) != 2:  # noqa: PLR2004 - a pair
         raise FormatError("a stream must be [coder, bytes]")
-    return StreamFacts(coder=_name(pair[0], CODERS), n_bytes=_count(pair[1], "the bytes of a stream"))
+    return StreamFacts(coder=_name(pair[0], _CODERS), n_bytes=_count(pair[1], "the bytes of a stream"))

@@ -71,11 +71,11 @@ constexpr Flags bits_in_their_bytes() {
 }
 constexpr Flags BIT = bits_in_their_bytes();
 
-// Bit i is set where test(key of weight i).
+// Bit i is set where test(bits of weight i).
 template <class Int, class Test>
-INLINE uint64_t where(const Int* values, int n, Test test) {
+INLINE uint64_t where_bits(const Int* values, int n, Test test) {
     Flags flags{};
-    for (int i = 0; i < n; i++) flags.at[i] = test(key_of(values[i])) ? BIT.at[i] : int8_t{0};
+    for (int i = 0; i < n; i++) flags.at[i] = test(values[i]) ? BIT.at[i] : int8_t{0};
     uint64_t word = 0;
     for (int i = 0; i < RUN / 8; i++) {
         uint64_t eight;
@@ -83,6 +83,12 @@ INLINE uint64_t where(const Int* values, int n, Test test) {
         word |= (eight * 0x0101010101010101u >> 56) << 8 * i;  // the product's top byte is the sum of all eight
     }
     return word;
+}
+
+// Bit i is set where test(key of weight i).
+template <class Int, class Test>
+INLINE uint64_t where(const Int* values, int n, Test test) {
+    return where_bits(values, n, [=](Int bits) INLINED { return test(key_of(bits)); });
 }
 
 // task(i, keep) for every vector of a whole run: i is its first weight, keep is -1 in the lanes that the mask keeps.
