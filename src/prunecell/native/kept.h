@@ -61,7 +61,7 @@ EXPORT void pc_put_kept(void* words, const uint8_t* bits, int64_t n, int32_t ite
                 from = expand_run(v + start, set, from);
                 return;
             }
-            memset(v + start, 0, count * sizeof(Int));
+            for (int i = 0; i < count; i++) v[start + i] = 0;
             for (; set && from < end; set &= set - 1) v[start + __builtin_ctzll(set)] = *from++;
         });
     });
