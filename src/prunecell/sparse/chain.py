@@ -12,7 +12,7 @@ from torch import Tensor
 from prunecell import native
 from prunecell.sparse.checked import Memory, check_memory
 from prunecell.sparse.multiply import BLOCK_ROWS, FEW, threads_for
-from prunecell.sparse.packed import Form
+from prunecell.sparse.packed import Form, check_outcome
 from prunecell.sparse.ready import Layer, Ready, address_of, can_be_packed, takes
 
 
@@ -20,9 +20,9 @@ class Chain:
     """Some layers, each with or without a ReLU after it, whose formats are packed."""
 
     def __init__(self, layers: tuple[Layer, ...], relus: tuple[bool, ...], library: ctypes.CDLL) -> None:
-        self._layers, self._relus, self._library = layers, relus, library
+        self._relus, self._library = relus, library
         self._members = [Ready(layer, library) for layer in layers]
-        self._n_columns, self._n_rows = layers[0].in_features, layers[-1].out_features
+        self._n_columns, self._n_rows = self._members[0].n_columns, self._members[-1].n_rows
         self._n_entries = sum(member.n_entries for member in self._members)
         self._made: dict[bool, _Links | None] = {}
 
@@ -30,8 +30,8 @@ class Chain:
         """Whether it is the chain of these layers as they are now."""
         return (
             self._relus == relus
-            and self._layers == layers
-            and all(map(Ready.holds, self._members, itertools.repeat(keep)))
+            and len(self._members) == len(layers)
+            and all(map(Ready.holds, self._members, layers, itertools.repeat(keep)))
         )
 
     def __call__(self, x: Tensor) -> Tensor | None:
@@ -49,13 +49,13 @@ class Chain:
         y = x.new_empty((*x.shape[:-1], self._n_rows))
         before = links.address, at, n_samples, y.data_ptr()
         if few:
-            _refuse(self._library.pc_chain_of_few(*before))
+            check_outcome(self._library.pc_chain_of_few(*before))
         elif n_threads == 1:
-            _refuse(self._library.pc_chain_of_many(*before, 0, links.n_tiles(n_samples)))
+            check_outcome(self._library.pc_chain_of_many(*before, 0, links.n_tiles(n_samples)))
         else:
 
             def share(t0: int, t1: int) -> None:
-                _refuse(self._library.pc_chain_of_many(*before, t0, t1))
+                check_outcome(self._library.pc_chain_of_many(*before, t0, t1))
 
             native.in_parallel(share, links.n_tiles(n_samples), n_threads=n_threads)
         return y
@@ -67,8 +67,7 @@ class Chain:
             form = member.packed(lambda of, matrix: of.sliced(matrix) if few else of.blocked(matrix, BLOCK_ROWS))
             if form is None:
                 return None
-            layer = member.layer
-            links.append(native.Link(form.address, *member.epilogue, layer.in_features, layer.out_features, relu))
+            links.append(native.Link(form.address, *member.epilogue, member.n_columns, member.n_rows, relu))
             forms.append(form)
         made = self._made[few] = _Links(native.Chain.of(links), forms)
         return made
@@ -85,11 +84,6 @@ class _Links:
     def n_tiles(self, n_samples: int) -> int:
         """The tiles that so many samples are."""
         return -(-n_samples // self._tile)
-
-
-def _refuse(outcome: int) -> None:
-    if outcome:
-        raise MemoryError("no memory to multiply by a sparse matrix")
 
 
 def chained(layers: tuple[Layer, ...], relus: tuple[bool, ...], x: Tensor) -> Tensor | None:

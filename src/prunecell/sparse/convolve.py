@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from prunecell import native
 from prunecell.sparse.checked import Checked
 from prunecell.sparse.multiply import BLOCK_ROWS
-from prunecell.sparse.packed import Form, Forms
+from prunecell.sparse.packed import Form, Forms, check_outcome
 
 LEAST_GROUP_ROWS = 4
 """Output channels of a group, from which on panels pay: each is made for one group."""
@@ -42,19 +42,16 @@ class Blocked(NamedTuple):
         kernel, before = library.pc_blocked_convolution, (self.form.address, self.geometry.address, *arguments)
         n_parts, n_tiles = self.form.n_parts, self.n_tiles
         if n_threads == 1:
-            _refuse(kernel(*before, 0, n_parts, 0, n_tiles))
+            check_outcome(kernel(*before, 0, n_parts, 0, n_tiles))
             return
         n_shared = n_tiles // n_threads * n_threads
-        native.in_parallel(lambda t0, t1: _refuse(kernel(*before, 0, n_parts, t0, t1)), n_shared, n_threads=n_threads)
+        native.in_parallel(
+            lambda t0, t1: check_outcome(kernel(*before, 0, n_parts, t0, t1)), n_shared, n_threads=n_threads
+        )
         if n_shared < n_tiles:
             native.in_parallel(
-                lambda b0, b1: _refuse(kernel(*before, b0, b1, n_shared, n_tiles)), n_parts, n_threads=n_threads
+                lambda b0, b1: check_outcome(kernel(*before, b0, b1, n_shared, n_tiles)), n_parts, n_threads=n_threads
             )
-
-
-def _refuse(outcome: int) -> None:
-    if outcome:
-        raise MemoryError("no memory to convolve by a sparse matrix")
 
 
 class Convolution(NamedTuple):

@@ -42,11 +42,11 @@ def convolved(layer: Layer, x: Tensor, kernel: tuple[Any, ...], *, relu: bool) -
         return None
     keep: Memory = []
     ready: Ready | None = layer._ready  # noqa: SLF001 - see above
-    if ready is None or not ready.holds(keep):
+    if ready is None or not ready.holds(layer, keep):
         if not can_be_packed(layer):
             return None
         ready = layer._ready = Ready(layer, library)  # noqa: SLF001
-        if not ready.holds(keep):
+        if not ready.holds(layer, keep):
             return None  # another thread changes it
     key = x.shape, native.n_threads(), *map(tuple, kernel[:-1]), kernel[-1]
     call = ready.calls.get(key) or _made(ready, x, kernel)
@@ -65,9 +65,7 @@ def _made(ready: Ready, x: Tensor, kernel: tuple[Any, ...]) -> _Call | None:
     Raises:
         StateError, OptionError: the layer has parts or a bias that no kernel takes, or x does not fit.
     """
-    layer = ready.layer
-    n_rows, n_columns = len(layer.starts) - 1, layer.n_columns
-    geometry, out = geometry_of(x.shape, n_rows, n_columns, *map(tuple, kernel[:-1]), kernel[-1])
+    geometry, out = geometry_of(x.shape, ready.n_rows, ready.n_columns, *map(tuple, kernel[:-1]), kernel[-1])
     n_samples = x.shape[0]
     n_threads = threads_for(ready.n_entries, n_samples * math.prod(out))
     found: list[Blocked] = []
@@ -80,4 +78,4 @@ def _made(ready: Ready, x: Tensor, kernel: tuple[Any, ...]) -> _Call | None:
     ready.packed(pack)
     if len(ready.calls) >= MOST_SHAPES:
         ready.calls.clear()
-    return _Call(found[0], (n_samples, n_rows, *out), n_threads) if found else None
+    return _Call(found[0], (n_samples, ready.n_rows, *out), n_threads) if found else None

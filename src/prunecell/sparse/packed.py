@@ -21,6 +21,12 @@ from prunecell.sparse.checked import Checked
 MOST_FORMS = 4  # of one matrix at the same time
 
 
+def check_outcome(outcome: int) -> None:
+    """Raise a MemoryError where a kernel that reads a packed form had none: nothing else can be wrong with it."""
+    if outcome:
+        raise MemoryError("no memory to compute with a sparse matrix")
+
+
 class Form:
     """One packed form, in memory of its own.
 

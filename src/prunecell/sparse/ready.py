@@ -23,41 +23,44 @@ Layer = Any
 
 
 class Ready:
-    """A layer as it was.
+    """A layer as it was. It does not hold the layer, which holds it.
 
     Attributes:
-        layer: of which it is.
         library: of the kernels.
-        n_entries: of the matrix.
+        n_rows, n_columns, n_entries: of the matrix.
         bias: its address.
         scales: a copy of our own.
         calls: what was made for calls, by what tells them apart; see those who call.
     """
 
-    __slots__ = ("_bias", "_parts", "_places", "_versions", "bias", "calls", "layer", "library", "n_entries", "scales")
+    __slots__ = (
+        *("_bias", "_parts", "_places", "_versions"),
+        *("bias", "calls", "library", "n_columns", "n_entries", "n_rows", "scales"),
+    )
 
     def __init__(self, layer: Layer, library: ctypes.CDLL) -> None:
-        self.layer, self.library, self._parts, self._bias = layer, library, layer.parts, layer.bias
-        starts, indices, values, scales, *_ = self._parts
+        self.library, self._parts, self._bias = library, layer.parts, layer.bias
+        starts, indices, values, scales, self.n_columns, _ = self._parts
+        self.n_rows = len(starts) - 1
         self._places = starts.data_ptr(), indices.data_ptr(), values.data_ptr(), _address(scales)
         self._versions = starts._version, indices._version, values._version, _version(scales)  # noqa: SLF001
         self.scales = None if scales is None else scales.clone()
         self.bias, self.n_entries = None if self._bias is None else self._bias.data_ptr(), len(values)
         self.calls: dict[Any, Any] = {}
 
-    def holds(self, keep: Memory) -> bool:
-        """Whether the layer is still what it was; `keep` gets the memory of its bias, which a kernel reads.
+    def holds(self, layer: Layer, keep: Memory) -> bool:
+        """Whether a layer is what this one was; `keep` gets the memory of its bias, which a kernel reads.
 
         The tensors must be the same, where they were, and as often changed as torch counts.
         """
-        buffers, (starts, indices, values, scales, *_) = self.layer._buffers, self._parts  # noqa: SLF001 - torch's
+        buffers, (starts, indices, values, scales, *_) = layer._buffers, self._parts  # noqa: SLF001 - torch's
         bias = self._bias
         if (
             buffers["values"] is not values
             or buffers["indices"] is not indices
             or buffers["starts"] is not starts
             or buffers["scales"] is not scales
-            or self.layer._parameters["bias"] is not bias  # noqa: SLF001 - torch's
+            or layer._parameters["bias"] is not bias  # noqa: SLF001 - torch's
             or self.library is not native.library()
         ):
             return False

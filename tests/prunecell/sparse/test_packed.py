@@ -11,7 +11,8 @@ from prunecell import native
 from prunecell.sparse import packed
 from prunecell.sparse.checked import checked
 from prunecell.sparse.compress import compress
-from prunecell.sparse.layers import SparseLinear
+from prunecell.sparse.joints import SparseSequential
+from prunecell.sparse.layers import SparseConvolution, SparseLinear
 from prunecell.sparse.packed import forms_of
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="there are no kernels")
@@ -108,6 +109,28 @@ def test_two_layers_of_one_matrix_share_them():
     with torch.no_grad():
         torch.testing.assert_close(a(x) + 1, b(x))
     assert len([of for number, of in packed._forms.items() if number == id(one.values)]) == 1
+
+
+def layers_that_keep_what_they_were():
+    dense = torch.nn.Conv2d(8, 8, 3)
+    yield SparseLinear(matrix(), torch.zeros(40)), torch.randn(2, 30)
+    yield SparseConvolution(compress(dense.weight.detach().flatten(1)), dense.bias, dense), torch.randn(1, 8, 9, 9)
+    yield SparseSequential(*(SparseLinear(matrix(30, 30), None) for _ in range(3))), torch.randn(9, 30)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_model_that_was_called_goes_at_once(number):
+    """Its memory need not wait for the garbage collector: nothing that is kept for calls holds a layer."""
+    model, x = [*layers_that_keep_what_they_were()][number]
+    with torch.no_grad():
+        model(x)
+    gone = [weakref.ref(module) for module in model.modules()]
+    gc.disable()
+    try:
+        del model
+        assert all(one() is None for one in gone)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("compiled_level")
