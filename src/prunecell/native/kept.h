@@ -28,26 +28,6 @@ EXPORT void pc_take_kept(const void* words, int64_t n, int32_t itemsize, uint8_t
     });
 }
 
-// Writes the next values of a run where a bit is set, and zero elsewhere. Up to 8 more are read behind them.
-template <class Int>
-INLINE const Int* expand_run(Int* v, uint64_t set, const Int* from) {
-    for (int i = 0; i < RUN; i += 8) {
-        int byte = set >> i & 0xff;
-        if constexpr (CAN_SHUFFLE<Int>) {
-            using Eight = Vec<Int, 8>;
-            auto values = shuffled(load<typename Eight::Type>(from), SCATTERED.at[byte]);
-            store(v + i, values & Eight::spread(byte));
-            from += __builtin_popcount(byte);
-        } else {
-            for (int lane = 0; lane < 8; lane++) {
-                v[i + lane] = static_cast<Int>(*from & -(byte >> lane & 1));
-                from += byte >> lane & 1;
-            }
-        }
-    }
-    return from;
-}
-
 // Writes the next of `kept` where a bit is set, and zero elsewhere. `kept` has as many words as bits are set.
 EXPORT void pc_put_kept(void* words, const uint8_t* bits, int64_t n, int32_t itemsize, const void* kept,
                         int64_t n_kept) {
@@ -58,7 +38,7 @@ EXPORT void pc_put_kept(void* words, const uint8_t* bits, int64_t n, int32_t ite
         for_runs(n, [=, &from](int64_t start, int count) INLINED {
             uint64_t set = read_word(bits + start / 8, count);
             if (count == RUN && end - from > RUN) {
-                from = expand_run(v + start, set, from);
+                from = scatter_run<false>(v + start, set, from);
                 return;
             }
             for (int i = 0; i < count; i++) v[start + i] = 0;

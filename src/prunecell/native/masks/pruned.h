@@ -43,20 +43,22 @@ INLINE Int* gather_run(const Int* v, uint64_t set, Int* to) {
     return to;
 }
 
-// The reverse: writes the next values where a bit is set. Up to 8 more are read behind them.
-template <class Int>
+// The reverse: writes the next values where a bit is set; elsewhere what stood there stays, or becomes zero. Up to 8 more
+// are read behind them.
+template <bool STAYS, class Int>
 INLINE const Int* scatter_run(Int* v, uint64_t set, const Int* from) {
     for (int i = 0; i < RUN; i += 8) {
         int byte = set >> i & 0xff;
         if constexpr (CAN_SHUFFLE<Int>) {
             using Eight = Vec<Int, 8>;
-            auto old = load<typename Eight::Type>(v + i), chosen = Eight::spread(byte);
-            auto values = shuffled(load<typename Eight::Type>(from), SCATTERED.at[byte]);
-            store(v + i, (values & chosen) | (old & ~chosen));
+            const auto chosen = Eight::spread(byte);
+            auto values = shuffled(load<typename Eight::Type>(from), SCATTERED.at[byte]) & chosen;
+            if constexpr (STAYS) values |= load<typename Eight::Type>(v + i) & ~chosen;
+            store(v + i, values);
             from += __builtin_popcount(byte);
         } else {
             for (int lane = 0; lane < 8; lane++) {
-                v[i + lane] = byte >> lane & 1 ? *from : v[i + lane];
+                v[i + lane] = byte >> lane & 1 ? *from : STAYS ? v[i + lane] : Int{0};
                 from += byte >> lane & 1;
             }
         }
@@ -99,7 +101,7 @@ EXPORT void pc_put_pruned(void* values, const uint8_t* bits, int64_t n, int32_t 
         for_runs(v, n, [=, &from](int64_t start, int count) INLINED {
             uint64_t pruned = pruned_of(read_word(bits + start / 8, count), count);
             if (count == RUN && end - from > RUN)
-                from = scatter_run(v + start, pruned, from);
+                from = scatter_run<true>(v + start, pruned, from);
             else
                 for (; pruned && from < end; pruned &= pruned - 1) v[start + __builtin_ctzll(pruned)] = *from++;
         });
