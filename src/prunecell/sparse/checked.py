@@ -104,7 +104,7 @@ def _seen(
     """All that tells that a check still holds, and the memory of the tensors.
 
     It is made in every call, so it takes as little time as it can. Where a tensor lies, its length and its storage's
-    make it safe to read. That it is the same object tells that its shape is that which was checked.
+    make it safe to read. Another tensor may come to lie there, so what it is counts too.
 
     Args:
         objects: starts, indices, values, scales and bias, as the operator got them.
@@ -121,7 +121,7 @@ def _seen(
         storage = tensor.untyped_storage()
         memory.append(storage)
         place = storage.data_ptr(), storage.nbytes(), tensor.storage_offset(), tensor.numel()
-        seen.append((id(item), tensor.dtype, *place))
+        seen.append((id(item), tensor.dtype, tensor.ndim, tensor.is_contiguous(), *place))
     return tuple(seen), memory
 
 

@@ -42,7 +42,7 @@ class Ready:
         self.library, self._parts, self._bias = library, layer.parts, layer.bias
         starts, indices, values, scales, self.n_columns, _ = self._parts
         self.n_rows = len(starts) - 1
-        self._places = starts.data_ptr(), indices.data_ptr(), values.data_ptr(), _address(scales)
+        self._places = _place(starts), _place(indices), _place(values), _place(scales), _place(self._bias)
         self._versions = starts._version, indices._version, values._version, _version(scales)  # noqa: SLF001
         self.scales = None if scales is None else scales.clone()
         self.bias, self.n_entries = None if self._bias is None else self._bias.data_ptr(), len(values)
@@ -51,7 +51,7 @@ class Ready:
     def holds(self, layer: Layer, keep: Memory) -> bool:
         """Whether a layer is what this one was; `keep` gets the memory of its bias, which a kernel reads.
 
-        The tensors must be the same, where they were, and as often changed as torch counts.
+        The tensors must be the same, where and what they were, and as often changed as torch counts.
         """
         buffers, (starts, indices, values, scales, *_) = layer._buffers, self._parts  # noqa: SLF001 - torch's
         bias = self._bias
@@ -66,9 +66,10 @@ class Ready:
             return False
         if bias is not None:  # another thread may give it other memory at any time
             keep.append(memory := bias.untyped_storage())
-            if memory.data_ptr() + 4 * bias.storage_offset() != self.bias:
+            offset = 4 * bias.storage_offset()
+            if memory.data_ptr() + offset != self.bias or memory.nbytes() < offset + 4 * self.n_rows:
                 return False
-        places = starts.data_ptr(), indices.data_ptr(), values.data_ptr(), _address(scales)
+        places = _place(starts), _place(indices), _place(values), _place(scales), _place(bias)
         versions = starts._version, indices._version, values._version, _version(scales)  # noqa: SLF001
         return places == self._places and versions == self._versions
 
@@ -88,8 +89,11 @@ class Ready:
         return None if forms is None or matrix.bias != self.bias else make(forms, matrix)
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _place(tensor: Tensor | None) -> tuple[object, ...]:
+    """Where a tensor lies, and as what: another may come to lie at the same address."""
+    if tensor is None:
+        return ()
+    return tensor.data_ptr(), tensor.dtype, tensor.ndim, tensor.numel(), tensor.is_contiguous()
 
 
 def _version(tensor: Tensor | None) -> int:

@@ -92,6 +92,7 @@ def is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
         and type(x) is Tensor
         and x.is_cpu
         and values.is_cpu
+        and not (x.is_neg() or values.is_neg() or (bias is not None and bias.is_neg()))  # torch's own way resolves it
         and not ((x.requires_grad or (bias is not None and bias.requires_grad)) and torch.is_grad_enabled())
         and not has_modes()
         and _transform() is None

@@ -359,3 +359,80 @@ def test_another_thread_may_give_the_parts_and_the_input_other_memory():
     finally:
         stop.set()
         giver.join()
+
+
+# ---- another tensor in the same place --------------------------------------------------------------------------------
+
+ROWS = 64
+BASE = torch.arange(2.0 * ROWS)
+
+# In the place of BASE[:ROWS], which the bias was at the call before.
+BIASES = {
+    "every second": lambda bias: setattr(bias, "data", BASE[::2]),
+    "one for all": lambda bias: setattr(bias, "data", BASE[:1].expand(ROWS)),
+    "as strided": lambda bias: bias.as_strided_((ROWS,), (2,)),
+    "fewer": lambda bias: setattr(bias, "data", BASE[:3]),
+    "of two dimensions": lambda bias: setattr(bias, "data", BASE[:ROWS].view(-1, 2)),
+    "of another dtype": lambda bias: setattr(bias, "data", BASE[:ROWS].view(torch.int32)),
+    "with its sign turned": lambda bias: setattr(bias, "data", torch._neg_view(BASE[:ROWS])),
+}
+PARTS = {
+    "fewer": lambda part: setattr(part, "data", part.data[:-3]),
+    "of another dtype": lambda part: setattr(part, "data", part.data.view(torch.int8)),
+    "as strided": lambda part: part.as_strided_((len(part) // 2,), (2,)),
+}
+
+
+def layers_of(values="fp32", bias=None):
+    dense = nn.Conv1d(40, ROWS, 1)
+    bias = torch.zeros(ROWS) if bias is None else bias
+    yield SparseLinear(compress(sparse(ROWS, 40), values=values), bias), (torch.randn(2, 40), torch.randn(20, 40))
+    matrix = compress(sparse(ROWS, 40, 1), values=values)
+    yield SparseConvolution(matrix, bias, dense), (torch.randn(1, 40, 5), torch.randn(2, 40, 60))
+
+
+def answer(call):
+    try:
+        return call()
+    except (OptionError, StateError) as error:
+        return type(error)
+
+
+@pytest.mark.usefixtures("compiled_level")
+@pytest.mark.parametrize("values", ["fp32", "int8"])
+@pytest.mark.parametrize("change", BIASES)
+def test_another_bias_in_the_same_place_is_seen(change, values):
+    for layer, inputs in layers_of(values, BASE[:ROWS].clone()):
+        layer.bias.data = BASE[:ROWS]
+        for x in inputs:
+            layer(x)
+        BIASES[change](layer.bias)
+        for x in inputs:
+            if change == "with its sign turned":
+                expected = layer(x)
+                layer.bias.data = -BASE[:ROWS]
+                torch.testing.assert_close(expected, layer(x))
+                BIASES[change](layer.bias)
+            else:
+                assert isinstance(answer(lambda layer=layer, x=x: layer(x)), type)
+
+
+@pytest.mark.usefixtures("compiled_level")
+@pytest.mark.parametrize("name", ["starts", "indices", "values", "scales"])
+@pytest.mark.parametrize("change", PARTS)
+def test_another_part_in_the_same_place_is_refused(change, name):
+    for layer, inputs in layers_of("int8"):
+        if change == "of another dtype" and name == "values":
+            continue  # they are int8
+        for x in inputs:
+            layer(x)
+        PARTS[change](getattr(layer, name))
+        for x in inputs:
+            assert answer(lambda layer=layer, x=x: layer(x)) is StateError
+
+
+@pytest.mark.usefixtures("compiled_level")
+def test_an_input_with_its_sign_turned_is_read_with_its_sign():
+    for layer, inputs in layers_of():
+        for x in inputs:
+            torch.testing.assert_close(layer(torch._neg_view(x)), layer(-x))
