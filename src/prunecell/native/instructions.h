@@ -138,6 +138,38 @@ INLINE Floats from_halves(const uint16_t* v) {
 #endif
 }
 
+// LANES bfloat16 numbers, given by their bits, as floats: they are the upper halves of these.
+INLINE Floats from_bfloats(const uint16_t* v) { return same_bits<Floats>(same_bits<Words>(widen(v)) << 16); }
+
+typedef uint16_t Halves VECTOR(uint16_t, LANES);
+
+// Floats as the nearest half precision or bfloat16 numbers, of two as near the even one, given by their bits. NaN stays
+// NaN.
+INLINE Halves to_halves(Floats v) {
+#if defined(__AVX512F__)
+    return same_bits<Halves>(_mm512_maskz_cvtps_ph(0xffff, same_bits<__m512>(v), _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+    return same_bits<Halves>(_mm256_cvtps_ph(same_bits<__m256>(v), _MM_FROUND_TO_NEAREST_INT));
+#else
+    const Words bits = same_bits<Words>(v), sign = bits & 0x80000000u, magnitude = bits ^ sign;
+    // Adding a power of two rounds at the place of a half's last digit, which is fixed for subnormal halves. What is too
+    // large for a half becomes infinity first.
+    Words place = bits << 1 & 0xff000000u;
+    place = place < 0x71000000u ? 0x71000000u - Words{} : place;
+    const Floats value = same_bits<Floats>(magnitude) * 0x1p112f * 0x1p-110f;
+    const Words rounded = same_bits<Words>(same_bits<Floats>((place >> 1) + 0x07800000u) + value);
+    const Words half = (rounded >> 13 & 0x7c00u) + (rounded & 0x0fffu);
+    const Words nan = 0x7e00u | (bits >> 13 & 0x1ffu);
+    return __builtin_convertvector(sign >> 16 | (magnitude > 0x7f800000u ? nan : half), Halves);
+#endif
+}
+
+INLINE Halves to_bfloats(Floats v) {
+    const Words bits = same_bits<Words>(v), magnitude = bits & 0x7fffffffu;
+    const Words rounded = bits + 0x7fffu + (bits >> 16 & 1u), nan = bits | 0x400000u;
+    return __builtin_convertvector((magnitude > 0x7f800000u ? nan : rounded) >> 16, Halves);
+}
+
 // Eight lanes in another order, where the compiler has an instruction for it; else CAN_SHUFFLE is false.
 #if defined(__AVX2__) && !defined(__clang__)
 typedef int32_t EightInts VECTOR(int32_t, 8);

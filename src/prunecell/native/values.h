@@ -3,22 +3,34 @@
 //   Stored    the type of a value in memory
 //   IS_FLOAT  whether the product can read stored values as they are
 //   load      LANES stored values as floats
+//   store     LANES floats as stored values, rounded to the nearest; not of int8
+//
+// The activations of a layer have one of these types too, but int8.
 #pragma once
 
 #include "vectors.h"
 
-enum ValueType : int32_t { FLOAT32 = 0, FLOAT16 = 1, INT8 = 2 };
+enum ValueType : int32_t { FLOAT32 = 0, FLOAT16 = 1, INT8 = 2, BFLOAT16 = 3 };
 
 struct Float32 {
     using Stored = float;
     static constexpr bool IS_FLOAT = true;
     static INLINED Floats load(const Stored* from) { return ::load<Floats>(from); }
+    static INLINED void store(Stored* to, Floats value) { ::store(to, value); }
 };
 
 struct Float16 {
     using Stored = uint16_t;  // the bits of an IEEE half precision number
     static constexpr bool IS_FLOAT = false;
     static INLINED Floats load(const Stored* from) { return from_halves(from); }
+    static INLINED void store(Stored* to, Floats value) { ::store(to, to_halves(value)); }
+};
+
+struct BFloat16 {
+    using Stored = uint16_t;  // the bits of the upper half of a float
+    static constexpr bool IS_FLOAT = false;
+    static INLINED Floats load(const Stored* from) { return from_bfloats(from); }
+    static INLINED void store(Stored* to, Floats value) { ::store(to, to_bfloats(value)); }
 };
 
 struct Int8 {
@@ -33,7 +45,18 @@ INLINE auto with_value_type(int32_t value_type, Task task) {
     switch (value_type) {
         case FLOAT32: return task(Float32{});
         case FLOAT16: return task(Float16{});
+        case BFLOAT16: return task(BFloat16{});
         default: return task(Int8{});
+    }
+}
+
+// The same for the type of activations.
+template <class Task>
+INLINE auto with_activation_type(int32_t type, Task task) {
+    switch (type) {
+        case FLOAT16: return task(Float16{});
+        case BFLOAT16: return task(BFloat16{});
+        default: return task(Float32{});
     }
 }
 

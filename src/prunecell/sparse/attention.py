@@ -171,11 +171,11 @@ class SparseMultiheadAttention(nn.Module):
         parts = self.query, self.key, self.value
 
         def make() -> Tensor:
-            return torch.cat([_tensor(part, name).detach() for part in parts])
+            return torch.cat([_tensor(part, name).detach() for part in parts]).to(like.dtype)
 
+        like = _tensor(self.query, "weight")
         if torch.compiler.is_compiling():  # then it is a tensor of the program like others
             return make()
-        like = _tensor(self.query, "weight")
         return DenseWeight.of(make, (3 * self.embed_dim, *sizes), like.dtype, like.device)
 
 

@@ -1,9 +1,9 @@
 """Which form a layer takes: dense, or which compressed format. Decided by times that were measured.
 
-A table holds, for some layers of each kind and for each compressed form, the time of the sparse layer over that of the
-dense one, at several densities and with one sample or many. Two are shipped, one measured with AVX-512 and one with
-AVX2 (`break_even_v4.json`, `break_even_v3.json`), which serves smaller CPUs too; `tune_runtime` measures another on the
-machine at hand. A layer is judged between the measured ones next to it in size.
+A table holds, for some layers of each kind and dtype and for each compressed form, the time of the sparse layer over
+that of the dense one of this dtype, at several densities and with one sample or many. Two are shipped, one measured
+with AVX-512 and one with AVX2 (`break_even_v4.json`, `break_even_v3.json`), which serves smaller CPUs too;
+`tune_runtime` measures another on the machine at hand. A layer is judged between the measured ones next to it in size.
 """
 
 import json
@@ -14,13 +14,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from prunecell import native
 from prunecell.disk.atomic import replacing
 from prunecell.errors import OptionError, UnknownNameError, nearest, quoted
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.formats.format import Format
-from prunecell.sparse.values import FP32, VALUES, ValueType
+from prunecell.sparse.inputs import COMPUTED
+from prunecell.sparse.values import VALUES, ValueType, check_values_wish, values_for
 
 DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 LARGEST_RATIO = 0.9
@@ -28,11 +30,18 @@ LARGEST_RATIO = 0.9
 
 LARGEST = (1 << 31) - 1  # entries that the kernels count
 COPY_BYTES = 6.25
-"""That an entry of a packed copy takes: an offset, a float32 value, and its part of what tells the rows."""
+"""That an entry of a packed copy for many samples takes: an offset, a float32 value, and its part of what tells the
+rows."""
+
+PLACE_BYTES = 1.25
+"""That an entry of a packed copy for few samples takes beside its value, as it is stored."""
 
 PREFERENCES = ("speed", "memory")
 _LAYERS = {"linear": "linear layers", "pointwise": "convolutions of kernel size 1", "convolution": "convolutions"}
 """Kind -> what a reason calls such layers; the matrices of an LSTM or attention count as linear layers."""
+
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in COMPUTED}
+"""How `Measured` names the dtype of a layer -> the dtype."""
 
 SHIPPED = {level: Path(__file__).with_name(f"break_even_v{level}.json") for level in (3, 4)}
 
@@ -43,12 +52,14 @@ class Measured:
 
     Attributes:
         kind: "linear", "pointwise" (a convolution of kernel size 1) or "convolution".
+        dtype: of the layer: "float32", "float16" or "bfloat16".
         n_samples: that it was given at once.
         n_weights: of its dense weight.
         ratios: "format values" -> its time over that of the dense layer, at each of `DENSITIES`.
     """
 
     kind: str
+    dtype: str
     n_samples: int
     n_weights: int
     ratios: Mapping[str, list[float]]
@@ -75,12 +86,13 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """What is known of the weight of a layer: its kind, as `Measured` has it, its size, and what of it is kept."""
+    """What is known of the weight of a layer: its kind, as `Measured` has it, its size, what of it is kept, its dtype."""
 
     kind: str
     n_rows: int
     n_columns: int
     n_kept: int
+    dtype: torch.dtype = torch.float32
 
     @property
     def n_weights(self) -> int:
@@ -101,8 +113,7 @@ def check_wish(prefer: str, values: str) -> None:
     """
     if not isinstance(prefer, str) or prefer not in PREFERENCES:
         raise UnknownNameError(f"prefer={quoted(prefer)} is illegal{nearest(prefer, PREFERENCES)}")
-    if not isinstance(values, str) or values not in VALUES:
-        raise UnknownNameError(f"values={quoted(values)} is illegal{nearest(values, VALUES)}")
+    check_values_wish(values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +137,15 @@ class Wish:
 
     def why_dense(self, weight: Weight) -> str:
         """Why `form` gave None."""
-        sizes = [measured.n_weights for measured in self.table if measured.kind == weight.kind]
+        alike = _alike(self.table, weight)
         if weight.n_kept > LARGEST:
             return f"more than {LARGEST:,} entries"
-        if not sizes:
-            return f"the table of times has no {weight.kind} layer"
-        if self.prefer == "speed" and weight.n_weights < min(sizes):
-            return f"{_LAYERS[weight.kind]} of less than {min(sizes):,} weights gain no time"
-        counts = sorted({measured.n_samples for measured in self.table if measured.kind == weight.kind})
+        if not alike:
+            return f"the table of times has no {weight.kind} layer of {weight.dtype}"
+        least = min(measured.n_weights for measured in alike)
+        if self.prefer == "speed" and weight.n_weights < least:
+            return f"{_LAYERS[weight.kind]} of less than {least:,} weights gain no time"
+        counts = sorted({measured.n_samples for measured in alike})
         judged = [f"{n:,}" for n in (counts if self.prefer == "speed" else counts[-1:])]
         what = "faster" if self.prefer == "speed" else "as small and fast"
         samples = f"{' or '.join(judged)} sample{'s' * (judged != ['1'])} at once"
@@ -148,41 +160,47 @@ def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | 
         prefer: "speed": the fastest, if it is faster than dense with one sample and with many, as nobody knows
             beforehand how many there will be. What is smaller than the smallest layer that was measured stays dense.
             "memory": the smallest, if it is smaller than dense and not slower with many samples.
-        values: "fp32", "fp16" or "int8".
+        values: "exact", "fp32", "fp16", "bf16" or "int8".
         table: the measured times.
 
     Raises:
         UnknownNameError: `prefer` or `values` is no such name.
 
-    >>> table = (Measured(kind="linear", n_samples=1, n_weights=100, ratios={"gaps8 fp32": [0.2] * 7,
+    >>> table = (Measured(kind="linear", dtype="float32", n_samples=1, n_weights=100, ratios={"gaps8 fp32": [0.2] * 7,
     ...     "columns16 fp32": [0.1] * 5 + [0.9, 1.5], "bitmask fp32": [1.3] * 7}),)
     >>> weight = Weight(kind="linear", n_rows=20, n_columns=20, n_kept=40)
-    >>> [choose(weight, prefer=prefer, values="fp32", table=table).format.name for prefer in PREFERENCES]
+    >>> [choose(weight, prefer=prefer, values="exact", table=table).format.name for prefer in PREFERENCES]
     ['columns16', 'gaps8']
     """
     check_wish(prefer, values)
-    sizes = [measured.n_weights for measured in table if measured.kind == weight.kind]
+    sizes = [measured.n_weights for measured in _alike(table, weight)]
     if not sizes or (prefer == "speed" and weight.n_weights < min(sizes)) or weight.n_kept > LARGEST:
         return None
+    stored_as = values_for(values, weight.dtype)
     rank: dict[Form, float] = {}
     for format in FORMATS.values():  # noqa: A001 - what it is
-        candidate = Form(format=format, values=VALUES[values])
+        candidate = Form(format=format, values=stored_as)
         ratios = _ratios(table, weight, candidate)
         ratio = max(ratios.values()) if prefer == "speed" else ratios[max(ratios)]
         if ratio <= LARGEST_RATIO and (format.max_columns is None or weight.n_columns <= format.max_columns):
             rank[candidate] = ratio if prefer == "speed" else candidate.n_bytes(weight.density)
     best = min(rank, key=lambda form: rank[form], default=None)
-    if best is None or (prefer == "memory" and best.n_bytes(weight.density) >= FP32.itemsize):
+    if best is None or (prefer == "memory" and best.n_bytes(weight.density) >= weight.dtype.itemsize):
         return None
     return best
 
 
+def _alike(table: Table, weight: Weight) -> list[Measured]:
+    """The measured layers of its kind and dtype."""
+    return [m for m in table if m.kind == weight.kind and DTYPES[m.dtype] == weight.dtype]
+
+
 def _ratios(table: Table, weight: Weight, form: Form) -> dict[int, float]:
     """Number of samples -> the time over dense, between the sizes that were measured."""
-    of_kind = [measured for measured in table if measured.kind == weight.kind]
+    alike = _alike(table, weight)
     ratios = {}
-    for n_samples in {measured.n_samples for measured in of_kind}:
-        rows = sorted((m for m in of_kind if m.n_samples == n_samples), key=lambda m: m.n_weights)
+    for n_samples in {measured.n_samples for measured in alike}:
+        rows = sorted((m for m in alike if m.n_samples == n_samples), key=lambda m: m.n_weights)
         at_sizes = [np.interp(weight.density, DENSITIES, _times(m, form), right=np.inf) for m in rows]
         sizes = np.log([measured.n_weights for measured in rows])
         ratios[n_samples] = float(np.interp(np.log(weight.n_weights), sizes, at_sizes))
@@ -224,6 +242,7 @@ def read_table(path: Path) -> Table:
         sound = all(
             {*row.ratios} == {f"{name} {values}" for name in FORMATS for values in VALUES}
             and all(len(ratios) == len(DENSITIES) for ratios in row.ratios.values())
+            and row.dtype in DTYPES
             and all(isinstance(time, int | float) and time >= 0 for ratios in row.ratios.values() for time in ratios)
             and isinstance(row.n_weights, int)
             and row.n_weights > 0
@@ -242,11 +261,8 @@ def write_table(path: Path, table: Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for measured in table:
-        row = asdict(measured)
-        ratios = ",\n    ".join(f"{json.dumps(form)}: {json.dumps(times)}" for form, times in row["ratios"].items())
-        rows.append(
-            f'  {{"kind": "{measured.kind}", "n_samples": {measured.n_samples}, "n_weights": {measured.n_weights}, '
-            f'"ratios": {{\n    {ratios}\n  }}}}'
-        )
+        of = {name: value for name, value in asdict(measured).items() if name != "ratios"}
+        times = (f"{json.dumps(form)}: {json.dumps(row)}" for form, row in measured.ratios.items())
+        rows.append(f'  {json.dumps(of)[:-1]}, "ratios": {{\n    {",\n    ".join(times)}\n  }}}}')
     with replacing(path) as file:
         file.write(("[\n" + ",\n".join(rows) + "\n]\n").encode())

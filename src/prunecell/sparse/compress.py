@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunecell.choices import chosen
 from prunecell.errors import OptionError
 from prunecell.sparse.formats import format_named
 from prunecell.sparse.formats.format import Elements, Format
 from prunecell.sparse.matrix import Compressed
-from prunecell.sparse.values import VALUES, ValueType, scales_of
+from prunecell.sparse.values import EXACT, ValueType, scales_of, values_for
 
 CHUNK = 1 << 17  # elements of a dense tensor that are looked at in one go
 BATCH = 1 << 13  # kept elements that are written in one go
@@ -54,14 +53,14 @@ def chunks_of(weight: Tensor) -> Iterator[Chunk]:
         yield Chunk(positions=positions + start, values=chunk[positions])
 
 
-def compress(weight: Tensor, *, format: str = "columns16", values: str = "fp32") -> Compressed:  # noqa: A002
+def compress(weight: Tensor, *, format: str = "columns16", values: str = EXACT) -> Compressed:  # noqa: A002
     """Compress a dense tensor: one row for every index of its first dimension, the others flattened to columns.
 
     Args:
         weight: at least one dimension; its zeros are left out.
         format: "columns16", "gaps8" or "bitmask".
-        values: "fp32", "fp16" (rounded; out of its range is refused) or "int8" (rounded to 1 / 127 of the row's
-            largest).
+        values: "exact" (of the weight's dtype, if that is float32, float16 or bfloat16, else as "fp32"), "fp32", "fp16"
+            or "bf16" (rounded; out of its range is refused), or "int8" (rounded to 1 / 127 of the row's largest).
 
     Raises:
         UnknownNameError: format or values is no such name.
@@ -73,9 +72,8 @@ def compress(weight: Tensor, *, format: str = "columns16", values: str = "fp32")
     """
     n_columns = math.prod(weight.shape[1:])
     shape = Shape(n_rows=weight.shape[0], n_columns=n_columns, n_kept=int(torch.count_nonzero(weight)))
-    return compress_chunks(
-        chunks_of(weight), shape, format=format_named(format), values=chosen("values", values, VALUES)
-    )
+    stored_as = values_for(values, weight.dtype)
+    return compress_chunks(chunks_of(weight), shape, format=format_named(format), values=stored_as)
 
 
 def check_values(values: Tensor, stored_as: ValueType) -> None:
@@ -91,7 +89,7 @@ def check_values(values: Tensor, stored_as: ValueType) -> None:
     if not stored_as.is_scaled:
         stored_as.stored(values, None)
     elif not bool(values.isfinite().all()):
-        raise OptionError(f"values={stored_as.name!r} is illegal for a weight with inf or NaN in it; take 'fp32'")
+        raise OptionError(f"values={stored_as.name!r} is illegal for a weight with inf or NaN in it; take {EXACT!r}")
 
 
 def compress_chunks(

@@ -92,7 +92,7 @@ class Conversion:
     def layer(self, matrix: Compressed | None, weight: Tensor, rows: Rows, bias: Tensor | None) -> nn.Module:
         """Some rows of a weight as a layer of their own, sparse or dense."""
         if matrix is not None:
-            return SparseLinear(matrix, bias)
+            return SparseLinear(matrix, bias, dtype=weight.dtype)
         dense = nn.Linear(weight.shape[1], rows[1] - rows[0], bias=bias is not None, device="meta")
         dense.weight = nn.Parameter(self.dense(weight)[slice(*rows)].clone(), weight.requires_grad)
         if bias is not None:

@@ -22,7 +22,7 @@ from prunecell.archive import Archive
 from prunecell.checks import check_path
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, typed
 from prunecell.sparse.aside import Before
-from prunecell.sparse.choose import COPY_BYTES, Wish, break_even_table
+from prunecell.sparse.choose import COPY_BYTES, PLACE_BYTES, Wish, break_even_table
 from prunecell.sparse.conversion import Conversion
 from prunecell.sparse.facts import CompactReport, keep_report_, without_reports
 from prunecell.sparse.joints import join_
@@ -31,6 +31,7 @@ from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_i
 from prunecell.sparse.matching import fit, is_counter
 from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values
 from prunecell.sparse.sources import Own, Stored
+from prunecell.sparse.values import EXACT
 from prunecell.torch_checks import check_model
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -41,14 +42,15 @@ def compact_(
     path: str | Path | None = None,
     *,
     prefer: str = "speed",
-    values: str = "fp32",
+    values: str = EXACT,
     strict: bool = True,
 ) -> Module | nn.Module:
     """Make a model small in memory and fast on a CPU: its layers become sparse in place, where that pays.
 
-    Linear, Conv1d, Conv2d, Conv3d, LSTM and MultiheadAttention with float32 weights are looked at; each becomes the
-    compressed form that is best by measured times, or stays dense where none is (see `tune_runtime`); `compact_report`
-    says which and why. The model is for inference then: gradients reach its inputs, not its sparse weights.
+    Linear, Conv1d, Conv2d, Conv3d, LSTM and MultiheadAttention with float32, bfloat16 or float16 weights are looked at;
+    each becomes the compressed form that is best by measured times, or stays dense where none is (see `tune_runtime`);
+    `compact_report` says which and why. The model is for inference then: gradients reach its inputs, not its sparse
+    weights.
 
     What is refused is refused before the model is changed.
 
@@ -58,7 +60,8 @@ def compact_(
         path: an archive that `save` wrote; None: the model's own weights. It is loaded as `load_state_dict` loads: cast
             to the model's dtypes, with hooks and extra states; a tensor that is tied to one in the file may lack.
         prefer: "speed": the fastest form; "memory": the smallest that is not slower than dense on many samples.
-        values: "fp32" (the same outputs up to rounding), "fp16" or "int8" (one scale a row) in sparse layers.
+        values: "exact": sparse layers store values in the dtype of their weight, so the outputs are the same up to
+            rounding; "fp32", "bf16", "fp16" or "int8" (one scale a row): all layers store them so, rounded.
         strict: whether the file must have all tensors of the model and no others; False: those that are missing stay
             as they are, others are left out, and the report names both.
 
@@ -100,9 +103,14 @@ def compact_(
 
 def _of_copies(root: nn.Module) -> Iterator[str]:
     """What the kernels' copies of matrices will take."""
-    n = sum(len(m.values) for m in root.modules() if isinstance(m, SparseMatrix) and m.format.is_packed)
-    if n:
-        yield f"the kernels keep copies of matrices, made at the first call: about {round(n * COPY_BYTES):,} bytes more"
+    packed = [m.values for m in root.modules() if isinstance(m, SparseMatrix) and m.format.is_packed]
+    many = round(sum(len(values) * COPY_BYTES for values in packed))
+    few = round(sum(len(values) * (PLACE_BYTES + values.itemsize) for values in packed))
+    if packed:
+        yield (
+            f"the kernels keep copies of matrices, made at the first call: about {many:,} bytes more for many samples"
+            f" at once, and {few:,} for few"
+        )
 
 
 def _check(model: object, path: object, *, strict: bool) -> None:

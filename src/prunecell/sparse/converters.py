@@ -41,7 +41,7 @@ def _linear(run: Run, dense: nn.Linear) -> nn.Module:
     matrix = run.matrix("linear", dense.weight)
     if matrix is None:
         return dense
-    return SparseLinear(matrix, run.bias(dense.bias))
+    return SparseLinear(matrix, run.bias(dense.bias), dtype=dense.weight.dtype)
 
 
 def _convolution(run: Run, dense: nn.Conv2d) -> nn.Module:

@@ -1,12 +1,13 @@
 """The operator `prunecell::sparse_convolution`: a convolution of 1 to 3 axes with a compressed weight.
 
-    x            float32 (samples, in_channels, *size), contiguous or copied
+    x            float32, bfloat16 or float16 (samples, in_channels, *size), contiguous or copied
     the matrix   its parts (matrix.py): a row for every output channel, a column for every (input channel of the
                  group, kernel position)
     bias         float32 (out_channels,) or None
     kernel_size, stride, padding, dilation   one number an axis; the padding is zeros on both sides
     groups       of channels
     relu         whether max(0, .) is taken of the result
+    y            of the dtype of x; what is computed in float32 is rounded once
 
 It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile and torch.export too. The gradients for
 x and the bias are the twin's.
@@ -164,14 +165,14 @@ def convolution_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see abo
     _checked_output_size(x, *rest)
     bias, kernel_size, stride, padding, dilation, groups, relu = rest[N_PARTS:]
     weight = _dense_weight(matrix_on(x.device, *rest[:N_PARTS]), kernel_size)
-    y = CONVOLUTIONS[len(kernel_size)](x, weight, bias, stride, padding, dilation, groups)
+    y = CONVOLUTIONS[len(kernel_size)](x.float(), weight, bias, stride, padding, dilation, groups).to(x.dtype)
     return y.relu() if relu else y
 
 
 def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     bias, kernel_size, *others, relu = rest[N_PARTS:]
     weight = constant(lambda: _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size))
-    y = CONVOLUTIONS[len(kernel_size)](x, weight, bias, *others)
+    y = CONVOLUTIONS[len(kernel_size)](x.float(), weight, bias, *others).to(x.dtype)
     return y.relu() if relu else y
 
 
@@ -191,8 +192,8 @@ def _gradient_twin(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> 
     _check_gradient(gradient, input_shape, *rest)
     kernel_size, *others = rest[N_PARTS:]
     weight = _dense_weight(matrix_on(gradient.device, *rest[:N_PARTS]), kernel_size)
-    result: Tensor = INPUT_GRADIENTS[len(kernel_size)](tuple(input_shape), weight, gradient, *others)
-    return result
+    result: Tensor = INPUT_GRADIENTS[len(kernel_size)](tuple(input_shape), weight, gradient.float(), *others)
+    return result.to(gradient.dtype)
 
 
 def _gradient_fake(gradient: Tensor, input_shape: Sequence[int], *rest: Any) -> Tensor:  # noqa: ANN401 - see above
@@ -231,7 +232,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     return (
         _input_gradient(gradient, ctx.input_shape, *parts, ctx.n_columns, ctx.format, *ctx.kernel) if of_x else None,
         *[None] * N_PARTS,
-        gradient.transpose(0, 1).flatten(1).sum(1) if of_bias else None,
+        gradient.float().transpose(0, 1).flatten(1).sum(1) if of_bias else None,
         *[None] * (len(ctx.kernel) + 1),
     )
 

@@ -19,6 +19,7 @@ from prunecell.sparse.dense_weight import DenseWeight, dense_matrix, refuse_to_s
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.formats.format import Format
 from prunecell.sparse.inputs import (
+    COMPUTED,
     REAL,
     as_channels_last,
     check_channels,
@@ -39,12 +40,13 @@ class SparseMatrix(nn.Module):
     A fifth, `format_code`, says in a state_dict how the columns are written; a layer becomes what is loaded into it.
 
     Attributes:
-        dtype: of the inputs and outputs, float32 until `half()`, `to(torch.bfloat16)` and the like change it. The
-            matrix stays as it is stored, and the layer computes in float32.
+        dtype: of the inputs and outputs, until `half()`, `to(torch.bfloat16)` and the like change it. The matrix stays
+            as it is stored, the bias is float32, and the layer computes in float32.
 
     Args:
         matrix: checked before anything is made of it.
         weight_shape: the shape of the dense weight, (n_rows, ...).
+        dtype: of the dense weight.
 
     Raises:
         StateError: the matrix would make a kernel read outside of it; also when a state_dict is loaded.
@@ -57,12 +59,12 @@ class SparseMatrix(nn.Module):
     format_code: Tensor
     format: Format
 
-    def __init__(self, matrix: Compressed, weight_shape: Sequence[int]) -> None:
+    def __init__(self, matrix: Compressed, weight_shape: Sequence[int], dtype: torch.dtype) -> None:
         super().__init__()
         check(matrix)
         self.n_columns = matrix.n_columns
         self.weight_shape = torch.Size(weight_shape)
-        self.dtype = torch.float32
+        self.dtype = dtype
         for name in _PARTS:
             self.register_buffer(name, _counted(getattr(matrix, name)))
         self.format = matrix.format
@@ -195,8 +197,14 @@ def _counted(part: Tensor | None) -> Tensor | None:
         return part.clone()
 
 
-def _in_float32(x: Tensor) -> Tensor:
-    return x if x.dtype is torch.float32 else x.float()
+def _frozen(bias: Tensor | None) -> nn.Parameter | None:
+    """A bias in float32, which all layers have, whatever their dtype is."""
+    return None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+
+
+def _operand(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """An input as an operator takes it, whose result has its dtype: float32 where that would be rounded twice."""
+    return x if x.dtype is torch.float32 or (x.dtype is dtype and dtype in COMPUTED) else x.float()
 
 
 class SparseLinear(SparseMatrix):
@@ -215,11 +223,11 @@ class SparseLinear(SparseMatrix):
         """What is pickled: without the chains, which are made anew."""
         return {**super().__getstate__(), "_chains": {}}
 
-    def __init__(self, matrix: Compressed, bias: Tensor | None) -> None:
-        super().__init__(matrix, (matrix.n_rows, matrix.n_columns))
+    def __init__(self, matrix: Compressed, bias: Tensor | None, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(matrix, (matrix.n_rows, matrix.n_columns), dtype)
         self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
         self._chains: dict[int, Chain] = {}
-        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
+        self.register_parameter("bias", _frozen(bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), of the dtype of x; computed in float32."""
@@ -242,8 +250,8 @@ class SparseLinear(SparseMatrix):
             check_features(x, self.n_columns)
             flat = x.unsqueeze(0) if x.ndim == 1 else x.flatten(0, -2)
             return self.computed(flat, relu=relu).reshape(*x.shape[:-1], self.out_features)
-        y = sparse_linear(_in_float32(x), *self.parts, self._parameters["bias"], relu)
-        return y if dtype is torch.float32 else y.to(dtype)
+        y = sparse_linear(_operand(x, dtype), *self.parts, self._parameters["bias"], relu)
+        return y if y.dtype is dtype else y.to(dtype)
 
 
 class SparseConvolution(SparseMatrix):
@@ -262,7 +270,7 @@ class SparseConvolution(SparseMatrix):
         return {**super().__getstate__(), "_ready": None}
 
     def __init__(self, matrix: Compressed, bias: Tensor | None, dense: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
-        super().__init__(matrix, dense.weight.shape)
+        super().__init__(matrix, dense.weight.shape, dense.weight.dtype)
         self.in_channels, self.out_channels, self.groups = dense.in_channels, dense.out_channels, dense.groups
         self.kernel_size, self.stride, self.dilation = dense.kernel_size, dense.stride, dense.dilation
         self.padding, self.padding_mode = dense.padding, dense.padding_mode
@@ -270,7 +278,7 @@ class SparseConvolution(SparseMatrix):
         self._padding_around: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - as F.pad has it
         self._channels_last = is_channels_last(dense.weight)
         self._ready: Ready | None = None
-        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
+        self.register_parameter("bias", _frozen(bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, *size) or one sample without the batch -> the same with out_channels; as for linear."""
@@ -298,8 +306,8 @@ class SparseConvolution(SparseMatrix):
         kernel = list(self.kernel_size), list(self.stride), inside, list(self.dilation)
         if not self._channels_last and (y := convolved(self, x, (*kernel, self.groups), relu=relu)) is not None:
             return y
-        y = sparse_convolution(_in_float32(x), *self.parts, self._parameters["bias"], *kernel, self.groups, relu)
-        if dtype is not torch.float32:
+        y = sparse_convolution(_operand(x, dtype), *self.parts, self._parameters["bias"], *kernel, self.groups, relu)
+        if y.dtype is not dtype:
             y = y.to(dtype)
         return as_channels_last(y) if self._channels_last or is_channels_last(x) else y
 

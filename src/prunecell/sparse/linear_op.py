@@ -1,9 +1,10 @@
 """The operator `prunecell::sparse_linear`: y = x W^T + bias with a compressed W, then max(0, y) where asked.
 
-    x              float32 (samples, n_columns), in rows or feature-major: x.t() contiguous
+    x              float32, bfloat16 or float16 (samples, n_columns), in rows or feature-major: x.t() contiguous
     the matrix     its parts (matrix.py)
     bias           float32 (n_rows,) or None
     relu           whether max(0, .) is taken of the result
+    y              of the dtype of x; what is computed in float32 is rounded once
 
 It runs the compiled kernel on a CPU and the twin elsewhere, under torch.compile and torch.export too. The gradients for
 x and the bias are the twin's.
@@ -64,18 +65,19 @@ def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     """The same in plain torch: some rows of the matrix at a time are made dense."""
     _check(x, *rest)
     matrix, (bias, relu) = matrix_on(x.device, *rest[:N_PARTS]), rest[N_PARTS:]
-    y = x.new_empty(x.shape[0], matrix.n_rows)
+    wide = x.float()
+    y = wide.new_empty(x.shape[0], matrix.n_rows)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
         end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
-        y[:, begin:end] = x @ dense_rows(matrix, begin, end).t()
+        y[:, begin:end] = wide @ dense_rows(matrix, begin, end).t()
     if bias is not None:
         y += bias
-    return y.relu_() if relu else y
+    return (y.relu_() if relu else y).to(x.dtype)
 
 
 def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     bias, relu = rest[N_PARTS:]
-    y = F.linear(x, constant(lambda: decompress(matrix_of(*rest[:N_PARTS]))), bias)
+    y = F.linear(x.float(), constant(lambda: decompress(matrix_of(*rest[:N_PARTS]))), bias).to(x.dtype)
     return y.relu() if relu else y
 
 
@@ -93,12 +95,12 @@ def _check_gradient(gradient: Tensor, *parts: Any) -> None:  # noqa: ANN401 - se
 
 def _gradient_twin(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
     _check_gradient(gradient, *parts)
-    matrix = matrix_on(gradient.device, *parts)
-    result = gradient.new_zeros(gradient.shape[0], matrix.n_columns)
+    matrix, wide = matrix_on(gradient.device, *parts), gradient.float()
+    result = wide.new_zeros(gradient.shape[0], matrix.n_columns)
     for begin in range(0, matrix.n_rows, ROWS_AT_ONCE):
         end = min(begin + ROWS_AT_ONCE, matrix.n_rows)
-        result += gradient[:, begin:end] @ dense_rows(matrix, begin, end)
-    return result
+        result += wide[:, begin:end] @ dense_rows(matrix, begin, end)
+    return result.to(gradient.dtype)
 
 
 def _gradient_fake(gradient: Tensor, *parts: Any) -> Tensor:  # noqa: ANN401 - see above
@@ -134,7 +136,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     return (
         _input_gradient(gradient, *parts, ctx.n_columns, ctx.format) if of_x else None,
         *[None] * N_PARTS,
-        gradient.sum(0) if of_bias else None,
+        gradient.float().sum(0) if of_bias else None,
         None,
     )
 

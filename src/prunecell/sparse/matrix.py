@@ -32,7 +32,7 @@ class Compressed:
     Attributes:
         starts: int32, n_rows + 1: the entries [starts[r], starts[r + 1]) are row r's.
         indices: where the entries are, as the format writes it.
-        values: n_entries: float32, float16 or int8.
+        values: n_entries: float32, float16, bfloat16 or int8.
         scales: float32, n_rows, that a row's values are multiplied by; with int8 values only, else None.
         n_columns: how many there are.
         format: how the columns are written.
@@ -221,7 +221,8 @@ def check_sizes(matrix: Compressed) -> None:
     if starts.dtype != torch.int32 or starts.ndim != 1 or not 1 <= len(starts) <= LARGEST:
         raise StateError(f"starts must be a vector of int32 with 1 to 2**31 - 1 elements, not {_kind(starts)}")
     if values.dtype not in VALUES_OF or values.ndim != 1 or len(values) > LARGEST:
-        raise StateError(f"values must be a vector of float32, float16 or int8 shorter than 2**31, not {_kind(values)}")
+        legal = ", ".join(str(dtype).removeprefix("torch.") for dtype in VALUES_OF)
+        raise StateError(f"values must be a vector of {legal}, shorter than 2**31, not {_kind(values)}")
     if not 0 <= matrix.n_columns <= LARGEST:
         raise StateError(f"n_columns={matrix.n_columns} is illegal: it must be in [0, {LARGEST}]")
     if matrix.format.max_columns is not None and matrix.n_columns > matrix.format.max_columns:

@@ -15,6 +15,7 @@ from prunecell.sparse.aside import layers_aside
 from prunecell.sparse.choose import Form, Weight, Wish
 from prunecell.sparse.compress import CHUNK, check_values
 from prunecell.sparse.converters import Rows, converter, why_dense
+from prunecell.sparse.inputs import COMPUTED
 from prunecell.sparse.places import first_names, places_of
 from prunecell.sparse.sources import Own, Weights
 
@@ -155,8 +156,8 @@ def _why_lazy(tensor: Tensor) -> str:
 
 def _why_never(weight: Tensor) -> str:
     """Why no layer has a sparse form for this weight, whatever is in it; empty if one may have."""
-    if weight.dtype != torch.float32:
-        return f"{str(weight.dtype).removeprefix('torch.')}: sparse layers are float32"
+    if weight.dtype not in COMPUTED:
+        return f"{str(weight.dtype).removeprefix('torch.')}: sparse layers are float32, bfloat16 or float16"
     if weight.device.type not in ("cpu", "meta"):
         return f"on {weight.device}: sparse layers are for the CPU"
     return "" if weight.numel() else "empty"
@@ -165,7 +166,8 @@ def _why_never(weight: Tensor) -> str:
 def _weight(kind: str, name: str, tensor: Tensor, source: Weights, wish: Wish) -> Weight:
     """What is known of a weight; where a file seems to keep too much to be sparse, it is counted."""
     shape = tensor.shape
-    weight = Weight(kind=kind, n_rows=shape[0], n_columns=shape[1:].numel(), n_kept=source.n_kept(name, tensor))
+    n_kept = source.n_kept(name, tensor)
+    weight = Weight(kind=kind, n_rows=shape[0], n_columns=shape[1:].numel(), n_kept=n_kept, dtype=tensor.dtype)
     if weight.n_kept and not isinstance(source, Own) and wish.form(weight) is None:  # it may count -0.0 as kept
         weight = replace(weight, n_kept=sum(len(chunk.positions) for chunk in source.chunks(name, tensor)))
     return weight

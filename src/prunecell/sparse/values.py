@@ -1,11 +1,11 @@
-"""How the values of a sparse matrix are stored: float32, float16, or int8 times one float32 scale a row."""
+"""How the values of a sparse matrix are stored: float32, float16, bfloat16, or int8 times one float32 scale a row."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from prunecell.errors import OptionError
+from prunecell.errors import OptionError, UnknownNameError, nearest, quoted
 
 MAX_INT8 = 127
 
@@ -56,9 +56,38 @@ class ValueType:
 FP32 = ValueType(name="fp32", code=0, dtype=torch.float32)
 FP16 = ValueType(name="fp16", code=1, dtype=torch.float16)
 INT8 = ValueType(name="int8", code=2, dtype=torch.int8, is_scaled=True)
-VALUES = {values.name: values for values in (FP32, FP16, INT8)}
+BF16 = ValueType(name="bf16", code=3, dtype=torch.bfloat16)
+VALUES = {values.name: values for values in (FP32, FP16, BF16, INT8)}
 VALUES_OF = {values.dtype: values for values in VALUES.values()}
 """The dtype of stored values -> how they are stored."""
+
+EXACT = "exact"
+"""The wish for values as they are: of the dtype of their weight."""
+
+
+def check_values_wish(values: object) -> None:
+    """Refuse a wish that is none.
+
+    Raises:
+        UnknownNameError: it is neither "exact" nor the name of a value type.
+    """
+    if not isinstance(values, str) or values not in (EXACT, *VALUES):
+        raise UnknownNameError(f"values={quoted(values)} is illegal{nearest(values, (EXACT, *VALUES))}")
+
+
+def values_for(wish: str, dtype: torch.dtype) -> ValueType:
+    """How the values of a weight are stored: as wished, or "exact", in its own dtype; float64 becomes float32.
+
+    Raises:
+        UnknownNameError: the wish is neither "exact" nor the name of a value type.
+
+    >>> values_for("exact", torch.bfloat16).name, values_for("int8", torch.bfloat16).name
+    ('bf16', 'int8')
+    """
+    check_values_wish(wish)
+    if wish != EXACT:
+        return VALUES[wish]
+    return next((values for values in VALUES.values() if values.dtype == dtype and not values.is_scaled), FP32)
 
 
 def scales_of(largest: Tensor) -> Tensor:

@@ -19,36 +19,38 @@ struct Sliced {
     const int64_t* first_steps;  // n_slices + 1
     const int32_t* rows;         // n_slices * LANES; -1 where there is none
     const void* places;          // [step][lane], uint8 or, as `wide` tells, int32 or uint16
-    const float* values;         // [step][lane]
+    const void* values;          // [step][lane], as the matrix stores them: with one sample, memory is what a product waits for
+    int32_t value_type;
     bool wide;
 };
 
-// The entries of a row as places and values, one after the other.
+// The steps of a row, one after the other: task(place, entry), where an entry of -1 has the value 0.
 template <class Task>
 INLINE void for_steps(const Decoded& row, int32_t r, Task task) {
     int32_t before = -1;
     for (int64_t k = row.begin(r), end = row.begin(r + 1); k < end; k++) {
         const int32_t column = row.columns.at[k];
         if constexpr (HAS_GATHER) {
-            for (; column - before > 256; before += 256) task(255, 0.0f);
-            task(column - before - 1, row.values.at[k]);
+            for (; column - before > 256; before += 256) task(255, int64_t{-1});
+            task(column - before - 1, k);
             before = column;
         } else {
-            task(column, row.values.at[k]);
+            task(column, k);
         }
     }
 }
 
-template <class Place>
-static void fill_slices(const Decoded& decoded, const Sliced& m, Place filler, Place* places, float* values) {
+template <class Place, class Stored>
+static void fill_slices(const Decoded& decoded, const Sliced& m, Place filler, const Stored* stored, Place* places,
+                        Stored* values) {
     for (int32_t slice = 0; slice < m.n_slices; slice++) {
         const int64_t begin = m.first_steps[slice], end = m.first_steps[slice + 1];
         for (int lane = 0; lane < LANES; lane++) {
             int64_t to = begin * LANES + lane;
             const int32_t row = m.rows[slice * LANES + lane];
             if (row >= 0)
-                for_steps(decoded, row, [&](int32_t place, float value) {
-                    places[to] = static_cast<Place>(place), values[to] = value, to += LANES;
+                for_steps(decoded, row, [&](int32_t place, int64_t k) {
+                    places[to] = static_cast<Place>(place), values[to] = k < 0 ? Stored{} : stored[k], to += LANES;
                 });
             for (; to < end * LANES; to += LANES) places[to] = filler, values[to] = 0;
         }
@@ -65,13 +67,13 @@ EXPORT int32_t pc_slice(const Matrix* matrix, Packed* packed) {
     if (!decoded.has_memory()) return NO_MEMORY;
     if (!decoded.sound) return wrong_indices(m);
     Sliced form{m.n_rows, m.n_columns, static_cast<int32_t>((m.n_rows + int64_t{LANES} - 1) / LANES), m.n_entries, 0,
-                nullptr, nullptr, nullptr, nullptr, m.n_columns > 0xffff};
+                nullptr, nullptr, nullptr, nullptr, m.value_type, m.n_columns > 0xffff};
     const Scratch<int32_t> lengths(m.n_rows), sorted(m.n_rows);
     if (!lengths.at || !sorted.at) return NO_MEMORY;
     int32_t longest = 0;
     for (int32_t r = 0; r < m.n_rows; r++) {
         int32_t n = 0;
-        for_steps(decoded, r, [&](int32_t, float) { n++; });
+        for_steps(decoded, r, [&](int32_t, int64_t) { n++; });
         lengths.at[r] = n, longest = larger(longest, n);
     }
     const Scratch<int32_t> counts(longest + 2);
@@ -80,13 +82,15 @@ EXPORT int32_t pc_slice(const Matrix* matrix, Packed* packed) {
     auto last_of = [&](int32_t slice) { return smaller((slice + 1) * int64_t{LANES}, m.n_rows) - 1; };
     for (int32_t slice = 0; slice < form.n_slices; slice++) form.n_steps += lengths.at[sorted.at[last_of(slice)]];
     const int64_t place_bytes = HAS_GATHER ? 1 : form.wide ? sizeof(int32_t) : sizeof(uint16_t);
+    const int64_t value_bytes =
+        with_value_type(m.value_type, [](auto value) -> int64_t { return sizeof(typename decltype(value)::Stored); });
     Arena arena;
     auto lay_out = [&] {
         auto* to = arena.next<Sliced>(1);
         form.first_steps = arena.next<int64_t>(form.n_slices + 1);
         form.rows = arena.next<int32_t>(int64_t{form.n_slices} * LANES);
         form.places = arena.next<char>(form.n_steps * LANES * place_bytes);
-        form.values = arena.next<float>(form.n_steps * LANES);
+        form.values = arena.next<char>(form.n_steps * LANES * value_bytes);
         return to;
     };
     lay_out();
@@ -100,14 +104,17 @@ EXPORT int32_t pc_slice(const Matrix* matrix, Packed* packed) {
         for (int64_t lane = 0, i = int64_t{slice} * LANES; lane < LANES; lane++, i++)
             of_lanes[i] = i < m.n_rows ? sorted.at[i] : -1;
     }
-    auto* places = const_cast<void*>(form.places);
-    auto* values = const_cast<float*>(form.values);
-    if constexpr (HAS_GATHER)
-        fill_slices(decoded, form, uint8_t{0}, static_cast<uint8_t*>(places), values);
-    else if (form.wide)
-        fill_slices(decoded, form, m.n_columns, static_cast<int32_t*>(places), values);
-    else
-        fill_slices(decoded, form, static_cast<uint16_t>(m.n_columns), static_cast<uint16_t*>(places), values);
+    auto fill = [&](auto filler) {
+        with_value_type(m.value_type, [&](auto value) {
+            using Stored = typename decltype(value)::Stored;
+            fill_slices(decoded, form, filler, static_cast<const Stored*>(m.values),
+                        static_cast<decltype(filler)*>(const_cast<void*>(form.places)),
+                        static_cast<Stored*>(const_cast<void*>(form.values)));
+        });
+    };
+    if (HAS_GATHER) fill(uint8_t{0});
+    else if (form.wide) fill(m.n_columns);
+    else fill(static_cast<uint16_t>(m.n_columns));
     *packed = {arena.at, arena.n_bytes, form.n_steps + 1, 1};
     return DONE;
 }
@@ -118,13 +125,14 @@ struct Samples {
     int64_t stride;
 };
 
-template <int SAMPLES, class Place>
-INLINE void slice_sums(const Place* place, const float* value, int64_t n_steps, const Samples& x, Floats* sums) {
+template <int SAMPLES, class Place, class Value>
+INLINE void slice_sums(const Place* place, const typename Value::Stored* value, int64_t n_steps, const Samples& x,
+                       Floats* sums) {
     Floats even[SAMPLES] = {}, odd[SAMPLES] = {};
     Words at = ~Words{};
     auto add = [&](int64_t step, Floats* to) INLINED {
         const Place* places = place + step * LANES;
-        const Floats factor = load<Floats>(value + step * LANES);
+        const Floats factor = Value::load(value + step * LANES);
         prefetch(value + step * LANES + 1024), prefetch(places + 1024);
         if constexpr (sizeof(Place) == 1) at += same_bits<Words>(widen(places) + 1);
         for (int s = 0; s < SAMPLES; s++) {
@@ -144,14 +152,16 @@ INLINE void slice_sums(const Place* place, const float* value, int64_t n_steps, 
     for (int s = 0; s < SAMPLES; s++) sums[s] = even[s] + odd[s];
 }
 
-template <int SAMPLES, class Place>
+template <int SAMPLES, class Place, class Value>
 APART static void slices_product(const Sliced& m, const Samples& x, const Epilogue& then, const Activations& y,
                                  int32_t slice0, int32_t slice1) {
+    const auto* places = static_cast<const Place*>(m.places);
+    const auto* values = static_cast<const typename Value::Stored*>(m.values);
     for (int32_t slice = slice0; slice < slice1; slice++) {
         Floats sums[SAMPLES];
         const int64_t begin = m.first_steps[slice];
-        slice_sums<SAMPLES>(static_cast<const Place*>(m.places) + begin * LANES, m.values + begin * LANES,
-                            m.first_steps[slice + 1] - begin, x, sums);
+        slice_sums<SAMPLES, Place, Value>(places + begin * LANES, values + begin * LANES,
+                                          m.first_steps[slice + 1] - begin, x, sums);
         const int32_t* row = m.rows + int64_t{slice} * LANES;
         for (int lane = 0; lane < LANES && row[lane] >= 0; lane++)
             for (int s = 0; s < SAMPLES; s++)
@@ -162,13 +172,13 @@ APART static void slices_product(const Sliced& m, const Samples& x, const Epilog
 
 constexpr int MOST_SAMPLES = 4;
 
-template <class Place, int SAMPLES = MOST_SAMPLES>
+template <class Place, class Value, int SAMPLES = MOST_SAMPLES>
 static void slices_product(int n_samples, const Sliced& m, const Samples& x, const Epilogue& then, const Activations& y,
                            int32_t slice0, int32_t slice1) {
     if constexpr (SAMPLES > 1)
         if (n_samples < SAMPLES)
-            return slices_product<Place, SAMPLES - 1>(n_samples, m, x, then, y, slice0, slice1);
-    slices_product<SAMPLES, Place>(m, x, then, y, slice0, slice1);
+            return slices_product<Place, Value, SAMPLES - 1>(n_samples, m, x, then, y, slice0, slice1);
+    slices_product<SAMPLES, Place, Value>(m, x, then, y, slice0, slice1);
 }
 
 // The first slice that begins at a step or later.
@@ -210,9 +220,12 @@ static void sliced_product(const Sliced& m, const Epilogue& then, const Samples&
                            const Activations& y, int64_t step0, int64_t step1) {
     const int32_t slice0 = step0 <= 0 ? 0 : slice_from(m, step0);
     const int32_t slice1 = step1 > m.n_steps ? m.n_slices : slice_from(m, step1);
-    if constexpr (HAS_GATHER) slices_product<uint8_t>(n_samples, m, x, then, y, slice0, slice1);
-    else if (m.wide) slices_product<int32_t>(n_samples, m, x, then, y, slice0, slice1);
-    else slices_product<uint16_t>(n_samples, m, x, then, y, slice0, slice1);
+    with_value_type(m.value_type, [&](auto value) {
+        using Value = decltype(value);
+        if constexpr (HAS_GATHER) slices_product<uint8_t, Value>(n_samples, m, x, then, y, slice0, slice1);
+        else if (m.wide) slices_product<int32_t, Value>(n_samples, m, x, then, y, slice0, slice1);
+        else slices_product<uint16_t, Value>(n_samples, m, x, then, y, slice0, slice1);
+    });
 }
 
 // For threads that share a product. Returns an Outcome.
