@@ -86,7 +86,7 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """What is known of the weight of a layer: its kind, as `Measured` has it, its size, what of it is kept, its dtype."""
+    """What is known of the weight of a layer: its kind, as `Measured` has it, its size and dtype, and what is kept."""
 
     kind: str
     n_rows: int
@@ -261,8 +261,8 @@ def write_table(path: Path, table: Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for measured in table:
-        of = {name: value for name, value in asdict(measured).items() if name != "ratios"}
-        times = (f"{json.dumps(form)}: {json.dumps(row)}" for form, row in measured.ratios.items())
-        rows.append(f'  {json.dumps(of)[:-1]}, "ratios": {{\n    {",\n    ".join(times)}\n  }}}}')
+        of = json.dumps({name: value for name, value in asdict(measured).items() if name != "ratios"})
+        ratios = ",\n    ".join(f"{json.dumps(form)}: {json.dumps(times)}" for form, times in measured.ratios.items())
+        rows.append(f'  {of[:-1]}, "ratios": {{\n    {ratios}\n  }}}}')
     with replacing(path) as file:
         file.write(("[\n" + ",\n".join(rows) + "\n]\n").encode())

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.checks import check_count
-from prunecell.sparse.choose import DENSITIES, LARGEST_RATIO, Measured, Table, own_table, write_table
+from prunecell.sparse.choose import DENSITIES, DTYPES, LARGEST_RATIO, Measured, Table, own_table, write_table
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
@@ -19,16 +19,18 @@ from prunecell.sparse.values import VALUES
 
 MANY = 32  # samples
 SECONDS = 0.001  # that calls are repeated for one time
+LONG = 0.2  # seconds, from which on a call is measured in one round only: noise is less of it
 LOST = 1.2  # a form that is this many times slower than dense is not measured at higher densities
 
 
 @dataclass(frozen=True)
 class Case:
-    """A layer, and the shape of what it is given."""
+    """A layer, the shape of what it is given, and the dtype of both."""
 
     kind: str
     make: Callable[[], nn.Linear | nn.Conv2d]
     shape: tuple[int, ...]
+    dtype: str = "float32"
 
 
 def _linear(size: int, n_samples: int) -> Case:
@@ -41,22 +43,37 @@ def _convolution(channels: int, out: int, kernel: int, shape: tuple[int, ...]) -
     return Case(kind, lambda: nn.Conv2d(channels, out, kernel, padding=padding), (shape[0], channels, *shape[1:]))
 
 
-CASES = tuple(
-    case
-    for n_samples in (1, MANY)
-    for case in (
+def _cases(n_samples: int) -> tuple[Case, ...]:
+    """Those that are measured in all dtypes: torch may take seconds for larger ones where the CPU knows no bfloat16."""
+    return (
         *(_linear(size, n_samples) for size in (256, 512, 1024)),
         _convolution(64, 64, 1, (n_samples, 8, 8)),
         _convolution(64, 256, 1, (n_samples, 8, 8)),
-        _convolution(256, 256, 1, (n_samples, 16, 16)),
-        _convolution(256, 1024, 1, (n_samples, 14, 14)),
         _convolution(1, 6, 5, (n_samples, 32, 32)),
         _convolution(1, 20, 5, (n_samples, 28, 28)),
         _convolution(6, 16, 5, (n_samples, 14, 14)),
         _convolution(32, 32, 3, (n_samples, 8, 8)),
+    )
+
+
+def _large(n_samples: int) -> tuple[Case, ...]:
+    return (
+        _convolution(256, 256, 1, (n_samples, 16, 16)),
+        _convolution(256, 1024, 1, (n_samples, 14, 14)),
         _convolution(64, 64, 3, (n_samples, 32, 32)),
         _convolution(256, 256, 3, (n_samples, 14, 14)),
     )
+
+
+def _large_of_halves(n_samples: int) -> tuple[Case, ...]:
+    return _convolution(256, 256, 1, (n_samples, 8, 8)), _convolution(128, 128, 3, (n_samples, 8, 8))
+
+
+CASES = tuple(
+    replace(case, dtype=dtype)
+    for dtype in DTYPES
+    for n_samples in (1, MANY)
+    for case in (*_cases(n_samples), *(_large if dtype == "float32" else _large_of_halves)(n_samples))
 )
 
 
@@ -98,11 +115,12 @@ def _found(measured: Measured) -> str:
     wins = [density for density, ratio in zip(DENSITIES, best, strict=True) if ratio <= LARGEST_RATIO]
     what = f"sparse is faster from {1 - max(wins):.0%} zeros on" if wins else "dense is faster"
     samples = f"{measured.n_samples} sample{'s' * (measured.n_samples > 1)}"
-    return f"{measured.kind}, {measured.n_weights:,} weights, {samples}: {what}"
+    return f"{measured.kind}, {measured.dtype}, {measured.n_weights:,} weights, {samples}: {what}"
 
 
 def _measured(case: Case, repeats: int) -> Measured:
-    dense, x = case.make(), torch.randn(case.shape)
+    dtype = DTYPES[case.dtype]
+    dense, x = case.make().to(dtype), torch.randn(case.shape).to(dtype)
     ratios: dict[str, list[float]] = {f"{form} {values}": [] for form, values in product(FORMATS, VALUES)}
     for density in DENSITIES:
         weight = dense.weight * (torch.rand_like(dense.weight) < density)
@@ -111,7 +129,8 @@ def _measured(case: Case, repeats: int) -> Measured:
         for name, row in ratios.items():
             ratio = times[name] / times["dense"] if name in times else 0.0
             row.append(round(max([ratio, *row[-1:]]), 3))  # more entries never take less time: what looks so was noise
-    return Measured(kind=case.kind, n_samples=case.shape[0], n_weights=dense.weight.numel(), ratios=ratios)
+    n_samples, n_weights = case.shape[0], dense.weight.numel()
+    return Measured(kind=case.kind, dtype=case.dtype, n_samples=n_samples, n_weights=n_weights, ratios=ratios)
 
 
 def _sparse(dense: nn.Linear | nn.Conv2d, weight: Tensor, name: str) -> nn.Module:
@@ -119,7 +138,7 @@ def _sparse(dense: nn.Linear | nn.Conv2d, weight: Tensor, name: str) -> nn.Modul
     matrix = compress(weight, format=form, values=values)
     if isinstance(dense, nn.Conv2d):
         return SparseConvolution(matrix, dense.bias, dense)
-    return SparseLinear(matrix, dense.bias)
+    return SparseLinear(matrix, dense.bias, dtype=dense.weight.dtype)
 
 
 def _shortest(layers: dict[str, nn.Module], x: Tensor, repeats: int) -> dict[str, float]:
@@ -127,7 +146,8 @@ def _shortest(layers: dict[str, nn.Module], x: Tensor, repeats: int) -> dict[str
     shortest = dict.fromkeys(layers, math.inf)
     for _ in range(repeats):
         for name, layer in layers.items():
-            shortest[name] = min(shortest[name], _seconds(layer, x))
+            if not LONG < shortest[name] < math.inf:
+                shortest[name] = min(shortest[name], _seconds(layer, x))
     return shortest
 
 

@@ -65,7 +65,7 @@ EXACT = "exact"
 """The wish for values as they are: of the dtype of their weight."""
 
 
-def check_values_wish(values: object) -> None:
+def check_values_wish(values: str) -> None:
     """Refuse a wish that is none.
 
     Raises:
