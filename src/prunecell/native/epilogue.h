@@ -12,7 +12,8 @@ struct Epilogue {
     float bias(int32_t row) const { return biases ? biases[row] : 0.0f; }
 };
 
-INLINE Floats finish(Floats sum, float scale, float bias, bool relu) {
+template <class Factor>
+INLINE Floats finish(Floats sum, Factor scale, Factor bias, bool relu) {
     Floats y = sum * scale + bias;
     return relu ? y < 0 ? Floats{} : y : y;
 }

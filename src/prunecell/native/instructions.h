@@ -196,6 +196,14 @@ Vector shuffled(Vector values, const int8_t*) {
 #endif
 
 // The first n lanes of a vector to memory.
+INLINE void store_first(uint16_t* to, Halves value, int n) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    _mm256_mask_storeu_epi16(to, static_cast<__mmask16>((1u << n) - 1), same_bits<__m256i>(value));
+#else
+    for (int i = 0; i < n; i++) to[i] = value[i];
+#endif
+}
+
 INLINE void store_first(float* to, Floats value, int n) {
 #if defined(__AVX512F__)
     _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), same_bits<__m512>(value));

@@ -3,9 +3,11 @@
 //   Stored    the type of a value in memory
 //   IS_FLOAT  whether the product can read stored values as they are
 //   load      LANES stored values as floats
-//   store     LANES floats as stored values, rounded to the nearest; not of int8
 //
-// The activations of a layer have one of these types too, but int8.
+// Activations have one of these types too, but int8. So of the others each has:
+//
+//   store        LANES floats as stored values, rounded to the nearest
+//   store_first  the first n of them
 #pragma once
 
 #include "vectors.h"
@@ -17,6 +19,7 @@ struct Float32 {
     static constexpr bool IS_FLOAT = true;
     static INLINED Floats load(const Stored* from) { return ::load<Floats>(from); }
     static INLINED void store(Stored* to, Floats value) { ::store(to, value); }
+    static INLINED void store_first(Stored* to, Floats value, int n) { ::store_first(to, value, n); }
 };
 
 struct Float16 {
@@ -24,6 +27,7 @@ struct Float16 {
     static constexpr bool IS_FLOAT = false;
     static INLINED Floats load(const Stored* from) { return from_halves(from); }
     static INLINED void store(Stored* to, Floats value) { ::store(to, to_halves(value)); }
+    static INLINED void store_first(Stored* to, Floats value, int n) { ::store_first(to, to_halves(value), n); }
 };
 
 struct BFloat16 {
@@ -31,6 +35,7 @@ struct BFloat16 {
     static constexpr bool IS_FLOAT = false;
     static INLINED Floats load(const Stored* from) { return from_bfloats(from); }
     static INLINED void store(Stored* to, Floats value) { ::store(to, to_bfloats(value)); }
+    static INLINED void store_first(Stored* to, Floats value, int n) { ::store_first(to, to_bfloats(value), n); }
 };
 
 struct Int8 {

@@ -3,7 +3,7 @@
     x            float32, bfloat16 or float16 (samples, in_channels, *size), contiguous or copied
     the matrix   its parts (matrix.py): a row for every output channel, a column for every (input channel of the
                  group, kernel position)
-    bias         float32 (out_channels,) or None
+    bias         of such a dtype too, (out_channels,), or None
     kernel_size, stride, padding, dilation   one number an axis; the padding is zeros on both sides
     groups       of channels
     relu         whether max(0, .) is taken of the result
@@ -165,14 +165,20 @@ def convolution_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see abo
     _checked_output_size(x, *rest)
     bias, kernel_size, stride, padding, dilation, groups, relu = rest[N_PARTS:]
     weight = _dense_weight(matrix_on(x.device, *rest[:N_PARTS]), kernel_size)
-    y = CONVOLUTIONS[len(kernel_size)](x.float(), weight, bias, stride, padding, dilation, groups).to(x.dtype)
+    y = _convolved(x, weight, bias, stride, padding, dilation, groups)
     return y.relu() if relu else y
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -> Tensor:  # noqa: ANN401 - see above
+    """The convolution in float32, rounded to the dtype of x."""
+    y: Tensor = CONVOLUTIONS[weight.ndim - 2](x.float(), weight, None if bias is None else bias.float(), *others)
+    return y.to(x.dtype, copy=weight.ndim == 3)  # noqa: PLR2004 - of one axis it is a view, which nobody may write to
 
 
 def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     bias, kernel_size, *others, relu = rest[N_PARTS:]
     weight = constant(lambda: _dense_weight(matrix_of(*rest[:N_PARTS]), kernel_size))
-    y = CONVOLUTIONS[len(kernel_size)](x.float(), weight, bias, *others).to(x.dtype)
+    y = _convolved(x, weight, bias, *others)
     return y.relu() if relu else y
 
 
@@ -219,7 +225,8 @@ _input_gradient = register(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
-    x, starts, indices, values, scales, ctx.n_columns, ctx.format, _, *ctx.kernel, ctx.relu = inputs
+    x, starts, indices, values, scales, ctx.n_columns, ctx.format, bias, *ctx.kernel, ctx.relu = inputs
+    ctx.bias_dtype = None if bias is None else bias.dtype
     ctx.input_shape = x.shape
     ctx.save_for_backward(starts, indices, values, scales, output if ctx.relu else None)
 
@@ -232,7 +239,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     return (
         _input_gradient(gradient, ctx.input_shape, *parts, ctx.n_columns, ctx.format, *ctx.kernel) if of_x else None,
         *[None] * N_PARTS,
-        gradient.float().transpose(0, 1).flatten(1).sum(1) if of_bias else None,
+        gradient.transpose(0, 1).flatten(1).sum(1, dtype=torch.float32).to(ctx.bias_dtype) if of_bias else None,
         *[None] * (len(ctx.kernel) + 1),
     )
 

@@ -11,7 +11,7 @@ REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes that a layer may have. Whichever it is, it computes in float32."""
 
 COMPUTED = (torch.float32, torch.bfloat16, torch.float16)
-"""The dtypes of inputs that an operator takes, and of weights that become sparse."""
+"""The dtypes of inputs and of a bias that an operator takes, and of weights that become sparse."""
 
 _NOT_UNDER_AUTOCAST = torch.float64  # autocast leaves it as it is
 
@@ -109,8 +109,6 @@ def check_one_device(parts: Sequence[Tensor | None]) -> Tensor:
 def check_operands(x: Tensor, parts: Sequence[Tensor | None], bias: Tensor | None, *, name: str = "x") -> None:
     """Refuse an input or bias that does not go with a matrix of these parts: its device, dtype, or number of rows.
 
-    The bias is float32, whatever the input is.
-
     Args:
         x: the input, or the gradient of an output.
         parts: starts, indices, values and scales.
@@ -122,7 +120,7 @@ def check_operands(x: Tensor, parts: Sequence[Tensor | None], bias: Tensor | Non
         StateError: the parts are not on one device.
     """
     starts = check_one_device(parts)
-    _check_operand(x, name, starts.device, COMPUTED)
+    _check_operand(x, name, starts.device)
     if bias is not None:
         check_bias(bias, starts.shape[0] - 1, starts.device)
 
@@ -131,16 +129,16 @@ def check_bias(bias: Tensor, n_rows: int, device: torch.device) -> None:
     """Refuse a bias that does not go with a matrix of `n_rows` on `device`.
 
     Raises:
-        OptionError: it is not float32, on that device, one for every row, and contiguous.
+        OptionError: it is of another dtype, or not on that device, one for every row, and contiguous.
     """
-    _check_operand(bias, "bias", device, COMPUTED[:1])
+    _check_operand(bias, "bias", device)
     if bias.shape != (n_rows,) or not bias.is_contiguous():
-        raise OptionError(f"bias must be {n_rows} float32 in a row, not of shape {tuple(bias.shape)}")
+        raise OptionError(f"bias must be {n_rows} numbers in a row, not of shape {tuple(bias.shape)}")
 
 
-def _check_operand(tensor: Tensor, name: str, device: torch.device, legal: tuple[torch.dtype, ...]) -> None:
+def _check_operand(tensor: Tensor, name: str, device: torch.device) -> None:
     if tensor.device != device:
         raise OptionError(f"{name} is on {tensor.device}, the sparse matrix on {device}: move one of them")
-    if tensor.dtype not in legal:
-        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in legal)
+    if tensor.dtype not in COMPUTED:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in COMPUTED)
         raise OptionError(f"{name} must be {names}, not {tensor.dtype}")

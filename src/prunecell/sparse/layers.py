@@ -40,8 +40,8 @@ class SparseMatrix(nn.Module):
     A fifth, `format_code`, says in a state_dict how the columns are written; a layer becomes what is loaded into it.
 
     Attributes:
-        dtype: of the inputs and outputs, until `half()`, `to(torch.bfloat16)` and the like change it. The matrix stays
-            as it is stored, the bias is float32, and the layer computes in float32.
+        dtype: of the inputs and outputs, until `half()`, `to(torch.bfloat16)` and the like change it. The matrix
+            and the bias stay as they are stored, and the layer computes in float32.
 
     Args:
         matrix: checked before anything is made of it.
@@ -197,11 +197,6 @@ def _counted(part: Tensor | None) -> Tensor | None:
         return part.clone()
 
 
-def _frozen(bias: Tensor | None) -> nn.Parameter | None:
-    """A bias in float32, which all layers have, whatever their dtype is."""
-    return None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
-
-
 def _operand(x: Tensor, dtype: torch.dtype) -> Tensor:
     """An input as an operator takes it, whose result has its dtype: float32 where that would be rounded twice."""
     return x if x.dtype is torch.float32 or (x.dtype is dtype and dtype in COMPUTED) else x.float()
@@ -227,7 +222,7 @@ class SparseLinear(SparseMatrix):
         super().__init__(matrix, (matrix.n_rows, matrix.n_columns), dtype)
         self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
         self._chains: dict[int, Chain] = {}
-        self.register_parameter("bias", _frozen(bias))
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), of the dtype of x; computed in float32."""
@@ -278,7 +273,7 @@ class SparseConvolution(SparseMatrix):
         self._padding_around: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - as F.pad has it
         self._channels_last = is_channels_last(dense.weight)
         self._ready: Ready | None = None
-        self.register_parameter("bias", _frozen(bias))
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, *size) or one sample without the batch -> the same with out_channels; as for linear."""

@@ -2,7 +2,7 @@
 
     x              float32, bfloat16 or float16 (samples, n_columns), in rows or feature-major: x.t() contiguous
     the matrix     its parts (matrix.py)
-    bias           float32 (n_rows,) or None
+    bias           of such a dtype too, (n_rows,), or None
     relu           whether max(0, .) is taken of the result
     y              of the dtype of x; what is computed in float32 is rounded once
 
@@ -77,7 +77,8 @@ def linear_twin(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     bias, relu = rest[N_PARTS:]
-    y = F.linear(x.float(), constant(lambda: decompress(matrix_of(*rest[:N_PARTS]))), bias).to(x.dtype)
+    weight = constant(lambda: decompress(matrix_of(*rest[:N_PARTS])))
+    y = F.linear(x.float(), weight, None if bias is None else bias.float()).to(x.dtype)
     return y.relu() if relu else y
 
 
@@ -124,7 +125,8 @@ _input_gradient = register(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
-    _, starts, indices, values, scales, ctx.n_columns, ctx.format, _, ctx.relu = inputs
+    _, starts, indices, values, scales, ctx.n_columns, ctx.format, bias, ctx.relu = inputs
+    ctx.bias_dtype = None if bias is None else bias.dtype
     ctx.save_for_backward(starts, indices, values, scales, output if ctx.relu else None)
 
 
@@ -136,7 +138,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     return (
         _input_gradient(gradient, *parts, ctx.n_columns, ctx.format) if of_x else None,
         *[None] * N_PARTS,
-        gradient.float().sum(0) if of_bias else None,
+        gradient.sum(0, dtype=torch.float32).to(ctx.bias_dtype) if of_bias else None,
         None,
     )
 

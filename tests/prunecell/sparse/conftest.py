@@ -1,10 +1,12 @@
 """Every kernel runs at every level that this CPU has, and as its twin."""
 
+from itertools import product
+
 import pytest
 import torch
 
 from prunecell import native
-from prunecell.sparse.choose import DENSITIES, Measured, own_table, write_table
+from prunecell.sparse.choose import DENSITIES, DTYPES, Measured, own_table, write_table
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.values import VALUES
 
@@ -41,6 +43,9 @@ def everything_wins(monkeypatch, tmp_path):
     forms = {
         f"{form} {values}": [0.5 + 0.1 * i] * len(DENSITIES) for i, form in enumerate(FORMATS) for values in VALUES
     }
-    kinds = ("linear", "pointwise", "convolution")
+    cases = product(("linear", "pointwise", "convolution"), DTYPES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    write_table(own_table(), tuple(Measured(kind=kind, n_samples=1, n_weights=1, ratios=forms) for kind in kinds))
+    write_table(
+        own_table(),
+        tuple(Measured(kind=kind, dtype=dtype, n_samples=1, n_weights=1, ratios=forms) for kind, dtype in cases),
+    )

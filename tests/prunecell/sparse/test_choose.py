@@ -16,6 +16,8 @@ from prunecell.sparse import compact_, tune
 from prunecell.sparse.checked import checked
 from prunecell.sparse.choose import (
     DENSITIES,
+    DTYPES,
+    PLACE_BYTES,
     SHIPPED,
     Form,
     Measured,
@@ -33,22 +35,23 @@ from prunecell.sparse.packed import forms_of
 from prunecell.sparse.values import VALUES
 
 
-def row(n_weights, n_samples=1, kind="linear", **ratios):
+def row(n_weights, n_samples=1, kind="linear", dtype="float32", **ratios):
     """A measured layer: the ratios of some formats as given, of the others 9."""
     times = {f"{form} {values}": ratios.get(form, [9.0] * len(DENSITIES)) for form, values in product(FORMATS, VALUES)}
-    return Measured(kind=kind, n_samples=n_samples, n_weights=n_weights, ratios=times)
+    return Measured(kind=kind, dtype=dtype, n_samples=n_samples, n_weights=n_weights, ratios=times)
 
 
 def flat(ratio):
     return [ratio] * len(DENSITIES)
 
 
-def chosen(table, *, n_weights=1000, density=0.1, prefer="speed", values="fp32", n_columns=10):
+def chosen(table, *, n_weights=1000, density=0.1, prefer="speed", values="exact", n_columns=10, dtype=torch.float32):
     weight = Weight(
         kind="linear",
         n_rows=n_weights // n_columns,
         n_columns=n_columns,
         n_kept=round(density * n_weights),
+        dtype=dtype,
     )
     form = choose(weight, prefer=prefer, values=values, table=tuple(table))
     return form and form.format.name
@@ -104,6 +107,35 @@ def test_sizes_are_between_those_measured():
     assert chosen(table, n_weights=10**6) == "columns16"
 
 
+def test_a_layer_is_judged_by_those_of_its_dtype():
+    table = [row(100, columns16=flat(0.5)), row(100, dtype="bfloat16", columns16=flat(1.5), gaps8=flat(0.5))]
+    assert chosen(table) == "columns16"
+    assert chosen(table, dtype=torch.bfloat16) == "gaps8"
+    assert chosen(table, dtype=torch.float16) is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "dtype", "values"),
+    [
+        ("exact", torch.float32, "fp32"),
+        ("exact", torch.bfloat16, "bf16"),
+        ("exact", torch.float16, "fp16"),
+        *((wish, dtype, wish) for wish in VALUES for dtype in DTYPES.values()),
+    ],
+)
+def test_values_are_those_of_the_weight_or_as_wished(wish, dtype, values):
+    table = [row(100, dtype=name, columns16=flat(0.5)) for name in DTYPES]
+    weight = Weight(kind="linear", n_rows=10, n_columns=10, n_kept=10, dtype=dtype)
+    assert choose(weight, prefer="speed", values=wish, table=tuple(table)).values.name == values
+
+
+def test_for_memory_a_form_must_be_smaller_than_the_dense_layer_of_its_dtype():
+    table = [row(100, dtype=name, bitmask=flat(0.5)) for name in DTYPES]
+    kept = {"density": 0.7, "values": "fp32", "prefer": "memory"}  # 1 / 8 + 0.7 x 4 bytes for each weight
+    assert chosen(table, **kept) == "bitmask"
+    assert chosen(table, **kept, dtype=torch.bfloat16) is None
+
+
 def test_a_kind_that_nobody_measured_stays_dense():
     assert chosen([row(1, kind="convolution", columns16=flat(0.1))]) is None
 
@@ -126,13 +158,16 @@ def test_bytes_are_those_of_the_formats_and_of_the_copies():
             copies.blocked(of, 256)
         taken = matrix.n_bytes + (0 if copies is None else copies.n_bytes)
         assert taken == pytest.approx(from_table, rel=0.06)
+        if copies is not None:
+            of_few = copies.sliced(of).n_bytes
+            assert of_few == pytest.approx(len(matrix.values) * (PLACE_BYTES + matrix.values.itemsize), rel=0.1)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"prefer": "sped"}, "prefer='sped' is illegal; did you mean 'speed'"),
-        ({"values": "fp8"}, "values='fp8' is illegal; legal: fp16, fp32, int8"),
+        ({"values": "fp8"}, "values='fp8' is illegal; legal: bf16, exact, fp16, fp32, int8"),
     ],
 )
 def test_unknown_wishes_are_refused(options, message):
@@ -147,10 +182,11 @@ def test_unknown_wishes_are_refused(options, message):
 def test_the_shipped_tables_have_every_kind_and_their_layers_win_when_they_are_sparse(level):
     table = read_table(SHIPPED[level])
     assert {measured.kind for measured in table} == {"linear", "pointwise", "convolution"}
-    for kind, columns in (("linear", 1024), ("pointwise", 256), ("convolution", 2304)):
-        weight = Weight(kind=kind, n_rows=1024, n_columns=columns, n_kept=1024 * columns // 20)
+    kinds = (("linear", 1024), ("pointwise", 256), ("convolution", 2304))
+    for (kind, columns), dtype in product(kinds, DTYPES.values()):
+        weight = Weight(kind=kind, n_rows=1024, n_columns=columns, n_kept=1024 * columns // 20, dtype=dtype)
         for prefer in ("speed", "memory"):
-            assert choose(weight, prefer=prefer, values="fp32", table=table) is not None
+            assert choose(weight, prefer=prefer, values="exact", table=table) is not None
 
 
 @pytest.mark.parametrize(("cpu", "level"), [(1, 3), (3, 3), (4, 4)])
@@ -180,6 +216,7 @@ def test_what_is_no_table_is_refused_with_its_name(tmp_path, text):
         (("ratios", "gaps8 fp32", 0), "0.5"),
         (("ratios", "gaps8 fp32", 0), -1),
         (("ratios", "gaps8 fp32", 0), None),
+        (("dtype",), "float64"),
         (("n_weights",), 0),
         (("n_weights",), "100"),
         (("n_samples",), None),
@@ -222,15 +259,18 @@ def test_a_table_of_another_version_is_refused(tmp_path):
 def test_tuning_measures_a_table_that_is_used_from_then_on(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert break_even_table() in [read_table(path) for path in SHIPPED.values()]
-    monkeypatch.setattr(tune, "CASES", (tune.Case("linear", lambda: nn.Linear(32, 32), (1, 32)),))
+    cases = tuple(tune.Case("linear", lambda: nn.Linear(32, 32), (1, 32), dtype) for dtype in DTYPES)
+    monkeypatch.setattr(tune, "CASES", cases)
     monkeypatch.setattr(tune, "SECONDS", 0.0)
     told = []
     assert tune.tune_runtime(repeats=1, watch=told.append) == own_table()
-    assert len(told) == 1
-    assert re.match(r"1 of 1: linear, 1,024 weights, 1 sample: (sparse is faster from \d+% zeros on|dense is)", told[0])
-    (measured,) = break_even_table()
-    assert (measured.kind, measured.n_samples, measured.n_weights) == ("linear", 1, 1024)
-    assert all(a <= b for ratios in measured.ratios.values() for a, b in pairwise(ratios))
+    assert len(told) == 3
+    found = r"(sparse is faster from \d+% zeros on|dense is)"
+    assert re.match(rf"2 of 3: linear, bfloat16, 1,024 weights, 1 sample: {found}", told[1])
+    for measured, dtype in zip(break_even_table(), DTYPES, strict=True):
+        assert (measured.kind, measured.dtype) == ("linear", dtype)
+        assert (measured.n_samples, measured.n_weights) == (1, 1024)
+        assert all(a <= b for ratios in measured.ratios.values() for a, b in pairwise(ratios))
 
 
 def test_compact_goes_by_the_table_of_the_machine(tmp_path, monkeypatch):
@@ -262,6 +302,6 @@ def test_repeats_is_a_count():
     ],
 )
 def test_a_layer_too_small_is_told_of_its_kind(kind, called):
-    wish = Wish(prefer="speed", values="fp32", table=break_even_table())
+    wish = Wish(prefer="speed", values="exact", table=break_even_table())
     weight = Weight(kind=kind, n_rows=2, n_columns=2, n_kept=1)
     assert re.fullmatch(rf"{called} of less than [\d,]+ weights gain no time", wish.why_dense(weight))

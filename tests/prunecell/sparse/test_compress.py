@@ -1,5 +1,7 @@
 """What goes into a compressed matrix comes out of it."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -34,10 +36,28 @@ def test_any_pattern_comes_back(data):
         assert torch.equal(decompress(compress(weight.view(3, -1), format=name)), weight.view(3, -1)), name
 
 
+@pytest.mark.parametrize(("values", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
 @pytest.mark.parametrize("name", FORMATS)
-def test_fp16_is_rounded_as_torch_rounds(name):
+def test_floats_are_rounded_as_torch_rounds(name, values, dtype):
     weight = sparse(5, 40)
-    assert torch.equal(decompress(compress(weight, format=name, values="fp16")), weight.half().float())
+    assert torch.equal(decompress(compress(weight, format=name, values=values)), weight.to(dtype).float())
+
+
+def test_of_two_bfloats_as_near_the_even_one_is_taken_and_nan_and_infinity_stay():
+    weight = torch.tensor([[1 + 2**-8, 1 + 3 * 2**-8, 1e-40, math.inf, -math.inf, math.nan]])
+    values = compress(weight, values="bf16").values.float()
+    expected = torch.tensor([1, 1 + 2**-6, weight[0, 2].bfloat16(), math.inf, -math.inf, math.nan])
+    assert torch.equal(values[:-1], expected[:-1])
+    assert values[-1].isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", FORMATS)
+def test_exact_values_have_the_dtype_of_the_weight(name, dtype):
+    weight = sparse(5, 40).to(dtype)
+    matrix = compress(weight, format=name)
+    assert matrix.values.dtype == dtype
+    assert torch.equal(decompress(matrix), weight.float())
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -69,8 +89,8 @@ def test_negative_zero_is_a_zero():
     assert len(compress(torch.tensor([[-0.0, 1.0]])).values) == 1
 
 
-def test_other_dtypes_are_read_as_float32():
-    weight = sparse(4, 9).to(torch.bfloat16)
+def test_float64_is_read_as_float32():
+    weight = sparse(4, 9).double()
     assert torch.equal(decompress(compress(weight)), weight.float())
 
 
@@ -79,7 +99,9 @@ def test_what_cannot_be_held_is_refused():
         compress(torch.zeros(1, 65537))
     with pytest.raises(OptionError, match=r"values='fp16' is illegal for a weight of 70000: at most 65504 fits"):
         compress(torch.tensor([[1.0, 70000.0]]), values="fp16")
+    with pytest.raises(OptionError, match=r"values='bf16' is illegal for a weight of 3.40282e\+38: at most 3.38953e"):
+        compress(torch.tensor([[1.0, torch.finfo(torch.float32).max]]), values="bf16")
     with pytest.raises(UnknownNameError, match="did you mean 'gaps8'"):
         compress(torch.zeros(1, 1), format="gap8")
-    with pytest.raises(UnknownNameError, match="legal: fp16, fp32, int8"):
+    with pytest.raises(UnknownNameError, match="legal: bf16, exact, fp16, fp32, int8"):
         compress(torch.zeros(1, 1), values="fp8")

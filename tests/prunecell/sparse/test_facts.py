@@ -40,6 +40,7 @@ class Mixed(nn.Module):
         self.head = nn.Linear(32, 50)
         self.head.weight = self.embed.weight
         self.half = nn.Linear(16, 16).bfloat16()
+        self.double = nn.Linear(16, 16).double()
         self.hooked = nn.Linear(16, 16)
         self.hooked.register_forward_hook(lambda *_: None)
         self.full = nn.Linear(16, 16)
@@ -72,11 +73,12 @@ def test_every_weight_has_its_form_or_its_reason():
     assert {name for name, form in found.items() if form == "columns16 fp32"} == {
         n for n in names if n.startswith(sparse)
     }
+    assert found["half.weight"] == "columns16 bf16"
     reasons = {
         "gru.weight_ih_l0": "GRU has no sparse form",
         "up.weight": "ConvTranspose2d has no sparse form",
         "embed.weight": "shared with a dense Embedding",
-        "half.weight": "bfloat16: sparse layers are float32",
+        "double.weight": "float64: sparse layers are float32, bfloat16 or float16",
         "full.weight": "with 1 sample at once dense is faster at 0 % zeros",
     }
     assert {name: found[name] for name in reasons} == reasons
@@ -108,7 +110,7 @@ def test_it_prints_as_a_table_and_gives_json():
     report = compact_report(compact_(mixed()))
     text = str(report)
     assert "columns16 fp32" in text
-    assert "6 of 15 sparse" in text
+    assert "7 of 16 sparse" in text
     assert "dense (GRU has no sparse form): 'gru.weight_ih_l0', 'gru.weight_hh_l0'" in text
     assert f"for its format: {report.bytes_before:,} bytes before, {report.bytes_after:,} after" in text
     found = json.loads(report.to_json())
@@ -150,7 +152,7 @@ def test_the_report_of_a_part_survives_the_conversion_of_the_whole():
         ),
         (nn.GRU(8, 8), "GRU has no sparse form;"),
         (nn.Sequential(nn.LazyLinear(8, bias=False)), "it has no shape yet: run the lazy module once"),
-        (nn.Linear(8, 8).half(), "float16: sparse layers are float32"),
+        (nn.Linear(8, 8).double(), "float64: sparse layers are float32, bfloat16 or float16"),
     ],
 )
 def test_where_nothing_becomes_sparse_one_warning_says_each_reason_with_its_weight(model, reason):

@@ -1,6 +1,7 @@
 // Copies of a picture's rows: what every channel of a tile has in common is found once.
 #pragma once
 
+#include "../activations.h"
 #include "../scratch.h"
 #include "geometry.h"
 
@@ -15,15 +16,18 @@ struct Segment {
 struct Segments {
     const Geometry& g;
     int64_t n_samples;
-    const float *x, *past;  // the whole input
+    const void* x;  // the whole input
+    int32_t type;   // of it
+    int64_t n_elements;
     int64_t n = 0, lowest = 0, highest = 0;
     Scratch<Segment> at;
 
-    Segments(const Geometry& geometry, int64_t samples, const float* input, int64_t most)
+    Segments(const Geometry& geometry, int64_t samples, const void* input, int32_t type_of_input, int64_t most)
         : g(geometry),
           n_samples(samples),
           x(input),
-          past(x + samples * g.in_channels * g.in_volume()),
+          type(type_of_input),
+          n_elements(samples * g.in_channels * g.in_volume()),
           at(most) {}
 
     void clear() { n = lowest = highest = 0; }
@@ -44,53 +48,64 @@ struct Segments {
         highest = larger(highest, segment.from + LANES * g.stride[WIDTH]);
     }
 
+    // Whether whole vectors of a channel, of which the first element is the `first` of x, are inside of it.
+    bool is_inside(int64_t first) const { return first + lowest >= 0 && first + highest <= n_elements; }
+
     // The segments [begin, end) of a channel. Each is written as a whole vector, past its end; the next one overwrites
     // that.
     void copy(int64_t channel, int64_t begin, int64_t end, float* to) const {
-        const float* from = x + channel * g.in_volume();
-        if (from + lowest < x || from + highest > past)
-            return copy_carefully(from, begin, end, to);
+        const int64_t first = channel * g.in_volume();
+        with_activation_type(type, [&](auto of) INLINED {
+            using Type = decltype(of);
+            const auto* from = elements<Type>(x) + first;
+            if (is_inside(first)) copy_whole<Type>(from, begin, end, to);
+            else copy_carefully<Type>(from, begin, end, to);
+        });
+    }
+
+    template <class Type>
+    INLINED void copy_whole(const typename Type::Stored* from, int64_t begin, int64_t end, float* to) const {
         const Segment *segment = at.at + begin, *last = at.at + end;
         const int64_t stride = g.stride[WIDTH];
+        auto put = [&](Floats values) INLINED { store(to + segment->to, segment->lanes_of(same_bits<Ints>(values))); };
         if (stride == 1)
-            for (; segment < last; segment++)
-                store(to + segment->to, segment->lanes_of(load<Ints>(from + segment->from)));
+            for (; segment < last; segment++) put(Type::load(from + segment->from));
         else
-            for (; segment < last; segment++) {
-                Floats values = stride == 2 ? every_second(from + segment->from) : every(stride, from + segment->from);
-                store(to + segment->to, segment->lanes_of(same_bits<Ints>(values)));
-            }
+            for (; segment < last; segment++) put(every<Type>(stride, from + segment->from));
+    }
+
+    // Element by element, because a whole vector would be read from outside of the input.
+    template <class Type>
+    void copy_carefully(const typename Type::Stored* from, int64_t begin, int64_t end, float* to) const {
+        for (const Segment *segment = at.at + begin, *last = at.at + end; segment < last; segment++)
+            store(to + segment->to, careful<Type>(*segment, from, g.stride[WIDTH]));
+    }
+
+    template <class Type>
+    static Floats careful(const Segment& segment, const typename Type::Stored* from, int64_t stride) {
+        typename Type::Stored lanes[LANES] = {};
+        for (int lane = 0; lane < LANES; lane++)
+            if (segment.mask[lane]) lanes[lane] = from[segment.from + lane * stride];
+        return Type::load(lanes);
     }
 
     // The same for pairs of segments, which are neighbours in the input: the first gets the even elements of both, the
     // second the odd ones.
     void copy_in_turn(int64_t channel, float* to) const {
-        const float* from = x + channel * g.in_volume();
-        const bool is_careful = from + lowest < x || from + highest > past;
-        const Segment* end = at.at + n;
-        for (const Segment* pair = at.at; pair < end; pair += 2) {
-            Floats a, b;
-            if (is_careful) {
-                float both[2 * LANES];
-                for (int lane = 0; lane < 2 * LANES; lane++) {
-                    const Segment& of = pair[lane / LANES];
-                    both[lane] = of.mask[lane % LANES] ? from[of.from + lane % LANES] : 0.0f;
-                }
-                a = load<Floats>(both), b = load<Floats>(both + LANES);
-            } else {
-                a = same_bits<Floats>(pair[0].lanes_of(load<Ints>(from + pair[0].from)));
-                b = same_bits<Floats>(pair[1].lanes_of(load<Ints>(from + pair[1].from)));
+        const int64_t first = channel * g.in_volume();
+        const bool is_careful = !is_inside(first);
+        with_activation_type(type, [&](auto of) INLINED {
+            using Type = decltype(of);
+            const auto* from = elements<Type>(x) + first;
+            auto values = [&](const Segment& segment) INLINED {
+                if (is_careful) return careful<Type>(segment, from, 1);
+                return same_bits<Floats>(segment.lanes_of(same_bits<Ints>(Type::load(from + segment.from))));
+            };
+            const Segment* end = at.at + n;
+            for (const Segment* pair = at.at; pair < end; pair += 2) {
+                const Floats a = values(pair[0]), b = values(pair[1]);
+                store(to + pair[0].to, evens(a, b)), store(to + pair[1].to, odds(a, b));
             }
-            store(to + pair[0].to, evens(a, b)), store(to + pair[1].to, odds(a, b));
-        }
-    }
-
-    // Element by element, because a whole vector would be read from outside of the input.
-    void copy_carefully(const float* from, int64_t begin, int64_t end, float* to) const {
-        for (int64_t i = begin; i < end; i++) {
-            const Segment& segment = at.at[i];
-            for (int lane = 0; lane < LANES; lane++)
-                to[segment.to + lane] = segment.mask[lane] ? from[segment.from + lane * g.stride[WIDTH]] : 0.0f;
-        }
+        });
     }
 };

@@ -20,12 +20,12 @@ struct Tiles {
     Places places{};
     bool is_direct = true;  // whether every vector goes to one place of the output
 
-    Tiles(const Panels& of, int64_t samples, const float* x)
+    Tiles(const Panels& of, int64_t samples, const void* x, int32_t type)
         : panels(of),
           g(of.g),
           form(of.form),
           n_samples(samples),
-          segments(g, samples, x, most_segments(of)),
+          segments(g, samples, x, type, most_segments(of)),
           begins(of.parts_of_channel() + 1),
           panel(of.parts_of_block() * of.cells_of_part() * LANES + LANES) {}
 
@@ -165,21 +165,25 @@ struct Tiles {
         return panel.at;
     }
 
-    // Where the first of a tile's outputs of a channel is.
-    float* output(float* y, int64_t row) const {
-        return y + (first.sample * g.out_channels + row) * g.out_volume() + g.position(first.d, first.h, first.w);
+    // Where the first of a tile's outputs of a channel is in the output.
+    int64_t output(int64_t row) const {
+        return (first.sample * g.out_channels + row) * g.out_volume() + g.position(first.d, first.h, first.w);
     }
 
     // Copies rows of sums [row][vector], from `row` on, where vectors go to several samples.
-    void store_sums(const float* sums, int32_t row, int32_t n_rows, float* y) const {
+    void store_sums(const float* sums, int32_t row, int32_t n_rows, void* y, int32_t type) const {
         const int64_t volume = g.out_volume();
         const int64_t s = first.sample * volume + g.position(first.d, first.h, first.w);
         const int64_t n = smaller(n_vectors * LANES, n_samples * volume - s);
-        for (int64_t i = 0, n_here; i < n; i += n_here) {
-            const int64_t sample = (s + i) / volume, at = (s + i) % volume;
-            n_here = smaller(n - i, volume - at);
-            float* to = y + (sample * g.out_channels + row) * volume + at;
-            for (int32_t r = 0; r < n_rows; r++) copy_floats(sums + r * n_vectors * LANES + i, n_here, to + r * volume);
-        }
+        with_activation_type(type, [&](auto of) {
+            using Type = decltype(of);
+            for (int64_t i = 0, n_here; i < n; i += n_here) {
+                const int64_t sample = (s + i) / volume, at = (s + i) % volume;
+                n_here = smaller(n - i, volume - at);
+                auto* to = elements<Type>(y) + (sample * g.out_channels + row) * volume + at;
+                for (int32_t r = 0; r < n_rows; r++)
+                    copy_from_floats<Type>(sums + r * n_vectors * LANES + i, n_here, to + r * volume);
+            }
+        });
     }
 };

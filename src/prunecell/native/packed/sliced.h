@@ -180,10 +180,18 @@ APART static void slices_product(const Sliced& m, const Samples& x, const Epilog
         slice_sums<SAMPLES, Place, Value>(places + begin * LANES, values + begin * LANES,
                                           m.first_steps[slice + 1] - begin, x, sums);
         const int32_t* row = m.rows + int64_t{slice} * LANES;
-        for (int lane = 0; lane < LANES && row[lane] >= 0; lane++)
-            for (int s = 0; s < SAMPLES; s++)
-                y.at[row[lane] * y.feature_stride + s * y.sample_stride] =
-                    finish(all(sums[s][lane]), then.scale(row[lane]), then.bias(row[lane]), then.relu)[0];
+        Floats scale = all(1), bias{};
+        int n_rows = 0;
+        for (; n_rows < LANES && row[n_rows] >= 0; n_rows++)
+            scale[n_rows] = then.scale(row[n_rows]), bias[n_rows] = then.bias(row[n_rows]);
+        with_activation_type(y.type, [&](auto type) INLINED {
+            using Type = decltype(type);
+            for (int s = 0; s < SAMPLES; s++) {
+                typename Type::Stored results[LANES], *to = elements<Type>(y.at) + s * y.stride;
+                Type::store(results, finish(sums[s], scale, bias, then.relu));
+                for (int lane = 0; lane < n_rows; lane++) to[row[lane]] = results[lane];
+            }
+        });
     }
 }
 
@@ -209,25 +217,31 @@ static int32_t slice_from(const Sliced& m, int64_t step) {
     return low;
 }
 
-// Samples as the product reads them: features side by side, and a zero behind them where it reads that.
+// Samples as the product reads them: floats, features side by side, and a zero behind them where it reads that.
 struct SamplesOf {
     Scratch<float> copy;
     Samples samples;
 
     SamplesOf(const Activations& x, int64_t n_features, int64_t n_samples)
         : copy(is_ready(x, n_samples) ? 0 : n_samples * (n_features + 1)),
-          samples{x.at, x.sample_stride} {
+          samples{static_cast<const float*>(x.at), x.sample_stride} {
         if (!copy.at || is_ready(x, n_samples)) return;
         samples = {copy.at, n_features + 1};
-        for (int64_t s = 0; s < n_samples; s++) {
-            float* to = copy.at + s * (n_features + 1);
-            for (int64_t f = 0; f < n_features; f++) to[f] = x.at[s * x.sample_stride + f * x.feature_stride];
-            to[n_features] = 0;
-        }
+        with_activation_type(x.type, [&](auto type) { copy_samples<decltype(type)>(x, n_features, n_samples); });
+        for (int64_t s = 0; s < n_samples; s++) copy.at[s * samples.stride + n_features] = 0;
+    }
+
+    template <class Type>
+    void copy_samples(const Activations& x, int64_t n_features, int64_t n_samples) {
+        const auto* from = elements<Type>(x.at);
+        if (x.feature_stride != 1)
+            return transpose<Type, Float32>(from, x.feature_stride, n_features, n_samples, copy.at, samples.stride);
+        for (int64_t s = 0; s < n_samples; s++)
+            copy_as_floats<Type>(from + s * x.sample_stride, n_features, copy.at + s * samples.stride);
     }
 
     static bool is_ready(const Activations& x, int64_t n_samples) {
-        return HAS_GATHER && (n_samples == 1 || x.feature_stride == 1);
+        return HAS_GATHER && x.type == FLOAT32 && (n_samples == 1 || x.feature_stride == 1);
     }
 };
 

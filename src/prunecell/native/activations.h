@@ -1,0 +1,128 @@
+// What a layer reads and writes: floats, or half precision or bfloat16 numbers, which become floats on the way in, and are
+// rounded on the way out.
+#pragma once
+
+#include "values.h"
+
+// Element (feature f, sample s) is at[f * feature_stride + s * sample_stride]; one of the strides is 1.
+struct Activations {
+    const void* at;
+    int64_t feature_stride, sample_stride;
+    int32_t type;
+    bool feature_major() const { return sample_stride == 1; }
+};
+
+// y[sample * stride + feature].
+struct Results {
+    void* at;
+    int64_t stride;
+    int32_t type;
+};
+
+template <class Type>
+INLINE const typename Type::Stored* elements(const void* at) {
+    return static_cast<const typename Type::Stored*>(at);
+}
+
+template <class Type>
+INLINE typename Type::Stored* elements(void* at) {
+    return static_cast<typename Type::Stored*>(at);
+}
+
+// n neighbours as floats.
+template <class Type>
+INLINE void copy_as_floats(const typename Type::Stored* from, int64_t n, float* to) {
+    if constexpr (Type::IS_FLOAT) copy_floats(from, n, to);
+    else decode_values<Type>(from, n, to);
+}
+
+// n floats to neighbours.
+template <class Type>
+INLINE void copy_from_floats(const float* from, int64_t n, typename Type::Stored* to) {
+    if constexpr (Type::IS_FLOAT) return copy_floats(from, n, to);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) Type::store(to + i, load<Floats>(from + i));
+    if (i < n) Type::store_first(to + i, load<Floats>(Padded<float>(from + i, n - i).at), static_cast<int>(n - i));
+}
+
+// Rounds floats to what a type can store, in place.
+static void round_floats(int32_t type, float* at, int64_t n) {
+    with_activation_type(type, [=](auto of) {
+        using Type = decltype(of);
+        if constexpr (!Type::IS_FLOAT) {
+            typename Type::Stored rounded[LANES];
+            for (int64_t i = 0; i < n; i += LANES) {
+                const int64_t n_here = smaller(LANES, n - i);
+                copy_from_floats<Type>(at + i, n_here, rounded);
+                copy_as_floats<Type>(rounded, n_here, at + i);
+            }
+        }
+    });
+}
+
+// from[0], from[stride], from[2 * stride], ... as floats.
+template <class Type>
+INLINE Floats every(int64_t stride, const typename Type::Stored* from) {
+    if (Type::IS_FLOAT && stride == 2) return every_second(reinterpret_cast<const float*>(from));
+    typename Type::Stored lanes[LANES];
+    for (int i = 0; i < LANES; i++) lanes[i] = from[i * stride];
+    return Type::load(lanes);
+}
+
+// ---- transposing -----------------------------------------------------------------------------------------------------
+
+INLINE void turn(Floats (&rows)[LANES]) {
+    Floats turned[LANES];
+    if constexpr (!HAS_INTERLEAVE) {
+        for (int i = 0; i < LANES; i++)
+            for (int j = 0; j < LANES; j++) turned[j][i] = rows[i][j];
+        for (int i = 0; i < LANES; i++) rows[i] = turned[i];
+        return;
+    }
+    // Row and column numbers of log2(LANES) bits each stand side by side. Interleaving the first half of the rows with
+    // the second rotates them by one bit, so after log2(LANES) rounds they have changed places.
+    for (int round = 1; round < LANES; round *= 2) {
+        for (int i = 0; i < LANES / 2; i++) {
+            turned[2 * i] = interleave_lower(rows[i], rows[i + LANES / 2]);
+            turned[2 * i + 1] = interleave_higher(rows[i], rows[i + LANES / 2]);
+        }
+        for (int i = 0; i < LANES; i++) rows[i] = turned[i];
+    }
+}
+
+// to[j][i] = from[i][j] for i < n_rows, j < n_columns, both up to LANES.
+template <class From, class To>
+static void transpose_part(const typename From::Stored* from, int64_t from_stride, int n_rows, int n_columns,
+                           typename To::Stored* to, int64_t to_stride) {
+    Floats rows[LANES] = {};
+    for (int i = 0; i < n_rows; i++)
+        rows[i] = From::load(Padded<typename From::Stored>(from + i * from_stride, n_columns).at);
+    turn(rows);
+    for (int j = 0; j < n_columns; j++) To::store_first(to + j * to_stride, rows[j], n_rows);
+}
+
+template <class From, class To>
+static void transpose_square(const typename From::Stored* from, int64_t from_stride, typename To::Stored* to,
+                             int64_t to_stride) {
+    Floats rows[LANES];
+    for (int i = 0; i < LANES; i++) rows[i] = From::load(from + i * from_stride);
+    turn(rows);
+    for (int j = 0; j < LANES; j++) To::store(to + j * to_stride, rows[j]);
+}
+
+// to[j][i] = from[i][j] for i < n_rows, j < n_columns, of two types.
+template <class From, class To>
+static void transpose(const typename From::Stored* from, int64_t from_stride, int64_t n_rows, int64_t n_columns,
+                      typename To::Stored* to, int64_t to_stride) {
+    for (int64_t j = 0; j < n_columns; j += LANES)
+        for (int64_t i = 0; i < n_rows; i += LANES) {
+            const int n_here = static_cast<int>(smaller(LANES, n_rows - i));
+            const int n_of_row = static_cast<int>(smaller(LANES, n_columns - j));
+            const auto* source = from + i * from_stride + j;
+            auto* target = to + j * to_stride + i;
+            if (n_here == LANES && n_of_row == LANES)
+                transpose_square<From, To>(source, from_stride, target, to_stride);
+            else
+                transpose_part<From, To>(source, from_stride, n_here, n_of_row, target, to_stride);
+        }
+}
