@@ -170,7 +170,7 @@ INLINE void slice_sums(const Place* place, const typename Value::Stored* value, 
 }
 
 template <int SAMPLES, class Place, class Value>
-APART static void slices_product(const Sliced& m, const Samples& x, const Epilogue& then, const Activations& y,
+APART static void slices_product(const Sliced& m, const Samples& x, const Epilogue& then, const Results& y,
                                  int32_t slice0, int32_t slice1) {
     const auto* places = static_cast<const Place*>(m.places);
     const auto* values = static_cast<const typename Value::Stored*>(m.values);
@@ -198,7 +198,7 @@ APART static void slices_product(const Sliced& m, const Samples& x, const Epilog
 constexpr int MOST_SAMPLES = 4;
 
 template <class Place, class Value, int SAMPLES = MOST_SAMPLES>
-static void slices_product(int n_samples, const Sliced& m, const Samples& x, const Epilogue& then, const Activations& y,
+static void slices_product(int n_samples, const Sliced& m, const Samples& x, const Epilogue& then, const Results& y,
                            int32_t slice0, int32_t slice1) {
     if constexpr (SAMPLES > 1)
         if (n_samples < SAMPLES)
@@ -247,8 +247,8 @@ struct SamplesOf {
 
 // y = x W^T + bias, then max(0, .) where asked, for 1 to MOST_SAMPLES samples and the slices that begin in the steps
 // [step0, step1); those of the last slices may be n_steps.
-static void sliced_product(const Sliced& m, const Epilogue& then, const Samples& x, int64_t n_samples,
-                           const Activations& y, int64_t step0, int64_t step1) {
+static void sliced_part(const Sliced& m, const Epilogue& then, const Samples& x, int64_t n_samples, const Results& y,
+                        int64_t step0, int64_t step1) {
     const int32_t slice0 = step0 <= 0 ? 0 : slice_from(m, step0);
     const int32_t slice1 = step1 > m.n_steps ? m.n_slices : slice_from(m, step1);
     with_value_type(m.value_type, [&](auto value) {
@@ -259,13 +259,15 @@ static void sliced_product(const Sliced& m, const Epilogue& then, const Samples&
     });
 }
 
-// For threads that share a product. Returns an Outcome.
-EXPORT int32_t pc_sliced_part(const Sliced* m, const float* scales, const float* bias, int32_t relu, float* x,
-                              int64_t x_feature_stride, int64_t x_sample_stride, int64_t n_samples, float* y,
-                              int64_t y_feature_stride, int64_t y_sample_stride, int64_t step0, int64_t step1) {
-    const SamplesOf of({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples);
-    if (!of.copy.at) return NO_MEMORY;
-    sliced_product(*m, {scales, bias, relu != 0}, of.samples, n_samples, {y, y_feature_stride, y_sample_stride}, step0,
-                   step1);
-    return DONE;
+// Products from which a second thread pays: about 6 us.
+constexpr int64_t WORTH_SHARING = 1 << 15;
+
+// The same for all slices, which the threads share by steps.
+static void sliced_product(const Sliced& m, const Epilogue& then, const Samples& x, int64_t n_samples, const Results& y,
+                           const Team* team) {
+    const bool is_worth_it = m.n_steps * LANES * n_samples >= WORTH_SHARING;
+    share(is_worth_it ? team : nullptr, m.n_steps + 1, [&](auto take) {
+        take([&](int64_t step0, int64_t step1) { sliced_part(m, then, x, n_samples, y, step0, step1); });
+        return DONE;
+    });
 }
