@@ -4,21 +4,6 @@
 
 #include "values.h"
 
-// Element (feature f, sample s) is at[f * feature_stride + s * sample_stride]; one of the strides is 1.
-struct Activations {
-    const void* at;
-    int64_t feature_stride, sample_stride;
-    int32_t type;
-    bool feature_major() const { return sample_stride == 1; }
-};
-
-// y[sample * stride + feature].
-struct Results {
-    void* at;
-    int64_t stride;
-    int32_t type;
-};
-
 template <class Type>
 INLINE const typename Type::Stored* elements(const void* at) {
     return static_cast<const typename Type::Stored*>(at);
@@ -27,6 +12,13 @@ INLINE const typename Type::Stored* elements(const void* at) {
 template <class Type>
 INLINE typename Type::Stored* elements(void* at) {
     return static_cast<typename Type::Stored*>(at);
+}
+
+template <class Type>
+INLINE float element(const void* at, int64_t i) {
+    const auto* from = elements<Type>(at) + i;
+    if constexpr (Type::IS_FLOAT) return *from;
+    else return Type::load(Padded<typename Type::Stored>(from, 1).at)[0];
 }
 
 // n neighbours as floats.
@@ -126,3 +118,44 @@ static void transpose(const typename From::Stored* from, int64_t from_stride, in
                 transpose_part<From, To>(source, from_stride, n_here, n_of_row, target, to_stride);
         }
 }
+
+// ---- what a linear layer reads and writes ----------------------------------------------------------------------------
+
+// Element (feature f, sample s) is at[f * feature_stride + s * sample_stride]; one of the strides is 1.
+struct Activations {
+    const void* at;
+    int64_t feature_stride, sample_stride;
+    int32_t type;
+
+    bool feature_major() const { return sample_stride == 1; }
+
+    // Whether they are floats that lie as in a panel [feature][width] already.
+    bool is_panel_of(int64_t width, int64_t n_samples) const {
+        return type == FLOAT32 && feature_major() && feature_stride == width && n_samples == width;
+    }
+
+    // The features [f0, f1) of n samples from s on, as floats: to[(f - f0) * stride + sample].
+    void copy(int64_t s, int64_t n, int64_t f0, int64_t f1, float* to, int64_t stride) const {
+        with_activation_type(type, [&](auto of) {
+            using Type = decltype(of);
+            const auto* from = elements<Type>(at) + s * sample_stride + f0 * feature_stride;
+            if (!feature_major()) return transpose<Type, Float32>(from, sample_stride, n, f1 - f0, to, stride);
+            for (int64_t f = f0; f < f1; f++, from += feature_stride, to += stride) copy_as_floats<Type>(from, n, to);
+        });
+    }
+};
+
+// Element (feature f, sample s) is at[s * stride + f].
+struct Results {
+    void* at;
+    int64_t stride;
+    int32_t type;
+
+    // Stores the features [f0, f0 + n_features) of n samples from s on, which are from[feature * from_stride + sample].
+    void store_turned(const float* from, int64_t from_stride, int64_t f0, int64_t n_features, int64_t s, int64_t n) const {
+        with_activation_type(type, [&](auto of) {
+            using Type = decltype(of);
+            transpose<Float32, Type>(from, from_stride, n_features, n, elements<Type>(at) + s * stride + f0, stride);
+        });
+    }
+};

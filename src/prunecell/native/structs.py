@@ -60,22 +60,23 @@ class Link(Argument):
         ("form", ctypes.c_void_p),
         ("scales", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
+        ("bias_type", ctypes.c_int32),
+        ("relu", ctypes.c_int32),
         ("n_columns", ctypes.c_int32),
         ("n_rows", ctypes.c_int32),
-        ("relu", ctypes.c_int32),
     )
 
 
 class Chain(Argument):
     """Layers one after the other: the fields of `Chain` in packed/chain.h, in its order."""
 
-    _fields_ = (("links", ctypes.POINTER(Link)), ("n_links", ctypes.c_int64))
+    _fields_ = (("links", ctypes.POINTER(Link)), ("n_links", ctypes.c_int64), ("type", ctypes.c_int32))
 
     @classmethod
-    def of(cls, links: Sequence[Link]) -> "Chain":
-        """The chain of these layers, which it copies."""
+    def of(cls, links: Sequence[Link], code: int) -> "Chain":
+        """The chain of these layers, which it copies, for inputs and outputs of a type (`ValueType` in values.h)."""
         array = (Link * len(links))(*links)
-        return cls(array, len(links))
+        return cls(array, len(links), code)
 
 
 class Geometry(Argument):
@@ -138,12 +139,12 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_cpu_level": [],
     "pc_what_is_wrong": [_ADDRESS],
     "pc_linear": [
-        *[_ADDRESS, _ADDRESS, _FLAG],
-        *[_ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+        *[_ADDRESS, _ADDRESS, _CODE, _FLAG],
+        *[_CODE, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     ],
     "pc_convolution": [
-        *[_ADDRESS, _ADDRESS, _FLAG, _ADDRESS],
-        *[_ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
+        *[_ADDRESS, _ADDRESS, _CODE, _FLAG, _ADDRESS],
+        *[_CODE, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
     ],
     "pc_block_linear": [_ADDRESS, _ROW, _ADDRESS],
     "pc_chain_of_few": [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
@@ -152,8 +153,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_convolution_form": [_ADDRESS, _COUNT, _COUNT],
     "pc_block_convolution": [_ADDRESS, _ADDRESS, _CODE, _ROW, _ADDRESS],
     "pc_blocked_convolution": [
-        *[_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
-        *[_ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _CODE, _FLAG],
+        *[_CODE, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
     ],
     "pc_release": [_ADDRESS],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],

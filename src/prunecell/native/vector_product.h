@@ -17,7 +17,7 @@ APART static int32_t vector_product(const Matrix& m, int32_t r0, int32_t r1, con
 }
 
 // y[r] = row r times x, for all rows.
-static int32_t vector_product(const Matrix& m, const float* x, const Epilogue& then, float* y, const Team* team) {
+static int32_t vector_of_floats(const Matrix& m, const float* x, const Epilogue& then, float* y, const Team* team) {
     return with_format(m.format, [&](auto format) {
         const DenseVector vector(x, m.n_columns, decltype(format)::READABLE);
         if (!vector.copy.at) return int32_t{NO_MEMORY};
@@ -31,5 +31,20 @@ static int32_t vector_product(const Matrix& m, const float* x, const Epilogue& t
                 return outcome;
             });
         });
+    });
+}
+
+// The same of a type of activations.
+static int32_t vector_product(const Matrix& m, int32_t type, const void* x, const Epilogue& then, void* y,
+                              const Team* team) {
+    if (type == FLOAT32) return vector_of_floats(m, static_cast<const float*>(x), then, static_cast<float*>(y), team);
+    const Scratch<float> from(m.n_columns), to(m.n_rows);
+    if (!from.at || !to.at) return NO_MEMORY;
+    return with_activation_type(type, [&](auto of) {
+        using Type = decltype(of);
+        copy_as_floats<Type>(elements<Type>(x), m.n_columns, from.at);
+        const int32_t outcome = vector_of_floats(m, from.at, then, to.at, team);
+        copy_from_floats<Type>(to.at, m.n_rows, elements<Type>(y));
+        return outcome;
     });
 }

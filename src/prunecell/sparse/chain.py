@@ -11,9 +11,14 @@ from torch import Tensor
 
 from prunecell import native
 from prunecell.sparse.checked import Memory, check_memory
+from prunecell.sparse.inputs import code_of
 from prunecell.sparse.multiply import FEW, packed_for, threads_for
 from prunecell.sparse.packed import Form, check_outcome
 from prunecell.sparse.ready import Layer, Ready, address_of, can_be_packed, takes
+
+
+_Key = tuple[bool, int, int]
+"""Whether for few samples or many; the number of threads; the code of the dtype of inputs and outputs."""
 
 
 class Chain:
@@ -24,7 +29,7 @@ class Chain:
         self._members = [Ready(layer, library) for layer in layers]
         self._n_columns, self._n_rows = self._members[0].n_columns, self._members[-1].n_rows
         self._n_entries = sum(member.n_entries for member in self._members)
-        self._made: dict[tuple[bool, int], _Links] = {}  # for few samples or many, by the number of threads
+        self._made: dict[_Key, _Links] = {}
 
     def is_of(self, layers: tuple[Layer, ...], relus: tuple[bool, ...], keep: Memory) -> bool:
         """Whether it is the chain of these layers as they are now."""
@@ -37,8 +42,8 @@ class Chain:
     def __call__(self, x: Tensor) -> Tensor | None:
         """What the last layer gives for (..., features); None where the layers must compute one by one."""
         n_samples, few = x.numel() // self._n_columns, x.numel() <= FEW * self._n_columns
-        n_threads = native.n_threads()
-        links = self._made[few, n_threads] if (few, n_threads) in self._made else self._links(few, n_threads)
+        key = few, native.n_threads(), code_of(x)
+        links = self._made.get(key) or self._links(key)
         if links is None or n_samples == 0:
             return None
         if not x.is_contiguous():
@@ -52,16 +57,17 @@ class Chain:
         check_outcome(kernel(links.address, at, 1, self._n_columns, n_samples, y.data_ptr(), team))
         return y
 
-    def _links(self, few: bool, n_threads: int) -> "_Links | None":  # noqa: FBT001 - of a key
+    def _links(self, key: _Key) -> "_Links | None":
         """The layers as the kernels take them; None where one of them cannot be packed."""
+        few, _, code = key
         links, forms = [], []
         for member, relu in zip(self._members, self._relus, strict=True):
             form = member.packed(lambda of, matrix: packed_for(matrix, of, few=few))
             if form is None:
                 return None
-            links.append(native.Link(form.address, *member.epilogue, member.n_columns, member.n_rows, relu))
+            links.append(native.Link(form.address, *member.epilogue, relu, member.n_columns, member.n_rows))
             forms.append(form)
-        made = self._made[few, n_threads] = _Links(native.Chain.of(links), forms)
+        made = self._made[key] = _Links(native.Chain.of(links, code), forms)
         return made
 
 

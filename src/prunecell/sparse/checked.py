@@ -19,7 +19,7 @@ from torch import Tensor
 from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.formats.format import Format
-from prunecell.sparse.inputs import check_bias
+from prunecell.sparse.inputs import check_bias, code_of
 from prunecell.sparse.matrix import N_TENSORS, as_argument, damage, has_its_memory, matrix_on
 
 MOST_KNOWN = 4096  # matrices, of some hundred bytes each
@@ -34,6 +34,7 @@ class Checked:
     Attributes:
         address: of the `native.Matrix`; valid as long as this object lives.
         bias: its address.
+        bias_type: the code of its type; as for float32 where there is none.
         argument: that matrix.
         scales: of its rows, where the values are scaled.
         key: all that tells that the matrix is still this one; None where kernels read it as it is stored.
@@ -45,9 +46,15 @@ class Checked:
     n_entries: int
     format: Format
     bias: int | None
+    bias_type: int
     argument: native.Matrix
     scales: int | None
     key: _Seen | None
+
+    @property
+    def epilogue(self) -> tuple[int | None, int | None, int]:
+        """What happens to a sum, as a kernel takes it, without a ReLU."""
+        return self.scales, self.bias, self.bias_type
 
     def error(self, outcome: int, *, of: str) -> Exception:
         """What to raise where a kernel did not return 0; `of` is what it had no memory for, if that is it."""
@@ -79,7 +86,8 @@ def checked(
 
     Raises:
         StateError: the arrays do not fit together, or are not in this process's memory.
-        OptionError: no format has this name; the bias is not float32, one for every row, contiguous and in memory.
+        OptionError: no format has this name; the bias is of a dtype that no kernel takes, or not one for every row,
+            contiguous and in memory.
     """
     tensors = starts, indices, values, scales, bias
     seen, memory = _seen(tensors, tensors, n_columns, format)
@@ -135,6 +143,7 @@ def _looked_at(*parts: Any, bias: Tensor | None, seen: _Seen) -> Checked:  # noq
         n_entries=len(matrix.values),
         format=matrix.format,
         bias=_address_of_bias(bias, matrix.n_rows),
+        bias_type=code_of(bias),
         argument=argument,
         scales=argument.scales,
         key=seen[:-1] if matrix.format.is_packed and matrix.n_rows and matrix.n_columns else None,

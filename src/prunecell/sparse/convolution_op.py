@@ -27,7 +27,7 @@ from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.convolve import Convolution
-from prunecell.sparse.inputs import check_operands
+from prunecell.sparse.inputs import COMPUTED, check_operands, code_of
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, Compressed, decompress, matrix_of, matrix_on
 from prunecell.sparse.multiply import threads_for
 from prunecell.sparse.packed import forms_of
@@ -132,7 +132,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     starts, indices, values, scales, n_columns, format_name, bias, *kernel, groups, relu = rest
     x = x.detach()  # an alias, which keeps the memory of now
     matrix, _memory = checked(starts, indices, values, scales, n_columns, format_name, bias)
-    if x.dtype is not torch.float32 or not x.is_cpu:
+    if x.dtype not in COMPUTED or not x.is_cpu:
         check_operands(x, rest[:N_TENSORS], bias)
     check_memory(x, "x")
     n_samples, n_rows = x.shape[0], matrix.n_rows
@@ -143,9 +143,10 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     call = Convolution(library, matrix, geometry, n_samples, n_threads)
     forms = forms_of(matrix, (starts, indices, values, scales), library)
     if forms is not None and (blocked := call.blocked(forms)):
-        blocked.run(library, (matrix.scales, matrix.bias, relu, x.data_ptr(), y.data_ptr(), n_samples), n_threads)
+        where = code_of(x), x.data_ptr(), y.data_ptr(), n_samples
+        blocked.run(library, (*matrix.epilogue, relu, *where), n_threads)
     elif n_samples:
-        call.as_stored(x.data_ptr(), y.data_ptr(), relu=relu)
+        call.as_stored(x, y, relu=relu)
     return y
 
 

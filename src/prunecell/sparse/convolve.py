@@ -6,8 +6,11 @@ Every output is the sum of the same products in the same order, whatever the num
 import ctypes
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from prunecell import native
 from prunecell.sparse.checked import Checked
+from prunecell.sparse.inputs import code_of
 from prunecell.sparse.multiply import block_rows
 from prunecell.sparse.packed import Form, Forms, check_outcome
 
@@ -32,7 +35,8 @@ class Blocked(NamedTuple):
 
         Args:
             library: of the kernels.
-            arguments: scales, bias, whether max(0, .) is taken, the addresses of input and output, number of samples.
+            arguments: scales, bias and its type, whether max(0, .) is taken, the type of input and output, their
+                addresses, number of samples.
             n_threads: that share the work.
 
         Raises:
@@ -70,18 +74,18 @@ class Convolution(NamedTuple):
         packed = forms.of_convolution(self.matrix, geometry, form, rows)
         return None if packed is None else Blocked(packed, geometry)
 
-    def as_stored(self, x: int, y: int, *, relu: bool) -> None:
+    def as_stored(self, x: Tensor, y: Tensor, *, relu: bool) -> None:
         """Compute it from the matrix as it is stored, bounded on the way.
 
         Args:
-            x: address of the input.
-            y: address of the output.
+            x, y: input and output.
             relu: whether max(0, .) is taken.
 
         Raises:
             StateError: the matrix is damaged.
             MemoryError: there is not enough.
         """
-        of, where = (self.matrix.address, self.matrix.bias, relu), (self.geometry.address, x, y, self.n_samples)
+        of = self.matrix.address, self.matrix.bias, self.matrix.bias_type, relu
+        where = self.geometry.address, code_of(x), x.data_ptr(), y.data_ptr(), self.n_samples
         if outcome := self.library.pc_convolution(*of, *where, native.team(self.n_threads)):
             raise self.matrix.error(outcome, of="convolve by a sparse matrix")

@@ -13,6 +13,7 @@ from prunecell import native
 from prunecell.sparse.checked import Memory
 from prunecell.sparse.convolution_op import geometry_of
 from prunecell.sparse.convolve import Blocked, Convolution
+from prunecell.sparse.inputs import code_of
 from prunecell.sparse.multiply import threads_for
 from prunecell.sparse.ready import Layer, Ready, address_of, can_be_packed, takes
 
@@ -55,7 +56,7 @@ def convolved(layer: Layer, x: Tensor, kernel: tuple[Any, ...], *, relu: bool) -
     ready.calls[key] = call
     at, n_samples = address_of(x, keep), x.shape[0]
     y = x.new_empty(call.shape)
-    call.blocked.run(library, (*ready.epilogue, relu, at, y.data_ptr(), n_samples), call.n_threads)
+    call.blocked.run(library, (*ready.epilogue, relu, code_of(x), at, y.data_ptr(), n_samples), call.n_threads)
     return y
 
 

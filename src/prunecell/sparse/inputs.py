@@ -6,12 +6,21 @@ import torch
 from torch import Tensor
 
 from prunecell.errors import OptionError, OptionTypeError, StateError, typed
+from prunecell.sparse.values import VALUES_OF
 
 REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes that a layer may have. Whichever it is, it computes in float32."""
 
 COMPUTED = (torch.float32, torch.bfloat16, torch.float16)
 """The dtypes of inputs and of a bias that an operator takes, and of weights that become sparse."""
+
+_CODES = {dtype: VALUES_OF[dtype].code for dtype in COMPUTED}
+
+
+def code_of(tensor: Tensor | None) -> int:
+    """The code by which kernels know the dtype of an input, output or bias; that of float32 where there is none."""
+    return _CODES[torch.float32 if tensor is None else tensor.dtype]
+
 
 _NOT_UNDER_AUTOCAST = torch.float64  # autocast leaves it as it is
 

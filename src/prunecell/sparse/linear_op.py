@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from prunecell import native
 from prunecell.errors import OptionError
 from prunecell.sparse.checked import check_memory, checked
-from prunecell.sparse.inputs import check_features, check_operands
+from prunecell.sparse.inputs import COMPUTED, check_features, check_operands, code_of
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of, matrix_on
 from prunecell.sparse.multiply import Activations, Product, multiply
 from prunecell.sparse.packed import forms_of
@@ -36,21 +36,21 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     x = x.detach()  # an alias, which keeps the memory of now
     matrix, _memory = checked(starts, indices, values, scales, n_columns, format_name, bias)
     n_rows, shape, strides = matrix.n_rows, x.shape, x.stride()
-    if x.dtype is not torch.float32 or not x.is_cpu or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
+    if x.dtype not in COMPUTED or not x.is_cpu or len(shape) != 2 or shape[1] != n_columns:  # noqa: PLR2004
         _check(x, *rest)
     n_samples, n_bytes = shape[0], x.untyped_storage().nbytes()
     if strides != (n_columns, 1) and strides != (1, n_samples):  # noqa: PLR1714 - a set takes longer
         check_memory(x, "x")
         x = x.contiguous()
         strides = n_columns, 1
-    elif n_bytes < 4 * (x.storage_offset() + n_samples * n_columns):
+    elif n_bytes < x.itemsize * (x.storage_offset() + n_samples * n_columns):
         check_memory(x, "x")
     y = x.new_empty(n_samples, n_rows)
     if not n_samples or not n_rows:
         return y
     forms = forms_of(matrix, (starts, indices, values, scales), library)
     from_x = Activations(x.data_ptr(), strides[1], strides[0])
-    multiply(Product(library, matrix, from_x, y.data_ptr(), n_samples, relu), forms)
+    multiply(Product(library, matrix, from_x, y.data_ptr(), code_of(x), n_samples, relu), forms)
     return y
 
 

@@ -32,8 +32,9 @@ class Product(NamedTuple):
     Attributes:
         library: of the kernels.
         matrix: W and the bias.
-        x: float32.
-        y: address of the result: float32, in rows of features.
+        x: the input.
+        y: address of the result, in rows of features.
+        code: of the dtype of both.
         n_samples: of both.
         relu: see above.
     """
@@ -42,13 +43,14 @@ class Product(NamedTuple):
     matrix: Checked
     x: Activations
     y: int
+    code: int
     n_samples: int
     relu: bool
 
     def chain_of_one(self, form: Form) -> native.Chain:
         """This layer as a kernel takes it."""
         m = self.matrix
-        return native.Chain.of([native.Link(form.address, m.scales, m.bias, m.n_columns, m.n_rows, self.relu)])
+        return native.Chain.of([native.Link(form.address, *m.epilogue, self.relu, m.n_columns, m.n_rows)], self.code)
 
     def run(self, kernel: Callable[..., int], *which: int | None) -> None:
         """Call a kernel with what it multiplies.
@@ -75,7 +77,7 @@ def multiply(product: Product, forms: Forms | None) -> None:
         kernel = library.pc_chain_of_few if few else library.pc_chain_of_many
         chain = product.chain_of_one(form)
         return product.run(kernel, chain.address)
-    return product.run(library.pc_linear, matrix.address, matrix.bias, product.relu)
+    return product.run(library.pc_linear, matrix.address, matrix.bias, matrix.bias_type, product.relu, product.code)
 
 
 def packed_for(matrix: Checked, forms: Forms, *, few: bool) -> Form | None:

@@ -1,7 +1,7 @@
 """What a sparse layer was at its last call: whether it still is, so that what was made for it serves again.
 
-A layer goes the short way to the kernels where nobody sees more than its result: plain float32 tensors on a CPU, no
-gradients, modes, tracers or compilers. Everywhere else it calls its operator.
+A layer goes the short way to the kernels where nobody sees more than its result: plain tensors of its own dtype on a
+CPU, no gradients, modes, tracers or compilers. Everywhere else it calls its operator.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prunecell import native
 from prunecell.sparse.checked import Checked, Memory, check_memory, checked
-from prunecell.sparse.inputs import may_autocast
+from prunecell.sparse.inputs import COMPUTED, code_of, may_autocast
 from prunecell.sparse.matrix import N_TENSORS
 from prunecell.sparse.packed import Form, Forms, forms_of
 from prunecell.sparse.registry import is_plain
@@ -66,17 +66,17 @@ class Ready:
             return False
         if bias is not None:  # another thread may give it other memory at any time
             keep.append(memory := bias.untyped_storage())
-            offset = 4 * bias.storage_offset()
-            if memory.data_ptr() + offset != self.bias or memory.nbytes() < offset + 4 * self.n_rows:
+            offset = bias.itemsize * bias.storage_offset()
+            if memory.data_ptr() + offset != self.bias or memory.nbytes() < offset + bias.itemsize * self.n_rows:
                 return False
         places = _place(starts), _place(indices), _place(values), _place(scales), _place(bias)
         versions = starts._version, indices._version, values._version, _version(scales)  # noqa: SLF001
         return places == self._places and versions == self._versions
 
     @property
-    def epilogue(self) -> tuple[int | None, int | None]:
-        """The addresses of scales and bias, as a kernel takes them."""
-        return None if self.scales is None else self.scales.data_ptr(), self.bias
+    def epilogue(self) -> tuple[int | None, int | None, int]:
+        """What happens to a sum, as a kernel takes it, without a ReLU."""
+        return None if self.scales is None else self.scales.data_ptr(), self.bias, code_of(self._bias)
 
     def packed(self, make: Callable[[Forms, Checked], Form | None]) -> Form | None:
         """A packed form; None where the matrix cannot be packed, or is not what it was.
@@ -104,8 +104,8 @@ def takes(x: Tensor, layer: Layer) -> bool:
     """Whether the layer may go the short way with x."""
     return (
         type(x) is Tensor
-        and x.dtype is torch.float32
-        and layer.dtype is torch.float32
+        and x.dtype is layer.dtype
+        and x.dtype in COMPUTED
         and not may_autocast()
         and is_plain(x, layer._buffers["values"], layer._parameters["bias"])  # noqa: SLF001 - torch's
     )
@@ -122,8 +122,9 @@ def address_of(x: Tensor, keep: Memory) -> int:
     Raises:
         OptionError: its storage was made too small for it.
     """
-    memory, offset = x.untyped_storage(), 4 * x.storage_offset()
-    if memory.nbytes() < offset + 4 * x.numel():
+    size = x.itemsize
+    memory, offset = x.untyped_storage(), size * x.storage_offset()
+    if memory.nbytes() < offset + size * x.numel():
         check_memory(x, "x")
     keep.append(memory)
     return int(memory.data_ptr() + offset)

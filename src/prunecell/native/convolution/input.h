@@ -13,13 +13,13 @@ struct ConvolutionInput {
     Scratch<float> floats;
     Scratch<int32_t> offsets;
 
-    ConvolutionInput(const Layout& l, const float* input)
+    ConvolutionInput(const Layout& l, const void* input, int32_t type)
         : layout(l),
           g(l.copied),
           width(l.width),
           chunk(l.chunk),
           n_readable_columns(l.n_copies()),
-          segments(g, l.n_samples, input, g.kernel_volume() * l.extent()),
+          segments(g, l.n_samples, input, type, g.kernel_volume() * l.extent()),
           floats(l.panel_size() + LANES),
           offsets(l.shared ? l.real.group_channels() * l.real.kernel_volume() : 0) {
         if (l.shared && offsets.at) find_offsets();

@@ -9,16 +9,18 @@
 // A layer of a chain. structs.py has the same fields in the same order.
 struct Link {
     const void* form;  // a Sliced or a Blocked
-    const float *scales, *bias;
+    const float* scales;
+    const void* bias;
+    int32_t bias_type, relu;
     int32_t n_columns, n_rows;
-    int32_t relu;
-    Epilogue then() const { return {scales, bias, relu != 0}; }
+    Epilogue then() const { return {scales, bias, bias_type, relu != 0}; }
 };
 
 // structs.py has the same fields in the same order.
 struct Chain {
     const Link* links;
     int64_t n_links;
+    int32_t type;  // of x and y; what passes from layer to layer is rounded to it
 };
 
 // The most features that pass from a layer to the next.
@@ -30,20 +32,23 @@ static int64_t most_between(const Chain& chain) {
 
 // y [sample][feature] for 1 to MOST_SAMPLES samples x; the layers are sliced, and threads share the slices of each.
 // Returns an Outcome.
-EXPORT int32_t pc_chain_of_few(const Chain* chain, float* x, int64_t feature_stride, int64_t sample_stride,
-                               int64_t n_samples, float* y, const Team* team) {
+EXPORT int32_t pc_chain_of_few(const Chain* chain, const void* x, int64_t feature_stride, int64_t sample_stride,
+                               int64_t n_samples, void* y, const Team* team) {
     const int64_t stride = most_between(*chain) + 1, n_links = chain->n_links;
     const Scratch<float> between(n_links > 1 ? 2 * stride * n_samples : 0);
-    const SamplesOf first({x, feature_stride, sample_stride}, chain->links[0].n_columns, n_samples);
+    const SamplesOf first({x, feature_stride, sample_stride, chain->type}, chain->links[0].n_columns, n_samples);
     if (!between.at || !first.copy.at) return NO_MEMORY;
     Samples from = first.samples;
     for (int64_t i = 0; i < n_links; i++) {
         const Link& link = chain->links[i];
         float* buffer = between.at + i % 2 * stride * n_samples;
-        const Results to = i + 1 == n_links ? Results{y, link.n_rows} : Results{buffer, stride};
+        const Results to = i + 1 == n_links ? Results{y, link.n_rows, chain->type} : Results{buffer, stride, FLOAT32};
         sliced_product(*static_cast<const Sliced*>(link.form), link.then(), from, n_samples, to, team);
         if (i + 1 == n_links) break;
-        for (int64_t s = 0; s < n_samples; s++) buffer[s * stride + link.n_rows] = 0;
+        for (int64_t s = 0; s < n_samples; s++) {
+            round_floats(chain->type, buffer + s * stride, link.n_rows);
+            buffer[s * stride + link.n_rows] = 0;
+        }
         from = {buffer, stride};
     }
     return DONE;
@@ -54,16 +59,16 @@ struct Passage {
     const Chain& chain;
     Activations x;
     int64_t n_samples;
-    float* y;  // [sample][feature]
+    Results y;
     bool is_panel;
     int64_t most_rows = 0;  // of a row block
 
-    Passage(const Chain& of, const Activations& from, int64_t samples, float* to)
+    Passage(const Chain& of, const Activations& from, int64_t samples, const Results& to)
         : chain(of),
           x(from),
           n_samples(samples),
           y(to),
-          is_panel(x.feature_major() && x.feature_stride == TILE && n_samples == TILE) {
+          is_panel(x.is_panel_of(TILE, n_samples)) {
         for (int64_t i = 0; i < chain.n_links; i++) most_rows = larger(most_rows, form(i).block_rows);
     }
 
@@ -77,18 +82,17 @@ struct Passage {
 
     // The panel of a tile's inputs, in `room` where it must be made.
     const float* panel(int64_t tile, float* room) const {
-        if (is_panel) return x.at;
-        float* from = x.at + tile * TILE * x.sample_stride;
-        fill_panel({from, x.feature_stride, x.sample_stride}, n_in_tile(tile), n_columns(), room);
+        if (is_panel) return elements<Float32>(x.at);
+        fill_panel(x, tile * TILE, n_in_tile(tile), n_columns(), room);
         return room;
     }
 
     // The row blocks [b0, b1) of a layer for one tile, whose first panel is given.
     void layer(int64_t link, int64_t tile, const float* first, float* between, float* sums, int64_t b0, int64_t b1) const {
-        const int64_t size = floats_between() / 2, n_results = chain.links[link].n_rows;
+        const int64_t size = floats_between() / 2;
         const float* from = link == 0 ? first : between + (link - 1) % 2 * size;
         float* panel = link + 1 == chain.n_links ? nullptr : between + link % 2 * size;
-        const TileOutput to{panel, y + tile * TILE * n_results, n_results};
+        const TileOutput to{panel, y, tile * TILE};
         blocked_tile(form(link), chain.links[link].then(), from, n_in_tile(tile), to, sums, b0, b1);
     }
 };
@@ -126,9 +130,10 @@ static int32_t tile_together(const Passage& of, int64_t tile, float* between, co
 
 // y [sample][feature] for any number of samples x; the layers are blocked. Threads share whole tiles, and work together
 // on each of those that are left. Returns an Outcome.
-EXPORT int32_t pc_chain_of_many(const Chain* chain, float* x, int64_t feature_stride, int64_t sample_stride,
-                                int64_t n_samples, float* y, const Team* team) {
-    const Passage passage(*chain, {x, feature_stride, sample_stride}, n_samples, y);
+EXPORT int32_t pc_chain_of_many(const Chain* chain, const void* x, int64_t feature_stride, int64_t sample_stride,
+                                int64_t n_samples, void* y, const Team* team) {
+    const Results to{y, chain->links[chain->n_links - 1].n_rows, chain->type};
+    const Passage passage(*chain, {x, feature_stride, sample_stride, chain->type}, n_samples, to);
     const int64_t n_tiles = passage.n_tiles(), n_threads = team ? team->n_threads : 1;
     const int64_t n_apart = n_tiles / n_threads * n_threads;
     int32_t outcome = tiles_apart(passage, n_apart, team);

@@ -45,7 +45,7 @@ static int64_t floats_of_sums(const Blocked& m, const Panels& panels) {
 }
 
 // The row blocks [b0, b1) of the tiles [t0, t1).
-static void convolve_tiles(const Blocked& m, Tiles& tiles, const Epilogue& then, float* y, float* sums, int32_t b0,
+static void convolve_tiles(const Blocked& m, Tiles& tiles, const Epilogue& then, void* y, float* sums, int32_t b0,
                            int32_t b1, int64_t t0, int64_t t1) {
     const Panels& panels = tiles.panels;
     const int64_t parts_of_block = panels.parts_of_block();
@@ -64,8 +64,7 @@ static void convolve_tiles(const Blocked& m, Tiles& tiles, const Epilogue& then,
                 for (int32_t i = begin; i < end; i++) {
                     const int32_t first = m.first_row(i);
                     float* at = sums + (first - row) * row_floats;
-                    const Target target = tiles.is_direct ? Target{tiles.output(y, first), panels.g.out_volume(), places}
-                                                          : Target{at, row_floats, places};
+                    const Target target = tiles.is_direct ? tiles.output(y, first) : Target{at, row_floats, places};
                     const bool is_last = b == m.n_column_blocks - 1;
                     const Step step{reinterpret_cast<const char*>(panel), at, first, b == 0, is_last, tiles.plane()};
                     product(m.blocks[int64_t{i} * m.n_column_blocks + b], step, then, target);
@@ -76,17 +75,18 @@ static void convolve_tiles(const Blocked& m, Tiles& tiles, const Epilogue& then,
     }
 }
 
-// y = convolution of x (samples, channels, depth, height, width; contiguous) + bias, then max(0, .) where asked. Threads
-// share whole tiles, and the row blocks of those that are left. Returns an Outcome.
-EXPORT int32_t pc_blocked_convolution(const Blocked* m, const Geometry* geometry, const float* scales, const float* bias,
-                                      int32_t relu, const float* x, float* y, int64_t n_samples, const Team* team) {
+// y = convolution of x (samples, channels, depth, height, width; contiguous) + bias, then max(0, .) where asked, both of a
+// type. Threads share whole tiles, and the row blocks of those that are left. Returns an Outcome.
+EXPORT int32_t pc_blocked_convolution(const Blocked* m, const Geometry* geometry, const float* scales, const void* bias,
+                                      int32_t bias_type, int32_t relu, int32_t type, const void* x, void* y,
+                                      int64_t n_samples, const Team* team) {
     const Panels panels(*geometry, Form::of(m->form));
-    const Epilogue then{scales, bias, relu != 0};
+    const Epilogue then{scales, bias, bias_type, relu != 0};
     const int64_t n_tiles = panels.n_tiles(n_samples), n_threads = team ? team->n_threads : 1;
     const int64_t n_apart = n_tiles / n_threads * n_threads, n_blocks = m->n_row_blocks;
     auto shared = [&](int64_t n_parts, auto task) {
         return share(team, n_parts, [&](auto take) {
-            Tiles tiles(panels, n_samples, x);
+            Tiles tiles(panels, n_samples, x, type);
             const Scratch<float> sums(floats_of_sums(*m, panels));
             if (!tiles.has_memory() || !sums.at) return NO_MEMORY;
             take([&](int64_t begin, int64_t end) { task(begin, end, tiles, sums.at); });

@@ -17,21 +17,18 @@ EXPORT int32_t pc_block_linear(const Matrix* m, int32_t block_rows, Packed* pack
     return pack_blocked(*m, m->n_rows, block_rows, LINEAR_COLUMNS, offsets, packed);
 }
 
-// The features of n samples, up to TILE, in a panel. What is behind the last sample is zero up to a whole vector.
-static void fill_panel(const Activations& x, int64_t n, int64_t n_features, float* panel) {
+// The features of n samples from s on, up to TILE, in a panel. What is behind the last is zero up to a whole vector.
+static void fill_panel(const Activations& x, int64_t s, int64_t n, int64_t n_features, float* panel) {
     if (n % LANES)
         for (int64_t f = 0; f < n_features; f++) store(panel + f * TILE + n / LANES * LANES, Floats{});
-    if (x.feature_major())
-        for (int64_t f = 0; f < n_features; f++) copy_floats(x.at + f * x.feature_stride, n, panel + f * TILE);
-    else
-        transpose(x.at, x.sample_stride, n, n_features, panel, TILE);
+    x.copy(s, n, 0, n_features, panel, TILE);
 }
 
-// Where the results of a tile go: to the panel of a layer that follows, or to samples.
+// Where the results of a tile go: to the panel of a layer that follows, rounded as if they had been stored, or to y.
 struct TileOutput {
-    float* panel;        // of the tile: [feature][TILE], or null
-    float* y;            // of the tile's first sample: [sample][feature]
-    int64_t n_features;  // there
+    float* panel;  // of the tile: [feature][TILE], or null
+    Results y;
+    int64_t first_sample;  // of the tile
 };
 
 // The row blocks [b0, b1) of a matrix times the panel of one tile of n samples. `sums` has room for those of a row block.
@@ -49,6 +46,7 @@ static void blocked_tile(const Blocked& m, const Epilogue& then, const float* pa
             const Step step{inputs, sums, row, b == 0, b == m.n_column_blocks - 1};
             product(m.blocks[int64_t{i} * m.n_column_blocks + b], step, then, target);
         }
-        if (!to.panel) transpose(sums, n_vectors * LANES, n_rows, n, to.y + row, to.n_features);
+        if (to.panel) round_floats(to.y.type, to.panel + int64_t{row} * TILE, int64_t{n_rows} * TILE);
+        else to.y.store_turned(sums, n_vectors * LANES, row, n_rows, to.first_sample, n);
     }
 }

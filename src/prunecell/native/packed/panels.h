@@ -165,17 +165,20 @@ struct Tiles {
         return panel.at;
     }
 
-    // Where the first of a tile's outputs of a channel is in the output.
-    int64_t output(int64_t row) const {
-        return (first.sample * g.out_channels + row) * g.out_volume() + g.position(first.d, first.h, first.w);
+    // Where a tile's outputs of the channels from `row` on go, if it is direct.
+    Target output(void* y, int64_t row) const {
+        const int64_t at = (first.sample * g.out_channels + row) * g.out_volume() + g.position(first.d, first.h, first.w);
+        return with_activation_type(segments.type, [&](auto type) {
+            return Target{elements<decltype(type)>(y) + at, g.out_volume(), places, segments.type};
+        });
     }
 
     // Copies rows of sums [row][vector], from `row` on, where vectors go to several samples.
-    void store_sums(const float* sums, int32_t row, int32_t n_rows, void* y, int32_t type) const {
+    void store_sums(const float* sums, int32_t row, int32_t n_rows, void* y) const {
         const int64_t volume = g.out_volume();
         const int64_t s = first.sample * volume + g.position(first.d, first.h, first.w);
         const int64_t n = smaller(n_vectors * LANES, n_samples * volume - s);
-        with_activation_type(type, [&](auto of) {
+        with_activation_type(segments.type, [&](auto of) {
             using Type = decltype(of);
             for (int64_t i = 0, n_here; i < n; i += n_here) {
                 const int64_t sample = (s + i) / volume, at = (s + i) % volume;
