@@ -16,7 +16,6 @@ from prunecell.sparse.multiply import FEW, packed_for, threads_for
 from prunecell.sparse.packed import Form, check_outcome
 from prunecell.sparse.ready import Layer, Ready, address_of, can_be_packed, takes
 
-
 _Key = tuple[bool, int, int]
 """Whether for few samples or many; the number of threads; the code of the dtype of inputs and outputs."""
 

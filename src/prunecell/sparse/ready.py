@@ -8,7 +8,6 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from prunecell import native

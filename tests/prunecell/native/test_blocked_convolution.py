@@ -219,7 +219,7 @@ def test_a_number_that_is_not_finite_reaches_what_reads_it(library, for_every):
 def test_a_packed_matrix_fits_other_sizes_of_the_same_form(library, for_every):
     def law(name, sizes):
         case = Case(name)
-        with case.packed(library, form := case.form(library)) as packed:
+        with case.packed(library, case.form(library)) as packed:
             for size, n_samples in sizes:
                 other = Case(name, size=size, n_samples=n_samples)
                 y = other.convolve(library, packed)

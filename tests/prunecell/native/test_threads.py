@@ -61,9 +61,7 @@ def test_many_callers_at_once():
     wrong = []
 
     def call(n_rows):
-        for _ in range(50):
-            if not is_right(n_rows, rounded(n_rows, native.team(3))):
-                wrong.append(n_rows)
+        wrong.extend(n_rows for _ in range(50) if not is_right(n_rows, rounded(n_rows, native.team(3))))
 
     callers = [threading.Thread(target=call, args=(n_rows,)) for n_rows in range(3, 11)]
     for caller in callers:
@@ -87,24 +85,21 @@ CODE = """if True:
     from prunecell.sparse.compress import compress
     from prunecell.sparse.layers import SparseLinear
     torch.set_num_threads(2)
-    weight, x = torch.randn(700, 500), torch.randn({n_samples}, 500)
-    layer = SparseLinear(compress(weight), None)
+    layer = SparseLinear(compress(torch.randn(700, 500)), None)
+    inputs = [torch.randn(n_samples, 500) for n_samples in (1, 64, 200)]
     with torch.inference_mode():
-        expected = layer(x)
-        x @ weight.t()  # torch's threads are there now
+        expected = [bytes(layer(x).untyped_storage()) for x in inputs]
+        torch.randn(700, 500) @ torch.randn(500, 700)  # torch's threads are there now
         {fork}
-        ends_well = bytes(layer(x).untyped_storage()) == bytes(expected.untyped_storage())
-        os._exit(7 if ends_well else 1)
+        os._exit(7 if [bytes(layer(x).untyped_storage()) for x in inputs] == expected else 1)
 """
 FORK = "if child := os.fork(): sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
 
 
-@pytest.mark.parametrize("n_samples", [1, 64, 200])
 @pytest.mark.parametrize(
     ("fork", "environment"), [(FORK, {}), ("", {"OMP_THREAD_LIMIT": "1"}), ("", {"OMP_DYNAMIC": "1"})]
 )
-def test_a_forked_process_and_one_of_few_threads_compute_too(n_samples, fork, environment):
-    code = CODE.format(n_samples=n_samples, fork=fork)
-    command = [sys.executable, "-W", "ignore", "-c", code]
+def test_a_forked_process_and_one_of_few_threads_compute_too(fork, environment):
+    command = [sys.executable, "-W", "ignore", "-c", CODE.format(fork=fork)]
     done = subprocess.run(command, timeout=60, env=os.environ | environment, check=False)
     assert done.returncode == 7

@@ -41,10 +41,10 @@ def test_few_checks_are_remembered(monkeypatch):
 @pytest.mark.parametrize(
     ("bias", "fact"),
     [
-        (torch.zeros(9), "bias must be 10 float32 in a row"),
-        (torch.zeros(20)[::2], "bias must be 10 float32 in a row"),
-        (torch.zeros(10, 1), "bias must be 10 float32 in a row"),
-        (torch.zeros(10).double(), r"bias must be float32, not torch\.float64"),
+        (torch.zeros(9), "bias must be 10 numbers in a row"),
+        (torch.zeros(20)[::2], "bias must be 10 numbers in a row"),
+        (torch.zeros(10, 1), "bias must be 10 numbers in a row"),
+        (torch.zeros(10).double(), r"bias must be float32 or bfloat16 or float16, not torch\.float64"),
         (torch.zeros(10, device="meta"), "bias is on meta, the sparse matrix on cpu: move one of them"),
     ],
 )

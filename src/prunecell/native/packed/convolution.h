@@ -1,6 +1,7 @@
 // Convolutions: a blocked matrix times panels that are copied just before their use.
 #pragma once
 
+#include "../team.h"
 #include "panels.h"
 
 // The form of the panels that is fastest for a convolution of so many samples with a matrix of so many entries.
