@@ -78,7 +78,8 @@ class Convolution(NamedTuple):
         """Compute it from the matrix as it is stored, bounded on the way.
 
         Args:
-            x, y: input and output.
+            x: the input, contiguous.
+            y: the output, contiguous, of its dtype.
             relu: whether max(0, .) is taken.
 
         Raises:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from prunecell import native
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.inputs import code_of
 from prunecell.sparse.matrix import as_argument, decompress, what_is_wrong
 from prunecell.sparse.values import VALUES
 
@@ -138,16 +139,17 @@ class Case:
     def convolve(self, library, packed, *, x=None, relu=False, team=None):
         """All outputs."""
         x, scales = self.x if x is None else x, self.matrix.scales
-        y = torch.full(self.shape, torch.nan)
+        y = x.new_full(self.shape, torch.nan)
         outcome = library.pc_blocked_convolution(
             *(
                 packed.at,
                 self.geometry.address,
                 None if scales is None else scales.data_ptr(),
                 self.bias.data_ptr(),
+                code_of(self.bias),
                 relu,
             ),
-            *(x.data_ptr(), y.data_ptr(), len(x), team and team.address),
+            *(code_of(x), x.data_ptr(), y.data_ptr(), len(x), team and team.address),
         )
         assert outcome == 0
         return y
@@ -182,6 +184,19 @@ def test_every_form_gives_the_same_bits(library, for_every):
         y = case.convolved(library, case.form(library))
         for form in case.forms():
             assert torch.equal(case.convolved(library, form), y), hex(form)
+
+    for_every(law, CASES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_convolved_as_floats_and_rounded_once(library, for_every, dtype):
+    def law(name):
+        case = Case(name)
+        case.bias = case.bias.to(dtype)
+        x = case.x.to(dtype)
+        for form in {case.form(library), *list(case.forms())[::3]}:
+            y = case.convolved(library, form, x=x, relu=True)
+            assert torch.equal(y, case.convolved(library, form, x=x.float(), relu=True).to(dtype)), hex(form)
 
     for_every(law, CASES)
 

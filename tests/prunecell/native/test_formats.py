@@ -1,11 +1,14 @@
 """The traits of the compiled kernels, every stored format with every value type, against their Python twins."""
 
+import itertools
+
 import pytest
 import torch
 
 from prunecell import native
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS
+from prunecell.sparse.inputs import code_of
 from prunecell.sparse.matrix import as_argument, decompress, what_is_wrong
 from prunecell.sparse.values import VALUES
 
@@ -40,10 +43,10 @@ def found_wrong(library, matrix):
 def product(library, matrix, inputs):
     """Inputs (n_samples, n_columns) times the transposed matrix."""
     n_samples, argument = len(inputs), as_argument(matrix)
-    outputs = torch.full((n_samples, matrix.n_rows), torch.nan)
+    outputs = inputs.new_full((n_samples, matrix.n_rows), torch.nan)
     failed = library.pc_linear(
-        *(argument.address, None, 0),
-        *(inputs.data_ptr(), 1, matrix.n_columns, n_samples),
+        *(argument.address, None, 0, 0),
+        *(code_of(inputs), inputs.data_ptr(), 1, matrix.n_columns, n_samples),
         *(outputs.data_ptr(), None),
     )
     assert not failed
@@ -55,6 +58,15 @@ def test_decoding_gives_what_the_twin_decodes(library, format, values):  # noqa:
     for matrix in matrices(format, values):
         inputs = torch.eye(max(2, matrix.n_columns), matrix.n_columns)
         assert torch.equal(product(library, matrix, inputs)[: matrix.n_columns].T, decompress(matrix))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_multiplied_as_floats_and_rounded_once(library, format, values, dtype):  # noqa: A002
+    generator = torch.Generator().manual_seed(0)
+    for matrix, n_samples in itertools.product(matrices(format, values), (1, 2, 5, 16, 67)):
+        inputs = torch.randn(n_samples, matrix.n_columns, generator=generator).to(dtype)
+        rounded = product(library, matrix, inputs.float()).to(dtype)
+        assert torch.equal(product(library, matrix, inputs), rounded)
 
 
 def test_the_product_with_one_vector_reads_what_the_twin_decodes(library, format, values):  # noqa: A002
