@@ -16,9 +16,7 @@ INLINE typename Type::Stored* elements(void* at) {
 
 template <class Type>
 INLINE float element(const void* at, int64_t i) {
-    const auto* from = elements<Type>(at) + i;
-    if constexpr (Type::IS_FLOAT) return *from;
-    else return Type::load(Padded<typename Type::Stored>(from, 1).at)[0];
+    return Type::one(elements<Type>(at)[i]);
 }
 
 // n neighbours as floats.

@@ -108,11 +108,13 @@ typedef uint16_t Shorts VECTOR(uint16_t, LANES);
 typedef int16_t SignedShorts VECTOR(int16_t, LANES);
 typedef uint8_t Bytes VECTOR(uint8_t, LANES);
 typedef int8_t Chars VECTOR(int8_t, LANES);
-INLINE Ints widen(const uint16_t* v) { return __builtin_convertvector(load<Shorts>(v), Ints); }
 #if defined(__AVX512F__)
+INLINE Ints widen(const uint16_t* v) { return same_bits<Ints>(_mm512_maskz_cvtepu16_epi32(0xffff, load<__m256i>(v))); }
 INLINE Ints widen(const uint8_t* v) { return same_bits<Ints>(_mm512_maskz_cvtepu8_epi32(0xffff, load<__m128i>(v))); }
 INLINE Ints widen(const int8_t* v) { return same_bits<Ints>(_mm512_maskz_cvtepi8_epi32(0xffff, load<__m128i>(v))); }
 #else
+INLINE Ints widen(const uint16_t* v) { return __builtin_convertvector(load<Shorts>(v), Ints); }
+
 // Bytes are widened in two steps, each of which is one instruction; GCC does one large step byte by byte.
 INLINE Ints widen(const uint8_t* v) {
     return __builtin_convertvector(__builtin_convertvector(load<Bytes>(v), Shorts), Ints);
@@ -141,7 +143,27 @@ INLINE Floats from_halves(const uint16_t* v) {
 // LANES bfloat16 numbers, given by their bits, as floats: they are the upper halves of these.
 INLINE Floats from_bfloats(const uint16_t* v) { return same_bits<Floats>(same_bits<Words>(widen(v)) << 16); }
 
+// One of each.
+INLINE float from_half(uint16_t v) {
+#if defined(__F16C__)
+    return _cvtsh_ss(v);
+#else
+    uint16_t lanes[LANES] = {v};
+    return from_halves(lanes)[0];
+#endif
+}
+
+INLINE float from_bfloat(uint16_t v) { return same_bits<float>(static_cast<uint32_t>(v) << 16); }
+
 typedef uint16_t Halves VECTOR(uint16_t, LANES);
+
+INLINE Halves narrow(Words v) {
+#if defined(__AVX512F__)
+    return same_bits<Halves>(_mm512_maskz_cvtepi32_epi16(0xffff, same_bits<__m512i>(v)));
+#else
+    return __builtin_convertvector(v, Halves);
+#endif
+}
 
 // Floats as the nearest half precision or bfloat16 numbers, of two as near the even one, given by their bits. NaN stays
 // NaN.
@@ -160,14 +182,14 @@ INLINE Halves to_halves(Floats v) {
     const Words rounded = same_bits<Words>(same_bits<Floats>((place >> 1) + 0x07800000u) + value);
     const Words half = (rounded >> 13 & 0x7c00u) + (rounded & 0x0fffu);
     const Words nan = 0x7e00u | (bits >> 13 & 0x1ffu);
-    return __builtin_convertvector(sign >> 16 | (magnitude > 0x7f800000u ? nan : half), Halves);
+    return narrow(sign >> 16 | (magnitude > 0x7f800000u ? nan : half));
 #endif
 }
 
 INLINE Halves to_bfloats(Floats v) {
     const Words bits = same_bits<Words>(v), magnitude = bits & 0x7fffffffu;
     const Words rounded = bits + 0x7fffu + (bits >> 16 & 1u), nan = bits | 0x400000u;
-    return __builtin_convertvector((magnitude > 0x7f800000u ? nan : rounded) >> 16, Halves);
+    return narrow((magnitude > 0x7f800000u ? nan : rounded) >> 16);
 }
 
 // Eight lanes in another order, where the compiler has an instruction for it; else CAN_SHUFFLE is false.

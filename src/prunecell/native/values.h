@@ -2,7 +2,8 @@
 //
 //   Stored    the type of a value in memory
 //   IS_FLOAT  whether the product can read stored values as they are
-//   load      LANES stored values as floats
+//   one       a stored value as a float
+//   load      LANES of them
 //
 // Activations have one of these types too, but int8. So of the others each has:
 //
@@ -17,6 +18,7 @@ enum ValueType : int32_t { FLOAT32 = 0, FLOAT16 = 1, INT8 = 2, BFLOAT16 = 3 };
 struct Float32 {
     using Stored = float;
     static constexpr bool IS_FLOAT = true;
+    static INLINED float one(Stored value) { return value; }
     static INLINED Floats load(const Stored* from) { return ::load<Floats>(from); }
     static INLINED void store(Stored* to, Floats value) { ::store(to, value); }
     static INLINED void store_first(Stored* to, Floats value, int n) { ::store_first(to, value, n); }
@@ -25,6 +27,7 @@ struct Float32 {
 struct Float16 {
     using Stored = uint16_t;  // the bits of an IEEE half precision number
     static constexpr bool IS_FLOAT = false;
+    static INLINED float one(Stored value) { return from_half(value); }
     static INLINED Floats load(const Stored* from) { return from_halves(from); }
     static INLINED void store(Stored* to, Floats value) { ::store(to, to_halves(value)); }
     static INLINED void store_first(Stored* to, Floats value, int n) { ::store_first(to, to_halves(value), n); }
@@ -33,6 +36,7 @@ struct Float16 {
 struct BFloat16 {
     using Stored = uint16_t;  // the bits of the upper half of a float
     static constexpr bool IS_FLOAT = false;
+    static INLINED float one(Stored value) { return from_bfloat(value); }
     static INLINED Floats load(const Stored* from) { return from_bfloats(from); }
     static INLINED void store(Stored* to, Floats value) { ::store(to, to_bfloats(value)); }
     static INLINED void store_first(Stored* to, Floats value, int n) { ::store_first(to, to_bfloats(value), n); }
@@ -41,6 +45,7 @@ struct BFloat16 {
 struct Int8 {
     using Stored = int8_t;
     static constexpr bool IS_FLOAT = false;
+    static INLINED float one(Stored value) { return value; }
     static INLINED Floats load(const Stored* from) { return __builtin_convertvector(widen(from), Floats); }
 };
 
