@@ -14,6 +14,8 @@ REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 COMPUTED = (torch.float32, torch.bfloat16, torch.float16)
 """The dtypes of inputs and of a bias that an operator takes, and of weights that become sparse."""
 
+HALVES = COMPUTED[1:]
+
 _CODES = {dtype: VALUES_OF[dtype].code for dtype in COMPUTED}
 
 

@@ -248,6 +248,11 @@ class SparseLinear(SparseMatrix):
         y = sparse_linear(_operand(x, dtype), *self.parts, self._parameters["bias"], relu)
         return y if y.dtype is dtype else y.to(dtype)
 
+    def in_float32(self, x: Tensor) -> Tensor:
+        """(samples, in_features) -> (samples, out_features), both float32, whatever the dtype of the layer is."""
+        relu = False
+        return sparse_linear(x, *self.parts, self._parameters["bias"], relu)
+
 
 class SparseConvolution(SparseMatrix):
     """`nn.Conv1d`, `2d` or `3d` with a compressed weight; the options are those of the dense layer.

@@ -44,13 +44,18 @@ def why_not_plain(layer: nn.Module, kind: type[nn.Module], fresh: Callable[[Any]
         return "it is parametrized"
     if reason := _of_class(layer, kind):
         return reason
-    if any("hooks" in name and value for name, value in vars(layer).items()):
+    if has_hooks(layer):
         return "it has hooks"
     try:
         like = fresh(layer)
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return "its options make no layer"
     return _of_attributes(layer, like) or _of_parameters(layer, like)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether calling a module does more than its forward."""
+    return any("hooks" in name and value for name, value in vars(module).items())
 
 
 def _of_class(layer: nn.Module, kind: type[nn.Module]) -> str:

@@ -1,5 +1,6 @@
 """nn.LSTM with compressed weights."""
 
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -9,9 +10,14 @@ from torch.nn.utils.rnn import PackedSequence
 
 from prunecell.errors import OptionError
 from prunecell.sparse.dense_weight import refuse_to_set
-from prunecell.sparse.inputs import check_features
+from prunecell.sparse.inputs import HALVES, check_features, may_autocast
+from prunecell.sparse.layers import SparseLinear
+from prunecell.sparse.plain import has_hooks
 
 State = tuple[Tensor, Tensor]
+
+Products = Mapping[str, Callable[[Tensor], Tensor]]
+"""The name of each weight -> what multiplies by it."""
 
 
 class SparseLSTM(nn.Module):
@@ -104,14 +110,25 @@ class SparseLSTM(nn.Module):
         super().__setattr__(name, value)
 
     def _packed(self, data: Tensor, sizes: list[int], state: State | None) -> tuple[Tensor, State]:
-        """Run over steps that lie one after the other in `data`, the first with sizes[0] samples, then never more."""
+        """Run over steps that lie one after the other in `data`, the first with sizes[0] samples, then never more.
+
+        What is computed of halves is float32 from the first product to the last, and is rounded once.
+        """
+        dtype, matrices = data.dtype, dict(self.matrices.items())
+        if dtype in HALVES and not may_autocast():
+            products = {name: _in_float32(layer, dtype) for name, layer in matrices.items()}
+            y, last = self._layers(products, data.float(), sizes, state and (state[0].float(), state[1].float()))
+            return y.to(dtype), (last[0].to(dtype), last[1].to(dtype))
+        return self._layers(matrices, data, sizes, state)
+
+    def _layers(self, products: Products, data: Tensor, sizes: list[int], state: State | None) -> tuple[Tensor, State]:
         directions = ["", "_reverse"] if self.bidirectional else [""]
         hidden, cells = [], []
         for layer in range(self.num_layers):
             outputs = []
             for i, direction in enumerate(directions):
                 first = state and tuple(s[layer * len(directions) + i] for s in state)
-                y, h, c = self._direction(data, sizes, first, f"_l{layer}{direction}")
+                y, h, c = self._direction(products, data, sizes, first, f"_l{layer}{direction}")
                 outputs.append(y)
                 hidden.append(h)
                 cells.append(c)
@@ -121,11 +138,10 @@ class SparseLSTM(nn.Module):
         return data, (torch.stack(hidden), torch.stack(cells))
 
     def _direction(
-        self, data: Tensor, sizes: list[int], first: tuple[Tensor, ...] | None, suffix: str
+        self, products: Products, data: Tensor, sizes: list[int], first: tuple[Tensor, ...] | None, suffix: str
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One layer in one direction: its outputs in the order of `data`, its last hidden values and cells."""
-        matrices = self.matrices
-        gates_of_inputs = matrices[f"weight_ih{suffix}"](data)
+        gates_of_inputs = products[f"weight_ih{suffix}"](data)
         if first is None:
             hidden = data.new_zeros(sizes[0], self.proj_size or self.hidden_size)
             cell = data.new_zeros(sizes[0], self.hidden_size)
@@ -136,12 +152,24 @@ class SparseLSTM(nn.Module):
         times = range(len(sizes) - 1, -1, -1) if suffix.endswith("reverse") else range(len(sizes))
         for time in times:
             n = sizes[time]
-            gates = gates_of_inputs[ends[time] - n : ends[time]] + matrices[f"weight_hh{suffix}"](hidden[:n])
+            gates = gates_of_inputs[ends[time] - n : ends[time]] + products[f"weight_hh{suffix}"](hidden[:n])
             i, f, g, o = gates.chunk(4, 1)
             now = f.sigmoid() * cell[:n] + i.sigmoid() * g.tanh()
             out = o.sigmoid() * now.tanh()
             if self.proj_size:
-                out = matrices[f"weight_hr{suffix}"](out)
+                out = products[f"weight_hr{suffix}"](out)
             hidden, cell = torch.cat([out, hidden[n:]]), torch.cat([now, cell[n:]])
             outputs[time] = out
         return torch.cat(outputs), hidden, cell
+
+
+def _in_float32(layer: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """What multiplies float32 numbers by the matrix of a layer of halves; the result of a dense layer is rounded."""
+    if isinstance(layer, SparseLinear) and layer.dtype is dtype and not has_hooks(layer):
+        return layer.in_float32
+
+    def through_halves(x: Tensor) -> Tensor:
+        y: Tensor = layer(x.to(dtype))
+        return y.float()
+
+    return through_halves
