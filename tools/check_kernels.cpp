@@ -53,6 +53,25 @@ struct Sparse {
     }
 };
 
+// What a kernel makes of numbers of a type: the same as of these floats, rounded once. run(type, x, y) calls it.
+template <class Type, class Run>
+void check_type(const char* what, int32_t type, const std::vector<float>& x, size_t n_results, Run run) {
+    std::vector<typename Type::Stored> narrow(x.size()), y(n_results), rounded(n_results);
+    std::vector<float> wide(x.size()), of_wide(n_results);
+    copy_from_floats<Type>(x.data(), x.size(), narrow.data());
+    copy_as_floats<Type>(narrow.data(), x.size(), wide.data());
+    if (run(type, narrow.data(), y.data()) || run(FLOAT32, wide.data(), of_wide.data())) n_failed++;
+    copy_from_floats<Type>(of_wide.data(), n_results, rounded.data());
+    n_failed += y != rounded;
+    if (y != rounded) printf("%s, type %d: not what floats give\n", what, type);
+}
+
+template <class Run>
+void check_types(const char* what, const std::vector<float>& x, size_t n_results, Run run) {
+    check_type<Float16>(what, FLOAT16, x, n_results, run);
+    check_type<BFloat16>(what, BFLOAT16, x, n_results, run);
+}
+
 std::vector<float> random_floats(size_t n) {
     std::vector<float> v(n);
     for (float& x : v) x = static_cast<float>(2 * uniform() - 1);
@@ -74,18 +93,26 @@ void check_linear(int32_t n_rows, int32_t n_columns, int64_t n_samples, double d
     snprintf(name, sizeof name, "linear %d x %d, %d samples, density %g", n_rows, n_columns, (int)n_samples, density);
     for (const Team* team : {(const Team*)nullptr, &TEAM}) {
         std::fill(y.begin(), y.end(), NAN);
-        if (pc_linear(&m, bias.data(), 1, x.data(), 1, n_columns, n_samples, y.data(), team)) n_failed++;
+        auto run = [&](int32_t type, const void* from, void* to) {
+            return pc_linear(&m, bias.data(), FLOAT32, 1, type, from, 1, n_columns, n_samples, to, team);
+        };
+        if (run(FLOAT32, x.data(), y.data())) n_failed++;
         compare(name, y, expected);
+        check_types(name, x, y.size(), run);
     }
     Packed packed{};
     if (n_samples <= MOST_SAMPLES ? pc_slice(&m, &packed) : pc_block_linear(&m, 40, &packed)) n_failed++;
-    const Link link{packed.at, nullptr, bias.data(), n_columns, n_rows, 1};
-    const Chain chain{&link, 1};
+    const Link link{packed.at, nullptr, bias.data(), FLOAT32, 1, n_columns, n_rows};
     auto* kernel = n_samples <= MOST_SAMPLES ? pc_chain_of_few : pc_chain_of_many;
     for (const Team* team : {(const Team*)nullptr, &TEAM}) {
         std::fill(y.begin(), y.end(), NAN);
-        if (kernel(&chain, x.data(), 1, n_columns, n_samples, y.data(), team)) n_failed++;
+        auto run = [&](int32_t type, const void* from, void* to) {
+            const Chain chain{&link, 1, type};
+            return kernel(&chain, from, 1, n_columns, n_samples, to, team);
+        };
+        if (run(FLOAT32, x.data(), y.data())) n_failed++;
         compare(name, y, expected);
+        check_types(name, x, y.size(), run);
     }
     pc_release(packed.at);
 }
@@ -118,8 +145,12 @@ void check_convolution(int32_t channels, int32_t out, int32_t size, int32_t kern
              groups);
     for (const Team* team : {(const Team*)nullptr, &TEAM}) {
         std::fill(y.begin(), y.end(), NAN);
-        if (pc_convolution(&m, bias.data(), 0, &g, x.data(), y.data(), n_samples, team)) n_failed++;
+        auto run = [&](int32_t type, const void* from, void* to) {
+            return pc_convolution(&m, bias.data(), FLOAT32, 0, &g, type, from, to, n_samples, team);
+        };
+        if (run(FLOAT32, x.data(), y.data())) n_failed++;
         compare(name, y, expected);
+        check_types(name, x, y.size(), run);
     }
     const int32_t form = pc_convolution_form(&g, n_samples, m.n_entries);
     Packed packed{};
@@ -127,8 +158,12 @@ void check_convolution(int32_t channels, int32_t out, int32_t size, int32_t kern
     const auto* blocked = static_cast<const Blocked*>(packed.at);
     for (const Team* team : {(const Team*)nullptr, &TEAM}) {
         std::fill(y.begin(), y.end(), NAN);
-        if (pc_blocked_convolution(blocked, &g, nullptr, bias.data(), 0, x.data(), y.data(), n_samples, team)) n_failed++;
+        auto run = [&](int32_t type, const void* from, void* to) {
+            return pc_blocked_convolution(blocked, &g, nullptr, bias.data(), FLOAT32, 0, type, from, to, n_samples, team);
+        };
+        if (run(FLOAT32, x.data(), y.data())) n_failed++;
         compare(name, y, expected);
+        check_types(name, x, y.size(), run);
     }
     pc_release(packed.at);
 }

@@ -38,6 +38,7 @@ TESTS = [
             "sparse/test_convolution_op",
             "sparse/test_formats",
             "sparse/test_damage",
+            "sparse/test_halves",
             "sparse/test_chain",
             "sparse/test_packed",
         ),

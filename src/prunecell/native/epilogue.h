@@ -1,7 +1,7 @@
 // What happens to a sum before it is stored.
 #pragma once
 
-#include "activations.h"
+#include "operands.h"
 
 // sum * scale of the row + bias of the row, then max(0, .) where asked.
 struct Epilogue {

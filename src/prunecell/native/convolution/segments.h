@@ -1,7 +1,7 @@
 // Copies of a picture's rows: what every channel of a tile has in common is found once.
 #pragma once
 
-#include "../activations.h"
+#include "../operands.h"
 #include "../scratch.h"
 #include "geometry.h"
 

@@ -1,7 +1,7 @@
 // A block times the panel of its columns.
 #pragma once
 
-#include "../activations.h"
+#include "../operands.h"
 #include "../epilogue.h"
 #include "blocked.h"
 
