@@ -2,12 +2,12 @@
 
     python benchmarks/runtime_speed.py [WORD ...]
 
-Tables of layers, of a sweep over sparsities, of whole models, and of threads; with words, only the rows whose name has
-one of them ("sweep" or "threads" stands before the names in these tables). Everything takes turns in one process, on
-one thread and one core but for the table of threads; times are medians of calls after others of the same task, when
-caches are hot. "cold": a layer inside a model of so many, one after the other, that its weights are in no cache when
-its turn comes. A ratio is the time of the fastest dense float32 over the sparse one's, copies included. "asked" is what
-the project wants to reach. OpenVINO runs where it is installed.
+Tables of layers, of layers of bfloat16, of a sweep over sparsities, of whole models, and of threads; with words, only
+the rows whose name has one of them ("bfloat16", "sweep" or "threads" stands before the names in these tables).
+Everything takes turns in one process, on one thread and one core but for the table of threads; times are medians of
+calls after others of the same task, when caches are hot. "cold": a layer inside a model of so many, one after the
+other, that its weights are in no cache when its turn comes. A ratio is the time of the fastest dense float32 over the
+sparse one's, copies included. "asked" is what the project wants to reach. OpenVINO runs where it is installed.
 
 "limit" is what the machine allows: for many samples the entries of the matrix at the rate of a small matrix whose
 inputs stay in the first-level cache; for one sample the same for a small vector; cold, at least the bytes of the packed
@@ -77,6 +77,18 @@ LAYERS = {
     "conv 1x1 256-1024, 14x14": Row(
         make=conv(256, 1024, 1), x=(1, 256, 14, 14), asked=(5, 7.8), deepsparse=3.0, rounds=150
     ),
+}
+HALVES = {
+    "linear 4096, batch 1, cold": Row(make=linear(4096), x=(1, 4096), asked=(4.5, 0), n_layers=16, rounds=15),
+    "linear 4096, batch 16, cold": Row(make=linear(4096), x=(16, 4096), asked=(3.8, 0), n_layers=16, rounds=10),
+    "linear 4096, batch 64, cold": Row(make=linear(4096), x=(64, 4096), asked=(3, 0), n_layers=16, rounds=6),
+    "linear 4096, batch 1": Row(make=linear(4096), x=(1, 4096)),
+    "linear 4096, batch 16": Row(make=linear(4096), x=(16, 4096), rounds=30),
+    "linear 4096, batch 64": Row(make=linear(4096), x=(64, 4096), rounds=15),
+    "linear 1024, batch 1": Row(make=linear(1024), x=(1, 1024), rounds=300),
+    "linear 1024, batch 64": Row(make=linear(1024), x=(64, 1024), rounds=100),
+    "conv 3x3 128-128, 28x28": Row(make=conv(128, 128, 3), x=(1, 128, 28, 28), rounds=60),
+    "conv 1x1 256-1024, 14x14": Row(make=conv(256, 1024, 1), x=(1, 256, 14, 14), rounds=100),
 }
 SWEEP = {
     **{f"linear {n}, batch {b}": (linear(n), (b, n)) for n in (256, 1024, 2048) for b in (1, 16, 128)},
@@ -152,7 +164,7 @@ def sparse_of(layer: nn.Module) -> nn.Module:
     matrix = compress(layer.get_parameter("weight"))
     if isinstance(layer, nn.Conv2d):
         return SparseConvolution(matrix, layer.bias, layer)
-    return SparseLinear(matrix, layer.get_parameter("bias"))
+    return SparseLinear(matrix, layer.get_parameter("bias"), dtype=layer.get_parameter("weight").dtype)
 
 
 def in_a_row(layers: list[nn.Module], kind: type[nn.Sequential] = nn.Sequential) -> nn.Module:
@@ -251,6 +263,29 @@ def layer_table(rows: Mapping[str, Row]) -> None:
         over_half = " / ".join(f"{times['bf16'] / time:.1f}" for time in sparse)
         limit = " / ".join(f"{limits.seconds(row, sparsity) * 1e6:.0f}" for sparsity in SPARSITIES)
         print(f"{name:28}{cells}   {limit:13}{ratios:13}{asked:13}{over_half:17}{row.deepsparse or ''}", flush=True)
+
+
+def half_table(rows: Mapping[str, Row]) -> None:
+    """Layers of bfloat16, of which the weights are the same where there are several: each is in memory of its own."""
+    heads = "".join(f"{head:>12}" for head in ("torch, fp32", "torch, bf16", "90 %", "95 %"))
+    print(f"\n{'microseconds, bfloat16':28}{heads}   {'over torch':13}asked at 90 %")
+    for name, row in rows.items():
+        layer, x = row.make().eval(), torch.randn(row.x)
+        half, half_x = copy.deepcopy(layer).bfloat16(), x.bfloat16()
+        dense = {"fp32": (layer, x), "bf16": (half, half_x)}
+        tasks = {rival: calling(in_a_row(copies(of, row.n_layers)), given) for rival, (of, given) in dense.items()}
+        for sparsity in SPARSITIES:
+            sparse = sparse_of(thinned(copy.deepcopy(layer), sparsity).bfloat16())
+            tasks[f"{sparsity}"] = calling(in_a_row(copies(sparse, row.n_layers), SparseSequential), half_x)
+        with torch.inference_mode():
+            times = interleaved(tasks, row.rounds, **HOT)
+        cells = "".join(f"{time / row.n_layers * 1e6:12.0f}" for time in times.values())
+        ratios = " / ".join(f"{times['bf16'] / times[f'{sparsity}']:.1f}" for sparsity in SPARSITIES)
+        print(f"{name:28}{cells}   {ratios:13}{row.asked[0] or ''}", flush=True)
+
+
+def copies(layer: nn.Module, n: int) -> list[nn.Module]:
+    return [layer, *(copy.deepcopy(layer) for _ in range(n - 1))]
 
 
 def sweep_table(rows: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]) -> None:
@@ -403,6 +438,7 @@ def main(words: list[str]) -> None:
 
     with one_core():
         show(layer_table, LAYERS)
+        show(half_table, HALVES, "bfloat16 ")
         show(sweep_table, SWEEP, "sweep ")
         show(model_table, MODELS)
     show(thread_table, {name: LAYERS[name] for name in THREADS}, "threads ")
