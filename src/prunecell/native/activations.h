@@ -60,7 +60,7 @@ INLINE void with_activation(int32_t activation, float slope, Task task) {
         case RELU: return task([](Floats x) INLINED { return x < 0 ? Floats{} : x; });
         case RELU6: return task([](Floats x) INLINED { return clipped(x, 0, 6); });
         case LEAKY_RELU: return task([=](Floats x) INLINED { return x > 0 ? x : x * slope; });
-        case HARDSWISH: return task([](Floats x) INLINED { return x * clipped(x + 3.0f, 0, 6) / 6.0f; });
+        case HARDSWISH: return task([](Floats x) INLINED { return x * (clipped(x + 3.0f, 0, 6) / 6.0f); });
         case SIGMOID: return task([](Floats x) INLINED { return sigmoid(x); });
         case SILU: return task([](Floats x) INLINED { return x / (1.0f + exponential(-x)); });
         case TANH: return task([](Floats x) INLINED { return hyperbolic_tangent(x); });

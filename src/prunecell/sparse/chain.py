@@ -14,7 +14,7 @@ from torch import Tensor
 from prunecell import native
 from prunecell.sparse.checked import Checked, Memory, check_memory
 from prunecell.sparse.convolve import Convolution
-from prunecell.sparse.convolved import MOST_SHAPES, channels_first
+from prunecell.sparse.convolved import MOST_SHAPES
 from prunecell.sparse.multiply import FEW, packed_for, threads_for
 from prunecell.sparse.packed import Form, Forms, check_outcome
 from prunecell.sparse.ready import Layer, Ready, address_of, can_be_ready, takes
@@ -64,7 +64,7 @@ class Chain:
         """
         shape, of_pictures = x.shape, self._is_of_pictures
         if of_pictures:
-            n_samples = shape[0] if channels_first(x) else 0
+            n_samples = shape[0] if len(shape) > 2 and x.is_contiguous() else 0  # noqa: PLR2004 - samples, channels, size
         else:
             n_samples = x.numel() // shape[-1] if shape and shape[-1] == self._n_columns > 0 else 0
         if n_samples == 0:
@@ -75,14 +75,13 @@ class Chain:
         if made is None:
             return None
         n_threads = threads_for(made.work, n_samples)
-        if of_pictures and n_samples < n_threads:
-            return None  # threads share samples here, and positions in a layer
         if not x.is_contiguous():
             check_memory(x, "x")
             x = x.contiguous()
         keep: Memory = []
         at, team = address_of(x, keep), native.team(n_threads)
-        y = x.new_empty(*(shape[:1] if of_pictures else shape[:-1]), *made.shape)
+        first = (n_samples,) if of_pictures or len(shape) == 2 else shape[:-1]  # noqa: PLR2004 - samples, features
+        y = x.new_empty(*first, *made.shape)
         chain, to = made.chain.address, y.data_ptr()
         if of_pictures:
             check_outcome(self._library.pc_chain_of_pictures(chain, few, at, n_samples, to, team))

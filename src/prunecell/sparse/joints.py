@@ -14,7 +14,7 @@ from torch.overrides import has_torch_function_unary
 
 from prunecell.sparse.chain import chained
 from prunecell.sparse.layers import SparseMatrix
-from prunecell.sparse.links import link_for_a_compiler, link_of
+from prunecell.sparse.links import LAYERS, link_for_a_compiler, link_of
 from prunecell.sparse.plain import why_replaced
 from prunecell.sparse.registry import has_modes
 from prunecell.sparse.route import RELU, is_of_layer
@@ -87,7 +87,7 @@ class SparseSequential(nn.Sequential):
                 n_done += 1
                 continue
             end = links.index(None, n_done)
-            layers = [m for m, of in zip(modules[n_done:end], links[n_done:end], strict=True) if is_of_layer(of)]
+            layers = [m for m in modules[n_done:end] if type(m) in LAYERS]
             if (found := chained(layers, links[n_done:end], x)) is not None:  # type: ignore[arg-type] # none of these is None
                 x, n_done = found[0], n_done + found[1]
                 continue

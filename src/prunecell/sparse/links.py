@@ -82,6 +82,7 @@ _GELUS = {
     "tanh": ("activation", native.ACTIVATIONS["gelu_tanh"], 0.0),
 }
 _RELU6: Link = ("activation", native.ACTIVATIONS["relu6"], 0.0)
+LAYERS = {SparseLinear, SparseConvolution}
 _inner: Any = torch._C._nn  # noqa: SLF001 - what F calls
 
 MODULES: Mapping[type[nn.Module], Kind] = MappingProxyType(
@@ -136,7 +137,7 @@ def link_of(module: nn.Module) -> Link | None:
 def link_for_a_compiler(module: nn.Module) -> Link | None:
     """The same for a compiler, which puts other calls in the place of torch's: layers, and what they do themselves."""
     kind = type(module)
-    if kind is SparseLinear or kind is SparseConvolution:
+    if kind in LAYERS:
         return LINEAR if _is_bare(module) else None
     if kind is not nn.ReLU or not _HAS_RELU or not _is_bare(module) or _relu() != _RELU:
         return None

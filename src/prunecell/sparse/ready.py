@@ -36,7 +36,7 @@ class Ready:
     """
 
     __slots__ = (
-        *("_bias", "_memory", "_parts", "_place_of_bias", "_places", "_versions"),
+        *("_bias", "_memory", "_parts", "_seen", "_place_of_bias", "_seen_of_scales"),
         *("bias", "calls", "library", "n_columns", "n_entries", "n_rows", "scales"),
     )
 
@@ -46,9 +46,9 @@ class Ready:
         tensors = starts, indices, values, scales, self._bias
         self._memory = [None if tensor is None else tensor.untyped_storage() for tensor in tensors]
         self.n_rows = len(starts) - 1
-        self._places = _places(starts, indices, values)
-        self._place_of_bias = None if self._bias is None else _place(self._bias)
-        self._versions = starts._version, indices._version, values._version, _of_scales(scales)  # noqa: SLF001
+        self._seen = _seen(starts), _seen(indices), _seen(values)
+        self._seen_of_scales = None if scales is None else _seen(scales)
+        self._place_of_bias = None if self._bias is None else _place(self._bias)  # a kernel reads it as it is
         self.scales = None if scales is None else scales.clone()
         self.bias, self.n_entries = None if self._bias is None else self._bias.data_ptr(), len(values)
         self.calls: dict[Any, Any] = {}
@@ -60,23 +60,32 @@ class Ready:
         """
         buffers, (starts, indices, values, scales, *_) = layer._buffers, self._parts  # noqa: SLF001 - torch's
         bias = self._bias
+        if (
+            buffers["values"] is not values
+            or buffers["indices"] is not indices
+            or buffers["starts"] is not starts
+            or buffers["scales"] is not scales
+            or layer._parameters["bias"] is not bias  # noqa: SLF001 - torch's
+            or layer.dtype is not torch.float32
+            or self.library is not native.library()
+            or values.is_neg()
+            or (scales is not None and _seen(scales) != self._seen_of_scales)
+        ):
+            return False
+        if bias is not None:
+            place = bias.data_ptr(), bias.dtype, bias.ndim, bias.numel(), bias.is_contiguous()
+            n_bytes = bias.untyped_storage().nbytes()
+            if place != self._place_of_bias or n_bytes < 4 * (bias.storage_offset() + self.n_rows):
+                return False
+            if bias.is_neg() or (bias.requires_grad and torch.is_grad_enabled()):
+                return False
+        s, i, v = starts, indices, values  # what follows is as _seen has it, whose calls would take longer than torch's
+        of_starts, of_indices, of_values = self._seen
         return (
-            buffers["values"] is values
-            and buffers["indices"] is indices
-            and buffers["starts"] is starts
-            and buffers["scales"] is scales
-            and layer._parameters["bias"] is bias  # noqa: SLF001 - torch's
-            and layer.dtype is torch.float32
-            and self.library is native.library()
-            and (bias is None or (_place(bias) == self._place_of_bias and self._has_its_bias(bias)))
-            and (starts._version, indices._version, values._version, _of_scales(scales)) == self._versions  # noqa: SLF001
-            and _places(starts, indices, values) == self._places
-            and are_plain_parts(values, bias)
+            (s._version, s.data_ptr(), s.dtype, s.ndim, s.numel(), s.is_contiguous()) == of_starts  # noqa: SLF001
+            and (i._version, i.data_ptr(), i.dtype, i.ndim, i.numel(), i.is_contiguous()) == of_indices  # noqa: SLF001
+            and (v._version, v.data_ptr(), v.dtype, v.ndim, v.numel(), v.is_contiguous()) == of_values  # noqa: SLF001
         )
-
-    def _has_its_bias(self, bias: Tensor) -> bool:
-        """Whether the memory, which a kernel reads, was not made smaller."""
-        return bias.untyped_storage().nbytes() >= 4 * (bias.storage_offset() + self.n_rows)
 
     @property
     def epilogue(self) -> tuple[int | None, int | None]:
@@ -94,24 +103,14 @@ class Ready:
         return None if forms is None or matrix.bias != self.bias else make(forms, matrix)
 
 
-# Where tensors lie, and as what: another may come to lie at the same address, and the same one become another there.
+def _place(t: Tensor) -> tuple[object, ...]:
+    """Where a tensor lies, and as what: it may become another one in its place."""
+    return t.data_ptr(), t.dtype, t.ndim, t.numel(), t.is_contiguous()
 
 
-def _place(tensor: Tensor) -> tuple[object, ...]:
-    return tensor.data_ptr(), tensor.dtype, tensor.ndim, tensor.numel(), tensor.is_contiguous()
-
-
-def _places(a: Tensor, b: Tensor, c: Tensor) -> tuple[object, ...]:
-    """Of three at once, as a call of Python takes longer than one of torch."""
-    return (
-        *(a.data_ptr(), a.dtype, a.ndim, a.numel(), a.is_contiguous()),
-        *(b.data_ptr(), b.dtype, b.ndim, b.numel(), b.is_contiguous()),
-        *(c.data_ptr(), c.dtype, c.ndim, c.numel(), c.is_contiguous()),
-    )
-
-
-def _of_scales(scales: Tensor | None) -> tuple[object, ...] | None:
-    return None if scales is None else (scales._version, *_place(scales))  # noqa: SLF001 - as autograd asks for it
+def _seen(t: Tensor) -> tuple[object, ...]:
+    """The same, and how often it was changed."""
+    return (t._version, *_place(t))  # noqa: SLF001 - as autograd asks for it
 
 
 def takes(x: Tensor) -> bool:

@@ -64,32 +64,42 @@ struct RealLanes {
     }
 };
 
+// What the outputs of a row from o on read, joined. Their kernels begin at `from`, and have n_rows rows in the picture.
 // STRIDE: that of the geometry, if it is 1 or 2, else 0.
+template <class Join, int STRIDE>
+INLINE Floats joined_under(const Geometry& g, const RealLanes& real, const float* from, int64_t n_rows, int64_t o) {
+    const int64_t row = int64_t{g.dilation[HEIGHT]} * g.size[WIDTH], stride = g.stride[WIDTH];
+    const int32_t n_columns = g.kernel[WIDTH], column = g.dilation[WIDTH];
+    const bool has_padding = g.padding[WIDTH] > 0;
+    Floats joined = all(Join::NOTHING);
+    for (; n_rows > 0; n_rows--, from += row)
+        for (int32_t k = 0; k < n_columns; k++) {
+            const float* at = from + int64_t{k} * column;
+            Floats values = STRIDE == 1 ? load<Floats>(at) : STRIDE == 2 ? every_second(at) : every(stride, at);
+            if (has_padding) values = real.of(k, o, values, Join::NOTHING);
+            joined = Join::join(joined, values);
+        }
+    return joined;
+}
+
 template <class Join, int STRIDE>
 static void pool_planes(const Pooling& p, const RealLanes& real, const float* x, int64_t n_planes, float* y) {
     const Geometry& g = p.g;
-    const int64_t width = g.size[WIDTH], stride = g.stride[WIDTH], padding = g.padding[WIDTH];
+    const int64_t n_outputs = g.out[WIDTH], stride = g.stride[WIDTH], volume = g.in_volume();
     const float* end = y + n_planes * g.out_volume();
-    for (int64_t plane = 0; plane < n_planes; plane++, x += g.in_volume())
-        for (int64_t r = 0; r < g.out[HEIGHT]; r++, y += g.out[WIDTH])
-            for (int64_t o = 0; o < g.out[WIDTH]; o += LANES) {
-                Floats joined = all(Join::NOTHING);
-                for (int64_t kh = 0; kh < g.kernel[HEIGHT]; kh++) {
-                    const int64_t h = g.source(HEIGHT, r, kh);
-                    if (!g.is_inside(HEIGHT, h)) continue;
-                    const float* from = x + h * width + o * stride - padding;
-                    for (int64_t kw = 0; kw < g.kernel[WIDTH]; kw++, from += g.dilation[WIDTH]) {
-                        Floats values = STRIDE == 1   ? load<Floats>(from)
-                                        : STRIDE == 2 ? every_second(from)
-                                                      : every(stride, from);
-                        if (padding) values = real.of(kw, o, values, Join::NOTHING);
-                        joined = Join::join(joined, values);
-                    }
-                }
+    for (int64_t plane = 0; plane < n_planes; plane++, x += volume)
+        for (int64_t r = 0; r < g.out[HEIGHT]; r++, y += n_outputs) {
+            int64_t first = 0;
+            while (first < g.kernel[HEIGHT] && g.source(HEIGHT, r, first) < 0) first++;
+            const int64_t n_rows = n_real(g, HEIGHT, r);
+            const float* from = x + g.source(HEIGHT, r, first) * g.size[WIDTH] - g.padding[WIDTH];
+            for (int64_t o = 0; o < n_outputs; o += LANES) {
+                Floats joined = joined_under<Join, STRIDE>(g, real, from + o * stride, n_rows, o);
                 if (p.is_mean) joined = joined / divisors(p, r, o);
                 if (y + o + LANES <= end) store(y + o, joined);  // the next row overwrites what is too much
-                else store_first(y + o, joined, static_cast<int>(smaller(LANES, g.out[WIDTH] - o)));
+                else store_first(y + o, joined, static_cast<int>(smaller(LANES, n_outputs - o)));
             }
+        }
 }
 
 // The same where the kernel is the whole plane.
