@@ -79,8 +79,8 @@ void check_linear(int32_t n_rows, int32_t n_columns, int64_t n_samples, double d
     }
     Packed packed{};
     if (n_samples <= MOST_SAMPLES ? pc_slice(&m, &packed) : pc_block_linear(&m, 40, &packed)) n_failed++;
-    const Link link{packed.at, nullptr, bias.data(), n_columns, n_rows, 1};
-    const Chain chain{&link, 1};
+    const Link link{packed.at, nullptr, bias.data(), nullptr, LINEAR, n_columns, n_rows, RELU, 0};
+    const Chain chain{&link, 1, 0, 1};
     auto* kernel = n_samples <= MOST_SAMPLES ? pc_chain_of_few : pc_chain_of_many;
     for (const Team* team : {(const Team*)nullptr, &TEAM}) {
         std::fill(y.begin(), y.end(), NAN);
@@ -88,6 +88,34 @@ void check_linear(int32_t n_rows, int32_t n_columns, int64_t n_samples, double d
         compare(name, y, expected);
     }
     pc_release(packed.at);
+}
+
+// A convolution, pooling of 2 x 2 and an activation, as one chain, from the results of the convolution.
+void check_pooled(const char* name, const Geometry& g, const void* form, const std::vector<float>& bias,
+                  const std::vector<float>& x, const std::vector<double>& convolved) {
+    const int32_t side = g.out[WIDTH], half = side / 2, channels = g.out_channels;
+    const int64_t n_samples = int64_t(convolved.size()) / (int64_t{channels} * side * side);
+    if (half == 0) return;
+    const Geometry of{1, channels, channels, {1, side, side}, {1, half, half}, {1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}};
+    for (int32_t is_mean : {0, 1}) {
+        const Pooling pooling{of, is_mean, 0, 4};
+        const Link links[] = {{form, nullptr, bias.data(), &g, CONVOLUTION, 0, channels, 0, 0},
+                              {nullptr, nullptr, nullptr, &pooling, POOLING, 0, 0, GELU, 0}};
+        std::vector<double> expected;
+        for (int64_t plane = 0; plane < n_samples * channels; plane++)
+            for (int32_t i = 0; i < half * half; i++) {
+                const double* at = &convolved[(plane * side + i / half * 2) * side + i % half * 2];
+                const double v = is_mean ? (at[0] + at[1] + at[side] + at[side + 1]) / 4
+                                         : std::max(std::max(at[0], at[1]), std::max(at[side], at[side + 1]));
+                expected.push_back(v * std::erfc(-v / std::sqrt(2.0)) / 2);
+            }
+        const Chain chain{links, 2, 2, 1};
+        for (const Team* team : {(const Team*)nullptr, &TEAM}) {
+            std::vector<float> y(expected.size(), NAN);
+            if (pc_chain_of_pictures(&chain, 0, x.data(), n_samples, y.data(), team)) n_failed++;
+            compare(name, y, expected);
+        }
+    }
 }
 
 void check_convolution(int32_t channels, int32_t out, int32_t size, int32_t kernel, int32_t stride, int32_t padding,
@@ -125,6 +153,7 @@ void check_convolution(int32_t channels, int32_t out, int32_t size, int32_t kern
     Packed packed{};
     if (pc_block_convolution(&m, &g, form, 30, &packed)) n_failed++;
     const auto* blocked = static_cast<const Blocked*>(packed.at);
+    check_pooled(name, g, packed.at, bias, x, expected);
     for (const Team* team : {(const Team*)nullptr, &TEAM}) {
         std::fill(y.begin(), y.end(), NAN);
         if (pc_blocked_convolution(blocked, &g, nullptr, bias.data(), 0, x.data(), y.data(), n_samples, team)) n_failed++;

@@ -8,12 +8,31 @@ sources   the C++ files that it is built from
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
 from prunecell.native.sources import SOURCE
-from prunecell.native.structs import Chain, Frame, Geometry, Grid, Latents, Link, Matrix, Packed, Team
+from prunecell.native.structs import (
+    ACTIVATIONS,
+    CONVOLUTION,
+    LINEAR,
+    POOLING,
+    Chain,
+    Frame,
+    Geometry,
+    Grid,
+    Latents,
+    Link,
+    Matrix,
+    Packed,
+    Pooling,
+    Team,
+)
 from prunecell.native.threads import n_threads, team
 
 __all__ = [
+    "ACTIVATIONS",
+    "CONVOLUTION",
     "ENVIRONMENT",
     "LEVELS",
+    "LINEAR",
+    "POOLING",
     "SOURCE",
     "Chain",
     "Frame",
@@ -23,6 +42,7 @@ __all__ = [
     "Link",
     "Matrix",
     "Packed",
+    "Pooling",
     "Team",
     "cpu_level",
     "library",

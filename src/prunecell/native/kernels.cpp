@@ -21,6 +21,7 @@
 //   segment   up to LANES neighbouring positions of one row of a picture, copied into a panel at once
 //   span      the neighbouring positions of one row of a picture that a block computes and that are real outputs
 //   cell      a vector of a packed convolution's panel, where vectors of the tile read it (packed/forms.h)
+//   chain     layers one after the other; a link is one of them, or a pooling, with the activation behind it
 //   group     channels of a grouped convolution, as in torch
 //   run       64 neighbouring weights, whose mask is one 64-bit word
 
@@ -32,8 +33,7 @@
 #include "latents.h"
 #include "linear.h"
 #include "literals.h"
-#include "packed/chain.h"
-#include "packed/convolution.h"
+#include "packed/pictures.h"
 #include "masks/pruned.h"
 #include "masks/selection.h"
 #include "words.h"

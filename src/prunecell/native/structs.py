@@ -48,31 +48,6 @@ class Team(Argument):
     )
 
 
-class Link(Argument):
-    """A layer of a chain: the fields of `Link` in packed/chain.h, in its order."""
-
-    _fields_ = (
-        ("form", ctypes.c_void_p),
-        ("scales", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("n_columns", ctypes.c_int32),
-        ("n_rows", ctypes.c_int32),
-        ("relu", ctypes.c_int32),
-    )
-
-
-class Chain(Argument):
-    """Layers one after the other: the fields of `Chain` in packed/chain.h, in its order."""
-
-    _fields_ = (("links", ctypes.POINTER(Link)), ("n_links", ctypes.c_int64))
-
-    @classmethod
-    def of(cls, links: Sequence[Link]) -> "Chain":
-        """The chain of these layers, which it copies."""
-        array = (Link * len(links))(*links)
-        return cls(array, len(links))
-
-
 class Geometry(Argument):
     """A convolution: the fields of `Geometry` in convolution/geometry.h, in its order."""
 
@@ -87,6 +62,68 @@ class Geometry(Argument):
         ("padding", ctypes.c_int32 * 3),
         ("dilation", ctypes.c_int32 * 3),
     )
+
+
+ACTIVATIONS = {
+    name: code
+    for code, name in enumerate(
+        ("relu", "relu6", "leaky_relu", "hardswish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh"), 1
+    )
+}
+"""Name -> its code in activations.h."""
+
+LINEAR, CONVOLUTION, POOLING = range(3)  # kinds of links, as in packed/links.h
+
+
+class Pooling(Argument):
+    """A pooling: the fields of `Pooling` in packed/pooling.h, in its order."""
+
+    _fields_ = (
+        ("geometry", Geometry),
+        ("is_mean", ctypes.c_int32),
+        ("of_real", ctypes.c_int32),
+        ("divisor", ctypes.c_float),
+    )
+
+
+class Link(Argument):
+    """A layer of a chain: the fields of `Link` in packed/links.h, in its order."""
+
+    _fields_ = (
+        ("form", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("picture", ctypes.c_void_p),
+        ("kind", ctypes.c_int32),
+        ("n_columns", ctypes.c_int32),
+        ("n_rows", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+        ("slope", ctypes.c_float),
+    )
+
+    @classmethod
+    def linear(
+        cls, form: int, scales: int | None, bias: int | None, n_columns: int, n_rows: int, activation: int = 0
+    ) -> "Link":
+        """A linear layer; an activation that needs a slope gets it later."""
+        return cls(form, scales, bias, None, LINEAR, n_columns, n_rows, activation)
+
+
+class Chain(Argument):
+    """Layers one after the other: the fields of `Chain` in packed/links.h, in its order."""
+
+    _fields_ = (
+        ("links", ctypes.POINTER(Link)),
+        ("n_links", ctypes.c_int64),
+        ("n_pictures", ctypes.c_int64),
+        ("n_at_once", ctypes.c_int64),
+    )
+
+    @classmethod
+    def of(cls, links: Sequence[Link], n_at_once: int = 1) -> "Chain":
+        """The chain of these layers, which it copies; so many samples of pictures go through it together."""
+        array = (Link * len(links))(*links)
+        return cls(array, len(links), sum(link.kind != LINEAR for link in links), n_at_once)
 
 
 class Grid(Argument):
@@ -143,6 +180,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_block_linear": [_ADDRESS, _ROW, _ADDRESS],
     "pc_chain_of_few": [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     "pc_chain_of_many": [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_chain_of_pictures": [_ADDRESS, _FLAG, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS],
     "pc_slice": [_ADDRESS, _ADDRESS],
     "pc_convolution_form": [_ADDRESS, _COUNT, _COUNT],
     "pc_block_convolution": [_ADDRESS, _ADDRESS, _CODE, _ROW, _ADDRESS],

@@ -29,7 +29,9 @@ from prunecell.sparse.inputs import (
 from prunecell.sparse.linear_op import sparse_linear
 from prunecell.sparse.matrix import Compressed, Parts, check, matrix_of
 from prunecell.sparse.ready import Ready
+from prunecell.sparse.route import LINEAR, RELU
 
+ALONE, ALONE_WITH_RELU = (LINEAR,), (LINEAR, RELU)
 _PARTS = ("starts", "indices", "values", "scales")
 
 
@@ -235,8 +237,8 @@ class SparseLinear(SparseMatrix):
         Raises:
             OptionError: x has another dtype, device or number of features than the layer.
         """
-        if (y := chained((self,), (relu,), x)) is not None:
-            return y
+        if (found := chained((self,), ALONE_WITH_RELU if relu else ALONE, x)) is not None:
+            return found[0]
         dtype = result_dtype(x, self.dtype)
         if x.ndim != 2:  # noqa: PLR2004 - samples, features
             check_features(x, self.n_columns)
@@ -259,7 +261,7 @@ class SparseConvolution(SparseMatrix):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: without what was made for calls."""
-        return {**super().__getstate__(), "_ready": None}
+        return {**super().__getstate__(), "_ready": None, "_chains": {}}
 
     def __init__(self, matrix: Compressed, bias: Tensor | None, dense: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
         super().__init__(matrix, dense.weight.shape)
@@ -268,8 +270,9 @@ class SparseConvolution(SparseMatrix):
         self.padding, self.padding_mode = dense.padding, dense.padding_mode
         self.transposed, self.output_padding = dense.transposed, dense.output_padding
         self._padding_around: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - as F.pad has it
-        self._channels_last = is_channels_last(dense.weight)
+        self.channels_last = is_channels_last(dense.weight)
         self._ready: Ready | None = None
+        self._chains: dict[int, Chain] = {}
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -291,17 +294,21 @@ class SparseConvolution(SparseMatrix):
         if x.ndim != n_axes + 2:
             check_channels(x, self.in_channels, n_axes)
             return self.computed(x.unsqueeze(0), relu=relu).squeeze(0)
-        inside, around = self._paddings()
+        around, kernel = self.kernel()
         if around:
             check_channels(x, self.in_channels, n_axes)
             x = F.pad(x, around, "constant" if self.padding_mode == "zeros" else self.padding_mode)
-        kernel = list(self.kernel_size), list(self.stride), inside, list(self.dilation)
-        if not self._channels_last and (y := convolved(self, x, (*kernel, self.groups), relu=relu)) is not None:
+        if not self.channels_last and (y := convolved(self, x, kernel, relu=relu)) is not None:
             return y
-        y = sparse_convolution(_in_float32(x), *self.parts, self._parameters["bias"], *kernel, self.groups, relu)
+        y = sparse_convolution(_in_float32(x), *self.parts, self._parameters["bias"], *kernel, relu)
         if dtype is not torch.float32:
             y = y.to(dtype)
-        return as_channels_last(y) if self._channels_last or is_channels_last(x) else y
+        return as_channels_last(y) if self.channels_last or is_channels_last(x) else y
+
+    def kernel(self) -> tuple[list[int], tuple[list[int], list[int], list[int], list[int], int]]:
+        """What is added around the input, as F.pad takes it; then kernel size, stride, padding, dilation and groups."""
+        inside, around = self._paddings()
+        return around, (list(self.kernel_size), list(self.stride), inside, list(self.dilation), self.groups)
 
     def _paddings(self) -> tuple[list[int], list[int]]:
         """Zeros on both sides of each axis that the operator adds, and what is added before it, as F.pad takes it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from prunecell.sparse.matrix import N_PARTS
 
@@ -87,17 +88,28 @@ def is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
 
     Then only the result counts, and torch's way to an operator in Python would take longer than a small product.
     """
+    return is_plain_input(x) and values.is_cpu and are_plain_parts(values, bias)
+
+
+def is_plain_input(x: Tensor) -> bool:
+    """The part of `is_plain` that does not depend on the matrix."""
     return (
-        not torch.compiler.is_compiling()
-        and type(x) is Tensor
+        type(x) is Tensor
+        and not torch.compiler.is_compiling()
         and x.is_cpu
-        and values.is_cpu
-        and not (x.is_neg() or values.is_neg() or (bias is not None and bias.is_neg()))  # torch's own way resolves it
-        and not ((x.requires_grad or (bias is not None and bias.requires_grad)) and torch.is_grad_enabled())
-        and not has_modes()
+        and not x.is_neg()  # torch's own way resolves it
+        and not (x.requires_grad and torch.is_grad_enabled())
+        and not (_n_dispatch_modes() or _n_function_modes())
         and _transform() is None
         and _tracing() is None
         and _has_no_tangents()
+    )
+
+
+def are_plain_parts(values: Tensor, bias: Tensor | None) -> bool:
+    """The part of `is_plain` that depends on the matrix, but for its device."""
+    return not (
+        values.is_neg() or (bias is not None and (bias.is_neg() or (bias.requires_grad and torch.is_grad_enabled())))
     )
 
 
@@ -110,7 +122,7 @@ def _is_differentiated() -> bool:
 
 def _has_no_tangents() -> bool:
     """Whether nobody differentiates in forward mode; False, which is always right, where torch cannot be asked."""
-    return getattr(torch.autograd.forward_ad, "_current_level", 0) < 0
+    return getattr(forward_ad, "_current_level", 0) < 0
 
 
 def register_gradient(

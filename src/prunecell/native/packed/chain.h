@@ -4,22 +4,8 @@
 #pragma once
 
 #include "linear.h"
+#include "links.h"
 #include "sliced.h"
-
-// A layer of a chain. structs.py has the same fields in the same order.
-struct Link {
-    const void* form;  // a Sliced or a Blocked
-    const float *scales, *bias;
-    int32_t n_columns, n_rows;
-    int32_t relu;
-    Epilogue then() const { return {scales, bias, relu != 0}; }
-};
-
-// structs.py has the same fields in the same order.
-struct Chain {
-    const Link* links;
-    int64_t n_links;
-};
 
 // The most features that pass from a layer to the next.
 static int64_t most_between(const Chain& chain) {
@@ -42,6 +28,7 @@ EXPORT int32_t pc_chain_of_few(const Chain* chain, float* x, int64_t feature_str
         float* buffer = between.at + i % 2 * stride * n_samples;
         const Results to = i + 1 == n_links ? Results{y, link.n_rows} : Results{buffer, stride};
         sliced_product(*static_cast<const Sliced*>(link.form), link.then(), from, n_samples, to, team);
+        link.finish(to.at, n_samples, link.n_rows, to.stride);
         if (i + 1 == n_links) break;
         for (int64_t s = 0; s < n_samples; s++) buffer[s * stride + link.n_rows] = 0;
         from = {buffer, stride};
@@ -83,13 +70,17 @@ struct Passage {
         return room;
     }
 
-    // The row blocks [b0, b1) of a layer for one tile, whose first panel is given.
+    // The row blocks [b0, b1) of a layer, b0 < b1, for one tile, whose first panel is given.
     void layer(int64_t link, int64_t tile, const float* first, float* between, float* sums, int64_t b0, int64_t b1) const {
-        const int64_t size = floats_between() / 2, n_results = chain.links[link].n_rows;
+        const Link& of = chain.links[link];
+        const int64_t size = floats_between() / 2, n = n_in_tile(tile);
         const float* from = link == 0 ? first : between + (link - 1) % 2 * size;
         float* panel = link + 1 == chain.n_links ? nullptr : between + link % 2 * size;
-        const TileOutput to{panel, y + tile * TILE * n_results, n_results};
-        blocked_tile(form(link), chain.links[link].then(), from, n_in_tile(tile), to, sums, b0, b1);
+        const TileOutput to{panel, y + tile * TILE * of.n_rows, of.n_rows};
+        blocked_tile(form(link), of.then(), from, n, to, sums, b0, b1);
+        const int64_t row = form(link).first_row(b0), n_rows = form(link).end_row(b1 - 1) - row;
+        if (panel) of.finish(panel + row * TILE, n_rows, round_up(n, LANES), TILE);
+        else of.finish(to.y + row, n, n_rows, of.n_rows);
     }
 };
 
