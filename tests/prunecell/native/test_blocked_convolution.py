@@ -164,7 +164,7 @@ def test_every_part_writes_its_outputs_and_no_others(library, for_every):
         for form in {case.form(library), *list(case.forms())[::7]}:
             y, n_written = torch.full(case.shape, torch.nan), 0
             n_tiles = library.pc_convolution_tiles(case.geometry.address, len(case.x), form)
-            with case.packed(library, form, block_rows=2) as packed:
+            with case.packed(library, form, block_rows=max(2, case.shape[1] // 3)) as packed:
                 for block, tile in reversed(list(itertools.product(range(packed.n_parts), range(n_tiles)))):
                     part = torch.full(case.shape, torch.nan)
                     case.convolve(library, packed, part, (block, block + 1), (tile, tile + 1))
