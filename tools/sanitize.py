@@ -26,6 +26,7 @@ TESTS = [
         *(
             "native/test_formats",
             "native/test_blocked_convolution",
+            "codecs/test_checksums",
             "codecs/test_words",
             "codecs/test_contexts",
             "bits/test_mask",
@@ -40,6 +41,7 @@ TESTS = [
             "sparse/test_damage",
             "sparse/test_chain",
             "sparse/test_links",
+            "sparse/test_packed",
         ),
     )
 ]

@@ -12,6 +12,7 @@ from prunecell.archive.manifest import MAX_LIST, Block, Manifest, Stored, Tensor
 from prunecell.archive.opened import OpenFile
 from prunecell.archive.packing import Packed, packed
 from prunecell.archive.spool import Body, spooled
+from prunecell.codecs.checksums import crc32
 from prunecell.disk.endings import ARCHIVE_MARK
 from prunecell.errors import FormatError
 
@@ -49,7 +50,7 @@ class Draft:
             size, checksum = 0, 0
         for some in data:
             self.body.append(some)
-            checksum = zlib.crc32(some, checksum)
+            checksum = crc32(some, checksum)
         self._blocks.append((size + n_bytes, checksum))
 
     def header(self, metadata: Mapping[str, object]) -> bytes:

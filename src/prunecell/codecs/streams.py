@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from prunecell.codecs.checksums import crc32
 from prunecell.codecs.dtypes import Numbers
 from prunecell.errors import FormatError
 
@@ -49,7 +50,7 @@ class InMemory:
 
     def checksum(self) -> int:
         """Return the CRC-32 of the bytes."""
-        return zlib.crc32(self.data)
+        return crc32(self.data)
 
 
 Bytes: TypeAlias = bytes | memoryview

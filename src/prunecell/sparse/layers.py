@@ -33,6 +33,8 @@ from prunecell.sparse.route import LINEAR, RELU
 
 ALONE, ALONE_WITH_RELU = (LINEAR,), (LINEAR, RELU)
 _PARTS = ("starts", "indices", "values", "scales")
+_FIXED = ("format", "in_features", "n_columns", "out_features", "weight_shape")
+"""What a layer says of its matrix. It is set once: what was made for calls does not look at it again."""
 
 
 class SparseMatrix(nn.Module):
@@ -95,10 +97,12 @@ class SparseMatrix(nn.Module):
         """Set an attribute; the weight is none.
 
         Raises:
-            OptionError: it is the weight.
+            OptionError: it is the weight, or says what the matrix is.
         """
         if name == "weight":
             refuse_to_set(name)
+        if name in _FIXED and name in vars(self):
+            raise OptionError(f"{name} of a sparse layer cannot be set: it is that of its matrix")
         super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401 - torch's

@@ -2,8 +2,12 @@
 
 import copy
 import gc
+import threading
+import time
 import weakref
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -164,3 +168,46 @@ def test_a_matrix_that_is_out_of_order_is_read_as_it_is_stored(n_samples):
     layer.starts = torch.tensor([0, 2, 2], dtype=torch.int32)
     layer.indices, layer.values = torch.tensor([7, 3], dtype=torch.uint16), torch.tensor([1.0, 2.0])
     torch.testing.assert_close(layer(x)[:, 0], x[:, 7] + 2 * x[:, 3])
+
+
+@pytest.mark.usefixtures("compiled_level")
+@pytest.mark.parametrize(("n_rows", "n_columns", "density"), [(900, 700, 0.3), (1001, 10000, 0.02), (3, 60000, 0.9)])
+def test_a_matrix_of_several_bands_is_packed_as_a_whole(n_rows, n_columns, density):
+    """More entries than are decoded at once: many short rows, rows with wide gaps, and rows longer than a band."""
+    weight = torch.randn(n_rows, n_columns) * (torch.rand(n_rows, n_columns) < density)
+    weight[::7] = 0
+    x = torch.randn(3, n_columns)
+    torch.testing.assert_close(SparseLinear(compress(weight), None)(x), x @ weight.t(), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("compiled_level")
+def test_columns_that_are_written_to_while_they_are_packed_stay_in_their_rows():
+    """Rows of near columns and of far ones take different numbers of steps; each entry is there once or nothing is."""
+    n_rows, n_columns, n_kept = 3000, 60000, 30
+    near = np.tile(np.arange(n_kept, dtype=np.uint16), n_rows)
+    far = np.tile(np.arange(n_columns - n_kept, n_columns, dtype=np.uint16), n_rows)
+    one = replace(compress(torch.ones(n_rows, n_kept)), n_columns=n_columns)
+    written, stop, end = (
+        one.indices.view(torch.int16).numpy().view(np.uint16),
+        threading.Event(),
+        time.monotonic() + 0.3,
+    )
+
+    def write():
+        while not stop.is_set():
+            np.copyto(written, far)
+            np.copyto(written, near)
+
+    writer, x, y = threading.Thread(target=write), torch.ones(1, n_columns), torch.empty(1, n_rows)
+    _, found = forms(one)
+    writer.start()
+    try:
+        while time.monotonic() < end:
+            library = native.library()
+            if (form := packed.Forms(None, library, ()).sliced(found)) is not None:
+                strides = (x.data_ptr(), 1, n_columns, 1, y.data_ptr(), 1, n_rows)
+                library.pc_sliced_part(form.address, None, None, 0, *strides, 0, form.n_parts)
+                assert (y == n_kept).all()
+    finally:
+        stop.set()
+        writer.join()

@@ -47,3 +47,17 @@ struct Decoded {
     int64_t begin(int32_t row) const { return rows.begin(row) - rows.begin(first); }
     int32_t length(int32_t row) const { return static_cast<int32_t>(begin(row + 1) - begin(row)); }
 };
+
+// Decodes a matrix some rows at a time, a band's entries or one row: task(decoded, r0, r1), which returns an Outcome or a
+// WRONG. So little memory is needed beside what is made of them. Returns the first outcome that is not DONE.
+template <class Task>
+static int32_t for_decoded(const Matrix& m, const Rows& rows, Task task) {
+    for (int32_t r0 = 0, r1; r0 < m.n_rows; r0 = r1) {
+        for (r1 = r0 + 1; r1 < m.n_rows && rows.begin(r1 + 1) - rows.begin(r0) <= BAND_ENTRIES; r1++) {}
+        const Decoded decoded(m, rows, r0, r1);
+        if (!decoded.has_memory()) return NO_MEMORY;
+        if (!decoded.sound) return wrong_indices(m);
+        if (int32_t outcome = task(decoded, r0, r1)) return outcome;
+    }
+    return DONE;
+}

@@ -23,7 +23,7 @@ struct Sliced {
     bool wide;
 };
 
-// The entries of a row as places and values, one after the other.
+// The steps of a row: task(place, value), one after the other.
 template <class Task>
 INLINE void for_steps(const Decoded& row, int32_t r, Task task) {
     int32_t before = -1;
@@ -39,20 +39,42 @@ INLINE void for_steps(const Decoded& row, int32_t r, Task task) {
     }
 }
 
-template <class Place>
-static void fill_slices(const Decoded& decoded, const Sliced& m, Place filler, Place* places, float* values) {
-    for (int32_t slice = 0; slice < m.n_slices; slice++) {
-        const int64_t begin = m.first_steps[slice], end = m.first_steps[slice + 1];
-        for (int lane = 0; lane < LANES; lane++) {
-            int64_t to = begin * LANES + lane;
-            const int32_t row = m.rows[slice * LANES + lane];
-            if (row >= 0)
-                for_steps(decoded, row, [&](int32_t place, float value) {
-                    places[to] = static_cast<Place>(place), values[to] = value, to += LANES;
-                });
-            for (; to < end * LANES; to += LANES) places[to] = filler, values[to] = 0;
+// Counts the steps of every row. Returns an Outcome or a WRONG.
+static int32_t count_steps(const Matrix& m, const Rows& rows, int32_t* lengths) {
+    return for_decoded(m, rows, [&](const Decoded& decoded, int32_t r0, int32_t r1) {
+        for (int32_t r = r0; r < r1; r++) {
+            int32_t n = 0;
+            for_steps(decoded, r, [&](int32_t, float) { n++; });
+            lengths[r] = n;
         }
-    }
+        return int32_t{DONE};
+    });
+}
+
+// Fills the steps of all lanes; `lanes` are those of the rows. Returns an Outcome or a WRONG: a row whose columns were
+// changed since its steps were counted may not have room any more.
+template <class Place>
+static int32_t fill_slices(const Matrix& matrix, const Rows& rows, const Sliced& m, const int32_t* lanes, Place filler,
+                           Place* places, float* values) {
+    auto fill = [&](int64_t to, int64_t end) {
+        for (; to < end; to += LANES) places[to] = filler, values[to] = 0;
+    };
+    auto begin = [&](int64_t i) { return m.first_steps[i / LANES] * LANES + i % LANES; };
+    auto end = [&](int64_t i) { return m.first_steps[i / LANES + 1] * LANES; };
+    for (int64_t i = m.n_rows; i < int64_t{m.n_slices} * LANES; i++) fill(begin(i), end(i));
+    return for_decoded(matrix, rows, [&](const Decoded& decoded, int32_t r0, int32_t r1) {
+        bool has_room = true;
+        for (int32_t r = r0; r < r1; r++) {
+            int64_t to = begin(lanes[r]);
+            const int64_t until = end(lanes[r]);
+            for_steps(decoded, r, [&](int32_t place, float value) {
+                if (!(has_room &= to < until)) return;
+                places[to] = static_cast<Place>(place), values[to] = value, to += LANES;
+            });
+            fill(to, until);
+        }
+        return has_room ? int32_t{DONE} : wrong_indices(matrix);
+    });
 }
 
 // Packs a matrix into slices. Returns an Outcome or a WRONG: then nothing was packed.
@@ -61,19 +83,13 @@ EXPORT int32_t pc_slice(const Matrix* matrix, Packed* packed) {
     const Rows rows(m, 0, m.n_rows);
     if (!rows.begins.at) return NO_MEMORY;
     if (!rows.sound) return WRONG_STARTS;
-    const Decoded decoded(m, rows, 0, m.n_rows);
-    if (!decoded.has_memory()) return NO_MEMORY;
-    if (!decoded.sound) return wrong_indices(m);
     Sliced form{m.n_rows, m.n_columns, static_cast<int32_t>((m.n_rows + int64_t{LANES} - 1) / LANES), m.n_entries, 0,
                 nullptr, nullptr, nullptr, nullptr, m.n_columns > 0xffff};
-    const Scratch<int32_t> lengths(m.n_rows), sorted(m.n_rows);
-    if (!lengths.at || !sorted.at) return NO_MEMORY;
+    const Scratch<int32_t> lengths(m.n_rows), sorted(m.n_rows), lanes(m.n_rows);
+    if (!lengths.at || !sorted.at || !lanes.at) return NO_MEMORY;
+    if (int32_t outcome = count_steps(m, rows, lengths.at)) return outcome;
     int32_t longest = 0;
-    for (int32_t r = 0; r < m.n_rows; r++) {
-        int32_t n = 0;
-        for_steps(decoded, r, [&](int32_t, float) { n++; });
-        lengths.at[r] = n, longest = larger(longest, n);
-    }
+    for (int32_t r = 0; r < m.n_rows; r++) longest = larger(longest, lengths.at[r]);
     const Scratch<int32_t> counts(longest + 2);
     if (!counts.at) return NO_MEMORY;
     sort_rows(m.n_rows, longest, counts.at, sorted.at, [&](int32_t r) { return lengths.at[r]; });
@@ -100,16 +116,18 @@ EXPORT int32_t pc_slice(const Matrix* matrix, Packed* packed) {
         for (int64_t lane = 0, i = int64_t{slice} * LANES; lane < LANES; lane++, i++)
             of_lanes[i] = i < m.n_rows ? sorted.at[i] : -1;
     }
+    for (int32_t i = 0; i < m.n_rows; i++) lanes.at[sorted.at[i]] = i;
     auto* places = const_cast<void*>(form.places);
     auto* values = const_cast<float*>(form.values);
-    if constexpr (HAS_GATHER)
-        fill_slices(decoded, form, uint8_t{0}, static_cast<uint8_t*>(places), values);
-    else if (form.wide)
-        fill_slices(decoded, form, m.n_columns, static_cast<int32_t*>(places), values);
-    else
-        fill_slices(decoded, form, static_cast<uint16_t>(m.n_columns), static_cast<uint16_t*>(places), values);
+    auto fill = [&](auto filler) {
+        return fill_slices(m, rows, form, lanes.at, filler, static_cast<decltype(filler)*>(places), values);
+    };
+    const int32_t outcome = HAS_GATHER ? fill(uint8_t{0})
+                            : form.wide ? fill(m.n_columns)
+                                        : fill(static_cast<uint16_t>(m.n_columns));
     *packed = {arena.at, arena.n_bytes};
-    return DONE;
+    if (outcome) free(arena.at), *packed = {};
+    return outcome;
 }
 
 // The samples of an input: sample s at at + s * stride, with a zero behind its last feature where that is read.
