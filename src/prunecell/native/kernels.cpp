@@ -20,6 +20,7 @@
 //   segment   up to LANES neighbouring positions of one row of a picture, copied into a panel at once
 //   span      the neighbouring positions of one row of a picture that a block computes and that are real outputs
 //   cell      a vector of a packed convolution's panel, where vectors of the tile read it (packed/forms.h)
+//   strip     cells at equal distances that are copied in the same way (packed/strips.h)
 //   group     channels of a grouped convolution, as in torch
 //   run       64 neighbouring weights, whose mask is one 64-bit word
 
