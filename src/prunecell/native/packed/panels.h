@@ -162,13 +162,14 @@ struct Tiles {
         const int64_t n_floats = panels.cells_of_part() * LANES, n_parts = panels.parts_of_channel();
         float* to = panel.at;
         if (form.kind == IN_TURN)
-            for (int64_t part = begin; part < end; part++, to += n_floats) strips.copy_in_turn(channel + part, to);
+            strips.copy_in_turn(channel + begin, end - begin, to, n_floats);
         else if (n_parts == 1)
-            for (int64_t part = begin; part < end; part++, to += n_floats)
-                strips.copy(channel + part, 0, strips.n, to);
+            strips.copy(channel + begin, end - begin, 0, strips.n, to, n_floats);
         else
-            for (int64_t part = begin; part < end; part++, to += n_floats)
-                strips.copy(channel + part / n_parts, begins.at[part % n_parts], begins.at[part % n_parts + 1], to);
+            for (int64_t part = begin; part < end; part++, to += n_floats) {
+                const int64_t i = part % n_parts;
+                strips.copy(channel + part / n_parts, 1, begins.at[i], begins.at[i + 1], to, n_floats);
+            }
         return panel.at;
     }
 

@@ -104,18 +104,18 @@ struct Strips {
     // Whether all that the strips of a channel read, masks aside, is part of the input.
     bool is_inside(const float* from) const { return from + lowest >= x && from + highest <= past; }
 
-    // The strips [begin, end) of a channel.
-    void copy(int64_t channel, int64_t begin, int64_t end, float* to) const {
-        const float* from = x + channel * g.in_volume();
+    // The strips [begin, end) of some channels, whose panels are so many floats apart.
+    void copy(int64_t channel, int64_t n_channels, int64_t begin, int64_t end, float* to, int64_t floats) const {
         const int64_t stride = g.stride[WIDTH];
-        if (!is_inside(from))
-            copy_by(from, begin, end, to, [=](const float* at, Ints mask) { return load_where(mask, at, stride); });
-        else if (stride == 1)
-            copy_by(from, begin, end, to, [](const float* at, Ints mask) { return load<Ints>(at) & mask; });
-        else if (stride == 2)
-            copy_by(from, begin, end, to, [](const float* at, Ints mask) { return same_bits<Ints>(every_second(at)) & mask; });
-        else
-            copy_by(from, begin, end, to, [=](const float* at, Ints mask) { return same_bits<Ints>(every(stride, at)) & mask; });
+        for (const float* from = x + channel * g.in_volume(); n_channels > 0; n_channels--, from += g.in_volume(), to += floats)
+            if (!is_inside(from))
+                copy_by(from, begin, end, to, [=](const float* at, Ints mask) { return load_where(mask, at, stride); });
+            else if (stride == 1)
+                copy_by(from, begin, end, to, [](const float* at, Ints mask) { return load<Ints>(at) & mask; });
+            else if (stride == 2)
+                copy_by(from, begin, end, to, [](const float* at, Ints mask) { return same_bits<Ints>(every_second(at)) & mask; });
+            else
+                copy_by(from, begin, end, to, [=](const float* at, Ints mask) { return same_bits<Ints>(every(stride, at)) & mask; });
     }
 
     template <class Read>
@@ -135,12 +135,12 @@ struct Strips {
 
     // The same where two cells are read together, which are neighbours in the input: the first gets the even elements of
     // both, the second the odd ones.
-    void copy_in_turn(int64_t channel, float* to) const {
-        const float* from = x + channel * g.in_volume();
-        if (is_inside(from))
-            copy_in_turn_by(from, to, [](const float* at, Ints mask) { return load<Ints>(at) & mask; });
-        else
-            copy_in_turn_by(from, to, [](const float* at, Ints mask) { return load_where(mask, at, 1); });
+    void copy_in_turn(int64_t channel, int64_t n_channels, float* to, int64_t floats) const {
+        for (const float* from = x + channel * g.in_volume(); n_channels > 0; n_channels--, from += g.in_volume(), to += floats)
+            if (is_inside(from))
+                copy_in_turn_by(from, to, [](const float* at, Ints mask) { return load<Ints>(at) & mask; });
+            else
+                copy_in_turn_by(from, to, [](const float* at, Ints mask) { return load_where(mask, at, 1); });
     }
 
     template <class Read>
