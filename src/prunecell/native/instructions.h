@@ -179,6 +179,19 @@ INLINE void store_first(float* to, Floats value, int n) {
 #endif
 }
 
+// from[0], from[stride], from[2 * stride], ... in lanes where the mask has ones; 0 in the others, which read nothing.
+INLINE Ints load_where(Ints mask, const float* from, int64_t stride) {
+#if defined(__AVX512F__)
+    if (stride == 1)
+        return same_bits<Ints>(_mm512_maskz_loadu_ps(_mm512_movepi32_mask(same_bits<__m512i>(mask)), from));
+#elif defined(__AVX2__)
+    if (stride == 1) return same_bits<Ints>(_mm256_maskload_ps(from, same_bits<__m256i>(mask)));
+#endif
+    Floats values{};
+    for (int i = 0; i < LANES; i++) values[i] = mask[i] ? from[i * stride] : 0.0f;
+    return same_bits<Ints>(values);
+}
+
 // With AVX-512 these are instructions. HAS_GATHER says so, because elsewhere there are better ways than their twins.
 //   gather           x[at[0]], x[at[1]], ...; 0 in lanes where `at` is n or more, which read nothing
 //   gather_for       x[at[0]], x[at[1]], ...; 0 in lanes whose factor is 0, which read nothing

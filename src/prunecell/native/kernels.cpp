@@ -22,6 +22,7 @@
 //   span      the neighbouring positions of one row of a picture that a block computes and that are real outputs
 //   cell      a vector of a packed convolution's panel, where vectors of the tile read it (packed/forms.h)
 //   chain     layers one after the other; a link is one of them, or a pooling, with the activation behind it
+//   strip     cells at equal distances that are copied in the same way (packed/strips.h)
 //   group     channels of a grouped convolution, as in torch
 //   run       64 neighbouring weights, whose mask is one 64-bit word
 

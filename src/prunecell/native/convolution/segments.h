@@ -62,29 +62,6 @@ struct Segments {
             }
     }
 
-    // The same for pairs of segments, which are neighbours in the input: the first gets the even elements of both, the
-    // second the odd ones.
-    void copy_in_turn(int64_t channel, float* to) const {
-        const float* from = x + channel * g.in_volume();
-        const bool is_careful = from + lowest < x || from + highest > past;
-        const Segment* end = at.at + n;
-        for (const Segment* pair = at.at; pair < end; pair += 2) {
-            Floats a, b;
-            if (is_careful) {
-                float both[2 * LANES];
-                for (int lane = 0; lane < 2 * LANES; lane++) {
-                    const Segment& of = pair[lane / LANES];
-                    both[lane] = of.mask[lane % LANES] ? from[of.from + lane % LANES] : 0.0f;
-                }
-                a = load<Floats>(both), b = load<Floats>(both + LANES);
-            } else {
-                a = same_bits<Floats>(pair[0].lanes_of(load<Ints>(from + pair[0].from)));
-                b = same_bits<Floats>(pair[1].lanes_of(load<Ints>(from + pair[1].from)));
-            }
-            store(to + pair[0].to, evens(a, b)), store(to + pair[1].to, odds(a, b));
-        }
-    }
-
     // Element by element, because a whole vector would be read from outside of the input.
     void copy_carefully(const float* from, int64_t begin, int64_t end, float* to) const {
         for (int64_t i = begin; i < end; i++) {
