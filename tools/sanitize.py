@@ -26,7 +26,6 @@ TESTS = [
         *(
             "native/test_formats",
             "native/test_blocked_convolution",
-            "codecs/test_checksums",
             "codecs/test_words",
             "codecs/test_contexts",
             "bits/test_mask",

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from zlib_ng.zlib_ng import crc32
+
 from prunecell.archive.json_text import read_json
 from prunecell.archive.listing import N_CODERS, Alias, Entry, pack_entries, unpack_entries, version_of
 from prunecell.archive.manifest import MAX_LIST, Block, Manifest, Stored, TensorRecord
 from prunecell.archive.opened import OpenFile
 from prunecell.archive.packing import Packed, packed
 from prunecell.archive.spool import Body, spooled
-from prunecell.codecs.checksums import crc32
 from prunecell.disk.endings import ARCHIVE_MARK
 from prunecell.errors import FormatError
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
-from prunecell.codecs.checksums import crc32
 from prunecell.codecs.dtypes import Numbers
 from prunecell.codecs.streams import InMemory
 from prunecell.errors import FormatError

@@ -4,7 +4,6 @@ A tensor is seen as words. The kept words, those that are not zero, are written 
 and what they are (values). The streams, one after the other, are the blob; the record says what they are.
 
 dtypes      the element types of the format, as words of bits
-checksums   CRC-32
 streams     numbers <-> bytes, some at a time: raw, deflate
 zstandard   the same by Zstandard
 pco         the same by the library pcodec

@@ -9,8 +9,6 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
-#elif defined(__x86_64__)
-#include <wmmintrin.h>
 #endif
 
 #if defined(__has_builtin)
@@ -336,23 +334,4 @@ INLINE Floats interleave_lower(Floats a, Floats) { return a; }   // never called
 INLINE Floats interleave_higher(Floats a, Floats) { return a; }  // never called
 INLINE Floats evens(Floats a, Floats) { return a; }              // never called
 INLINE Floats odds(Floats a, Floats) { return a; }               // never called
-#endif
-
-// Polynomials of 128 bits: a checksum's remainder, where the lowest bit is the highest power. fold() multiplies by a
-// power of x, whose two remainders for the halves are `by`, without carries, and adds `next`. Every x86-64-v3 CPU
-// multiplies so, and most of those before; it is asked for, because the levels do not promise it.
-typedef uint64_t Remainder VECTOR(uint64_t, 2);
-
-#if defined(__x86_64__)
-#define MULTIPLIES_WITHOUT_CARRIES __attribute__((target("pclmul")))
-INLINE bool can_fold() { return __builtin_cpu_supports("pclmul"); }
-MULTIPLIES_WITHOUT_CARRIES static inline Remainder fold(Remainder value, Remainder by, Remainder next) {
-    const auto v = reinterpret_cast<__m128i>(value), f = reinterpret_cast<__m128i>(by);
-    return reinterpret_cast<Remainder>(_mm_clmulepi64_si128(v, f, 0x00)) ^
-           reinterpret_cast<Remainder>(_mm_clmulepi64_si128(v, f, 0x11)) ^ next;
-}
-#else
-#define MULTIPLIES_WITHOUT_CARRIES
-INLINE bool can_fold() { return false; }
-INLINE Remainder fold(Remainder value, Remainder, Remainder) { return value; }  // never called
 #endif

@@ -26,7 +26,6 @@
 //   group     channels of a grouped convolution, as in torch
 //   run       64 neighbouring weights, whose mask is one 64-bit word
 
-#include "checksum.h"
 #include "contexts.h"
 #include "cpu.h"
 #include "convolution/convolution.h"

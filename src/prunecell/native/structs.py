@@ -202,7 +202,6 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_put_kept": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _ADDRESS, _COUNT],
     "pc_write_gaps": [_ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS],
     "pc_read_gaps": [_ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS],
-    "pc_fold_checksum": [_ADDRESS, _COUNT, ctypes.c_uint32, _ADDRESS],
     "pc_scatter": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _BYTES],
     "pc_context_memory": [_ADDRESS, _ADDRESS],
     "pc_write_contexts": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS],

@@ -164,7 +164,9 @@ def test_threads_may_compute_tiles_and_row_blocks_in_any_order(library, for_ever
         for form in {case.form(library), *list(case.forms())[::7]}:
             y = case.convolved(library, form)
             for first in range(n_threads):
-                again = case.convolved(library, form, block_rows=max(2, case.shape[1] // 3), team=lone_team(n_threads, number=first))
+                again = case.convolved(
+                    library, form, block_rows=max(2, case.shape[1] // 3), team=lone_team(n_threads, number=first)
+                )
                 assert torch.equal(again, y), (hex(form), first)
 
     for_every(law, [name for name in CASES if name not in ("a large kernel", "1-D, a long kernel")])

@@ -205,8 +205,8 @@ def test_columns_that_are_written_to_while_they_are_packed_stay_in_their_rows():
         while time.monotonic() < end:
             library = native.library()
             if (form := packed.Forms(None, library, ()).sliced(found)) is not None:
-                strides = (x.data_ptr(), 1, n_columns, 1, y.data_ptr(), 1, n_rows)
-                library.pc_sliced_part(form.address, None, None, 0, *strides, 0, form.n_parts)
+                chain = native.Chain.of([native.Link.linear(form.address, None, None, n_columns, n_rows)])
+                library.pc_chain_of_few(chain.address, x.data_ptr(), 1, n_columns, 1, y.data_ptr(), None)
                 assert (y == n_kept).all()
     finally:
         stop.set()
