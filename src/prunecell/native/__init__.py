@@ -6,7 +6,7 @@ threads   work in shares, one a thread
 sources   the C++ files that it is built from
 """
 
-from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
+from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, has_vnni, library, library_of
 from prunecell.native.sources import SOURCE
 from prunecell.native.structs import Chain, Frame, Geometry, Grid, Latents, Link, Matrix, Packed
 from prunecell.native.threads import in_parallel, n_threads
@@ -24,6 +24,7 @@ __all__ = [
     "Matrix",
     "Packed",
     "cpu_level",
+    "has_vnni",
     "in_parallel",
     "library",
     "library_of",

@@ -3,6 +3,10 @@
 
 #include "language.h"
 
+#if defined(__AVX2__)
+#include <cpuid.h>
+#endif
+
 // The checksum of all C++ files at compile time, by which load.py knows a library that is older than its source.
 EXPORT uint32_t pc_source_checksum() { return SOURCE_CHECKSUM; }
 
@@ -17,5 +21,19 @@ EXPORT int32_t pc_cpu_level() {
     return v4 ? 4 : v3 ? 3 : 1;
 #else
     return 1;
+#endif
+}
+
+// Whether the CPU has VNNI, which levels do not say, for the vectors of this level.
+EXPORT int32_t pc_has_vnni() {
+#if defined(__AVX2__)
+    unsigned a, b, c, d;
+#if defined(__AVX512F__)
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 11 & 1);  // AVX512_VNNI
+#else
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);  // AVX-VNNI
+#endif
+#else
+    return 0;
 #endif
 }

@@ -33,6 +33,7 @@
 #include "literals.h"
 #include "packed/chain.h"
 #include "packed/convolution.h"
+#include "packed/quad_linear.h"
 #include "masks/pruned.h"
 #include "masks/selection.h"
 #include "words.h"

@@ -110,6 +110,6 @@ def chained(layers: tuple[Layer, ...], relus: tuple[bool, ...], x: Tensor) -> Te
 
 def _takes(x: Tensor, layers: tuple[Layer, ...]) -> bool:
     for layer in layers:
-        if not takes(x, layer):
+        if not takes(x, layer) or layer.activations != "fp32":
             return False
     return x.ndim > 0 and x.shape[-1] == layers[0].in_features and bool(x.shape[-1])

@@ -89,6 +89,17 @@ class Ready:
         return None if forms is None or matrix.bias != self.bias else make(forms, matrix)
 
 
+def ready_of(layer: Layer, library: ctypes.CDLL, keep: Memory) -> Ready | None:
+    """What a layer is now, which it keeps in its `_ready`; None where that cannot serve. `keep`: see `Ready.holds`."""
+    ready: Ready | None = layer._ready  # noqa: SLF001 - see above
+    if ready is not None and ready.holds(layer, keep):
+        return ready
+    if not can_be_packed(layer):
+        return None
+    ready = layer._ready = Ready(layer, library)  # noqa: SLF001
+    return ready if ready.holds(layer, keep) else None  # else another thread changes it
+
+
 def _place(tensor: Tensor | None) -> tuple[object, ...]:
     """Where a tensor lies, and as what: another may come to lie at the same address."""
     if tensor is None:
