@@ -24,6 +24,7 @@ def kernels(level: str, march: str) -> Extension:
         depends=[f"{NATIVE}/{path.relative_to(SOURCES['FOLDER']).as_posix()}" for path in SOURCES["files"]()],
         define_macros=[("SOURCE_CHECKSUM", f"{SOURCES['checksum']()}u")],
         extra_compile_args=[*flags, "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", *march.split()],
+        extra_link_args=["-pthread"],
         py_limited_api=True,
         optional=True,
     )

@@ -63,8 +63,7 @@ def matrix(n_rows: int, n_columns: int, name: str, values: str) -> tuple[list[by
 
 def linear(n: int, name: str, values: str) -> tuple[str, list]:
     x, y = raw(torch.randn(n, N_COLUMNS)), bytes(4 * n * N_ROWS)
-    strides = [x, 1, N_COLUMNS, n, y, 1, N_ROWS]
-    return "pc_linear", [matrix(N_ROWS, N_COLUMNS, name, values), None, 0, *strides, 0, N_ROWS]
+    return "pc_linear", [matrix(N_ROWS, N_COLUMNS, name, values), None, 0, x, 1, N_COLUMNS, n, y, None]
 
 
 def convolution(k: int, name: str) -> tuple[str, list]:
@@ -73,7 +72,7 @@ def convolution(k: int, name: str) -> tuple[str, list]:
     geometry = raw(torch.tensor([1, channels, channels, *axes], dtype=torch.int32))
     x = raw(torch.randn(channels, size, size))
     packed = matrix(channels, channels * k * k, name, "fp32")
-    return "pc_convolution", [packed, None, 0, geometry, x, bytes(len(x)), 1, 0, channels]
+    return "pc_convolution", [packed, None, 0, geometry, x, bytes(len(x)), 1, None]
 
 
 def census() -> tuple[str, list]:

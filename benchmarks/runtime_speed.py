@@ -84,10 +84,10 @@ SWEEP = {
     **{f"conv 1x1 {c}-{c}, 16x16, batch {b}": (conv(c, c, 1), (b, c, 16, 16)) for c in (64, 256) for b in (1, 8)},
 }
 SWEPT = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-THREADS = {
-    "linear 4096, batch 1": LAYERS["linear 4096, batch 1"],
-    "linear 4096, batch 64": LAYERS["linear 4096, batch 64"],
-}
+THREADS = (
+    *("linear 4096, batch 1", "linear 4096, batch 64", "linear 1024, batch 64"),
+    *("conv 3x3 64-64, 32x32", "conv 3x3 256-256, 14x14"),
+)
 
 
 # ---- rivals ----------------------------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ def main(words: list[str]) -> None:
         show(layer_table, LAYERS)
         show(sweep_table, SWEEP, "sweep ")
         show(model_table, MODELS)
-    show(thread_table, THREADS, "threads ")
+    show(thread_table, {name: LAYERS[name] for name in THREADS}, "threads ")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ double uniform() {
 
 int n_failed = 0;
 
+const Team TEAM{nullptr, nullptr, 0, 3};  // threads of its own
+
 void compare(const char* what, const std::vector<float>& got, const std::vector<double>& expected) {
     double worst = 0;
     for (size_t i = 0; i < expected.size(); i++) worst = std::max(worst, std::fabs(got[i] - expected[i]));
@@ -70,17 +72,21 @@ void check_linear(int32_t n_rows, int32_t n_columns, int64_t n_samples, double d
         }
     char name[99];
     snprintf(name, sizeof name, "linear %d x %d, %d samples, density %g", n_rows, n_columns, (int)n_samples, density);
-    if (pc_linear(&m, bias.data(), 1, x.data(), 1, n_columns, n_samples, y.data(), 1, n_rows, 0, n_rows)) n_failed++;
-    compare(name, y, expected);
+    for (const Team* team : {(const Team*)nullptr, &TEAM}) {
+        std::fill(y.begin(), y.end(), NAN);
+        if (pc_linear(&m, bias.data(), 1, x.data(), 1, n_columns, n_samples, y.data(), team)) n_failed++;
+        compare(name, y, expected);
+    }
     Packed packed{};
     if (n_samples <= MOST_SAMPLES ? pc_slice(&m, &packed) : pc_block_linear(&m, 40, &packed)) n_failed++;
     const Link link{packed.at, nullptr, bias.data(), n_columns, n_rows, 1};
     const Chain chain{&link, 1};
-    std::fill(y.begin(), y.end(), NAN);
-    if (n_samples <= MOST_SAMPLES ? pc_chain_of_few(&chain, x.data(), n_samples, y.data())
-                                  : pc_chain_of_many(&chain, x.data(), n_samples, y.data(), 0, n_samples))
-        n_failed++;
-    compare(name, y, expected);
+    auto* kernel = n_samples <= MOST_SAMPLES ? pc_chain_of_few : pc_chain_of_many;
+    for (const Team* team : {(const Team*)nullptr, &TEAM}) {
+        std::fill(y.begin(), y.end(), NAN);
+        if (kernel(&chain, x.data(), 1, n_columns, n_samples, y.data(), team)) n_failed++;
+        compare(name, y, expected);
+    }
     pc_release(packed.at);
 }
 
@@ -110,17 +116,20 @@ void check_convolution(int32_t channels, int32_t out, int32_t size, int32_t kern
     char name[99];
     snprintf(name, sizeof name, "convolution %d-%d, %d, kernel %d, stride %d, groups %d", channels, out, size, kernel, stride,
              groups);
-    if (pc_convolution(&m, bias.data(), 0, &g, x.data(), y.data(), n_samples, 0, out)) n_failed++;
-    compare(name, y, expected);
-    std::fill(y.begin(), y.end(), NAN);
+    for (const Team* team : {(const Team*)nullptr, &TEAM}) {
+        std::fill(y.begin(), y.end(), NAN);
+        if (pc_convolution(&m, bias.data(), 0, &g, x.data(), y.data(), n_samples, team)) n_failed++;
+        compare(name, y, expected);
+    }
     const int32_t form = pc_convolution_form(&g, n_samples, m.n_entries);
     Packed packed{};
     if (pc_block_convolution(&m, &g, form, 30, &packed)) n_failed++;
     const auto* blocked = static_cast<const Blocked*>(packed.at);
-    if (pc_blocked_convolution(blocked, &g, nullptr, bias.data(), 0, x.data(), y.data(), n_samples, 0,
-                               static_cast<int32_t>(packed.n_parts), 0, pc_convolution_tiles(&g, n_samples, form)))
-        n_failed++;
-    compare(name, y, expected);
+    for (const Team* team : {(const Team*)nullptr, &TEAM}) {
+        std::fill(y.begin(), y.end(), NAN);
+        if (pc_blocked_convolution(blocked, &g, nullptr, bias.data(), 0, x.data(), y.data(), n_samples, team)) n_failed++;
+        compare(name, y, expected);
+    }
     pc_release(packed.at);
 }
 

@@ -2,14 +2,14 @@
 
 load      which library runs on this CPU
 structs   how its functions are called
-threads   work in shares, one a thread
+threads   the threads that share the work of a call
 sources   the C++ files that it is built from
 """
 
 from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, has_vnni, library, library_of
 from prunecell.native.sources import SOURCE
-from prunecell.native.structs import Chain, Frame, Geometry, Grid, Latents, Link, Matrix, Packed
-from prunecell.native.threads import in_parallel, n_threads
+from prunecell.native.structs import Chain, Frame, Geometry, Grid, Latents, Link, Matrix, Packed, Team
+from prunecell.native.threads import n_threads, team
 
 __all__ = [
     "ENVIRONMENT",
@@ -23,10 +23,11 @@ __all__ = [
     "Link",
     "Matrix",
     "Packed",
+    "Team",
     "cpu_level",
     "has_vnni",
-    "in_parallel",
     "library",
     "library_of",
     "n_threads",
+    "team",
 ]

@@ -1,6 +1,8 @@
 // Quantized weights: latents go into a weight before a step of an optimizer, and come out of it rounded.
 #pragma once
 
+#include "matrix.h"
+#include "team.h"
 #include "vectors.h"
 
 // A weight of n_rows rows and what belongs to it; quantization/passes.py fills it in.
@@ -169,12 +171,24 @@ static void leave_rows(const Latents& t, int64_t begin_row, int64_t end_row) {
     }
 }
 
-// Before a step: writes the latents of some rows into the weight, and their gradients into `inner`.
-EXPORT void pc_enter_latents(const Latents* t, int64_t begin_row, int64_t end_row) {
-    t->largest != 0 ? enter_rows<IntLatent>(*t, begin_row, end_row) : enter_rows<RateLatent>(*t, begin_row, end_row);
+template <class Task>
+static int32_t share_rows(const Latents& t, const Team* team, Task task) {
+    return share(team, t.n_rows, [&](auto take) {
+        take(task);
+        return DONE;
+    });
 }
 
-// After it: takes the latents of some rows out of the weight, and writes the rounded weight there.
-EXPORT void pc_leave_latents(const Latents* t, int64_t begin_row, int64_t end_row) {
-    t->largest != 0 ? leave_rows<IntLatent>(*t, begin_row, end_row) : leave_rows<RateLatent>(*t, begin_row, end_row);
+// Before a step: writes the latents into the weight, and their gradients into `inner`.
+EXPORT int32_t pc_enter_latents(const Latents* t, const Team* team) {
+    return share_rows(*t, team, [=](int64_t begin, int64_t end) {
+        t->largest != 0 ? enter_rows<IntLatent>(*t, begin, end) : enter_rows<RateLatent>(*t, begin, end);
+    });
+}
+
+// After it: takes the latents out of the weight, and writes the rounded weight there.
+EXPORT int32_t pc_leave_latents(const Latents* t, const Team* team) {
+    return share_rows(*t, team, [=](int64_t begin, int64_t end) {
+        t->largest != 0 ? leave_rows<IntLatent>(*t, begin, end) : leave_rows<RateLatent>(*t, begin, end);
+    });
 }

@@ -29,55 +29,60 @@ struct LinearInput {
           in_place(x.feature_major() && x.feature_stride == width && n_samples == width && is_aligned(x.at)),
           n_readable_columns(in_place || n_samples > width ? n_features : larger(n_features, any_column)),
           packed(in_place ? 0 : larger(n_features * round_up(n_samples, width), n_readable_columns * width)) {
-        if (packed.at && !in_place) pack();
     }
 
     const int32_t* table() const { return nullptr; }
     int64_t columns_at_once() const { return PANEL_FLOATS / width; }
     const float* panel(int64_t s, int64_t) const { return in_place ? x.at : packed.at + s * n_features; }
 
-    void pack() {
+    // Packs the features [f0, f1) of all samples.
+    void pack(int64_t f0, int64_t f1) const {
         for (int64_t s = 0; s < n_samples; s += width) {
-            float* to = packed.at + s * n_features;
-            int64_t n = smaller(width, n_samples - s);
-            if (n < width) memset(to, 0, n_features * width * sizeof(float));
+            float* to = packed.at + s * n_features + f0 * width;
+            const float* from = x.at + s * x.sample_stride + f0 * x.feature_stride;
+            const int64_t n = smaller(width, n_samples - s), n_here = f1 - f0;
+            if (n < width) memset(to, 0, n_here * width * sizeof(float));
             if (x.feature_major())
-                for (int64_t f = 0; f < n_features; f++)
-                    copy_floats(x.at + f * x.feature_stride + s, n, to + f * width);
+                for (int64_t f = 0; f < n_here; f++) copy_floats(from + f * x.feature_stride, n, to + f * width);
             else
-                transpose(x.at + s * x.sample_stride, x.sample_stride, n, n_features, to, width);
+                transpose(from, x.sample_stride, n, n_here, to, width);
         }
     }
 };
 
+// [sample][feature].
 struct LinearOutput {
-    Activations y;
+    float* y;
+    int64_t n_features;
 
-    int64_t row_stride() const { return y.feature_stride; }
-
-    float* destination(int32_t row, int64_t s, int64_t) const {
-        return y.feature_major() ? y.at + row * y.feature_stride + s : nullptr;
-    }
-
+    int64_t row_stride() const { return 1; }
+    float* destination(int32_t, int64_t, int64_t) const { return nullptr; }
     void store_tile(const float* tile, int32_t row, int64_t n_rows, int64_t s, int64_t n) const {
-        float* to = y.at + row * y.feature_stride + s * y.sample_stride;
-        if (y.feature_major())
-            for (int64_t r = 0; r < n_rows; r++) copy_floats(tile + r * BLOCK, n, to + r * y.feature_stride);
-        else
-            transpose(tile, BLOCK, n_rows, n, to, y.sample_stride);
+        transpose(tile, BLOCK, n_rows, n, y + s * n_features + row, n_features);
     }
 };
 
-// y = x W^T + bias, then max(0, .) where asked, for the rows [r0, r1) of W. Strides are in floats. With one sample the
+// y = x W^T + bias, then max(0, .) where asked. Strides of x are in floats; y is [sample][feature]. With one sample the
 // input must be contiguous. Returns an Outcome or a WRONG: then y is not to be used.
-EXPORT int32_t pc_linear(const Matrix* m, const float* bias, int32_t relu, float* x, int64_t x_feature_stride,
-                         int64_t x_sample_stride, int64_t n_samples, float* y, int64_t y_feature_stride,
-                         int64_t y_sample_stride, int32_t r0, int32_t r1) {
+EXPORT int32_t pc_linear(const Matrix* m, const float* bias, int32_t relu, float* x, int64_t feature_stride,
+                         int64_t sample_stride, int64_t n_samples, float* y, const Team* team) {
     if (m->n_columns == 0 && m->n_entries > 0) return wrong_indices(*m);
-    Epilogue then{m->scales, bias, relu != 0};
-    if (n_samples == 1) return vector_product(*m, r0, r1, x, then, y, y_feature_stride);
-    int64_t any_column = with_format(m->format, [](auto format) { return format.ANY_COLUMN; });
-    LinearInput input({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples, any_column);
+    const Epilogue then{m->scales, bias, relu != 0};
+    if (n_samples == 1) return vector_product(*m, x, then, y, team);
+    const int64_t any_column = with_format(m->format, [](auto format) { return format.ANY_COLUMN; });
+    LinearInput input({x, feature_stride, sample_stride}, m->n_columns, n_samples, any_column);
     if (!input.packed.at) return NO_MEMORY;
-    return product(*m, r0, r1, n_samples, input, then, LinearOutput{{y, y_feature_stride, y_sample_stride}});
+    if (!input.in_place)
+        share(team, m->n_columns, [&](auto take) {
+            take([&](int64_t f0, int64_t f1) { input.pack(f0, f1); });
+            return DONE;
+        });
+    return share(team, m->n_rows, [&](auto take) {
+        int32_t outcome = DONE;
+        take([&](int64_t r0, int64_t r1) {
+            if (outcome == DONE)
+                outcome = product(*m, r0, r1, 0, n_samples, input, then, LinearOutput{y, m->n_rows});
+        });
+        return outcome;
+    });
 }

@@ -6,7 +6,7 @@
 // The usual number of positions in a block, or fewer vectors where there are fewer positions.
 static int64_t usual_width(int64_t n_positions) { return smaller(USUAL_BLOCK, round_up(n_positions, LANES)); }
 
-// The rows [r0, r1) times `n` positions.
+// The rows [r0, r1) times the positions [n0, n1). The first is that of a chunk.
 //
 // The input makes the panels:
 //   width               positions in a block
@@ -23,8 +23,8 @@ static int64_t usual_width(int64_t n_positions) { return smaller(USUAL_BLOCK, ro
 //
 // Returns an Outcome; where a band is damaged the product ends with it.
 template <class Column, class Input, class Output>
-APART static int32_t product(Band& band, const Column* const& columns, int32_t r0, int32_t r1, int64_t n, Input& input,
-                             const Epilogue& then, const Output& output) {
+APART static int32_t product(Band& band, const Column* const& columns, int32_t r0, int32_t r1, int64_t n0, int64_t n1,
+                             Input& input, const Epilogue& then, const Output& output) {
     Slices slices(band.matrix.n_columns, input.columns_at_once());
     Scratch<float> tile(smaller(BAND_ROWS, r1 - r0) * BLOCK);
     if (!slices.edges.at || !tile.at) return NO_MEMORY;
@@ -32,8 +32,8 @@ APART static int32_t product(Band& band, const Column* const& columns, int32_t r
         band.read(first, r1);
         if (!band.sound) return wrong_indices(band.matrix);
         slices.find(band, columns);
-        for (int64_t begin = 0, end; begin < n; begin = end) {
-            end = smaller(n, begin + input.chunk);
+        for (int64_t begin = n0, end; begin < n1; begin = end) {
+            end = smaller(n1, begin + input.chunk);
             const float* panel_at = input.panel(begin, end - begin);
             for (int64_t s = begin; s < end; s += input.width) {
                 int64_t n_here = smaller(input.width, end - s);
@@ -51,14 +51,14 @@ APART static int32_t product(Band& band, const Column* const& columns, int32_t r
 }
 
 template <class Input, class Output>
-static int32_t product(const Matrix& m, int32_t r0, int32_t r1, int64_t n, Input& input, const Epilogue& then,
-                       const Output& output) {
+static int32_t product(const Matrix& m, int32_t r0, int32_t r1, int64_t n0, int64_t n1, Input& input,
+                       const Epilogue& then, const Output& output) {
     Rows rows(m, r0, r1);
     if (!rows.begins.at) return NO_MEMORY;
     if (!rows.sound) return WRONG_STARTS;
-    Band band(m, rows, input.table(), input.n_readable_columns, n <= input.chunk);
+    Band band(m, rows, input.table(), input.n_readable_columns, n1 - n0 <= input.chunk);
     if (!band.has_memory()) return NO_MEMORY;
     return band.has_narrow_columns && !band.table
-               ? product(band, band.narrow_columns, r0, r1, n, input, then, output)
-               : product(band, band.wide_columns, r0, r1, n, input, then, output);
+               ? product(band, band.narrow_columns, r0, r1, n0, n1, input, then, output)
+               : product(band, band.wide_columns, r0, r1, n0, n1, input, then, output);
 }

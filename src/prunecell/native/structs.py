@@ -42,6 +42,17 @@ class Packed(Argument):
     )
 
 
+class Team(Argument):
+    """Threads that share a call: the fields of `Team` in team.h, in its order."""
+
+    _fields_ = (
+        ("run", ctypes.c_void_p),
+        ("own_number", ctypes.c_void_p),
+        ("process", ctypes.c_int64),
+        ("n_threads", ctypes.c_int64),
+    )
+
+
 class Link(Argument):
     """A layer of a chain: the fields of `Link` in packed/chain.h, in its order."""
 
@@ -128,47 +139,32 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_what_is_wrong": [_ADDRESS],
     "pc_linear": [
         *[_ADDRESS, _ADDRESS, _FLAG],
-        *[_ADDRESS, _COUNT, _COUNT, _COUNT],
-        *[_ADDRESS, _COUNT, _COUNT, _ROW, _ROW],
+        *[_ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     ],
     "pc_convolution": [
         *[_ADDRESS, _ADDRESS, _FLAG, _ADDRESS],
-        *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW],
+        *[_ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
     ],
     "pc_block_linear": [_ADDRESS, _ROW, _ADDRESS],
-    "pc_panel": [_ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ROW, _ROW],
-    "pc_blocked_tile": [
-        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
-        *[_ADDRESS, _COUNT],
-        *[_ADDRESS, _COUNT, _COUNT, _ROW, _ROW],
-    ],
-    "pc_chain_of_few": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
-    "pc_chain_of_many": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _COUNT, _COUNT],
-    "pc_blocked_tiles": [
-        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
-        *[_ADDRESS, _COUNT, _COUNT, _COUNT],
-        *[_ADDRESS, _COUNT, _COUNT, _COUNT, _COUNT],
-    ],
+    "pc_chain_of_few": [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_chain_of_many": [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     "pc_slice": [_ADDRESS, _ADDRESS],
-    "pc_sliced_part": [
-        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
-        *[_ADDRESS, _COUNT, _COUNT, _COUNT],
-        *[_ADDRESS, _COUNT, _COUNT, _COUNT, _COUNT],
-    ],
     "pc_has_vnni": [],
     "pc_slice_quads": [_ADDRESS, _FLAG, _ADDRESS],
     "pc_block_quads": [_ADDRESS, _ROW, _FLAG, _ADDRESS],
-    "pc_quantised_few": [*[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG], *[_ADDRESS, _COUNT, _COUNT, _ADDRESS, _COUNT, _COUNT]],
-    "pc_quantised_tiles": [
+    "pc_quantised_few": [
         *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
-        *[_ADDRESS, _COUNT, _COUNT, _ADDRESS, _COUNT, _COUNT],
+        *[_ADDRESS, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    ],
+    "pc_quantised_many": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     ],
     "pc_convolution_form": [_ADDRESS, _COUNT, _COUNT],
-    "pc_convolution_tiles": [_ADDRESS, _COUNT, _CODE],
     "pc_block_convolution": [_ADDRESS, _ADDRESS, _CODE, _ROW, _ADDRESS],
     "pc_blocked_convolution": [
         *[_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
-        *[_ADDRESS, _ADDRESS, _COUNT, _ROW, _ROW, _COUNT, _COUNT],
+        *[_ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
     ],
     "pc_release": [_ADDRESS],
     "pc_fill_pruned": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT],
@@ -189,8 +185,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_write_contexts": [_ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS],
     "pc_open_contexts": [_ADDRESS, _ADDRESS, _COUNT, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS],
     "pc_read_contexts": [_ADDRESS, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS],
-    "pc_enter_latents": [_ADDRESS, _COUNT, _COUNT],
-    "pc_leave_latents": [_ADDRESS, _COUNT, _COUNT],
+    "pc_enter_latents": [_ADDRESS, _ADDRESS],
+    "pc_leave_latents": [_ADDRESS, _ADDRESS],
     "pc_random_keys": [_ADDRESS, _ADDRESS, _COUNT, _BYTES, _COUNT, _COUNT, _ADDRESS],
 }
 

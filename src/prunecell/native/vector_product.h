@@ -3,26 +3,33 @@
 
 #include "epilogue.h"
 #include "formats/formats.h"
+#include "team.h"
 
 template <class Format, class Value>
-APART static int32_t vector_product(const Matrix& m, int32_t r0, int32_t r1, const float* x, const Epilogue& then,
-                              float* y, int64_t y_stride) {
-    DenseVector vector(x, m.n_columns, Format::READABLE);
-    if (!vector.copy.at) return NO_MEMORY;
-    typename Format::Dot dot(m, vector);
+APART static int32_t vector_product(const Matrix& m, int32_t r0, int32_t r1, const DenseVector& x, const Epilogue& then,
+                                    float* y) {
+    typename Format::Dot dot(m, x);
     bool starts_are_sound = for_rows(m, r0, r1, [&](int32_t r, int64_t begin, int64_t end) INLINED {
         float total = dot.template row<Value>(r, begin, end);
-        y[r * y_stride] = finish(all(total), then.scale(r), then.bias(r), then.relu)[0];
+        y[r] = finish(all(total), then.scale(r), then.bias(r), then.relu)[0];
     });
     return !starts_are_sound ? WRONG_STARTS : dot.is_sound() ? DONE : Format::WRONG;
 }
 
-// y[r * y_stride] = row r times x, for the rows [r0, r1).
-static int32_t vector_product(const Matrix& m, int32_t r0, int32_t r1, const float* x, const Epilogue& then, float* y,
-                              int64_t y_stride) {
+// y[r] = row r times x, for all rows.
+static int32_t vector_product(const Matrix& m, const float* x, const Epilogue& then, float* y, const Team* team) {
     return with_format(m.format, [&](auto format) {
+        const DenseVector vector(x, m.n_columns, decltype(format)::READABLE);
+        if (!vector.copy.at) return int32_t{NO_MEMORY};
         return with_value_type(m.value_type, [&](auto value) {
-            return vector_product<decltype(format), decltype(value)>(m, r0, r1, x, then, y, y_stride);
+            return share(team, m.n_rows, [&](auto take) {
+                int32_t outcome = DONE;
+                take([&](int64_t r0, int64_t r1) {
+                    if (outcome == DONE)
+                        outcome = vector_product<decltype(format), decltype(value)>(m, r0, r1, vector, then, y);
+                });
+                return outcome;
+            });
         });
     });
 }

@@ -135,6 +135,6 @@ class Pass:
         given.rows, given.columns = prices.rows.data_ptr(), prices.columns.data_ptr()
         given.kernels = None if prices.kernels is None else prices.kernels.data_ptr()
 
-    def _run(self, work: Callable[[int, int, int], None], given: native.Latents) -> None:
+    def _run(self, work: Callable[[int, int | None], int], given: native.Latents) -> None:
         n_threads = min(native.n_threads(), 1 + self.weight.numel() // _WORTH_A_THREAD)
-        native.in_parallel(lambda begin, end: work(given.address, begin, end), given.n_rows, n_threads=n_threads)
+        work(given.address, native.team(n_threads))

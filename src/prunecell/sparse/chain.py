@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prunecell import native
 from prunecell.sparse.checked import Memory, check_memory
-from prunecell.sparse.multiply import BLOCK_ROWS, FEW, threads_for
+from prunecell.sparse.multiply import FEW, packed_for, threads_for
 from prunecell.sparse.packed import Form, check_outcome
 from prunecell.sparse.ready import Layer, Ready, address_of, can_be_packed, takes
 
@@ -24,7 +24,7 @@ class Chain:
         self._members = [Ready(layer, library) for layer in layers]
         self._n_columns, self._n_rows = self._members[0].n_columns, self._members[-1].n_rows
         self._n_entries = sum(member.n_entries for member in self._members)
-        self._made: dict[bool, _Links | None] = {}
+        self._made: dict[tuple[bool, int], _Links] = {}  # for few samples or many, by the number of threads
 
     def is_of(self, layers: tuple[Layer, ...], relus: tuple[bool, ...], keep: Memory) -> bool:
         """Whether it is the chain of these layers as they are now."""
@@ -37,9 +37,9 @@ class Chain:
     def __call__(self, x: Tensor) -> Tensor | None:
         """What the last layer gives for (..., features); None where the layers must compute one by one."""
         n_samples, few = x.numel() // self._n_columns, x.numel() <= FEW * self._n_columns
-        links = self._made[few] if few in self._made else self._links(few=few)
-        n_threads = threads_for(self._n_entries, n_samples)
-        if links is None or n_samples == 0 or (n_threads > 1 and links.n_tiles(n_samples) < n_threads):
+        n_threads = native.n_threads()
+        links = self._made[few, n_threads] if (few, n_threads) in self._made else self._links(few, n_threads)
+        if links is None or n_samples == 0:
             return None
         if not x.is_contiguous():
             check_memory(x, "x")
@@ -47,43 +47,31 @@ class Chain:
         keep: Memory = []
         at = address_of(x, keep)
         y = x.new_empty((*x.shape[:-1], self._n_rows))
-        before = links.address, at, n_samples, y.data_ptr()
-        if few:
-            check_outcome(self._library.pc_chain_of_few(*before))
-        elif n_threads == 1:
-            check_outcome(self._library.pc_chain_of_many(*before, 0, links.n_tiles(n_samples)))
-        else:
-
-            def share(t0: int, t1: int) -> None:
-                check_outcome(self._library.pc_chain_of_many(*before, t0, t1))
-
-            native.in_parallel(share, links.n_tiles(n_samples), n_threads=n_threads)
+        kernel = self._library.pc_chain_of_few if few else self._library.pc_chain_of_many
+        team = native.team(threads_for(self._n_entries, n_samples))
+        check_outcome(kernel(links.address, at, 1, self._n_columns, n_samples, y.data_ptr(), team))
         return y
 
-    def _links(self, *, few: bool) -> "_Links | None":
+    def _links(self, few: bool, n_threads: int) -> "_Links | None":  # noqa: FBT001 - of a key
         """The layers as the kernels take them; None where one of them cannot be packed."""
         links, forms = [], []
         for member, relu in zip(self._members, self._relus, strict=True):
-            form = member.packed(lambda of, matrix: of.sliced(matrix) if few else of.blocked(matrix, BLOCK_ROWS))
+            form = member.packed(lambda of, matrix: packed_for(matrix, of, few=few))
             if form is None:
                 return None
             links.append(native.Link(form.address, *member.epilogue, member.n_columns, member.n_rows, relu))
             forms.append(form)
-        made = self._made[few] = _Links(native.Chain.of(links), forms)
+        made = self._made[few, n_threads] = _Links(native.Chain.of(links), forms)
         return made
 
 
 class _Links:
     """The layers of a chain as the kernels take them, with the memory that they read."""
 
-    __slots__ = ("_kept", "_tile", "address")
+    __slots__ = ("_kept", "address")
 
     def __init__(self, chain: native.Chain, forms: list[Form]) -> None:
-        self.address, self._tile, self._kept = chain.address, forms[0].tile, (chain, forms)
-
-    def n_tiles(self, n_samples: int) -> int:
-        """The tiles that so many samples are."""
-        return -(-n_samples // self._tile)
+        self.address, self._kept = chain.address, (chain, forms)
 
 
 def chained(layers: tuple[Layer, ...], relus: tuple[bool, ...], x: Tensor) -> Tensor | None:

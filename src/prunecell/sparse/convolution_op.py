@@ -144,8 +144,7 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if forms is not None and (blocked := call.blocked(forms)):
         blocked.run(library, (matrix.scales, matrix.bias, relu, x.data_ptr(), y.data_ptr(), n_samples), n_threads)
     elif n_samples:
-        of_x, of_y = ((t.data_ptr(), t.numel() * t.element_size() // n_samples) for t in (x, y))
-        call.as_stored(of_x, of_y, relu=relu)
+        call.as_stored(x.data_ptr(), y.data_ptr(), relu=relu)
     return y
 
 

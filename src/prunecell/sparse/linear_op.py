@@ -48,8 +48,8 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     if not n_samples or not n_rows:
         return y
     forms = forms_of(matrix, (starts, indices, values, scales), library)
-    from_x, to_y = Activations(x.data_ptr(), strides[1], strides[0]), Activations(y.data_ptr(), 1, n_rows)
-    multiply(Product(library, matrix, from_x, to_y, n_samples, relu), forms)
+    from_x = Activations(x.data_ptr(), strides[1], strides[0])
+    multiply(Product(library, matrix, from_x, y.data_ptr(), n_samples, relu), forms)
     return y
 
 

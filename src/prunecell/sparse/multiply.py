@@ -1,4 +1,4 @@
-"""The product of a compressed matrix and dense samples: which kernel computes it, and how threads share it.
+"""The product of a compressed matrix and dense samples: which kernel computes it, on how many threads.
 
 Every output is the sum of the same products in the same order, whatever the number of threads is.
 """
@@ -7,15 +7,15 @@ import ctypes
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-
 from prunecell import native
 from prunecell.sparse.checked import Checked
 from prunecell.sparse.packed import Form, Forms
 
 FEW = 3  # samples that are multiplied without a panel
 BLOCK_ROWS = 1024  # that a block has at most: their sums for a tile stay in the second-level cache
-ENOUGH_WORK = 1 << 18  # products of an entry with 16 samples, from which a second thread pays: about 0.1 ms
+LEAST_BLOCK_ROWS = 64  # of a block that is made for a thread: they share the way of its inputs to the first-level cache
+TILE = 64  # samples that are computed at once
+ENOUGH_WORK = 1 << 16  # products of an entry with 16 samples, from which a second thread pays: about 25 us
 
 
 class Activations(NamedTuple):
@@ -25,10 +25,6 @@ class Activations(NamedTuple):
     of_feature: int
     of_sample: int
 
-    def from_sample(self, s: int) -> "Activations":
-        """Those from a sample on."""
-        return self._replace(address=self.address + 4 * s * self.of_sample)
-
 
 class Product(NamedTuple):
     """y = x W^T + bias, then max(0, .) where asked.
@@ -36,7 +32,8 @@ class Product(NamedTuple):
     Attributes:
         library: of the kernels.
         matrix: W and the bias.
-        x, y: float32.
+        x: float32.
+        y: address of the result: float32, in rows of features.
         n_samples: of both.
         relu: see above.
     """
@@ -44,28 +41,25 @@ class Product(NamedTuple):
     library: ctypes.CDLL
     matrix: Checked
     x: Activations
-    y: Activations
+    y: int
     n_samples: int
     relu: bool
 
-    @property
-    def epilogue(self) -> tuple[int | None, int | None, bool]:
-        """What happens to a sum, as a kernel takes it."""
-        return self.matrix.scales, self.matrix.bias, self.relu
+    def chain_of_one(self, form: Form) -> native.Chain:
+        """This layer as a kernel takes it."""
+        m = self.matrix
+        return native.Chain.of([native.Link(form.address, m.scales, m.bias, m.n_columns, m.n_rows, self.relu)])
 
-    def run(self, task: Callable[[int, int], int], n_parts: int, n_threads: int) -> None:
-        """Share out a kernel.
+    def run(self, kernel: Callable[..., int], *which: int | None) -> None:
+        """Call a kernel with what it multiplies.
 
         Raises:
             StateError: the matrix is damaged.
             MemoryError: there is not enough.
         """
-
-        def share(begin: int, end: int) -> None:
-            if outcome := task(begin, end):
-                raise self.matrix.error(outcome, of="multiply by a sparse matrix")
-
-        native.in_parallel(share, n_parts, n_threads=n_threads)
+        team = native.team(threads_for(self.matrix.n_entries, self.n_samples))
+        if outcome := kernel(*which, *self.x, self.n_samples, self.y, team):
+            raise self.matrix.error(outcome, of="multiply by a sparse matrix")
 
 
 def multiply(product: Product, forms: Forms | None) -> None:
@@ -75,15 +69,18 @@ def multiply(product: Product, forms: Forms | None) -> None:
         StateError: the matrix is damaged.
         MemoryError: there is not enough.
     """
-    matrix = product.matrix
-    n_threads = threads_for(matrix.n_entries, product.n_samples)
-    if forms is not None and product.n_samples <= FEW:
-        if form := forms.sliced(matrix):
-            return _sliced(product, form, n_threads)
-    elif forms is not None and (form := forms.blocked(matrix, _block_rows(matrix.n_rows, n_threads))):
-        return _blocked(product, form, n_threads)
-    before = matrix.address, matrix.bias, product.relu, *product.x, product.n_samples, *product.y
-    return product.run(lambda r0, r1: product.library.pc_linear(*before, r0, r1), matrix.n_rows, n_threads)
+    library, matrix = product.library, product.matrix
+    few = product.n_samples <= FEW
+    if forms is not None and (form := packed_for(matrix, forms, few=few)):
+        kernel = library.pc_chain_of_few if few else library.pc_chain_of_many
+        chain = product.chain_of_one(form)
+        return product.run(kernel, chain.address)
+    return product.run(library.pc_linear, matrix.address, matrix.bias, product.relu)
+
+
+def packed_for(matrix: Checked, forms: Forms, *, few: bool) -> Form | None:
+    """The packed form for few samples or for many; None where the matrix cannot be packed."""
+    return forms.sliced(matrix) if few else forms.blocked(matrix, block_rows(matrix.n_rows, matrix.n_entries, TILE))
 
 
 def threads_for(n_entries: int, n_samples: int) -> int:
@@ -91,29 +88,10 @@ def threads_for(n_entries: int, n_samples: int) -> int:
     return native.n_threads() if n_entries * (n_samples + 15) // 16 > ENOUGH_WORK else 1
 
 
-def _block_rows(n_rows: int, n_threads: int) -> int:
-    """Rows of a block, so that every thread has the same number of blocks."""
-    n_blocks = -(-n_rows // BLOCK_ROWS)
-    return -(-n_rows // (-(-n_blocks // n_threads) * n_threads))
+def block_rows(n_rows: int, n_entries: int, tile: int) -> int:
+    """Rows of a block.
 
-
-def _sliced(product: Product, form: Form, n_threads: int) -> None:
-    before = form.address, *product.epilogue, *product.x, product.n_samples, *product.y
-    product.run(lambda s0, s1: product.library.pc_sliced_part(*before, s0, s1), form.n_parts, n_threads)
-
-
-def _blocked(product: Product, form: Form, n_threads: int) -> None:
-    """Threads share the tiles; where there are too few, the features and then the row blocks of every tile."""
-    library, matrix, tile = product.library, product.matrix, form.tile
-    n_tiles = -(-product.n_samples // tile)
-    if n_tiles >= n_threads:
-        before = form.address, *product.epilogue, *product.x, product.n_samples, *product.y
-        return product.run(lambda t0, t1: library.pc_blocked_tiles(*before, t0, t1), n_tiles, n_threads)
-    panel = torch.empty(tile * matrix.n_columns, dtype=torch.float32, device="cpu")
-    for s in range(0, product.n_samples, tile):
-        n = min(tile, product.n_samples - s)
-        filled = *product.x.from_sample(s), n, panel.data_ptr()
-        product.run(lambda f0, f1, to=filled: library.pc_panel(*to, f0, f1), matrix.n_columns, n_threads)  # type: ignore[misc]
-        of = form.address, *product.epilogue, panel.data_ptr(), n, *product.y.from_sample(s)
-        product.run(lambda b0, b1, of=of: library.pc_blocked_tile(*of, b0, b1), form.n_parts, n_threads)  # type: ignore[misc]
-    return None
+    Where a tile of so many samples is enough work for several threads, each of them has the same number of blocks.
+    """
+    n_threads, n_blocks = threads_for(n_entries, tile), max(1, -(-n_rows // BLOCK_ROWS))
+    return max(-(-n_rows // (-(-n_blocks // n_threads) * n_threads)), min(n_rows, LEAST_BLOCK_ROWS))

@@ -4,7 +4,7 @@ import ctypes
 
 from prunecell import native
 from prunecell.sparse.checked import Checked
-from prunecell.sparse.multiply import BLOCK_ROWS, threads_for
+from prunecell.sparse.multiply import TILE, block_rows, threads_for
 from prunecell.sparse.packed import Form, Forms, check_outcome
 
 FEW = 2  # samples that are multiplied without a panel
@@ -15,7 +15,9 @@ Samples = tuple[int, int, int, int]
 
 def quads_for(matrix: Checked, forms: Forms, n_samples: int) -> Form | None:
     """The packed form for so many samples; None where the matrix cannot be packed."""
-    return forms.sliced_quads(matrix) if n_samples <= FEW else forms.blocked_quads(matrix, BLOCK_ROWS)
+    if n_samples <= FEW:
+        return forms.sliced_quads(matrix)
+    return forms.blocked_quads(matrix, block_rows(matrix.n_rows, matrix.n_entries, TILE))
 
 
 def multiply_quantised(
@@ -34,11 +36,6 @@ def multiply_quantised(
         MemoryError: there is not enough.
     """
     n_samples = samples[2]
-    few = n_samples <= FEW
-    kernel = library.pc_quantised_few if few else library.pc_quantised_tiles
-    n_parts = form.n_parts if few else -(-n_samples // form.tile)
-    native.in_parallel(
-        lambda begin, end: check_outcome(kernel(form.address, *epilogue, *samples, begin, end)),
-        n_parts,
-        n_threads=threads_for(n_entries, n_samples),
-    )
+    kernel = library.pc_quantised_few if n_samples <= FEW else library.pc_quantised_many
+    team = native.team(threads_for(n_entries, n_samples))
+    check_outcome(kernel(form.address, *epilogue, *samples, team))

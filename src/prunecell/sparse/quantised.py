@@ -32,9 +32,11 @@ def quantised_shortly(layer: Layer, x: Tensor, *, relu: bool) -> Tensor | None:
     if ready is None:
         return None
     n_samples = x.numel() // n_columns
-    form: Form | None = ready.calls.get(n_samples <= FEW) or _made(layer, ready, n_samples)
+    key = n_samples <= FEW, native.n_threads()
+    form: Form | None = ready.calls.get(key) or _made(layer, ready, n_samples)
     if form is None:
         return None
+    ready.calls[key] = form
     if not x.is_contiguous():
         check_memory(x, "x")
         x = x.contiguous()
@@ -49,7 +51,4 @@ def _made(layer: Layer, ready: Ready, n_samples: int) -> Form | None:
     """The packed form for so many samples; None where there is none."""
     if layer.values.dtype != INT8.dtype:
         return None
-    form = ready.packed(lambda forms, matrix: quads_for(matrix, forms, n_samples))
-    if form is not None:
-        ready.calls[n_samples <= FEW] = form
-    return form
+    return ready.packed(lambda forms, matrix: quads_for(matrix, forms, n_samples))

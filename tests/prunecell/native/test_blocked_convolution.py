@@ -135,9 +135,10 @@ class Case:
         yield packed
         library.pc_release(packed.at)
 
-    def convolve(self, library, packed, y, blocks, tiles, *, x=None, relu=False):
-        """Fill the outputs of some row blocks and tiles."""
+    def convolve(self, library, packed, *, x=None, relu=False, team=None):
+        """All outputs."""
         x, scales = self.x if x is None else x, self.matrix.scales
+        y = torch.full(self.shape, torch.nan)
         outcome = library.pc_blocked_convolution(
             *(
                 packed.at,
@@ -146,17 +147,15 @@ class Case:
                 self.bias.data_ptr(),
                 relu,
             ),
-            *(x.data_ptr(), y.data_ptr(), len(x), *blocks, *tiles),
+            *(x.data_ptr(), y.data_ptr(), len(x), team and team.address),
         )
         assert outcome == 0
-
-    def convolved(self, library, form, **how):
-        """All outputs."""
-        y = torch.full(self.shape, torch.nan)
-        n_tiles = library.pc_convolution_tiles(self.geometry.address, len(self.x), form)
-        with self.packed(library, form) as packed:
-            self.convolve(library, packed, y, (0, packed.n_parts), (0, n_tiles), **how)
         return y
+
+    def convolved(self, library, form, *, block_rows=4, **how):
+        """The same, packed for this."""
+        with self.packed(library, form, block_rows=block_rows) as packed:
+            return self.convolve(library, packed, **how)
 
 
 def test_it_convolves(library, for_every):
@@ -187,23 +186,17 @@ def test_every_form_gives_the_same_bits(library, for_every):
     for_every(law, CASES)
 
 
-def test_every_part_writes_its_outputs_and_no_others(library, for_every):
-    """In any order, with the same bits: so threads can share out row blocks and tiles."""
+@pytest.mark.parametrize("n_threads", [2, 3, 7])
+def test_threads_may_compute_tiles_and_row_blocks_in_any_order(library, for_every, n_threads, lone_team):
+    """No part writes outputs of another, or its bits would depend on which was first."""
 
     def law(name):
         case = Case(name)
         for form in {case.form(library), *list(case.forms())[::7]}:
-            y, n_written = torch.full(case.shape, torch.nan), 0
-            n_tiles = library.pc_convolution_tiles(case.geometry.address, len(case.x), form)
-            with case.packed(library, form, block_rows=2) as packed:
-                for block, tile in reversed(list(itertools.product(range(packed.n_parts), range(n_tiles)))):
-                    part = torch.full(case.shape, torch.nan)
-                    case.convolve(library, packed, part, (block, block + 1), (tile, tile + 1))
-                    written = ~part.isnan()
-                    n_written += int(written.sum())
-                    y[written] = part[written]
-            assert n_written == y.numel(), hex(form)
-            assert torch.equal(y, case.convolved(library, form)), hex(form)
+            y = case.convolved(library, form)
+            for first in range(n_threads):
+                again = case.convolved(library, form, block_rows=2, team=lone_team(n_threads, number=first))
+                assert torch.equal(again, y), (hex(form), first)
 
     for_every(law, [name for name in CASES if name not in ("a large kernel", "1-D, a long kernel")])
 
@@ -226,12 +219,10 @@ def test_a_number_that_is_not_finite_reaches_what_reads_it(library, for_every):
 def test_a_packed_matrix_fits_other_sizes_of_the_same_form(library, for_every):
     def law(name, sizes):
         case = Case(name)
-        with case.packed(library, form := case.form(library)) as packed:
+        with case.packed(library, case.form(library)) as packed:
             for size, n_samples in sizes:
                 other = Case(name, size=size, n_samples=n_samples)
-                n_tiles = library.pc_convolution_tiles(other.geometry.address, n_samples, form)
-                y = torch.full(other.shape, torch.nan)
-                other.convolve(library, packed, y, (0, packed.n_parts), (0, n_tiles))
+                y = other.convolve(library, packed)
                 torch.testing.assert_close(y, other.expected, atol=2e-4, rtol=1e-4)
 
     for_every(law, ["3x3, two vectors wide"], [[([20, 30], 2), ([32, 64], 1), ([9, 100], 3), ([32, 32], 0)]])

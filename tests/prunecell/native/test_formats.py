@@ -44,7 +44,7 @@ def product(library, matrix, inputs):
     failed = library.pc_linear(
         *(argument.address, None, 0),
         *(inputs.data_ptr(), 1, matrix.n_columns, n_samples),
-        *(outputs.data_ptr(), 1, matrix.n_rows, 0, matrix.n_rows),
+        *(outputs.data_ptr(), None),
     )
     assert not failed
     return outputs

@@ -1,11 +1,6 @@
-"""Which library is loaded, when none is, and how work is shared between threads."""
+"""Which library is loaded, and when none is."""
 
-import os
 import shutil
-import subprocess
-import sys
-import threading
-import weakref
 
 import pytest
 
@@ -87,62 +82,3 @@ def test_the_checksum_knows_a_file_that_was_renamed(tmp_path):
     shutil.copytree(sources.FOLDER, tmp_path / "native")
     (tmp_path / "native" / "words.h").rename(tmp_path / "native" / "zwords.h")
     assert sources.checksum(tmp_path / "native") != sources.checksum()
-
-
-@pytest.mark.parametrize("n_items", [0, 1, 2, 7, 100])
-@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
-def test_shares_cover_every_item_once(n_items, n_threads):
-    seen = []
-    native.in_parallel(lambda begin, end: seen.extend(range(begin, end)), n_items, n_threads=n_threads)
-    assert sorted(seen) == list(range(n_items))
-
-
-@pytest.mark.parametrize("broken", [0, 5])
-def test_what_a_share_raises_reaches_the_caller(broken):
-    def task(begin, end):
-        if begin <= broken < end:
-            raise ValueError(begin)
-
-    with pytest.raises(ValueError, match=r"^[03]$"):
-        native.in_parallel(task, 6, n_threads=2)
-
-
-def test_what_several_callers_want_at_once_is_all_done():
-    seen = [[] for _ in range(8)]
-
-    def call(mine):
-        for _ in range(50):
-            native.in_parallel(lambda begin, end: mine.extend(range(begin, end)), 6, n_threads=3)
-
-    callers = [threading.Thread(target=call, args=(mine,)) for mine in seen]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    assert all(sorted(mine) == sorted([*range(6)] * 50) for mine in seen)
-
-
-def test_nothing_is_held_when_the_work_is_done():
-    class Held:
-        pass
-
-    held = Held()
-    gone = weakref.ref(held)
-    native.in_parallel(lambda begin, end, held=held: None, 2, n_threads=2)  # noqa: ARG005
-    del held
-    assert gone() is None
-
-
-def test_a_forked_process_has_a_pool_of_its_own():
-    code = """if True:
-        import os, sys
-        from prunecell.native import in_parallel
-        in_parallel(lambda a, b: None, 4, n_threads=2)
-        child = os.fork()
-        if child == 0:
-            in_parallel(lambda a, b: None, 4, n_threads=2)
-            os._exit(7)
-        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=60, env=os.environ, check=False)
-    assert done.returncode == 7

@@ -107,16 +107,17 @@ def dense_weight(arguments):
 
 
 @pytest.mark.usefixtures("compiled_level")
-@pytest.mark.parametrize("n_samples", [1, 3])
-def test_two_threads_share_the_rows_or_the_samples(n_samples):
-    weight = torch.randn(96, 96, 3, 3)
-    arguments = (*compress(weight).parts, None, [3, 3], [1, 1], [1, 1], [1, 1], 1)
-    x = torch.randn(n_samples, 96, 17, 18)
-    assert weight.numel() * 17 * 18 / 16 > ENOUGH_WORK
-    one = convolved(x, *arguments)
-    torch.set_num_threads(2)
-    two = convolved(x, *arguments)
-    assert torch.equal(one, two) if n_samples == 1 else torch.allclose(one, two, atol=1e-4)
+@pytest.mark.parametrize("size", [(17, 18), (5, 5)])
+@pytest.mark.parametrize("n_samples", [1, 3, 7])
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_same_bits_on_any_number_of_threads(size, n_samples, name):
+    weight, x = torch.randn(96, 48, 3, 3), torch.randn(n_samples, 96, *size)
+    arguments = (*compress(weight, format=name).parts, None, [3, 3], [1, 1], [1, 1], [1, 1], 2)
+    assert weight.numel() > ENOUGH_WORK / 2
+    expected = convolved(x, *arguments)
+    for n_threads in (2, 3, 8):
+        torch.set_num_threads(n_threads)
+        assert torch.equal(convolved(x, *arguments), expected), n_threads
 
 
 @pytest.mark.usefixtures("level")

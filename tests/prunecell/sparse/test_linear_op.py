@@ -119,14 +119,18 @@ def test_formats_that_are_read_as_they_are_stored_give_the_same_bits(n_samples, 
 
 
 @pytest.mark.usefixtures("compiled_level")
-@pytest.mark.parametrize("n_samples", [1, 70])
-def test_two_threads_give_the_bits_of_one(n_samples):
-    weight, x = sparse(2100, 1500, density=0.4), torch.randn(n_samples, 1500)
-    parts = compress(weight).parts
+@pytest.mark.parametrize("n_samples", [1, 3, 4, 70, 200])
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_same_bits_on_any_number_of_threads(n_samples, name):
+    weight, bias, x = sparse(1300, 700, density=0.4), torch.randn(1300), torch.randn(n_samples, 700)
+    parts = compress(weight, format=name).parts
     assert len(parts[2]) > ENOUGH_WORK
-    one = multiplied(x, parts)
-    torch.set_num_threads(2)
-    assert torch.equal(multiplied(x, parts), one)
+    for given in (x, with_features_first(x)):
+        torch.set_num_threads(1)
+        expected = multiplied(given, parts, bias, relu=True)
+        for n_threads in (2, 3, 8):
+            torch.set_num_threads(n_threads)
+            assert torch.equal(multiplied(given, parts, bias, relu=True), expected), n_threads
 
 
 @pytest.mark.usefixtures("level")

@@ -1,6 +1,7 @@
 // Convolutions.
 #pragma once
 
+#include "../team.h"
 #include "input.h"
 
 struct ConvolutionOutput {
@@ -40,22 +41,41 @@ struct ConvolutionOutput {
     }
 };
 
-// y = convolution of x (samples, channels, depth, height, width; contiguous) + bias, then max(0, .) where asked, for the
-// output channels [r0, r1) of n_samples samples, of which the first is at x and y. Returns an Outcome or a WRONG: then y
-// is not to be used.
-EXPORT int32_t pc_convolution(const Matrix* m, const float* bias, int32_t relu, const Geometry* geometry,
-                              const float* x, float* y, int64_t n_samples, int32_t r0, int32_t r1) {
-    if (m->n_columns == 0 && m->n_entries > 0) return wrong_indices(*m);
-    Layout layout = best_layout(as_one_row(*geometry), n_samples, *m);
-    ConvolutionInput input(layout, x);
-    if (!input.has_memory()) return NO_MEMORY;
-    Epilogue then{m->scales, bias, relu != 0};
-    int32_t outcome = DONE, group_rows = geometry->group_rows();
+// Some output channels of some positions.
+static int32_t convolve(const Matrix& m, const Geometry& g, int32_t r0, int32_t r1, int64_t n0, int64_t n1,
+                        ConvolutionInput& input, const Epilogue& then, const ConvolutionOutput& output) {
+    int32_t outcome = DONE;
+    const int32_t group_rows = g.group_rows();
     for (int32_t row = r0, end; row < r1 && outcome == DONE; row = end) {
-        int32_t group = row / group_rows;
+        const int32_t group = row / group_rows;
         end = smaller(r1, (group + 1) * group_rows);
-        input.channel = group * geometry->group_channels();
-        outcome = product(*m, row, end, layout.n_positions, input, then, ConvolutionOutput{layout, y});
+        input.channel = group * g.group_channels();
+        outcome = product(m, row, end, n0, n1, input, then, output);
     }
     return outcome;
+}
+
+// y = convolution of x (samples, channels, depth, height, width; contiguous) + bias, then max(0, .) where asked. Threads
+// share chunks of positions or, where there are fewer, the output channels. Returns an Outcome or a WRONG: then y is not
+// to be used.
+EXPORT int32_t pc_convolution(const Matrix* m, const float* bias, int32_t relu, const Geometry* geometry,
+                              const float* x, float* y, int64_t n_samples, const Team* team) {
+    if (m->n_columns == 0 && m->n_entries > 0) return wrong_indices(*m);
+    const Layout layout = best_layout(as_one_row(*geometry), n_samples, *m);
+    const Epilogue then{m->scales, bias, relu != 0};
+    const int64_t n = layout.n_positions, n_chunks = (n + layout.chunk - 1) / layout.chunk;
+    const int64_t n_threads = team ? team->n_threads : 1;
+    const bool by_chunks = n_chunks >= n_threads;
+    auto first_of = [&](int64_t i) { return smaller(n, n_chunks * i / n_threads * layout.chunk); };  // of n_threads shares
+    return share(team, by_chunks ? n_threads : m->n_rows, [&](auto take) {
+        ConvolutionInput input(layout, x);
+        int32_t outcome = input.has_memory() ? DONE : NO_MEMORY;
+        take([&](int64_t begin, int64_t end) {
+            const int64_t r0 = by_chunks ? 0 : begin, r1 = by_chunks ? m->n_rows : end;
+            const int64_t n0 = by_chunks ? first_of(begin) : 0, n1 = by_chunks ? first_of(end) : n;
+            if (outcome == DONE)
+                outcome = convolve(*m, *geometry, r0, r1, n0, n1, input, then, ConvolutionOutput{layout, y});
+        });
+        return outcome;
+    });
 }

@@ -28,20 +28,20 @@ static int64_t most_between(const Chain& chain) {
     return most;
 }
 
-// y for 1 to MOST_SAMPLES samples x, rows of features both; the layers are sliced. Returns an Outcome.
-EXPORT int32_t pc_chain_of_few(const Chain* chain, float* x, int64_t n_samples, float* y) {
+// y [sample][feature] for 1 to MOST_SAMPLES samples x; the layers are sliced, and threads share the slices of each.
+// Returns an Outcome.
+EXPORT int32_t pc_chain_of_few(const Chain* chain, float* x, int64_t feature_stride, int64_t sample_stride,
+                               int64_t n_samples, float* y, const Team* team) {
     const int64_t stride = most_between(*chain) + 1, n_links = chain->n_links;
     const Scratch<float> between(n_links > 1 ? 2 * stride * n_samples : 0);
-    const int32_t n_columns = chain->links[0].n_columns;
-    const SamplesOf first({x, 1, n_columns}, n_columns, n_samples);
+    const SamplesOf first({x, feature_stride, sample_stride}, chain->links[0].n_columns, n_samples);
     if (!between.at || !first.copy.at) return NO_MEMORY;
     Samples from = first.samples;
     for (int64_t i = 0; i < n_links; i++) {
         const Link& link = chain->links[i];
         float* buffer = between.at + i % 2 * stride * n_samples;
-        const Activations to = i + 1 == n_links ? Activations{y, 1, link.n_rows} : Activations{buffer, 1, stride};
-        const auto& form = *static_cast<const Sliced*>(link.form);
-        sliced_product(form, link.then(), from, n_samples, to, 0, form.n_steps + 1);
+        const Results to = i + 1 == n_links ? Results{y, link.n_rows} : Results{buffer, stride};
+        sliced_product(*static_cast<const Sliced*>(link.form), link.then(), from, n_samples, to, team);
         if (i + 1 == n_links) break;
         for (int64_t s = 0; s < n_samples; s++) buffer[s * stride + link.n_rows] = 0;
         from = {buffer, stride};
@@ -49,44 +49,93 @@ EXPORT int32_t pc_chain_of_few(const Chain* chain, float* x, int64_t n_samples, 
     return DONE;
 }
 
-// The tiles [t0, t1) of y for any number of samples x, of which one of the strides is 1. Returns an Outcome.
-static int32_t chain_of_tiles(const Chain& chain, const Activations& x, int64_t n_samples, const Activations& y, int64_t t0,
-                              int64_t t1) {
-    const bool is_panel = x.feature_major() && x.feature_stride == TILE && n_samples == TILE;
-    const int64_t n_links = chain.n_links, size = most_between(chain) * TILE;
-    const int32_t n_columns = chain.links[0].n_columns;
-    int64_t most_rows = 0;
-    for (int64_t i = 0; i < n_links; i++)
-        most_rows = larger(most_rows, static_cast<const Blocked*>(chain.links[i].form)->block_rows);
-    const Scratch<float> first(is_panel ? 0 : int64_t{n_columns} * TILE), between(2 * size), sums(most_rows * TILE);
-    if (!first.at || !between.at || !sums.at) return NO_MEMORY;
-    for (int64_t s = t0 * TILE, end = smaller(n_samples, t1 * TILE); s < end; s += TILE) {
-        const int64_t n = smaller(TILE, end - s);
-        const float* from = is_panel ? x.at : first.at;
-        if (!is_panel) fill_panel({x.at + s * x.sample_stride, x.feature_stride, x.sample_stride}, n, 0, n_columns, first.at);
-        for (int64_t i = 0; i < n_links; i++) {
-            const Link& link = chain.links[i];
-            float* panel = i + 1 == n_links ? nullptr : between.at + i % 2 * size;
-            const TileOutput to{panel, {y.at + s * y.sample_stride, y.feature_stride, y.sample_stride}};
-            const auto& form = *static_cast<const Blocked*>(link.form);
-            blocked_tile(form, link.then(), from, n, to, sums.at, 0, form.n_row_blocks);
-            from = panel;
-        }
+// A chain of blocked layers, and what passes through it for many samples.
+struct Passage {
+    const Chain& chain;
+    Activations x;
+    int64_t n_samples;
+    float* y;  // [sample][feature]
+    bool is_panel;
+    int64_t most_rows = 0;  // of a row block
+
+    Passage(const Chain& of, const Activations& from, int64_t samples, float* to)
+        : chain(of),
+          x(from),
+          n_samples(samples),
+          y(to),
+          is_panel(x.feature_major() && x.feature_stride == TILE && n_samples == TILE) {
+        for (int64_t i = 0; i < chain.n_links; i++) most_rows = larger(most_rows, form(i).block_rows);
     }
-    return DONE;
+
+    const Blocked& form(int64_t link) const { return *static_cast<const Blocked*>(chain.links[link].form); }
+    int64_t n_columns() const { return chain.links[0].n_columns; }
+    int64_t n_tiles() const { return (n_samples + TILE - 1) / TILE; }
+    int64_t n_in_tile(int64_t tile) const { return smaller(TILE, n_samples - tile * TILE); }
+
+    int64_t floats_of_panel() const { return is_panel ? 0 : n_columns() * TILE; }
+    int64_t floats_between() const { return 2 * most_between(chain) * TILE; }
+
+    // The panel of a tile's inputs, in `room` where it must be made.
+    const float* panel(int64_t tile, float* room) const {
+        if (is_panel) return x.at;
+        float* from = x.at + tile * TILE * x.sample_stride;
+        fill_panel({from, x.feature_stride, x.sample_stride}, n_in_tile(tile), n_columns(), room);
+        return room;
+    }
+
+    // The row blocks [b0, b1) of a layer for one tile, whose first panel is given.
+    void layer(int64_t link, int64_t tile, const float* first, float* between, float* sums, int64_t b0, int64_t b1) const {
+        const int64_t size = floats_between() / 2, n_results = chain.links[link].n_rows;
+        const float* from = link == 0 ? first : between + (link - 1) % 2 * size;
+        float* panel = link + 1 == chain.n_links ? nullptr : between + link % 2 * size;
+        const TileOutput to{panel, y + tile * TILE * n_results, n_results};
+        blocked_tile(form(link), chain.links[link].then(), from, n_in_tile(tile), to, sums, b0, b1);
+    }
+};
+
+// The tiles [0, end), of which every thread computes some alone.
+static int32_t tiles_apart(const Passage& of, int64_t end, const Team* team) {
+    return share(team, end, [&](auto take) {
+        const Scratch<float> room(of.floats_of_panel()), between(of.floats_between()), sums(of.most_rows * TILE);
+        if (!room.at || !between.at || !sums.at) return NO_MEMORY;
+        take([&](int64_t t0, int64_t t1) {
+            for (int64_t tile = t0; tile < t1; tile++) {
+                const float* first = of.panel(tile, room.at);
+                for (int64_t i = 0; i < of.chain.n_links; i++)
+                    of.layer(i, tile, first, between.at, sums.at, 0, of.form(i).n_row_blocks);
+            }
+        });
+        return DONE;
+    });
 }
 
-// The same for x and y that are rows of features; the layers are blocked.
-EXPORT int32_t pc_chain_of_many(const Chain* chain, float* x, int64_t n_samples, float* y, int64_t t0, int64_t t1) {
-    const int32_t n_features = chain->links[0].n_columns, n_results = chain->links[chain->n_links - 1].n_rows;
-    return chain_of_tiles(*chain, {x, 1, n_features}, n_samples, {y, 1, n_results}, t0, t1);
+// One tile: the threads share the row blocks of each layer. Each makes the first panel for itself, which takes a third of
+// the time of getting parts of it from the cache of another core.
+static int32_t tile_together(const Passage& of, int64_t tile, float* between, const Team* team) {
+    int32_t outcome = DONE;
+    for (int64_t i = 0; i < of.chain.n_links && outcome == DONE; i++)
+        outcome = share(team, of.form(i).n_row_blocks, [&](auto take) {
+            const Scratch<float> room(i == 0 ? of.floats_of_panel() : 0), sums(of.most_rows * TILE);
+            if (!room.at || !sums.at) return NO_MEMORY;
+            const float* first = i == 0 ? of.panel(tile, room.at) : nullptr;
+            take([&](int64_t b0, int64_t b1) { of.layer(i, tile, first, between, sums.at, b0, b1); });
+            return DONE;
+        });
+    return outcome;
 }
 
-// The same for one layer, whatever the order of x and y is.
-EXPORT int32_t pc_blocked_tiles(const Blocked* m, const float* scales, const float* bias, int32_t relu, float* x,
-                                int64_t x_feature_stride, int64_t x_sample_stride, int64_t n_samples, float* y,
-                                int64_t y_feature_stride, int64_t y_sample_stride, int64_t t0, int64_t t1) {
-    const Link link{m, scales, bias, m->n_columns, m->n_rows, relu};
-    return chain_of_tiles({&link, 1}, {x, x_feature_stride, x_sample_stride}, n_samples,
-                          {y, y_feature_stride, y_sample_stride}, t0, t1);
+// y [sample][feature] for any number of samples x; the layers are blocked. Threads share whole tiles, and work together
+// on each of those that are left. Returns an Outcome.
+EXPORT int32_t pc_chain_of_many(const Chain* chain, float* x, int64_t feature_stride, int64_t sample_stride,
+                                int64_t n_samples, float* y, const Team* team) {
+    const Passage passage(*chain, {x, feature_stride, sample_stride}, n_samples, y);
+    const int64_t n_tiles = passage.n_tiles(), n_threads = team ? team->n_threads : 1;
+    const int64_t n_apart = n_tiles / n_threads * n_threads;
+    int32_t outcome = tiles_apart(passage, n_apart, team);
+    if (outcome != DONE || n_apart == n_tiles) return outcome;
+    const Scratch<float> between(passage.floats_between());
+    if (!between.at) return NO_MEMORY;
+    for (int64_t tile = n_apart; tile < n_tiles && outcome == DONE; tile++)
+        outcome = tile_together(passage, tile, between.at, team);
+    return outcome;
 }

@@ -5,6 +5,7 @@
 
 #include "quad_product.h"
 #include "quantised.h"
+#include "../team.h"
 
 // task(Bytes) with the way to multiply bytes.
 template <class Task>
@@ -54,22 +55,66 @@ static void quad_tile(const BlockedQuads& m, const Epilogue& then, const float* 
     }
 }
 
-// The tiles [t0, t1) of n_samples samples of n_features. Returns an Outcome.
-EXPORT int32_t pc_quantised_tiles(const BlockedQuads* m, const float* scales, const float* bias, int32_t relu,
-                                  const float* x, int64_t n_features, int64_t n_samples, float* y, int64_t t0,
-                                  int64_t t1) {
-    const int64_t stride = quantised_bytes(n_features) + CACHE_LINE;  // so that rows are not at one place of the cache
-    const Scratch<int8_t> rows(stride * LANES);
-    const Scratch<float> panel(quantised_bytes(n_features) / QUAD * USUAL_BLOCK), steps(USUAL_BLOCK);
-    const Scratch<float> sums(int64_t{m->shape.block_rows} * USUAL_BLOCK);
-    if (!rows.at || !panel.at || !steps.at || !sums.at) return NO_MEMORY;
-    for (int64_t s = t0 * USUAL_BLOCK, end = smaller(n_samples, t1 * USUAL_BLOCK); s < end; s += USUAL_BLOCK) {
-        const int64_t n = smaller(USUAL_BLOCK, end - s);
-        fill_quad_panel(x + s * n_features, n_features, n, zero_of(m->has_vnni), rows.at, stride, panel.at, steps.at);
-        quad_tile(*m, {scales, bias, relu != 0}, panel.at, steps.at, n, y + s * m->shape.n_rows, sums.at, 0,
-                  m->shape.n_row_blocks);
+// Samples on their way through a layer.
+struct QuantisedInput {
+    const float* x;  // [sample][feature]
+    int64_t n_features, n_samples;
+
+    int64_t n_tiles() const { return (n_samples + USUAL_BLOCK - 1) / USUAL_BLOCK; }
+    // So that rows are not all at one place of the cache.
+    int64_t stride() const { return quantised_bytes(n_features) + CACHE_LINE; }
+};
+
+// What a thread needs to compute tiles.
+struct QuadRoom {
+    const Scratch<int8_t> rows;
+    const Scratch<float> panel, steps, sums;
+
+    QuadRoom(const BlockedQuads& m, const QuantisedInput& of)
+        : rows(of.stride() * LANES),
+          panel(quantised_bytes(of.n_features) / QUAD * USUAL_BLOCK),
+          steps(USUAL_BLOCK),
+          sums(int64_t{m.shape.block_rows} * USUAL_BLOCK) {}
+
+    bool has_memory() const { return rows.at && panel.at && steps.at && sums.at; }
+
+    int64_t fill(const QuantisedInput& of, int64_t tile, bool has_vnni) const {
+        const int64_t s = tile * USUAL_BLOCK, n = smaller(USUAL_BLOCK, of.n_samples - s);
+        fill_quad_panel(of.x + s * of.n_features, of.n_features, n, zero_of(has_vnni), rows.at, of.stride(), panel.at,
+                        steps.at);
+        return n;
     }
-    return DONE;
+};
+
+// y for any number of samples. Threads share whole tiles, and work together on each of those that are left, which every
+// thread quantises for itself. Returns an Outcome.
+EXPORT int32_t pc_quantised_many(const BlockedQuads* m, const float* scales, const float* bias, int32_t relu,
+                                 const float* x, int64_t n_features, int64_t n_samples, float* y, const Team* team) {
+    const QuantisedInput of{x, n_features, n_samples};
+    const Epilogue then{scales, bias, relu != 0};
+    const int64_t n_threads = team ? team->n_threads : 1, n_apart = of.n_tiles() / n_threads * n_threads;
+    const int32_t n_blocks = m->shape.n_row_blocks;
+    auto compute = [&](const QuadRoom& room, int64_t tile, int64_t n, int32_t b0, int32_t b1) {
+        quad_tile(*m, then, room.panel.at, room.steps.at, n, y + tile * USUAL_BLOCK * m->shape.n_rows, room.sums.at, b0, b1);
+    };
+    int32_t outcome = share(team, n_apart, [&](auto take) {
+        const QuadRoom room(*m, of);
+        if (!room.has_memory()) return NO_MEMORY;
+        take([&](int64_t t0, int64_t t1) {
+            for (int64_t tile = t0; tile < t1; tile++)
+                compute(room, tile, room.fill(of, tile, m->has_vnni), 0, n_blocks);
+        });
+        return DONE;
+    });
+    for (int64_t tile = n_apart; tile < of.n_tiles() && outcome == DONE; tile++)
+        outcome = share(team, n_blocks, [&](auto take) {
+            const QuadRoom room(*m, of);
+            if (!room.has_memory()) return NO_MEMORY;
+            const int64_t n = room.fill(of, tile, m->has_vnni);
+            take([&](int64_t b0, int64_t b1) { compute(room, tile, n, b0, b1); });
+            return DONE;
+        });
+    return outcome;
 }
 
 // Samples that are multiplied without a panel.
@@ -77,25 +122,28 @@ constexpr int MOST_QUANTISED = 2;
 
 template <class Bytes, int SAMPLES = MOST_QUANTISED>
 static void quad_slices(int64_t n_samples, const SlicedQuads& m, const QuantisedSamples& x, const Epilogue& then,
-                        const Activations& y, int32_t slice0, int32_t slice1) {
+                        float* y, int32_t slice0, int32_t slice1) {
     if constexpr (SAMPLES > 1)
         if (n_samples < SAMPLES) return quad_slices<Bytes, SAMPLES - 1>(n_samples, m, x, then, y, slice0, slice1);
     quad_slices_product<Bytes, SAMPLES>(m, x, then, y, slice0, slice1);
 }
 
-// The slices [slice0, slice1) for 1 to MOST_QUANTISED samples of n_features. Returns an Outcome.
+// y for 1 to MOST_QUANTISED samples; threads share the slices. Returns an Outcome.
 EXPORT int32_t pc_quantised_few(const SlicedQuads* m, const float* scales, const float* bias, int32_t relu,
-                                const float* x, int64_t n_features, int64_t n_samples, float* y, int64_t slice0,
-                                int64_t slice1) {
+                                const float* x, int64_t n_features, int64_t n_samples, float* y, const Team* team) {
     const int64_t stride = quantised_bytes(n_features);
     const Scratch<int8_t> rows(stride * n_samples);
     float steps[MOST_QUANTISED];
     if (!rows.at) return NO_MEMORY;
     for (int64_t s = 0; s < n_samples; s++)
         steps[s] = quantise(x + s * n_features, n_features, zero_of(m->has_vnni), rows.at + s * stride);
-    with_bytes(m->has_vnni, [&](auto bytes) {
-        quad_slices<decltype(bytes)>(n_samples, *m, {rows.at, stride, steps}, {scales, bias, relu != 0},
-                                     {y, 1, m->n_rows}, slice0, slice1);
+    return share(team, m->n_slices, [&](auto take) {
+        take([&](int64_t slice0, int64_t slice1) {
+            with_bytes(m->has_vnni, [&](auto bytes) {
+                quad_slices<decltype(bytes)>(n_samples, *m, {rows.at, stride, steps}, {scales, bias, relu != 0}, y,
+                                             slice0, slice1);
+            });
+        });
+        return DONE;
     });
-    return DONE;
 }

@@ -95,7 +95,7 @@ struct QuantisedSamples {
 
 template <class Bytes, int SAMPLES>
 APART static void quad_slices_product(const SlicedQuads& m, const QuantisedSamples& x, const Epilogue& then,
-                                      const Activations& y, int32_t slice0, int32_t slice1) {
+                                      float* y, int32_t slice0, int32_t slice1) {
     const int32_t* samples[SAMPLES];
     for (int s = 0; s < SAMPLES; s++) samples[s] = reinterpret_cast<const int32_t*>(x.at + s * x.stride);
     for (int32_t slice = slice0; slice < slice1; slice++) {
@@ -115,7 +115,7 @@ APART static void quad_slices_product(const SlicedQuads& m, const QuantisedSampl
         for (int s = 0; s < SAMPLES; s++) {
             const Ints sums = even[s] + odd[s];
             for (int lane = 0; lane < LANES && row[lane] >= 0; lane++)
-                y.at[row[lane] * y.feature_stride + s * y.sample_stride] =
+                y[int64_t{s} * m.n_rows + row[lane]] =
                     dequantised(sums[lane] - Ints{}, all(x.steps[s]), then.scale(row[lane]), then.bias(row[lane]),
                                 then.relu)[0];
         }

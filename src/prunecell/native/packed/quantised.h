@@ -4,7 +4,7 @@
 // any number of threads, whatever other samples there are, and in torch (sparse/quantised.py).
 #pragma once
 
-#include "../linear.h"
+#include "../vectors.h"
 
 // A sample of smaller numbers is quantised as if this was its largest: so neither its step nor the reciprocal of that
 // leaves the range of normal floats.

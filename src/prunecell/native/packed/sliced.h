@@ -118,6 +118,12 @@ struct Samples {
     int64_t stride;
 };
 
+// The same of an output.
+struct Results {
+    float* at;
+    int64_t stride;
+};
+
 template <int SAMPLES, class Place>
 INLINE void slice_sums(const Place* place, const float* value, int64_t n_steps, const Samples& x, Floats* sums) {
     Floats even[SAMPLES] = {}, odd[SAMPLES] = {};
@@ -145,7 +151,7 @@ INLINE void slice_sums(const Place* place, const float* value, int64_t n_steps, 
 }
 
 template <int SAMPLES, class Place>
-APART static void slices_product(const Sliced& m, const Samples& x, const Epilogue& then, const Activations& y,
+APART static void slices_product(const Sliced& m, const Samples& x, const Epilogue& then, const Results& y,
                                  int32_t slice0, int32_t slice1) {
     for (int32_t slice = slice0; slice < slice1; slice++) {
         Floats sums[SAMPLES];
@@ -155,7 +161,7 @@ APART static void slices_product(const Sliced& m, const Samples& x, const Epilog
         const int32_t* row = m.rows + int64_t{slice} * LANES;
         for (int lane = 0; lane < LANES && row[lane] >= 0; lane++)
             for (int s = 0; s < SAMPLES; s++)
-                y.at[row[lane] * y.feature_stride + s * y.sample_stride] =
+                y.at[row[lane] + s * y.stride] =
                     finish(all(sums[s][lane]), then.scale(row[lane]), then.bias(row[lane]), then.relu)[0];
     }
 }
@@ -163,7 +169,7 @@ APART static void slices_product(const Sliced& m, const Samples& x, const Epilog
 constexpr int MOST_SAMPLES = 4;
 
 template <class Place, int SAMPLES = MOST_SAMPLES>
-static void slices_product(int n_samples, const Sliced& m, const Samples& x, const Epilogue& then, const Activations& y,
+static void slices_product(int n_samples, const Sliced& m, const Samples& x, const Epilogue& then, const Results& y,
                            int32_t slice0, int32_t slice1) {
     if constexpr (SAMPLES > 1)
         if (n_samples < SAMPLES)
@@ -206,8 +212,8 @@ struct SamplesOf {
 
 // y = x W^T + bias, then max(0, .) where asked, for 1 to MOST_SAMPLES samples and the slices that begin in the steps
 // [step0, step1); those of the last slices may be n_steps.
-static void sliced_product(const Sliced& m, const Epilogue& then, const Samples& x, int64_t n_samples,
-                           const Activations& y, int64_t step0, int64_t step1) {
+static void sliced_part(const Sliced& m, const Epilogue& then, const Samples& x, int64_t n_samples, const Results& y,
+                        int64_t step0, int64_t step1) {
     const int32_t slice0 = step0 <= 0 ? 0 : slice_from(m, step0);
     const int32_t slice1 = step1 > m.n_steps ? m.n_slices : slice_from(m, step1);
     if constexpr (HAS_GATHER) slices_product<uint8_t>(n_samples, m, x, then, y, slice0, slice1);
@@ -215,13 +221,15 @@ static void sliced_product(const Sliced& m, const Epilogue& then, const Samples&
     else slices_product<uint16_t>(n_samples, m, x, then, y, slice0, slice1);
 }
 
-// For threads that share a product. Returns an Outcome.
-EXPORT int32_t pc_sliced_part(const Sliced* m, const float* scales, const float* bias, int32_t relu, float* x,
-                              int64_t x_feature_stride, int64_t x_sample_stride, int64_t n_samples, float* y,
-                              int64_t y_feature_stride, int64_t y_sample_stride, int64_t step0, int64_t step1) {
-    const SamplesOf of({x, x_feature_stride, x_sample_stride}, m->n_columns, n_samples);
-    if (!of.copy.at) return NO_MEMORY;
-    sliced_product(*m, {scales, bias, relu != 0}, of.samples, n_samples, {y, y_feature_stride, y_sample_stride}, step0,
-                   step1);
-    return DONE;
+// Products from which a second thread pays: about 6 us.
+constexpr int64_t WORTH_SHARING = 1 << 15;
+
+// The same for all slices, which the threads share by steps.
+static void sliced_product(const Sliced& m, const Epilogue& then, const Samples& x, int64_t n_samples, const Results& y,
+                           const Team* team) {
+    const bool is_worth_it = m.n_steps * LANES * n_samples >= WORTH_SHARING;
+    share(is_worth_it ? team : nullptr, m.n_steps + 1, [&](auto take) {
+        take([&](int64_t step0, int64_t step1) { sliced_part(m, then, x, n_samples, y, step0, step1); });
+        return DONE;
+    });
 }
