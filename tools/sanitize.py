@@ -39,6 +39,7 @@ TESTS = [
             "sparse/test_formats",
             "sparse/test_damage",
             "sparse/test_chain",
+            "sparse/test_quantised_op",
         ),
     )
 ]

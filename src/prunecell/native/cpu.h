@@ -1,11 +1,7 @@
 // Which level the CPU runs, and which source this library was compiled from.
 #pragma once
 
-#include "language.h"
-
-#if defined(__AVX2__)
-#include <cpuid.h>
-#endif
+#include "instructions.h"
 
 // The checksum of all C++ files at compile time, by which load.py knows a library that is older than its source.
 EXPORT uint32_t pc_source_checksum() { return SOURCE_CHECKSUM; }
@@ -24,16 +20,5 @@ EXPORT int32_t pc_cpu_level() {
 #endif
 }
 
-// Whether the CPU has VNNI, which levels do not say, for the vectors of this level.
-EXPORT int32_t pc_has_vnni() {
-#if defined(__AVX2__)
-    unsigned a, b, c, d;
-#if defined(__AVX512F__)
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 11 & 1);  // AVX512_VNNI
-#else
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);  // AVX-VNNI
-#endif
-#else
-    return 0;
-#endif
-}
+// Whether the CPU has VNNI for the vectors of this level, which a CPU of any level may lack.
+EXPORT int32_t pc_has_vnni() { return has_vnni(); }

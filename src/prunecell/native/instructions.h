@@ -8,6 +8,7 @@
 #include "language.h"
 
 #if defined(__SSE2__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -343,7 +344,7 @@ INLINE void store_bytes(int8_t* to, Ints v) {
 // is exact, as long as 32 bits hold it. Each way has its ZERO, which stands for 0 among the bytes of inputs.
 //
 //   SignedBytes    on every CPU of the level: inputs in [-127, 127]
-//   UnsignedBytes  with VNNI, which a CPU of the level may have or lack (cpu.h): inputs in [-127, 127] and 128
+//   UnsignedBytes  where has_vnni(): inputs in [-127, 127] and 128
 struct SignedBytes {
     static constexpr int32_t ZERO = 0;
 #if defined(__AVX512BW__)
@@ -410,8 +411,20 @@ struct UnsignedBytes {
         return sum;
     }
 };
+
+// AVX512_VNNI or AVX-VNNI: no level has them for sure.
+static bool has_vnni() {
+    unsigned a, b, c, d;
+    const bool is_told = __get_cpuid_count(7, 0, &a, &b, &c, &d);
+#if defined(__AVX512F__)
+    return is_told && (c >> 11 & 1);
+#else
+    return is_told && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+#endif
+}
 #else
 using UnsignedBytes = SignedBytes;
+static bool has_vnni() { return false; }
 #endif
 
 // base[at[0]], base[at[1]], ...
