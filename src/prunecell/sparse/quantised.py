@@ -3,13 +3,17 @@
 What a call needs is made at the first one and kept, as long as the layer is what it was (ready.py).
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from prunecell import native
 from prunecell.sparse.checked import Memory, check_memory
-from prunecell.sparse.packed import Form
-from prunecell.sparse.quads import FEW, multiply_quantised, quads_for
+from prunecell.sparse.multiply import threads_for
+from prunecell.sparse.packed import Form, check_outcome
+from prunecell.sparse.quads import FEW, kernel_for, quads_for
 from prunecell.sparse.ready import Layer, Ready, address_of, ready_of, takes
 from prunecell.sparse.values import INT8
 
@@ -33,22 +37,33 @@ def quantised_shortly(layer: Layer, x: Tensor, *, relu: bool) -> Tensor | None:
         return None
     n_samples = x.numel() // n_columns
     key = n_samples <= FEW, native.n_threads()
-    form: Form | None = ready.calls.get(key) or _made(layer, ready, n_samples)
-    if form is None:
+    call: _Call | None = ready.calls.get(key) or _made(layer, ready, n_samples)
+    if call is None:
         return None
-    ready.calls[key] = form
+    ready.calls[key] = call
     if not x.is_contiguous():
         check_memory(x, "x")
         x = x.contiguous()
     at = address_of(x, keep)
     y = x.new_empty((*x.shape[:-1], ready.n_rows))
-    samples = at, n_columns, n_samples, y.data_ptr()
-    multiply_quantised(library, form, (*ready.epilogue, relu), samples, ready.n_entries)
+    team = native.team(threads_for(ready.n_entries, n_samples))
+    check_outcome(call.kernel(*call.matrix, relu, at, n_columns, n_samples, y.data_ptr(), team))
     return y
 
 
-def _made(layer: Layer, ready: Ready, n_samples: int) -> Form | None:
-    """The packed form for so many samples; None where there is none."""
+class _Call(NamedTuple):
+    """What calls with few samples or with many need."""
+
+    form: Form
+    kernel: Callable[..., int]
+    matrix: tuple[int | None, ...]  # as the kernel takes it
+
+
+def _made(layer: Layer, ready: Ready, n_samples: int) -> _Call | None:
+    """What calls with so many samples need; None where the layer must call its operator."""
     if layer.values.dtype != INT8.dtype:
         return None
-    return ready.packed(lambda forms, matrix: quads_for(matrix, forms, n_samples))
+    form = ready.packed(lambda forms, matrix: quads_for(matrix, forms, n_samples))
+    if form is None:
+        return None
+    return _Call(form, kernel_for(ready.library, n_samples), (form.address, *ready.epilogue))

@@ -21,8 +21,9 @@ from prunecell.sparse.checked import check_memory, checked
 from prunecell.sparse.inputs import check_features, check_operands
 from prunecell.sparse.linear_op import linear_backward, linear_twin, remember_linear
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of, matrix_on
-from prunecell.sparse.packed import forms_of
-from prunecell.sparse.quads import multiply_quantised, quads_for
+from prunecell.sparse.multiply import threads_for
+from prunecell.sparse.packed import check_outcome, forms_of
+from prunecell.sparse.quads import kernel_for, quads_for
 from prunecell.sparse.registry import MATRIX, VALUES, constant, register, register_gradient
 
 LEAST = 2.0**-100
@@ -90,9 +91,9 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
         return quantised_twin(x, *rest)
     x = x.contiguous()
     y = x.new_empty(n_samples, matrix.n_rows)
-    epilogue = matrix.scales, matrix.bias, relu
     samples = x.data_ptr(), matrix.n_columns, n_samples, y.data_ptr()
-    multiply_quantised(library, form, epilogue, samples, matrix.n_entries)
+    team = native.team(threads_for(matrix.n_entries, n_samples))
+    check_outcome(kernel_for(library, n_samples)(form.address, matrix.scales, matrix.bias, relu, *samples, team))
     return y
 
 

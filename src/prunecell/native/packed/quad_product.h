@@ -18,7 +18,8 @@ struct QuadStep {
 
 // sum * scale * step + bias, then max(0, .) where asked. A product and an addition that became one operation would round
 // once less.
-INLINE Floats dequantised(Ints sum, Floats step, float scale, float bias, bool relu) {
+template <class Factor>
+INLINE Floats dequantised(Ints sum, Floats step, Factor scale, Factor bias, bool relu) {
     const Floats y = settled(__builtin_convertvector(sum, Floats) * scale * step) + bias;
     return relu ? y < 0 ? Floats{} : y : y;
 }
@@ -112,12 +113,14 @@ APART static void quad_slices_product(const SlicedQuads& m, const QuantisedSampl
         const int64_t end = m.first_steps[slice + 1];
         for (; step + 2 <= end; step += 2) add(step, even), add(step + 1, odd);
         if (step < end) add(step, even);
+        const Words rows = load<Words>(row);
+        const Floats scale = gather(then.scales, rows, m.n_rows);
+        const Floats bias = then.biases ? gather(then.biases, rows, m.n_rows) : Floats{};
         for (int s = 0; s < SAMPLES; s++) {
-            const Ints sums = even[s] + odd[s];
-            for (int lane = 0; lane < LANES && row[lane] >= 0; lane++)
-                y[int64_t{s} * m.n_rows + row[lane]] =
-                    dequantised(sums[lane] - Ints{}, all(x.steps[s]), then.scale(row[lane]), then.bias(row[lane]),
-                                then.relu)[0];
+            float results[LANES];
+            store(results, dequantised(even[s] + odd[s], all(x.steps[s]), scale, bias, then.relu));
+            float* to = y + int64_t{s} * m.n_rows;
+            for (int lane = 0; lane < LANES && row[lane] >= 0; lane++) to[row[lane]] = results[lane];
         }
     }
 }
