@@ -1,9 +1,10 @@
-// The hot loops of prunecell in portable C++17: compiler vector extensions, no Python, no OpenMP, no exceptions.
+// The hot loops of prunecell in portable C++17: compiler vector extensions, no Python, no exceptions.
 //
 // This is the one translation unit. It is compiled once for each instruction-set level; load.py loads the best level
 // that the CPU runs and calls it through ctypes. Exported functions start with `pc_` and stand at the end of the header
-// of their subject; structs.py lists them all. Every function is reentrant and keeps no state: threads belong to the
-// caller. A product returns an Outcome, which says what was wrong with its matrix (matrix.h).
+// of their subject; structs.py lists them all. Every function is reentrant and keeps no state. Threads that share a call
+// come from a Team, which the caller passes (team.h). A product returns an Outcome, which says what was wrong with its
+// matrix (matrix.h).
 //
 // The words that the headers use, each for one thing:
 //

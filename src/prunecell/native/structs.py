@@ -34,12 +34,7 @@ class Matrix(Argument):
 class Packed(Argument):
     """A packed form of a matrix: the fields of `Packed` in packed/memory.h, in its order."""
 
-    _fields_ = (
-        ("at", ctypes.c_void_p),
-        ("n_bytes", ctypes.c_int64),
-        ("n_parts", ctypes.c_int64),
-        ("tile", ctypes.c_int64),
-    )
+    _fields_ = (("at", ctypes.c_void_p), ("n_bytes", ctypes.c_int64))
 
 
 class Team(Argument):

@@ -34,17 +34,13 @@ class Form:
     Attributes:
         address: of what a kernel reads.
         n_bytes: of memory.
-        n_parts: that threads can share out.
-        tile: positions in a panel.
     """
 
-    __slots__ = ("__weakref__", "address", "n_bytes", "n_parts", "tile")
+    __slots__ = ("__weakref__", "address", "n_bytes")
 
     def __init__(self, packed: native.Packed, release: Callable[[int], object]) -> None:
         self.address: int = packed.at
         self.n_bytes: int = packed.n_bytes
-        self.n_parts: int = packed.n_parts
-        self.tile: int = packed.tile
         weakref.finalize(self, release, self.address).atexit = False
 
 

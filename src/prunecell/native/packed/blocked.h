@@ -148,7 +148,7 @@ static int32_t pack_blocked(const Matrix& m, int32_t group_rows, int32_t block_r
         pack_row_block(form, decoded, r0, r1, offsets, pieces.at, places.at, arena, blocks);
         return int32_t{DONE};
     });
-    *packed = {arena.at, arena.n_bytes, form.n_row_blocks, USUAL_BLOCK};
+    *packed = {arena.at, arena.n_bytes};
     if (outcome) free(arena.at), *packed = {};
     return outcome;
 }

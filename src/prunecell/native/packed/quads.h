@@ -140,7 +140,7 @@ EXPORT int32_t pc_block_quads(const Matrix* matrix, int32_t block_rows, int32_t 
     lay_out([&](int32_t r0, int32_t r1, QuadBlock* blocks) {
         pack_row_block(shape, QuadsOfRows(quads, r0, r1), r0, r1, offsets, pieces.at, places.at, arena, blocks);
     });
-    *packed = {arena.at, arena.n_bytes, shape.n_row_blocks, USUAL_BLOCK};
+    *packed = {arena.at, arena.n_bytes};
     return DONE;
 }
 
@@ -212,6 +212,6 @@ EXPORT int32_t pc_slice_quads(const Matrix* matrix, int32_t has_vnni, Packed* pa
             fill_slice(quads, rows[i], lane, n_steps, columns + begin * LANES, words + begin * LANES);
         }
     }
-    *packed = {arena.at, arena.n_bytes, form.n_slices, 1};
+    *packed = {arena.at, arena.n_bytes};
     return DONE;
 }

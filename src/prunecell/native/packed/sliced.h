@@ -108,7 +108,7 @@ EXPORT int32_t pc_slice(const Matrix* matrix, Packed* packed) {
         fill_slices(decoded, form, m.n_columns, static_cast<int32_t*>(places), values);
     else
         fill_slices(decoded, form, static_cast<uint16_t>(m.n_columns), static_cast<uint16_t*>(places), values);
-    *packed = {arena.at, arena.n_bytes, form.n_steps + 1, 1};
+    *packed = {arena.at, arena.n_bytes};
     return DONE;
 }
 
