@@ -118,6 +118,43 @@ void check_pooled(const char* name, const Geometry& g, const void* form, const s
     }
 }
 
+// Inputs are integers of which the largest is 127, so that quantising changes none, and all sums are exact.
+void check_quantised(int32_t n_rows, int32_t n_columns, int64_t n_samples, double density, bool vnni) {
+    const Sparse w(n_rows, n_columns, density);
+    Matrix m = w.matrix();
+    std::vector<int8_t> values;
+    for (float value : w.values) values.push_back(static_cast<int8_t>(std::lround(value * 127)));
+    m.values = values.data(), m.value_type = INT8;
+    const std::vector<float> scales(n_rows, 1.0f), bias(n_rows, 3.0f);
+    std::vector<float> x(n_samples * n_columns), y(n_samples * n_rows);
+    std::vector<double> expected;
+    for (int64_t s = 0; s < n_samples; s++) {
+        for (int32_t c = 0; c < n_columns; c++)
+            x[s * n_columns + c] = c == s % n_columns ? -127.0f : static_cast<float>(std::lround(254 * uniform() - 127));
+        for (int32_t r = 0; r < n_rows; r++) {
+            double sum = bias[r];
+            for (int32_t k = w.starts[r]; k < w.starts[r + 1]; k++) sum += values[k] * x[s * n_columns + w.columns[k]];
+            expected.push_back(std::max(0.0, sum));
+        }
+    }
+    const bool few = n_samples <= MOST_QUANTISED;
+    Packed packed{};
+    if (few ? pc_slice_quads(&m, vnni, &packed) : pc_block_quads(&m, 40, vnni, &packed)) n_failed++;
+    char name[99];
+    snprintf(name, sizeof name, "int8 %d x %d, %d samples, density %g", n_rows, n_columns, (int)n_samples, density);
+    for (const Team* team : {(const Team*)nullptr, &TEAM}) {
+        std::fill(y.begin(), y.end(), NAN);
+        auto run = [&](auto kernel, auto* form) {
+            return kernel(form, scales.data(), bias.data(), 1, x.data(), n_columns, n_samples, y.data(), team);
+        };
+        if (few ? run(pc_quantised_few, static_cast<const SlicedQuads*>(packed.at))
+                : run(pc_quantised_many, static_cast<const BlockedQuads*>(packed.at)))
+            n_failed++;
+        compare(name, y, expected);
+    }
+    pc_release(packed.at);
+}
+
 void check_convolution(int32_t channels, int32_t out, int32_t size, int32_t kernel, int32_t stride, int32_t padding,
                        int32_t groups, int64_t n_samples) {
     const int32_t n_out = (size + 2 * padding - kernel) / stride + 1, area = size * size, group = channels / groups;
@@ -168,7 +205,11 @@ int main() {
     for (int32_t n_rows : {1, 33, 100})
         for (int32_t n_columns : {1, 50, 300})
             for (int64_t n_samples : {1, 3, 4, 17, 70})
-                for (double density : {0.0, 0.1, 1.0}) check_linear(n_rows, n_columns, n_samples, density);
+                for (double density : {0.0, 0.1, 1.0}) {
+                    check_linear(n_rows, n_columns, n_samples, density);
+                    check_quantised(n_rows, n_columns, n_samples, density, false);
+                    if (pc_has_vnni()) check_quantised(n_rows, n_columns, n_samples, density, true);
+                }
     for (int32_t size : {7, 14, 17, 32})
         for (int32_t kernel : {1, 3, 5})
             for (int32_t stride : {1, 2}) {

@@ -41,6 +41,7 @@ TESTS = [
             "sparse/test_chain",
             "sparse/test_links",
             "sparse/test_packed",
+            "sparse/test_quantised_op",
         ),
     )
 ]

@@ -6,7 +6,7 @@ threads   the threads that share the work of a call
 sources   the C++ files that it is built from
 """
 
-from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, library, library_of
+from prunecell.native.load import ENVIRONMENT, LEVELS, cpu_level, has_vnni, library, library_of
 from prunecell.native.sources import SOURCE
 from prunecell.native.structs import (
     ACTIVATIONS,
@@ -45,6 +45,7 @@ __all__ = [
     "Pooling",
     "Team",
     "cpu_level",
+    "has_vnni",
     "library",
     "library_of",
     "n_threads",

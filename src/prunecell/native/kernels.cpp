@@ -35,6 +35,7 @@
 #include "linear.h"
 #include "literals.h"
 #include "packed/pictures.h"
+#include "packed/quad_linear.h"
 #include "masks/pruned.h"
 #include "masks/selection.h"
 #include "words.h"

@@ -182,6 +182,17 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_chain_of_many": [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     "pc_chain_of_pictures": [_ADDRESS, _FLAG, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS],
     "pc_slice": [_ADDRESS, _ADDRESS],
+    "pc_has_vnni": [],
+    "pc_slice_quads": [_ADDRESS, _FLAG, _ADDRESS],
+    "pc_block_quads": [_ADDRESS, _ROW, _FLAG, _ADDRESS],
+    "pc_quantised_few": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    ],
+    "pc_quantised_many": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    ],
     "pc_convolution_form": [_ADDRESS, _COUNT, _COUNT],
     "pc_block_convolution": [_ADDRESS, _ADDRESS, _CODE, _ROW, _ADDRESS],
     "pc_blocked_convolution": [

@@ -4,6 +4,7 @@ formats, values, matrix         a compressed matrix: how it is written, read bac
 compress                        made from a stream of its elements
 checked, inputs, registry       its way into torch's operators, and what they take
 packed, multiply, convolve      the kernels' copies of a matrix; which kernel computes a product, on which threads
+quads, quantised, quantised_op  linear layers in int8 arithmetic: their product, their short way, their operator
 linear_op, convolution_op, dense_weight   torch's operators, and weights as tensors
 ready, convolved                the short way of a layer to the kernels
 route, chain                    that of several, with what stands between them

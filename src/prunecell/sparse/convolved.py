@@ -13,7 +13,7 @@ from prunecell.sparse.checked import Memory
 from prunecell.sparse.convolution_op import geometry_of
 from prunecell.sparse.convolve import Blocked, Convolution
 from prunecell.sparse.multiply import threads_for
-from prunecell.sparse.ready import Layer, Ready, address_of, can_be_ready, takes
+from prunecell.sparse.ready import Layer, Ready, address_of, ready_of, takes
 
 MOST_SHAPES = 16
 
@@ -37,13 +37,9 @@ def convolved(layer: Layer, x: Tensor, kernel: tuple[Any, ...], *, relu: bool) -
     """
     if not takes(x) or not channels_first(x) or (library := native.library()) is None:
         return None
-    ready: Ready | None = layer._ready  # noqa: SLF001 - see above
-    if ready is None or not ready.holds(layer):
-        if not can_be_ready(layer):
-            return None
-        ready = layer._ready = Ready(layer, library)  # noqa: SLF001
-        if not ready.holds(layer):
-            return None  # another thread changes it
+    ready = ready_of(layer, library)
+    if ready is None:
+        return None
     key = x.shape, native.n_threads(), *map(tuple, kernel[:-1]), kernel[-1]
     call = ready.calls.get(key) or _made(ready, x, kernel)
     if call is None:

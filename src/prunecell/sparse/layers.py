@@ -28,8 +28,11 @@ from prunecell.sparse.inputs import (
 )
 from prunecell.sparse.linear_op import sparse_linear
 from prunecell.sparse.matrix import Compressed, Parts, check, matrix_of
+from prunecell.sparse.quantised import quantised_shortly
+from prunecell.sparse.quantised_op import quantised_linear
 from prunecell.sparse.ready import Ready
 from prunecell.sparse.route import LINEAR, RELU
+from prunecell.sparse.values import INT8
 
 ALONE, ALONE_WITH_RELU = (LINEAR,), (LINEAR, RELU)
 _PARTS = ("starts", "indices", "values", "scales")
@@ -60,6 +63,7 @@ class SparseMatrix(nn.Module):
     scales: Tensor | None
     format_code: Tensor
     format: Format
+    activations = "fp32"  # how what is multiplied by the matrix is written; see SparseLinear
 
     def __init__(self, matrix: Compressed, weight_shape: Sequence[int]) -> None:
         super().__init__()
@@ -208,6 +212,12 @@ def _in_float32(x: Tensor) -> Tensor:
 class SparseLinear(SparseMatrix):
     """`nn.Linear` with a compressed weight: y = x W^T + bias.
 
+    Args:
+        matrix: of the weight.
+        bias: (out_features,) or None.
+        activations: "fp32"; or "int8": each sample is quantised by itself, and multiplied by int8 values
+            (quantised_op.py).
+
     >>> from prunecell.sparse.compress import compress
     >>> dense = nn.Linear(8, 4)
     >>> x = torch.randn(2, 3, 8)
@@ -218,13 +228,15 @@ class SparseLinear(SparseMatrix):
     bias: nn.Parameter | None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: without the chains, which are made anew."""
-        return {**super().__getstate__(), "_chains": {}}
+        """What is pickled: without what was made for calls."""
+        return {**super().__getstate__(), "_chains": {}, "_ready": None}
 
-    def __init__(self, matrix: Compressed, bias: Tensor | None) -> None:
+    def __init__(self, matrix: Compressed, bias: Tensor | None, *, activations: str = "fp32") -> None:
         super().__init__(matrix, (matrix.n_rows, matrix.n_columns))
+        self.activations = activations
         self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
         self._chains: dict[int, Chain] = {}
+        self._ready: Ready | None = None
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -241,15 +253,30 @@ class SparseLinear(SparseMatrix):
         Raises:
             OptionError: x has another dtype, device or number of features than the layer.
         """
-        if (found := chained((self,), ALONE_WITH_RELU if relu else ALONE, x)) is not None:
+        if self.activations == INT8.name:
+            if (y := quantised_shortly(self, x, relu=relu)) is not None:
+                return y
+        elif (found := chained((self,), ALONE_WITH_RELU if relu else ALONE, x)) is not None:
             return found[0]
         dtype = result_dtype(x, self.dtype)
         if x.ndim != 2:  # noqa: PLR2004 - samples, features
             check_features(x, self.n_columns)
             flat = x.unsqueeze(0) if x.ndim == 1 else x.flatten(0, -2)
             return self.computed(flat, relu=relu).reshape(*x.shape[:-1], self.out_features)
-        y = sparse_linear(_in_float32(x), *self.parts, self._parameters["bias"], relu)
+        operator = quantised_linear if self.activations == INT8.name else sparse_linear
+        y = operator(_in_float32(x), *self.parts, self.bias, relu)
         return y if dtype is torch.float32 else y.to(dtype)
+
+    def _become(self, given: Mapping[str, Any], format_code: object, prefix: str) -> None:
+        """See SparseMatrix."""
+        values = given.get("values")
+        if self.activations == INT8.name and isinstance(values, Tensor) and values.dtype != INT8.dtype:
+            raise StateError(f"{prefix}values are {values.dtype}: a layer with int8 activations has int8 values")
+        super()._become(given, format_code, prefix)
+
+    def extra_repr(self) -> str:
+        """Of activations too, where they are quantised."""
+        return super().extra_repr() + (f", {self.activations} activations" if self.activations == INT8.name else "")
 
 
 class SparseConvolution(SparseMatrix):
@@ -304,7 +331,7 @@ class SparseConvolution(SparseMatrix):
             x = F.pad(x, around, "constant" if self.padding_mode == "zeros" else self.padding_mode)
         if not self.channels_last and (y := convolved(self, x, kernel, relu=relu)) is not None:
             return y
-        y = sparse_convolution(_in_float32(x), *self.parts, self._parameters["bias"], *kernel, relu)
+        y = sparse_convolution(_in_float32(x), *self.parts, self.bias, *kernel, relu)
         if dtype is not torch.float32:
             y = y.to(dtype)
         return as_channels_last(y) if self.channels_last or is_channels_last(x) else y

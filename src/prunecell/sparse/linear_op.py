@@ -121,12 +121,14 @@ _input_gradient = register(
 # ---- autograd --------------------------------------------------------------------------------------------------------
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
+def remember_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
+    """Keep what the gradients need."""
     _, starts, indices, values, scales, ctx.n_columns, ctx.format, _, ctx.relu = inputs
     ctx.save_for_backward(starts, indices, values, scales, output if ctx.relu else None)
 
 
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's context
+def linear_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's context
+    """The gradients for x and the bias."""
     *parts, output = ctx.saved_tensors
     if ctx.relu:
         gradient = gradient * (output > 0)
@@ -139,4 +141,4 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     )
 
 
-register_gradient("sparse_linear", _backward, remember=_remember)
+register_gradient("sparse_linear", linear_backward, remember=remember_linear)

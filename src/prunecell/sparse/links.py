@@ -16,6 +16,7 @@ from prunecell import native
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
 from prunecell.sparse.plain import is_replaced, why_replaced
 from prunecell.sparse.route import CONVOLUTION, FLATTEN, LINEAR, NOTHING, RELU, Link
+from prunecell.sparse.values import FP32
 
 
 class Kind(NamedTuple):
@@ -126,7 +127,7 @@ def link_of(module: nn.Module) -> Link | None:
     """What a bare module does; None for all others, which must be called."""
     kind = type(module)
     if kind is SparseLinear:
-        return LINEAR if _is_bare(module) else None
+        return LINEAR if module.activations == FP32.name and _is_bare(module) else None
     if kind is SparseConvolution:
         return _convolution(module) if _is_bare(module) else None  # type: ignore[arg-type] # it is one
     if kind not in _COMPUTING or not _is_bare(module) or _computing(kind) != _COMPUTING[kind]:

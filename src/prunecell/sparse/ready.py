@@ -65,7 +65,7 @@ class Ready:
             or buffers["indices"] is not indices
             or buffers["starts"] is not starts
             or buffers["scales"] is not scales
-            or layer._parameters["bias"] is not bias  # noqa: SLF001 - torch's
+            or layer._parameters.get("bias", layer) is not bias  # noqa: SLF001 - torch's
             or layer.dtype is not torch.float32
             or self.library is not native.library()
             or values.is_neg()
@@ -103,6 +103,17 @@ class Ready:
         return None if forms is None or matrix.bias != self.bias else make(forms, matrix)
 
 
+def ready_of(layer: Layer, library: ctypes.CDLL) -> Ready | None:
+    """What a layer is now, which it keeps in its `_ready`; None where that cannot serve."""
+    ready: Ready | None = layer._ready  # noqa: SLF001 - see above
+    if ready is not None and ready.holds(layer):
+        return ready
+    if not can_be_ready(layer):
+        return None
+    ready = layer._ready = Ready(layer, library)  # noqa: SLF001
+    return ready if ready.holds(layer) else None  # else another thread changes it
+
+
 def _place(t: Tensor) -> tuple[object, ...]:
     """Where a tensor lies, and as what: it may become another one in its place."""
     return t.data_ptr(), t.dtype, t.ndim, t.numel(), t.is_contiguous()
@@ -123,6 +134,7 @@ def can_be_ready(layer: Layer) -> bool:
     parts = [part for part in layer.parts[:N_TENSORS] if part is not None]
     return (
         layer.format.is_packed
+        and "bias" in layer._parameters  # noqa: SLF001 - torch's; a program may have put something in its place
         and layer.dtype is torch.float32
         and all(part.is_cpu and not part.is_inference() for part in parts)
         and are_plain_parts(layer.values, layer.bias)

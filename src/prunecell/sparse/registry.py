@@ -27,6 +27,7 @@ def register(
     fake: Implementation,
     compiled: Implementation | None = None,
     in_onnx: Implementation | None = None,
+    differentiated: Implementation | None = None,
 ) -> Implementation:
     """Register an operator `prunecell::name`; returns what calls it, or on plain tensors its kernel at once.
 
@@ -37,6 +38,7 @@ def register(
         fake: makes an empty result of the right shape and strides; for torch.compile and torch.export.
         compiled: what runs on a CPU; the twin if there is none.
         in_onnx: what runs while a tracer makes an ONNX file, in operators that such files have.
+        differentiated: what torch.func and forward mode differentiate; the twin if there is none.
     """
     name = schema.partition("(")[0]
     _library.define(schema)
@@ -54,7 +56,7 @@ def register(
         if in_onnx is not None and torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():  # type: ignore[attr-defined, no-untyped-call]
             return in_onnx(x, *rest)
         is_ours = _has_no_tangents() and (torch.compiler.is_compiling() or not _is_differentiated())
-        return (operator if is_ours else twin)(x, *rest)
+        return (operator if is_ours else differentiated or twin)(x, *rest)
 
     return call
 
