@@ -16,6 +16,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -30,6 +31,7 @@ from prunecell.archive import load, save
 from prunecell.codecs.decode import decode
 from prunecell.codecs.dtypes import element_type, words_of
 from prunecell.codecs.encode import Encoded, encode, encode_words
+from prunecell.codecs.records import EncodedRecord
 from prunecell.codecs.streams import InMemory
 from prunecell.data import mnist
 from prunecell.sharing import share_
@@ -64,8 +66,20 @@ def torch_saved(weight: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def decoded(encoded: Encoded) -> Tensor:
-    return decode(encoded.record, InMemory(memoryview(b"".join(encoded.blob))))
+@dataclass(frozen=True)
+class Blob:
+    """What an archive has of a tensor: its record, and its bytes in one piece."""
+
+    record: EncodedRecord
+    data: bytes
+
+    def decoded(self) -> Tensor:
+        """Rebuild it."""
+        return decode(self.record, InMemory(memoryview(self.data)))
+
+
+def blob_of(encoded: Encoded) -> Blob:
+    return Blob(encoded.record, b"".join(encoded.blob))
 
 
 def random_weights(rounds: int) -> None:
@@ -83,16 +97,16 @@ def random_weights(rounds: int) -> None:
             len(gzip.compress(weight.numpy().tobytes(), 6)),
             weight.numel() // 8 + n_kept * 4,
         ]
-        made = {backend: encode(weight, backend=backend) for backend in ("zstd", "pcodec")}
+        made = {backend: blob_of(encode(weight, backend=backend)) for backend in ("zstd", "pcodec")}
         times: dict[str, list[tuple[float, float]]] = {backend: [] for backend in made}
         for _ in range(rounds):
-            for backend, encoded in made.items():
-                times[backend].append((seconds(encode, weight, backend=backend), seconds(decoded, encoded)))
+            for backend, blob in made.items():
+                times[backend].append((seconds(encode, weight, backend=backend), seconds(blob.decoded)))
         print(f"{sparsity:8.0%} {limit / 2**20:6.2f}M", end=" ")
         print("{:10.3f} {:12.3f} {:8.3f} {:10.3f}".format(*(rival / limit for rival in rivals)), end=" |")
-        for backend, encoded in made.items():
+        for backend, blob in made.items():
             write, read = (dense / median(t) / 1e9 for t in zip(*times[backend], strict=True))
-            print(f" {encoded.record.n_bytes / limit:7.4f} {write:4.2f} {read:4.2f}", end=" |")
+            print(f" {blob.record.n_bytes / limit:7.4f} {write:4.2f} {read:4.2f}", end=" |")
         print()
 
 
@@ -103,16 +117,16 @@ def coders(rounds: int) -> None:
     for dtype, sparsity in itertools.product((torch.bfloat16, torch.float32), (0.0, 0.5, 0.8, 0.9)):
         torch.manual_seed(0)
         weight = torch.where(torch.rand(SIDE, SIDE) < sparsity, 0.0, torch.randn(SIDE, SIDE) * 0.02).to(dtype)
-        made = {backend: encode(weight, backend=backend) for backend in ("zstd", "zlib")}
+        made = {backend: blob_of(encode(weight, backend=backend)) for backend in ("zstd", "zlib")}
         times: dict[str, list[tuple[float, float]]] = {backend: [] for backend in made}
         for _ in range(rounds):
-            for backend, encoded in made.items():
-                times[backend].append((seconds(encode, weight, backend=backend), seconds(decoded, encoded)))
+            for backend, blob in made.items():
+                times[backend].append((seconds(encode, weight, backend=backend), seconds(blob.decoded)))
         print(f"{str(dtype)[6:]:9} {sparsity:8.0%}", end=" |")
         speeds = {name: [weight.nbytes / median(t) / 1e9 for t in zip(*of, strict=True)] for name, of in times.items()}
-        for backend, encoded in made.items():
+        for backend, blob in made.items():
             write, read = speeds[backend]
-            print(f" {encoded.record.n_bytes / weight.nbytes:6.2%} {write:5.2f} {read:5.2f}", end=" |")
+            print(f" {blob.record.n_bytes / weight.nbytes:6.2%} {write:5.2f} {read:5.2f}", end=" |")
         print("  {:4.1f} {:4.1f}".format(*(new / old for new, old in zip(*speeds.values(), strict=True))))
 
 
@@ -128,9 +142,10 @@ def integer_weights() -> None:
         weight = torch.where(kept, sizes * 0.037, 0.0)
         start = process_time()
         encoded = encode(weight)
-        middle = process_time()
-        decoded(encoded)
-        write, read = (weight.numel() / t / 1e6 for t in (middle - start, process_time() - middle))
+        write, blob = process_time() - start, blob_of(encoded)
+        start = process_time()
+        blob.decoded()
+        write, read = (weight.numel() / t / 1e6 for t in (write, process_time() - start))
         streams = encode_words(words_of(weight), element_type(weight.dtype), (SIDE, SIDE), "zstd")
         bits, others = (8 * made.record.n_bytes / weight.numel() for made in (encoded, streams))
         print(f"{(~kept).float().mean():8.1%} {bits:14.3f} {write:4.0f} {read:3.0f} {others:11.3f}")

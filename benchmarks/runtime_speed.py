@@ -2,12 +2,13 @@
 
     python benchmarks/runtime_speed.py [WORD ...]
 
-Tables of layers, of layers of bfloat16, of a sweep over sparsities, of whole models, and of threads; with words, only
-the rows whose name has one of them ("bfloat16", "sweep" or "threads" stands before the names in these tables).
-Everything takes turns in one process, on one thread and one core but for the table of threads; times are medians of
-calls after others of the same task, when caches are hot. "cold": a layer inside a model of so many, one after the
-other, that its weights are in no cache when its turn comes. A ratio is the time of the fastest dense float32 over the
-sparse one's, copies included. "asked" is what the project wants to reach. OpenVINO runs where it is installed.
+Tables of layers, of layers of bfloat16, of a sweep over sparsities, of int8 arithmetic, of whole models, and of
+threads; with words, only the rows whose name has one of them ("bfloat16", "sweep", "int8" or "threads" stands before
+the names in these tables). Everything takes turns in one process, on one thread and one core but for the table of
+threads; times are medians of calls after others of the same task, when caches are hot. "cold": a layer inside a model
+of so many, one after the other, that its weights are in no cache when its turn comes. A ratio is the time of the
+fastest dense float32 over the sparse one's, copies included. "asked" is what the project wants to reach. OpenVINO
+runs where it is installed.
 
 "limit" is what the machine allows: for many samples the entries of the matrix at the rate of a small matrix whose
 inputs stay in the first-level cache; for one sample the same for a small vector; cold, at least the bytes of the packed
@@ -18,10 +19,12 @@ import copy
 import io
 import math
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ import onnxruntime
 import torch
 from measure import interleaved, one_core
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import quantize_dynamic
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -95,6 +99,7 @@ SWEEP = {
     **{f"conv 3x3 {c}-{c}, 16x16, batch {b}": (conv(c, c, 3), (b, c, 16, 16)) for c in (16, 64, 256) for b in (1, 8)},
     **{f"conv 1x1 {c}-{c}, 16x16, batch {b}": (conv(c, c, 1), (b, c, 16, 16)) for c in (64, 256) for b in (1, 8)},
 }
+INT8 = {f"linear {n}, batch {b}": (n, b) for n in (1024, 4096) for b in (1, 64)}
 SWEPT = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 THREADS = (
     *("linear 4096, batch 1", "linear 4096, batch 64", "linear 1024, batch 64"),
@@ -305,6 +310,69 @@ def sweep_table(rows: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...
         print(f"{name:34}{''.join(f'{ratio:8.2f}{mark}' for ratio, mark in marks)}", flush=True)
 
 
+def in_blocks(layer: nn.Linear, sparsity: float) -> nn.Linear:
+    """The layer with the blocks of 1 x 4 weights that have the smallest sums of magnitudes set to zero, in place."""
+    with torch.no_grad():
+        sums = layer.weight.abs().unflatten(1, (-1, 4)).sum(2)
+        kept = sums > sums.flatten().kthvalue(round(sparsity * sums.numel())).values
+        layer.weight *= kept.repeat_interleave(4, 1)
+    return layer
+
+
+def in_onnxruntime_int8(layer: nn.Module, x: Tensor) -> Task:
+    """A dense layer whose inputs ONNX Runtime quantises, all samples together, by a scale of each row of weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        dense, small = Path(folder) / "dense.onnx", Path(folder) / "int8.onnx"
+        dense.write_bytes(onnx_of([layer]))
+        quantize_dynamic(dense, small, per_channel=True)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
+        session = onnxruntime.InferenceSession(small, options, providers=["CPUExecutionProvider"])
+    feed = {"x0": x.numpy()}
+    return lambda: session.run(None, feed)
+
+
+def difference(layer: nn.Linear, y: Tensor, x: Tensor) -> str:
+    """How far results are from those in float32: the length of the difference over theirs, and the least cosine."""
+    expected = layer(x) - layer.bias
+    error = float(((y - layer.bias - expected).norm() / expected.norm()).detach())
+    return f"{error:.4f} {float(F.cosine_similarity(y - layer.bias, expected).min().detach()):.5f}"
+
+
+def int8_table(rows: Mapping[str, tuple[int, int]]) -> None:
+    """Weights in blocks of 1 x 4 and inputs, both normal."""
+    heads = [f"{head} {sparsity:.0%}" for sparsity in SPARSITIES for head in ("float", "1 x 4", "single")]
+    print(
+        f"\n{'int8, microseconds':24}{''.join(f'{head:>12}' for head in ('torch', 'onnxruntime', 'ort int8', *heads))}"
+    )
+    print(
+        f"{'':24}float: sparse float32 of single weights; 1 x 4, single: int8 arithmetic with weights in blocks, or not"
+    )
+    for name, (size, batch) in rows.items():
+        dense, x = nn.Linear(size, size).eval(), torch.randn(batch, size)
+        tasks: dict[str, Task] = {
+            "torch": calling(dense, x),
+            "onnxruntime": in_onnxruntime([dense], x),
+            "ort int8": in_onnxruntime_int8(dense, x),
+        }
+        errors = {}
+        for sparsity in SPARSITIES:
+            single = thinned(copy.deepcopy(dense), sparsity)
+            blocks = in_blocks(copy.deepcopy(dense), sparsity)
+            tasks[f"float {sparsity}"] = calling(sparse_of(single), x)
+            for kind, layer in (("1 x 4", blocks), ("single", single)):
+                matrix = compress(layer.get_parameter("weight"), values="int8")
+                small = SparseLinear(matrix, layer.get_parameter("bias"), activations="int8")
+                tasks[f"{kind} {sparsity}"] = calling(small, x)
+                errors[f"{kind} {sparsity:.0%}"] = difference(layer, small(x), x)  # type: ignore[arg-type] # it is linear
+        with torch.inference_mode():
+            times = interleaved(tasks, 100 if size < 4096 else 20, **HOT)
+        print(f"{name:24}{''.join(f'{time * 1e6:12.0f}' for time in times.values())}", flush=True)
+        dense_y = torch.from_numpy(tasks["ort int8"]()[0])  # type: ignore[index] # a list of arrays
+        print(f"{'  error, cosine':24}ort int8 {difference(dense, dense_y, x)}", end="")
+        print("".join(f"; {kind} {error}" for kind, error in errors.items()))
+
+
 def on(n_threads: int, task: Task) -> Task:
     """The task on so many threads."""
 
@@ -440,6 +508,7 @@ def main(words: list[str]) -> None:
         show(layer_table, LAYERS)
         show(half_table, HALVES, "bfloat16 ")
         show(sweep_table, SWEEP, "sweep ")
+        show(int8_table, INT8, "int8 ")
         show(model_table, MODELS)
     show(thread_table, {name: LAYERS[name] for name in THREADS}, "threads ")
 

@@ -102,17 +102,82 @@ void check_linear(int32_t n_rows, int32_t n_columns, int64_t n_samples, double d
     }
     Packed packed{};
     if (n_samples <= MOST_SAMPLES ? pc_slice(&m, &packed) : pc_block_linear(&m, 40, &packed)) n_failed++;
-    const Link link{packed.at, nullptr, bias.data(), FLOAT32, 1, n_columns, n_rows};
+    const Link link{packed.at, nullptr, bias.data(), FLOAT32, nullptr, LINEAR, n_columns, n_rows, RELU, 0};
     auto* kernel = n_samples <= MOST_SAMPLES ? pc_chain_of_few : pc_chain_of_many;
     for (const Team* team : {(const Team*)nullptr, &TEAM}) {
         std::fill(y.begin(), y.end(), NAN);
         auto run = [&](int32_t type, const void* from, void* to) {
-            const Chain chain{&link, 1, type};
+            const Chain chain{&link, 1, 0, 1, type};
             return kernel(&chain, from, 1, n_columns, n_samples, to, team);
         };
         if (run(FLOAT32, x.data(), y.data())) n_failed++;
         compare(name, y, expected);
         check_types(name, x, y.size(), run);
+    }
+    pc_release(packed.at);
+}
+
+// A convolution, pooling of 2 x 2 and an activation, as one chain, from the results of the convolution.
+void check_pooled(const char* name, const Geometry& g, const void* form, const std::vector<float>& bias,
+                  const std::vector<float>& x, const std::vector<double>& convolved) {
+    const int32_t side = g.out[WIDTH], half = side / 2, channels = g.out_channels;
+    const int64_t n_samples = int64_t(convolved.size()) / (int64_t{channels} * side * side);
+    if (half == 0) return;
+    const Geometry of{1, channels, channels, {1, side, side}, {1, half, half}, {1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}};
+    for (int32_t is_mean : {0, 1}) {
+        const Pooling pooling{of, is_mean, 0, 4};
+        const Link links[] = {{form, nullptr, bias.data(), FLOAT32, &g, CONVOLUTION, 0, channels, 0, 0},
+                              {nullptr, nullptr, nullptr, FLOAT32, &pooling, POOLING, 0, 0, GELU, 0}};
+        std::vector<double> expected;
+        for (int64_t plane = 0; plane < n_samples * channels; plane++)
+            for (int32_t i = 0; i < half * half; i++) {
+                const double* at = &convolved[(plane * side + i / half * 2) * side + i % half * 2];
+                const double v = is_mean ? (at[0] + at[1] + at[side] + at[side + 1]) / 4
+                                         : std::max(std::max(at[0], at[1]), std::max(at[side], at[side + 1]));
+                expected.push_back(v * std::erfc(-v / std::sqrt(2.0)) / 2);
+            }
+        for (const Team* team : {(const Team*)nullptr, &TEAM}) {
+            std::vector<float> y(expected.size(), NAN);
+            const Chain chain{links, 2, 2, 1, FLOAT32};
+            if (pc_chain_of_pictures(&chain, 0, x.data(), n_samples, y.data(), team)) n_failed++;
+            compare(name, y, expected);
+        }
+    }
+}
+
+// Inputs are integers of which the largest is 127, so that quantising changes none, and all sums are exact.
+void check_quantised(int32_t n_rows, int32_t n_columns, int64_t n_samples, double density, bool vnni) {
+    const Sparse w(n_rows, n_columns, density);
+    Matrix m = w.matrix();
+    std::vector<int8_t> values;
+    for (float value : w.values) values.push_back(static_cast<int8_t>(std::lround(value * 127)));
+    m.values = values.data(), m.value_type = INT8;
+    const std::vector<float> scales(n_rows, 1.0f), bias(n_rows, 3.0f);
+    std::vector<float> x(n_samples * n_columns), y(n_samples * n_rows);
+    std::vector<double> expected;
+    for (int64_t s = 0; s < n_samples; s++) {
+        for (int32_t c = 0; c < n_columns; c++)
+            x[s * n_columns + c] = c == s % n_columns ? -127.0f : static_cast<float>(std::lround(254 * uniform() - 127));
+        for (int32_t r = 0; r < n_rows; r++) {
+            double sum = bias[r];
+            for (int32_t k = w.starts[r]; k < w.starts[r + 1]; k++) sum += values[k] * x[s * n_columns + w.columns[k]];
+            expected.push_back(std::max(0.0, sum));
+        }
+    }
+    const bool few = n_samples <= MOST_QUANTISED;
+    Packed packed{};
+    if (few ? pc_slice_quads(&m, vnni, &packed) : pc_block_quads(&m, 40, vnni, &packed)) n_failed++;
+    char name[99];
+    snprintf(name, sizeof name, "int8 %d x %d, %d samples, density %g", n_rows, n_columns, (int)n_samples, density);
+    for (const Team* team : {(const Team*)nullptr, &TEAM}) {
+        std::fill(y.begin(), y.end(), NAN);
+        auto run = [&](auto kernel, auto* form) {
+            return kernel(form, scales.data(), bias.data(), FLOAT32, 1, x.data(), n_columns, n_samples, y.data(), team);
+        };
+        if (few ? run(pc_quantised_few, static_cast<const SlicedQuads*>(packed.at))
+                : run(pc_quantised_many, static_cast<const BlockedQuads*>(packed.at)))
+            n_failed++;
+        compare(name, y, expected);
     }
     pc_release(packed.at);
 }
@@ -156,6 +221,7 @@ void check_convolution(int32_t channels, int32_t out, int32_t size, int32_t kern
     Packed packed{};
     if (pc_block_convolution(&m, &g, form, 30, &packed)) n_failed++;
     const auto* blocked = static_cast<const Blocked*>(packed.at);
+    check_pooled(name, g, packed.at, bias, x, expected);
     for (const Team* team : {(const Team*)nullptr, &TEAM}) {
         std::fill(y.begin(), y.end(), NAN);
         auto run = [&](int32_t type, const void* from, void* to) {
@@ -174,7 +240,11 @@ int main() {
     for (int32_t n_rows : {1, 33, 100})
         for (int32_t n_columns : {1, 50, 300})
             for (int64_t n_samples : {1, 3, 4, 17, 70})
-                for (double density : {0.0, 0.1, 1.0}) check_linear(n_rows, n_columns, n_samples, density);
+                for (double density : {0.0, 0.1, 1.0}) {
+                    check_linear(n_rows, n_columns, n_samples, density);
+                    check_quantised(n_rows, n_columns, n_samples, density, false);
+                    if (pc_has_vnni()) check_quantised(n_rows, n_columns, n_samples, density, true);
+                }
     for (int32_t size : {7, 14, 17, 32})
         for (int32_t kernel : {1, 3, 5})
             for (int32_t stride : {1, 2}) {

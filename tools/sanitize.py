@@ -40,7 +40,9 @@ TESTS = [
             "sparse/test_damage",
             "sparse/test_halves",
             "sparse/test_chain",
+            "sparse/test_links",
             "sparse/test_packed",
+            "sparse/test_quantised_op",
         ),
     )
 ]

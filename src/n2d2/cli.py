@@ -14,6 +14,7 @@ from rich.console import Console
 
 from n2d2.command.export import EXPORTS, check_export
 from n2d2.command.options import FILLERS, Options
+from prunecell.checks import LARGEST_SEED
 from prunecell.console.terminal import as_a_command, say
 from prunecell.errors import OptionError, UnknownNameError, nearest, percent
 
@@ -63,6 +64,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seed(text: str) -> int:
+    number = _count(text)
+    if number > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is illegal: it must be a whole number in [0, {LARGEST_SEED}]")
+    return number
+
+
 def _count_or_all(text: str) -> int:
     if not re.fullmatch("-1|0*[1-9][0-9]{0,17}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is illegal: it must be a whole number >= 1, or -1")
@@ -84,7 +92,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "-learn-epoch": {**_N, "help": "learn N epochs"},
     "-log": {**_N, "help": "validate and print a line every N samples"},
     "-log-epoch": {**_N, "help": "validate and print a line every N epochs [1]"},
-    "-seed": {**_N, "help": "of everything random [0]"},
+    "-seed": {"type": _seed, "metavar": "N", "help": "of everything random [0]"},
     "-test": {**_FLAG, "help": "measure the test stimuli"},
     "-nb-test": {"type": _count_or_all, "metavar": "N", "help": "measure the first N test stimuli only; -1: all [-1]"},
     "-w": {**_DIR, "help": "begin with the weights of a folder; with /dev/null: with those of the fillers"},

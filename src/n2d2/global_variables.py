@@ -2,7 +2,7 @@
 
 default_model: "Frame", or "Frame_CUDA": cells made from now on live on the GPU; a warning says where there is none.
 default_datatype: "float", "double" or "half", of the cells made from now on.
-seed: seeds torch's generators at once; 0 leaves them as they are. `set_random_seed(seed)` sets it too.
+seed: in [0, 2^32), seeds torch's generators at once; 0 leaves them as they are. `set_random_seed(seed)` sets it too.
 cuda_device: the number of the GPU; `set_cuda_device(device)` sets it too.
 verbosity: how much printing a cell shows.
 model_cache: the folder where N2D2 keeps the models that it downloads; nothing is downloaded here.
@@ -31,7 +31,7 @@ from n2d2.error_handler import (
 )
 from n2d2.refusal import refused_class
 from n2d2.warning import warn_caller
-from prunecell.checks import check_count
+from prunecell.checks import check_count, check_seed
 
 
 class Verbosity(Enum):
@@ -102,7 +102,7 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "default_model": check_model,
     "default_datatype": lambda name, value: check_choice(name, value, DATATYPES),
     "verbosity": _check_verbosity,
-    "seed": check_count,
+    "seed": lambda _name, value: check_seed(value),
     "cuda_device": _check_device,
     "model_cache": check_path,
     **dict.fromkeys(_READ_ONLY, _check_read_only),

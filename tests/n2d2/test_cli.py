@@ -81,6 +81,10 @@ def test_no_name_is_in_two_tables():
         ("net.ini -vv", "-vv is no option"),
         ("net.ini -learn 5 -learn-epoch 1", "-learn and -learn-epoch are illegal together"),
         ("net.ini -log 5 -log-epoch 1", "-log and -log-epoch are illegal together"),
+        (
+            "net.ini -seed 4294967296",
+            "argument -seed: '4294967296' is illegal: it must be a whole number in [0, 4294967295]",
+        ),
         ("net.ini -learn -5", "argument -learn: '-5' is illegal: it must be a whole number >= 0"),
         ("net.ini -seed 99999999999999999999", "argument -seed: '99999999999999999999' is illegal"),
         ("net.ini -learn 5.5", "argument -learn: '5.5' is illegal"),

@@ -34,11 +34,11 @@ PUBLISHED = {  # parameters that exist; multiplications of one stimulus; Conv an
 
 
 def network_of(name: str, *, size: int | None = None) -> Experiment:
-    """Build the network of an example; with `size`, for smaller images and with shorter vectors, to be fast."""
+    """Build the network of an example; with `size`, for smaller images and with fewer channels, to be fast."""
     text = (EXAMPLES / name).read_text()
     if size is not None:
         text = re.sub(r"^SIZE=22\d$", f"SIZE={size}", text, flags=re.MULTILINE)
-        text = re.sub(r"^NbOutputs=4096$", "NbOutputs=64", text, flags=re.MULTILINE)
+        text = re.sub(r"(NB|NbOutputs)=(256|512|1024|4096)$", r"\1=64", text, flags=re.MULTILINE)
     return build(ini.parse(text, file=name, folder=(EXAMPLES / name).parent))
 
 

@@ -81,6 +81,8 @@ def test_a_seed_seeds_torch():
         ("default_datatype", "flot", WrongValue, "did you mean 'float'"),
         ("verbosity", 2, WrongInputType, "verbosity=2 is illegal"),
         ("seed", -1, WrongValue, "seed=-1"),
+        ("seed", 1 << 32, WrongValue, r"seed=4294967296 is illegal: it must be a whole number in \[0, 4294967295\]"),
+        ("set_random_seed", 10**30, WrongValue, "seed=10+ is illegal"),
         ("seed", "1", WrongInputType, "seed='1' is illegal"),
         ("cuda_device", -1, WrongValue, "cuda_device=-1 is illegal: it must be a whole number >= 0"),
         ("set_cuda_device", "0", WrongInputType, "cuda_device='0' is illegal"),

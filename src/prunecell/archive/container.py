@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from zlib_ng.zlib_ng import crc32
+
 from prunecell.archive.json_text import read_json
 from prunecell.archive.listing import N_CODERS, Alias, Entry, pack_entries, unpack_entries, version_of
 from prunecell.archive.manifest import MAX_LIST, Block, Manifest, Stored, TensorRecord
@@ -49,7 +51,7 @@ class Draft:
             size, checksum = 0, 0
         for some in data:
             self.body.append(some)
-            checksum = zlib.crc32(some, checksum)
+            checksum = crc32(some, checksum)
         self._blocks.append((size + n_bytes, checksum))
 
     def header(self, metadata: Mapping[str, object]) -> bytes:

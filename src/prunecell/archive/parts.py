@@ -12,7 +12,7 @@ from prunecell.archive.manifest import Plain, TensorRecord
 from prunecell.codecs.contexts import NO_ROWS
 from prunecell.codecs.decode import check_words, decode, open_blob, widen
 from prunecell.codecs.dtypes import Numbers, empty_of, tensor_of, words_of
-from prunecell.codecs.positions import CHUNK
+from prunecell.codecs.positions import CHUNK, SMALL_CHUNK
 from prunecell.codecs.records import EncodedRecord
 from prunecell.codecs.streams import RawReader, Source
 
@@ -91,8 +91,8 @@ def read_chunks(record: TensorRecord, data: Source, above: Numbers = NO_ROWS) ->
 
 def _plain_chunks(record: Plain, data: Source) -> Iterator[SparseChunk]:
     stream = RawReader(data, record.kind.word)
-    for start in range(0, len(data) // record.kind.word.itemsize, CHUNK):
-        words = stream.read(CHUNK)
+    for start in range(0, len(data) // record.kind.word.itemsize, SMALL_CHUNK):
+        words = stream.read(SMALL_CHUNK)
         check_words(record.kind, words)
         positions = np.flatnonzero(words)
         yield SparseChunk(

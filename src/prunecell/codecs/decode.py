@@ -11,7 +11,7 @@ from prunecell.codecs.coders import open_reader
 from prunecell.codecs.contexts import NO_ROWS, RowReader, open_contexts
 from prunecell.codecs.dtypes import ElementType, Numbers, empty_of, tensor_of, words_of, zeros_of
 from prunecell.codecs.kept import put_kept_
-from prunecell.codecs.positions import CHUNK, POSITION_FORMS, Chunk, chunk_at, cover, read_all
+from prunecell.codecs.positions import CHUNK, POSITION_FORMS, SMALL_CHUNK, Chunk, chunk_at, cover, read_all
 from prunecell.codecs.records import EncodedRecord, IntegerRecord, Record, plan
 from prunecell.codecs.streams import Reader, Source, read_exactly
 from prunecell.codecs.values import VALUE_FORMS, Planes, ValueForm
@@ -34,7 +34,14 @@ class Opened:
     kept: Iterator[tuple[Chunk, Numbers]]
 
 
-def open_blob(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS, into: Numbers | None = None) -> Opened:
+def open_blob(
+    record: EncodedRecord,
+    blob: Source,
+    above: Numbers = NO_ROWS,
+    *,
+    into: Numbers | None = None,
+    at_once: int = SMALL_CHUNK,
+) -> Opened:
     """Open a blob whose record was checked.
 
     Args:
@@ -42,16 +49,18 @@ def open_blob(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS, int
         blob: its bytes.
         above: which rows live of the tensor that the record names as the one above.
         into: all words of the tensor. Where all are kept as they are stored, they may be written there.
+        at_once: about how many words a chunk has, a multiple of 8.
 
     Raises:
         FormatError: the scales or the codebook, which are read at once, are damaged.
     """
     if isinstance(record, IntegerRecord):
-        return _open_integers(record, blob, above)
-    return _open_streams(record, blob, into if record.positions == "all" and record.stored is record.kind else None)
+        return _open_integers(record, blob, above, at_once)
+    may_write = record.positions == "all" and record.stored is record.kind
+    return _open_streams(record, blob, into if may_write else None, at_once)
 
 
-def _open_streams(record: Record, blob: Source, into: Numbers | None) -> Opened:
+def _open_streams(record: Record, blob: Source, into: Numbers | None, at_once: int) -> Opened:
     streams: dict[str, list[Reader]] = {"positions": [], "scales": [], "book": [], "values": []}
     at = 0
     for want, facts in zip(plan(record), record.streams, strict=True):
@@ -67,6 +76,7 @@ def _open_streams(record: Record, blob: Source, into: Numbers | None) -> Opened:
         form=form(kind=record.stored, book=books[0]) if books else form(kind=record.stored),
         values=streams["values"],
         into=into,
+        at_once=at_once,
     )
     return Opened(record=record, scales=scales[0] if scales else None, kept=_kept_of_streams(opened))
 
@@ -77,19 +87,21 @@ def _scales(numbers: Numbers) -> Tensor:
     return torch.from_numpy(numbers.copy())
 
 
-def _open_integers(record: IntegerRecord, blob: Source, above: Numbers) -> Opened:
+def _open_integers(record: IntegerRecord, blob: Source, above: Numbers, at_once: int) -> Opened:
     n_steps, n_prefix = 4 * record.n_steps, record.n_prefix_bytes
     scales = _scales(np.frombuffer(blob[:n_steps], "<f4")) if record.is_scaled else None
     book = np.frombuffer(bytes(blob[n_steps:n_prefix]), record.stored.word if record.n_book else "u1")
     reader = open_contexts(bytes(blob[n_prefix : len(blob)]), record.grid, record.count, above)
-    return Opened(record=record, scales=scales, kept=_kept_integers(record, reader, book))
+    return Opened(record=record, scales=scales, kept=_kept_integers(record, reader, book, at_once))
 
 
-def _kept_integers(record: IntegerRecord, reader: RowReader, book: Numbers) -> Iterator[tuple[Chunk, Numbers]]:
+def _kept_integers(
+    record: IntegerRecord, reader: RowReader, book: Numbers, at_once: int
+) -> Iterator[tuple[Chunk, Numbers]]:
     grid = record.grid
-    at_once = max(1, CHUNK // grid.columns)
-    for row in range(0, grid.rows, at_once):
-        numbers = reader.read(min(at_once, grid.rows - row))
+    n_rows = max(1, at_once // grid.columns)
+    for row in range(0, grid.rows, n_rows):
+        numbers = reader.read(min(n_rows, grid.rows - row))
         positions, start = np.flatnonzero(numbers), row * grid.columns
         words = _words_of_integers(record, numbers[positions], book)
         positions += start
@@ -113,13 +125,14 @@ def _words_of_integers(record: IntegerRecord, numbers: Numbers, book: Numbers) -
 
 @dataclass(frozen=True, kw_only=True)
 class _Streams:
-    """The streams of a blob, opened, and how its values are joined, and where they may be written, if anywhere."""
+    """The streams of a blob, opened; how its values are joined, where they may be written, and how many at once."""
 
     record: Record
     positions: Reader | None
     form: ValueForm
     values: list[Reader]
     into: Numbers | None
+    at_once: int
 
 
 def _kept_of_streams(opened: _Streams) -> Iterator[tuple[Chunk, Numbers]]:
@@ -139,8 +152,8 @@ def _kept_of_streams(opened: _Streams) -> Iterator[tuple[Chunk, Numbers]]:
 def _chunks(opened: _Streams) -> Iterator[Chunk]:
     record = opened.record
     if opened.positions is not None:
-        return POSITION_FORMS[record.positions].read(opened.positions, record.n_words)
-    return read_all(record.n_words if record.positions == "all" else 0)
+        return POSITION_FORMS[record.positions].read(opened.positions, record.n_words, opened.at_once)
+    return read_all(record.n_words if record.positions == "all" else 0, opened.at_once)
 
 
 def _words(opened: _Streams, count: int, into: Numbers | None) -> Numbers:
@@ -188,7 +201,7 @@ def decode(record: EncodedRecord, blob: Source, above: Numbers = NO_ROWS) -> Ten
     is_written = isinstance(record, Record) and record.positions in ("all", "mask")
     tensor = (empty_of if is_written else zeros_of)(record.kind, record.shape)
     words = words_of(tensor)
-    opened = open_blob(record, blob, above, words)
+    opened = open_blob(record, blob, above, into=words, at_once=CHUNK)
     for chunk, stored in opened.kept:
         wide = widen(opened, chunk, stored)
         if len(wide) == chunk.stop - chunk.start:  # a copy is faster than a scatter

@@ -18,7 +18,7 @@ from prunecell.codecs.streams import Reader, read_exactly
 from prunecell.errors import FormatError
 
 CHUNK = 1 << 19  # words in a chunk: few enough to take little memory, enough for threads to meet seldom
-GAPS = CHUNK >> 1  # gaps in a chunk; a gap spans several words
+SMALL_CHUNK = 1 << 16  # the same where memory counts more
 _BYTE: np.dtype[Any] = np.dtype("u1")
 _NOWHERE: Numbers = np.empty(0, np.int64)
 
@@ -72,13 +72,14 @@ class PositionForm:
         dtype: of its numbers.
         count: (kept words, words of the tensor) -> how many numbers there are; None where only the stream itself tells.
         writer: makes what turns positions into numbers.
-        read: (stream, words of the tensor) -> chunks that cover the tensor from its start, and may end before its end.
+        read: (stream, words of the tensor, about how many a chunk has) -> chunks that cover the tensor from its start,
+            and may end before its end.
     """
 
     dtype: np.dtype[Any]
     count: Callable[[int, int], int | None]
     writer: Callable[[], PositionWriter]
-    read: Callable[[Reader, int], Iterator[Chunk]]
+    read: Callable[[Reader, int, int], Iterator[Chunk]]
 
 
 class GapByteWriter:
@@ -119,10 +120,10 @@ class MaskWriter:
         return bits
 
 
-def read_gap_bytes(stream: Reader, n_words: int) -> Iterator[Chunk]:
-    """Turn gap bytes back into positions."""
+def read_gap_bytes(stream: Reader, n_words: int, at_once: int) -> Iterator[Chunk]:
+    """Turn gap bytes back into positions. A gap spans several words, so half as many gaps are read at once."""
     start, last = 0, 0
-    while len(symbols := stream.read(GAPS)):
+    while len(symbols := stream.read(at_once // 2)):
         positions, stop = read_gaps(symbols, start)
         _check_end(stop, n_words)
         last = int(symbols[-1])
@@ -132,10 +133,10 @@ def read_gap_bytes(stream: Reader, n_words: int) -> Iterator[Chunk]:
         raise FormatError("the gaps end with a skip")
 
 
-def read_gap_numbers(stream: Reader, n_words: int) -> Iterator[Chunk]:
-    """Turn whole gaps back into positions."""
+def read_gap_numbers(stream: Reader, n_words: int, at_once: int) -> Iterator[Chunk]:
+    """Turn whole gaps back into positions, half as many at once, as above."""
     start = 0
-    while len(gaps := stream.read(GAPS)):
+    while len(gaps := stream.read(at_once // 2)):
         ends = np.cumsum(gaps.astype(np.int64) + 1)
         ends += start
         stop = int(ends[-1])
@@ -150,10 +151,10 @@ def _check_end(stop: int, n_words: int) -> None:
         raise FormatError(f"the gaps lead past the end of {n_words} words")
 
 
-def read_mask(stream: Reader, n_words: int) -> Iterator[Chunk]:
-    """Read a mask, the bits of some words at a time."""
-    for start in range(0, n_words, CHUNK):
-        size = min(CHUNK, n_words - start)
+def read_mask(stream: Reader, n_words: int, at_once: int) -> Iterator[Chunk]:
+    """Read a mask, the bits of some words at a time, a multiple of 8."""
+    for start in range(0, n_words, at_once):
+        size = min(at_once, n_words - start)
         bits = read_exactly(stream, (size + 7) // 8)
         if size % 8 and bits[-1] >> size % 8:
             raise FormatError(f"the mask has bits set past the end of {n_words} words")
@@ -182,10 +183,10 @@ POSITION_FORMS = {
 """Name in a file -> form of positions. "all" and "none" have no stream."""
 
 
-def read_all(n_words: int) -> Iterator[Chunk]:
+def read_all(n_words: int, at_once: int) -> Iterator[Chunk]:
     """Give every position, because all words are kept."""
-    for start in range(0, n_words, CHUNK):
-        stop = min(start + CHUNK, n_words)
+    for start in range(0, n_words, at_once):
+        stop = min(start + at_once, n_words)
         yield Chunk(
             start=start,
             stop=stop,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from prunecell.codecs.dtypes import Numbers
 from prunecell.errors import FormatError
@@ -49,7 +50,7 @@ class InMemory:
 
     def checksum(self) -> int:
         """Return the CRC-32 of the bytes."""
-        return zlib.crc32(self.data)
+        return crc32(self.data)
 
 
 Bytes: TypeAlias = bytes | memoryview

@@ -17,7 +17,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_FEED = 1 << 19  # compressed bytes that are read at once, more than a block has
+_FEED = 1 << 18  # compressed bytes that are read at once, more than a block has
 _BLOCK = 1 << 17  # bytes that a block of a frame makes at most
 _CODES_BYTES = 1 << 15  # memory of the kernel
 _MAX_WINDOW_LOG = 23  # 8 MiB, which every reader should have room for (RFC 8878, 3.1.1.1.2)

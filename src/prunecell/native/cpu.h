@@ -1,7 +1,7 @@
 // Which level the CPU runs, and which source this library was compiled from.
 #pragma once
 
-#include "language.h"
+#include "instructions.h"
 
 // The checksum of all C++ files at compile time, by which load.py knows a library that is older than its source.
 EXPORT uint32_t pc_source_checksum() { return SOURCE_CHECKSUM; }
@@ -19,3 +19,6 @@ EXPORT int32_t pc_cpu_level() {
     return 1;
 #endif
 }
+
+// Whether the CPU has VNNI for the vectors of this level, which a CPU of any level may lack.
+EXPORT int32_t pc_has_vnni() { return has_vnni(); }

@@ -12,7 +12,18 @@ struct Epilogue {
     float scale(int32_t row) const { return scales ? scales[row] : 1.0f; }
     float bias(int32_t row) const {
         if (!biases) return 0;
-        return with_activation_type(bias_type, [=](auto type) { return element<decltype(type)>(biases, row); });
+        return with_operand_type(bias_type, [=](auto type) { return element<decltype(type)>(biases, row); });
+    }
+
+    // Those of LANES rows, of which some may be n or more: there is nothing of them.
+    Floats scales_of(Words rows, uint32_t n) const { return scales ? gather(scales, rows, n) : all(1); }
+    Floats biases_of(Words rows, uint32_t n) const {
+        if (!biases) return Floats{};
+        if (bias_type == FLOAT32) return gather(elements<Float32>(biases), rows, n);
+        Floats of_rows{};
+        for (int lane = 0; lane < LANES; lane++)
+            if (rows[lane] < n) of_rows[lane] = bias(static_cast<int32_t>(rows[lane]));
+        return of_rows;
     }
 };
 

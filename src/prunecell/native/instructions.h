@@ -7,7 +7,8 @@
 
 #include "language.h"
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -239,6 +240,19 @@ INLINE void store_first(float* to, Floats value, int n) {
 #endif
 }
 
+// from[0], from[stride], from[2 * stride], ... in lanes where the mask has ones; 0 in the others, which read nothing.
+INLINE Ints load_where(Ints mask, const float* from, int64_t stride) {
+#if defined(__AVX512F__)
+    if (stride == 1)
+        return same_bits<Ints>(_mm512_maskz_loadu_ps(_mm512_movepi32_mask(same_bits<__m512i>(mask)), from));
+#elif defined(__AVX2__)
+    if (stride == 1) return same_bits<Ints>(_mm256_maskload_ps(from, same_bits<__m256i>(mask)));
+#endif
+    Floats values{};
+    for (int i = 0; i < LANES; i++) values[i] = mask[i] ? from[i * stride] : 0.0f;
+    return same_bits<Ints>(values);
+}
+
 // With AVX-512 these are instructions. HAS_GATHER says so, because elsewhere there are better ways than their twins.
 //   gather           x[at[0]], x[at[1]], ...; 0 in lanes where `at` is n or more, which read nothing
 //   gather_for       x[at[0]], x[at[1]], ...; 0 in lanes whose factor is 0, which read nothing
@@ -384,3 +398,118 @@ INLINE Floats interleave_higher(Floats a, Floats) { return a; }  // never called
 INLINE Floats evens(Floats a, Floats) { return a; }              // never called
 INLINE Floats odds(Floats a, Floats) { return a; }               // never called
 #endif
+
+// ---- bytes -----------------------------------------------------------------------------------------------------------
+
+// LANES integers in [-128, 255] as bytes.
+INLINE void store_bytes(int8_t* to, Ints v) {
+#if defined(__AVX512F__)
+    store(to, _mm512_maskz_cvtepi32_epi8(0xffff, same_bits<__m512i>(v)));
+#elif defined(__AVX2__)
+    const __m256i last_bytes = _mm256_set1_epi32(0x0c080400), in_order = _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0);
+    const __m256i of_halves = _mm256_shuffle_epi8(same_bits<__m256i>(v), last_bytes);
+    const __m256i bytes = _mm256_permutevar8x32_epi32(of_halves, in_order);
+    memcpy(to, &bytes, LANES);
+#else
+    for (int i = 0; i < LANES; i++) to[i] = static_cast<int8_t>(v[i]);
+#endif
+}
+
+// In every lane of 32 bits, four bytes of an input times four of a weight: their sum is added to another one. The result
+// is exact, as long as 32 bits hold it. Each way has its ZERO, which stands for 0 among the bytes of inputs.
+//
+//   SignedBytes    on every CPU of the level: inputs in [-127, 127]
+//   UnsignedBytes  where has_vnni(): inputs in [-127, 127] and 128
+struct SignedBytes {
+    static constexpr int32_t ZERO = 0;
+#if defined(__AVX512BW__)
+    __m512i magnitudes;
+    __mmask64 negative;
+
+    explicit SignedBytes(Ints weights)
+        : magnitudes(_mm512_abs_epi8(same_bits<__m512i>(weights))),
+          negative(_mm512_movepi8_mask(same_bits<__m512i>(weights))) {}
+
+    INLINED Ints added(Ints sum, Ints inputs) const {
+        __m512i bytes = same_bits<__m512i>(inputs);
+        bytes = _mm512_mask_sub_epi8(bytes, negative, _mm512_setzero_si512(), bytes);
+        const __m512i pairs = _mm512_maddubs_epi16(magnitudes, bytes);  // 2 * 128 * 127 fits into 16 bits
+        return sum + same_bits<Ints>(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    }
+#elif defined(__AVX2__)
+    __m256i weights, magnitudes;
+
+    explicit SignedBytes(Ints w) : weights(same_bits<__m256i>(w)), magnitudes(_mm256_abs_epi8(weights)) {}
+
+    INLINED Ints added(Ints sum, Ints inputs) const {
+        const __m256i bytes = _mm256_sign_epi8(same_bits<__m256i>(inputs), weights);
+        const __m256i pairs = _mm256_maddubs_epi16(magnitudes, bytes);  // 2 * 128 * 127 fits into 16 bits
+        return sum + same_bits<Ints>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+#else
+    typedef int16_t Pairs VECTOR(int16_t, 2 * LANES);
+    Pairs even, odd;
+
+    explicit SignedBytes(Ints weights) : even(same_bits<Pairs>(weights) << 8 >> 8), odd(same_bits<Pairs>(weights) >> 8) {}
+
+    INLINED Ints added(Ints sum, Ints inputs) const {
+        const Pairs bytes = same_bits<Pairs>(inputs);
+        return sum + products(bytes << 8 >> 8, even) + products(bytes >> 8, odd);
+    }
+
+    // In every lane the sum of two products of 16 bits.
+    static INLINED Ints products(Pairs a, Pairs b) {
+#if defined(__SSE2__)
+        return same_bits<Ints>(_mm_madd_epi16(same_bits<__m128i>(a), same_bits<__m128i>(b)));
+#else
+        const Ints of = same_bits<Ints>(a), by = same_bits<Ints>(b);
+        return (of << 16 >> 16) * (by << 16 >> 16) + (of >> 16) * (by >> 16);
+#endif
+    }
+#endif
+};
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+// Assembler, because the compiler was not told that the CPU has the instruction.
+struct UnsignedBytes {
+    static constexpr int32_t ZERO = 128;
+    Ints weights;
+
+    explicit UnsignedBytes(Ints w) : weights(w) {}
+
+    INLINED Ints added(Ints sum, Ints inputs) const {
+#if defined(__AVX512F__)
+        asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(inputs), "v"(weights));
+#else
+        asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(inputs), "x"(weights));
+#endif
+        return sum;
+    }
+};
+
+// AVX512_VNNI or AVX-VNNI: no level has them for sure.
+static bool has_vnni() {
+    unsigned a, b, c, d;
+    const bool is_told = __get_cpuid_count(7, 0, &a, &b, &c, &d);
+#if defined(__AVX512F__)
+    return is_told && (c >> 11 & 1);
+#else
+    return is_told && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+#endif
+}
+#else
+using UnsignedBytes = SignedBytes;
+static bool has_vnni() { return false; }
+#endif
+
+// base[at[0]], base[at[1]], ...
+INLINE Ints gather_words(const int32_t* base, const uint16_t* at) {
+#if defined(__AVX512F__)
+    const __m512i places = same_bits<__m512i>(widen(at));
+    return same_bits<Ints>(_mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, places, base, sizeof(int32_t)));
+#else
+    int32_t words[LANES];
+    for (int i = 0; i < LANES; i++) words[i] = base[at[i]];
+    return load<Ints>(words);
+#endif
+}

@@ -1,9 +1,10 @@
-// The hot loops of prunecell in portable C++17: compiler vector extensions, no Python, no OpenMP, no exceptions.
+// The hot loops of prunecell in portable C++17: compiler vector extensions, no Python, no exceptions.
 //
 // This is the one translation unit. It is compiled once for each instruction-set level; load.py loads the best level
 // that the CPU runs and calls it through ctypes. Exported functions start with `pc_` and stand at the end of the header
-// of their subject; structs.py lists them all. Every function is reentrant and keeps no state: threads belong to the
-// caller. A product returns an Outcome, which says what was wrong with its matrix (matrix.h).
+// of their subject; structs.py lists them all. Every function is reentrant and keeps no state. Threads that share a call
+// come from a Team, which the caller passes (team.h). A product returns an Outcome, which says what was wrong with its
+// matrix (matrix.h).
 //
 // The words that the headers use, each for one thing:
 //
@@ -20,6 +21,8 @@
 //   segment   up to LANES neighbouring positions of one row of a picture, copied into a panel at once
 //   span      the neighbouring positions of one row of a picture that a block computes and that are real outputs
 //   cell      a vector of a packed convolution's panel, where vectors of the tile read it (packed/forms.h)
+//   chain     layers one after the other; a link is one of them, or a pooling, with the activation behind it
+//   strip     cells at equal distances that are copied in the same way (packed/strips.h)
 //   group     channels of a grouped convolution, as in torch
 //   run       64 neighbouring weights, whose mask is one 64-bit word
 
@@ -31,8 +34,8 @@
 #include "latents.h"
 #include "linear.h"
 #include "literals.h"
-#include "packed/chain.h"
-#include "packed/convolution.h"
+#include "packed/pictures.h"
+#include "packed/quad_linear.h"
 #include "masks/pruned.h"
 #include "masks/selection.h"
 #include "words.h"

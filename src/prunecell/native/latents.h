@@ -30,10 +30,6 @@ INLINE void ask_for(const float* from) { __builtin_prefetch(from + LATENT_COLUMN
 INLINE Floats pick(Ints where, Floats yes, Floats no) {
     return same_bits<Floats>((where & same_bits<Ints>(yes)) | (~where & same_bits<Ints>(no)));
 }
-INLINE Floats size_of(Floats v) { return same_bits<Floats>(same_bits<Ints>(v) & (INT32_MAX - Ints{})); }
-INLINE Floats with_sign_of(Floats size, Floats v) {
-    return same_bits<Floats>(same_bits<Ints>(size) | (same_bits<Ints>(v) & (INT32_MIN - Ints{})));
-}
 INLINE Floats at_least(Floats v, Floats low) { return pick(v < low, low, v); }
 INLINE Floats at_most(Floats v, Floats high) { return pick(v > high, high, v); }
 

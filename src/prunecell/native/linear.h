@@ -5,7 +5,7 @@
 #include "vector_product.h"
 
 struct LinearInput {
-    Activations x;
+    Operand x;
     int64_t n_features, n_samples, width, chunk;
     bool in_place;               // x is one panel already
     int64_t n_readable_columns;  // in every panel
@@ -13,7 +13,7 @@ struct LinearInput {
 
     // The panel of a single block is as long as any stored column leads. Behind the features it stays untouched where
     // the columns are sound: it takes addresses there, and no memory.
-    LinearInput(const Activations& activations, int64_t features, int64_t samples, int64_t any_column)
+    LinearInput(const Operand& activations, int64_t features, int64_t samples, int64_t any_column)
         : x(activations),
           n_features(features),
           n_samples(samples),

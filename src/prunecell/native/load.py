@@ -78,6 +78,11 @@ def cpu_level() -> int:
     return 1 if baseline is None else int(baseline.pc_cpu_level())
 
 
+def has_vnni(library: ctypes.CDLL | None) -> bool:
+    """Whether the CPU has VNNI, by which kernels multiply bytes: a CPU of any level may lack it."""
+    return library is not None and bool(library.pc_has_vnni())
+
+
 def _is_stale(found: ctypes.CDLL) -> bool:
     """Whether the library is older than its source; never where the source is not installed."""
     found.pc_source_checksum.restype = ctypes.c_uint32

@@ -37,7 +37,7 @@ INLINE void copy_from_floats(const float* from, int64_t n, typename Type::Stored
 
 // Rounds floats to what a type can store, in place.
 static void round_floats(int32_t type, float* at, int64_t n) {
-    with_activation_type(type, [=](auto of) {
+    with_operand_type(type, [=](auto of) {
         using Type = decltype(of);
         if constexpr (!Type::IS_FLOAT) {
             typename Type::Stored rounded[LANES];
@@ -57,6 +57,19 @@ INLINE Floats every(int64_t stride, const typename Type::Stored* from) {
     typename Type::Stored lanes[LANES];
     for (int i = 0; i < LANES; i++) lanes[i] = from[i * stride];
     return Type::load(lanes);
+}
+
+// The same in lanes where the mask has ones, as bits; 0 in the others, which read nothing.
+template <class Type>
+INLINE Ints every_where(Ints mask, int64_t stride, const typename Type::Stored* from) {
+    if constexpr (Type::IS_FLOAT) {
+        return load_where(mask, from, stride);
+    } else {
+        typename Type::Stored lanes[LANES] = {};
+        for (int i = 0; i < LANES; i++)
+            if (mask[i]) lanes[i] = from[i * stride];
+        return same_bits<Ints>(Type::load(lanes));
+    }
 }
 
 // ---- transposing -----------------------------------------------------------------------------------------------------
@@ -120,7 +133,7 @@ static void transpose(const typename From::Stored* from, int64_t from_stride, in
 // ---- what a linear layer reads and writes ----------------------------------------------------------------------------
 
 // Element (feature f, sample s) is at[f * feature_stride + s * sample_stride]; one of the strides is 1.
-struct Activations {
+struct Operand {
     const void* at;
     int64_t feature_stride, sample_stride;
     int32_t type;
@@ -134,7 +147,7 @@ struct Activations {
 
     // The features [f0, f1) of n samples from s on, as floats: to[(f - f0) * stride + sample].
     void copy(int64_t s, int64_t n, int64_t f0, int64_t f1, float* to, int64_t stride) const {
-        with_activation_type(type, [&](auto of) {
+        with_operand_type(type, [&](auto of) {
             using Type = decltype(of);
             const auto* from = elements<Type>(at) + s * sample_stride + f0 * feature_stride;
             if (!feature_major()) return transpose<Type, Float32>(from, sample_stride, n, f1 - f0, to, stride);
@@ -151,7 +164,7 @@ struct Results {
 
     // Stores the features [f0, f0 + n_features) of n samples from s on, which are from[feature * from_stride + sample].
     void store_turned(const float* from, int64_t from_stride, int64_t f0, int64_t n_features, int64_t s, int64_t n) const {
-        with_activation_type(type, [&](auto of) {
+        with_operand_type(type, [&](auto of) {
             using Type = decltype(of);
             transpose<Float32, Type>(from, from_stride, n_features, n, elements<Type>(at) + s * stride + f0, stride);
         });

@@ -34,12 +34,7 @@ class Matrix(Argument):
 class Packed(Argument):
     """A packed form of a matrix: the fields of `Packed` in packed/memory.h, in its order."""
 
-    _fields_ = (
-        ("at", ctypes.c_void_p),
-        ("n_bytes", ctypes.c_int64),
-        ("n_parts", ctypes.c_int64),
-        ("tile", ctypes.c_int64),
-    )
+    _fields_ = (("at", ctypes.c_void_p), ("n_bytes", ctypes.c_int64))
 
 
 class Team(Argument):
@@ -51,32 +46,6 @@ class Team(Argument):
         ("process", ctypes.c_int64),
         ("n_threads", ctypes.c_int64),
     )
-
-
-class Link(Argument):
-    """A layer of a chain: the fields of `Link` in packed/chain.h, in its order."""
-
-    _fields_ = (
-        ("form", ctypes.c_void_p),
-        ("scales", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("bias_type", ctypes.c_int32),
-        ("relu", ctypes.c_int32),
-        ("n_columns", ctypes.c_int32),
-        ("n_rows", ctypes.c_int32),
-    )
-
-
-class Chain(Argument):
-    """Layers one after the other: the fields of `Chain` in packed/chain.h, in its order."""
-
-    _fields_ = (("links", ctypes.POINTER(Link)), ("n_links", ctypes.c_int64), ("type", ctypes.c_int32))
-
-    @classmethod
-    def of(cls, links: Sequence[Link], code: int) -> "Chain":
-        """The chain of these layers, which it copies, for inputs and outputs of a type (`ValueType` in values.h)."""
-        array = (Link * len(links))(*links)
-        return cls(array, len(links), code)
 
 
 class Geometry(Argument):
@@ -93,6 +62,76 @@ class Geometry(Argument):
         ("padding", ctypes.c_int32 * 3),
         ("dilation", ctypes.c_int32 * 3),
     )
+
+
+ACTIVATIONS = {
+    name: code
+    for code, name in enumerate(
+        ("relu", "relu6", "leaky_relu", "hardswish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh"), 1
+    )
+}
+"""Name -> its code in activations.h."""
+
+LINEAR, CONVOLUTION, POOLING = range(3)  # kinds of links, as in packed/links.h
+
+
+class Pooling(Argument):
+    """A pooling: the fields of `Pooling` in packed/pooling.h, in its order."""
+
+    _fields_ = (
+        ("geometry", Geometry),
+        ("is_mean", ctypes.c_int32),
+        ("of_real", ctypes.c_int32),
+        ("divisor", ctypes.c_float),
+    )
+
+
+class Link(Argument):
+    """A layer of a chain: the fields of `Link` in packed/links.h, in its order."""
+
+    _fields_ = (
+        ("form", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("bias_type", ctypes.c_int32),
+        ("picture", ctypes.c_void_p),
+        ("kind", ctypes.c_int32),
+        ("n_columns", ctypes.c_int32),
+        ("n_rows", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+        ("slope", ctypes.c_float),
+    )
+
+    @classmethod
+    def linear(
+        cls, form: int, epilogue: tuple[int | None, int | None, int], n_columns: int, n_rows: int, activation: int = 0
+    ) -> "Link":
+        """A linear layer with its scales, its bias and the type of that; an activation without a slope."""
+        return cls(form, *epilogue, None, LINEAR, n_columns, n_rows, activation)
+
+
+class Chain(Argument):
+    """Layers one after the other: the fields of `Chain` in packed/links.h, in its order."""
+
+    _fields_ = (
+        ("links", ctypes.POINTER(Link)),
+        ("n_links", ctypes.c_int64),
+        ("n_pictures", ctypes.c_int64),
+        ("n_at_once", ctypes.c_int64),
+        ("type", ctypes.c_int32),
+    )
+
+    @classmethod
+    def of(cls, links: Sequence[Link], code: int, n_at_once: int = 1) -> "Chain":
+        """The chain of these layers, which it copies.
+
+        Args:
+            links: the layers.
+            code: of the type of inputs and outputs (`ValueType` in values.h).
+            n_at_once: samples of pictures that go through it together.
+        """
+        array = (Link * len(links))(*links)
+        return cls(array, len(links), sum(link.kind != LINEAR for link in links), n_at_once, code)
 
 
 class Grid(Argument):
@@ -149,7 +188,19 @@ SIGNATURES: dict[str, list[Any]] = {
     "pc_block_linear": [_ADDRESS, _ROW, _ADDRESS],
     "pc_chain_of_few": [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
     "pc_chain_of_many": [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    "pc_chain_of_pictures": [_ADDRESS, _FLAG, _ADDRESS, _COUNT, _ADDRESS, _ADDRESS],
     "pc_slice": [_ADDRESS, _ADDRESS],
+    "pc_has_vnni": [],
+    "pc_slice_quads": [_ADDRESS, _FLAG, _ADDRESS],
+    "pc_block_quads": [_ADDRESS, _ROW, _FLAG, _ADDRESS],
+    "pc_quantised_few": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _CODE, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    ],
+    "pc_quantised_many": [
+        *[_ADDRESS, _ADDRESS, _ADDRESS, _CODE, _FLAG],
+        *[_ADDRESS, _COUNT, _COUNT, _ADDRESS, _ADDRESS],
+    ],
     "pc_convolution_form": [_ADDRESS, _COUNT, _COUNT],
     "pc_block_convolution": [_ADDRESS, _ADDRESS, _CODE, _ROW, _ADDRESS],
     "pc_blocked_convolution": [

@@ -5,7 +5,7 @@
 //   one       a stored value as a float
 //   load      LANES of them
 //
-// Activations have one of these types too, but int8. So of the others each has:
+// Operands have one of these types too, but int8. So of the others each has:
 //
 //   store        LANES floats as stored values, rounded to the nearest
 //   store_first  the first n of them
@@ -62,7 +62,7 @@ INLINE auto with_value_type(int32_t value_type, Task task) {
 
 // The same for the type of activations.
 template <class Task>
-INLINE auto with_activation_type(int32_t type, Task task) {
+INLINE auto with_operand_type(int32_t type, Task task) {
     switch (type) {
         case FLOAT16: return task(Float16{});
         case BFLOAT16: return task(BFloat16{});

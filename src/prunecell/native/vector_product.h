@@ -40,7 +40,7 @@ static int32_t vector_product(const Matrix& m, int32_t type, const void* x, cons
     if (type == FLOAT32) return vector_of_floats(m, static_cast<const float*>(x), then, static_cast<float*>(y), team);
     const Scratch<float> from(m.n_columns), to(m.n_rows);
     if (!from.at || !to.at) return NO_MEMORY;
-    return with_activation_type(type, [&](auto of) {
+    return with_operand_type(type, [&](auto of) {
         using Type = decltype(of);
         copy_as_floats<Type>(elements<Type>(x), m.n_columns, from.at);
         const int32_t outcome = vector_of_floats(m, from.at, then, to.at, team);

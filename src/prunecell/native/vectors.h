@@ -18,6 +18,11 @@ INLINE Ints first_lanes(int n) { return lanes() < (n - Ints{}); }
 
 INLINE Floats all(float value) { return value - Floats{}; }
 
+INLINE Floats size_of(Floats v) { return same_bits<Floats>(same_bits<Ints>(v) & (INT32_MAX - Ints{})); }
+INLINE Floats with_sign_of(Floats size, Floats v) {
+    return same_bits<Floats>(same_bits<Ints>(size) | (same_bits<Ints>(v) & (INT32_MIN - Ints{})));
+}
+
 INLINE bool is_aligned(const float* at) { return reinterpret_cast<uintptr_t>(at) % (LANES * sizeof(float)) == 0; }
 
 // A copy of fewer than LANES elements with zeros behind them, from which a whole vector can be loaded.

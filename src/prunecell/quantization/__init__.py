@@ -9,6 +9,7 @@ passes      what is done to a weight around a step, in one pass over its memory
 beside      who else has a parameter
 weight      one parameter whose latent takes its place during an optimizer step
 whole       what the weights under one spec are part of
+steering    the price that brings weights to a wanted size, and how they are cut to it
 group       the weights under one spec as time goes by
 state       what state_dict holds
 targets     from a plan to weights, or why not

@@ -2,16 +2,21 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from prunecell.errors import OptionError, StateError, quoted, some
-from prunecell.graph import Chains
-from prunecell.graph.units import dead_units
+from prunecell.errors import OptionError, StateError, some
 from prunecell.quantization.rules import BitPrice
 from prunecell.quantization.specs import FREEZE, RAMP, QuantizationSpec, RateSpec
+from prunecell.quantization.steering import (
+    Steered,
+    cut_,
+    dead_below,
+    empty_of,
+    first_lam,
+    told_of_cut,
+    told_of_short,
+)
 from prunecell.quantization.weight import QuantizedWeight
 from prunecell.quantization.whole import Whole
 from prunecell.schedules import Clock
@@ -21,19 +26,6 @@ _EVERY = 100
 _SHARE, _SHARE_STEERED = 0.05, 0.02
 """The second where a size is wanted: a price that is looked at more often can move faster."""
 _FIRST_LAM = 3e-6
-_NATS_AN_OCTAVE, _LEAST_FAR = 1.4, 0.1
-"""Of the first price where only a size is wanted: see `Group._first_lam`."""
-_HALVINGS = 12
-_ROOM = 0.98
-"""Part of the wanted bytes that is filled when zeros are fixed: the rest still moves a little."""
-_TOO_MUCH = 1.1
-"""A file that is larger than it should be by this factor loses weights that it needs when it is cut."""
-_GAIN, _URGENCY, _LEAST_LEFT = 8.0, 2.0, 0.02
-"""By which the logarithm of the price follows that of a size that is too large: see `Group._steer_lam`."""
-_SHORT = 0.8
-"""Part of `target_bytes` below which a file is told to be much smaller than it may be."""
-_LAMS = (1e-20, 1e20)
-"""Between these the price stays, however long a size is out of reach."""
 
 
 @dataclass(eq=False)
@@ -85,25 +77,14 @@ class Group:
             f" fixed at {FREEZE:.0%} of the training, are not fixed"
         )
 
-    @property
-    def _empty(self) -> list[str]:
-        """The matrices and kernels of which all weights became zero."""
-        return [w.name for w in self.weights if w.latent.ndim > 1 and not bool(w.integers.any())]
-
     def short_of_target(self, whole: Whole) -> str:
         """What is to be told of a model that takes much less than it may in the end; empty where there is nothing."""
         if not isinstance(self.spec, RateSpec) or self.spec.target_bytes is None or not self.is_fixed:
             return ""
-        beside, target = whole.bytes_beside(self.weights), self.spec.target_bytes
-        if (n_bytes := beside + self.n_bytes) >= _SHORT * target or self._empty:
-            return ""  # a layer of which nothing is left was told when zeros were fixed
-        if target - beside > _SHORT * self.first_bytes:
-            why = "a step size begins at the root mean square of its weight, and no price of bits makes it finer"
-            advice = "IntSpec(bits=8) keeps more of each weight, a smaller target_bytes makes a file of that size"
-        else:
-            why = "the price of bits, and what was zeroed at the end, have taken more than was needed"
-            advice = "a longer training, or lower learning rates, end nearer to it"
-        return f"the model takes about {n_bytes:,} bytes where target_bytes={target:,} was given: {why}; {advice}"
+        if empty_of(self.weights):  # which was told when zeros were fixed
+            return ""
+        beside = whole.bytes_beside(self.weights)
+        return told_of_short(self.spec.target_bytes, beside + self.n_bytes, beside, self.first_bytes)
 
     def advance(self, clock: Clock, whole: Whole) -> None:
         """Take the prices afresh, move lam and fix the zeros where it is time.
@@ -143,100 +124,32 @@ class Group:
             raise StateError(diverged_message(diverged, "inf or NaN"))
 
     def _steer_lam(self, wanted: float, done: float) -> None:
-        """Raise the price while the weights take more bytes than they should by now, and lower it while less.
-
-        Under a price that does not move, the logarithm of the size falls like a parabola until zeros are fixed, and so
-        it should here. The price follows what is in excess of that, and the faster the less time is left:
-
-            d log(lam) = _GAIN * (d excess + _URGENCY * excess * d done / (FREEZE - done))
-        """
-        now, aim = math.log(self.n_bytes), math.log(_ROOM * wanted)
+        """Move the price towards the size that is wanted."""
+        n_bytes = self.n_bytes
         if not self.first_bytes:
-            self.first_bytes = self.n_bytes
+            self.first_bytes = n_bytes
             if self.spec.lam is None:  # type: ignore[union-attr] # only a RateSpec is steered
-                self.lam = self._first_lam(wanted)
-        far = (math.log(self.first_bytes) - aim) * (1 - done / FREEZE) ** 2
-        excess = now - aim - far
-        since, left = done - (self.priced_at or 0.0), max(FREEZE - done, _LEAST_LEFT)
-        change = _GAIN * (excess - self.excess + _URGENCY * excess * since / left)
-        least, most = _LAMS
-        self.lam = min(max(self.lam * math.exp(max(min(change, 1.0), -1.0)), least), most)
-        self.excess = excess
-
-    def _first_lam(self, wanted: float) -> float:
-        """The price at which all bits of now cost 1.4 nats of the loss for each time that the size is to halve.
-
-        It is right within a factor of about 5 for classifiers, which is near enough to be steered.
-        """
-        halvings = max(math.log2(self.n_bytes / wanted), _LEAST_FAR)
-        return _NATS_AN_OCTAVE * halvings / (8 * self.n_bytes)
+                self.lam = first_lam(n_bytes, wanted)
+        before = Steered(lam=self.lam, first_bytes=self.first_bytes, excess=self.excess)
+        now = before.after(n_bytes, wanted, done=done, since=done - (self.priced_at or 0.0))
+        self.lam, self.excess = now.lam, now.excess
 
     def _fix_zeros(self, whole: Whole) -> None:
         """Fix what is zero, and what belongs to dead units; where a size is wanted, cut to it before."""
         chains = whole.chains()
         target = self.spec.target_bytes  # type: ignore[union-attr] # the zeros of an IntSpec are fixed already
         beside = 0 if target is None else whole.bytes_beside(self.weights)
-        before = 0 if target is None else self._bytes_without(0.0, chains)
-        if target is not None and before > _ROOM * (target - beside):
-            self._cut_to(target - beside, chains)
-        dead = self._dead_below(0.0, chains)
+        before = 0 if target is None else cut_(self.weights, target - beside, chains)
+        dead = dead_below(self.weights, 0.0, chains)
         for weight in self.weights:
             weight.fix_zeros_(dead.get(weight.name))
-        if target is not None and (told := self._told(target, before + beside, self.n_bytes + beside)):
-            warnings.warn(told, RuntimeWarning, stacklevel=6)
-
-    def _told(self, target: int, before: int, after: int) -> str:
-        """What is to be said of a wanted size when zeros have been fixed; empty if nothing.
-
-        Args:
-            target: the size.
-            before: what the whole model took before it was cut.
-            after: what it takes now.
-        """
-        if after > target:
-            return (
-                f"target_bytes={target:,} is out of reach: the model takes about {after:,} bytes, of which"
-                f" {after - self.n_bytes:,} are for what this spec does not quantize. No weight was cut. Ask for more"
-                " bytes, or quantize more"
-            )
-        if before > _TOO_MUCH * target:
-            return (
-                f"the price did not bring the model to target_bytes={target:,}: it took about {before:,} bytes at"
-                f" {FREEZE:.0%} of the training, with lam at {self.lam:.2g}, and was cut to {after:,} by zeroing its"
-                f" smallest weights, which may cost accuracy: train longer, begin with a larger lam, or ask for more"
-                " bytes"
-            )
-        if empty := self._empty:
-            return (
-                f"target_bytes={target:,} leaves nothing of {', '.join(map(quoted, empty))}: with lam at"
-                f" {self.lam:.2g} all of its weights became zero: train longer, or ask for more bytes"
-            )
-        return ""
-
-    def _cut_to(self, wanted: float, chains: Chains | None) -> None:
-        """Zero the smallest latents, in units of their steps, until the weights take no more bytes than is wanted.
-
-        Where not one could stay, all stay as they are.
-        """
-        low, high = 0.0, 2 * max(float(weight.latent.abs().max()) for weight in self.weights)
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self._bytes_without(middle, chains) <= _ROOM * wanted else (middle, high)
-        if not any(bool(weight.cut(high).any()) for weight in self.weights):
+        if target is None:
             return
-        for weight in self.weights:
-            weight.latent = weight.cut(high)
-            weight.write_()
-
-    def _bytes_without(self, smallest: float, chains: Chains | None) -> int:
-        dead = self._dead_below(smallest, chains)
-        return sum(weight.n_bytes_of(weight.cut(smallest, dead.get(weight.name))) for weight in self.weights)
-
-    def _dead_below(self, smallest: float, chains: Chains | None) -> Mapping[str, Tensor]:
-        """What belongs to units that are dead once latents below that are zero, where the model can be traced."""
-        if chains is None:
-            return {}
-        return dead_units(chains, values={w.name: w.rule.integers_of(w.cut(smallest), w.step) for w in self.weights})
+        told = told_of_cut(
+            target, before + beside, self.n_bytes + beside, beside, lam=self.lam, empty=empty_of(self.weights)
+        )
+        if told:
+            warnings.warn(told, RuntimeWarning, stacklevel=6)
 
 
 def groups_of(weights: Iterable[QuantizedWeight]) -> list[Group]:

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,12 @@ rows."""
 PLACE_BYTES = 1.25
 """That an entry of a packed copy for few samples takes beside its value, as it is stored."""
 
+QUAD_TIME = 3
+"""About how many times longer than an entry a quad (four neighbouring columns of int8 values, times quantised inputs)
+takes on a CPU without VNNI; with VNNI it takes no longer."""
+
 PREFERENCES = ("speed", "memory")
+ACTIVATIONS = ("fp32", "int8")
 _LAYERS = {"linear": "linear layers", "pointwise": "convolutions of kernel size 1", "convolution": "convolutions"}
 """Kind -> what a reason calls such layers; the matrices of an LSTM or attention count as linear layers."""
 
@@ -70,12 +75,18 @@ Table = tuple[Measured, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A compressed form of a matrix: how its columns and how its values are written."""
+    """A compressed form of a matrix: how its columns, its values and what it is multiplied by are written."""
 
     format: Format
     values: ValueType
+    activations: str = "fp32"
 
     def __str__(self) -> str:
+        return self.name + (f", {self.activations} activations" if self.activations != "fp32" else "")
+
+    @property
+    def name(self) -> str:
+        """By which a table has it."""
         return f"{self.format.name} {self.values.name}"
 
     def n_bytes(self, density: float) -> float:
@@ -86,13 +97,17 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """What is known of the weight of a layer: its kind, as `Measured` has it, its size and dtype, and what is kept."""
+    """What is known of the weight of a layer: its kind, as `Measured` has it, its size and dtype, and what is kept.
+
+    Where its layer can quantise its inputs and is to do so, `n_quads` counts the quads with a kept element.
+    """
 
     kind: str
     n_rows: int
     n_columns: int
     n_kept: int
     dtype: torch.dtype = torch.float32
+    n_quads: int | None = None
 
     @property
     def n_weights(self) -> int:
@@ -116,23 +131,57 @@ def check_wish(prefer: str, values: str) -> None:
     check_values_wish(values)
 
 
+def _check_activations(activations: str, prefer: str, values: str) -> None:
+    """Refuse activations that are unknown, or do not go with the other wishes, which are known.
+
+    Raises:
+        UnknownNameError: there are no such.
+        OptionError: int8 activations are multiplied by other values, or by a copy that `prefer` does not want.
+    """
+    if not isinstance(activations, str) or activations not in ACTIVATIONS:
+        raise UnknownNameError(f"activations={quoted(activations)} is illegal{nearest(activations, ACTIVATIONS)}")
+    if activations == "fp32":
+        return
+    if values != activations:
+        raise OptionError(f"activations={activations!r} needs values='int8', not {values!r}: both factors are integers")
+    if prefer != "speed":
+        raise OptionError(
+            f"activations={activations!r} needs prefer='speed', not {prefer!r}: it reads a second copy of the matrix"
+        )
+
+
+def _quad_time() -> int:
+    return 1 if native.has_vnni(native.library()) else QUAD_TIME
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """What the user of `compact_` wants, and the times by which it is decided.
 
     Raises:
-        UnknownNameError: `prefer` or `values` is no such name.
+        UnknownNameError: `prefer`, `values` or `activations` is no such name.
+        OptionError: int8 activations do not go with the others.
     """
 
     prefer: str
     values: str
     table: Table
+    activations: str = "fp32"
 
     def __post_init__(self) -> None:
         check_wish(self.prefer, self.values)
+        _check_activations(self.activations, self.prefer, self.values)
 
     def form(self, weight: Weight) -> Form | None:
-        """See `choose`."""
+        """See `choose`; int8 activations where they take no longer than float32 ones."""
+        n_as_long = None if weight.n_quads is None else _quad_time() * weight.n_quads
+        if n_as_long is not None and n_as_long <= weight.n_kept:
+            form = self._choose(replace(weight, n_kept=n_as_long))
+            if form is not None and form.format.is_packed:
+                return replace(form, activations=self.activations)
+        return self._choose(weight)
+
+    def _choose(self, weight: Weight) -> Form | None:
         return choose(weight, prefer=self.prefer, values=self.values, table=self.table)
 
     def why_dense(self, weight: Weight) -> str:
@@ -208,7 +257,7 @@ def _ratios(table: Table, weight: Weight, form: Form) -> dict[int, float]:
 
 
 def _times(measured: Measured, form: Form) -> list[float]:
-    return measured.ratios[str(form)]
+    return measured.ratios[form.name]
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from prunecell.sparse.values import EXACT, ValueType, scales_of, values_for
 
 CHUNK = 1 << 17  # elements of a dense tensor that are looked at in one go
 BATCH = 1 << 13  # kept elements that are written in one go
+QUAD = 4  # columns
 GROWTH = 16  # an array that is too short grows by a sixteenth
 
 
@@ -51,6 +52,22 @@ def chunks_of(weight: Tensor) -> Iterator[Chunk]:
         chunk = flat[start : start + CHUNK]
         positions = chunk.nonzero().flatten()
         yield Chunk(positions=positions + start, values=chunk[positions])
+
+
+def count_quads(chunks: Iterable[Chunk], n_columns: int) -> int:
+    """How many quads of a matrix have a kept element: four neighbouring columns of a row, the first a multiple of four.
+
+    >>> count_quads(chunks_of(torch.tensor([[1.0, 0.0, 0.0, 2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0, 4.0, 0.0]])), 6)
+    3
+    """
+    quads_of_row, last, n_quads = -(-n_columns // QUAD), -1, 0
+    for chunk in chunks:
+        if len(chunk.positions):
+            rows, columns = chunk.positions // n_columns, chunk.positions % n_columns
+            quads = rows * quads_of_row + columns // QUAD
+            n_quads += int((quads.diff() != 0).sum()) + int(int(quads[0]) != last)
+            last = int(quads[-1])
+    return n_quads
 
 
 def compress(weight: Tensor, *, format: str = "columns16", values: str = EXACT) -> Compressed:  # noqa: A002

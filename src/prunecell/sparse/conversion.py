@@ -33,6 +33,7 @@ class Conversion:
         self._sparse_before = [_facts_before(path, m) for path, m in paths_of(model) if isinstance(m, SparseMatrix)]
         self._decisions: Decisions = survey(model, source, wish)
         self._made: dict[str, Compressed] = {}
+        self._forms: dict[str, Form] = {}  # of these
         self._replaced: dict[int, nn.Module] = {}
 
     def make_layers(self, model: nn.Module) -> set[int]:
@@ -58,7 +59,7 @@ class Conversion:
                     module._modules[name] = new  # noqa: SLF001
         return module
 
-    def matrix(self, kind: str, weight: Tensor) -> Compressed | None:  # noqa: ARG002 - the survey asked for the kind
+    def matrix(self, kind: str, weight: Tensor, *, quantises: bool = False) -> Compressed | None:  # noqa: ARG002 - the survey asked
         """The weight compressed; None where it stays dense. Tied weights share theirs."""
         decision = self._decisions.get(id(weight))
         if decision is None or decision.form is None:
@@ -70,15 +71,20 @@ class Conversion:
                 raise OptionError(f"{decision.name}: {error}") from None
         return self._made[decision.name]
 
+    def activations(self, weight: Tensor) -> str:
+        """How the activations of a weight that was compressed are written."""
+        return self._forms[self._decisions[id(weight)].name].activations
+
     def _compressed(self, decision: Decision, tensor: Tensor) -> Compressed:
         weight, form = decision.weight, decision.form
         if weight is None or form is None:
             raise AssertionError("only what was decided is made")
         made = self._in_form(form, weight, decision.name, tensor)
         n_kept = int(made.values.count_nonzero())
-        better = self._wish.form(replace(weight, n_kept=n_kept)) if n_kept < weight.n_kept else form
-        if better is not None and better != form:
+        better = (self._wish.form(_with_fewer(weight, n_kept)) if n_kept < weight.n_kept else None) or form
+        if (better.format, better.values) != (form.format, form.values):
             made = self._in_form(better, weight, decision.name, tensor)
+        self._forms[decision.name] = better
         _give_back_memory()
         return made
 
@@ -125,7 +131,7 @@ class Conversion:
             layer=decision.layer,
             shape=decision.shape,
             sparsity=None if decision.weight is None else 1 - decision.weight.density,
-            form=None if made is None else _form(made),
+            form=None if made is None else str(self._forms[decision.name]),
             reason="" if made else decision.reason or NOT_TAKEN,
             bytes_before=decision.n_bytes,
             bytes_after=decision.n_bytes if made is None else made.n_bytes,
@@ -135,20 +141,22 @@ class Conversion:
 def _facts_before(path: str, layer: SparseMatrix) -> LayerFacts:
     """The facts of a layer that was sparse before."""
     matrix = layer.matrix
+    form = Form(format=matrix.format, values=VALUES_OF[matrix.values.dtype], activations=layer.activations)
     return LayerFacts(
         name=path + "weight",
         layer=type(layer).__name__,
         shape=tuple(layer.weight_shape),
         sparsity=1 - len(matrix.values) / max(layer.weight_shape.numel(), 1),
-        form=_form(matrix),
+        form=str(form),
         reason="",
         bytes_before=matrix.n_bytes,
         bytes_after=matrix.n_bytes,
     )
 
 
-def _form(matrix: Compressed) -> str:
-    return str(Form(format=matrix.format, values=VALUES_OF[matrix.values.dtype]))
+def _with_fewer(weight: Weight, n_kept: int) -> Weight:
+    """What is known of a weight of which some elements became zeros."""
+    return replace(weight, n_kept=n_kept, n_quads=weight.n_quads and min(weight.n_quads, n_kept))
 
 
 def _give_back_memory() -> None:

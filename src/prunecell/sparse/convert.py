@@ -31,7 +31,7 @@ from prunecell.sparse.loading import load_all_, load_some_, own_way, unchanged_i
 from prunecell.sparse.matching import fit, is_counter
 from prunecell.sparse.places import first_names, n_bytes, places_of, refuse_without_values
 from prunecell.sparse.sources import Own, Stored
-from prunecell.sparse.values import EXACT
+from prunecell.sparse.values import EXACT, INT8
 from prunecell.torch_checks import check_model
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -43,6 +43,7 @@ def compact_(
     *,
     prefer: str = "speed",
     values: str = EXACT,
+    activations: str = "fp32",
     strict: bool = True,
 ) -> Module | nn.Module:
     """Make a model small in memory and fast on a CPU: its layers become sparse in place, where that pays.
@@ -62,6 +63,8 @@ def compact_(
         prefer: "speed": the fastest form; "memory": the smallest that is not slower than dense on many samples.
         values: "exact": sparse layers store values in the dtype of their weight, so the outputs are the same up to
             rounding; "fp32", "bf16", "fp16" or "int8" (one scale a row): all layers store them so, rounded.
+        activations: "fp32"; or "int8", with `values="int8"`: Linear layers quantise each sample and multiply integers,
+            where that takes less time. Other layers compute in float32 all the same.
         strict: whether the file must have all tensors of the model and no others; False: those that are missing stay
             as they are, others are left out, and the report names both.
 
@@ -75,8 +78,9 @@ def compact_(
         StateError: the archive does not fit the model: a tensor is missing, left over or of another shape; or nothing
             gives values to what is on the meta device.
         FormatError: the archive is damaged.
-        OptionError: a weight cannot be stored in such `values`; or `strict=False` without a file.
-        UnknownNameError: `prefer` or `values` is no such name.
+        OptionError: a weight cannot be stored in such `values`; int8 `activations` without int8 `values` or with
+            `prefer="memory"`; or `strict=False` without a file.
+        UnknownNameError: `prefer`, `values` or `activations` is no such name.
 
     >>> net = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
     >>> _ = torch.nn.init.sparse_(net[0].weight, sparsity=0.95)
@@ -86,13 +90,13 @@ def compact_(
     True
     """
     _check(model, path, strict=strict)
-    wish = Wish(prefer=prefer, values=values, table=break_even_table())
+    wish = Wish(prefer=prefer, values=values, activations=activations, table=break_even_table())
     bytes_before = n_bytes(model)
     with torch.device("cpu"), without_reports(model):  # whatever device the caller makes tensors on
         root, report = _from_itself(model, wish) if path is None else _from_file(model, path, wish, strict=strict)
     for module in root.modules():
         join_(module)
-    remarks = (*report.remarks, *_of_copies(root))
+    remarks = (*report.remarks, *_of_copies(root), *_of_activations(root, activations))
     report = replace(report, bytes_before=bytes_before, bytes_after=n_bytes(root), remarks=remarks)
     keep_report_(root, report)
     if not report.n_sparse:
@@ -111,6 +115,14 @@ def _of_copies(root: nn.Module) -> Iterator[str]:
             f"the kernels keep copies of matrices, made at the first call: about {many:,} bytes more for many samples"
             f" at once, and {few:,} for few"
         )
+
+
+def _of_activations(root: nn.Module, wished: str) -> Iterator[str]:
+    """Which layers do not compute as was wished."""
+    n = sum(isinstance(m, SparseMatrix) and m.activations != wished for m in root.modules())
+    if n and wished == INT8.name:
+        why = "they are in no Linear layer, or int8 takes no less time"
+        yield f"sparse matrices with fp32 activations: {n:,}; {why}"
 
 
 def _check(model: object, path: object, *, strict: bool) -> None:

@@ -20,8 +20,12 @@ Rows = tuple[int, int]
 class Run(Protocol):
     """The conversion of a model, as a converter of one layer sees it."""
 
-    def matrix(self, kind: str, weight: Tensor) -> Compressed | None:
-        """A weight compressed; None where it stays dense."""
+    def matrix(self, kind: str, weight: Tensor, *, quantises: bool = False) -> Compressed | None:
+        """A weight compressed; None where it stays dense. `quantises`: the layer can have int8 activations."""
+        ...
+
+    def activations(self, weight: Tensor) -> str:
+        """How the activations of a compressed weight are written."""
         ...
 
     def layer(self, matrix: Compressed | None, weight: Tensor, rows: Rows, bias: Tensor | None) -> nn.Module:
@@ -38,10 +42,11 @@ class Run(Protocol):
 
 
 def _linear(run: Run, dense: nn.Linear) -> nn.Module:
-    matrix = run.matrix("linear", dense.weight)
+    matrix = run.matrix("linear", dense.weight, quantises=True)
     if matrix is None:
         return dense
-    return SparseLinear(matrix, run.bias(dense.bias), dtype=dense.weight.dtype)
+    activations = run.activations(dense.weight)
+    return SparseLinear(matrix, run.bias(dense.bias), dtype=dense.weight.dtype, activations=activations)
 
 
 def _convolution(run: Run, dense: nn.Conv2d) -> nn.Module:

@@ -6,7 +6,6 @@ It is kept as long as the layer is what it was (ready.py).
 import math
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from prunecell import native
@@ -15,7 +14,7 @@ from prunecell.sparse.convolution_op import geometry_of
 from prunecell.sparse.convolve import Blocked, Convolution
 from prunecell.sparse.inputs import code_of
 from prunecell.sparse.multiply import threads_for
-from prunecell.sparse.ready import Layer, Ready, address_of, can_be_packed, takes
+from prunecell.sparse.ready import Layer, Ready, address_of, ready_of, takes
 
 MOST_SHAPES = 16
 
@@ -37,27 +36,26 @@ def convolved(layer: Layer, x: Tensor, kernel: tuple[Any, ...], *, relu: bool) -
         kernel: kernel size, stride, padding, dilation and groups.
         relu: whether max(0, .) is taken of the result.
     """
-    if torch.compiler.is_compiling() or not takes(x, layer) or (library := native.library()) is None:
+    if not takes(x) or not channels_first(x) or (library := native.library()) is None:
         return None
-    if not x.is_contiguous() or x.ndim < 3 or x.stride(1) <= x.stride(-1):  # noqa: PLR2004 - or channels may come last
+    ready = ready_of(layer, library, x.dtype)
+    if ready is None:
         return None
-    keep: Memory = []
-    ready: Ready | None = layer._ready  # noqa: SLF001 - see above
-    if ready is None or not ready.holds(layer, keep):
-        if not can_be_packed(layer):
-            return None
-        ready = layer._ready = Ready(layer, library)  # noqa: SLF001
-        if not ready.holds(layer, keep):
-            return None  # another thread changes it
     key = x.shape, native.n_threads(), *map(tuple, kernel[:-1]), kernel[-1]
     call = ready.calls.get(key) or _made(ready, x, kernel)
     if call is None:
         return None
     ready.calls[key] = call
+    keep: Memory = []
     at, n_samples = address_of(x, keep), x.shape[0]
-    y = x.new_empty(call.shape)
+    y = x.new_empty(*call.shape)
     call.blocked.run(library, (*ready.epilogue, relu, code_of(x), at, y.data_ptr(), n_samples), call.n_threads)
     return y
+
+
+def channels_first(x: Tensor) -> bool:
+    """Whether pictures lie in memory in the order of their dimensions, and could not be said to lie otherwise."""
+    return x.is_contiguous() and x.ndim >= 3 and x.stride(1) > x.stride(-1)  # noqa: PLR2004 - samples, channels, size
 
 
 def _made(ready: Ready, x: Tensor, kernel: tuple[Any, ...]) -> _Call | None:

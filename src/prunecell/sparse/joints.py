@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules import module as nn_module
 from torch.overrides import has_torch_function_unary
 
 from prunecell.sparse.chain import chained
-from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
-from prunecell.sparse.plain import is_replaced, why_replaced
+from prunecell.sparse.layers import SparseMatrix
+from prunecell.sparse.links import LAYERS, link_for_a_compiler, link_of
+from prunecell.sparse.plain import why_replaced
 from prunecell.sparse.registry import has_modes
+from prunecell.sparse.route import RELU, is_of_layer
 
 
 def join_(module: nn.Module) -> None:
@@ -40,23 +41,18 @@ def join_(module: nn.Module) -> None:
 _has_global_hooks = getattr(nn_module, "_has_any_global_hook", lambda: True)
 
 
-def _computing() -> tuple[object, ...]:
-    """What computes a ReLU between two layers of a dense container; a program may put something else in its place."""
-    return nn.Sequential.forward, nn.ReLU.forward, F.relu, torch.relu, torch.relu_
-
-
 def _calling() -> tuple[object, ...]:
-    relu: Any = nn.ReLU  # it has these of nn.Module, as all layers do
-    return relu.__call__, relu._call_impl  # noqa: SLF001
+    """What is called when any module is."""
+    module: Any = nn.Module
+    return module.__call__, module._call_impl  # noqa: SLF001 - torch's
 
 
-_IS_CHANGED = bool(why_replaced(nn.ReLU)) or is_replaced(F.relu, F.__name__)  # before this was imported
-_COMPUTING, _CALLING = _computing(), _calling()
+_FORWARD, _CALLING = nn.Sequential.forward, _calling()
 
 
 def _may_join() -> bool:
-    """Whether nobody sees a difference: no program or mode of torch has put something in the place of torch's own."""
-    if _IS_CHANGED or _computing() != _COMPUTING or _has_global_hooks():
+    """Whether nobody sees a difference: no program or mode of torch watches or changes all modules."""
+    if nn.Sequential.forward is not _FORWARD or _has_global_hooks():
         return False
     return torch.compiler.is_compiling() or (_calling() == _CALLING and not has_modes())  # a compiler has its own
 
@@ -69,9 +65,9 @@ def _computes_otherwise(x: object) -> bool:
 class SparseSequential(nn.Sequential):
     """An nn.Sequential in which some layers are sparse.
 
-    A ReLU is done within the sparse layer before it, and sparse linear layers one after the other are one call of the
-    kernels. What is hooked, wrapped or compiled on its own is called as any module is, and all are where a program or
-    a mode of torch changes what torch computes.
+    Those and what stands between and behind them are one call of the kernels, as far as they can be (route.py).
+    Elsewhere a ReLU is done within the sparse layer before it. What is hooked, wrapped or compiled on its own is called
+    as any module is, and all are where a program or a mode of torch changes what torch computes.
     """
 
     def forward(self, input: Any) -> Any:  # noqa: A002, ANN401 - as nn.Sequential has it
@@ -79,53 +75,26 @@ class SparseSequential(nn.Sequential):
         if not _may_join():
             forward: Any = super().forward
             return forward(input)
-        x, modules = input, list(self._modules.values())
-        kinds = [*map(_kind_of_bare, modules), None, None]  # and of what comes after the last
+        x, modules = input, (*self._modules.values(),)
+        read = link_for_a_compiler if torch.compiler.is_compiling() else link_of
+        links = (*map(read, modules), None)  # and of what comes after the last
         n_done = 0
         while n_done < len(modules):
             module: Any = modules[n_done]
-            kind = None if _computes_otherwise(x) else kinds[n_done]
-            relu = kind in _SPARSE and kinds[n_done + 1] is nn.ReLU
-            if kind is SparseLinear and kinds[n_done + 1 + relu] is SparseLinear:
-                layers, relus = _linear_layers(modules, kinds, n_done)
-                if (y := chained(layers, relus, x)) is not None:
-                    x, n_done = y, n_done + len(layers) + sum(relus)
-                    continue
-            x = module.computed(x, relu=relu) if kind in _SPARSE else module(x)
+            link = None if _computes_otherwise(x) else links[n_done]
+            if not is_of_layer(link):
+                x = module(x)
+                n_done += 1
+                continue
+            end = links.index(None, n_done)
+            layers = [m for m in modules[n_done:end] if type(m) in LAYERS]
+            if (found := chained(layers, links[n_done:end], x)) is not None:  # type: ignore[arg-type] # none of these is None
+                x, n_done = found[0], n_done + found[1]
+                continue
+            relu = links[n_done + 1] == RELU
+            x = module.computed(x, relu=relu)
             n_done += 1 + relu
         return x
-
-
-def _linear_layers(
-    modules: list[Any], kinds: list[type[nn.Module] | None], begin: int
-) -> tuple[tuple[SparseLinear, ...], tuple[bool, ...]]:
-    """The sparse linear layers from `begin` on with nothing but ReLUs between them; whether one comes after each."""
-    layers, relus = [], []
-    while kinds[begin] is SparseLinear:
-        layers.append(modules[begin])
-        relus.append(kinds[begin + 1] is nn.ReLU)
-        begin += 1 + relus[-1]
-    return tuple(layers), tuple(relus)
-
-
-_SPARSE = {SparseLinear, SparseConvolution}
-_METHODS = {"forward", "_call_impl"}
-
-
-def _kind_of_bare(module: nn.Module) -> type[nn.Module] | None:
-    """The class of a sparse layer or a ReLU of which a call is nothing but the forward of its class; else None."""
-    kind = type(module)
-    if kind is not nn.ReLU and kind not in _SPARSE:
-        return None
-    is_more = (
-        module._forward_hooks  # noqa: SLF001 - torch has no public names for these
-        or module._forward_pre_hooks  # noqa: SLF001
-        or module._backward_hooks  # noqa: SLF001
-        or module._backward_pre_hooks  # noqa: SLF001
-        or module._compiled_call_impl is not None  # noqa: SLF001
-        or not _METHODS.isdisjoint(module.__dict__)
-    )
-    return None if is_more else kind
 
 
 # ---- nn.TransformerEncoder and its layers --------------------------------------------------------------------------

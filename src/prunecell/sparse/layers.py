@@ -29,9 +29,16 @@ from prunecell.sparse.inputs import (
 )
 from prunecell.sparse.linear_op import sparse_linear
 from prunecell.sparse.matrix import Compressed, Parts, check, matrix_of
+from prunecell.sparse.quantised import quantised_shortly
+from prunecell.sparse.quantised_op import quantised_linear
 from prunecell.sparse.ready import Ready
+from prunecell.sparse.route import LINEAR, RELU
+from prunecell.sparse.values import INT8
 
+ALONE, ALONE_WITH_RELU = (LINEAR,), (LINEAR, RELU)
 _PARTS = ("starts", "indices", "values", "scales")
+_FIXED = ("format", "in_features", "n_columns", "out_features", "weight_shape")
+"""What a layer says of its matrix. It is set once: what was made for calls does not look at it again."""
 
 
 class SparseMatrix(nn.Module):
@@ -58,6 +65,7 @@ class SparseMatrix(nn.Module):
     scales: Tensor | None
     format_code: Tensor
     format: Format
+    activations = "fp32"  # how what is multiplied by the matrix is written; see SparseLinear
 
     def __init__(self, matrix: Compressed, weight_shape: Sequence[int], dtype: torch.dtype) -> None:
         super().__init__()
@@ -95,10 +103,12 @@ class SparseMatrix(nn.Module):
         """Set an attribute; the weight is none.
 
         Raises:
-            OptionError: it is the weight.
+            OptionError: it is the weight, or says what the matrix is.
         """
         if name == "weight":
             refuse_to_set(name)
+        if name in _FIXED and name in vars(self):
+            raise OptionError(f"{name} of a sparse layer cannot be set: it is that of its matrix")
         super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401 - torch's
@@ -197,13 +207,24 @@ def _counted(part: Tensor | None) -> Tensor | None:
         return part.clone()
 
 
+def _in_float32(x: Tensor) -> Tensor:
+    return x if x.dtype is torch.float32 else x.float()
+
+
 def _operand(x: Tensor, dtype: torch.dtype) -> Tensor:
     """An input as an operator takes it, whose result has its dtype: float32 where that would be rounded twice."""
-    return x if x.dtype is torch.float32 or (x.dtype is dtype and dtype in COMPUTED) else x.float()
+    return x if x.dtype is dtype and dtype in COMPUTED else _in_float32(x)
 
 
 class SparseLinear(SparseMatrix):
     """`nn.Linear` with a compressed weight: y = x W^T + bias.
+
+    Args:
+        matrix: of the weight.
+        bias: (out_features,) or None.
+        dtype: of the dense weight.
+        activations: "fp32"; or "int8": each sample is quantised by itself, and multiplied by int8 values
+            (quantised_op.py).
 
     >>> from prunecell.sparse.compress import compress
     >>> dense = nn.Linear(8, 4)
@@ -215,13 +236,22 @@ class SparseLinear(SparseMatrix):
     bias: nn.Parameter | None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: without the chains, which are made anew."""
-        return {**super().__getstate__(), "_chains": {}}
+        """What is pickled: without what was made for calls."""
+        return {**super().__getstate__(), "_chains": {}, "_ready": None}
 
-    def __init__(self, matrix: Compressed, bias: Tensor | None, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        matrix: Compressed,
+        bias: Tensor | None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        activations: str = "fp32",
+    ) -> None:
         super().__init__(matrix, (matrix.n_rows, matrix.n_columns), dtype)
+        self.activations = activations
         self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
         self._chains: dict[int, Chain] = {}
+        self._ready: Ready | None = None
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -238,20 +268,37 @@ class SparseLinear(SparseMatrix):
         Raises:
             OptionError: x has another dtype, device or number of features than the layer.
         """
-        if (y := chained((self,), (relu,), x)) is not None:
-            return y
+        if self.activations == INT8.name:
+            if (y := quantised_shortly(self, x, relu=relu)) is not None:
+                return y
+        elif (found := chained((self,), ALONE_WITH_RELU if relu else ALONE, x)) is not None:
+            return found[0]
         dtype = result_dtype(x, self.dtype)
         if x.ndim != 2:  # noqa: PLR2004 - samples, features
             check_features(x, self.n_columns)
             flat = x.unsqueeze(0) if x.ndim == 1 else x.flatten(0, -2)
             return self.computed(flat, relu=relu).reshape(*x.shape[:-1], self.out_features)
-        y = sparse_linear(_operand(x, dtype), *self.parts, self._parameters["bias"], relu)
+        if self.activations == INT8.name:
+            y = quantised_linear(_in_float32(x), *self.parts, self.bias, relu)
+        else:
+            y = sparse_linear(_operand(x, dtype), *self.parts, self.bias, relu)
         return y if y.dtype is dtype else y.to(dtype)
 
     def in_float32(self, x: Tensor) -> Tensor:
         """(samples, in_features) -> (samples, out_features), both float32, whatever the dtype of the layer is."""
-        relu = False
-        return sparse_linear(x, *self.parts, self._parameters["bias"], relu)
+        operator, relu = quantised_linear if self.activations == INT8.name else sparse_linear, False
+        return operator(x, *self.parts, self.bias, relu)
+
+    def _become(self, given: Mapping[str, Any], format_code: object, prefix: str) -> None:
+        """See SparseMatrix."""
+        values = given.get("values")
+        if self.activations == INT8.name and isinstance(values, Tensor) and values.dtype != INT8.dtype:
+            raise StateError(f"{prefix}values are {values.dtype}: a layer with int8 activations has int8 values")
+        super()._become(given, format_code, prefix)
+
+    def extra_repr(self) -> str:
+        """Of activations too, where they are quantised."""
+        return super().extra_repr() + (f", {self.activations} activations" if self.activations == INT8.name else "")
 
 
 class SparseConvolution(SparseMatrix):
@@ -267,7 +314,7 @@ class SparseConvolution(SparseMatrix):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: without what was made for calls."""
-        return {**super().__getstate__(), "_ready": None}
+        return {**super().__getstate__(), "_ready": None, "_chains": {}}
 
     def __init__(self, matrix: Compressed, bias: Tensor | None, dense: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
         super().__init__(matrix, dense.weight.shape, dense.weight.dtype)
@@ -276,8 +323,9 @@ class SparseConvolution(SparseMatrix):
         self.padding, self.padding_mode = dense.padding, dense.padding_mode
         self.transposed, self.output_padding = dense.transposed, dense.output_padding
         self._padding_around: list[int] = list(dense._reversed_padding_repeated_twice)  # noqa: SLF001 - as F.pad has it
-        self._channels_last = is_channels_last(dense.weight)
+        self.channels_last = is_channels_last(dense.weight)
         self._ready: Ready | None = None
+        self._chains: dict[int, Chain] = {}
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -299,17 +347,21 @@ class SparseConvolution(SparseMatrix):
         if x.ndim != n_axes + 2:
             check_channels(x, self.in_channels, n_axes)
             return self.computed(x.unsqueeze(0), relu=relu).squeeze(0)
-        inside, around = self._paddings()
+        around, kernel = self.kernel()
         if around:
             check_channels(x, self.in_channels, n_axes)
             x = F.pad(x, around, "constant" if self.padding_mode == "zeros" else self.padding_mode)
-        kernel = list(self.kernel_size), list(self.stride), inside, list(self.dilation)
-        if not self._channels_last and (y := convolved(self, x, (*kernel, self.groups), relu=relu)) is not None:
+        if not self.channels_last and (y := convolved(self, x, kernel, relu=relu)) is not None:
             return y
-        y = sparse_convolution(_operand(x, dtype), *self.parts, self._parameters["bias"], *kernel, self.groups, relu)
+        y = sparse_convolution(_operand(x, dtype), *self.parts, self.bias, *kernel, relu)
         if y.dtype is not dtype:
             y = y.to(dtype)
-        return as_channels_last(y) if self._channels_last or is_channels_last(x) else y
+        return as_channels_last(y) if self.channels_last or is_channels_last(x) else y
+
+    def kernel(self) -> tuple[list[int], tuple[list[int], list[int], list[int], list[int], int]]:
+        """What is added around the input, as F.pad takes it; then kernel size, stride, padding, dilation and groups."""
+        inside, around = self._paddings()
+        return around, (list(self.kernel_size), list(self.stride), inside, list(self.dilation), self.groups)
 
     def _paddings(self) -> tuple[list[int], list[int]]:
         """Zeros on both sides of each axis that the operator adds, and what is added before it, as F.pad takes it."""

@@ -124,13 +124,15 @@ _input_gradient = register(
 # ---- autograd --------------------------------------------------------------------------------------------------------
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
+def remember_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's context
+    """Keep what the gradients need."""
     _, starts, indices, values, scales, ctx.n_columns, ctx.format, bias, ctx.relu = inputs
     ctx.bias_dtype = None if bias is None else bias.dtype
     ctx.save_for_backward(starts, indices, values, scales, output if ctx.relu else None)
 
 
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's context
+def linear_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's context
+    """The gradients for x and the bias."""
     *parts, output = ctx.saved_tensors
     if ctx.relu:
         gradient = gradient * (output > 0)
@@ -143,4 +145,4 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa:
     )
 
 
-register_gradient("sparse_linear", _backward, remember=_remember)
+register_gradient("sparse_linear", linear_backward, remember=remember_linear)

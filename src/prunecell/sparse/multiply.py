@@ -11,6 +11,7 @@ from prunecell import native
 from prunecell.sparse.checked import Checked
 from prunecell.sparse.packed import Form, Forms
 
+RELU = native.ACTIVATIONS["relu"]
 FEW = 3  # samples that are multiplied without a panel
 BLOCK_ROWS = 1024  # that a block has at most: their sums for a tile stay in the second-level cache
 LEAST_BLOCK_ROWS = 64  # of a block that is made for a thread: they share the way of its inputs to the first-level cache
@@ -50,7 +51,8 @@ class Product(NamedTuple):
     def chain_of_one(self, form: Form) -> native.Chain:
         """This layer as a kernel takes it."""
         m = self.matrix
-        return native.Chain.of([native.Link(form.address, *m.epilogue, self.relu, m.n_columns, m.n_rows)], self.code)
+        link = native.Link.linear(form.address, m.epilogue, m.n_columns, m.n_rows, RELU * self.relu)
+        return native.Chain.of([link], self.code)
 
     def run(self, kernel: Callable[..., int], *which: int | None) -> None:
         """Call a kernel with what it multiplies.

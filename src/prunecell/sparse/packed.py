@@ -3,6 +3,7 @@
     sliced    for a few samples: a row of a slice in every lane (native/packed/sliced.h)
     blocked   for many: blocks of columns whose inputs stay in the first-level cache (native/packed/blocked.h); for
               convolutions of another form one for each way in which panels are laid out (native/packed/forms.h)
+    quads     of int8 values, for quantised inputs, in slices and in blocks (native/packed/quads.h)
 
 A form is made at the first call that needs it. Nobody else writes into it, so what it says needs no check. It is made
 anew when one of the parts of the matrix is another tensor, lies elsewhere, or was changed in a way that torch counts;
@@ -33,17 +34,13 @@ class Form:
     Attributes:
         address: of what a kernel reads.
         n_bytes: of memory.
-        n_parts: that threads can share out.
-        tile: positions in a panel.
     """
 
-    __slots__ = ("__weakref__", "address", "n_bytes", "n_parts", "tile")
+    __slots__ = ("__weakref__", "address", "n_bytes")
 
     def __init__(self, packed: native.Packed, release: Callable[[int], object]) -> None:
         self.address: int = packed.at
         self.n_bytes: int = packed.n_bytes
-        self.n_parts: int = packed.n_parts
-        self.tile: int = packed.tile
         weakref.finalize(self, release, self.address).atexit = False
 
 
@@ -75,6 +72,16 @@ class Forms:
             del self._forms[next(iter(self._forms))]
         pack = self._library.pc_block_convolution
         return self._form(name, rows, lambda to: pack(matrix.address, geometry.address, form, rows, to))
+
+    def sliced_quads(self, matrix: Checked) -> Form | None:
+        """Of a matrix with int8 values, for a few quantised samples; None as above."""
+        vnni = native.has_vnni(self._library)
+        return self._form("sliced quads", vnni, lambda to: self._library.pc_slice_quads(matrix.address, vnni, to))
+
+    def blocked_quads(self, matrix: Checked, rows: int) -> Form | None:
+        """The same for many, in blocks of at most so many rows."""
+        pack, vnni = self._library.pc_block_quads, native.has_vnni(self._library)
+        return self._form("blocked quads", (rows, vnni), lambda to: pack(matrix.address, rows, vnni, to))
 
     @property
     def n_bytes(self) -> int:

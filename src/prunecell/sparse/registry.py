@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from prunecell.sparse.matrix import N_PARTS
 
@@ -26,6 +27,7 @@ def register(
     fake: Implementation,
     compiled: Implementation | None = None,
     in_onnx: Implementation | None = None,
+    differentiated: Implementation | None = None,
 ) -> Implementation:
     """Register an operator `prunecell::name`; returns what calls it, or on plain tensors its kernel at once.
 
@@ -36,6 +38,7 @@ def register(
         fake: makes an empty result of the right shape and strides; for torch.compile and torch.export.
         compiled: what runs on a CPU; the twin if there is none.
         in_onnx: what runs while a tracer makes an ONNX file, in operators that such files have.
+        differentiated: what torch.func and forward mode differentiate; the twin if there is none.
     """
     name = schema.partition("(")[0]
     _library.define(schema)
@@ -53,7 +56,7 @@ def register(
         if in_onnx is not None and torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():  # type: ignore[attr-defined, no-untyped-call]
             return in_onnx(x, *rest)
         is_ours = _has_no_tangents() and (torch.compiler.is_compiling() or not _is_differentiated())
-        return (operator if is_ours else twin)(x, *rest)
+        return (operator if is_ours else differentiated or twin)(x, *rest)
 
     return call
 
@@ -87,17 +90,28 @@ def is_plain(x: Tensor, values: Tensor, bias: Tensor | None) -> bool:
 
     Then only the result counts, and torch's way to an operator in Python would take longer than a small product.
     """
+    return is_plain_input(x) and values.is_cpu and are_plain_parts(values, bias)
+
+
+def is_plain_input(x: Tensor) -> bool:
+    """The part of `is_plain` that does not depend on the matrix."""
     return (
-        not torch.compiler.is_compiling()
-        and type(x) is Tensor
+        type(x) is Tensor
+        and not torch.compiler.is_compiling()
         and x.is_cpu
-        and values.is_cpu
-        and not (x.is_neg() or values.is_neg() or (bias is not None and bias.is_neg()))  # torch's own way resolves it
-        and not ((x.requires_grad or (bias is not None and bias.requires_grad)) and torch.is_grad_enabled())
-        and not has_modes()
+        and not x.is_neg()  # torch's own way resolves it
+        and not (x.requires_grad and torch.is_grad_enabled())
+        and not (_n_dispatch_modes() or _n_function_modes())
         and _transform() is None
         and _tracing() is None
         and _has_no_tangents()
+    )
+
+
+def are_plain_parts(values: Tensor, bias: Tensor | None) -> bool:
+    """The part of `is_plain` that depends on the matrix, but for its device."""
+    return not (
+        values.is_neg() or (bias is not None and (bias.is_neg() or (bias.requires_grad and torch.is_grad_enabled())))
     )
 
 
@@ -110,7 +124,7 @@ def _is_differentiated() -> bool:
 
 def _has_no_tangents() -> bool:
     """Whether nobody differentiates in forward mode; False, which is always right, where torch cannot be asked."""
-    return getattr(torch.autograd.forward_ad, "_current_level", 0) < 0
+    return getattr(forward_ad, "_current_level", 0) < 0
 
 
 def register_gradient(

@@ -13,11 +13,12 @@ from torch.nn.parameter import is_lazy
 from prunecell.errors import OptionError
 from prunecell.sparse.aside import layers_aside
 from prunecell.sparse.choose import Form, Weight, Wish
-from prunecell.sparse.compress import CHUNK, check_values
+from prunecell.sparse.compress import CHUNK, check_values, count_quads
 from prunecell.sparse.converters import Rows, converter, why_dense
 from prunecell.sparse.inputs import COMPUTED
 from prunecell.sparse.places import first_names, places_of
 from prunecell.sparse.sources import Own, Weights
+from prunecell.sparse.values import INT8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +53,16 @@ class _Listener:
 
     def __init__(self) -> None:
         self.kinds: dict[int, str] = {}
+        self.quantise: dict[int, bool] = {}  # whether all layers of a weight can quantise what they multiply by it
 
-    def matrix(self, kind: str, weight: Tensor) -> None:
+    def matrix(self, kind: str, weight: Tensor, *, quantises: bool = False) -> None:
         """See `converters.Run`."""
         self.kinds.setdefault(id(weight), kind)
+        self.quantise[id(weight)] = quantises and self.quantise.get(id(weight), True)
+
+    def activations(self, weight: Tensor) -> str:  # noqa: ARG002
+        """See `converters.Run`."""
+        return "fp32"
 
     def layer(self, matrix: object, weight: Tensor, rows: Rows, bias: Tensor | None) -> nn.Module:  # noqa: ARG002
         """See `converters.Run`."""
@@ -101,6 +108,8 @@ def survey(model: nn.Module, source: Weights, wish: Wish) -> Decisions:
         held_by = owners.get(id(tensor), [])
         reason = _why_lazy(tensor) or _why_dense(held_by) or _why_never(tensor)
         weight = None if reason else _weight(listener.kinds[id(tensor)], name, tensor, source, wish)
+        if weight and wish.activations == INT8.name and listener.quantise[id(tensor)]:
+            weight = replace(weight, n_quads=count_quads(source.chunks(name, tensor), weight.n_columns))
         form = None if weight is None else wish.form(weight)
         if form and isinstance(source, Own):  # a file's values are read before anything is changed: they can wait
             _check_values(name, tensor, form)

@@ -147,7 +147,7 @@ def test_kept_words_come_back_in_chunks_that_cover_the_tensor():
 def read_positions(name, numbers, count, n_words):
     form = POSITION_FORMS[name]
     stream = open_reader("raw", source(numbers.astype(form.dtype).tobytes()), form.dtype, count)
-    return np.concatenate([s.positions for s in cover(form.read(stream, n_words), n_words)])
+    return np.concatenate([s.positions for s in cover(form.read(stream, n_words, CHUNK), n_words)])
 
 
 @pytest.mark.parametrize("name", POSITION_FORMS)

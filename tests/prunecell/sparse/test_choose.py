@@ -305,3 +305,31 @@ def test_a_layer_too_small_is_told_of_its_kind(kind, called):
     wish = Wish(prefer="speed", values="exact", table=break_even_table())
     weight = Weight(kind=kind, n_rows=2, n_columns=2, n_kept=1)
     assert re.fullmatch(rf"{called} of less than [\d,]+ weights gain no time", wish.why_dense(weight))
+
+
+# ---- int8 activations ------------------------------------------------------------------------------------------------
+
+
+def wished(n_kept, n_quads, *, table=None, vnni=True, monkeypatch):
+    monkeypatch.setattr(native, "has_vnni", lambda _: vnni)
+    weight = Weight(kind="linear", n_rows=100, n_columns=100, n_kept=n_kept, n_quads=n_quads)
+    table = table or [row(100, columns16=[0.1, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4])]
+    form = Wish(prefer="speed", values="int8", activations="int8", table=tuple(table)).form(weight)
+    return form and str(form)
+
+
+def test_quads_count_as_entries_with_vnni(monkeypatch):
+    assert wished(6000, 1500, monkeypatch=monkeypatch) == "columns16 int8, int8 activations"
+    assert wished(6000, 5900, monkeypatch=monkeypatch) is None
+    assert wished(1000, 1000, monkeypatch=monkeypatch) == "columns16 int8, int8 activations"
+    assert wished(1000, None, monkeypatch=monkeypatch) == "columns16 int8"
+
+
+def test_without_vnni_quads_must_be_full_to_pay(monkeypatch):
+    assert wished(4000, 1000, vnni=False, monkeypatch=monkeypatch) == "columns16 int8, int8 activations"
+    assert wished(1000, 800, vnni=False, monkeypatch=monkeypatch) == "columns16 int8"
+
+
+def test_activations_stay_floats_where_another_format_is_faster(monkeypatch):
+    table = [row(100, columns16=flat(0.5), gaps8=flat(0.1))]
+    assert wished(1000, 300, table=table, monkeypatch=monkeypatch) == "gaps8 int8"

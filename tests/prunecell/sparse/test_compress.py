@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prunecell.errors import OptionError, UnknownNameError
-from prunecell.sparse.compress import CHUNK, chunks_of, compress
+from prunecell.sparse.compress import CHUNK, Chunk, chunks_of, compress, count_quads
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.matrix import decompress
 
@@ -105,3 +105,14 @@ def test_what_cannot_be_held_is_refused():
         compress(torch.zeros(1, 1), format="gap8")
     with pytest.raises(UnknownNameError, match="legal: bf16, exact, fp16, fp32, int8"):
         compress(torch.zeros(1, 1), values="fp8")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 4), (7, 6), (3, 257), (600, 500)])
+@pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
+def test_quads_are_counted_whatever_chunks_they_come_in(shape, density):
+    weight = torch.randn(shape) * (torch.rand(shape) < density)
+    padded = torch.nn.functional.pad(weight, (0, -shape[1] % 4))
+    expected = int(padded.unflatten(1, (-1, 4)).count_nonzero(2).gt(0).sum())
+    assert count_quads(chunks_of(weight), shape[1]) == expected
+    flat = [Chunk(positions=at, values=weight.flatten()[at]) for at in weight.flatten().nonzero()]
+    assert shape[0] > 100 or count_quads(flat, shape[1]) == expected

@@ -1,6 +1,8 @@
 """sparse_convolution gives what torch's convolutions give, at every level."""
 
+import json
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,31 +18,7 @@ from prunecell.sparse.multiply import ENOUGH_WORK
 from prunecell.sparse.values import VALUES
 
 # in, out, kernel, stride, padding, dilation, groups, samples, size
-CASES = {
-    "one element": (1, 1, [1], [1], [0], [1], 1, 1, [1]),
-    "1x1": (6, 5, [1, 1], [1, 1], [0, 0], [1, 1], 1, 3, [4, 5]),
-    "1x1, long": (6, 5, [1, 1], [1, 1], [0, 0], [1, 1], 1, 2, [14, 14]),
-    "1x1, strided": (6, 5, [1, 1], [2, 2], [0, 0], [1, 1], 1, 2, [9, 8]),
-    "1x1, padded": (2, 3, [1, 1], [1, 1], [1, 2], [1, 1], 1, 1, [3, 3]),
-    "3x3, few channels": (4, 6, [3, 3], [1, 1], [1, 1], [1, 1], 1, 1, [32, 32]),
-    "3x3, few channels and samples": (4, 6, [3, 3], [1, 1], [1, 1], [1, 1], 1, 3, [20, 33]),
-    "3x3, many channels": (150, 7, [3, 3], [1, 1], [1, 1], [1, 1], 1, 2, [14, 14]),
-    "3x3, small planes": (20, 9, [3, 3], [1, 1], [1, 1], [1, 1], 1, 9, [4, 4]),
-    "3x3, tiny planes": (8, 9, [3, 3], [1, 1], [1, 1], [1, 1], 1, 5, [1, 2]),
-    "3x3, strided": (5, 6, [3, 3], [2, 2], [1, 1], [1, 1], 1, 2, [17, 32]),
-    "3x3, strided by 3": (5, 6, [3, 3], [3, 3], [1, 1], [1, 1], 1, 2, [17, 32]),
-    "5x3, not square": (3, 4, [5, 3], [2, 1], [0, 2], [1, 2], 1, 2, [11, 19]),
-    "7x7 of a stem": (3, 8, [7, 7], [2, 2], [3, 3], [1, 1], 1, 1, [40, 40]),
-    "2x2, padded more than it is wide": (2, 3, [2, 2], [1, 1], [2, 2], [1, 1], 1, 2, [30, 30]),
-    "dilated": (3, 4, [3, 3], [1, 1], [2, 2], [2, 2], 1, 2, [20, 20]),
-    "grouped": (8, 12, [3, 3], [1, 1], [1, 1], [1, 1], 4, 2, [10, 10]),
-    "depthwise": (8, 8, [3, 3], [1, 1], [1, 1], [1, 1], 8, 2, [24, 24]),
-    "stride beyond the kernel": (3, 4, [2, 2], [5, 5], [0, 0], [1, 1], 1, 2, [23, 23]),
-    "1-D": (4, 6, [5], [1], [2], [1], 1, 3, [100]),
-    "1-D, strided, dilated": (4, 6, [3], [3], [4], [2], 2, 3, [50]),
-    "3-D": (3, 4, [3, 3, 3], [1, 1, 1], [1, 1, 1], [1, 1, 1], 1, 2, [7, 8, 9]),
-    "3-D, strided": (3, 4, [2, 3, 1], [2, 1, 2], [1, 0, 1], [1, 2, 1], 1, 2, [5, 8, 6]),
-}
+CASES = json.loads((Path(__file__).parents[2] / "data" / "convolutions.json").read_text())
 
 
 def convolved(x, *arguments, relu=False):

@@ -19,6 +19,7 @@ from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.joints import SparseSequential
 from prunecell.sparse.layers import SparseConvolution, SparseLinear, SparseMatrix
 from prunecell.sparse.meta import meta_weights
+from prunecell.sparse.route import LINEAR, RELU
 from prunecell.sparse.values import VALUES, VALUES_OF
 
 HALVES = [torch.bfloat16, torch.float16]
@@ -156,17 +157,49 @@ def test_a_chain_gives_the_bits_that_its_layers_give(n_samples, n_threads, dtype
         )
         for a, b in sizes
     )
-    relus, x = (True, False, True, False, True), torch.randn(n_samples, 50).to(dtype)
-    expected = x
-    for layer, relu in zip(layers, relus, strict=True):
+    links = (LINEAR, RELU, LINEAR, LINEAR, RELU, LINEAR, LINEAR, RELU)
+    x = expected = torch.randn(n_samples, 50).to(dtype)
+    for layer, relu in zip(layers, (True, False, True, False, True), strict=True):
         expected = layer.computed(expected, relu=relu)
-    assert torch.equal(chained(layers, relus, x), expected)
+    found, n_links = chained(layers, links, x)
+    assert n_links == len(links)
+    assert torch.equal(found, expected)
+
+
+CHAINS = {
+    "convolutions": lambda: (nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 9, 1)),
+    "pooling": lambda: (nn.Conv2d(8, 12, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 8, 3), nn.AvgPool2d(3, 1, 1)),
+    "down to a linear layer": lambda: (
+        *(nn.Conv2d(8, 12, 5, stride=2), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        *(nn.Linear(12, 20), nn.SiLU(), nn.Linear(20, 7)),
+    ),
+    "linear layers": lambda: (nn.Flatten(), nn.Linear(8 * 14 * 14, 40), nn.Tanh(), nn.Linear(40, 9), nn.LeakyReLU()),
+}
+
+
+@pytest.mark.usefixtures("compiled_level", "everything_wins")
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("n_samples", [1, 3, 10])
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("name", CHAINS)
+def test_what_a_chain_computes_beside_its_layers_is_rounded_as_by_torch(name, n_threads, n_samples, dtype):
+    torch.set_num_threads(n_threads)
+    model = compact_(thinned(nn.Sequential(*CHAINS[name]())).to(dtype))
+    x = expected = torch.randn(n_samples, 8, 14, 14).to(dtype)
+    with torch.no_grad():
+        y = model(x)
+        for module in model:
+            expected = module(expected)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, expected, rtol=2 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps / 4)
+    if name == "convolutions":
+        assert torch.equal(y, expected)
 
 
 def test_layers_of_different_dtypes_are_no_chain():
     one, other = pair("Linear", torch.bfloat16)[1], SparseLinear(compress(torch.randn(8, 40)), None)
     x = torch.randn(3, 70).bfloat16()
-    assert chained((one, other), (False, False), x) is None
+    assert chained((one, other), (LINEAR, LINEAR), x) is None
     with pytest.raises(OptionError, match=r"same dtype, but they have torch\.bfloat16 and torch\.float32"):
         SparseSequential(one, other)(x)
     assert SparseSequential(one, other.bfloat16())(x).dtype == torch.bfloat16
@@ -373,3 +406,15 @@ def test_they_take_fewer_bytes_than_dense_and_than_float32(dtype):
     assert of_half.bytes_before * 2 == of_float.bytes_before
     assert of_half.form == f"gaps8 {VALUES_OF[dtype].name}"
     assert of_half.bytes_after < 0.65 * of_float.bytes_after
+
+
+@pytest.mark.usefixtures("everything_wins")
+@pytest.mark.parametrize("dtype", HALVES)
+def test_inputs_may_be_quantised(dtype):
+    model, x = thinned(nn.Sequential(nn.Linear(64, 64).to(dtype))), torch.randn(5, 64).to(dtype)
+    wide = compact_(copy.deepcopy(model).float(), values="int8", activations="int8")
+    small = compact_(model, values="int8", activations="int8")
+    for n_samples in (1, 5):
+        assert torch.equal(small(x[:n_samples]), wide(x[:n_samples].float()).to(dtype))
+    with torch.no_grad():
+        assert torch.equal(torch.compile(small, backend="aot_eager")(x), small(x))

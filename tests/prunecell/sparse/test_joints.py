@@ -70,7 +70,7 @@ def test_relu_is_done_in_the_layer():
 def test_linear_layers_one_after_the_other_are_one_call(n_samples, monkeypatch):
     dense = thinned(nn.Sequential(nn.ReLU(), *mlp(), nn.Tanh(), nn.Linear(8, 40), nn.ReLU(), nn.Linear(40, 3)))
     model, x, calls = compact_(copy.deepcopy(dense)), torch.randn(n_samples, 16), []
-    monkeypatch.setattr(Chain, "__call__", lambda chain, x, run=Chain.__call__: calls.append(chain) or run(chain, x))
+    monkeypatch.setattr(Chain, "__call__", lambda *given, run=Chain.__call__: calls.append(given) or run(*given))
     with torch.no_grad():
         torch.testing.assert_close(model(x), dense(x))
         alone = x

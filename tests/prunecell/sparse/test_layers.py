@@ -225,3 +225,13 @@ def test_transforms_of_torch_func_give_what_they_give_of_the_dense_layer(dense):
         lambda f: torch.func.vmap(f)(x),
     ):
         torch.testing.assert_close(transform(sparse), transform(dense), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["format", "n_columns", "weight_shape", "in_features", "out_features"])
+def test_what_a_layer_says_of_its_matrix_cannot_be_set(name):
+    layer, x = SparseLinear(compress(torch.randn(8, 16)), None), torch.randn(2, 16)
+    before, told = layer(x), getattr(layer, name)
+    with pytest.raises(OptionError, match=f"{name} of a sparse layer cannot be set: it is that of its matrix"):
+        setattr(layer, name, 5)
+    assert getattr(layer, name) is told
+    assert torch.equal(copy.deepcopy(layer)(x), before)

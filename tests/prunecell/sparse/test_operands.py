@@ -5,7 +5,7 @@ import torch
 
 from prunecell import native
 from prunecell.errors import OptionError, PrunecellError
-from prunecell.sparse import convolution_op, dense_weight, linear_op
+from prunecell.sparse import convolution_op, dense_weight, linear_op, quantised_op
 from prunecell.sparse.compress import compress
 
 OPERATORS = torch.ops.prunecell
@@ -18,6 +18,7 @@ def calls():
     kernels = compress(torch.randn(6, 2, 3, 3), values="int8").parts
     return {
         "sparse_linear": (torch.randn(5, 8), *linear, torch.randn(6), False),
+        "quantised_linear": (torch.randn(5, 8), *linear, torch.randn(6), False),
         "sparse_linear_input_gradient": (torch.randn(5, 6), *linear),
         "sparse_convolution": (torch.randn(2, 4, 7, 7), *kernels, torch.randn(6), *KERNEL, False),
         "sparse_convolution_input_gradient": (torch.randn(2, 6, 7, 7), [2, 4, 7, 7], *kernels, *KERNEL),
@@ -42,7 +43,7 @@ def to_meta(tensor):
 
 def test_every_operator_is_tried():
     registered = {name.partition("::")[2] for name in torch._C._dispatch_get_all_op_names() if "prunecell::" in name}
-    assert registered == set(NAMES), (linear_op, convolution_op, dense_weight)
+    assert registered == set(NAMES), (linear_op, quantised_op, convolution_op, dense_weight)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -137,6 +137,20 @@ def test_a_model_that_was_called_goes_at_once(number):
         gc.enable()
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_nothing_else_comes_to_lie_where_a_part_was(number):
+    """So a part in another place is seen, whatever the program frees and makes between two calls."""
+    model, x = [*layers_that_keep_what_they_were()][number]
+    layer = [module for module in model.modules() if isinstance(module, SparseLinear | SparseConvolution)][-1]
+    with torch.no_grad():
+        expected = model(x)
+        place = layer.values.data_ptr()
+        layer.values.data = 2 * layer.values
+        alive = [torch.zeros_like(layer.values) for _ in range(100)]
+        assert place not in {one.data_ptr() for one in alive}
+        assert not torch.equal(model(x), expected)
+
+
 @pytest.mark.usefixtures("compiled_level")
 def test_a_layer_that_was_made_under_inference_mode_has_them_too():
     with torch.inference_mode():
@@ -191,7 +205,8 @@ def test_columns_that_are_written_to_while_they_are_packed_stay_in_their_rows():
         while time.monotonic() < end:
             library = native.library()
             if (form := packed.Forms(None, library, ()).sliced(found)) is not None:
-                chain = native.Chain.of([native.Link(form.address, None, None, 0, 0, n_columns, n_rows)], 0)
+                link = native.Link.linear(form.address, (None, None, 0), n_columns, n_rows)
+                chain = native.Chain.of([link], 0)
                 library.pc_chain_of_few(chain.address, x.data_ptr(), 1, n_columns, 1, y.data_ptr(), None)
                 assert (y == n_kept).all()
     finally:

@@ -37,7 +37,7 @@ struct ConvolutionOutput {
             int64_t n_real = smaller(n_here, g.out[WIDTH] - o.w);
             if (n_real > 0 && o.d < g.out[DEPTH] && o.h < g.out[HEIGHT]) spans[n_spans++] = {i, n_real, at(row, o)};
         }
-        with_activation_type(type, [&](auto of) {
+        with_operand_type(type, [&](auto of) {
             using Type = decltype(of);
             auto* to = elements<Type>(y);
             for (int64_t r = 0; r < n_rows; r++, to += row_stride())

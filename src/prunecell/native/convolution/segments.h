@@ -55,7 +55,7 @@ struct Segments {
     // that.
     void copy(int64_t channel, int64_t begin, int64_t end, float* to) const {
         const int64_t first = channel * g.in_volume();
-        with_activation_type(type, [&](auto of) INLINED {
+        with_operand_type(type, [&](auto of) INLINED {
             using Type = decltype(of);
             const auto* from = elements<Type>(x) + first;
             if (is_inside(first)) copy_whole<Type>(from, begin, end, to);
@@ -74,38 +74,10 @@ struct Segments {
             for (; segment < last; segment++) put(every<Type>(stride, from + segment->from));
     }
 
-    // Element by element, because a whole vector would be read from outside of the input.
+    // For channels of which whole vectors would be read from outside of the input.
     template <class Type>
     void copy_carefully(const typename Type::Stored* from, int64_t begin, int64_t end, float* to) const {
         for (const Segment *segment = at.at + begin, *last = at.at + end; segment < last; segment++)
-            store(to + segment->to, careful<Type>(*segment, from, g.stride[WIDTH]));
-    }
-
-    template <class Type>
-    static Floats careful(const Segment& segment, const typename Type::Stored* from, int64_t stride) {
-        typename Type::Stored lanes[LANES] = {};
-        for (int lane = 0; lane < LANES; lane++)
-            if (segment.mask[lane]) lanes[lane] = from[segment.from + lane * stride];
-        return Type::load(lanes);
-    }
-
-    // The same for pairs of segments, which are neighbours in the input: the first gets the even elements of both, the
-    // second the odd ones.
-    void copy_in_turn(int64_t channel, float* to) const {
-        const int64_t first = channel * g.in_volume();
-        const bool is_careful = !is_inside(first);
-        with_activation_type(type, [&](auto of) INLINED {
-            using Type = decltype(of);
-            const auto* from = elements<Type>(x) + first;
-            auto values = [&](const Segment& segment) INLINED {
-                if (is_careful) return careful<Type>(segment, from, 1);
-                return same_bits<Floats>(segment.lanes_of(same_bits<Ints>(Type::load(from + segment.from))));
-            };
-            const Segment* end = at.at + n;
-            for (const Segment* pair = at.at; pair < end; pair += 2) {
-                const Floats a = values(pair[0]), b = values(pair[1]);
-                store(to + pair[0].to, evens(a, b)), store(to + pair[1].to, odds(a, b));
-            }
-        });
+            store(to + segment->to, every_where<Type>(load<Ints>(segment->mask), g.stride[WIDTH], from + segment->from));
     }
 };

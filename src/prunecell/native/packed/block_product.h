@@ -65,7 +65,7 @@ INLINE void finish_row(const Floats (&sums)[VECTORS], int32_t row, const Step& s
     const float scale = then.scale(step.first_row + row), bias = then.bias(step.first_row + row);
     Floats finished[VECTORS];
     for (int v = 0; v < VECTORS; v++) finished[v] = finish(sums[v], scale, bias, then.relu);
-    with_activation_type(target.type, [&](auto type) INLINED {
+    with_operand_type(target.type, [&](auto type) INLINED {
         using Type = decltype(type);
         auto* to = elements<Type>(target.at) + row * target.row_stride;
         for (int v = 0; v < VECTORS; v++) {

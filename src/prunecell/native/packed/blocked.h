@@ -14,12 +14,14 @@ struct Run {
 };
 
 // The entries of some rows in some columns, row after row in the order of `rows`.
-struct Block {
+template <class Value>
+struct BlockOf {
     const Run *runs, *end;
     const uint16_t* rows;     // their numbers within the row block
     const uint16_t* offsets;  // where in the panel an entry's inputs lie, in bytes
-    const float* values;
+    const Value* values;
 };
+using Block = BlockOf<float>;
 
 struct Blocked {
     int32_t n_rows, n_columns, group_rows, block_rows, block_columns, row_blocks_of_a_group, n_row_blocks, n_column_blocks;
@@ -62,8 +64,9 @@ static void sort_rows(int32_t n_rows, int32_t most, int32_t* places, Row* sorted
 }
 
 // Packs one row block, whose entries are decoded. `offset_of` a column within its block is where the panel has it.
-static void pack_row_block(const Blocked& m, const Decoded& decoded, int32_t r0, int32_t r1, const uint16_t* offset_of,
-                           Piece* pieces, int32_t* places, Arena& arena, Block* blocks) {
+template <class Entries>
+static void pack_row_block(const Blocked& m, const Entries& decoded, int32_t r0, int32_t r1, const uint16_t* offset_of,
+                           Piece* pieces, int32_t* places, Arena& arena, BlockOf<typename Entries::Value>* blocks) {
     const int32_t n_rows = r1 - r0, n_blocks = m.n_column_blocks;
     auto piece = [&](int32_t r, int32_t b) -> Piece& { return pieces[int64_t{r} * n_blocks + b]; };
     auto for_entries = [&](int32_t r, auto task) {
@@ -77,7 +80,7 @@ static void pack_row_block(const Blocked& m, const Decoded& decoded, int32_t r0,
     for (int32_t r = 0; r < n_rows; r++) for_entries(r, [&](int64_t, int32_t b, int32_t) { piece(r, b).n++; });
 
     const int64_t n_entries = decoded.n_entries;
-    auto* values = arena.next<float>(n_entries);
+    auto* values = arena.next<typename Entries::Value>(n_entries);
     auto* offsets = arena.next<uint16_t>(n_entries);
     int32_t n_placed = 0;
     for (int32_t b = 0; b < n_blocks; b++) {
@@ -102,8 +105,9 @@ static void pack_row_block(const Blocked& m, const Decoded& decoded, int32_t r0,
 }
 
 // The bytes that pack_row_block takes from `arena`.
+template <class Value = float>
 static void count_row_block(const Blocked& m, int32_t n_rows, int64_t n_entries, Arena& arena) {
-    arena.next<float>(n_entries);
+    arena.next<Value>(n_entries);
     arena.next<uint16_t>(n_entries);
     for (int32_t b = 0; b < m.n_column_blocks; b++) {
         arena.next<uint16_t>(n_rows + 1);
@@ -144,7 +148,7 @@ static int32_t pack_blocked(const Matrix& m, int32_t group_rows, int32_t block_r
         pack_row_block(form, decoded, r0, r1, offsets, pieces.at, places.at, arena, blocks);
         return int32_t{DONE};
     });
-    *packed = {arena.at, arena.n_bytes, form.n_row_blocks, USUAL_BLOCK};
+    *packed = {arena.at, arena.n_bytes};
     if (outcome) free(arena.at), *packed = {};
     return outcome;
 }

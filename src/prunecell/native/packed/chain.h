@@ -4,24 +4,8 @@
 #pragma once
 
 #include "linear.h"
+#include "links.h"
 #include "sliced.h"
-
-// A layer of a chain. structs.py has the same fields in the same order.
-struct Link {
-    const void* form;  // a Sliced or a Blocked
-    const float* scales;
-    const void* bias;
-    int32_t bias_type, relu;
-    int32_t n_columns, n_rows;
-    Epilogue then() const { return {scales, bias, bias_type, relu != 0}; }
-};
-
-// structs.py has the same fields in the same order.
-struct Chain {
-    const Link* links;
-    int64_t n_links;
-    int32_t type;  // of x and y; what passes from layer to layer is rounded to it
-};
 
 // The most features that pass from a layer to the next.
 static int64_t most_between(const Chain& chain) {
@@ -31,43 +15,52 @@ static int64_t most_between(const Chain& chain) {
 }
 
 // y [sample][feature] for 1 to MOST_SAMPLES samples x; the layers are sliced, and threads share the slices of each.
-// Returns an Outcome.
-EXPORT int32_t pc_chain_of_few(const Chain* chain, const void* x, int64_t feature_stride, int64_t sample_stride,
-                               int64_t n_samples, void* y, const Team* team) {
-    const int64_t stride = most_between(*chain) + 1, n_links = chain->n_links;
+static int32_t chain_of_few(const Chain& chain, const Operand& x, int64_t n_samples, void* y, const Team* team) {
+    const int64_t stride = most_between(chain) + 1, n_links = chain.n_links;
     const Scratch<float> between(n_links > 1 ? 2 * stride * n_samples : 0);
-    const SamplesOf first({x, feature_stride, sample_stride, chain->type}, chain->links[0].n_columns, n_samples);
+    const SamplesOf first(x, chain.links[0].n_columns, n_samples);
     if (!between.at || !first.copy.at) return NO_MEMORY;
     Samples from = first.samples;
     for (int64_t i = 0; i < n_links; i++) {
-        const Link& link = chain->links[i];
+        const Link& link = chain.links[i];
+        const bool is_last = i + 1 == n_links;
         float* buffer = between.at + i % 2 * stride * n_samples;
-        const Results to = i + 1 == n_links ? Results{y, link.n_rows, chain->type} : Results{buffer, stride, FLOAT32};
+        const Results to = is_last ? Results{y, link.n_rows, chain.type} : Results{buffer, stride, FLOAT32};
         sliced_product(*static_cast<const Sliced*>(link.form), link.then(), from, n_samples, to, team);
-        if (i + 1 == n_links) break;
+        if (is_last) {
+            link.finish(to, 0, link.n_rows, 0, n_samples);
+            break;
+        }
         for (int64_t s = 0; s < n_samples; s++) {
-            round_floats(chain->type, buffer + s * stride, link.n_rows);
+            round_floats(chain.type, buffer + s * stride, link.n_rows);
             buffer[s * stride + link.n_rows] = 0;
         }
+        link.finish(chain.type, buffer, n_samples, link.n_rows, stride);
         from = {buffer, stride};
     }
     return DONE;
 }
 
+// The same for x of the type of the chain. Returns an Outcome.
+EXPORT int32_t pc_chain_of_few(const Chain* chain, const void* x, int64_t feature_stride, int64_t sample_stride,
+                               int64_t n_samples, void* y, const Team* team) {
+    return chain_of_few(*chain, {x, feature_stride, sample_stride, chain->type}, n_samples, y, team);
+}
+
 // A chain of blocked layers, and what passes through it for many samples.
 struct Passage {
     const Chain& chain;
-    Activations x;
+    Operand x;
     int64_t n_samples;
     Results y;
     bool is_panel;
     int64_t most_rows = 0;  // of a row block
 
-    Passage(const Chain& of, const Activations& from, int64_t samples, const Results& to)
+    Passage(const Chain& of, const Operand& from, int64_t samples, void* to)
         : chain(of),
           x(from),
           n_samples(samples),
-          y(to),
+          y{to, chain.links[chain.n_links - 1].n_rows, chain.type},
           is_panel(x.is_panel_of(TILE, n_samples)) {
         for (int64_t i = 0; i < chain.n_links; i++) most_rows = larger(most_rows, form(i).block_rows);
     }
@@ -87,13 +80,17 @@ struct Passage {
         return room;
     }
 
-    // The row blocks [b0, b1) of a layer for one tile, whose first panel is given.
+    // The row blocks [b0, b1) of a layer, b0 < b1, for one tile, whose first panel is given.
     void layer(int64_t link, int64_t tile, const float* first, float* between, float* sums, int64_t b0, int64_t b1) const {
-        const int64_t size = floats_between() / 2;
+        const Link& of = chain.links[link];
+        const int64_t size = floats_between() / 2, n = n_in_tile(tile);
         const float* from = link == 0 ? first : between + (link - 1) % 2 * size;
         float* panel = link + 1 == chain.n_links ? nullptr : between + link % 2 * size;
         const TileOutput to{panel, y, tile * TILE};
-        blocked_tile(form(link), chain.links[link].then(), from, n_in_tile(tile), to, sums, b0, b1);
+        blocked_tile(form(link), of.then(), from, n, to, sums, b0, b1);
+        const int64_t row = form(link).first_row(b0), n_rows = form(link).end_row(b1 - 1) - row;
+        if (panel) of.finish(chain.type, panel + row * TILE, n_rows, round_up(n, LANES), TILE);
+        else of.finish(y, row, n_rows, tile * TILE, n);
     }
 };
 
@@ -129,11 +126,9 @@ static int32_t tile_together(const Passage& of, int64_t tile, float* between, co
 }
 
 // y [sample][feature] for any number of samples x; the layers are blocked. Threads share whole tiles, and work together
-// on each of those that are left. Returns an Outcome.
-EXPORT int32_t pc_chain_of_many(const Chain* chain, const void* x, int64_t feature_stride, int64_t sample_stride,
-                                int64_t n_samples, void* y, const Team* team) {
-    const Results to{y, chain->links[chain->n_links - 1].n_rows, chain->type};
-    const Passage passage(*chain, {x, feature_stride, sample_stride, chain->type}, n_samples, to);
+// on each of those that are left.
+static int32_t chain_of_many(const Chain& chain, const Operand& x, int64_t n_samples, void* y, const Team* team) {
+    const Passage passage(chain, x, n_samples, y);
     const int64_t n_tiles = passage.n_tiles(), n_threads = team ? team->n_threads : 1;
     const int64_t n_apart = n_tiles / n_threads * n_threads;
     int32_t outcome = tiles_apart(passage, n_apart, team);
@@ -143,4 +138,10 @@ EXPORT int32_t pc_chain_of_many(const Chain* chain, const void* x, int64_t featu
     for (int64_t tile = n_apart; tile < n_tiles && outcome == DONE; tile++)
         outcome = tile_together(passage, tile, between.at, team);
     return outcome;
+}
+
+// The same for x of the type of the chain. Returns an Outcome.
+EXPORT int32_t pc_chain_of_many(const Chain* chain, const void* x, int64_t feature_stride, int64_t sample_stride,
+                                int64_t n_samples, void* y, const Team* team) {
+    return chain_of_many(*chain, {x, feature_stride, sample_stride, chain->type}, n_samples, y, team);
 }

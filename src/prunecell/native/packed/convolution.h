@@ -22,7 +22,6 @@ EXPORT int32_t pc_block_convolution(const Matrix* m, const Geometry* geometry, i
         pack_blocked(*m, geometry->group_rows(), block_rows, static_cast<int32_t>(n_columns), offsets.at, packed);
     if (outcome != DONE) return outcome;
     static_cast<Blocked*>(packed->at)->form = form;
-    packed->tile = panels.form.tile_vectors() * LANES;
     return DONE;
 }
 

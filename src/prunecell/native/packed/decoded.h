@@ -6,6 +6,8 @@
 // The rows [r0, r1): entry k of row r is at begin(r) + k. `sound` is whether the columns of every row ascend and are
 // smaller than n_columns; else they are not to be used.
 struct Decoded {
+    using Value = float;
+
     const Rows& rows;
     int32_t first;
     int64_t n_entries;

@@ -18,7 +18,7 @@ EXPORT int32_t pc_block_linear(const Matrix* m, int32_t block_rows, Packed* pack
 }
 
 // The features of n samples from s on, up to TILE, in a panel. What is behind the last is zero up to a whole vector.
-static void fill_panel(const Activations& x, int64_t s, int64_t n, int64_t n_features, float* panel) {
+static void fill_panel(const Operand& x, int64_t s, int64_t n, int64_t n_features, float* panel) {
     if (n % LANES)
         for (int64_t f = 0; f < n_features; f++) store(panel + f * TILE + n / LANES * LANES, Floats{});
     x.copy(s, n, 0, n_features, panel, TILE);

@@ -7,8 +7,6 @@
 struct Packed {
     void* at;         // a Blocked or a Sliced
     int64_t n_bytes;  // of memory
-    int64_t n_parts;  // that threads can share out: row blocks, or steps and one more
-    int64_t tile;     // positions in a panel
 };
 
 // Arena of a piece of memory, one after the other, each at a cache line. Without memory it only counts.

@@ -1,8 +1,8 @@
 // The tiles of a blocked convolution: their panels, and where their outputs go.
 #pragma once
 
-#include "../convolution/segments.h"
 #include "forms.h"
+#include "strips.h"
 
 // One tile at a time.
 struct Tiles {
@@ -10,8 +10,8 @@ struct Tiles {
     const Geometry& g;
     Form form;
     int64_t n_samples;
-    Segments segments;
-    Scratch<int64_t> begins;  // of the segments of a part of a channel
+    Strips strips;
+    Scratch<int64_t> begins;  // of the strips of a part of a channel
     Scratch<float> panel;
 
     // Of the tile that was chosen last.
@@ -25,19 +25,19 @@ struct Tiles {
           g(of.g),
           form(of.form),
           n_samples(samples),
-          segments(g, samples, x, type, most_segments(of)),
+          strips(g, samples, x, type, most_strips(of)),
           begins(of.parts_of_channel() + 1),
           panel(of.parts_of_block() * of.cells_of_part() * LANES + LANES) {}
 
-    static int64_t most_segments(const Panels& of) {
+    static int64_t most_strips(const Panels& of) {
         if (of.form.kind == IN_TURN) return round_up(of.planes(), 2) * of.g.kernel[DEPTH] * of.n_slots();
         return of.cells_of_channel() * (of.form.kind == PLAIN ? LANES : of.form.packed_rows);
     }
 
-    bool has_memory() const { return segments.at.at && begins.at && panel.at; }
+    bool has_memory() const { return strips.at.at && begins.at && panel.at; }
 
     void choose(int64_t tile) {
-        segments.clear();
+        strips.clear();
         if (form.kind == PLAIN)
             choose_plain(tile);
         else
@@ -76,35 +76,39 @@ struct Tiles {
             for (int64_t k = 0; k < n_planes; k += in_turn ? 2 : 1) {
                 const int64_t kw = in_turn ? smaller(k, n_planes - 2) : k;  // of an odd number one is copied twice
                 const int64_t to = (kd * n_planes + kw) * plane;
-                panels.for_kernel_rows([&](int64_t kh, int64_t slot, int64_t n_shared) {
-                    for (int64_t r = n_shared; r < form.n_rows; r++)
-                        if (in_turn)
-                            add_pair(r, kd, kh, kw, to + (slot + r) * LANES, plane);
-                        else
-                            add_row(r * form.packed_rows, kd, kh, kw, to + (slot + r) * form.n_vectors * LANES);
-                });
+                for (int64_t v = 0; v < panels.vectors_of_slot(); v++)
+                    panels.for_kernel_rows([&](int64_t kh, int64_t slot, int64_t n_shared) {
+                        for (int64_t r = n_shared; r < form.n_rows; r++)
+                            if (in_turn)
+                                add_pair(r, kd, kh, kw, to + (slot + r) * LANES, plane);
+                            else
+                                add_cell(r * form.packed_rows, v, kd, kh, kw, to + ((slot + r) * form.n_vectors + v) * LANES);
+                    });
             }
-        begins.at[0] = 0, begins.at[1] = segments.n;
+        begins.at[0] = 0, begins.at[1] = strips.n;
     }
 
-    // What a row of vectors reads under one kernel position.
-    INLINED void add_row(int64_t row, int64_t kd, int64_t kh, int64_t kw, int64_t to) {
+    // What a vector of a row, or of several narrow ones, reads under one kernel position.
+    INLINED void add_cell(int64_t row, int64_t v, int64_t kd, int64_t kh, int64_t kw, int64_t to) {
         Coordinates o = first;
-        o.h += row;
-        for (int32_t i = 0; i < form.packed_rows; i++, o.h++)
-            for (int32_t v = 0; v < form.n_vectors; v++) {
-                o.w = first.w + v * LANES;
-                segments.add(o, smaller(LANES, g.out[WIDTH] - o.w), kd, kh, kw, to + v * LANES + i * g.out[WIDTH]);
-            }
+        o.h += row, o.w += v * LANES;
+        strips.begin_cell();
+        for (int32_t i = 0; i < form.packed_rows; i++, o.h++) {
+            const int64_t lane = i * g.out[WIDTH];
+            strips.add(o, lane, smaller(LANES - lane, g.out[WIDTH] - o.w), kd, kh, kw, to);
+        }
+        strips.end_cell();
     }
 
     // The same for the even and for the odd ones of the row's positions.
     INLINED void add_pair(int64_t row, int64_t kd, int64_t kh, int64_t kw, int64_t to, int64_t plane) {
         Coordinates o = first;
         o.h += row;
-        segments.add(o, LANES, kd, kh, kw, to);
+        strips.begin_cell();
+        strips.add(o, 0, LANES, kd, kh, kw, to);
         o.w += LANES;
-        segments.add(o, LANES, kd, kh, kw, to + plane);
+        strips.add(o, 0, LANES, kd, kh, kw, to + plane);
+        strips.end_cell();
     }
 
     // ---- plain -------------------------------------------------------------------------------------------------------
@@ -125,20 +129,23 @@ struct Tiles {
     }
 
     void find_positions() {
-        const int64_t n_positions = n_vectors * LANES;
         int64_t to = 0, k = 0;
         for (int64_t kd = 0; kd < g.kernel[DEPTH]; kd++)
             for (int64_t kh = 0; kh < g.kernel[HEIGHT]; kh++)
                 for (int64_t kw = 0; kw < g.kernel[WIDTH]; kw++, k++, to += form.n_vectors * LANES) {
-                    if (!panels.has_whole_channels()) begins.at[k] = segments.n, to = 0;
+                    if (!panels.has_whole_channels()) begins.at[k] = strips.n, to = 0, strips.interrupt();
                     Coordinates o = first;
-                    for (int64_t i = 0, n_here; i < n_positions; i += n_here, o.advance(g, n_here)) {
-                        n_here = smaller(smaller(n_positions - i, LANES), g.out[WIDTH] - o.w);
-                        segments.add(o, n_here, kd, kh, kw, to + i);
+                    for (int v = 0; v < n_vectors; v++) {
+                        strips.begin_cell();
+                        for (int64_t lane = 0, n_here; lane < LANES; lane += n_here, o.advance(g, n_here)) {
+                            n_here = smaller(LANES - lane, g.out[WIDTH] - o.w);
+                            strips.add(o, lane, n_here, kd, kh, kw, to + v * LANES);
+                        }
+                        strips.end_cell();
                     }
                 }
         if (panels.has_whole_channels()) begins.at[0] = 0;
-        begins.at[panels.parts_of_channel()] = segments.n;
+        begins.at[panels.parts_of_channel()] = strips.n;
     }
 
     // ---- what the product needs --------------------------------------------------------------------------------------
@@ -155,21 +162,22 @@ struct Tiles {
         const int64_t n_floats = panels.cells_of_part() * LANES, n_parts = panels.parts_of_channel();
         float* to = panel.at;
         if (form.kind == IN_TURN)
-            for (int64_t part = begin; part < end; part++, to += n_floats) segments.copy_in_turn(channel + part, to);
+            strips.copy_in_turn(channel + begin, end - begin, to, n_floats);
         else if (n_parts == 1)
-            for (int64_t part = begin; part < end; part++, to += n_floats)
-                segments.copy(channel + part, 0, segments.n, to);
+            strips.copy(channel + begin, end - begin, 0, strips.n, to, n_floats);
         else
-            for (int64_t part = begin; part < end; part++, to += n_floats)
-                segments.copy(channel + part / n_parts, begins.at[part % n_parts], begins.at[part % n_parts + 1], to);
+            for (int64_t part = begin; part < end; part++, to += n_floats) {
+                const int64_t i = part % n_parts;
+                strips.copy(channel + part / n_parts, 1, begins.at[i], begins.at[i + 1], to, n_floats);
+            }
         return panel.at;
     }
 
     // Where a tile's outputs of the channels from `row` on go, if it is direct.
     Target output(void* y, int64_t row) const {
         const int64_t at = (first.sample * g.out_channels + row) * g.out_volume() + g.position(first.d, first.h, first.w);
-        return with_activation_type(segments.type, [&](auto type) {
-            return Target{elements<decltype(type)>(y) + at, g.out_volume(), places, segments.type};
+        return with_operand_type(strips.type, [&](auto type) {
+            return Target{elements<decltype(type)>(y) + at, g.out_volume(), places, strips.type};
         });
     }
 
@@ -178,7 +186,7 @@ struct Tiles {
         const int64_t volume = g.out_volume();
         const int64_t s = first.sample * volume + g.position(first.d, first.h, first.w);
         const int64_t n = smaller(n_vectors * LANES, n_samples * volume - s);
-        with_activation_type(segments.type, [&](auto of) {
+        with_operand_type(strips.type, [&](auto of) {
             using Type = decltype(of);
             for (int64_t i = 0, n_here; i < n; i += n_here) {
                 const int64_t sample = (s + i) / volume, at = (s + i) % volume;

@@ -131,7 +131,7 @@ EXPORT int32_t pc_slice(const Matrix* matrix, Packed* packed) {
     const int32_t outcome = HAS_GATHER ? fill(uint8_t{0})
                             : form.wide ? fill(m.n_columns)
                                         : fill(static_cast<uint16_t>(m.n_columns));
-    *packed = {arena.at, arena.n_bytes, form.n_steps + 1, 1};
+    *packed = {arena.at, arena.n_bytes};
     if (outcome) free(arena.at), *packed = {};
     return outcome;
 }
@@ -180,16 +180,14 @@ APART static void slices_product(const Sliced& m, const Samples& x, const Epilog
         slice_sums<SAMPLES, Place, Value>(places + begin * LANES, values + begin * LANES,
                                           m.first_steps[slice + 1] - begin, x, sums);
         const int32_t* row = m.rows + int64_t{slice} * LANES;
-        Floats scale = all(1), bias{};
-        int n_rows = 0;
-        for (; n_rows < LANES && row[n_rows] >= 0; n_rows++)
-            scale[n_rows] = then.scale(row[n_rows]), bias[n_rows] = then.bias(row[n_rows]);
-        with_activation_type(y.type, [&](auto type) INLINED {
+        const Words rows = load<Words>(row);
+        const Floats scale = then.scales_of(rows, m.n_rows), bias = then.biases_of(rows, m.n_rows);
+        with_operand_type(y.type, [&](auto type) INLINED {
             using Type = decltype(type);
             for (int s = 0; s < SAMPLES; s++) {
                 typename Type::Stored results[LANES], *to = elements<Type>(y.at) + s * y.stride;
                 Type::store(results, finish(sums[s], scale, bias, then.relu));
-                for (int lane = 0; lane < n_rows; lane++) to[row[lane]] = results[lane];
+                for (int lane = 0; lane < LANES && row[lane] >= 0; lane++) to[row[lane]] = results[lane];
             }
         });
     }
@@ -222,17 +220,17 @@ struct SamplesOf {
     Scratch<float> copy;
     Samples samples;
 
-    SamplesOf(const Activations& x, int64_t n_features, int64_t n_samples)
+    SamplesOf(const Operand& x, int64_t n_features, int64_t n_samples)
         : copy(is_ready(x, n_samples) ? 0 : n_samples * (n_features + 1)),
           samples{static_cast<const float*>(x.at), x.sample_stride} {
         if (!copy.at || is_ready(x, n_samples)) return;
         samples = {copy.at, n_features + 1};
-        with_activation_type(x.type, [&](auto type) { copy_samples<decltype(type)>(x, n_features, n_samples); });
+        with_operand_type(x.type, [&](auto type) { copy_samples<decltype(type)>(x, n_features, n_samples); });
         for (int64_t s = 0; s < n_samples; s++) copy.at[s * samples.stride + n_features] = 0;
     }
 
     template <class Type>
-    void copy_samples(const Activations& x, int64_t n_features, int64_t n_samples) {
+    void copy_samples(const Operand& x, int64_t n_features, int64_t n_samples) {
         const auto* from = elements<Type>(x.at);
         if (x.feature_stride != 1)
             return transpose<Type, Float32>(from, x.feature_stride, n_features, n_samples, copy.at, samples.stride);
@@ -240,7 +238,7 @@ struct SamplesOf {
             copy_as_floats<Type>(from + s * x.sample_stride, n_features, copy.at + s * samples.stride);
     }
 
-    static bool is_ready(const Activations& x, int64_t n_samples) {
+    static bool is_ready(const Operand& x, int64_t n_samples) {
         return HAS_GATHER && x.type == FLOAT32 && (n_samples == 1 || x.feature_stride == 1);
     }
 };
