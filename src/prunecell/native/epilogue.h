@@ -12,7 +12,8 @@ struct Epilogue {
     float scale(int32_t row) const { return scales ? scales[row] : 1.0f; }
     float bias(int32_t row) const {
         if (!biases) return 0;
-        return with_operand_type(bias_type, [=](auto type) { return element<decltype(type)>(biases, row); });
+        if (__builtin_expect(bias_type == FLOAT32, true)) return element<Float32>(biases, row);
+        return bias_type == FLOAT16 ? element<Float16>(biases, row) : element<BFloat16>(biases, row);
     }
 
     // Those of LANES rows, of which some may be n or more: there is nothing of them.

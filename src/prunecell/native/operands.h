@@ -93,15 +93,18 @@ INLINE void turn(Floats (&rows)[LANES]) {
     }
 }
 
-// to[j][i] = from[i][j] for i < n_rows, j < n_columns, both up to LANES.
+// to[j][i] = from[i][j] for i < n_rows, j < n_columns, both up to LANES. With `whole` rows LANES of each can be read.
 template <class From, class To>
-static void transpose_part(const typename From::Stored* from, int64_t from_stride, int n_rows, int n_columns,
+static void transpose_part(const typename From::Stored* from, int64_t from_stride, int n_rows, int n_columns, bool whole,
                            typename To::Stored* to, int64_t to_stride) {
     Floats rows[LANES] = {};
-    for (int i = 0; i < n_rows; i++)
-        rows[i] = From::load(Padded<typename From::Stored>(from + i * from_stride, n_columns).at);
+    for (int i = 0; i < n_rows; i++, from += from_stride)
+        if (whole) rows[i] = From::load(from);
+        else rows[i] = From::load(Padded<typename From::Stored>(from, n_columns).at);
     turn(rows);
-    for (int j = 0; j < n_columns; j++) To::store_first(to + j * to_stride, rows[j], n_rows);
+    for (int j = 0; j < n_columns; j++, to += to_stride)
+        if (n_rows == LANES) To::store(to, rows[j]);
+        else To::store_first(to, rows[j], n_rows);
 }
 
 template <class From, class To>
@@ -113,10 +116,11 @@ static void transpose_square(const typename From::Stored* from, int64_t from_str
     for (int j = 0; j < LANES; j++) To::store(to + j * to_stride, rows[j]);
 }
 
-// to[j][i] = from[i][j] for i < n_rows, j < n_columns, of two types.
+// to[j][i] = from[i][j] for i < n_rows, j < n_columns, of two types. With `whole` rows they can be read up to the end of
+// a vector.
 template <class From, class To>
 static void transpose(const typename From::Stored* from, int64_t from_stride, int64_t n_rows, int64_t n_columns,
-                      typename To::Stored* to, int64_t to_stride) {
+                      typename To::Stored* to, int64_t to_stride, bool whole = false) {
     for (int64_t j = 0; j < n_columns; j += LANES)
         for (int64_t i = 0; i < n_rows; i += LANES) {
             const int n_here = static_cast<int>(smaller(LANES, n_rows - i));
@@ -126,7 +130,8 @@ static void transpose(const typename From::Stored* from, int64_t from_stride, in
             if (n_here == LANES && n_of_row == LANES)
                 transpose_square<From, To>(source, from_stride, target, to_stride);
             else
-                transpose_part<From, To>(source, from_stride, n_here, n_of_row, target, to_stride);
+                transpose_part<From, To>(source, from_stride, n_here, n_of_row, whole || n_of_row == LANES, target,
+                                         to_stride);
         }
 }
 
@@ -162,11 +167,12 @@ struct Results {
     int64_t stride;
     int32_t type;
 
-    // Stores the features [f0, f0 + n_features) of n samples from s on, which are from[feature * from_stride + sample].
+    // Stores the features [f0, f0 + n_features) of n samples from s on, which are from[feature * from_stride + sample], in
+    // whole vectors.
     void store_turned(const float* from, int64_t from_stride, int64_t f0, int64_t n_features, int64_t s, int64_t n) const {
         with_operand_type(type, [&](auto of) {
             using Type = decltype(of);
-            transpose<Float32, Type>(from, from_stride, n_features, n, elements<Type>(at) + s * stride + f0, stride);
+            transpose<Float32, Type>(from, from_stride, n_features, n, elements<Type>(at) + s * stride + f0, stride, true);
         });
     }
 };

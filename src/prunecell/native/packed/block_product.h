@@ -1,7 +1,6 @@
 // A block times the panel of its columns.
 #pragma once
 
-#include "../operands.h"
 #include "../epilogue.h"
 #include "blocked.h"
 
@@ -23,12 +22,11 @@ struct Places {
     }
 };
 
-// Where the finished sums of a row block go: vector v of row r to at[r * row_stride + places.at[v]], rounded to the type.
+// Where the finished sums of a row block go: vector v of row r to at + r * row_stride + places.at[v].
 struct Target {
-    void* at;
+    float* at;
     int64_t row_stride;
     const Places& places;
-    int32_t type = FLOAT32;
 };
 
 // What a row block does with one block. Vectors are neighbours in the panel, or in PLANES equal parts, of which
@@ -63,22 +61,21 @@ template <int VECTORS, int PLANES>
 INLINE void finish_row(const Floats (&sums)[VECTORS], int32_t row, const Step& step, const Epilogue& then,
                        const Target& target) {
     const float scale = then.scale(step.first_row + row), bias = then.bias(step.first_row + row);
+    float* to = target.at + row * target.row_stride;
     Floats finished[VECTORS];
     for (int v = 0; v < VECTORS; v++) finished[v] = finish(sums[v], scale, bias, then.relu);
-    with_operand_type(target.type, [&](auto type) INLINED {
-        using Type = decltype(type);
-        auto* to = elements<Type>(target.at) + row * target.row_stride;
-        for (int v = 0; v < VECTORS; v++) {
-            Floats y = finished[v];
-            if constexpr (PLANES > 1) {
-                const Floats even = finished[v / 2], odd = finished[VECTORS / 2 + v / 2];
-                y = v % 2 ? interleave_higher(even, odd) : interleave_lower(even, odd);
-            }
-            const int n = target.places.n_lanes[v];
-            if (n == LANES) Type::store(to + target.places.at[v], y);
-            else Type::store_first(to + target.places.at[v], y, n);
+    for (int v = 0; v < VECTORS; v++) {
+        Floats y = finished[v];
+        if constexpr (PLANES > 1) {
+            const Floats even = finished[v / 2], odd = finished[VECTORS / 2 + v / 2];
+            y = v % 2 ? interleave_higher(even, odd) : interleave_lower(even, odd);
         }
-    });
+        const int n = target.places.n_lanes[v];
+        if (n == LANES)
+            store(to + target.places.at[v], y);
+        else
+            store_first(to + target.places.at[v], y, n);
+    }
 }
 
 template <int VECTORS, int PLANES, int ROWS>

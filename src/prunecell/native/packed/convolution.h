@@ -48,6 +48,7 @@ static int64_t floats_of_sums(const Blocked& m, const Panels& panels) {
 static void convolve_tiles(const Blocked& m, Tiles& tiles, const Epilogue& then, void* y, float* sums, int32_t b0,
                            int32_t b1, int64_t t0, int64_t t1) {
     const Panels& panels = tiles.panels;
+    auto* floats = static_cast<float*>(y);  // if it is of such
     const int64_t parts_of_block = panels.parts_of_block();
     for (int32_t begin = b0, end; begin < b1; begin = end) {
         end = end_of_sharing(m, begin, b1, panels.form.tile_vectors());
@@ -55,22 +56,24 @@ static void convolve_tiles(const Blocked& m, Tiles& tiles, const Epilogue& then,
         const int64_t channel = int64_t{row} / m.group_rows * panels.g.group_channels();
         for (int64_t t = t0; t < t1; t++) {
             tiles.choose(t);
+            const bool is_direct = tiles.is_direct_of_floats();
             const int64_t row_floats = int64_t{tiles.n_vectors} * LANES;
             const BlockProduct product = tiles.product();
-            const Places places = tiles.is_direct ? tiles.places : Places::in_a_row(tiles.n_vectors, row_floats);
+            const Places places = is_direct ? tiles.places : Places::in_a_row(tiles.n_vectors, row_floats);
             for (int32_t b = 0; b < m.n_column_blocks; b++) {
                 const int64_t part = b * parts_of_block;
                 const float* panel = tiles.panel_of(channel, part, smaller(part + parts_of_block, panels.n_parts()));
                 for (int32_t i = begin; i < end; i++) {
                     const int32_t first = m.first_row(i);
                     float* at = sums + (first - row) * row_floats;
-                    const Target target = tiles.is_direct ? tiles.output(y, first) : Target{at, row_floats, places};
+                    const Target target = is_direct ? Target{floats + tiles.output(first), panels.g.out_volume(), places}
+                                                    : Target{at, row_floats, places};
                     const bool is_last = b == m.n_column_blocks - 1;
                     const Step step{reinterpret_cast<const char*>(panel), at, first, b == 0, is_last, tiles.plane()};
                     product(m.blocks[int64_t{i} * m.n_column_blocks + b], step, then, target);
                 }
             }
-            if (!tiles.is_direct) tiles.store_sums(sums, row, n_rows, y);
+            if (!is_direct) tiles.store_sums(sums, row, n_rows, y);
         }
     }
 }

@@ -173,28 +173,43 @@ struct Tiles {
         return panel.at;
     }
 
-    // Where a tile's outputs of the channels from `row` on go, if it is direct.
-    Target output(void* y, int64_t row) const {
-        const int64_t at = (first.sample * g.out_channels + row) * g.out_volume() + g.position(first.d, first.h, first.w);
-        return with_operand_type(strips.type, [&](auto type) {
-            return Target{elements<decltype(type)>(y) + at, g.out_volume(), places, strips.type};
+    // Whether the products can store every vector where it belongs.
+    bool is_direct_of_floats() const { return is_direct && strips.type == FLOAT32; }
+
+    // Where the first of a tile's outputs of a channel is.
+    int64_t output(int64_t row) const {
+        return (first.sample * g.out_channels + row) * g.out_volume() + g.position(first.d, first.h, first.w);
+    }
+
+    // Stores rows of sums [row][vector], from `row` on, where the products could not.
+    void store_sums(const float* sums, int32_t row, int32_t n_rows, void* y) const {
+        with_operand_type(strips.type, [&](auto of) {
+            if (is_direct) store_vectors<decltype(of)>(sums, row, n_rows, y);
+            else store_segments<decltype(of)>(sums, row, n_rows, y);
         });
     }
 
-    // Copies rows of sums [row][vector], from `row` on, where vectors go to several samples.
-    void store_sums(const float* sums, int32_t row, int32_t n_rows, void* y) const {
+    template <class Type>
+    void store_vectors(const float* sums, int32_t row, int32_t n_rows, void* y) const {
+        auto* to = elements<Type>(y) + output(row);
+        for (int32_t r = 0; r < n_rows; r++, to += g.out_volume())
+            for (int v = 0; v < n_vectors; v++, sums += LANES)
+                if (places.n_lanes[v] == LANES) Type::store(to + places.at[v], load<Floats>(sums));
+                else Type::store_first(to + places.at[v], load<Floats>(sums), places.n_lanes[v]);
+    }
+
+    // Where vectors go to several samples.
+    template <class Type>
+    void store_segments(const float* sums, int32_t row, int32_t n_rows, void* y) const {
         const int64_t volume = g.out_volume();
         const int64_t s = first.sample * volume + g.position(first.d, first.h, first.w);
         const int64_t n = smaller(n_vectors * LANES, n_samples * volume - s);
-        with_operand_type(strips.type, [&](auto of) {
-            using Type = decltype(of);
-            for (int64_t i = 0, n_here; i < n; i += n_here) {
-                const int64_t sample = (s + i) / volume, at = (s + i) % volume;
-                n_here = smaller(n - i, volume - at);
-                auto* to = elements<Type>(y) + (sample * g.out_channels + row) * volume + at;
-                for (int32_t r = 0; r < n_rows; r++)
-                    copy_from_floats<Type>(sums + r * n_vectors * LANES + i, n_here, to + r * volume);
-            }
-        });
+        for (int64_t i = 0, n_here; i < n; i += n_here) {
+            const int64_t sample = (s + i) / volume, at = (s + i) % volume;
+            n_here = smaller(n - i, volume - at);
+            auto* to = elements<Type>(y) + (sample * g.out_channels + row) * volume + at;
+            for (int32_t r = 0; r < n_rows; r++)
+                copy_from_floats<Type>(sums + r * n_vectors * LANES + i, n_here, to + r * volume);
+        }
     }
 };

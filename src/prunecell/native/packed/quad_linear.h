@@ -51,7 +51,7 @@ static void quad_tile(const BlockedQuads& m, const Epilogue& then, const float* 
                                 b == shape.n_column_blocks - 1};
             product(m.blocks[int64_t{i} * shape.n_column_blocks + b], step, then, target);
         }
-        transpose<Float32, Float32>(sums, n_vectors * LANES, n_rows, n, y + row, shape.n_rows);
+        transpose<Float32, Float32>(sums, n_vectors * LANES, n_rows, n, y + row, shape.n_rows, true);
     }
 }
 

@@ -49,7 +49,7 @@ INLINE void quad_rows_product(const uint16_t* row, const uint16_t* offset, const
             continue;
         }
         const float scale = then.scale(step.first_row + row[r]), bias = then.bias(step.first_row + row[r]);
-        float* to = static_cast<float*>(target.at) + row[r] * target.row_stride;
+        float* to = target.at + row[r] * target.row_stride;
         for (int v = 0; v < VECTORS; v++)
             store(to + target.places.at[v],
                   dequantised(sums[r][v], load<Floats>(step.steps + v * LANES), scale, bias, then.relu));

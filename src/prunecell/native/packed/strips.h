@@ -113,21 +113,22 @@ struct Strips {
 
     // The strips [begin, end) of some channels, whose panels are so many floats apart.
     void copy(int64_t channel, int64_t n_channels, int64_t begin, int64_t end, float* to, int64_t floats) const {
-        const int64_t stride = g.stride[WIDTH];
         with_operand_type(type, [&](auto of) INLINED {
             using Type = decltype(of);
-            for (; n_channels > 0; n_channels--, channel++, to += floats) {
-                const auto* from = elements<Type>(x) + channel * g.in_volume();
-                if (!is_inside(channel))
-                    copy_by<Type>(from, begin, end, to, [=](auto* at, Ints mask) { return every_where<Type>(mask, stride, at); });
-                else if (stride == 1)
-                    copy_by<Type>(from, begin, end, to, [](auto* at, Ints mask) { return same_bits<Ints>(Type::load(at)) & mask; });
-                else if (stride == 2)
-                    copy_by<Type>(from, begin, end, to, [](auto* at, Ints mask) { return same_bits<Ints>(every<Type>(2, at)) & mask; });
-                else
-                    copy_by<Type>(from, begin, end, to,
-                                  [=](auto* at, Ints mask) { return same_bits<Ints>(every<Type>(stride, at)) & mask; });
-            }
+            using Stored = typename Type::Stored;
+            const int64_t stride = g.stride[WIDTH];
+            auto careful = [=](const Stored* at, Ints mask) INLINED { return every_where<Type>(mask, stride, at); };
+            auto neighbours = [](const Stored* at, Ints mask) INLINED { return same_bits<Ints>(Type::load(at)) & mask; };
+            auto seconds = [](const Stored* at, Ints mask) INLINED { return same_bits<Ints>(every<Type>(2, at)) & mask; };
+            auto others = [=](const Stored* at, Ints mask) INLINED {
+                return same_bits<Ints>(every<Type>(stride, at)) & mask;
+            };
+            const Stored* from = elements<Type>(x) + channel * g.in_volume();
+            for (; n_channels > 0; n_channels--, channel++, from += g.in_volume(), to += floats)
+                if (!is_inside(channel)) copy_by<Type>(from, begin, end, to, careful);
+                else if (stride == 1) copy_by<Type>(from, begin, end, to, neighbours);
+                else if (stride == 2) copy_by<Type>(from, begin, end, to, seconds);
+                else copy_by<Type>(from, begin, end, to, others);
         });
     }
 
@@ -151,13 +152,13 @@ struct Strips {
     void copy_in_turn(int64_t channel, int64_t n_channels, float* to, int64_t floats) const {
         with_operand_type(type, [&](auto of) INLINED {
             using Type = decltype(of);
-            for (; n_channels > 0; n_channels--, channel++, to += floats) {
-                const auto* from = elements<Type>(x) + channel * g.in_volume();
-                if (is_inside(channel))
-                    copy_in_turn_by<Type>(from, to, [](auto* at, Ints mask) { return same_bits<Ints>(Type::load(at)) & mask; });
-                else
-                    copy_in_turn_by<Type>(from, to, [](auto* at, Ints mask) { return every_where<Type>(mask, 1, at); });
-            }
+            using Stored = typename Type::Stored;
+            auto careful = [](const Stored* at, Ints mask) INLINED { return every_where<Type>(mask, 1, at); };
+            auto neighbours = [](const Stored* at, Ints mask) INLINED { return same_bits<Ints>(Type::load(at)) & mask; };
+            const Stored* from = elements<Type>(x) + channel * g.in_volume();
+            for (; n_channels > 0; n_channels--, channel++, from += g.in_volume(), to += floats)
+                if (is_inside(channel)) copy_in_turn_by<Type>(from, to, neighbours);
+                else copy_in_turn_by<Type>(from, to, careful);
         });
     }
 
