@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prunecell import native
-from prunecell.sparse.choose import DENSITIES, DTYPES, Measured, own_table, write_table
+from prunecell.sparse.break_even import DENSITIES, DTYPES, Measured, own_table, write_table
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.values import VALUES
 

@@ -13,22 +13,18 @@ from torch import nn
 from prunecell import native
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, UnknownNameError
 from prunecell.sparse import compact_, tune
-from prunecell.sparse.checked import checked
-from prunecell.sparse.choose import (
+from prunecell.sparse.break_even import (
     DENSITIES,
     DTYPES,
-    PLACE_BYTES,
     SHIPPED,
-    Form,
     Measured,
-    Weight,
-    Wish,
     break_even_table,
-    choose,
     own_table,
     read_table,
     write_table,
 )
+from prunecell.sparse.checked import checked
+from prunecell.sparse.choose import PLACE_BYTES, Form, Weight, Wish, choose
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseLinear
 from prunecell.sparse.packed import forms_of
