@@ -74,7 +74,8 @@ class Form:
 class Weight:
     """What is known of the weight of a layer: its kind, its size and dtype, and what is kept.
 
-    The kind is `ATTENTION` or as `Measured` has it. Where its layer can quantise its inputs and is to do so, `n_quads` counts the quads with a kept element.
+    The kind is `ATTENTION` or as `Measured` has it. Where its layer can quantise its inputs and is to do so, `n_quads`
+    counts the quads with a kept element.
     """
 
     kind: str
