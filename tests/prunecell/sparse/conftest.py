@@ -43,7 +43,7 @@ def everything_wins(monkeypatch, tmp_path):
     forms = {
         f"{form} {values}": [0.5 + 0.1 * i] * len(DENSITIES) for i, form in enumerate(FORMATS) for values in VALUES
     }
-    cases = product(("linear", "pointwise", "convolution"), DTYPES)
+    cases = product(("linear", "pointwise", "strided pointwise", "convolution"), DTYPES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_table(
         own_table(),
