@@ -1,51 +1,59 @@
-"""How fast sparse layers and models are on the CPU, beside the dense ones of torch, ONNX Runtime and OpenVINO.
+"""How fast sparse layers are on the CPU, beside the dense ones of torch, ONNX Runtime and OpenVINO.
 
-    python benchmarks/runtime_speed.py [WORD ...]
+    python benchmarks/runtime_speed.py [--picture FILE] [WORD ...]
 
-Tables of layers, of layers of bfloat16, of a sweep over sparsities, of int8 arithmetic, of whole models, and of
-threads; with words, only the rows whose name has one of them ("bfloat16", "sweep", "int8" or "threads" stands before
-the names in these tables). Everything takes turns in one process, on one thread and one core but for the table of
-threads; times are medians of calls after others of the same task, when caches are hot. "cold": a layer inside a model
-of so many, one after the other, that its weights are in no cache when its turn comes. A ratio is the time of the
-fastest dense float32 over the sparse one's, copies included. "asked" is what the project wants to reach. OpenVINO
-runs where it is installed.
+Tables of layers, of layers of bfloat16, of a sweep over sparsities, of int8 arithmetic, and of threads; with words,
+only the rows whose name has one of them ("bfloat16", "sweep", "int8" or "threads" stands before the names in these
+tables). Everything takes turns in one process, on one thread and one core but for the table of threads; times are
+medians of calls after others of the same task, when caches are hot. "cold": a layer inside a model of so many, one
+after the other, that its weights are in no cache when its turn comes. A ratio is the time of the fastest dense float32
+over the sparse one's, copies included. "asked" is what the project wants to reach. OpenVINO runs where it is installed.
 
 "limit" is what the machine allows: for many samples the entries of the matrix at the rate of a small matrix whose
 inputs stay in the first-level cache; for one sample the same for a small vector; cold, at least the bytes of the packed
-matrix at the bandwidth of memory. All three are measured at the beginning.
+matrix at the bandwidth of memory. All three are measured at the beginning. The picture shows the table of layers.
+
+AVX2 code against dense layers limited to AVX2, on a CPU that has more:
+
+    PRUNECELL_KERNELS=v3 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 python benchmarks/runtime_speed.py
 """
 
+import argparse
 import copy
-import io
 import math
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from measure import interleaved, one_core
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import quantize_dynamic
+from rivals import (
+    HOT,
+    IS_LIMITED,
+    SPARSITIES,
+    Task,
+    best_dense,
+    calling,
+    copies,
+    in_a_row,
+    in_onnxruntime,
+    in_onnxruntime_int8,
+    in_openvino,
+    sparse_of,
+    thinned,
+)
+from speed_picture import Bar, draw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prunecell.errors import NothingSparseWarning
-from prunecell.graph import fold_batchnorm_
 from prunecell.sparse.compress import compress
 from prunecell.sparse.convert import compact_
 from prunecell.sparse.joints import SparseSequential
-from prunecell.sparse.layers import SparseConvolution, SparseLinear
-
-SPARSITIES = (0.9, 0.95)
-HOT: Any = {"warm": 4, "patience": 4.0}  # caches are, when a call is timed; and nobody waits long for slow rivals
-Task = Callable[[], object]
+from prunecell.sparse.layers import SparseLinear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,79 +115,6 @@ THREADS = (
 )
 
 
-# ---- rivals ----------------------------------------------------------------------------------------------------------
-
-
-def thinned(model: nn.Module, sparsity: float) -> nn.Module:
-    """The model with the smallest weights of every matrix set to zero, in place."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1 and sparsity:
-                flat = weight.abs().flatten()
-                weight[weight.abs() <= flat.kthvalue(round(sparsity * len(flat))).values] = 0
-    return model.eval()
-
-
-def onnx_of(layers: list[nn.Module]) -> bytes:
-    """Dense layers, one after the other, as an ONNX model."""
-    nodes, parameters = [], []
-    for i, layer in enumerate(layers):
-        names = [f"x{i}", f"weight{i}", f"bias{i}"]
-        if isinstance(layer, nn.Conv2d):
-            pads = [*layer.padding, *layer.padding]
-            how: Any = {"pads": pads, "strides": [*layer.stride], "group": layer.groups}
-            nodes.append(helper.make_node("Conv", names, [f"x{i + 1}"], **how))
-        else:
-            nodes.append(helper.make_node("Gemm", names, [f"x{i + 1}"], transB=1))
-        parameters += [numpy_helper.from_array(p.detach().numpy(), f"{n}{i}") for n, p in layer.named_parameters()]
-    rank = layers[0].get_parameter("weight").ndim
-    shapes = ([f"{end}{axis}" for axis in range(rank)] for end in "xy")
-    ends: Any = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
-        for name, shape in zip(("x0", f"x{len(layers)}"), shapes, strict=True)
-    ]
-    x, y = ends
-    graph = helper.make_graph(nodes, "layers", x, y, parameters)
-    opset = [helper.make_opsetid("", 18)]
-    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
-
-
-def in_onnxruntime(layers: list[nn.Module], x: Tensor) -> Task:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
-    session = onnxruntime.InferenceSession(onnx_of(layers), options, providers=["CPUExecutionProvider"])
-    feed = {"x0": x.numpy()}
-    return lambda: session.run(None, feed)
-
-
-def in_openvino(layers: list[nn.Module], x: Tensor) -> Task | None:
-    try:
-        import openvino  # noqa: PLC0415 - not everybody has it
-    except ImportError:
-        return None
-    options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    model = openvino.Core().read_model(onnx_of(layers))
-    model.reshape(list(x.shape))
-    request = openvino.compile_model(model, "CPU", options).create_infer_request()
-    array = x.numpy()
-    return lambda: request.infer([array], share_inputs=True)
-
-
-def sparse_of(layer: nn.Module) -> nn.Module:
-    matrix = compress(layer.get_parameter("weight"))
-    if isinstance(layer, nn.Conv2d):
-        return SparseConvolution(matrix, layer.bias, layer)
-    return SparseLinear(matrix, layer.get_parameter("bias"), dtype=layer.get_parameter("weight").dtype)
-
-
-def in_a_row(layers: list[nn.Module], kind: type[nn.Sequential] = nn.Sequential) -> nn.Module:
-    return layers[0] if len(layers) == 1 else kind(*layers)
-
-
-def calling(model: nn.Module, x: Tensor) -> Task:
-    return partial(model, x)
-
-
 def tasks_of(row: Row) -> dict[str, Task]:
     """Every way to compute a row."""
     x = torch.randn(row.x)
@@ -188,9 +123,10 @@ def tasks_of(row: Row) -> dict[str, Task]:
     tasks = {
         "torch": calling(dense, x),
         "bf16": calling(copy.deepcopy(dense).bfloat16(), x.bfloat16()),
-        "onnxruntime": in_onnxruntime(layers, x),
     }
-    if (task := in_openvino(layers, x)) is not None:
+    if not IS_LIMITED:
+        tasks["onnxruntime"] = in_onnxruntime(layers, x)
+    if not IS_LIMITED and (task := in_openvino(layers, x)) is not None:
         tasks["openvino"] = task
     for sparsity in SPARSITIES:
         sparse = [sparse_of(thinned(copy.deepcopy(layer), sparsity)) for layer in layers]
@@ -203,10 +139,6 @@ def measured(row: Row) -> dict[str, float]:
     with torch.inference_mode():
         times = interleaved(tasks_of(row), row.rounds, **HOT)
     return {name: time / row.n_layers for name, time in times.items()}
-
-
-def best_dense(times: Mapping[str, float]) -> float:
-    return min(times[name] for name in ("torch", "onnxruntime", "openvino") if name in times)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,8 +181,9 @@ class Limits:
         return max(n_entries * self.of_one, (n_entries * 5 / self.memory) if row.n_layers > 1 else 0.0)
 
 
-def layer_table(rows: Mapping[str, Row]) -> None:
-    limits = Limits.of_this_machine()
+def layer_table(rows: Mapping[str, Row]) -> list[Bar]:
+    """Print it, and return what a picture of it shows."""
+    bars, limits = [], Limits.of_this_machine()
     print(
         f"an entry times 64 samples {limits.of_many * 1e9:.2f} ns, times one {limits.of_one * 1e9:.2f} ns, "
         f"memory {limits.memory / 1e9:.1f} GB/s"
@@ -266,8 +199,11 @@ def layer_table(rows: Mapping[str, Row]) -> None:
         ratios = " / ".join(f"{best_dense(times) / time:.1f}" for time in sparse)
         asked = " / ".join(f"{ratio:g}" for ratio in row.asked) if any(row.asked) else ""
         over_half = " / ".join(f"{times['bf16'] / time:.1f}" for time in sparse)
-        limit = " / ".join(f"{limits.seconds(row, sparsity) * 1e6:.0f}" for sparsity in SPARSITIES)
+        least = [limits.seconds(row, sparsity) for sparsity in SPARSITIES]
+        limit = " / ".join(f"{time * 1e6:.0f}" for time in least)
         print(f"{name:28}{cells}   {limit:13}{ratios:13}{asked:13}{over_half:17}{row.deepsparse or ''}", flush=True)
+        bars.append(Bar(name, *([best_dense(times) / time for time in of] for of in (sparse, least))))
+    return bars
 
 
 def half_table(rows: Mapping[str, Row]) -> None:
@@ -287,10 +223,6 @@ def half_table(rows: Mapping[str, Row]) -> None:
         cells = "".join(f"{time / row.n_layers * 1e6:12.0f}" for time in times.values())
         ratios = " / ".join(f"{times['bf16'] / times[f'{sparsity}']:.1f}" for sparsity in SPARSITIES)
         print(f"{name:28}{cells}   {ratios:13}{row.asked[0] or ''}", flush=True)
-
-
-def copies(layer: nn.Module, n: int) -> list[nn.Module]:
-    return [layer, *(copy.deepcopy(layer) for _ in range(n - 1))]
 
 
 def sweep_table(rows: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]) -> None:
@@ -317,19 +249,6 @@ def in_blocks(layer: nn.Linear, sparsity: float) -> nn.Linear:
         kept = sums > sums.flatten().kthvalue(round(sparsity * sums.numel())).values
         layer.weight *= kept.repeat_interleave(4, 1)
     return layer
-
-
-def in_onnxruntime_int8(layer: nn.Module, x: Tensor) -> Task:
-    """A dense layer whose inputs ONNX Runtime quantises, all samples together, by a scale of each row of weights."""
-    with tempfile.TemporaryDirectory() as folder:
-        dense, small = Path(folder) / "dense.onnx", Path(folder) / "int8.onnx"
-        dense.write_bytes(onnx_of([layer]))
-        quantize_dynamic(dense, small, per_channel=True)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
-        session = onnxruntime.InferenceSession(small, options, providers=["CPUExecutionProvider"])
-    feed = {"x0": x.numpy()}
-    return lambda: session.run(None, feed)
 
 
 def difference(layer: nn.Linear, y: Tensor, x: Tensor) -> str:
@@ -396,122 +315,34 @@ def thread_table(rows: Mapping[str, Row]) -> None:
     torch.set_num_threads(1)
 
 
-# ---- whole models ----------------------------------------------------------------------------------------------------
-
-
-def lenet() -> nn.Module:
-    """LeNet-5 as in Caffe: 431,000 weights."""
-    return nn.Sequential(
-        nn.Conv2d(1, 20, 5),
-        nn.MaxPool2d(2),
-        nn.Conv2d(20, 50, 5),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(800, 500),
-        nn.ReLU(),
-        nn.Linear(500, 10),
-    )
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, channels: int, out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
-        self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
-        self.shortcut = (
-            nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
-            if stride > 1 or channels != out
-            else nn.Identity()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) -> the same with `out` channels, each side over the stride."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.shortcut(x))
-
-
-def resnet18() -> nn.Module:
-    """ResNet-18 for inputs of 32 x 32: 11 million weights."""
-    widths = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2)]
-    return nn.Sequential(
-        *(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()),
-        *(Block(*width) for width in [*widths, (512, 512, 1)]),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)),
-    )
-
-
-def minilm() -> nn.Module:
-    """The encoder of all-MiniLM-L6: 6 layers, 384 features, 12 heads, 10.6 million weights."""
-    layer = nn.TransformerEncoderLayer(384, 12, 1536, activation="gelu", batch_first=True)
-    return nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
-
-
-MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "LeNet-5, batch 1": (lenet, (1, 1, 28, 28)),
-    "LeNet-5, batch 64": (lenet, (64, 1, 28, 28)),
-    "ResNet-18 32x32, batch 1": (resnet18, (1, 3, 32, 32)),
-    "ResNet-18 32x32, batch 16": (resnet18, (16, 3, 32, 32)),
-    "MiniLM encoder, 1 x 128 tokens": (minilm, (1, 128, 384)),
-    "MiniLM encoder, 8 x 128 tokens": (minilm, (8, 128, 384)),
-}
-
-
-def exported(model: nn.Module, x: Tensor) -> Task:
-    """A dense model in ONNX Runtime."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(model, (x,), file, dynamo=False, input_names=["x"])  # type: ignore[arg-type] # it takes files
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
-    feed = {"x": x.numpy()}
-    return lambda: session.run(None, feed)
-
-
-def model_table(models: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]) -> None:
-    """BatchNorm is folded into the convolutions before, for all."""
-    print(
-        f"\n{'milliseconds':34}{'torch':>12}{'onnxruntime':>12}{'bf16':>12}{'0 %':>12}{'90 %':>12}{'95 %':>12}   ratio"
-    )
-    for name, (make, shape) in models.items():
-        dense, x = make().eval(), torch.randn(shape)
-        if any(isinstance(module, nn.BatchNorm2d) for module in dense.modules()):
-            fold_batchnorm_(dense, example=x)
-        half, half_x = copy.deepcopy(dense).bfloat16(), x.bfloat16()
-        tasks: dict[str, Task] = {"torch": calling(dense, x), "onnxruntime": exported(dense, x)}
-        tasks["bf16"] = calling(half, half_x)
-        for sparsity in (0.0, *SPARSITIES):
-            small = compact_(thinned(copy.deepcopy(dense), sparsity))
-            tasks[f"{sparsity}"] = calling(small, x)
-        with torch.inference_mode():
-            times = interleaved(tasks, 15, **HOT)
-        cells = "".join(f"{time * 1e3:12.2f}" for time in times.values())
-        ratios = " / ".join(f"{best_dense(times) / times[f'{sparsity}']:.2f}" for sparsity in (0.0, *SPARSITIES))
-        print(f"{name:34}{cells}   {ratios}", flush=True)
-
-
-def main(words: list[str]) -> None:
+def main() -> None:
     """Print the tables."""
+    options = argparse.ArgumentParser()
+    options.add_argument("words", nargs="*", metavar="WORD")
+    options.add_argument("--picture", type=Path, metavar="FILE")
+    given = options.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     np.seterr(all="raise")
     warnings.simplefilter("ignore", NothingSparseWarning)  # the tables mark what stays dense
 
-    def show(table: Callable[[Any], None], rows: Mapping[str, Any], title: str = "") -> None:
-        if chosen := {name: row for name, row in rows.items() if not words or any(w in title + name for w in words)}:
-            table(chosen)
+    def chosen(rows: Mapping[str, Any], title: str = "") -> dict[str, Any]:
+        words = given.words
+        return {name: row for name, row in rows.items() if not words or any(word in title + name for word in words)}
+
+    def show(table: Callable[[Any], object], rows: Mapping[str, Any]) -> Any:  # noqa: ANN401 - what the table returns
+        return table(rows) if rows else None
 
     with one_core():
-        show(layer_table, LAYERS)
-        show(half_table, HALVES, "bfloat16 ")
-        show(sweep_table, SWEEP, "sweep ")
-        show(int8_table, INT8, "int8 ")
-        show(model_table, MODELS)
-    show(thread_table, {name: LAYERS[name] for name in THREADS}, "threads ")
+        bars = show(layer_table, chosen(LAYERS))
+        if given.picture and bars:
+            draw(bars, given.picture)
+        show(half_table, chosen(HALVES, "bfloat16 "))
+        show(sweep_table, chosen(SWEEP, "sweep "))
+        if not IS_LIMITED:
+            show(int8_table, chosen(INT8, "int8 "))
+    show(thread_table, chosen({name: LAYERS[name] for name in THREADS}, "threads "))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -9,7 +9,7 @@ linear_op, convolution_op, dense_weight   torch's operators, and weights as tens
 ready, convolved                the short way of a layer to the kernels
 route, chain                    that of several, with what stands between them
 layers, recurrent, attention    the sparse layers
-choose, tune                    which form each layer takes, by measured times
+choose, break_even, tune        which form each layer takes, by measured times
 plain, converters               which dense layer becomes which sparse one, and which does more than its kind
 places, matching, sources       the tensors of a model, and those of a file for them
 survey, loading                 what each weight becomes, decided first; what no sparse layer takes, by load_state_dict

@@ -1,32 +1,25 @@
-"""Which form a layer takes: dense, or which compressed format. Decided by times that were measured.
+"""Which form a layer takes: dense, or which compressed format. Decided by times that were measured (break_even.py).
 
-A table holds, for some layers of each kind and dtype and for each compressed form, the time of the sparse layer over
-that of the dense one of this dtype, at several densities and with one sample or many. Two are shipped, one measured
-with AVX-512 and one with AVX2 (`break_even_v4.json`, `break_even_v3.json`), which serves smaller CPUs too;
-`tune_runtime` measures another on the machine at hand. A layer is judged between the measured ones next to it in size.
+A layer is judged between the measured ones next to it in size.
 """
 
-import json
-import os
-import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from prunecell import native
-from prunecell.disk.atomic import replacing
 from prunecell.errors import OptionError, UnknownNameError, nearest, quoted
+from prunecell.sparse.break_even import DENSITIES, DTYPES, Measured, Table
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.formats.format import Format
-from prunecell.sparse.inputs import COMPUTED
-from prunecell.sparse.values import VALUES, ValueType, check_values_wish, values_for
+from prunecell.sparse.values import ValueType, check_values_wish, values_for
 
-DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
-LARGEST_RATIO = 0.9
+GAIN = 0.9
 """Times of the dense layer that a sparse one may take; what gains less, which may be noise, stays dense."""
+
+NO_LOSS = 1.0
+"""The same where one sample and many are judged, for the one of them that gains less."""
 
 LARGEST = (1 << 31) - 1  # entries that the kernels count
 COPY_BYTES = 6.25
@@ -42,35 +35,17 @@ takes on a CPU without VNNI; with VNNI it takes no longer."""
 
 PREFERENCES = ("speed", "memory")
 ACTIVATIONS = ("fp32", "int8")
-_LAYERS = {"linear": "linear layers", "pointwise": "convolutions of kernel size 1", "convolution": "convolutions"}
-"""Kind -> what a reason calls such layers; the matrices of an LSTM or attention count as linear layers."""
+ATTENTION = "attention"
+"""The kind of the matrices of attention: linear layers that are hardly ever given one sample alone."""
 
-DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in COMPUTED}
-"""How `Measured` names the dtype of a layer -> the dtype."""
-
-SHIPPED = {level: Path(__file__).with_name(f"break_even_v{level}.json") for level in (3, 4)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One layer that was measured.
-
-    Attributes:
-        kind: "linear", "pointwise" (a convolution of kernel size 1) or "convolution".
-        dtype: of the layer: "float32", "float16" or "bfloat16".
-        n_samples: that it was given at once.
-        n_weights: of its dense weight.
-        ratios: "format values" -> its time over that of the dense layer, at each of `DENSITIES`.
-    """
-
-    kind: str
-    dtype: str
-    n_samples: int
-    n_weights: int
-    ratios: Mapping[str, list[float]]
-
-
-Table = tuple[Measured, ...]
+_LAYERS = {
+    "linear": "linear layers",
+    ATTENTION: "linear layers",
+    "pointwise": "convolutions of kernel size 1",
+    "strided pointwise": "convolutions of kernel size 1 with a stride",
+    "convolution": "convolutions",
+}
+"""Kind -> what a reason calls such layers; the matrices of an LSTM count as linear layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +72,10 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """What is known of the weight of a layer: its kind, as `Measured` has it, its size and dtype, and what is kept.
+    """What is known of the weight of a layer: its kind, its size and dtype, and what is kept.
 
-    Where its layer can quantise its inputs and is to do so, `n_quads` counts the quads with a kept element.
+    The kind is `ATTENTION` or as `Measured` has it. Where its layer can quantise its inputs and is to do so, `n_quads`
+    counts the quads with a kept element.
     """
 
     kind: str
@@ -194,8 +170,7 @@ class Wish:
         least = min(measured.n_weights for measured in alike)
         if self.prefer == "speed" and weight.n_weights < least:
             return f"{_LAYERS[weight.kind]} of less than {least:,} weights gain no time"
-        counts = sorted({measured.n_samples for measured in alike})
-        judged = [f"{n:,}" for n in (counts if self.prefer == "speed" else counts[-1:])]
+        judged = [f"{n:,}" for n in _judged(alike, weight, self.prefer)]
         what = "faster" if self.prefer == "speed" else "as small and fast"
         samples = f"{' or '.join(judged)} sample{'s' * (judged != ['1'])} at once"
         return f"with {samples} dense is {what} at {100 * (1 - weight.density):.0f} % zeros"
@@ -206,8 +181,9 @@ def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | 
 
     Args:
         weight: what is known of it.
-        prefer: "speed": the fastest, if it is faster than dense with one sample and with many, as nobody knows
-            beforehand how many there will be. What is smaller than the smallest layer that was measured stays dense.
+        prefer: "speed": the fastest, if it is faster than dense with one sample or with many and slower with neither,
+            as nobody knows beforehand how many there will be. What is smaller than the smallest layer that was
+            measured stays dense.
             "memory": the smallest, if it is smaller than dense and not slower with many samples.
         values: "exact", "fp32", "fp16", "bf16" or "int8".
         table: the measured times.
@@ -222,16 +198,19 @@ def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | 
     ['columns16', 'gaps8']
     """
     check_wish(prefer, values)
-    sizes = [measured.n_weights for measured in _alike(table, weight)]
-    if not sizes or (prefer == "speed" and weight.n_weights < min(sizes)) or weight.n_kept > LARGEST:
+    alike = _alike(table, weight)
+    if not alike or weight.n_kept > LARGEST:
+        return None
+    if prefer == "speed" and weight.n_weights < min(measured.n_weights for measured in alike):
         return None
     stored_as = values_for(values, weight.dtype)
     rank: dict[Form, float] = {}
     for format in FORMATS.values():  # noqa: A001 - what it is
         candidate = Form(format=format, values=stored_as)
-        ratios = _ratios(table, weight, candidate)
-        ratio = max(ratios.values()) if prefer == "speed" else ratios[max(ratios)]
-        if ratio <= LARGEST_RATIO and (format.max_columns is None or weight.n_columns <= format.max_columns):
+        ratios = _ratios(alike, weight, candidate)
+        judged = [ratios[n] for n in _judged(alike, weight, prefer)]
+        ratio, gains = max(judged), max(judged) <= NO_LOSS and min(judged) <= GAIN
+        if gains and (format.max_columns is None or weight.n_columns <= format.max_columns):
             rank[candidate] = ratio if prefer == "speed" else candidate.n_bytes(weight.density)
     best = min(rank, key=lambda form: rank[form], default=None)
     if best is None or (prefer == "memory" and best.n_bytes(weight.density) >= weight.dtype.itemsize):
@@ -241,12 +220,18 @@ def choose(weight: Weight, *, prefer: str, values: str, table: Table) -> Form | 
 
 def _alike(table: Table, weight: Weight) -> list[Measured]:
     """The measured layers of its kind and dtype."""
-    return [m for m in table if m.kind == weight.kind and DTYPES[m.dtype] == weight.dtype]
+    kind = "linear" if weight.kind == ATTENTION else weight.kind
+    return [m for m in table if m.kind == kind and DTYPES[m.dtype] == weight.dtype]
 
 
-def _ratios(table: Table, weight: Weight, form: Form) -> dict[int, float]:
+def _judged(alike: list[Measured], weight: Weight, prefer: str) -> list[int]:
+    """The numbers of samples whose times count, ascending."""
+    counts = sorted({measured.n_samples for measured in alike})
+    return counts[-1:] if prefer == "memory" or weight.kind == ATTENTION else counts
+
+
+def _ratios(alike: list[Measured], weight: Weight, form: Form) -> dict[int, float]:
     """Number of samples -> the time over dense, between the sizes that were measured."""
-    alike = _alike(table, weight)
     ratios = {}
     for n_samples in {measured.n_samples for measured in alike}:
         rows = sorted((m for m in alike if m.n_samples == n_samples), key=lambda m: m.n_weights)
@@ -258,60 +243,3 @@ def _ratios(table: Table, weight: Weight, form: Form) -> dict[int, float]:
 
 def _times(measured: Measured, form: Form) -> list[float]:
     return measured.ratios[form.name]
-
-
-# ---- the table -------------------------------------------------------------------------------------------------------
-
-
-def break_even_table() -> Table:
-    """The times measured on this machine if there are any, else the shipped ones.
-
-    Raises:
-        OptionError: the file of this machine is no such table.
-    """
-    path = own_table()
-    return read_table(path if path.exists() else SHIPPED[max(native.cpu_level(), min(SHIPPED))])
-
-
-def own_table() -> Path:
-    """Where this machine's table is kept: one for each CPU and kernel level."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cpu = f"{platform.machine()} v{native.cpu_level()} {platform.node()}"
-    return cache / "prunecell" / f"break_even {cpu}.json".replace(" ", "-")
-
-
-def read_table(path: Path) -> Table:
-    """Read a table that `write_table` wrote.
-
-    Raises:
-        OptionError: the file is no such table, or one of another version.
-    """
-    try:
-        table = tuple(Measured(**row) for row in json.loads(path.read_text()))
-        sound = all(
-            {*row.ratios} == {f"{name} {values}" for name in FORMATS for values in VALUES}
-            and all(len(ratios) == len(DENSITIES) for ratios in row.ratios.values())
-            and row.dtype in DTYPES
-            and all(isinstance(time, int | float) and time >= 0 for ratios in row.ratios.values() for time in ratios)
-            and isinstance(row.n_weights, int)
-            and row.n_weights > 0
-            and isinstance(row.n_samples, int)
-            for row in table
-        )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise OptionError(f"{path} cannot be read as a table of times: {error}; remove it or tune again") from error
-    if not sound:
-        raise OptionError(f"{path} is damaged or of another version; remove it or tune again")
-    return table
-
-
-def write_table(path: Path, table: Table) -> None:
-    """Write a table, one line for each form of a layer; the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for measured in table:
-        of = json.dumps({name: value for name, value in asdict(measured).items() if name != "ratios"})
-        ratios = ",\n    ".join(f"{json.dumps(form)}: {json.dumps(times)}" for form, times in measured.ratios.items())
-        rows.append(f'  {of[:-1]}, "ratios": {{\n    {ratios}\n  }}}}')
-    with replacing(path) as file:
-        file.write(("[\n" + ",\n".join(rows) + "\n]\n").encode())

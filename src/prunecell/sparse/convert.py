@@ -22,7 +22,8 @@ from prunecell.archive import Archive
 from prunecell.checks import check_path
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, typed
 from prunecell.sparse.aside import Before
-from prunecell.sparse.choose import COPY_BYTES, PLACE_BYTES, Wish, break_even_table
+from prunecell.sparse.break_even import break_even_table
+from prunecell.sparse.choose import COPY_BYTES, PLACE_BYTES, Wish
 from prunecell.sparse.conversion import Conversion
 from prunecell.sparse.facts import CompactReport, keep_report_, without_reports
 from prunecell.sparse.joints import join_

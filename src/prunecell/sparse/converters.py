@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from prunecell.sparse.attention import SparseMultiheadAttention
+from prunecell.sparse.choose import ATTENTION
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
 from prunecell.sparse.matrix import Compressed, rows_between
 from prunecell.sparse.plain import why_not_plain
@@ -50,7 +51,8 @@ def _linear(run: Run, dense: nn.Linear) -> nn.Module:
 
 
 def _convolution(run: Run, dense: nn.Conv2d) -> nn.Module:
-    matrix = run.matrix("pointwise" if math.prod(dense.kernel_size) == 1 else "convolution", dense.weight)
+    strided = "strided " * (math.prod(dense.stride) > 1)
+    matrix = run.matrix(f"{strided}pointwise" if math.prod(dense.kernel_size) == 1 else "convolution", dense.weight)
     if matrix is None:
         return dense
     return SparseConvolution(matrix, run.bias(dense.bias), dense)
@@ -74,8 +76,8 @@ def _attention(run: Run, dense: nn.MultiheadAttention) -> nn.Module:
         places = [(dense.in_proj_weight, (i * size, (i + 1) * size)) for i in range(3)]
     else:
         places = [(w, (0, size)) for w in (dense.q_proj_weight, dense.k_proj_weight, dense.v_proj_weight)]
-    matrices = [(m := run.matrix("linear", weight)) and rows_between(m, *rows) for weight, rows in places]
-    output = run.matrix("linear", dense.out_proj.weight)
+    matrices = [(m := run.matrix(ATTENTION, weight)) and rows_between(m, *rows) for weight, rows in places]
+    output = run.matrix(ATTENTION, dense.out_proj.weight)
     if not any((*matrices, output)):
         return dense
     biases: list[Tensor | None] = [None] * 3

@@ -98,10 +98,10 @@ def _on_cpu(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
 
 
 def _check(x: Tensor, *rest: Any) -> None:  # noqa: ANN401 - see above
+    if x.dtype != torch.float32:
+        raise OptionError(f"x must be float32, not {x.dtype}")
     check_operands(x, rest[:N_TENSORS], rest[N_PARTS])
     check_features(x, rest[N_PARTS - 2])
-    if x.dtype != torch.float32:
-        raise OptionError(f"x must be float32 to be quantised, not {x.dtype}")
     if x.ndim != 2:  # noqa: PLR2004 - samples, features
         raise OptionError(f"x must have 2 dimensions, not the shape {tuple(x.shape)}")
     if rest[VALUES].dtype != torch.int8:

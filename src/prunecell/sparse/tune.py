@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from prunecell.checks import check_count
-from prunecell.sparse.choose import DENSITIES, DTYPES, LARGEST_RATIO, Measured, Table, own_table, write_table
+from prunecell.sparse.break_even import DENSITIES, DTYPES, Measured, Table, own_table, write_table
+from prunecell.sparse.choose import GAIN
 from prunecell.sparse.compress import compress
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseConvolution, SparseLinear
@@ -37,10 +38,11 @@ def _linear(size: int, n_samples: int) -> Case:
     return Case("linear", lambda: nn.Linear(size, size), (n_samples, size))
 
 
-def _convolution(channels: int, out: int, kernel: int, shape: tuple[int, ...]) -> Case:
-    kind = "pointwise" if kernel == 1 else "convolution"
+def _convolution(channels: int, out: int, kernel: int, shape: tuple[int, ...], stride: int = 1) -> Case:
+    kind = "strided " * (stride > 1) + "pointwise" if kernel == 1 else "convolution"
     padding = {1: 0, 3: 1, 5: 0}[kernel]  # as in ResNets and in LeNet
-    return Case(kind, lambda: nn.Conv2d(channels, out, kernel, padding=padding), (shape[0], channels, *shape[1:]))
+    make = lambda: nn.Conv2d(channels, out, kernel, stride, padding)  # noqa: E731 - as above
+    return Case(kind, make, (shape[0], channels, *shape[1:]))
 
 
 def _cases(n_samples: int) -> tuple[Case, ...]:
@@ -49,6 +51,8 @@ def _cases(n_samples: int) -> tuple[Case, ...]:
         *(_linear(size, n_samples) for size in (256, 512, 1024)),
         _convolution(64, 64, 1, (n_samples, 8, 8)),
         _convolution(64, 256, 1, (n_samples, 8, 8)),
+        _convolution(64, 128, 1, (n_samples, 16, 16), stride=2),
+        _convolution(128, 256, 1, (n_samples, 16, 16), stride=2),
         _convolution(1, 6, 5, (n_samples, 32, 32)),
         _convolution(1, 20, 5, (n_samples, 28, 28)),
         _convolution(6, 16, 5, (n_samples, 14, 14)),
@@ -112,7 +116,7 @@ def measure(cases: tuple[Case, ...], repeats: int, watch: Callable[[str], None] 
 
 def _found(measured: Measured) -> str:
     best = [min(times) for times in zip(*measured.ratios.values(), strict=True)]
-    wins = [density for density, ratio in zip(DENSITIES, best, strict=True) if ratio <= LARGEST_RATIO]
+    wins = [density for density, ratio in zip(DENSITIES, best, strict=True) if ratio <= GAIN]
     what = f"sparse is faster from {1 - max(wins):.0%} zeros on" if wins else "dense is faster"
     samples = f"{measured.n_samples} sample{'s' * (measured.n_samples > 1)}"
     return f"{measured.kind}, {measured.dtype}, {measured.n_weights:,} weights, {samples}: {what}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prunecell import native
-from prunecell.sparse.choose import DENSITIES, DTYPES, Measured, own_table, write_table
+from prunecell.sparse.break_even import DENSITIES, DTYPES, Measured, own_table, write_table
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.values import VALUES
 
@@ -62,7 +62,7 @@ def everything_wins(monkeypatch, tmp_path):
     forms = {
         f"{form} {values}": [0.5 + 0.1 * i] * len(DENSITIES) for i, form in enumerate(FORMATS) for values in VALUES
     }
-    cases = product(("linear", "pointwise", "convolution"), DTYPES)
+    cases = product(("linear", "pointwise", "strided pointwise", "convolution"), DTYPES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_table(
         own_table(),

@@ -12,23 +12,19 @@ from torch import nn
 
 from prunecell import native
 from prunecell.errors import NothingSparseWarning, OptionError, OptionTypeError, UnknownNameError
-from prunecell.sparse import compact_, tune
-from prunecell.sparse.checked import checked
-from prunecell.sparse.choose import (
+from prunecell.sparse import compact_, compact_report, tune
+from prunecell.sparse.break_even import (
     DENSITIES,
     DTYPES,
-    PLACE_BYTES,
     SHIPPED,
-    Form,
     Measured,
-    Weight,
-    Wish,
     break_even_table,
-    choose,
     own_table,
     read_table,
     write_table,
 )
+from prunecell.sparse.checked import checked
+from prunecell.sparse.choose import ATTENTION, PLACE_BYTES, Form, Weight, Wish, choose
 from prunecell.sparse.formats import FORMATS
 from prunecell.sparse.layers import SparseLinear
 from prunecell.sparse.packed import forms_of
@@ -181,12 +177,38 @@ def test_unknown_wishes_are_refused(options, message):
 @pytest.mark.parametrize("level", SHIPPED)
 def test_the_shipped_tables_have_every_kind_and_their_layers_win_when_they_are_sparse(level):
     table = read_table(SHIPPED[level])
-    assert {measured.kind for measured in table} == {"linear", "pointwise", "convolution"}
-    kinds = (("linear", 1024), ("pointwise", 256), ("convolution", 2304))
+    assert {measured.kind for measured in table} == {"linear", "pointwise", "strided pointwise", "convolution"}
+    kinds = (("linear", 1024), ("pointwise", 256), ("strided pointwise", 256), ("convolution", 2304))
     for (kind, columns), dtype in product(kinds, DTYPES.values()):
         weight = Weight(kind=kind, n_rows=1024, n_columns=columns, n_kept=1024 * columns // 20, dtype=dtype)
         for prefer in ("speed", "memory"):
             assert choose(weight, prefer=prefer, values="exact", table=table) is not None
+
+
+def test_a_gain_with_many_samples_outweighs_no_loss_with_one_and_in_attention_one_is_not_judged():
+    def found(alone, kind="linear"):
+        table = (row(1000, columns16=flat(alone)), row(1000, n_samples=32, columns16=flat(0.5)))
+        wish = Wish(prefer="speed", values="exact", table=table)
+        weight = Weight(kind=kind, n_rows=100, n_columns=10, n_kept=100)
+        return wish.form(weight), wish.why_dense(weight)
+
+    assert found(1.0)[0] is not None
+    assert found(1.01) == (None, "with 1 or 32 samples at once dense is faster at 90 % zeros")
+    assert found(1.01, ATTENTION)[0] is not None
+    assert found(1.01, ATTENTION)[1].startswith("with 32 samples at once")
+
+
+def test_the_matrices_of_attention_and_strided_convolutions_are_kinds_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = nn.ModuleList([nn.MultiheadAttention(8, 2), *(nn.Conv2d(8, 8, 1, stride) for stride in (1, 2))])
+    for weight in filter(lambda p: p.ndim > 1, model.parameters()):
+        nn.init.sparse_(weight.data.view(weight.shape[0], -1), sparsity=0.75)
+    table = (row(64, columns16=flat(9.0)), row(64, n_samples=32, columns16=flat(0.5)))
+    table += (row(64, kind="pointwise", columns16=flat(0.5)), row(64, kind="strided pointwise", columns16=flat(9.0)))
+    write_table(own_table(), table)
+    report = compact_report(compact_(model))
+    assert [layer.form is not None for layer in report.layers] == [True, True, True, False]
+    assert report.layers[-1].reason.startswith("with 1 sample at once")
 
 
 @pytest.mark.parametrize(("cpu", "level"), [(1, 3), (3, 3), (4, 4)])

@@ -236,7 +236,7 @@ def test_fp32_activations_are_the_default_and_change_nothing():
         (
             {"activations": "int8"},
             OptionError,
-            "activations='int8' needs values='int8', not 'fp32': both factors are int",
+            "activations='int8' needs values='int8', not 'exact': both factors are int",
         ),
         ({**INT8, "prefer": "memory"}, OptionError, "needs prefer='speed', not 'memory': it reads a second copy"),
         ({"activations": "int4"}, UnknownNameError, "activations='int4' is illegal"),

@@ -220,7 +220,9 @@ def test_what_does_not_fit_is_refused():
         multiplied(torch.randn(4), matrix)
     with pytest.raises(OptionError, match=r"must be float32, not torch\.float64"):
         multiplied(torch.randn(2, 4).double(), matrix)
-    with pytest.raises(OptionError, match="bias must be 4 float32"):
+    with pytest.raises(OptionError, match=r"must be float32, not torch\.bfloat16"):
+        multiplied(torch.randn(2, 4).bfloat16(), matrix)
+    with pytest.raises(OptionError, match="bias must be 4 numbers"):
         multiplied(torch.randn(2, 4), matrix, torch.randn(3))
 
 
