@@ -256,6 +256,7 @@ INLINE Ints load_where(Ints mask, const float* from, int64_t stride) {
 // With AVX-512 these are instructions. HAS_GATHER says so, because elsewhere there are better ways than their twins.
 //   gather           x[at[0]], x[at[1]], ...; 0 in lanes where `at` is n or more, which read nothing
 //   gather_for       x[at[0]], x[at[1]], ...; 0 in lanes whose factor is 0, which read nothing
+//   chosen_lanes     the lanes of v whose bit is set, 0 elsewhere
 //   expand_lanes     the next of `values` in every lane whose bit is set, 0 elsewhere
 //   running_sum      v[0], v[0] + v[1], v[0] + v[1] + v[2], ...
 //   last_everywhere  the last lane of v in every lane
@@ -273,6 +274,10 @@ INLINE Floats gather(const float* x, Words at, uint32_t n) {
 INLINE Floats gather_for(Floats factor, const float* x, Words at) {
     __mmask16 counts = _mm512_cmp_ps_mask(same_bits<__m512>(factor), _mm512_setzero_ps(), _CMP_NEQ_UQ);
     return same_bits<Floats>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), counts, same_bits<__m512i>(at), x, 4));
+}
+
+INLINE Floats chosen_lanes(uint32_t bits, Floats v) {
+    return same_bits<Floats>(_mm512_maskz_mov_ps(bits, same_bits<__m512>(v)));
 }
 
 INLINE Floats expand_lanes(uint32_t bits, Floats values) {
@@ -317,6 +322,11 @@ INLINE Floats gather_for(Floats factor, const float* x, Words at) {
     Floats values{};
     for (int i = 0; i < LANES; i++) values[i] = factor[i] == 0 ? 0.0f : x[at[i]];
     return values;
+}
+
+INLINE Floats chosen_lanes(uint32_t bits, Floats v) {
+    for (int i = 0; i < LANES; i++) v[i] = bits >> i & 1 ? v[i] : 0.0f;
+    return v;
 }
 
 INLINE Floats expand_lanes(uint32_t bits, Floats values) {

@@ -70,11 +70,18 @@ constexpr Orders orders(bool gathered) {
 }
 constexpr Orders GATHERED = orders(true), SCATTERED = orders(false);
 
+// The lanes of v whose bit is set, 0 elsewhere.
+INLINE Floats chosen(uint32_t bits, Floats v) {
+    if constexpr (HAS_GATHER)
+        return chosen_lanes(bits, v);
+    else
+        return same_bits<Floats>(same_bits<Ints>(v) & Vec<int32_t>::spread(bits));
+}
+
 // The next of `values` in every lane whose bit is set, 0 elsewhere.
 INLINE Floats expand(uint32_t bits, Floats values) {
     if constexpr (LANES == 8 && CAN_SHUFFLE<int32_t>)
-        return same_bits<Floats>(shuffled(same_bits<Ints>(values), SCATTERED.at[bits]) &
-                                 same_bits<Ints>(Vec<int32_t>::spread(bits)));
+        return chosen(bits, same_bits<Floats>(shuffled(same_bits<Ints>(values), SCATTERED.at[bits])));
     else
         return expand_lanes(bits, values);
 }

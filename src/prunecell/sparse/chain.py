@@ -51,7 +51,7 @@ class Chain:
         self._members = [Ready(layer, library) for layer in layers]
         self._n_columns = self._members[0].n_columns
         self._is_of_pictures = links[0][0] == CONVOLUTION
-        self._made: dict[Hashable, _Made | None] = {}
+        self._made: dict[Hashable, tuple[_Made | None]] = {}
 
     def is_of(self, layers: Sequence[Layer], links: tuple[Link, ...], dtype: torch.dtype) -> bool:
         """Whether it is the chain of these layers as they are now, which all take this dtype."""
@@ -74,7 +74,8 @@ class Chain:
         few, n_threads = n_samples <= FEW, native.n_threads()
         code = code_of(x)
         key = (min(n_samples, ALIKE), shape[1:], n_threads, code) if of_pictures else (few, len(shape), n_threads, code)
-        made = self._made[key] if key in self._made else self._make(key, layers, x)
+        known = self._made.get(key)  # at once: another thread may clear it
+        made = known[0] if known else self._make(key, layers, x)
         if made is None:
             return None
         n_threads = threads_for(made.work, n_samples)
@@ -104,7 +105,7 @@ class Chain:
             if len(shape) != 2:  # noqa: PLR2004 - only (samples, features) are flat
                 links = (*itertools.takewhile(FLATTEN.__ne__, links),)
             made = self._made_of(links, layers, shape[-1:], math.prod(shape[:-1]), code_of(x))
-        self._made[key] = made
+        self._made[key] = (made,)
         return made
 
     def _made_of(

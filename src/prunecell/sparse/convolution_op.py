@@ -31,7 +31,7 @@ from prunecell.sparse.inputs import COMPUTED, check_operands, code_of
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, Compressed, decompress, matrix_of, matrix_on
 from prunecell.sparse.multiply import threads_for
 from prunecell.sparse.packed import forms_of
-from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
+from prunecell.sparse.registry import MATRIX, before_relu, constant, register, register_gradient
 
 AXES = 3
 LARGEST = 1 << 15  # kernel size, stride, padding or dilation
@@ -233,8 +233,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noq
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's context
     *parts, output = ctx.saved_tensors
-    if ctx.relu:
-        gradient = gradient * (output > 0)
+    gradient = before_relu(gradient, output)
     of_x, of_bias = (ctx.needs_input_grad[i] for i in (0, N_PARTS + 1))
     return (
         _input_gradient(gradient, ctx.input_shape, *parts, ctx.n_columns, ctx.format, *ctx.kernel) if of_x else None,

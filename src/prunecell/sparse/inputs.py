@@ -32,7 +32,7 @@ def result_dtype(x: object, dtype: torch.dtype) -> torch.dtype:
 
     Raises:
         OptionTypeError: x is no tensor.
-        OptionError: x has another dtype than the layer.
+        OptionError: x has another dtype than the layer, or is sparse, of MKL-DNN or nested.
 
     >>> result_dtype(torch.ones(1, dtype=torch.uint8), torch.float32)
     Traceback (most recent call last):
@@ -40,6 +40,8 @@ def result_dtype(x: object, dtype: torch.dtype) -> torch.dtype:
     """
     if not isinstance(x, Tensor):
         raise OptionTypeError(f"x must be a tensor, not {typed(x)}")
+    if x.layout is not torch.strided:
+        raise OptionError(f"x must be a dense tensor, not one of layout {x.layout}")
     given = x.dtype
     if may_autocast() and given in REAL and _NOT_UNDER_AUTOCAST not in {given, dtype}:
         return _autocast_dtype(x) or _the_same(given, dtype)
@@ -102,7 +104,8 @@ def is_channels_last(x: Tensor) -> bool:
 
 def as_channels_last(y: Tensor) -> Tensor:
     """The same values, channels last in memory."""
-    return y.contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d)  # noqa: PLR2004
+    last = torch.channels_last if y.ndim == 4 else torch.channels_last_3d  # noqa: PLR2004
+    return y.clone(memory_format=last)  # contiguous() leaves the strides of one channel as they are
 
 
 def check_one_device(parts: Sequence[Tensor | None]) -> Tensor:
@@ -143,8 +146,11 @@ def check_bias(bias: Tensor, n_rows: int, device: torch.device) -> None:
         OptionError: it is of another dtype, or not on that device, one for every row, and contiguous.
     """
     _check_operand(bias, "bias", device)
-    if bias.shape != (n_rows,) or not bias.is_contiguous():
-        raise OptionError(f"bias must be {n_rows} numbers in a row, not of shape {tuple(bias.shape)}")
+    wish = f"bias must be {n_rows} numbers in a row"
+    if bias.shape != (n_rows,):
+        raise OptionError(f"{wish}, not of shape {tuple(bias.shape)}")
+    if not bias.is_contiguous():
+        raise OptionError(f"{wish}, not with a stride of {bias.stride(0)}: call bias.contiguous()")
 
 
 def _check_operand(tensor: Tensor, name: str, device: torch.device) -> None:

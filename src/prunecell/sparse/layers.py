@@ -37,8 +37,8 @@ from prunecell.sparse.values import INT8
 
 ALONE, ALONE_WITH_RELU = (LINEAR,), (LINEAR, RELU)
 _PARTS = ("starts", "indices", "values", "scales")
-_FIXED = ("format", "in_features", "n_columns", "out_features", "weight_shape")
-"""What a layer says of its matrix. It is set once: what was made for calls does not look at it again."""
+_FIXED = ("activations", "format", "in_features", "n_columns", "out_features", "weight_shape")
+"""What was decided when a layer was made. What was made for calls does not look at it again."""
 
 
 class SparseMatrix(nn.Module):
@@ -108,7 +108,7 @@ class SparseMatrix(nn.Module):
         if name == "weight":
             refuse_to_set(name)
         if name in _FIXED and name in vars(self):
-            raise OptionError(f"{name} of a sparse layer cannot be set: it is that of its matrix")
+            raise OptionError(f"{name} of a sparse layer cannot be set: it was decided when the layer was made")
         super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401 - torch's
@@ -207,6 +207,11 @@ def _counted(part: Tensor | None) -> Tensor | None:
         return part.clone()
 
 
+def _parameter(bias: Tensor) -> nn.Parameter:
+    """A bias as a kernel reads it, and frozen."""
+    return nn.Parameter(bias.detach().contiguous(), requires_grad=False)
+
+
 def _in_float32(x: Tensor) -> Tensor:
     return x if x.dtype is torch.float32 else x.float()
 
@@ -252,7 +257,7 @@ class SparseLinear(SparseMatrix):
         self.in_features, self.out_features = matrix.n_columns, matrix.n_rows
         self._chains: dict[int, Chain] = {}
         self._ready: Ready | None = None
-        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
+        self.register_parameter("bias", None if bias is None else _parameter(bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), of the dtype of x; computed in float32."""
@@ -326,7 +331,7 @@ class SparseConvolution(SparseMatrix):
         self.channels_last = is_channels_last(dense.weight)
         self._ready: Ready | None = None
         self._chains: dict[int, Chain] = {}
-        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
+        self.register_parameter("bias", None if bias is None else _parameter(bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, *size) or one sample without the batch -> the same with out_channels; as for linear."""

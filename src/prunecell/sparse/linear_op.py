@@ -23,7 +23,7 @@ from prunecell.sparse.inputs import COMPUTED, check_features, check_operands, co
 from prunecell.sparse.matrix import N_PARTS, N_TENSORS, ROWS_AT_ONCE, decompress, dense_rows, matrix_of, matrix_on
 from prunecell.sparse.multiply import Activations, Product, multiply
 from prunecell.sparse.packed import forms_of
-from prunecell.sparse.registry import MATRIX, constant, register, register_gradient
+from prunecell.sparse.registry import MATRIX, before_relu, constant, register, register_gradient
 
 # In what follows `rest` is the operator's arguments after the first: the parts of the matrix, then the others.
 
@@ -134,8 +134,7 @@ def remember_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None: 
 def linear_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's context
     """The gradients for x and the bias."""
     *parts, output = ctx.saved_tensors
-    if ctx.relu:
-        gradient = gradient * (output > 0)
+    gradient = before_relu(gradient, output)
     of_x, of_bias = (ctx.needs_input_grad[i] for i in (0, N_PARTS + 1))
     return (
         _input_gradient(gradient, *parts, ctx.n_columns, ctx.format) if of_x else None,

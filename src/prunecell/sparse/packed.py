@@ -68,8 +68,9 @@ class Forms:
     def of_convolution(self, matrix: Checked, geometry: native.Geometry, form: int, rows: int) -> Form | None:
         """For a convolution whose panels have this form, as above; some forms at a time."""
         name = f"convolution {form}"
-        if name not in self._forms and len(self._forms) >= MOST_FORMS:
-            del self._forms[next(iter(self._forms))]
+        others = [other for other in list(self._forms) if other != name]  # a list at once: other threads change it
+        for oldest in others[: 1 - MOST_FORMS]:
+            self._forms.pop(oldest, None)
         pack = self._library.pc_block_convolution
         return self._form(name, rows, lambda to: pack(matrix.address, geometry.address, form, rows, to))
 
@@ -86,7 +87,7 @@ class Forms:
     @property
     def n_bytes(self) -> int:
         """Of all that were made."""
-        return sum(form.n_bytes for _, form in self._forms.values() if form is not None)
+        return sum(form.n_bytes for _, form in list(self._forms.values()) if form is not None)
 
     def _form(self, name: str, wish: Hashable, pack: Callable[[int], int]) -> Form | None:
         known = self._forms.get(name)

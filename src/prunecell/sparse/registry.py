@@ -99,6 +99,7 @@ def is_plain_input(x: Tensor) -> bool:
         type(x) is Tensor
         and not torch.compiler.is_compiling()
         and x.is_cpu
+        and x.layout is torch.strided
         and not x.is_neg()  # torch's own way resolves it
         and not (x.requires_grad and torch.is_grad_enabled())
         and not (_n_dispatch_modes() or _n_function_modes())
@@ -135,3 +136,13 @@ def register_gradient(
 ) -> None:
     """Give `prunecell::name` its gradient: `remember(ctx, inputs, output)`, later `backward(ctx, gradient)`."""
     torch.library.register_autograd(f"prunecell::{name}", backward, setup_context=remember, lib=_library)
+
+
+def before_relu(gradient: Tensor, output: Tensor | None) -> Tensor:
+    """The gradient before a ReLU that gave an output, as torch has it: also if one of them is not finite.
+
+    Args:
+        gradient: after the ReLU.
+        output: None where there is no ReLU.
+    """
+    return gradient if output is None else gradient.masked_fill(output <= 0, 0)

@@ -1,5 +1,7 @@
 """Every kernel runs at every level that this CPU has, and as its twin."""
 
+import sys
+import threading
 from itertools import product
 
 import pytest
@@ -35,6 +37,23 @@ def _same_numbers_on_one_thread():
     torch.manual_seed(0)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def often_switched():
+    """Runs call(argument) for some arguments on a thread each, which take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def run(call, arguments):
+        threads = [threading.Thread(target=call, args=(argument,)) for argument in arguments]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    yield run
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture

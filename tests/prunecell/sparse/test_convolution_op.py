@@ -98,6 +98,46 @@ def test_the_same_bits_on_any_number_of_threads(size, n_samples, name):
         assert torch.equal(convolved(x, *arguments), expected), n_threads
 
 
+@pytest.mark.usefixtures("compiled_level")
+@pytest.mark.parametrize(
+    "case",
+    [  # in, out, kernel, stride, padding, dilation, groups; then the size
+        (16, 8, [7, 3], [2, 1], [0, 0], [1, 2], 4, [35, 122]),
+        (16, 2, [3, 3], [1, 1], [0, 0], [1, 1], 1, [30, 30]),
+        (64, 64, [3, 3], [1, 1], [0, 0], [1, 1], 1, [14, 14]),
+        (64, 64, [1, 1], [1, 1], [0, 0], [1, 1], 1, [14, 14]),
+        (64, 64, [1, 1], [2, 2], [0, 0], [1, 1], 1, [14, 14]),
+    ],
+)
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_samples_of_a_threads_share_choose_no_bits(case, name):
+    """How panels are laid out depends on all samples, not on those that one thread has."""
+    channels, out, *kernel, groups, size = case
+    weight = torch.randn(out, channels // groups, *kernel[0])
+    arguments = (*compress(weight, format=name).parts, None, *kernel, groups)
+    for n_samples in (2, 3, 5, 16):
+        x = torch.randn(n_samples, channels, *size)
+        torch.set_num_threads(1)
+        expected = convolved(x, *arguments)
+        for n_threads in (2, 3, 4):
+            torch.set_num_threads(n_threads)
+            assert torch.equal(convolved(x, *arguments), expected), (n_samples, n_threads)
+
+
+@pytest.mark.usefixtures("level")
+def test_gradients_pass_a_relu_as_torch_has_them_pass():
+    """Those of outputs that are NaN go through; infinite ones of others may be stopped."""
+    bias = torch.tensor([torch.nan, torch.inf, -1.0, 0.0], requires_grad=True)
+    arguments = (*compress(torch.eye(4)).parts, bias, [1], [1], [0], [1], 1)
+    out = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, torch.inf], [6.0, torch.nan]]])
+    convolved(torch.zeros(1, 4, 2), *arguments, relu=True).backward(out)
+    assert torch.equal(bias.grad, torch.tensor([3.0, 7.0, 0.0, 0.0]))
+    arguments = (*arguments[:6], None, *arguments[7:])
+    x = torch.zeros(1, 4, 3, requires_grad=True)
+    convolved(x, *arguments, relu=True).sqrt().sum().backward()
+    assert torch.equal(x.grad, torch.zeros(1, 4, 3))
+
+
 @pytest.mark.usefixtures("level")
 @pytest.mark.parametrize("case", ["3x3, few channels", "1-D, strided, dilated", "3-D, strided", "grouped"])
 def test_gradients_reach_the_input(case):

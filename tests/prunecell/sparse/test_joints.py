@@ -8,11 +8,14 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prunecell.errors import OptionError
 from prunecell.sparse import joints as joints_module
 from prunecell.sparse import layers
 from prunecell.sparse.chain import Chain
+from prunecell.sparse.compress import compress
 from prunecell.sparse.convert import compact_
 from prunecell.sparse.joints import SparseSequential, SparseTransformerEncoder, join_
+from prunecell.sparse.layers import SparseLinear
 
 pytestmark = [
     pytest.mark.usefixtures("everything_wins"),
@@ -156,6 +159,43 @@ def test_other_containers_stay_as_they_are():
     model.forward = lambda x: x
     assert type(compact_(model)) is nn.Sequential
     assert type(compact_(thinned(mlp()))[:2]) is SparseSequential
+
+
+def narrower(model):
+    del model[2]
+
+
+def replaced(model):
+    model[2] = SparseLinear(compress(torch.randn(16, 24)), None)
+
+
+def other_width():
+    return nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(32, 16))
+
+
+@pytest.mark.parametrize("n_samples", [1, 16])
+@pytest.mark.parametrize("relu", [True, False])
+def test_layers_of_unequal_widths_are_refused_as_one_by_one(n_samples, relu):
+    dense = nn.Sequential(*(part for part in other_width() if relu or not isinstance(part, nn.ReLU)))
+    model, x = compact_(thinned(dense)), torch.randn(n_samples, 16)
+    with pytest.raises(OptionError, match=r"x must have the shape \(\.\.\., 32\), not "):
+        model(x)
+
+
+@pytest.mark.parametrize("n_samples", [1, 16])
+@pytest.mark.parametrize(("change", "width"), [(narrower, 32), (replaced, 24)])
+def test_a_width_that_fits_no_more_is_seen(n_samples, change, width):
+    layers = nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16)
+    dense, x = thinned(nn.Sequential(*layers)), torch.randn(n_samples, 16)
+    model = compact_(copy.deepcopy(dense))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), dense(x))
+    change(model)
+    told = rf"x must have the shape \(\.\.\., {width}\), not \({n_samples}, 16\)"
+    with pytest.raises(OptionError, match=told):
+        model(x)
+    with pytest.raises(OptionError, match=told):
+        next(part for part in model[2:] if isinstance(part, SparseLinear))(x)
 
 
 def test_nan_and_infinity_pass_through_a_joint():

@@ -112,6 +112,31 @@ def test_layouts_are_those_of_the_dense_layer(name):
         assert the_same_or_refused(dense, sparse, other)
 
 
+@pytest.mark.parametrize("size", [(9, 7), (3, 3), (3, 7), (7, 3)])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_one_channel_lies_last_as_that_of_the_dense_layer(axes, size):
+    dense = (nn.Conv2d if axes == 2 else nn.Conv3d)(4, 1, 3).requires_grad_(requires_grad=False)
+    sparse = SparseConvolution(compress(dense.weight.flatten(1)), dense.bias, dense)
+    x = torch.randn(2, 4, *size, *[5] * (axes - 2))
+    x = x.contiguous(memory_format=torch.channels_last if axes == 2 else torch.channels_last_3d)
+    y, expected = sparse(x), dense(x)
+    torch.testing.assert_close(y, expected)
+    assert y.stride() == expected.stride()
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.to_sparse, torch.Tensor.to_mkldnn])
+@pytest.mark.parametrize("mode", [torch.no_grad, nullcontext])
+@pytest.mark.parametrize("name", ["Linear", "Conv2d"])
+def test_inputs_of_another_layout_are_refused(name, mode, change):
+    _, sparse, shape = both(name)
+    x = torch.randn(shape)
+    with mode():
+        for model in (sparse, compact_(nn.Sequential(both(name)[0], nn.ReLU()))):
+            for given in (x, x.clone().requires_grad_()):
+                with pytest.raises(OptionError, match=r"^x must be a dense tensor, not one of layout torch\."):
+                    model(change(given))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_devices_are_those_of_the_dense_layer(name):
     dense, sparse, shape = both(name)
@@ -227,11 +252,11 @@ def test_transforms_of_torch_func_give_what_they_give_of_the_dense_layer(dense):
         torch.testing.assert_close(transform(sparse), transform(dense), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["format", "n_columns", "weight_shape", "in_features", "out_features"])
-def test_what_a_layer_says_of_its_matrix_cannot_be_set(name):
+@pytest.mark.parametrize("name", ["activations", "format", "n_columns", "weight_shape", "in_features", "out_features"])
+def test_what_was_decided_when_a_layer_was_made_cannot_be_set(name):
     layer, x = SparseLinear(compress(torch.randn(8, 16)), None), torch.randn(2, 16)
     before, told = layer(x), getattr(layer, name)
-    with pytest.raises(OptionError, match=f"{name} of a sparse layer cannot be set: it is that of its matrix"):
+    with pytest.raises(OptionError, match=f"{name} of a sparse layer cannot be set: it was decided when"):
         setattr(layer, name, 5)
     assert getattr(layer, name) is told
     assert torch.equal(copy.deepcopy(layer)(x), before)

@@ -85,14 +85,32 @@ def test_relu_is_done_on_the_way(n_samples):
 
 
 @pytest.mark.usefixtures("compiled_level")
-def test_what_is_not_finite_meets_only_the_weights_that_are_kept():
-    parts = compress(torch.tensor([[1.0, 0.0], [2.0, 3.0]]), values="fp16").parts
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_not_finite_meets_only_the_weights_that_are_kept(name):
+    parts = compress(torch.tensor([[1.0, 0.0], [2.0, 3.0]]), format=name, values="fp16").parts
     x = torch.tensor([[float("inf"), 1.0], [float("nan"), 1.0], [1.0, -float("inf")]])
     expected = torch.tensor([[torch.inf, torch.inf], [torch.nan, torch.nan], [1.0, -torch.inf]])
     for rows in (x, x.repeat(10, 1)):
         y = multiplied(rows, parts)
         assert torch.equal(y.nan_to_num(-1), expected.repeat(len(rows) // 3, 1).nan_to_num(-1))
+    for row, of_row in zip(x, expected, strict=True):
+        assert torch.equal(multiplied(row[None], parts).nan_to_num(-1), of_row[None].nan_to_num(-1))
     assert multiplied(x, parts, relu=True).isnan().sum() == 2
+
+
+@pytest.mark.usefixtures("compiled_level")
+@pytest.mark.parametrize("n_samples", [1, 2, 16, 70])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "gaps8"])  # its gaps are bridged by zero entries
+def test_a_zero_weight_multiplies_nothing(name, n_samples):
+    weight, x = sparse(40, 700, density=0.02), torch.randn(n_samples, 700)
+    bad = torch.rand(700) < 0.02
+    x[:, bad] = torch.tensor([torch.inf, -torch.inf, torch.nan])[torch.arange(int(bad.sum())) % 3]
+    y = multiplied(x, compress(weight, format=name).parts)
+    connected = (weight[:, bad] != 0).any(1)
+    assert 0 < connected.sum() < 40
+    assert torch.equal(y.isfinite(), ~connected.expand(n_samples, -1))
+    finite = F.linear(x.nan_to_num(0, 0, 0), weight)
+    torch.testing.assert_close(y[:, ~connected], finite[:, ~connected], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("level")
@@ -143,6 +161,22 @@ def test_gradients_reach_the_input():
         y = F.linear(twin, weight, bias)
         (y.relu() if relu else y).square().sum().backward()
         torch.testing.assert_close(x.grad, twin.grad)
+
+
+@pytest.mark.usefixtures("level")
+def test_gradients_pass_a_relu_as_torch_has_them_pass():
+    """Those of outputs that are NaN go through; infinite ones of others may be stopped."""
+    weight, x = torch.eye(5), torch.zeros(1, 5)
+    bias = torch.tensor([torch.nan, torch.inf, 1.0, -1.0, 0.0])
+    out = torch.tensor([[1.0, 2.0, torch.inf, torch.inf, torch.nan]])
+    given, expected = bias.clone().requires_grad_(), bias.clone().requires_grad_()
+    multiplied(x, compress(weight).parts, given, relu=True).backward(out)
+    (x + expected).relu().backward(out)
+    assert torch.equal(given.grad, expected.grad)
+    assert torch.equal(given.grad, torch.tensor([1.0, 2.0, torch.inf, 0.0, 0.0]))
+    given = torch.zeros(1, 5, requires_grad=True)
+    multiplied(given, compress(weight).parts, None, relu=True).sqrt().sum().backward()
+    assert torch.equal(given.grad, torch.zeros(1, 5))
 
 
 @pytest.mark.parametrize("name", FORMATS)

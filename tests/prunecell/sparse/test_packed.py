@@ -97,6 +97,32 @@ def test_many_changes_leave_one_copy_behind():
     assert number not in packed._forms
 
 
+class NoMatrix:
+    """What packs nothing, so that threads meet as often as they can."""
+
+    address = 0
+
+    def pc_block_convolution(self, *_):
+        return 1
+
+
+def test_threads_make_and_drop_forms_of_one_matrix_at_once(often_switched):
+    of, wrong = packed.Forms(None, NoMatrix(), ()), []
+
+    def call(first):
+        try:
+            for form in range(first, first + 5000):
+                assert of.of_convolution(NoMatrix(), NoMatrix(), form % 7, 1) is None
+                assert of.n_bytes == 0
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            wrong.append(error)
+
+    often_switched(call, range(6))
+    assert not wrong
+    of.of_convolution(NoMatrix(), NoMatrix(), 7, 1)
+    assert len(of._forms) == packed.MOST_FORMS
+
+
 def test_copies_of_a_layer_have_their_own():
     layer, x = SparseLinear(matrix(), torch.randn(40)), torch.randn(2, 30)
     expected = layer(x)

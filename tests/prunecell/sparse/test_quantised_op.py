@@ -257,6 +257,16 @@ def test_gradients_go_straight_through(relu):
 
 
 @pytest.mark.usefixtures("level")
+def test_gradients_pass_a_relu_as_torch_has_them_pass():
+    matrix = compress(unstructured(30, 40), values="int8")
+    x, thawed = torch.stack([torch.full((40,), torch.nan), torch.zeros(40)]), torch.zeros(30, requires_grad=True)
+    quantised_linear(x.requires_grad_(), *matrix.parts, thawed, True).backward(  # noqa: FBT003 - the operator's
+        torch.stack([torch.full((30,), 2.0), torch.full((30,), torch.inf)])
+    )
+    assert torch.equal(thawed.grad, torch.full((30,), 2.0))
+
+
+@pytest.mark.usefixtures("level")
 @pytest.mark.filterwarnings("ignore:.torch.jit")  # torch's own
 def test_transforms_of_torch_func_and_forward_mode_go_straight_through_too():
     matrix, bias, x = compress(unstructured(30, 40), values="int8"), torch.randn(30), torch.randn(3, 40)

@@ -75,7 +75,8 @@ struct Bitmask {
             return LANES <= 8 || c + 8 < n_columns ? bits_at(row, c) : row[c / 8];
         }
 
-        // Expands the values of LANES columns at a time, while whole vectors of values and of x can be read.
+        // Expands the values of LANES columns at a time, while whole vectors of values and of x can be read. Of x only
+        // the columns of entries count, because infinity times the 0 of another one is NaN.
         template <class Value>
         INLINED float row(int32_t r, int64_t begin, int64_t row_end) {
             using Stored = typename Value::Stored;
@@ -87,7 +88,7 @@ struct Bitmask {
             int64_t c = 0, n_columns = m.n_columns;
             for (; c + LANES <= n_columns && end - value >= LANES; c += LANES) {
                 uint32_t bits = bits_at(row, c);
-                Floats sums = total + expand(bits, Value::load(value)) * load<Floats>(dense + c);
+                Floats sums = total + expand(bits, Value::load(value)) * chosen(bits, load<Floats>(dense + c));
                 total = odd, odd = sums;
                 value += __builtin_popcount(bits);
             }
@@ -96,7 +97,7 @@ struct Bitmask {
                 uint32_t bits = settled(last_bits_at(row, c, n_columns));
                 int64_t n_bits = __builtin_popcount(bits), n = smaller(n_bits, end - value);
                 Floats expanded = expand(bits, Value::load(Padded<Stored>(value, n).at));
-                total += expanded * load<Floats>(c + LANES <= n_columns ? dense + c : x.tail.at);
+                total += expanded * chosen(bits, load<Floats>(c + LANES <= n_columns ? dense + c : x.tail.at));
                 value += n;
                 sound &= n == n_bits;
             }
