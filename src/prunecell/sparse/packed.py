@@ -66,8 +66,13 @@ class Forms:
         return self._form("blocked", rows, lambda to: self._library.pc_block_linear(matrix.address, rows, to))
 
     def of_convolution(self, matrix: Checked, geometry: native.Geometry, form: int, rows: int) -> Form | None:
-        """For a convolution whose panels have this form, as above; some forms at a time."""
-        name = f"convolution {form}"
+        """For a convolution whose panels have this form, as above; some forms at a time.
+
+        Where its panels have an input depends on more than the form: so another kernel, stride or dilation, as of a
+        layer with the same weight, needs a form of its own.
+        """
+        g = geometry
+        name = f"convolution {form} {g.groups} {[*g.kernel]} {[*g.stride]} {[*g.dilation]}"
         others = [other for other in list(self._forms) if other != name]  # a list at once: other threads change it
         for oldest in others[: 1 - MOST_FORMS]:
             self._forms.pop(oldest, None)

@@ -111,7 +111,8 @@ def _check(x: Tensor, *rest: Any) -> None:  # noqa: ANN401 - see above
 def _in_onnx(x: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - see above
     bias, relu = rest[N_PARTS:]
     integers, steps = quantised(x)
-    y = F.linear(integers * steps, constant(lambda: decompress(matrix_of(*rest[:N_PARTS]))), bias)
+    weight = constant(lambda: decompress(matrix_of(*rest[:N_PARTS])))
+    y = F.linear(integers * steps, weight, None if bias is None else bias.float())
     return y.relu() if relu else y
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from prunecell import native
 from prunecell.sparse import packed
@@ -112,14 +113,14 @@ def test_threads_make_and_drop_forms_of_one_matrix_at_once(often_switched):
     def call(first):
         try:
             for form in range(first, first + 5000):
-                assert of.of_convolution(NoMatrix(), NoMatrix(), form % 7, 1) is None
+                assert of.of_convolution(NoMatrix(), native.Geometry(), form % 7, 1) is None
                 assert of.n_bytes == 0
         except Exception as error:  # noqa: BLE001 - whatever it is
             wrong.append(error)
 
     often_switched(call, range(6))
     assert not wrong
-    of.of_convolution(NoMatrix(), NoMatrix(), 7, 1)
+    of.of_convolution(NoMatrix(), native.Geometry(), 7, 1)
     assert len(of._forms) == packed.MOST_FORMS
 
 
@@ -238,3 +239,21 @@ def test_columns_that_are_written_to_while_they_are_packed_stay_in_their_rows():
     finally:
         stop.set()
         writer.join()
+
+
+@pytest.mark.usefixtures("compiled_level")
+@pytest.mark.parametrize("size", [8, 14, 20, 32])
+def test_layers_with_one_matrix_and_other_options_have_forms_of_their_own(size):
+    """Panels of one form may have the inputs elsewhere: where the kernel is dilated, strided or has another shape."""
+    x, dense = torch.randn(1, 64, size, size), nn.Conv2d(64, 64, 3)
+    dense.weight.data.mul_(torch.rand_like(dense.weight) < 0.1)
+    matrix = compress(dense.weight.detach().flatten(1))
+    options = [{"dilation": d, "padding": d, "stride": s} for s in (1, 2) for d in (1, 2, 3)]
+    kernels = [(3, 3)] * len(options) + [(1, 9), (9, 1)]
+    pairs = list(zip(kernels, [*options, {"padding": (0, 4)}, {"padding": (4, 0)}], strict=True))
+    layers = [nn.Conv2d(64, 64, kernel, **given) for kernel, given in pairs]
+    for layer in layers:
+        layer.weight.data = dense.weight.data.view_as(layer.weight)
+    sparse = [SparseConvolution(matrix, layer.bias, layer) for layer in layers]
+    for one, layer in [*zip(sparse, layers, strict=True)] * 2:
+        torch.testing.assert_close(one(x), layer(x), atol=1e-4, rtol=1e-4)

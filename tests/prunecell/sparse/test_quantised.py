@@ -170,14 +170,15 @@ def test_compiled_and_exported_programs_give_the_same_bits():
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_onnx_file_quantises_and_dequantises():
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.float16, 1e-2)])
+def test_an_onnx_file_quantises_and_dequantises(dtype, atol):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model, x = model_and_input()
+    model, x = (of.to(dtype) for of in model_and_input())
     file = io.BytesIO()
     torch.onnx.export(model, (x,), file, dynamo=False, input_names=["x"])
     session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
     (y,) = session.run(None, {"x": x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(y), model(x).detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(y), model(x).detach(), atol=atol, rtol=1e-4)
 
 
 # ---- compact_ --------------------------------------------------------------------------------------------------------
