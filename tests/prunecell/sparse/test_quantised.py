@@ -149,10 +149,10 @@ def test_the_packed_copy_has_an_entry_a_quad():
 # ---- programs --------------------------------------------------------------------------------------------------------
 
 
-def model_and_input():
+def model_and_input(dtype=torch.float32):
     torch.manual_seed(0)
-    dense = thinned(nn.Sequential(nn.Linear(40, 64), nn.ReLU(), nn.Linear(64, 10)))
-    return compact_(dense, **INT8), torch.randn(5, 40)
+    dense = thinned(nn.Sequential(nn.Linear(40, 64), nn.ReLU(), nn.Linear(64, 10))).to(dtype)
+    return compact_(dense, **INT8), torch.randn(5, 40).to(dtype)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -173,7 +173,7 @@ def test_compiled_and_exported_programs_give_the_same_bits():
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.float16, 1e-2)])
 def test_an_onnx_file_quantises_and_dequantises(dtype, atol):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model, x = (of.to(dtype) for of in model_and_input())
+    model, x = model_and_input(dtype)
     file = io.BytesIO()
     torch.onnx.export(model, (x,), file, dynamo=False, input_names=["x"])
     session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
