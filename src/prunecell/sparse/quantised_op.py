@@ -1,9 +1,10 @@
 """The operator `prunecell::quantised_linear`: y = x W^T + bias, then max(0, y) where asked, in int8 arithmetic.
 
 W has int8 values and a scale for each row. Each sample x is quantised by itself: its step is s = max |x| / 127, and its
-integers are q = x (127 / max |x|), rounded to the nearest, of two to the even one. So y = (q V^T) scale s + bias, where V are the
-values. The sum is exact, every other operation is rounded once: the bits are the same in every kernel, in the twin, on
-any number of threads and whatever other samples there are. A sample with an infinity or NaN in it gives NaN everywhere.
+integers are q = x (127 / max |x|), rounded to the nearest, of two to the even one. So y = (q V^T) scale s + bias, where
+V are the values. The sum is exact, every other operation is rounded once: the bits are the same in every kernel, in the
+twin, on any number of threads and whatever other samples there are. A sample with an infinity or NaN in it gives NaN
+everywhere.
 
 Gradients go straight through: they are those of `sparse_linear`, as if nothing had been rounded.
 """
