@@ -292,7 +292,7 @@ def tune(  # noqa: PLR0913 - options of a command
 
 @app.command("tune-runtime")
 def measure() -> None:
-    """Measure on this machine where sparse layers win; compact_ uses it from then on. It takes a minute or two."""
+    """Measure on this machine where sparse layers win; compact_ uses it from then on. It takes two to four minutes."""
     try:
         path = prunecell.tune_runtime(watch=typer.echo)
     except KeyboardInterrupt:
